@@ -1,0 +1,115 @@
+"""One layer as values: what it adds, and what it hides of the layers below it.
+
+A layer is a tar of a changeset (OCI image-spec, layer.md). `parse_changeset` sorts a tar's records into
+entries, whiteouts and opaque markers and normalises their paths; what they *do* is rootfs.py's business.
+
+Paths are bytes, relative to the root, without `./` and without a slash at the end; the root itself is
+the empty path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from squashkit.errors import InvalidLayer
+from squashkit.tar import HARD_LINK, Record
+
+WHITEOUT = b".wh."
+OPAQUE = b".wh..wh..opq"
+AUFS_LINKS = b".wh..wh.plnk"
+"""AUFS keeps the inodes of hard links under this directory of the root; only links name them."""
+
+
+class Entry(NamedTuple):
+    """One member of a changeset: where it goes, and the record that says what it is."""
+
+    path: bytes
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Changeset:
+    """A layer's changes. Whiteouts concern lower layers only, wherever they stand in the tar."""
+
+    entries: tuple[Entry, ...]
+    """In tar order, those under `.wh..wh.plnk/` included."""
+    whiteouts: tuple[bytes, ...]
+    """Paths that the layer hides, in tar order."""
+    opaques: tuple[bytes, ...]
+    """Directories whose lower children the layer hides, in tar order."""
+    diff_size: int
+    """Bytes of the uncompressed tar."""
+
+
+def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
+    """Sort a tar's records into a changeset.
+
+    Raises InvalidLayer for `..` in a name, for the names `.wh.`, `.wh..` and `.wh...`, and for an entry
+    below a whiteout.
+    """
+    entries: list[Entry] = []
+    whiteouts: list[bytes] = []
+    opaques: list[bytes] = []
+    add, make = entries.append, tuple.__new__
+    for record in records:
+        name = record.name
+        path = name[:-1] if name[-1:] == b"/" else name
+        if b"/." in name or b"//" in path or path[:1] in _SUSPICIOUS:
+            path = normalise(path)
+            if WHITEOUT in path:
+                marked = _parse_marker(path)
+                if marked is not None:
+                    kind, path = marked
+                    if kind is not None:
+                        (whiteouts if kind == WHITEOUT else opaques).append(path)
+                    continue
+        add(make(Entry, (path, record)))
+    return Changeset(tuple(entries), tuple(whiteouts), tuple(opaques), diff_size)
+
+
+_SUSPICIOUS = (b".", b"/", b"")
+
+
+def normalise(name: bytes) -> bytes:
+    """A member's name or a hard link's target as a path inside the root.
+
+    An absolute name counts from the root. Raises InvalidLayer for `..`.
+    """
+    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+    if b".." in parts:
+        raise InvalidLayer("`..` in a name", path=name)
+    return b"/".join(parts)
+
+
+def link_target(entry: Entry) -> bytes:
+    """The path that a hard link names."""
+    return normalise(entry.record.linkname)
+
+
+def _parse_marker(path: bytes) -> tuple[bytes | None, bytes] | None:
+    """(WHITEOUT, hidden path), (OPAQUE, directory), (None, path) for what is to be ignored, or None
+    for an ordinary entry."""
+    parent, _, name = path.rpartition(b"/")
+    if parent.startswith(WHITEOUT) or b"/" + WHITEOUT in parent:
+        top = parent.split(b"/", 1)[0]
+        if top == AUFS_LINKS:
+            return None
+        if top.startswith(b".wh..wh."):
+            return None, path
+        raise InvalidLayer("an entry below a whiteout", path=path)
+    if not name.startswith(WHITEOUT):
+        return None
+    if name == OPAQUE:
+        return OPAQUE, parent
+    if name.startswith(b".wh..wh."):
+        return None, path
+    hidden = name[len(WHITEOUT) :]
+    if hidden in (b"", b".", b".."):
+        raise InvalidLayer("a whiteout that names nothing", path=path)
+    return WHITEOUT, (parent + b"/" + hidden if parent else hidden)
+
+
+def is_hard_link(entry: Entry) -> bool:
+    return entry.record.typeflag == HARD_LINK

@@ -1,0 +1,132 @@
+"""Every failure squashkit raises on purpose, as one tree.
+
+    SquashkitError
+    ├── UsageError                            what was asked for contradicts itself
+    ├── InvalidReference                      cannot parse "transport:details"
+    ├── InvalidImage(where)                   "manifest.layers[3].digest: ..."
+    │   ├── DigestMismatch(expected, actual)
+    │   └── InvalidLayer(path)
+    ├── UnsupportedImage(what)
+    ├── PlanError                             a valid image, an impossible request
+    │   ├── BaseNotFound(reference, tried)
+    │   └── NotBasedOn(shared, wanted)
+    └── TransportError(reference)
+        └── ImageNotFound(choices)
+
+An error names its subject and the way out; its fields say the same to a program. `exit_code` is what
+the command line returns for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SquashkitError(Exception):
+    """The root of the tree. Catch it to catch everything squashkit raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(SquashkitError):
+    """Options that contradict each other, or an output that must not be overwritten."""
+
+    exit_code = 2
+
+
+class InvalidReference(SquashkitError):
+    """A reference that is no `transport:details`."""
+
+    exit_code = 2
+
+
+class InvalidImage(SquashkitError):
+    """An image, or a container of images, that breaks its specification.
+
+    `where` names the place, for example `manifest.layers[3].digest`.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__(f"{where}: {message}" if where else message)
+        self.where = where
+
+
+class DigestMismatch(InvalidImage):
+    """Bytes that are not those that their digest or size promised."""
+
+    def __init__(self, where: str, *, expected: str, actual: str) -> None:
+        super().__init__(f"expected {expected}, found {actual}", where=where)
+        self.expected = expected
+        self.actual = actual
+
+
+class InvalidLayer(InvalidImage):
+    """A layer that is no legal tar of a changeset. `path` is the entry at fault, where one is."""
+
+    def __init__(self, message: str, *, path: bytes = b"", where: str = "") -> None:
+        subject = f"{show_path(path)}: {message}" if path else message
+        super().__init__(subject, where=where)
+        self.message = message
+        self.path = path
+
+    def inside(self, where: str) -> InvalidLayer:
+        """The same fault, with the layer in which it was found."""
+        return InvalidLayer(self.message, path=self.path, where=where)
+
+
+class UnsupportedImage(SquashkitError):
+    """A valid image of a kind that cannot be squashed. `what` names the kind."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, what: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+
+class PlanError(SquashkitError):
+    """A valid image and a request that cannot be met."""
+
+
+class BaseNotFound(PlanError):
+    """No image answers to the base's reference. `tried` lists where it was looked for."""
+
+    def __init__(self, message: str, *, reference: str, tried: Sequence[str]) -> None:
+        super().__init__(message)
+        self.reference = reference
+        self.tried = tuple(tried)
+
+
+class NotBasedOn(PlanError):
+    """The base is no prefix of the image: only `shared` of its `wanted` layers agree."""
+
+    def __init__(self, message: str, *, shared: int, wanted: int) -> None:
+        super().__init__(message)
+        self.shared = shared
+        self.wanted = wanted
+
+
+class TransportError(SquashkitError):
+    """An image that could not be read or written where `reference` says."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, reference: str) -> None:
+        super().__init__(message)
+        self.reference = reference
+
+
+class ImageNotFound(TransportError):
+    """The place was read and the image is not in it. `choices` are the images that are."""
+
+    def __init__(self, message: str, *, reference: str, choices: Sequence[str] = ()) -> None:
+        super().__init__(message, reference=reference)
+        self.choices = tuple(choices)
+
+
+def show_path(path: bytes) -> str:
+    """A path of a layer as text for people: undecodable and control bytes are escaped."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,87 @@
+"""Layers and images: a layer stands on its parent, an image is a path of layers, many images are a trie.
+
+Two layers with the same bytes on different parents are different layers here, as they are on a host:
+the key is the chain_id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from squashkit.oci import ChainID, Descriptor, DiffID, Digest, ImageConfig, Manifest, Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of an image. `index` counts from the base.
+
+    `member` is the name by which its source finds the blob, None where the blob is not there.
+    `descriptor` is None where the source states none (an archive without manifests).
+    """
+
+    index: int
+    diff_id: DiffID
+    chain_id: ChainID
+    parent: ChainID | None
+    member: str | None
+    descriptor: Descriptor | None
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image as its source states it. Nothing of its layers has been read yet."""
+
+    names: tuple[str, ...]
+    image_id: Digest
+    config: ImageConfig
+    layers: tuple[Layer, ...]
+    manifest: Manifest | None
+    manifest_descriptor: Descriptor | None
+
+    @property
+    def platform(self) -> Platform:
+        return self.config.platform
+
+    @property
+    def diff_ids(self) -> tuple[DiffID, ...]:
+        return self.config.diff_ids
+
+    @property
+    def title(self) -> str:
+        """The name that people know it by, else its image_id shortened."""
+        return self.names[0] if self.names else self.image_id[:19]
+
+
+class LayerGraph:
+    """Images over their shared layers: layers keyed by chain_id, each with a link to its parent."""
+
+    def __init__(self, images: Iterable[Image] = ()) -> None:
+        self.images: list[Image] = []
+        self.layers: dict[ChainID, Layer] = {}
+        for image in images:
+            self.add(image)
+
+    def add(self, image: Image) -> None:
+        self.images.append(image)
+        for layer in image.layers:
+            self.layers.setdefault(layer.chain_id, layer)
+
+    def path(self, chain_id: ChainID) -> tuple[Layer, ...]:
+        """The layers from the bottom up to this one."""
+        path: list[Layer] = []
+        at: ChainID | None = chain_id
+        while at is not None:
+            layer = self.layers[at]
+            path.append(layer)
+            at = layer.parent
+        return tuple(reversed(path))
+
+
+def shared_prefix(a: Sequence[DiffID], b: Sequence[DiffID]) -> int:
+    """How many layers two stacks have in common, counted from the base."""
+    for count, (left, right) in enumerate(zip(a, b, strict=False)):
+        if left != right:
+            return count
+    return min(len(a), len(b))
