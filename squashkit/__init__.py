@@ -1,0 +1,84 @@
+"""Squash the layers of a container image above its base, without unpacking them.
+
+    reference ──open_source──▶ Source ──load──▶ Image, Changesets
+                                                      │
+                                    which layers are the base ──▶ Segments
+                                                      │
+                                                 plan_squash ──▶ LayerPlan ──▶ Report
+                                                      │
+                                Sink ◀────────── write kept and new layers
+
+`squash` does the whole job; the other names are its parts.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Changeset": "changeset",
+    "Compression": "compression",
+    "HistoryOptions": "metadata",
+    "Image": "graph",
+    "Keep": "squash",
+    "Layer": "graph",
+    "LayerGraph": "graph",
+    "LayerPlan": "planner",
+    "MinSaving": "squash",
+    "Options": "squash",
+    "Report": "report.squash",
+    "Rootfs": "rootfs",
+    "Segment": "planner",
+    "SquashkitError": "errors",
+    "open_source": "loader",
+    "parse_changeset": "changeset",
+    "parse_reference": "transports",
+    "plan_squash": "planner",
+    "scan": "tar",
+    "squash": "squash",
+}
+
+if TYPE_CHECKING:
+    from squashkit.changeset import Changeset, parse_changeset
+    from squashkit.compression import Compression
+    from squashkit.errors import SquashkitError
+    from squashkit.graph import Image, Layer, LayerGraph
+    from squashkit.loader import open_source
+    from squashkit.metadata import HistoryOptions
+    from squashkit.planner import LayerPlan, Segment, plan_squash
+    from squashkit.report.squash import Report
+    from squashkit.rootfs import Rootfs
+    from squashkit.squash import Keep, MinSaving, Options, squash
+    from squashkit.tar import scan
+    from squashkit.transports import parse_reference
+
+__all__ = [
+    "Changeset",
+    "Compression",
+    "HistoryOptions",
+    "Image",
+    "Keep",
+    "Layer",
+    "LayerGraph",
+    "LayerPlan",
+    "MinSaving",
+    "Options",
+    "Report",
+    "Rootfs",
+    "Segment",
+    "SquashkitError",
+    "open_source",
+    "parse_changeset",
+    "parse_reference",
+    "plan_squash",
+    "scan",
+    "squash",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part when it is first used: `squashkit --help` needs none of them."""
+    if name in _WHERE:
+        return getattr(import_module(f"squashkit.{_WHERE[name]}"), name)
+    raise AttributeError(f"module 'squashkit' has no attribute {name!r}")

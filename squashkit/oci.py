@@ -196,6 +196,7 @@ class Manifest:
     layers: tuple[Descriptor, ...]
     annotations: Mapping[str, str]
     raw: JSONObject = field(repr=False)
+    data: bytes = field(repr=False)
 
     @classmethod
     def parse(cls, data: bytes, where: str, media_type: str = "") -> Manifest:
@@ -214,6 +215,7 @@ class Manifest:
             ),
             annotations=_parse_annotations(raw, where),
             raw=raw,
+            data=data,
         )
 
 
@@ -244,6 +246,7 @@ class ImageConfig:
     platform: Platform
     created: str | None
     raw: JSONObject = field(repr=False)
+    data: bytes = field(repr=False)
 
     @classmethod
     def parse(cls, data: bytes, where: str = "config") -> ImageConfig:
@@ -266,6 +269,7 @@ class ImageConfig:
             platform=_parse_platform(raw, where),
             created=None if created is None else _text(created, f"{where}.created"),
             raw=raw,
+            data=data,
         )
 
     @property

@@ -352,7 +352,7 @@ class Rootfs:
         on the way; None where a part of the way is missing."""
         parent_path, _, name = path.rpartition(b"/")
         parent = self.directories.get(parent_path) or self._walk(parent_path, make=False)
-        return parent and (parent, name)
+        return (parent, name) if parent else None
 
     def _make_parents(self, path: bytes) -> Directory:
         directory = self._walk(path, make=True)

@@ -88,7 +88,8 @@ def scan(window: Window) -> Iterator[Record]:
     devices: dict[bytes, tuple[int, int]] = {bytes(16): (0, 0)}
     unpack, types, make = _HEADER.unpack_from, _TYPES, tuple.__new__
     buffer, base = window(0)
-    at = 0  # offset of the header block to read
+    at = data = size = 0  # offset of the header block to read; where the last payload lies
+    name = b""
     start = 0  # offset of the record's first block
     extensions: list[bytes] = []
     pax: dict[bytes, bytes] = {}
@@ -103,8 +104,8 @@ def scan(window: Window) -> Iterator[Record]:
                     raise InvalidLayer(f"the tar ends inside the header at byte {at}")
                 if extensions:
                     raise InvalidLayer(f"the tar ends after an extension header at byte {at}")
-                if left < 0:
-                    raise InvalidLayer(f"the tar ends inside data, {-left} bytes short of {at}")
+                if left < 0 and base + len(buffer) < data + size:  # padding may be missing
+                    raise InvalidLayer(f"the tar ends inside data, {-left} bytes short", path=name)
                 return
         (
             name, owner, size_field, mtime_field, checksum, typeflag,
@@ -349,20 +350,16 @@ def _gather(
 
 def header(name: bytes, typeflag: bytes, *, mode: int, size: int = 0) -> bytes:
     """A new header with constant owner and time: a whiteout (S8 has it regular and empty), an implied
-    directory, a member of an archive. Long names take a pax record."""
+    directory, a member of an archive. Long names take a pax record, sizes from 8 GiB on base-256."""
     block = bytearray(BLOCK)
-    block[100:136] = b"%07o\0%07o\0%07o\0%011o\0" % (mode, 0, 0, size if size < 1 << 33 else 0)
+    block[100:124] = b"%07o\0%07o\0%07o\0" % (mode, 0, 0)
+    block[124:136] = b"%011o\0" % size if size < 1 << 33 else _base256(size, 12)
     block[136:148] = b"%011o\0" % 0
     block[156:157] = typeflag
     block[257:265] = b"ustar\x0000"
-    records = {}
-    if len(name) > 100:
-        records[b"path"] = name
-    if size >= 1 << 33:
-        records[b"size"] = b"%d" % size
     block[0:100] = name[:100].ljust(100, b"\0")
     _seal(block)
-    return _pax_header(records) + bytes(block)
+    return _pax_header({b"path": name} if len(name) > 100 else {}) + bytes(block)
 
 
 def rewrite(

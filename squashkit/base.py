@@ -1,0 +1,170 @@
+"""Choosing an image among several, and the layers of it that belong to its base.
+
+Every answer is checked by diff_ids: a base is a prefix of its image. Compressed digests never count,
+since the same layer compresses differently from one tool to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from squashkit.errors import BaseNotFound, ImageNotFound, NotBasedOn, PlanError, UsageError
+from squashkit.graph import Image, shared_prefix
+from squashkit.names import same_name
+from squashkit.oci import BASE_DIGEST, BASE_NAME, DiffID, Platform, is_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Where an image's base ends. `image` is the base's own image where it was read, `evidence` says
+    in words how it is known."""
+
+    layers: int
+    evidence: str
+    image: Image | None = None
+    name: str = ""
+
+
+def matches(image: Image, reference: str) -> bool:
+    """Whether a reference means this image: one of its names, its image_id or its manifest's digest."""
+    if is_digest(reference):
+        digest = image.manifest_descriptor.digest if image.manifest_descriptor else None
+        return reference in (image.image_id, digest)
+    return any(same_name(name, reference) for name in image.names)
+
+
+def choose_image(
+    images: Sequence[Image],
+    reference: str | None,
+    platform: Platform | None,
+    machine: Platform,
+    where: str,
+) -> Image:
+    """The one image that is meant.
+
+    Without a platform an index with several gives the machine's. Raises ImageNotFound where nothing
+    fits, UsageError where more than one does, both with the choices.
+    """
+    found = [image for image in images if reference is None or matches(image, reference)]
+    if not found:
+        what = f"no image {reference!r}" if reference else "no image"
+        raise ImageNotFound(
+            f"{what} in {where}{_choices(images)}", reference=where, choices=_titles(images)
+        )
+    if platform is not None:
+        fitting = [image for image in found if image.platform.matches(platform)]
+        if not fitting:
+            raise ImageNotFound(
+                f"no image for {platform} in {where}{_choices(found)}",
+                reference=where,
+                choices=_titles(found),
+            )
+        found = fitting
+    unique = list({image.image_id: image for image in found}.values())
+    if len(unique) > 1 and len({image.platform for image in unique}) > 1:
+        unique = [image for image in unique if image.platform.matches(machine)] or unique
+    if len(unique) > 1:
+        raise UsageError(
+            f"{where} holds several images; name one as {where}:REF, or pass --platform"
+            f"{_choices(unique)}"
+        )
+    return unique[0]
+
+
+def _titles(images: Iterable[Image]) -> list[str]:
+    return [", ".join(image.names) or image.image_id for image in images]
+
+
+def _choices(images: Sequence[Image]) -> str:
+    if not images:
+        return ""
+    lines = [
+        f"\n  {title}  ({image.platform}, {len(image.layers)} layers)"
+        for title, image in zip(_titles(images[:20]), images, strict=False)
+    ]
+    more = f"\n  and {len(images) - 20} more" if len(images) > 20 else ""
+    return "; there are:" + "".join(lines) + more
+
+
+def base_of(image: Image, base: Image, name: str) -> Base:
+    """The base, checked to be a prefix. Raises NotBasedOn with the history and what to pass instead."""
+    shared = shared_prefix(image.diff_ids, base.diff_ids)
+    wanted = len(base.diff_ids)
+    if shared < wanted:
+        suggestion = (
+            f"\nThe first {shared} layers agree: --keep-layers {shared} keeps those."
+            if shared
+            else "\nNot one layer agrees; was the image built on another version of it?"
+        )
+        raise NotBasedOn(
+            f"{image.title} is not based on {name}: of its {wanted} layers the first {shared} are the"
+            f" image's, out of {len(image.layers)}.\n{show_layers(image)}{suggestion}",
+            shared=shared,
+            wanted=wanted,
+        )
+    return Base(wanted, f"{name}, found by its layers' diff_ids", base, name)
+
+
+def find_by_digest(image: Image, digest: str) -> Base | None:
+    """A base given as the chain_id or the diff_id of its top layer, None where the image has neither.
+
+    Raises PlanError where the diff_id stands at several positions.
+    """
+    for layer in image.layers:
+        if layer.chain_id == digest:
+            return Base(layer.index + 1, f"chain_id of layer {layer.index}", name=digest)
+    found = [layer.index for layer in image.layers if layer.diff_id == DiffID(digest)]
+    if len(found) > 1:
+        positions = ", ".join(str(index) for index in found)
+        raise PlanError(
+            f"{digest} is the diff_id of several layers ({positions}); pass a chain_id, or"
+            f" --keep-layers {found[0] + 1}"
+        )
+    return Base(found[0] + 1, f"diff_id of layer {found[0]}", name=digest) if found else None
+
+
+def base_by_annotations(image: Image, at_hand: Iterable[Image]) -> Base | None:
+    """The base that the manifest's annotations name, where that manifest is at hand to verify it."""
+    annotations = image.manifest.annotations if image.manifest else {}
+    digest, name = annotations.get(BASE_DIGEST, ""), annotations.get(BASE_NAME, "")
+    for other in at_hand:
+        descriptor = other.manifest_descriptor
+        if digest and descriptor and descriptor.digest == digest:
+            base = base_of(image, other, name or digest)
+            return Base(base.layers, f"the annotation {BASE_DIGEST}", other, name or other.title)
+    return None
+
+
+def base_from_step(image: Image, text: str) -> Base:
+    """Everything below the one step whose created_by contains the text is the base."""
+    if image.config.layer_history is None:
+        raise PlanError("the image has no history to search; pass --keep-layers N")
+    found = [layer for layer in image.layers if text in layer.created_by]
+    if len(found) != 1:
+        count = "no step" if not found else f"{len(found)} steps"
+        raise PlanError(
+            f"{count} of {image.title} contain {text!r}; one is needed\n{show_layers(image)}"
+        )
+    return Base(found[0].index, f"the step {found[0].index} that contains {text!r}")
+
+
+def not_found(reference: str, tried: Sequence[str], image: Image) -> BaseNotFound:
+    """What to say where a base answers to no name, path or digest."""
+    return BaseNotFound(
+        f"no base {reference!r}: looked for it as {', as '.join(tried)}.\n"
+        f"Save it with the image (docker save {image.title} {reference} -o both.tar), pass the base's own"
+        " archive, a digest, or --keep-layers N:\n" + show_layers(image),
+        reference=reference,
+        tried=tried,
+    )
+
+
+def show_layers(image: Image) -> str:
+    """The layers with the number that --keep-layers takes to keep each and all below it."""
+    lines = ["  keep  layer created by"]
+    for layer in image.layers:
+        step = " ".join(layer.created_by.split()) or f"({layer.diff_id[:19]})"
+        step = step if len(step) <= 80 else step[:79] + "…"
+        lines.append(f"  {layer.index + 1:4}  {step}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The command line: one module a command. It parses, calls and renders; it decides nothing."""

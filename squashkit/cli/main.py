@@ -1,0 +1,103 @@
+"""The entry point: finds the command, and turns every failure into one clear line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from squashkit import __version__
+from squashkit.errors import SquashkitError
+
+FAILED = 1
+INTERRUPTED = 130
+_COMMANDS = {
+    "completion": "Print a completion script for a shell.",
+    "demo": "Show on small images what a squash does.",
+    "squash": "Merge the layers of an image above its base.",
+}
+
+
+class LazyGroup(click.Group):
+    """Commands whose modules are imported when they are run, not when `--help` lists them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(import_module(f"squashkit.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: squashkit squash app.tar --keep-base fedora:28 -t app:squashed -o out.tar",
+)
+@click.version_option(__version__, prog_name="squashkit")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+def cli(debug: bool) -> None:
+    """Squash container images and keep their base layers, byte for byte.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 4 invalid or unsupported image, 5 image not readable or
+    writable, 130 interrupted.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    # A layer gives 100,000 small values without cycles: the collector only walks them again and again.
+    gc.disable()
+    # Copying threads need the interpreter for an instant a block; they must not wait 5 ms for it.
+    sys.setswitchinterval(0.0005)
+    debug = "--debug" in sys.argv[1:]
+    try:
+        cli.main(standalone_mode=False)
+        sys.stdout.flush()
+        code = 0
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("squashkit: interrupted; nothing was written", file=sys.stderr)
+        code = INTERRUPTED
+    except SquashkitError as error:
+        if debug:
+            raise
+        print(f"squashkit: {error}", file=sys.stderr)
+        code = error.exit_code
+    except OSError as error:
+        if debug:
+            raise
+        print(f"squashkit: {explain(error)}", file=sys.stderr)
+        code = FAILED
+    if code and sys.stdout is not None:
+        # A reader that went away must not make the interpreter complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def explain(error: OSError) -> str:
+    """An error of the system as one line that says what to do."""
+    where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left{where}; nothing was written. Free some, or pass --tmp-dir or another -o"
+    if error.errno == errno.EPIPE:
+        return "the reader of standard output went away; the image is not whole"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission{where}: {error.strerror}"
+    return f"{error.strerror or error}{where}"

@@ -1,0 +1,195 @@
+"""`squashkit squash`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from squashkit.compression import Compression
+from squashkit.errors import UsageError
+from squashkit.metadata import HistoryOptions
+from squashkit.oci import Platform
+from squashkit.progress import shown
+from squashkit.squash import Keep, MinSaving, Options
+from squashkit.squash import squash as run
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+
+def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A click callback that reports a ValueError as a usage error."""
+
+    def callback(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+        try:
+            return None if value is None else parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, parameter) from error
+
+    return callback
+
+
+def parse_min_saving(text: str) -> MinSaving:
+    """From `5%`, `10MB` or a number of bytes. Raises ValueError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%|[a-zA-Z]*)", text.strip())
+    if found is None or (found[2] != "%" and found[2].lower() not in _UNITS):
+        raise ValueError(f"{text!r} is no share (5%) and no size (10MB)")
+    if found[2] == "%":
+        return MinSaving(share=float(found[1]) / 100)
+    return MinSaving(size=int(float(found[1]) * _UNITS[found[2].lower()]))
+
+
+def parse_created(text: str) -> str:
+    """A time as RFC 3339. Raises ValueError."""
+    if not _RFC3339.fullmatch(text):
+        raise ValueError(f"{text!r} is no time like 2018-05-01T12:00:00Z")
+    return text
+
+
+def _created_from_environment() -> str | None:
+    """SOURCE_DATE_EPOCH, as reproducible builds set it."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return None
+    if not epoch.isdigit():
+        raise UsageError(f"SOURCE_DATE_EPOCH is no number of seconds: {epoch!r}")
+    return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@click.command(
+    short_help="Merge the layers of an image above its base.",
+    epilog="""\b
+Examples:
+  squashkit squash app.tar --keep-base fedora:28 -t app:squashed -o squashed.tar
+  docker save app fedora:28 | squashkit squash --keep-base fedora:28 -t app:squashed | docker load
+  squashkit squash oci:images:app --keep-layers 3 -o oci:images:app-squashed
+  squashkit squash app.tar --segments =2,3,=1 --dry-run
+""",
+)
+@click.argument("image", required=False)
+@click.option("-o", "--output", metavar="REF", help="Where the result goes: a path, -, or docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF].")
+@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="A name for the result; any number of times. Without it: the source's own.")
+@click.option("--keep-base", metavar="REF", help="Keep the layers of this base: an image in the same archive, a path or reference, or a digest.")
+@click.option("--keep-layers", type=int, metavar="N", help="Keep N layers, counted from the base.")
+@click.option("--from-step", metavar="TEXT", help="Squash from the one step whose command contains TEXT.")
+@click.option("--all", "squash_all", is_flag=True, help="Squash all layers into one.")
+@click.option("--segments", metavar="RUNS", help="Partition the layers into runs, base first, as in =2,3,=1: those with = are kept, each other becomes one layer.")
+@click.option("--format", type=click.Choice(["docker", "oci"]), help="Form of the result. Default: the source's.")
+@click.option("--compress", metavar="CODEC", callback=_parsed(Compression.parse), help="Store new layers as none, gzip[:LEVEL] or zstd[:LEVEL]. Default: as the kept ones are.")
+@click.option("--platform", metavar="OS/ARCH", callback=_parsed(Platform.parse), help="The platform to take from an index. Default: this machine's.")
+@click.option("--min-saving", metavar="AMOUNT", callback=_parsed(parse_min_saving), help="Write the image unchanged unless squashing saves this much: a share of the squashed layers' stored bytes (5%) or a size (10MB).")
+@click.option("--whiteouts", type=click.Choice(["explicit", "opaque"]), default="explicit", show_default=True, help="How a directory that was removed and made again hides what it had.")
+@click.option("--symlink-parents", type=click.Choice(["overlay", "follow"]), default="overlay", show_default=True, help="A path through a lower layer's symlink: replace the symlink by a directory, as overlay file systems do, or follow it.")
+@click.option("--blind", is_flag=True, help="Go on where layers below are needed and not at hand. The result is not guaranteed.")
+@click.option("--history", type=click.Choice(["keep", "drop"]), default="keep", show_default=True, help="What becomes of the squashed layers' history entries.")
+@click.option("--message", metavar="TEXT", help="A comment for the new layer's history entry.")
+@click.option("--created", metavar="TIME", callback=_parsed(parse_created), help="The result's creation time (RFC 3339). Default: SOURCE_DATE_EPOCH, else the source's.")
+@click.option("--force", is_flag=True, help="Replace an existing output, or move an existing tag of a layout.")
+@click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; write nothing.")
+@click.option("--no-verify", is_flag=True, help="Do not check digests of what is read.")
+@click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor. The result does not depend on it.")
+@click.option("--tmp-dir", type=click.Path(path_type=Path), metavar="DIR", help="Folder for temporary files. Default: the output's.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON to a file.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Print more: every contested path.")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+def squash(
+    image: str | None,
+    output: str | None,
+    tags: tuple[str, ...],
+    keep_base: str | None,
+    keep_layers: int | None,
+    from_step: str | None,
+    squash_all: bool,
+    segments: str | None,
+    format: Any,
+    compress: Compression | None,
+    platform: Platform | None,
+    min_saving: MinSaving | None,
+    whiteouts: Any,
+    symlink_parents: Any,
+    blind: bool,
+    history: str,
+    message: str | None,
+    created: str | None,
+    force: bool,
+    dry_run: bool,
+    no_verify: bool,
+    jobs: int | None,
+    tmp_dir: Path | None,
+    as_json: bool,
+    report: Path | None,
+    quiet: bool,
+    verbose: bool,
+    debug: bool,
+) -> None:
+    """Merge the layers of IMAGE above its base into one, and write the result.
+
+    IMAGE is a path to an archive or an OCI layout, - for standard input (the default where that is no
+    terminal), or docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF]. The base layers stay
+    byte for byte as they are, so that images go on sharing them; the root file system of the result is
+    exactly the source's, or nothing is written.
+    """
+    image, output = _ends(image, output, dry_run=dry_run)
+    if output == "-" and as_json and report is None:
+        raise UsageError("the image goes to standard output; write the report to a file: --report FILE")
+    options = Options(
+        keep=Keep(keep_base, keep_layers, from_step, squash_all, segments),
+        tags=tags,
+        format=format,
+        compress=compress,
+        platform=platform,
+        whiteouts=whiteouts,
+        symlink_parents=symlink_parents,
+        blind=blind,
+        min_saving=min_saving,
+        history=HistoryOptions(created or _created_from_environment(), message, history == "drop"),
+        force=force,
+        verify=not no_verify,
+        jobs=jobs or os.cpu_count() or 1,
+        tmp_dir=tmp_dir,
+    )
+
+    def notify(text: str) -> None:
+        if verbose:
+            click.echo(text, err=True)
+
+    with shown(bars=sys.stderr.isatty() and not quiet) as progress:
+        done = run(image, output, options, progress=progress, notify=notify)
+    document = json.dumps(done.json(), indent=2, ensure_ascii=False)
+    if report is not None:
+        report.write_text(document + "\n", encoding="utf-8")
+    if as_json and output != "-":
+        click.echo(document)
+    elif not quiet:
+        click.echo(done.text(verbose=verbose), err=output == "-")
+
+
+def _ends(image: str | None, output: str | None, *, dry_run: bool) -> tuple[str, str | None]:
+    """Where the image comes from and goes to, where that is left out."""
+    if image is None:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError("no IMAGE was given; pass a path, or pipe an archive into squashkit")
+        image = "-"
+    piped_in = image == "-" or image.startswith("-:")
+    to_terminal = sys.stdout is None or sys.stdout.isatty()
+    if dry_run:
+        return image, None
+    if output is None:
+        if not piped_in:
+            raise UsageError("no output was given; pass -o PATH, or --dry-run")
+        if to_terminal:
+            raise UsageError("standard output is a terminal; pass -o PATH, or pipe it into docker load")
+        return image, "-"
+    if output == "-" and to_terminal:
+        raise UsageError("standard output is a terminal; pipe it into docker load, or pass -o PATH")
+    return image, output

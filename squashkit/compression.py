@@ -1,0 +1,231 @@
+"""gzip, zstd and plain streams, told apart by magic bytes; the same input gives the same bytes.
+
+gzip is read with isal, the fastest, and written with zlib-ng, whose output is the same on every
+processor, in chunks of a fixed size: so the bytes do not depend on the number of threads either. zstd is
+written by its own multi-threaded mode, whose output depends neither on the number of workers.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from squashkit.errors import InvalidImage
+
+if TYPE_CHECKING or sys.version_info < (3, 14):
+    from backports import zstd
+else:
+    from compression import zstd
+
+
+class Codec(Enum):
+    """How a stream is compressed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+    XZ = "xz"
+    BZIP2 = "bzip2"
+
+
+MAGIC_SIZE = 6
+_CHUNK = 1 << 20
+_DICTIONARY = 32 << 10  # deflate looks back no further
+GZIP_LEVEL = 6
+ZSTD_LEVEL = 3
+
+
+def detect(head: bytes) -> Codec:
+    """The codec of a stream, from its first bytes."""
+    if head.startswith(b"\x1f\x8b"):
+        return Codec.GZIP
+    # A zstd stream may begin with a skippable frame (RFC 8878, 3.1.2), as eStargz's rivals make them.
+    if head.startswith(b"\x28\xb5\x2f\xfd") or (
+        head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F
+    ):
+        return Codec.ZSTD
+    if head.startswith(b"\xfd7zXZ\0"):
+        return Codec.XZ
+    if head.startswith(b"BZh"):
+        return Codec.BZIP2
+    return Codec.NONE
+
+
+def decompress(codec: Codec, blocks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    """The uncompressed stream in pieces of at most 1 MiB, over all its members or frames.
+
+    Zero bytes after the last gzip member are padding, as gzip(1) takes them. Raises InvalidImage where
+    the stream is damaged or ends too early.
+    """
+    if codec is Codec.NONE:
+        for block in blocks:
+            yield bytes(block)
+        return
+    decoder: Any = None
+    fresh = True
+    try:
+        for block in blocks:
+            data = bytes(block)
+            while data or (decoder is not None and not decoder.eof and _wants_more_room(decoder)):
+                if decoder is None:
+                    if not fresh and codec is Codec.GZIP:
+                        data = data.lstrip(b"\0")
+                        if not data:
+                            break
+                    decoder = _decoder(codec)
+                    fresh = False
+                out = decoder.decompress(data, _CHUNK)
+                if out:
+                    yield out
+                if decoder.eof:
+                    data = decoder.unused_data
+                    decoder = None
+                elif codec is Codec.GZIP:
+                    data = decoder.unconsumed_tail
+                else:
+                    data = b""
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zstd.ZstdError) as error:
+        raise InvalidImage(f"damaged {codec.value} stream: {error}") from error
+    except Exception as error:  # isal and zlib have an error class each
+        if type(error).__name__ not in ("IsalError", "error"):
+            raise
+        raise InvalidImage(f"damaged {codec.value} stream: {error}") from error
+    if decoder is not None:
+        raise InvalidImage(f"the {codec.value} stream ends too early")
+
+
+def _wants_more_room(decoder: Any) -> bool:
+    return not getattr(decoder, "needs_input", True)
+
+
+def _decoder(codec: Codec) -> Any:
+    if codec is Codec.GZIP:
+        from isal import isal_zlib
+
+        return isal_zlib.decompressobj(wbits=31)
+    if codec is Codec.ZSTD:
+        return zstd.ZstdDecompressor()
+    return lzma.LZMADecompressor() if codec is Codec.XZ else bz2.BZ2Decompressor()
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """How a new layer is stored: a codec and, where it has one, its level."""
+
+    codec: Codec
+    level: int = 0
+
+    @classmethod
+    def of(cls, codec: Codec) -> Compression:
+        """A codec at its usual level."""
+        return cls(codec, {Codec.GZIP: GZIP_LEVEL, Codec.ZSTD: ZSTD_LEVEL}.get(codec, 0))
+
+    @classmethod
+    def parse(cls, text: str) -> Compression:
+        """From `none`, `gzip[:LEVEL]` or `zstd[:LEVEL]`. Raises ValueError."""
+        name, colon, level = text.partition(":")
+        limits = {"none": (0, 0), "gzip": (1, 9), "zstd": (1, 19)}.get(name)
+        if limits is None or (colon and name == "none"):
+            raise ValueError(f"{text!r} is not none, gzip[:LEVEL] or zstd[:LEVEL]")
+        if not colon:
+            return cls.of(Codec(name))
+        if not level.isdigit() or not limits[0] <= int(level) <= limits[1]:
+            raise ValueError(f"the level of {name} is {limits[0]} to {limits[1]}, not {level!r}")
+        return cls(Codec(name), int(level))
+
+
+class Compressor:
+    """Compresses a stream and hands the bytes to `write` in order.
+
+    `write` is called in the thread that calls `feed` and `close`. Memory: a few chunks of 1 MiB a job.
+    """
+
+    def __init__(self, compression: Compression, write: Callable[[bytes], None], jobs: int) -> None:
+        self._write = write
+        self._zstd: zstd.ZstdCompressor | None = None
+        self._gzip: _Gzip | None = None
+        if compression.codec is Codec.ZSTD:
+            parameter = zstd.CompressionParameter
+            self._zstd = zstd.ZstdCompressor(
+                options={
+                    parameter.compression_level: compression.level,
+                    parameter.checksum_flag: 1,
+                    parameter.nb_workers: max(1, jobs),
+                }
+            )
+        elif compression.codec is Codec.GZIP:
+            self._gzip = _Gzip(compression.level, write, jobs)
+
+    def feed(self, block: memoryview) -> None:
+        if self._zstd is not None:
+            self._write(self._zstd.compress(block))
+        elif self._gzip is not None:
+            self._gzip.feed(bytes(block))
+        else:
+            self._write(bytes(block))
+
+    def close(self) -> None:
+        if self._zstd is not None:
+            self._write(self._zstd.flush())
+        elif self._gzip is not None:
+            self._gzip.close()
+
+
+class _Gzip:
+    """One gzip member (RFC 1952) made of chunks that are deflated side by side.
+
+    Each chunk knows the 32 KiB before it and ends on a byte boundary, as in pigz.
+    """
+
+    def __init__(self, level: int, write: Callable[[bytes], None], jobs: int) -> None:
+        self._level = level
+        self._write = write
+        self._pool = ThreadPoolExecutor(max(1, jobs))
+        self._pending: deque[Future[bytes]] = deque()
+        self._limit = 2 * max(1, jobs)
+        self._buffer = bytearray()
+        self._dictionary = b""
+        self._crc = 0
+        self._size = 0
+        write(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")
+
+    def feed(self, block: bytes) -> None:
+        self._buffer += block
+        while len(self._buffer) > _CHUNK:  # one chunk is held back: the last is deflated differently
+            self._submit(bytes(self._buffer[:_CHUNK]), last=False)
+            del self._buffer[:_CHUNK]
+
+    def close(self) -> None:
+        self._submit(bytes(self._buffer), last=True)
+        while self._pending:
+            self._write(self._pending.popleft().result())
+        self._pool.shutdown()
+        self._write(self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little"))
+
+    def _submit(self, chunk: bytes, *, last: bool) -> None:
+        from zlib_ng import zlib_ng
+
+        self._crc = zlib_ng.crc32(chunk, self._crc)
+        self._size += len(chunk)
+        self._pending.append(self._pool.submit(_deflate, chunk, self._dictionary, self._level, last))
+        self._dictionary = chunk[-_DICTIONARY:]
+        while len(self._pending) > self._limit or (self._pending and self._pending[0].done()):
+            self._write(self._pending.popleft().result())
+
+
+def _deflate(chunk: bytes, dictionary: bytes, level: int, last: bool) -> bytes:
+    from zlib_ng import zlib_ng
+
+    if dictionary:
+        encoder = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15, zdict=dictionary)
+    else:
+        encoder = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15)
+    flush = zlib_ng.Z_FINISH if last else zlib_ng.Z_SYNC_FLUSH
+    return bytes(encoder.compress(chunk)) + bytes(encoder.flush(flush))

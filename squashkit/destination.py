@@ -1,0 +1,165 @@
+"""Where a result goes and in which form: output reference and options to a sink, its tags and codec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from squashkit.compression import Codec, Compression
+from squashkit.errors import InvalidReference, UsageError
+from squashkit.graph import Image
+from squashkit.loader import Source
+from squashkit.names import familiar_name, normalise_name
+from squashkit.oci import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME
+from squashkit.planner import Segment
+from squashkit.transports import Reference, parse_reference
+from squashkit.transports.oci_layout import INDEX
+from squashkit.transports.sink import ArchiveFile, Layout, Pipe, Sink, Tag, is_pipe_or_device
+from squashkit.writer import codec_of
+
+Format = Literal["docker", "oci"]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An output that is decided and not yet opened. `reference` is None for a dry run."""
+
+    reference: Reference | None
+    format: Format
+    tags: tuple[Tag, ...]
+    compression: Compression
+    family: str | None
+    """The manifest's media type, None for the source's."""
+
+    @property
+    def repo_tags(self) -> list[str]:
+        """The names for manifest.json: always with a tag, none where there is no name."""
+        names = [tag.name for tag in self.tags if _is_full(tag.name) or tag.verbatim is None]
+        return list(dict.fromkeys(familiar_name(name) for name in names))
+
+    def open(self, tmp_dir: Path, *, force: bool) -> Sink:
+        """Raises UsageError where something is there that must not be overwritten."""
+        assert self.reference is not None
+        docker = self.format == "docker"
+        path = Path(self.reference.path)
+        if self.reference.is_stdio:
+            return Pipe(tmp_dir, docker=docker)
+        if self.reference.transport == "oci" or path.is_dir():
+            return Layout(path, force=force, tags=self.tags)
+        return ArchiveFile(path, docker=docker, force=force)
+
+
+def decide_destination(
+    output: str | None,
+    source: Source,
+    image: Image,
+    segments: Sequence[Segment],
+    *,
+    tags: Sequence[str],
+    format: Format | None,
+    compress: Compression | None,
+) -> Destination:
+    """Raises UsageError where output, format and compression do not fit together."""
+    reference = parse_output(output) if output is not None else None
+    chosen = _format(reference, source, format)
+    if chosen == "docker" and compress is not None and compress.codec is Codec.ZSTD:
+        raise UsageError(
+            "a docker archive cannot hold zstd layers (docker before 23 fails on them); pass --format oci"
+        )
+    if reference is not None and not reference.is_stdio:
+        target = Path(reference.path)
+        is_input = not source.reference.is_stdio and Path(source.reference.path).is_file()
+        if is_input and target.is_file() and target.samefile(source.reference.path):
+            raise UsageError(f"{target} is the input, which is never written to")
+        if is_pipe_or_device(target):
+            raise UsageError(f"{target} is no regular file; write to a pipe with `-o -`")
+    family = {"oci": OCI_MANIFEST, "docker": DOCKER_MANIFEST, None: None}[format]
+    return Destination(
+        reference=reference,
+        format=chosen,
+        tags=_tags(tags, reference, image),
+        compression=compress or _like_the_kept(source, image, segments, docker=chosen == "docker"),
+        family=family,
+    )
+
+
+def parse_output(text: str) -> Reference:
+    """An output's reference. A bare path is taken whole: it need not exist, and may hold a colon."""
+    transport = text.partition(":")[0]
+    if transport in ("docker-archive", "oci-archive", "oci"):
+        return parse_reference(text)
+    if ":" in text and transport in ("docker-daemon", "docker", "containers-storage", "dir"):
+        return parse_reference(text)
+    return Reference("", text)
+
+
+def _format(reference: Reference | None, source: Source, format: Format | None) -> Format:
+    transport = reference.transport if reference else ""
+    path = Path(reference.path) if reference and not reference.is_stdio else None
+    implied: Format | None = None
+    if transport:
+        implied = "docker" if transport == "docker-archive" else "oci"
+    elif path is not None and path.is_dir():
+        if not (path / INDEX).exists():
+            raise UsageError(f"{path} is a folder that is no OCI layout; pass oci:{path} to make one")
+        implied = "oci"
+    if format and implied and format != implied:
+        raise UsageError(f"--format {format} does not fit the output {reference}")
+    return format or implied or ("docker" if source.is_docker else "oci")
+
+
+def _tags(wanted: Sequence[str], reference: Reference | None, image: Image) -> tuple[Tag, ...]:
+    tags = []
+    if reference is not None and reference.image:
+        name = reference.image
+        tags.append(Tag(name, name if reference.transport == "oci" else None))
+        if reference.transport != "oci":
+            normalise_name(name)
+    for name in wanted:
+        if "@" in name:
+            raise InvalidReference(f"a tag cannot hold a digest: {name!r}")
+        normalise_name(name)
+        tags.append(Tag(name))
+    return tuple(tags) or _own_tags(image)
+
+
+def _own_tags(image: Image) -> tuple[Tag, ...]:
+    """The source's names. A bare ref.name (`v1`) names no repository and is carried over as it is."""
+    descriptor = image.manifest_descriptor
+    annotations = descriptor.annotations if descriptor else {}
+    ref_name = annotations.get(REF_NAME)
+    only_ref = ref_name if CONTAINERD_NAME not in annotations else None
+    full = [name for name in image.names if _is_full(name) or descriptor is None]
+    if full:
+        return tuple(Tag(name, name if name == only_ref else None) for name in full)
+    return tuple(Tag(name, name) for name in image.names)
+
+
+def _is_full(name: str) -> bool:
+    return ":" in name or "/" in name
+
+
+def _like_the_kept(
+    source: Source, image: Image, segments: Sequence[Segment], *, docker: bool
+) -> Compression:
+    """New layers are stored as the kept ones are; with none kept, as the squashed ones were."""
+    kept = [
+        image.layers[index]
+        for segment in segments
+        if segment.keep
+        for index in range(segment.start, segment.stop)
+    ]
+    for layer in reversed(kept or image.layers):
+        blob = source.container.get(layer.member) if layer.member else None
+        if blob is not None:
+            codec = blob.codec()
+        elif layer.descriptor is not None:
+            codec = codec_of(layer.descriptor)
+        else:
+            continue
+        if codec in (Codec.XZ, Codec.BZIP2) or (docker and codec is Codec.ZSTD):
+            codec = Codec.NONE
+        return Compression.of(codec)
+    return Compression.of(Codec.NONE)

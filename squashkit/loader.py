@@ -1,0 +1,412 @@
+"""From references to images, and from layers to changesets; every byte read is verified as it passes.
+
+`open_source` opens a container and lists its images. A `Loader` reads the layers of one image: plain
+ones in place, compressed ones inflated once into a file without a name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from squashkit import tar
+from squashkit.changeset import Changeset, parse_changeset
+from squashkit.compression import Codec, decompress
+from squashkit.errors import DigestMismatch, InvalidImage, InvalidLayer, TransportError
+from squashkit.graph import Image, Layer
+from squashkit.progress import Progress, Silent
+from squashkit.tar import Record
+from squashkit.transports import Reference, docker_archive, oci_layout
+from squashkit.transports.container import (
+    Archive,
+    Blob,
+    Container,
+    Folder,
+    jumping_window,
+    open_archive,
+    open_unnamed,
+    write_all,
+)
+from squashkit.transports.oci_layout import Listing
+
+READ_SIZE = 1 << 20
+
+
+@dataclass(slots=True)
+class Source:
+    """An open container and the images in it."""
+
+    reference: Reference
+    container: Container
+    images: list[Image]
+    listing: Listing
+    is_docker: bool
+    """Whether it has a manifest.json, and so is a docker archive."""
+    folder: Path | None = None
+    """The layout's folder, where it is one."""
+
+    @property
+    def title(self) -> str:
+        return "standard input" if self.reference.is_stdio else self.reference.path
+
+    def blob(self, layer: Layer) -> Blob:
+        """Where a layer's blob lies. Raises InvalidImage where it is not there."""
+        blob = self.container.get(layer.member) if layer.member is not None else None
+        if blob is None:
+            digest = layer.descriptor.digest if layer.descriptor else layer.diff_id
+            raise InvalidImage(
+                f"the blob {digest} is not in {self.title}", where=f"layer {layer.index}"
+            )
+        return blob
+
+
+@contextmanager
+def open_source(
+    reference: Reference, tmp_dir: Path, progress: Progress | None = None
+) -> Iterator[Source]:
+    """Open an archive, a layout folder or standard input, and list its images.
+
+    Raises TransportError where it cannot be read, InvalidImage where it holds no images.
+    """
+    progress = progress or Silent()
+    path = Path(reference.path)
+    container: Archive | Folder
+    if not reference.is_stdio and path.is_dir():
+        if reference.transport not in ("", "oci"):
+            raise TransportError(
+                f"{path} is a folder; {reference.transport} is a file", reference=str(reference)
+            )
+        container = Folder(path)
+    elif reference.transport == "oci":
+        what = "is a file, not an OCI layout folder" if path.exists() else "does not exist"
+        raise TransportError(f"{path} {what}", reference=str(reference))
+    else:
+        if reference.is_stdio:
+            progress.stage("Reading standard input", None)
+        container = open_archive(reference.path, tmp_dir, progress.advance)
+    try:
+        yield _list(reference, container)
+    finally:
+        container.close()
+
+
+def _list(reference: Reference, container: Archive | Folder) -> Source:
+    title = "standard input" if reference.is_stdio else reference.path
+    has_manifest = container.get(docker_archive.MANIFEST) is not None
+    has_index = container.get(oci_layout.INDEX) is not None
+    is_folder = isinstance(container, Folder)
+    wants_docker = reference.transport == "docker-archive"
+    wants_oci = reference.transport in ("oci", "oci-archive")
+    is_docker = has_manifest and not is_folder and not wants_oci
+    if (wants_docker and not has_manifest) or (wants_oci and not has_index):
+        missing = docker_archive.MANIFEST if wants_docker else oci_layout.INDEX
+        raise InvalidImage(f"not what {reference.transport}: promises; it has no {missing}", where=title)
+    if not is_docker and not has_index:
+        raise InvalidImage(
+            "no image archive: it has neither manifest.json nor index.json"
+            " (`docker save` writes one, `docker export` does not)",
+            where=title,
+        )
+    listing = oci_layout.list_images(container) if has_index else Listing()
+    images = (
+        docker_archive.merge(docker_archive.list_images(container), listing)
+        if is_docker
+        else listing.images
+    )
+    return Source(
+        reference,
+        container,
+        images,
+        listing,
+        is_docker,
+        container.path if isinstance(container, Folder) else None,
+    )
+
+
+class Cancelled(Exception):
+    """Work of another thread has failed or was interrupted; this one stops."""
+
+
+@dataclass(slots=True)
+class Loader:
+    """Reads the layers of one image. Safe to use from several threads.
+
+    With `verify` False, stored digests and diff_ids are not checked and data is jumped over.
+    """
+
+    source: Source
+    image: Image
+    tmp_dir: Path
+    jobs: int
+    verify: bool = True
+    progress: Progress = field(default_factory=Silent)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    _plain: dict[int, Blob] = field(default_factory=dict)
+    _spools: list[int] = field(default_factory=list)
+    _checked: set[int] = field(default_factory=set)
+    _lock: Any = field(default_factory=threading.Lock)
+
+    def close(self) -> None:
+        for fd in self._spools:
+            os.close(fd)
+        self._spools.clear()
+
+    def load(self, indexes: Iterable[int], *, data: Callable[[int], bool]) -> dict[int, Changeset]:
+        """The changesets of these layers, read side by side.
+
+        `data(index)` says of a layer that its bytes will be copied from: a compressed one is then kept
+        inflated. Of the others only headers are read where that is enough, and a plain blob is left to
+        be verified by whoever copies it.
+        """
+        wanted = sorted(indexes, key=lambda index: -self.source.blob(self.image.layers[index]).size)
+        with ThreadPoolExecutor(max(1, self.jobs)) as pool:
+            futures = {
+                index: pool.submit(self.load_one, self.image.layers[index], data(index))
+                for index in wanted
+            }
+            join(futures.values(), self.cancelled)
+        return {index: futures[index].result() for index in sorted(futures)}
+
+    def load_one(self, layer: Layer, data: bool) -> Changeset:
+        """One layer's changeset. Raises InvalidLayer and DigestMismatch, naming the layer."""
+        where = f"layer {layer.index} ({layer.diff_id[:19]})"
+        blob = self.source.blob(layer)
+        codec = blob.codec()
+        if codec in (Codec.XZ, Codec.BZIP2):
+            raise InvalidLayer(f"layers are not compressed with {codec.value}", where=where)
+        try:
+            if codec is Codec.NONE:
+                self._plain[layer.index] = blob
+                if not (self.verify and data):
+                    return parse_changeset(tar.scan(self._cancellable(blob)), blob.size)
+                blocks = read_blocks(blob, self.cancelled, where)
+                changeset = self._scan(layer, blocks, where)
+                return changeset
+            return self._inflate(layer, blob, codec, where, scan=True, keep=data)
+        except InvalidLayer as error:
+            raise error.inside(where) from error
+
+    def bytes_of(self, index: int) -> Blob:
+        """Where the uncompressed tar of a layer lies. A compressed layer that was not kept inflated is
+        inflated now."""
+        with self._lock:
+            if index not in self._plain:
+                layer = self.image.layers[index]
+                blob = self.source.blob(layer)
+                where = f"layer {layer.index} ({layer.diff_id[:19]})"
+                codec = blob.codec()
+                if codec is Codec.NONE:
+                    self._plain[index] = blob
+                else:
+                    self._inflate(layer, blob, codec, where, scan=False, keep=True)
+            return self._plain[index]
+
+    def verify_content(self, layer: Layer) -> None:
+        """Check a compressed layer's diff_id, where that has not been done by reading it."""
+        blob = self.source.blob(layer)
+        codec = blob.codec()
+        if self.verify and codec is not Codec.NONE and layer.index not in self._checked:
+            where = f"layer {layer.index} ({layer.diff_id[:19]})"
+            self._inflate(layer, blob, codec, where, scan=False, keep=False)
+
+    def header_of(self, index: int, record: Record) -> bytes:
+        """The header blocks of a record of a layer."""
+        return self.bytes_of(index).read_at(record.start, record.data - record.start)
+
+    def _inflate(
+        self, layer: Layer, blob: Blob, codec: Codec, where: str, *, scan: bool, keep: bool
+    ) -> Changeset:
+        """Read a compressed layer once: check both digests, scan it, keep it inflated if asked."""
+        stored = hashlib.sha256()
+        spool = open_unnamed(self.tmp_dir) if keep else None
+        if spool is not None:
+            self._spools.append(spool)
+
+        def compressed() -> Iterator[memoryview]:
+            for block in read_blocks(blob, self.cancelled, where):
+                stored.update(block)
+                self.progress.advance(len(block))
+                yield block
+
+        def spooled() -> Iterator[memoryview]:
+            for block in fill_blocks(decompress(codec, compressed())):
+                if spool is not None:
+                    write_all(spool, block)
+                yield block
+
+        if scan:
+            changeset = self._scan(layer, spooled(), where, counted=False)
+        else:
+            stream = _Stream(spooled(), None, hashed=self.verify)
+            stream.drain()
+            if self.verify:
+                check_digest(where, layer.diff_id, stream.digest())
+            changeset = Changeset((), (), (), stream.position)
+        self._checked.add(layer.index)
+        if self.verify and layer.descriptor is not None:
+            check_digest(where, layer.descriptor.digest, f"sha256:{stored.hexdigest()}")
+        if spool is not None:
+            self._plain[layer.index] = Blob(spool, 0, changeset.diff_size)
+        return changeset
+
+    def _scan(
+        self, layer: Layer, blocks: Iterator[memoryview], where: str, *, counted: bool = True
+    ) -> Changeset:
+        """Scan a whole tar as it passes, and check its diff_id."""
+        window = _Stream(blocks, self.progress.advance if counted else None, hashed=self.verify)
+        try:
+            changeset = parse_changeset(tar.scan(window))
+        except InvalidLayer:
+            window.drain()
+            if self.verify:  # damaged bytes are told as such
+                check_digest(where, layer.diff_id, window.digest())
+            raise
+        window.drain()
+        if self.verify:
+            check_digest(where, layer.diff_id, window.digest())
+        return Changeset(
+            changeset.entries, changeset.whiteouts, changeset.opaques, window.position
+        )
+
+    def _cancellable(self, blob: Blob) -> tar.Window:
+        window = jumping_window(blob)
+
+        def checked(at: int) -> tuple[memoryview, int]:
+            if self.cancelled.is_set():
+                raise Cancelled
+            return window(at)
+
+        return checked
+
+
+class _Stream:
+    """A window for `tar.scan` over blocks that come one after another, hashed as they pass."""
+
+    def __init__(
+        self, blocks: Iterator[memoryview], count: Callable[[int], None] | None, *, hashed: bool
+    ) -> None:
+        self._blocks = blocks
+        self._count = count
+        self._hash = hashlib.sha256() if hashed else None
+        self._block = memoryview(b"")
+        self.position = 0
+        """Bytes that have passed."""
+
+    def __call__(self, at: int) -> tuple[memoryview, int]:
+        while self.position < at + tar.BLOCK and self._next():
+            pass
+        return self._block, self.position - len(self._block)
+
+    def drain(self) -> None:
+        while self._next():
+            pass
+
+    def digest(self) -> str:
+        assert self._hash is not None
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def _next(self) -> bool:
+        block = next(self._blocks, None)
+        if block is None:
+            return False
+        if self._hash is not None:
+            self._hash.update(block)
+        if self._count is not None:
+            self._count(len(block))
+        self._block = block
+        self.position += len(block)
+        return True
+
+
+def read_blocks(
+    blob: Blob, cancelled: threading.Event, where: str, size: int = READ_SIZE
+) -> Iterator[memoryview]:
+    """A blob's bytes in blocks of `size`, the last one shorter. A block is overwritten by the one after
+    the next. Raises DigestMismatch where the file ends early."""
+    buffers = [memoryview(bytearray(min(size, max(blob.size, 1)))) for _ in range(2)]
+    at = 0
+    while at < blob.size:
+        if cancelled.is_set():
+            raise Cancelled
+        buffers.reverse()
+        view = buffers[0][: min(size, blob.size - at)]
+        read_into(blob.fd, blob.offset + at, view, where)
+        yield view
+        at += len(view)
+
+
+def read_into(fd: int, offset: int, view: memoryview, where: str) -> None:
+    """Fill a buffer from a file. Raises DigestMismatch where the file ends early."""
+    done = 0
+    while done < len(view):
+        count = os.preadv(fd, [view[done:]], offset + done)
+        if not count:
+            raise DigestMismatch(
+                where, expected=f"{len(view) - done} more bytes", actual="the end of the file"
+            )
+        done += count
+
+
+def fill_blocks(pieces: Iterable[bytes], size: int = READ_SIZE) -> Iterator[memoryview]:
+    """Pieces of any length as blocks of `size`, the last one shorter. A block is overwritten by the one
+    after the next."""
+    buffers = [memoryview(bytearray(size)) for _ in range(2)]
+    used = 0
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            part = view[: size - used]
+            buffers[0][used : used + len(part)] = part
+            used += len(part)
+            view = view[len(part) :]
+            if used == size:
+                yield buffers[0]
+                buffers.reverse()
+                used = 0
+    if used:
+        yield buffers[0][:used]
+
+
+def check_digest(where: str, expected: str, actual: str) -> None:
+    if expected != actual:
+        raise DigestMismatch(where, expected=expected, actual=actual)
+
+
+def join(futures: Iterable[Future[Any]], cancelled: threading.Event) -> None:
+    """Wait for work; the first failure, or an interrupt, stops the rest and is raised."""
+    waiting = set(futures)
+    try:
+        while waiting:
+            done, waiting = wait(waiting, return_when="FIRST_COMPLETED")
+            for future in done:
+                future.result()
+    except BaseException:
+        cancelled.set()
+        for future in waiting:
+            future.cancel()
+        wait(waiting)
+        raise
+
+
+def spool_need(source: Source, image: Image, indexes: Iterable[int]) -> int:
+    """About how many bytes of temporary space the inflated layers take: gzip's own size field says it
+    for one member (modulo 4 GiB); zstd is taken to be a quarter."""
+    total = 0
+    for index in indexes:
+        blob = source.blob(image.layers[index])
+        codec = blob.codec()
+        if codec is Codec.GZIP:
+            field_bytes = blob.read_at(max(0, blob.size - 4), 4)
+            total += max(int.from_bytes(field_bytes, "little"), 2 * blob.size)
+        elif codec is Codec.ZSTD:
+            total += 4 * blob.size
+    return total
+
+

@@ -1,0 +1,71 @@
+"""How long work reports itself: a callback, and its adapter to tqdm's bars.
+
+A `Progress` is called with bytes as they pass, from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+
+class Progress(Protocol):
+    """Reports work. Stages follow one another; within one, bytes are counted."""
+
+    def stage(self, title: str, total: int | None) -> None:
+        """Begin a stage of `total` bytes, None where that is not known."""
+
+    def advance(self, size: int) -> None:
+        """Count bytes of the current stage. Called from several threads."""
+
+
+class Silent:
+    """Reports nothing."""
+
+    def stage(self, title: str, total: int | None) -> None:
+        pass
+
+    def advance(self, size: int) -> None:
+        pass
+
+
+class Bars:
+    """A tqdm bar on standard error for each stage, gone when the stage is done."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._lock = threading.Lock()
+
+    def stage(self, title: str, total: int | None) -> None:
+        from tqdm import tqdm
+
+        self.close()
+        self._bar = tqdm(
+            desc=title, total=total, unit="B", unit_scale=True, leave=False, delay=0.3,
+            dynamic_ncols=True,
+        )  # fmt: skip
+
+    def advance(self, size: int) -> None:
+        with self._lock:
+            if self._bar is not None:
+                self._bar.update(size)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+@contextmanager
+def shown(*, bars: bool) -> Iterator[Progress]:
+    """Bars where there is a terminal to show them on, silence elsewhere."""
+    if not bars:
+        yield Silent()
+        return
+    progress = Bars()
+    try:
+        yield progress
+    finally:
+        progress.close()

@@ -1,0 +1,1 @@
+"""What a squash did, as a value, as JSON and as text for people."""

@@ -1,0 +1,209 @@
+"""The report of a squash: one value serves the dry run, the summary and `--json`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from squashkit.base import Base
+from squashkit.errors import show_path
+from squashkit.graph import Image
+from squashkit.metadata import StoredLayer
+from squashkit.planner import LayerPlan, SquashedLayer
+from squashkit.report.text import count, percent, size, table
+from squashkit.rootfs import Cause
+
+_LISTED = 5
+
+
+@dataclass(slots=True)
+class Report:
+    """What a squash did, or with a dry run would do. Sizes are bytes."""
+
+    source: str
+    image: Image
+    base: Base
+    plan: LayerPlan
+    before: list[StoredLayer]
+    after: list[StoredLayer] = field(default_factory=list)
+    """In a dry run a new layer has the size of its plain tar and an empty digest."""
+    output: str | None = None
+    tags: list[str] = field(default_factory=list)
+    image_id: str = ""
+    manifest_digest: str = ""
+    changed: bool = True
+    dry_run: bool = False
+    notes: list[str] = field(default_factory=list)
+    space_needed: int = 0
+    space_free: int = 0
+
+    @property
+    def runs(self) -> list[SquashedLayer]:
+        return [layer for layer in self.plan.layers if isinstance(layer, SquashedLayer)]
+
+    @property
+    def stored_before(self) -> int:
+        return sum(layer.size for layer in self.before)
+
+    @property
+    def stored_after(self) -> int:
+        return sum(layer.size for layer in self.after)
+
+    @property
+    def shared_in_registry(self) -> int:
+        """Bytes of blobs with a digest that the source has too."""
+        before = {layer.digest for layer in self.before}
+        return sum(layer.size for layer in self.after if layer.digest in before)
+
+    @property
+    def shared_on_host(self) -> int:
+        """Bytes of layers with a chain_id that the source has too: the common stack at the bottom."""
+        shared = 0
+        for before, after in zip(self.before, self.after, strict=False):
+            if before.diff_id != after.diff_id:
+                break
+            shared += after.size
+        return shared
+
+    def dropped(self, cause: Cause) -> tuple[int, int]:
+        """Entries and bytes (headers included) that did not survive for this reason."""
+        dead = [d for run in self.runs for d in run.dropped if d.cause is cause]
+        return len(dead), sum(d.entry.record.end - d.entry.record.start for d in dead)
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints; README.md documents them."""
+        return {
+            "source": self.source,
+            "output": self.output,
+            "dry_run": self.dry_run,
+            "changed": self.changed,
+            "tags": self.tags,
+            "platform": str(self.image.platform),
+            "base": {
+                "layers": self.base.layers,
+                "name": self.base.name or None,
+                "evidence": self.base.evidence,
+            },
+            "image_id": {"before": self.image.image_id, "after": self.image_id or None},
+            "manifest_digest": self.manifest_digest or None,
+            "layers": {"before": len(self.before), "after": len(self.after)},
+            "stored_bytes": {
+                "before": self.stored_before,
+                "after": self.stored_after,
+                "saved": self.stored_before - self.stored_after,
+            },
+            "shared_bytes": {"registry": self.shared_in_registry, "host": self.shared_on_host},
+            "new_layers": [
+                {
+                    "from": run.start,
+                    "to": run.stop - 1,
+                    "entries": {"before": run.source_entries, "after": run.entries},
+                    "diff_size": {"before": run.source_size, "after": run.diff_size},
+                }
+                for run in self.runs
+            ],
+            "result_layers": [
+                {
+                    "digest": layer.digest or None,
+                    "diff_id": layer.diff_id or None,
+                    "size": layer.size,
+                    "compression": layer.codec.value,
+                }
+                for layer in self.after
+            ],
+            "dropped": {
+                cause.value: dict(zip(("entries", "bytes"), self.dropped(cause), strict=True))
+                for cause in Cause
+            },
+            "contested": [
+                {"construct": c.construct, "path": show_path(c.path), "layer": c.layer}
+                for c in self.plan.contested
+            ],
+            "copied_links": [
+                {"path": show_path(path), "target": show_path(target)}
+                for run in self.runs
+                for path, target in run.copies
+            ],
+            "links_into_new_layers": [
+                {"layer": layer, "path": show_path(path)}
+                for layer, path in self.plan.links_into_runs
+            ],
+            "guaranteed": self.plan.guaranteed,
+            "space": {"needed": self.space_needed, "free": self.space_free},
+            "notes": self.notes,
+        }
+
+    def text(self, *, verbose: bool = False) -> str:
+        """The summary that a person reads after a squash."""
+        lines = [*self._sizes(), ""]
+        if self.runs:
+            lines += [*self._dropped(), ""]
+        lines += self._constructs(None if verbose else _LISTED)
+        lines += self.notes
+        if not self.plan.guaranteed:
+            lines.append("Not guaranteed: layers below were not at hand (--blind).")
+        if self.dry_run:
+            lines.append("Dry run: nothing was written.")
+        else:
+            lines.append(f"Wrote {self.output}" + (f" as {', '.join(self.tags)}" if self.tags else ""))
+            lines.append(f"image_id {self.image_id}")
+        return "\n".join(lines)
+
+    def _sizes(self) -> list[str]:
+        saved = self.stored_before - self.stored_after
+        rows = [
+            ["layers", str(len(self.before)), str(len(self.after)), ""],
+            [
+                "stored",
+                size(self.stored_before),
+                size(self.stored_after),
+                f"{size(saved)} saved ({percent(saved, self.stored_before)})"
+                if saved >= 0
+                else f"{size(-saved)} more ({percent(-saved, self.stored_before)})",
+            ],
+            ["shared in a registry", "", size(self.shared_in_registry), self._base_text()],
+            ["shared on a host", "", size(self.shared_on_host), ""],
+        ]
+        return table(["", "before", "after", ""], rows, right={1, 2})
+
+    def _base_text(self) -> str:
+        if not self.base.layers:
+            return "no base kept"
+        return f"{count(self.base.layers, 'base layer')} kept: {self.base.evidence}"
+
+    def _dropped(self) -> list[str]:
+        rows = []
+        for cause in Cause:
+            entries, dead = self.dropped(cause)
+            if entries:
+                rows.append([cause.value, f"{entries:,}", size(dead)])
+        if not rows:
+            return ["Nothing was overwritten or deleted between the squashed layers."]
+        return table(["dropped because", "entries", "bytes"], rows, right={1, 2})
+
+    def _constructs(self, limit: int | None) -> list[str]:
+        lines = []
+        kinds = Counter(contested.construct for contested in self.plan.contested)
+        for kind, total in kinds.items():
+            places = [
+                f"{show_path(c.path)} (layer {c.layer})"
+                for c in self.plan.contested
+                if c.construct == kind
+            ]
+            lines.append(f"Contested: {kind}: {_some(places, total, limit)}")
+        copies = [f"{show_path(p)} of {show_path(t)}" for run in self.runs for p, t in run.copies]
+        if copies:
+            lines.append(
+                "Copied, as no link can leave its layer: " + _some(copies, len(copies), limit)
+            )
+        links = [f"{show_path(path)} (layer {layer})" for layer, path in self.plan.links_into_runs]
+        if links:
+            lines.append("Hard links of kept layers into new ones: " + _some(links, len(links), limit))
+        return lines
+
+
+def _some(items: list[str], total: int, limit: int | None) -> str:
+    shown = ", ".join(items[:limit])
+    more = total - len(items[:limit])
+    return f"{shown} and {more:,} more" if more else shown

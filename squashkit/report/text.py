@@ -1,0 +1,40 @@
+"""Sizes, shares and tables as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+
+def size(value: int) -> str:
+    """Bytes as `0 B`, `1.5 KB`, `271 MB`: powers of 1000, three digits at most."""
+    number = float(value)
+    for unit in ("B", "KB", "MB", "GB", "TB", "PB"):
+        if abs(number) < 999.5 or unit == "PB":
+            digits = 1 if unit != "B" and abs(number) < 9.95 else 0
+            return f"{number:.{digits}f} {unit}"
+        number /= 1000
+    raise AssertionError("unreachable")
+
+
+def percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "0 %"
+
+
+def count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()
+) -> list[str]:
+    """Lines of a table; the columns in `right` hold numbers."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = (
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join(cells).rstrip()
+
+    return [line(head), *(line(row) for row in rows)]

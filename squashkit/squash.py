@@ -1,0 +1,588 @@
+"""The whole job, reference to report: read an image, keep its base, merge the rest, write it.
+
+`squash` is the function to read first. What is decided is decided in base.py, planner.py and
+metadata.py; what is read and written goes through loader.py and writer.py.
+"""
+
+from __future__ import annotations
+
+import os
+import platform as host
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from squashkit import metadata
+from squashkit.base import (
+    Base,
+    base_by_annotations,
+    base_from_step,
+    base_of,
+    choose_image,
+    find_by_digest,
+    matches,
+    not_found,
+    show_layers,
+)
+from squashkit.changeset import Changeset
+from squashkit.compression import Codec, Compression
+from squashkit.destination import Destination, Format, decide_destination
+from squashkit.errors import PlanError, SquashkitError, TransportError, UsageError
+from squashkit.graph import Image, Layer
+from squashkit.loader import Loader, Source, join, open_source, spool_need
+from squashkit.metadata import HistoryOptions, StoredLayer
+from squashkit.names import normalise_name
+from squashkit.oci import (
+    BASE_DIGEST,
+    Descriptor,
+    DiffID,
+    Digest,
+    Platform,
+    is_digest,
+    sha256,
+)
+from squashkit.planner import (
+    KeptLayer,
+    LayerPlan,
+    Segment,
+    SquashedLayer,
+    needs_lower,
+    plan_squash,
+)
+from squashkit.progress import Progress, Silent
+from squashkit.report.squash import Report
+from squashkit.report.text import size
+from squashkit.transports import parse_reference
+from squashkit.transports.oci_layout import refuse_unsupported
+from squashkit.transports.sink import Pipe, Sink, Slot, Written, put
+from squashkit.writer import Writer, codec_of
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What stays as it is. One of these is given, or none to go by the image's annotations."""
+
+    base: str | None = None
+    """The base: an image's name, a reference, or a digest."""
+    layers: int | None = None
+    """How many layers, counted from the base."""
+    from_step: str | None = None
+    """Text of the one step from which to squash."""
+    nothing: bool = False
+    """Squash all layers into one."""
+    segments: str | None = None
+    """Runs of layers, as in `=2,3,=1`; those with `=` stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class MinSaving:
+    """The least that a squash must save: bytes, and a share of the stored bytes to be squashed."""
+
+    size: int = 0
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to squash. The defaults are the command line's."""
+
+    keep: Keep = field(default_factory=Keep)
+    tags: tuple[str, ...] = ()
+    format: Format | None = None
+    compress: Compression | None = None
+    platform: Platform | None = None
+    whiteouts: Literal["explicit", "opaque"] = "explicit"
+    symlink_parents: Literal["overlay", "follow"] = "overlay"
+    blind: bool = False
+    min_saving: MinSaving | None = None
+    history: HistoryOptions = field(default_factory=HistoryOptions)
+    force: bool = False
+    verify: bool = True
+    jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    tmp_dir: Path | None = None
+
+
+def squash(
+    image: str,
+    output: str | None,
+    options: Options | None = None,
+    *,
+    progress: Progress | None = None,
+    notify: Notify = lambda message: None,
+) -> Report:
+    """Squash the image that a reference names and write the result to another reference.
+
+    Without an output nothing is written and the report tells what would be (a dry run). The root file
+    system of what is written is exactly the source's, and its kept layers are the source's byte for
+    byte; otherwise nothing is written and a SquashkitError says why. `notify` gets messages for people
+    while the work goes on. OSError comes through as it is (a full disk, a closed pipe).
+    """
+    options = options or Options()
+    progress = progress or Silent()
+    with ExitStack() as stack:
+        tmp_dir = _temporary_folder(options, output)
+        source = stack.enter_context(open_source(parse_reference(image), tmp_dir, progress))
+        chosen, base, segments = _decide(source, options, tmp_dir, stack)
+        refuse_unsupported(chosen)
+        destination = decide_destination(
+            output, source, chosen, segments,
+            tags=options.tags, format=options.format, compress=options.compress,
+        )  # fmt: skip
+        loader = Loader(source, chosen, tmp_dir, options.jobs, options.verify, progress)
+        stack.callback(loader.close)
+        sink = None
+        if output is not None:
+            sink = destination.open(tmp_dir, force=options.force)
+            stack.callback(sink.close)
+        report = Report(
+            source=source.title,
+            image=chosen,
+            base=base,
+            plan=LayerPlan(tuple(segments), tuple(KeptLayer(i) for i in range(len(chosen.layers)))),
+            before=_stored_before(source, chosen),
+            tags=[tag.verbatim or tag.name for tag in destination.tags],
+            output=sink.title if sink else None,
+            dry_run=sink is None,
+            notes=_notes(source, chosen, options, destination),
+        )
+        job = _Job(chosen, base, segments, loader, sink, destination, options, report, progress)
+        job.check_space(tmp_dir, notify)
+        job.run()
+        return report
+
+
+@dataclass(slots=True)
+class _Job:
+    """A squash whose every choice is made; only the plan is still to come."""
+
+    image: Image
+    base: Base
+    segments: Sequence[Segment]
+    loader: Loader
+    sink: Sink | None
+    destination: Destination
+    options: Options
+    report: Report
+    progress: Progress
+
+    @property
+    def runs(self) -> list[Segment]:
+        return [s for s in self.segments if not s.keep and len(s) > 1]
+
+    @property
+    def squashed(self) -> list[Layer]:
+        return [self.image.layers[i] for run in self.runs for i in range(run.start, run.stop)]
+
+    @property
+    def kept(self) -> list[Layer]:
+        squashed = {layer.index for layer in self.squashed}
+        return [layer for layer in self.image.layers if layer.index not in squashed]
+
+    def run(self) -> None:
+        """Read, plan and write. Kept blobs are carried over while the planner works."""
+        with ThreadPoolExecutor(max(1, self.options.jobs)) as pool:
+            try:
+                if self.sink is None:
+                    self._estimate(self._plan(self._load(lambda: None)))
+                    return
+                writer = Writer(
+                    self.loader,
+                    self.sink,
+                    self.progress,
+                    self.options.jobs,
+                    plain_zstd=self.destination.format == "docker",
+                )
+                copies: list[Future[None]] = []
+                plan = self._plan(
+                    self._load(lambda: copies.extend(writer.keep(pool, self.kept)))
+                )
+                new = self._write_runs(writer, plan)
+                join(copies, self.loader.cancelled)
+                if new and not self._saves_enough(new):
+                    for _, slot in new.values():
+                        slot.discard()
+                    join(writer.keep(pool, self.squashed), self.loader.cancelled)
+                    self._pass_through(writer, "squashing would not save what --min-saving asks")
+                elif not self.runs:
+                    self._pass_through(writer, "there is nothing to squash")
+                else:
+                    for stored, slot in new.values():
+                        slot.finish(stored.digest)
+                    self._commit_squashed(writer, plan, {k: v[0] for k, v in new.items()})
+            except BaseException:
+                self.loader.cancelled.set()
+                raise
+
+    def _load(self, keep: Callable[[], None]) -> dict[int, Changeset]:
+        """The changesets of the runs and of what must be known around them. `keep` begins the copying
+        of kept blobs, after the runs have been read."""
+        runs, layers = self.runs, self.image.layers
+        there = {
+            layer.index
+            for layer in layers
+            if self.sink and layer.descriptor and self.sink.has(layer.descriptor.digest)
+        }  # kept blobs that nobody will copy, and so nobody else will verify
+        self.progress.stage("Reading", sum(b.size for b in self.report.before))
+        changesets = self.loader.load(
+            (layer.index for layer in self.squashed), data=lambda index: True
+        )
+        keep()
+        lower = max(
+            (
+                run.start
+                for run in runs
+                if needs_lower([changesets[i] for i in range(run.start, run.stop)])
+            ),
+            default=0,
+        )
+        upper = runs[0].stop if runs else len(layers)
+        around = {
+            layer.index
+            for layer in layers
+            if layer.index not in changesets
+            and (layer.index < lower or layer.index >= upper)
+            and layer.member is not None
+        }
+        changesets |= self.loader.load(around, data=lambda index: index in there)
+        return dict(sorted(changesets.items()))
+
+    def _plan(self, changesets: dict[int, Changeset]) -> LayerPlan:
+        if not self.runs:
+            return self.report.plan
+        plan = plan_squash(
+            changesets,
+            self.segments,
+            self.loader.header_of,
+            opaque=self.options.whiteouts == "opaque",
+            follow_lower_symlinks=self.options.symlink_parents == "follow",
+            blind=self.options.blind,
+        )
+        self.report.plan = plan
+        return plan
+
+    def _write_runs(
+        self, writer: Writer, plan: LayerPlan
+    ) -> dict[int, tuple[StoredLayer, Slot]]:
+        """New layers by the layer that their run starts at; their places are still to be finished."""
+        runs = [p for p in plan.layers if isinstance(p, SquashedLayer) and p.pieces]
+        if runs:
+            self.progress.stage("Writing", sum(run.diff_size for run in runs))
+        return {run.start: writer.squash(run, self.destination.compression) for run in runs}
+
+    def _saves_enough(self, new: dict[int, tuple[StoredLayer, Slot]]) -> bool:
+        wanted = self.options.min_saving
+        if wanted is None:
+            return True
+        before = sum(self.report.before[layer.index].size for layer in self.squashed)
+        saved = before - sum(stored.size for stored, _ in new.values())
+        return saved >= wanted.size and saved >= wanted.share * before
+
+    def _estimate(self, plan: LayerPlan) -> None:
+        """A dry run's layers: new ones with the size of their plain tars."""
+        for planned in plan.layers:
+            if isinstance(planned, KeptLayer):
+                self.report.after.append(self.report.before[planned.index])
+            elif planned.pieces:
+                codec = self.destination.compression.codec
+                self.report.after.append(
+                    StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec)
+                )
+        self.report.changed = bool(self.runs)
+
+    def _pass_through(self, writer: Writer, why: str) -> None:
+        """Write the image as it is, under its new names."""
+        layers = [writer.stored[layer.diff_id] for layer in self.image.layers]
+        self.report.plan = LayerPlan(
+            tuple(self.segments), tuple(KeptLayer(i) for i in range(len(layers)))
+        )
+        self.report.notes.append(f"Written unchanged: {why}.")
+        self._commit(self.image.config.data, layers, changed=False)
+
+    def _commit_squashed(
+        self, writer: Writer, plan: LayerPlan, new: dict[int, StoredLayer]
+    ) -> None:
+        layers = [
+            writer.stored[self.image.layers[planned.index].diff_id]
+            if isinstance(planned, KeptLayer)
+            else new[planned.start]
+            for planned in plan.layers
+            if isinstance(planned, KeptLayer) or planned.pieces
+        ]
+        if not layers:  # `docker save` and podman fail on images without layers
+            stored, slot = writer.empty(self.destination.compression)
+            slot.finish(stored.digest)
+            layers = [stored]
+        config = metadata.squashed_config(
+            self.image, plan, [layer.diff_id for layer in layers], self.options.history
+        )
+        self._commit(config, layers, changed=True)
+
+    def _commit(self, config: bytes, layers: list[StoredLayer], *, changed: bool) -> None:
+        """Write config and manifest, then let the sink give the result its name."""
+        assert self.sink is not None
+        family = metadata.manifest_family(self.image, self.destination.family)
+        manifest = metadata.image_manifest(
+            self.image,
+            family,
+            config,
+            layers,
+            changed=changed,
+            base=_base_annotation(self.base),
+            base_kept=_is_base_kept(self.image, self.base),
+        )
+        put(self.sink, config)
+        digest = put(self.sink, manifest)
+        descriptor = Descriptor(family, digest, len(manifest), platform=self.image.platform)
+        self.sink.commit(
+            Written(
+                manifest=descriptor,
+                config=sha256(config),
+                layers=[layer.digest for layer in layers],
+                tags=self.destination.tags,
+                repo_tags=self.destination.repo_tags,
+            )
+        )
+        self.report.after = layers
+        self.report.changed = changed
+        self.report.image_id = sha256(config)
+        self.report.manifest_digest = digest
+
+    def check_space(self, tmp_dir: Path, notify: Notify) -> None:
+        """Compare the space that the work needs at most with the space that there is."""
+        source = self.loader.source
+        inflated = spool_need(source, self.image, [layer.index for layer in self.squashed])
+        kept = sum(
+            self.report.before[layer.index].size
+            for layer in self.kept
+            if not (self.sink and layer.descriptor and self.sink.has(layer.descriptor.digest))
+        )
+        new = max(sum(self.report.before[layer.index].size for layer in self.squashed), inflated)
+        if isinstance(self.sink, Pipe) or self.sink is None:
+            needs = {tmp_dir: inflated + (new if self.sink else 0)}
+        else:
+            folder = Path(self.sink.title)
+            folder = folder if folder.is_dir() else folder.parent
+            needs = {folder: kept + new}
+            same = folder.stat().st_dev == tmp_dir.stat().st_dev
+            needs[folder if same else tmp_dir] = (needs[folder] if same else 0) + inflated
+        for folder, need in needs.items():
+            free = shutil.disk_usage(folder).free
+            self.report.space_needed += need
+            self.report.space_free = free
+            if need > free:
+                raise PlanError(
+                    f"{size(need)} may be needed in {folder}, and {size(free)} are free; free some, or"
+                    " write elsewhere (-o, --tmp-dir)"
+                )
+            if need:
+                notify(f"Needs at most {size(need)} in {folder}; {size(free)} are free.")
+
+
+def _temporary_folder(options: Options, output: str | None) -> Path:
+    """Where temporary files go: where they are asked for, else beside the output, else the system's."""
+    if options.tmp_dir is not None:
+        if not options.tmp_dir.is_dir():
+            raise UsageError(f"--tmp-dir {options.tmp_dir} is no folder")
+        return options.tmp_dir
+    if output is not None and output != "-":
+        path = Path(output.rpartition(":")[2] if ":" in output else output)
+        for folder in (path, path.parent):
+            if folder.is_dir() and os.access(folder, os.W_OK):
+                return folder
+    return Path(tempfile.gettempdir())
+
+
+def machine_platform() -> Platform:
+    """This machine's platform; images are Linux's whatever the machine is."""
+    names = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
+    machine = host.machine().lower()
+    return Platform("linux", names.get(machine, machine), "v7" if machine == "armv7l" else "")
+
+
+def _decide(
+    source: Source, options: Options, tmp_dir: Path, stack: ExitStack
+) -> tuple[Image, Base, list[Segment]]:
+    """The image that is meant, where its base ends, and the segments that follow from it."""
+    keep = options.keep
+    given = [
+        keep.base is not None, keep.layers is not None, keep.from_step is not None, keep.nothing,
+        keep.segments is not None,
+    ]  # fmt: skip
+    if sum(given) > 1:
+        raise UsageError(
+            "--keep-base, --keep-layers, --from-step, --all and --segments exclude one another"
+        )
+    candidates = source.images
+    here = []
+    if keep.base is not None:
+        here = [other for other in source.images if matches(other, keep.base)]
+        if source.reference.image is None and len({i.image_id for i in source.images}) > 1:
+            ids = {other.image_id for other in here}
+            candidates = [other for other in source.images if other.image_id not in ids]
+    image = choose_image(
+        candidates, source.reference.image, options.platform, machine_platform(), source.title
+    )
+    if keep.segments is not None:
+        segments = parse_segments(keep.segments, len(image.layers))
+        first = segments[0]
+        kept = first.stop if first.keep else 0
+        return image, Base(kept, f"the segments {keep.segments}"), segments
+    base = _find_base(image, source, here, options, tmp_dir, stack)
+    total = len(image.layers)
+    segments = [Segment(0, base.layers, True), Segment(base.layers, total, False)]
+    return image, base, [segment for segment in segments if len(segment)]
+
+
+def _find_base(
+    image: Image,
+    source: Source,
+    here: Sequence[Image],
+    options: Options,
+    tmp_dir: Path,
+    stack: ExitStack,
+) -> Base:
+    keep = options.keep
+    total = len(image.layers)
+    if keep.nothing:
+        return Base(0, "--all")
+    if keep.layers is not None:
+        if not 0 <= keep.layers <= total:
+            raise UsageError(
+                f"--keep-layers {keep.layers}: {image.title} has {total} layers\n{show_layers(image)}"
+            )
+        return Base(keep.layers, f"--keep-layers {keep.layers}")
+    if keep.from_step is not None:
+        return base_from_step(image, keep.from_step)
+    if keep.base is not None:
+        return _named_base(image, source, here, keep.base, tmp_dir, stack)
+    base = base_by_annotations(image, source.images)
+    if base is None:
+        raise UsageError(
+            "nothing says which layers are the base: pass --keep-base REF, --keep-layers N,"
+            " --from-step TEXT, --segments, or --all to squash everything\n" + show_layers(image)
+        )
+    return base
+
+
+def _named_base(
+    image: Image,
+    source: Source,
+    here: Sequence[Image],
+    name: str,
+    tmp_dir: Path,
+    stack: ExitStack,
+) -> Base:
+    """The base by name in the same archive, by reference elsewhere, or by digest."""
+    if here:
+        fitting = [other for other in here if other.platform.matches(image.platform)] or here
+        based = [other for other in fitting if other.diff_ids == image.diff_ids[: len(other.diff_ids)]]
+        return base_of(image, (based or fitting)[0], name)
+    tried = [f"an image in {source.title}"]
+    if is_digest(name):
+        base = find_by_digest(image, name)
+        if base is not None:
+            return base
+        raise not_found(name, [*tried, "a chain_id", "a diff_id"], image)
+    try:
+        reference = parse_reference(name)
+        if reference.is_stdio:
+            raise UsageError("the base cannot come from standard input")
+        other = stack.enter_context(open_source(reference, tmp_dir))
+    except TransportError as error:
+        if ":" not in name or not os.path.exists(name.partition(":")[0]):
+            raise not_found(name, [*tried, f"a path ({error})"], image) from error
+        raise
+    base_image = choose_image(
+        other.images, reference.image, image.platform, machine_platform(), other.title
+    )
+    return base_of(image, base_image, base_image.title if base_image.names else name)
+
+
+def parse_segments(text: str, total: int) -> list[Segment]:
+    """From `=2,3,=1`: runs of layers, base first, that add up to the image's. Raises UsageError."""
+    segments: list[Segment] = []
+    at = 0
+    for part in text.split(","):
+        keep = part.startswith("=")
+        digits = part[keep:].strip()
+        if not digits.isdigit() or not int(digits):
+            raise UsageError(f"--segments {text}: {part!r} is no number of layers (as in =2,3,=1)")
+        segments.append(Segment(at, at + int(digits), keep))
+        at += int(digits)
+    if at != total:
+        raise UsageError(f"--segments {text}: it adds up to {at} layers, the image has {total}")
+    return segments
+
+
+def _stored_before(source: Source, image: Image) -> list[StoredLayer]:
+    """The source's layers as they are stored. A digest that is not stated is the diff_id's if the layer
+    is plain, and empty otherwise."""
+    stored = []
+    for layer in image.layers:
+        descriptor = layer.descriptor
+        blob = source.container.get(layer.member) if layer.member else None
+        if descriptor is not None:
+            codec = blob.codec() if blob else codec_of(descriptor)
+            stored.append(
+                StoredLayer(layer.diff_id, descriptor.digest, descriptor.size, codec, descriptor)
+            )
+            continue
+        blob = source.blob(layer)
+        codec = blob.codec()
+        digest = Digest(layer.diff_id if codec is Codec.NONE else "")
+        stored.append(StoredLayer(layer.diff_id, digest, blob.size, codec))
+    return stored
+
+
+def _base_annotation(base: Base) -> tuple[str, Digest] | None:
+    """The base's name and digest, only from a manifest that was read."""
+    if base.image is None or base.image.manifest_descriptor is None:
+        return None
+    try:
+        name = normalise_name(base.name)
+    except SquashkitError:
+        name = base.name
+    return name, base.image.manifest_descriptor.digest
+
+
+def _is_base_kept(image: Image, base: Base) -> bool:
+    """Whether the base that the source's annotations name is still there. Where its manifest was not
+    read, only a base that was asked for by name says so."""
+    annotated = image.manifest.annotations.get(BASE_DIGEST) if image.manifest else None
+    if base.image is not None and base.image.manifest_descriptor is not None:
+        return annotated == base.image.manifest_descriptor.digest
+    return base.layers > 0 and bool(base.name)
+
+
+def _notes(
+    source: Source, image: Image, options: Options, destination: Destination
+) -> list[str]:
+    notes = []
+    if not options.tags and destination.tags:
+        names = ", ".join(tag.verbatim or tag.name for tag in destination.tags)
+        notes.append(f"No -t was given: the result has the source's own name ({names}).")
+    if source.listing.attestations:
+        notes.append(
+            "Attestations (provenance, SBOM) describe the image before the squash and are left out."
+        )
+    if image.manifest and "subject" in image.manifest.raw:
+        notes.append("The manifest's subject is dropped: it refers to the image before the squash.")
+    if metadata.has_broken_history(image):
+        notes.append(
+            "The history does not fit the layers; it is replaced by one entry a layer, and its text is"
+            " kept in a comment."
+        )
+    if options.history.drop:
+        notes.append(
+            "History dropped; secrets may remain in Env and labels, which are never touched."
+        )
+    if destination.format == "oci" and source.is_docker and destination.reference is not None:
+        notes.append("docker before 25 cannot load an OCI archive; --format docker can be loaded.")
+    return notes

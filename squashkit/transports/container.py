@@ -1,0 +1,240 @@
+"""The containers that blobs lie in: one archive, whose members are spans of a file, or a folder.
+
+Both answer `get(name)` with a `Blob`; nothing is unpacked. An archive that is compressed, or comes from a
+pipe, is first written to a file without a name.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from squashkit import tar
+from squashkit.compression import MAGIC_SIZE, Codec, decompress, detect
+from squashkit.errors import InvalidImage, InvalidLayer, TransportError, show_path
+
+READ_SIZE = 1 << 20
+_HOPS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Stored bytes: a span of an open file."""
+
+    fd: int
+    offset: int
+    size: int
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Bytes of the blob from an offset on; fewer where it ends."""
+        size = min(size, self.size - offset)
+        return os.pread(self.fd, size, self.offset + offset) if size > 0 else b""
+
+    def read_all(self, limit: int) -> bytes:
+        """The whole of a small blob. Raises InvalidImage over the limit in bytes."""
+        if self.size > limit:
+            raise InvalidImage(f"a JSON document of {self.size} bytes; the limit is {limit}")
+        return self.read_at(0, self.size)
+
+    def codec(self) -> Codec:
+        return detect(self.read_at(0, MAGIC_SIZE))
+
+
+class Container(Protocol):
+    """Blobs by name."""
+
+    def get(self, name: str) -> Blob | None: ...
+
+    def close(self) -> None: ...
+
+
+class Archive:
+    """The members of one tar, found by their headers. Symlinks and hard links between members are
+    followed, as `docker save` writes a repeated layer and `tar` a repeated file."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd = fd
+        self._size = size
+        self._members: dict[str, Blob] = {}
+        self._links: dict[str, str] = {}
+        for record in tar.scan(jumping_window(Blob(fd, 0, size))):
+            name = _member_name(record.name)
+            if record.typeflag == tar.REGULAR:
+                self._members[name] = Blob(fd, record.data, record.size)
+                self._links.pop(name, None)
+            elif record.typeflag == tar.SYMLINK:
+                folder = posixpath.dirname(name)
+                self._links[name] = _member_name(record.linkname, folder)
+                self._members.pop(name, None)
+            elif record.typeflag == tar.HARD_LINK:
+                self._links[name] = _member_name(record.linkname)
+                self._members.pop(name, None)
+
+    def get(self, name: str) -> Blob | None:
+        wanted = name = _member_name(name.encode())
+        for _ in range(_HOPS):
+            if name not in self._links:
+                blob = self._members.get(name)
+                if blob is None and name != wanted:
+                    raise InvalidImage(f"a link to {name!r}, which is not there", where=wanted)
+                return blob
+            name = self._links[name]
+        raise InvalidImage("a loop of links between members", where=wanted)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Folder:
+    """The files of a folder. Each is opened once, when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open: dict[str, Blob] = {}
+
+    def get(self, name: str) -> Blob | None:
+        if name not in self._open:
+            try:
+                fd = os.open(self.path / _member_name(name.encode()), os.O_RDONLY | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as error:
+                raise TransportError(
+                    f"cannot read {self.path / name}: {error.strerror}", reference=str(self.path)
+                ) from error
+            self._open[name] = Blob(fd, 0, os.fstat(fd).st_size)
+        return self._open[name]
+
+    def close(self) -> None:
+        for blob in self._open.values():
+            os.close(blob.fd)
+        self._open.clear()
+
+
+def _member_name(name: bytes, folder: str = "") -> str:
+    """A member's name as a clean relative path; `..` may not lead out of the archive."""
+    text = os.fsdecode(name)
+    path = posixpath.normpath(posixpath.join(folder, text.lstrip("/")))
+    if path == ".." or path.startswith("../"):
+        raise InvalidImage(f"the member name {show_path(name)} leads out of the archive")
+    return path
+
+
+def jumping_window(blob: Blob, size: int = 16 << 10) -> tar.Window:
+    """A window for `tar.scan` that reads only what the scanner asks for."""
+
+    def window(at: int) -> tuple[memoryview, int]:
+        if at > blob.size:
+            return memoryview(b""), blob.size
+        return memoryview(blob.read_at(at, size)), at
+
+    return window
+
+
+def open_archive(
+    path: str, tmp_dir: Path, progress: Callable[[int], None] = lambda read: None
+) -> Archive:
+    """Open an image archive by path, or from standard input (`-`).
+
+    Raises TransportError where it cannot be read, InvalidImage where it is no tar.
+    """
+    fd, regular = _open_input(path)
+    try:
+        codec = Codec.NONE
+        if regular:
+            codec = detect(os.pread(fd, MAGIC_SIZE, 0))
+        if not regular or codec is not Codec.NONE:
+            fd = _spool(fd, tmp_dir, progress, owned=path != "-")
+        size = os.fstat(fd).st_size
+        if not size:
+            raise InvalidImage("it is empty", where=_shown(path))
+        return Archive(fd, size)
+    except InvalidLayer as error:
+        os.close(fd)
+        raise InvalidImage(f"not an image archive: {error}", where=_shown(path)) from error
+    except OSError as error:
+        os.close(fd)
+        raise TransportError(
+            f"cannot read {_shown(path)}: {error.strerror}", reference=path
+        ) from error
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _shown(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
+def _open_input(path: str) -> tuple[int, bool]:
+    try:
+        if path == "-":
+            fd = os.dup(sys.stdin.fileno())
+            start = 0 if not stat.S_ISREG(os.fstat(fd).st_mode) else os.lseek(fd, 0, os.SEEK_CUR)
+            return fd, stat.S_ISREG(os.fstat(fd).st_mode) and start == 0
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise TransportError(f"cannot read {_shown(path)}: {reason}", reference=path) from error
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        os.close(fd)
+        raise TransportError(f"{path} is a folder, not an image archive", reference=path)
+    return fd, stat.S_ISREG(mode)
+
+
+def _spool(fd: int, tmp_dir: Path, progress: Callable[[int], None], *, owned: bool) -> int:
+    """Write a stream, uncompressed, to a file without a name and return that. Closes the stream."""
+    spool = open_unnamed(tmp_dir)
+    try:
+        blocks = _read_stream(fd, progress)
+        head = b""
+        for block in blocks:
+            head += block
+            if len(head) >= MAGIC_SIZE:
+                break
+
+        def whole() -> Iterator[bytes]:
+            yield head
+            yield from blocks
+
+        for block in decompress(detect(head), whole()):
+            write_all(spool, block)
+    except BaseException:
+        os.close(spool)
+        raise
+    os.close(fd)
+    return spool
+
+
+def _read_stream(fd: int, progress: Callable[[int], None]) -> Iterator[bytes]:
+    while block := os.read(fd, READ_SIZE):
+        progress(len(block))
+        yield block
+
+
+def open_unnamed(folder: Path) -> int:
+    """A new file that has no name and vanishes when it is closed."""
+    if hasattr(os, "O_TMPFILE"):
+        try:
+            return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:
+            pass  # not every file system has it
+    fd, name = tempfile.mkstemp(dir=folder, prefix=".squashkit-")
+    os.unlink(name)
+    return fd
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+

@@ -1,0 +1,107 @@
+"""Docker archives: `docker save` before 25 and from 25 on, and what other tools write in that form.
+
+`manifest.json` lists the images. Layers lie anywhere, under any name, compressed or not; the config's
+diff_ids say what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from squashkit.errors import DigestMismatch, InvalidImage
+from squashkit.graph import Image, Layer
+from squashkit.oci import Digest, ImageConfig, chain_ids, load_json, sha256
+from squashkit.transports.container import Container
+from squashkit.transports.oci_layout import MAX_JSON, Listing
+
+MANIFEST = "manifest.json"
+_CONFIG_NAME = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?")
+
+
+def list_images(container: Container) -> list[Image]:
+    """Read manifest.json and the configs that it names.
+
+    Raises InvalidImage for bad JSON, a config that is not there or not what its name promises, and
+    wrong counts.
+    """
+    blob = container.get(MANIFEST)
+    if blob is None:
+        raise InvalidImage("no manifest.json", where=MANIFEST)
+    entries = load_json(blob.read_all(MAX_JSON), MANIFEST)
+    if not isinstance(entries, list):
+        raise InvalidImage("expected a list", where=MANIFEST)
+    return [_load_image(container, entry, f"{MANIFEST}[{i}]") for i, entry in enumerate(entries)]
+
+
+def _load_image(container: Container, entry: object, where: str) -> Image:
+    if not isinstance(entry, dict):
+        raise InvalidImage("expected an object", where=where)
+    config_name, layers = entry.get("Config"), entry.get("Layers")
+    if not isinstance(config_name, str):
+        raise InvalidImage("expected the name of a config", where=f"{where}.Config")
+    if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
+        raise InvalidImage("expected a list of names", where=f"{where}.Layers")
+    tags = entry.get("RepoTags") or []
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise InvalidImage("expected a list of names", where=f"{where}.RepoTags")
+    blob = container.get(config_name)
+    if blob is None:
+        raise InvalidImage(f"the config {config_name!r} is not there", where=f"{where}.Config")
+    data = blob.read_all(MAX_JSON)
+    image_id = sha256(data)
+    named = _CONFIG_NAME.fullmatch(config_name)
+    if named and image_id != f"sha256:{named[1]}":
+        raise DigestMismatch(f"{where}.Config", expected=f"sha256:{named[1]}", actual=image_id)
+    config = ImageConfig.parse(data, config_name)
+    if len(layers) != len(config.diff_ids):
+        raise InvalidImage(
+            f"{len(layers)} layers and {len(config.diff_ids)} diff_ids", where=where
+        )
+    chain = chain_ids(config.diff_ids)
+    history = config.layer_history
+    return Image(
+        names=tuple(tags),
+        image_id=image_id,
+        config=config,
+        layers=tuple(
+            Layer(
+                index=i,
+                diff_id=config.diff_ids[i],
+                chain_id=chain[i],
+                parent=chain[i - 1] if i else None,
+                member=name if container.get(name) is not None else None,
+                descriptor=None,
+                created_by=history[i].created_by if history else "",
+            )
+            for i, name in enumerate(layers)
+        ),
+        manifest=None,
+        manifest_descriptor=None,
+    )
+
+
+def merge(docker: list[Image], listing: Listing) -> list[Image]:
+    """The images of an archive that is both: names of manifest.json, manifests of index.json.
+
+    They are matched by their config's digest; the tags of manifest.json come first.
+    """
+    by_id: dict[Digest, Image] = {}
+    for image in listing.images:
+        known = by_id.get(image.image_id)
+        by_id[image.image_id] = _add_names(image, known.names) if known else image
+    merged: list[Image] = []
+    for image in docker:
+        stored = by_id.pop(image.image_id, None)
+        merged.append(replace(stored, names=image.names + stored.names) if stored else image)
+    merged += by_id.values()
+    return [_add_names(image, ()) for image in merged]
+
+
+def _add_names(image: Image, more: tuple[str, ...]) -> Image:
+    return replace(image, names=tuple(dict.fromkeys(more + image.names)))
+
+
+def manifest_json(config: str, tags: list[str], layers: list[str]) -> list[dict[str, Any]]:
+    return [{"Config": config, "RepoTags": tags or None, "Layers": layers}]

@@ -1,0 +1,226 @@
+"""OCI layouts (image-spec, image-layout.md), as a folder or inside an archive: reading and naming.
+
+An index leads to manifests, through nested indexes too. What is no image (attestations, artifacts) and
+what is not there (an export names all platforms and holds one) is set aside and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from squashkit.errors import DigestMismatch, InvalidImage, InvalidReference, UnsupportedImage
+from squashkit.graph import Image, Layer
+from squashkit.names import familiar_name, normalise_name
+from squashkit.oci import (
+    CONFIG_TYPES,
+    CONTAINERD_NAME,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    OCI_INDEX,
+    REF_NAME,
+    Descriptor,
+    Digest,
+    ImageConfig,
+    Manifest,
+    Platform,
+    chain_ids,
+    load_json,
+    parse_index,
+    sha256,
+)
+from squashkit.transports.container import Blob, Container
+
+INDEX = "index.json"
+LAYOUT = "oci-layout"
+LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
+MAX_JSON = 32 << 20
+_MAX_DEPTH = 8
+_ATTESTATION = "vnd.docker.reference.type"
+
+
+@dataclass(slots=True)
+class Listing:
+    """The images of a container, and what was set aside."""
+
+    images: list[Image] = field(default_factory=list)
+    absent: list[Descriptor] = field(default_factory=list)
+    attestations: int = 0
+    artifacts: list[str] = field(default_factory=list)
+    """The types of manifests that are no images."""
+    indexes: dict[Digest, set[Digest]] = field(default_factory=dict)
+    """The manifests below each nested index."""
+
+
+def blob_name(digest: Digest) -> str:
+    return "blobs/" + digest.replace(":", "/")
+
+
+def read_verified(blob: Blob, descriptor: Descriptor, where: str) -> bytes:
+    """A JSON blob, checked against its descriptor."""
+    if blob.size != descriptor.size:
+        raise DigestMismatch(
+            where, expected=f"{descriptor.size} bytes", actual=f"{blob.size} bytes"
+        )
+    data = blob.read_all(MAX_JSON)
+    if (actual := sha256(data)) != descriptor.digest:
+        raise DigestMismatch(where, expected=descriptor.digest, actual=actual)
+    return data
+
+
+def list_images(container: Container) -> Listing:
+    """Read index.json and all that it leads to, layers excepted.
+
+    Raises InvalidImage for bad JSON, digests that do not match and wrong counts.
+    """
+    blob = container.get(INDEX)
+    if blob is None:
+        raise InvalidImage("no index.json", where=INDEX)
+    listing = Listing()
+    descriptors = parse_index(blob.read_all(MAX_JSON), INDEX)
+    _walk(container, descriptors, INDEX, {}, None, listing, ())
+    return listing
+
+
+def _walk(
+    container: Container,
+    descriptors: tuple[Descriptor, ...],
+    where: str,
+    names: Mapping[str, str],
+    platform: Platform | None,
+    listing: Listing,
+    above: tuple[Digest, ...],
+) -> None:
+    for i, descriptor in enumerate(descriptors):
+        place = f"{where}.manifests[{i}]"
+        annotations = {**names, **descriptor.annotations}
+        if _is_attestation(descriptor):
+            listing.attestations += 1
+            continue
+        blob = container.get(blob_name(descriptor.digest))
+        if blob is None:
+            listing.absent.append(replace(descriptor, annotations=annotations))
+            continue
+        data = read_verified(blob, descriptor, place)
+        media_type = descriptor.media_type
+        if media_type not in INDEX_TYPES | MANIFEST_TYPES:
+            value = load_json(data, place)
+            media_type = OCI_INDEX if isinstance(value, dict) and "manifests" in value else ""
+        if media_type in INDEX_TYPES:
+            if descriptor.digest in above or len(above) >= _MAX_DEPTH:
+                raise InvalidImage("indexes nested too deep", where=place)
+            inner = parse_index(data, place)
+            listing.indexes[descriptor.digest] = {d.digest for d in inner}
+            wanted = {k: v for k, v in annotations.items() if k in (REF_NAME, CONTAINERD_NAME)}
+            _walk(container, inner, place, wanted, None, listing, (*above, descriptor.digest))
+            continue
+        manifest = Manifest.parse(data, place, descriptor.media_type)
+        if manifest.config.media_type not in CONFIG_TYPES or manifest.raw.get("artifactType"):
+            listing.artifacts.append(
+                str(manifest.raw.get("artifactType") or manifest.config.media_type)
+            )
+            continue
+        named = replace(descriptor, annotations=annotations)
+        listing.images.append(_load_image(container, manifest, named, place))
+
+
+def _is_attestation(descriptor: Descriptor) -> bool:
+    if _ATTESTATION in descriptor.annotations:
+        return True
+    platform = descriptor.platform
+    return platform is not None and platform.os == platform.architecture == "unknown"
+
+
+def _load_image(
+    container: Container, manifest: Manifest, descriptor: Descriptor, where: str
+) -> Image:
+    blob = container.get(blob_name(manifest.config.digest))
+    if blob is None:
+        raise InvalidImage("the config blob is not there", where=f"{where}.config")
+    data = read_verified(blob, manifest.config, f"{where}.config")
+    config = ImageConfig.parse(data, f"{where}.config")
+    if len(manifest.layers) != len(config.diff_ids):
+        raise InvalidImage(
+            f"{len(manifest.layers)} layers and {len(config.diff_ids)} diff_ids", where=where
+        )
+    history = config.layer_history
+    chain = chain_ids(config.diff_ids)
+    layers = []
+    for i, layer in enumerate(manifest.layers):
+        name = blob_name(layer.digest)
+        layers.append(
+            Layer(
+                index=i,
+                diff_id=config.diff_ids[i],
+                chain_id=chain[i],
+                parent=chain[i - 1] if i else None,
+                member=name if container.get(name) is not None else None,
+                descriptor=layer,
+                created_by=history[i].created_by if history else "",
+            )
+        )
+    return Image(
+        names=names_of(descriptor.annotations),
+        image_id=manifest.config.digest,
+        config=config,
+        layers=tuple(layers),
+        manifest=manifest,
+        manifest_descriptor=descriptor,
+    )
+
+
+def names_of(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """The names that a descriptor's annotations give an image, the fullest first."""
+    names = []
+    if full := annotations.get(CONTAINERD_NAME):
+        try:
+            names.append(familiar_name(full))
+        except InvalidReference:
+            names.append(full)
+    if ref := annotations.get(REF_NAME):
+        names.append(ref)
+    return tuple(names)
+
+
+def name_annotations(name: str, ref_name: str | None = None) -> dict[str, str]:
+    """The annotations by which containerd, podman and skopeo find an image of this name.
+
+    containerd imports nothing without its own one, and podman takes the other for the tag.
+    """
+    full = normalise_name(name)
+    return {CONTAINERD_NAME: full, REF_NAME: ref_name or full.rpartition(":")[2]}
+
+
+def refuse_unsupported(image: Image) -> None:
+    """Raises UnsupportedImage for images that cannot be squashed."""
+    if image.platform.os == "windows":
+        raise UnsupportedImage(
+            "Windows images cannot be squashed: their layers are no changesets of this kind",
+            what="windows",
+        )
+    for layer in image.layers:
+        media_type = layer.descriptor.media_type if layer.descriptor else ""
+        if "+encrypted" in media_type:
+            raise UnsupportedImage(
+                f"layer {layer.index} is encrypted; decrypt the image first (skopeo copy"
+                " --decryption-key)",
+                what="encrypted layer",
+            )
+        if "foreign" in media_type or "nondistributable" in media_type:
+            raise UnsupportedImage(
+                f"layer {layer.index} is a foreign layer ({media_type}), whose bytes lie elsewhere",
+                what="foreign layer",
+            )
+        if media_type and not (
+            media_type.startswith(("application/vnd.oci.image.layer.", "application/vnd.docker.image."))
+            and ".tar" in media_type
+        ):
+            raise UnsupportedImage(
+                f"layer {layer.index} has the unknown media type {media_type!r}", what=media_type
+            )
+
+
+def index_json(descriptors: list[dict[str, Any]], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """An index of these descriptors, with the other fields of the one that it replaces."""
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, **(before or {}), "manifests": descriptors}
