@@ -126,11 +126,12 @@ def scan(window: Window) -> Iterator[Record]:
             _check(buffer[i : i + BLOCK], checksum, at)
 
         name = name.split(b"\0", 1)[0]
+        digits = size_field[:11]
         try:
-            size = int(size_field[:11], 8)
-            if size < 0 or size_field[11] > 32:
-                size = _number(size_field, "size", name)
+            size = int(digits, 8) if digits.isdigit() and size_field[11] in b"\0 " else -1
         except ValueError:
+            size = -1
+        if size < 0:  # not the usual eleven digits
             size = _number(size_field, "size", name)
         data = at + BLOCK
 
@@ -176,12 +177,14 @@ def scan(window: Window) -> Iterator[Record]:
                 _number(owner[8:16], "uid", name),
                 _number(owner[16:], "gid", name),
             )
+        digits = mtime_field[:11]
         try:
-            mtime = int(mtime_field[:11], 8) * 1_000_000_000
-            if mtime < 0 or mtime_field[11] > 32:
-                mtime = _number(mtime_field, "mtime", name, signed=True) * 1_000_000_000
+            mtime = int(digits, 8) if digits.isdigit() and mtime_field[11] in b"\0 " else -1
         except ValueError:
-            mtime = _number(mtime_field, "mtime", name, signed=True) * 1_000_000_000
+            mtime = -1
+        if mtime < 0:
+            mtime = _number(mtime_field, "mtime", name, signed=True)
+        mtime *= 1_000_000_000
         if kind in b"34":
             try:
                 devmajor, devminor = devices[device]
@@ -297,7 +300,7 @@ def _pax_time(value: bytes, path: bytes) -> int:
     """Decimal seconds to nanoseconds; further digits are cut, as Go does."""
     seconds, _, fraction = value.partition(b".")
     sign = -1 if seconds.startswith(b"-") else 1
-    whole = seconds.lstrip(b"-")
+    whole = seconds[1:] if sign < 0 else seconds
     if not (whole.isdigit() and (not fraction or fraction.isdigit())):
         raise InvalidLayer(f"pax mtime is no time: {value!r}", path=path)
     return sign * (int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0")))

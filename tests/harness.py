@@ -35,11 +35,9 @@ def plan_layers(
 
 
 def render(layers: Sequence[bytes], layer: KeptLayer | SquashedLayer) -> bytes:
-    """The bytes of a planned layer; empty where there is none."""
+    """The bytes of a planned layer."""
     if isinstance(layer, KeptLayer):
         return layers[layer.index]
-    if not layer.pieces:
-        return b""
     rendered = b"".join(
         layers[piece.layer][piece.start : piece.end] if isinstance(piece, Copy) else piece
         for piece in layer.pieces
@@ -61,4 +59,8 @@ def squash_layers(
     plan = plan_layers(
         layers, segments, whiteouts=whiteouts, symlink_parents=symlink_parents, blind=blind
     )
-    return [tar_bytes for layer in plan.layers if (tar_bytes := render(layers, layer))]
+    return [
+        render(layers, layer)
+        for layer in plan.layers
+        if isinstance(layer, KeptLayer) or layer.pieces
+    ]
