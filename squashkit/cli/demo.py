@@ -1,0 +1,202 @@
+"""`squashkit demo`: images made on the spot, squashed, checked and shown."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from squashkit.base import choose_image
+from squashkit.compare import iter_differences
+from squashkit.graph import Image
+from squashkit.loader import Loader, open_source
+from squashkit.oci import Platform
+from squashkit.report.text import size, table
+from squashkit.rootfs import Inode, Rootfs
+from squashkit.squash import Keep, Options, machine_platform
+from squashkit.squash import squash as run
+from squashkit.transports import Reference
+
+PLATFORM = Platform("linux", "amd64")
+CREATED = "2018-05-01T12:00:00Z"
+_BASE = "fedora:28"
+_APP = "nginx:latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a Dockerfile and the layer that it made."""
+
+    created_by: str
+    layer: bytes
+
+
+def steps() -> list[Step]:
+    """The article's case at a tenth of its size; the first step is the base."""
+    content = random.Random(28)
+    base = {f"usr/lib/base/{i:03}": content.randbytes(100_000) for i in range(249)}
+    server = {f"usr/share/nginx/{i:02}": content.randbytes(100_000) for i in range(21)}
+    cache = {f"var/cache/dnf/{i:02}.rpm": content.randbytes(200_000) for i in range(60)}
+    hidden = {f"var/cache/dnf/.wh.{i:02}.rpm": b"" for i in range(60)}
+    big = {"srv/big.bin": content.randbytes(10_000_000)}
+    return [
+        Step("ADD fedora-28.tar.xz /", _layer(base)),
+        Step("RUN dnf install -y nginx", _layer(server | cache)),
+        Step("RUN dnf clean all", _layer(hidden)),
+        Step("COPY big.bin /srv/", _layer(big)),
+        Step("RUN chmod 755 /srv/big.bin", _layer(big, mode=0o755)),
+    ]
+
+
+def _layer(files: dict[str, bytes], mode: int = 0o644) -> bytes:
+    """A layer's tar: the files and, before them, their directories."""
+    made = io.BytesIO()
+    folders = {str(parent) for name in files for parent in Path(name).parents} - {"."}
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for folder in sorted(folders):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(entry)
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), mode
+            archive.addfile(entry, io.BytesIO(data))
+    return made.getvalue()
+
+
+def write_archive(path: Path, images: dict[str, list[Step]]) -> None:
+    """An archive of images, as `docker save` wrote them before docker 25."""
+    manifest = []
+    written: set[str] = set()
+    with tarfile.open(path, "w") as archive:
+
+        def add(name: str, data: bytes) -> None:
+            if name not in written:
+                written.add(name)
+                entry = tarfile.TarInfo(name)
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
+
+        for name, made in images.items():
+            hexes = [hashlib.sha256(step.layer).hexdigest() for step in made]
+            for hexdigest, step in zip(hexes, made, strict=True):
+                add(f"{hexdigest}/layer.tar", step.layer)
+            config = _config(hexes, made)
+            config_name = f"{hashlib.sha256(config).hexdigest()}.json"
+            add(config_name, config)
+            layers = [f"{hexdigest}/layer.tar" for hexdigest in hexes]
+            manifest.append({"Config": config_name, "RepoTags": [name], "Layers": layers})
+        add("manifest.json", json.dumps(manifest).encode())
+
+
+def _config(hexes: list[str], made: list[Step]) -> bytes:
+    config: dict[str, Any] = {
+        **PLATFORM.json(),
+        "created": CREATED,
+        "config": {"Cmd": ["nginx", "-g", "daemon off;"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{h}" for h in hexes]},
+        "history": [{"created": CREATED, "created_by": step.created_by} for step in made],
+    }
+    return json.dumps(config).encode()
+
+
+@click.command(
+    short_help="Show on small images what a squash does.",
+    epilog="Example: squashkit demo --keep /tmp/demo",
+)
+@click.option(
+    "--keep", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Leave the archives in this folder.",
+)  # fmt: skip
+def demo(keep: Path | None) -> None:
+    """Make images with the usual waste, squash them keeping the base, check the result and show it.
+
+    Nothing but a temporary folder is used: no daemon, no network.
+    """
+    with tempfile.TemporaryDirectory(prefix="squashkit-demo-") as temporary:
+        folder = keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        app, squashed = folder / "app.tar", folder / "app-squashed.tar"
+        made = steps()
+        write_archive(app, {_APP: made, _BASE: made[:1]})
+        click.echo(
+            "An nginx image on fedora:28 (at a tenth of its size): its package cache is deleted by a\n"
+            "later step, and a big file gets another mode by a later step. Both still ship.\n"
+        )
+        options = Options(keep=Keep(base=_BASE), tags=("nginx:squashed",), force=True)
+        command = (
+            f"squashkit squash {app} --keep-base {_BASE} -t nginx:squashed -o {squashed}"
+        )
+        click.echo(f"$ {command}")
+        report = run(str(app), str(squashed), options)
+        click.echo(report.text() + "\n")
+        lines = table(["layer", _APP, "", "nginx:squashed"], _rows(app, squashed), right={1, 3})
+        click.echo("\n".join(lines) + "\n")
+        problems = check(app, squashed)
+        if problems:
+            click.echo("\n".join(problems), err=True)
+            sys.exit(1)
+        click.echo("Checked: both root file systems are the same, entry by entry, content included.")
+        if keep:
+            click.echo(f"The archives are in {keep}.")
+
+
+def _rows(app: Path, squashed: Path) -> list[list[str]]:
+    """The layers of both images beside each other, the base's above."""
+    before, after = _layers(app, _APP), _layers(squashed, None)
+    rows = []
+    for index, (created_by, stored) in enumerate(before):
+        kept = index == 0
+        rows.append([created_by, size(stored), "kept" if kept else "merged", size(stored) if kept else ""])
+    rows.append([after[-1][0], "", "new", size(after[-1][1])])
+    total = ["all", size(sum(s for _, s in before)), "", size(sum(s for _, s in after))]
+    return [*rows, total]
+
+
+def _layers(path: Path, name: str | None) -> list[tuple[str, int]]:
+    with open_source(Reference("", str(path)), path.parent) as source:
+        image = choose_image(source.images, name, PLATFORM, machine_platform(), str(path))
+        return [(layer.created_by, source.blob(layer).size) for layer in image.layers]
+
+
+def check(before: Path, after: Path) -> list[str]:
+    """What differs between the root file systems of the two images."""
+    with (
+        open_source(Reference("", str(before)), before.parent) as left,
+        open_source(Reference("", str(after)), after.parent) as right,
+    ):
+        a = choose_image(left.images, _APP, PLATFORM, machine_platform(), str(before))
+        b = choose_image(right.images, None, PLATFORM, machine_platform(), str(after))
+        loaders = [Loader(left, a, before.parent, 2), Loader(right, b, after.parent, 2)]
+        trees = [_apply(loader, image) for loader, image in zip(loaders, (a, b), strict=True)]
+
+        def digest(loader: Loader, inode: Inode) -> str:
+            record = inode.entry.record
+            blob = loader.bytes_of(inode.layer)
+            return hashlib.sha256(blob.read_at(record.data, record.size)).hexdigest()
+
+        return [
+            f"{d.path!r}: {d.what}: {d.left} became {d.right}"
+            for d in iter_differences(
+                trees[0],
+                trees[1],
+                lambda inode: digest(loaders[0], inode),
+                lambda inode: digest(loaders[1], inode),
+            )
+        ]
+
+
+def _apply(loader: Loader, image: Image) -> Rootfs:
+    rootfs = Rootfs()
+    for index, changeset in loader.load(range(len(image.layers)), data=lambda index: True).items():
+        rootfs.apply(changeset, index)
+    return rootfs
