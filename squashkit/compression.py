@@ -14,25 +14,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from squashkit.errors import InvalidImage
+from squashkit.oci import Codec
 
 if TYPE_CHECKING or sys.version_info < (3, 14):
     from backports import zstd
 else:
     from compression import zstd
-
-
-class Codec(Enum):
-    """How a stream is compressed."""
-
-    NONE = "none"
-    GZIP = "gzip"
-    ZSTD = "zstd"
-    XZ = "xz"
-    BZIP2 = "bzip2"
 
 
 MAGIC_SIZE = 6

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from squashkit.compression import Codec, Compression
+from squashkit.compression import Compression
 from squashkit.errors import InvalidReference, UsageError
 from squashkit.graph import Image
 from squashkit.loader import Source
 from squashkit.names import familiar_name, normalise_name
-from squashkit.oci import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME
+from squashkit.oci import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec
 from squashkit.planner import Segment
 from squashkit.transports import Reference, parse_reference
 from squashkit.transports.oci_layout import INDEX

@@ -18,9 +18,10 @@ from typing import Any
 
 from squashkit import tar
 from squashkit.changeset import Changeset, parse_changeset
-from squashkit.compression import Codec, decompress
+from squashkit.compression import decompress
 from squashkit.errors import DigestMismatch, InvalidImage, InvalidLayer, TransportError
 from squashkit.graph import Image, Layer
+from squashkit.oci import Codec
 from squashkit.progress import Progress, Silent
 from squashkit.tar import Record
 from squashkit.transports import Reference, docker_archive, oci_layout

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from squashkit.compression import Codec
 from squashkit.graph import Image
 from squashkit.oci import (
     BASE_DIGEST,
@@ -22,6 +21,7 @@ from squashkit.oci import (
     OCI_LAYER,
     OCI_MANIFEST,
     SOURCE_DIGEST,
+    Codec,
     Descriptor,
     DiffID,
     Digest,

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, NewType
 
 from squashkit.errors import InvalidImage, UnsupportedImage
@@ -42,6 +43,17 @@ BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 CONTAINERD_NAME = "io.containerd.image.name"
 SOURCE_DIGEST = "dev.squashkit.source.digest"
+
+
+class Codec(Enum):
+    """How a blob is compressed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+    XZ = "xz"
+    BZIP2 = "bzip2"
+
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 

@@ -314,7 +314,9 @@ class Rootfs:
                 " layer that is not at hand; without that layer it cannot be squashed"
             )
         if target is None:
-            raise InvalidLayer(f"a hard link to {show_path(target_path)}, which is not there", path=entry.path)
+            raise InvalidLayer(
+                f"a hard link to {show_path(target_path)}, which is not there", path=entry.path
+            )
         if isinstance(target, Directory):
             raise InvalidLayer(f"a hard link to the directory {show_path(target_path)}", path=entry.path)
         if target.layer != self._layer:

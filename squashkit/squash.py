@@ -30,7 +30,7 @@ from squashkit.base import (
     show_layers,
 )
 from squashkit.changeset import Changeset
-from squashkit.compression import Codec, Compression
+from squashkit.compression import Compression
 from squashkit.destination import Destination, Format, decide_destination
 from squashkit.errors import PlanError, SquashkitError, TransportError, UsageError
 from squashkit.graph import Image, Layer
@@ -39,6 +39,7 @@ from squashkit.metadata import HistoryOptions, StoredLayer
 from squashkit.names import normalise_name
 from squashkit.oci import (
     BASE_DIGEST,
+    Codec,
     Descriptor,
     DiffID,
     Digest,

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from squashkit import tar
-from squashkit.compression import Codec, Compression, Compressor, decompress
+from squashkit.compression import Compression, Compressor, decompress
 from squashkit.errors import DigestMismatch
 from squashkit.graph import Layer
 from squashkit.loader import (
@@ -29,7 +29,7 @@ from squashkit.loader import (
     read_into,
 )
 from squashkit.metadata import StoredLayer
-from squashkit.oci import Descriptor, DiffID, Digest
+from squashkit.oci import Codec, Descriptor, DiffID, Digest
 from squashkit.planner import Copy, SquashedLayer
 from squashkit.progress import Progress
 from squashkit.transports.container import Blob

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Protocol
 
 from squashkit import tar
-from squashkit.compression import MAGIC_SIZE, Codec, decompress, detect
+from squashkit.compression import MAGIC_SIZE, decompress, detect
 from squashkit.errors import InvalidImage, InvalidLayer, TransportError, show_path
+from squashkit.oci import Codec
 
 READ_SIZE = 1 << 20
 _HOPS = 40

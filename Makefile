@@ -1,0 +1,60 @@
+# `make demo` and `make test` are all that a fresh machine needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TOOLS := docker.io containerd iptables podman buildah skopeo umoci crun mmdebstrap zstd \
+         libarchive-tools attr xz-utils bzip2
+COMMANDS := dockerd containerd ctr podman buildah skopeo umoci crun mmdebstrap zstd bsdtar getfattr xz bzip2
+JOBS := $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: demo test lint types unit wheel tools bench clean
+
+demo: $(VENV)/installed
+	$(BIN)/squashkit demo
+
+test: $(VENV)/installed-dev tools lint types unit wheel
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/installed
+
+# The real tools that the tests compare with. Without root the tests that need them are skipped.
+tools:
+	@missing=; for command in $(COMMANDS); do command -v $$command >/dev/null || missing="$$missing $$command"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing tools for the tests (missing:$$missing)"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TOOLS) >/dev/null; \
+	fi
+
+lint:
+	$(BIN)/ruff check
+
+types:
+	$(BIN)/mypy -p squashkit
+
+unit:
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+
+# What is shipped is the wheel: a package built from this tree, in an environment of its own.
+wheel:
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(BIN)/python -m build --quiet --wheel --outdir build/wheel .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/pip install --quiet build/wheel/*.whl pytest hypothesis
+	cd build/wheel && venv/bin/squashkit demo
+	cd build/wheel && venv/bin/python -m pytest -q -p no:cacheprovider --rootdir ../.. -c ../../pyproject.toml \
+	  --import-mode=append ../../tests/test_wheel.py
+
+bench: $(VENV)/installed-dev
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m benchmarks.bench_squash
+
+clean:
+	rm -rf $(VENV) build dist

@@ -1,0 +1,49 @@
+"""The installed package: it is complete and imports from where it was installed."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from importlib.metadata import entry_points, version
+
+import squashkit
+
+
+def test_every_module_imports() -> None:
+    """Every module of the package can be imported on its own."""
+    names = [module.name for module in pkgutil.walk_packages(squashkit.__path__, "squashkit.")]
+    assert "squashkit.planner" in names
+    for name in names:
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
+
+
+def test_every_public_name_is_there() -> None:
+    """What the package promises to export can be had."""
+    assert squashkit.__all__ == sorted(squashkit.__all__)
+    for name in squashkit.__all__:
+        assert getattr(squashkit, name) is not None
+
+
+def test_the_versions_agree() -> None:
+    """The distribution, the package and the command say the same version."""
+    assert version("squashkit") == squashkit.__version__
+    said = subprocess.run(
+        [sys.executable, "-m", "squashkit", "--version"], capture_output=True, text=True, check=True
+    )
+    assert squashkit.__version__ in said.stdout
+
+
+def test_the_command_is_installed() -> None:
+    """Installing the package gives the command squashkit."""
+    scripts = entry_points(group="console_scripts", name="squashkit")
+    assert [script.value for script in scripts] == ["squashkit.cli.main:main"]
+
+
+def test_the_package_is_typed() -> None:
+    """Type checkers are told that the package has types."""
+    from importlib.resources import files
+
+    assert (files("squashkit") / "py.typed").is_file()
