@@ -93,13 +93,13 @@ def base_of(image: Image, base: Image, name: str) -> Base:
     wanted = len(base.diff_ids)
     if shared < wanted:
         suggestion = (
-            f"\nThe first {shared} layers agree: --keep-layers {shared} keeps those."
+            f"\n--keep-layers {shared} keeps what they share."
             if shared
-            else "\nNot one layer agrees; was the image built on another version of it?"
+            else "\nWas the image built on another version of it?"
         )
         raise NotBasedOn(
-            f"{image.title} is not based on {name}: of its {wanted} layers the first {shared} are the"
-            f" image's, out of {len(image.layers)}.\n{show_layers(image)}{suggestion}",
+            f"{image.title} is not based on {name}: {shared} of the base's {wanted} layers agree with the"
+            f" image's {len(image.layers)}, counted from below\n{show_layers(image)}{suggestion}",
             shared=shared,
             wanted=wanted,
         )
@@ -142,9 +142,9 @@ def base_from_step(image: Image, text: str) -> Base:
         raise PlanError("the image has no history to search; pass --keep-layers N")
     found = [layer for layer in image.layers if text in layer.created_by]
     if len(found) != 1:
-        count = "no step" if not found else f"{len(found)} steps"
+        count = f"{len(found)} steps" if found else "no step"
         raise PlanError(
-            f"{count} of {image.title} contain {text!r}; one is needed\n{show_layers(image)}"
+            f"{count} of {image.title} with {text!r}; one is needed\n{show_layers(image)}"
         )
     return Base(found[0].index, f"the step {found[0].index} that contains {text!r}")
 

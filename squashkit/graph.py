@@ -68,15 +68,15 @@ class LayerGraph:
         for layer in image.layers:
             self.layers.setdefault(layer.chain_id, layer)
 
-    def path(self, chain_id: ChainID) -> tuple[Layer, ...]:
-        """The layers from the bottom up to this one."""
-        path: list[Layer] = []
-        at: ChainID | None = chain_id
-        while at is not None:
-            layer = self.layers[at]
-            path.append(layer)
-            at = layer.parent
-        return tuple(reversed(path))
+    def bases_of(self, image: Image) -> list[Image]:
+        """The images that this one stands on, the nearest first."""
+        stack = {layer.chain_id for layer in image.layers[:-1]}
+        bases = {
+            other.image_id: other
+            for other in self.images
+            if other.layers and other.layers[-1].chain_id in stack
+        }
+        return sorted(bases.values(), key=lambda base: -len(base.layers))
 
 
 def shared_prefix(a: Sequence[DiffID], b: Sequence[DiffID]) -> int:

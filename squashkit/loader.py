@@ -20,7 +20,7 @@ from squashkit import tar
 from squashkit.changeset import Changeset, parse_changeset
 from squashkit.compression import decompress
 from squashkit.errors import DigestMismatch, InvalidImage, InvalidLayer, TransportError
-from squashkit.graph import Image, Layer
+from squashkit.graph import Image, Layer, LayerGraph
 from squashkit.oci import Codec
 from squashkit.progress import Progress, Silent
 from squashkit.tar import Record
@@ -48,6 +48,7 @@ class Source:
     container: Container
     images: list[Image]
     listing: Listing
+    graph: LayerGraph
     is_docker: bool
     """Whether it has a manifest.json, and so is a docker archive."""
     folder: Path | None = None
@@ -126,6 +127,7 @@ def _list(reference: Reference, container: Archive | Folder) -> Source:
         container,
         images,
         listing,
+        LayerGraph(images),
         is_docker,
         container.path if isinstance(container, Folder) else None,
     )

@@ -465,9 +465,11 @@ def _find_base(
         return _named_base(image, source, here, keep.base, tmp_dir, stack)
     base = base_by_annotations(image, source.images)
     if base is None:
+        near = [other.names[0] for other in source.graph.bases_of(image) if other.names]
+        hint = f"\n{image.title} stands on {near[0]}: --keep-base {near[0]} keeps that." if near else ""
         raise UsageError(
             "nothing says which layers are the base: pass --keep-base REF, --keep-layers N,"
-            " --from-step TEXT, --segments, or --all to squash everything\n" + show_layers(image)
+            " --from-step TEXT, --segments, or --all to squash everything\n" + show_layers(image) + hint
         )
     return base
 

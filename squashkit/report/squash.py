@@ -146,7 +146,7 @@ class Report:
         if self.dry_run:
             lines.append("Dry run: nothing was written.")
         else:
-            lines.append(f"Wrote {self.output}" + (f" as {', '.join(self.tags)}" if self.tags else ""))
+            lines.append(f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}")
             lines.append(f"image_id {self.image_id}")
         return "\n".join(lines)
 
@@ -162,15 +162,12 @@ class Report:
                 if saved >= 0
                 else f"{size(-saved)} more ({percent(-saved, self.stored_before)})",
             ],
-            ["shared in a registry", "", size(self.shared_in_registry), self._base_text()],
-            ["shared on a host", "", size(self.shared_on_host), ""],
+            ["shared in registries", "", size(self.shared_in_registry), "the same blobs as the source"],
+            ["shared on hosts", "", size(self.shared_on_host), "the same layers from below"],
         ]
-        return table(["", "before", "after", ""], rows, right={1, 2})
-
-    def _base_text(self) -> str:
-        if not self.base.layers:
-            return "no base kept"
-        return f"{count(self.base.layers, 'base layer')} kept: {self.base.evidence}"
+        layers = count(self.base.layers, "layer")
+        base = f"Kept {layers} as the base: {self.base.evidence}" if self.base.layers else "No base kept"
+        return [*table(["", "before", "after", ""], rows, right={1, 2}), "", base]
 
     def _dropped(self) -> list[str]:
         rows = []
