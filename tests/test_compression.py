@@ -1,0 +1,122 @@
+"""Compressed streams: all legal forms are read, and the same input gives the same bytes."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import random
+import sys
+import zlib
+
+import pytest
+
+from squashkit.compression import Compression, Compressor, decompress, detect
+from squashkit.errors import InvalidImage
+from squashkit.oci import Codec
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+RANDOM = random.Random(3)
+DATA = b"".join(RANDOM.randbytes(900) + b"text " * 300 for _ in range(1500))  # 3.6 MB
+SKIPPABLE = b"\x52\x2a\x4d\x18\x04\0\0\0toc!"
+
+
+def pieces(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def compressed(text: str, jobs: int, size: int = 1 << 20) -> bytes:
+    """DATA through a Compressor, fed in blocks of a size."""
+    out: list[bytes] = []
+    compressor = Compressor(Compression.parse(text), out.append, jobs)
+    for piece in pieces(DATA, size):
+        compressor.feed(memoryview(piece))
+    compressor.close()
+    return b"".join(out)
+
+
+@pytest.mark.parametrize(
+    ("codec", "stream"),
+    [
+        (Codec.NONE, DATA),
+        (Codec.GZIP, gzip.compress(DATA)),
+        (Codec.GZIP, gzip.compress(DATA[:1000]) + gzip.compress(DATA[1000:])),
+        (Codec.GZIP, gzip.compress(DATA) + bytes(700)),
+        (Codec.ZSTD, zstd.compress(DATA)),
+        (Codec.ZSTD, zstd.compress(DATA[:9]) + SKIPPABLE + zstd.compress(DATA[9:])),
+        (Codec.ZSTD, SKIPPABLE + zstd.compress(DATA)),
+        (Codec.XZ, lzma.compress(DATA)),
+        (Codec.BZIP2, bz2.compress(DATA)),
+    ],
+    ids=["plain", "gzip", "members", "padded", "zstd", "frames", "skippable", "xz", "bzip2"],
+)
+@pytest.mark.parametrize("size", [1 << 20, 4096, 333])
+def test_streams_are_read(codec: Codec, stream: bytes, size: int) -> None:
+    """Each codec is told by its magic bytes and read whole, however its bytes arrive."""
+    assert detect(stream) is codec
+    assert b"".join(decompress(codec, pieces(stream, size))) == DATA
+
+
+def test_a_bomb_comes_in_small_pieces() -> None:
+    """A stream that inflates a thousandfold is handed over in pieces of at most 1 MiB."""
+    for codec, stream in (
+        (Codec.GZIP, gzip.compress(bytes(50_000_000))),
+        (Codec.ZSTD, zstd.compress(bytes(50_000_000))),
+        (Codec.XZ, lzma.compress(bytes(50_000_000))),
+    ):
+        sizes = [len(piece) for piece in decompress(codec, pieces(stream, 1 << 20))]
+        assert sum(sizes) == 50_000_000
+        assert max(sizes) <= 1 << 20
+
+
+@pytest.mark.parametrize("codec", [Codec.GZIP, Codec.ZSTD, Codec.XZ, Codec.BZIP2])
+def test_damage_is_told(codec: Codec) -> None:
+    """A stream that is cut or altered is an InvalidImage."""
+    encode = {
+        Codec.GZIP: gzip.compress,
+        Codec.ZSTD: lambda data: zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1}),
+        Codec.XZ: lzma.compress, Codec.BZIP2: bz2.compress,
+    }[codec]  # fmt: skip
+    stream = encode(DATA)
+    with pytest.raises(InvalidImage, match="early|damaged"):
+        list(decompress(codec, pieces(stream[:-20], 4096)))
+    with pytest.raises(InvalidImage):
+        list(decompress(codec, pieces(stream[:2000] + bytes(50) + stream[2050:], 4096)))
+
+
+@pytest.mark.parametrize("text", ["gzip", "gzip:1", "gzip:9", "zstd", "zstd:1", "none"])
+def test_the_same_bytes_from_any_number_of_threads(text: str) -> None:
+    """Neither threads nor the size of the blocks that are fed change a byte; the result inflates."""
+    first = compressed(text, 1)
+    assert compressed(text, 4) == first
+    assert compressed(text, 2, 300_000) == first
+    assert b"".join(decompress(detect(first), [first])) == DATA
+
+
+def test_gzip_is_one_member_that_others_read() -> None:
+    """zlib reads new gzip blobs to the end as a single member, checksum included."""
+    decoder = zlib.decompressobj(31)
+    assert decoder.decompress(compressed("gzip", 3)) == DATA
+    assert decoder.eof
+    assert not decoder.unused_data
+
+
+def test_an_empty_stream_compresses() -> None:
+    """Nothing in gives an empty stream that inflates to nothing."""
+    for text in ("gzip", "zstd"):
+        out: list[bytes] = []
+        compressor = Compressor(Compression.parse(text), out.append, 2)
+        compressor.close()
+        stream = b"".join(out)
+        assert b"".join(decompress(detect(stream), [stream])) == b""
+
+
+@pytest.mark.parametrize("text", ["", "gz", "gzip:0", "gzip:10", "zstd:x", "none:1", "zstd:20", "xz"])
+def test_bad_options_are_told(text: str) -> None:
+    """A codec or a level that there is not is a ValueError."""
+    with pytest.raises(ValueError, match="level|is not"):
+        Compression.parse(text)

@@ -1,0 +1,100 @@
+"""Sizes, names and references as people write and read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from squashkit.errors import InvalidReference, show_path
+from squashkit.names import familiar_name, normalise_name, same_name, tag_of
+from squashkit.oci import Platform, chain_ids, sha256
+from squashkit.report.text import count, percent, size, table
+from squashkit.transports import Reference, parse_reference
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (1550, "1.6 KB"), (9_960, "10 KB"), (271_300_000, "271 MB"),
+     (999_600, "1.0 MB"), (2_700_000_000, "2.7 GB"), (12_000_000_000_000_000, "12 PB")],
+)  # fmt: skip
+def test_sizes(value: int, text: str) -> None:
+    """Bytes read as three digits at most and a unit."""
+    assert size(value) == text
+
+
+def test_shares_and_counts() -> None:
+    """Shares have one decimal, counts their thousands and a plural."""
+    assert (percent(1, 3), percent(1, 0)) == ("33.3 %", "0 %")
+    assert (count(1, "layer"), count(1234, "layer")) == ("1 layer", "1,234 layers")
+
+
+def test_tables_align() -> None:
+    """Text stands left, numbers right, and no line ends in spaces."""
+    lines = table(["a", "n", ""], [["long name", "1", ""], ["x", "1,000", "note"]], right={1})
+    assert lines == ["a              n", "long name      1", "x          1,000  note"]
+
+
+def test_paths_are_shown_safely() -> None:
+    """Control characters and bytes that are no UTF-8 are escaped."""
+    assert show_path(b"a\x1b[31m\n\xff\xc3\xa4") == "a\\x1b[31m\\n\\xffä"
+
+
+@pytest.mark.parametrize(
+    ("name", "full", "familiar"),
+    [
+        ("app", "docker.io/library/app:latest", "app:latest"),
+        ("app:1", "docker.io/library/app:1", "app:1"),
+        ("me/app", "docker.io/me/app:latest", "me/app:latest"),
+        ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
+        ("host:5000/a/b:t", "host:5000/a/b:t", "host:5000/a/b:t"),
+        ("index.docker.io/library/app", "docker.io/library/app:latest", "app:latest"),
+    ],
+)
+def test_names(name: str, full: str, familiar: str) -> None:
+    """Short names mean what docker takes them for."""
+    assert normalise_name(name) == full
+    assert familiar_name(full) == familiar_name(name) == familiar
+    assert tag_of(name) == full.rpartition(":")[2]
+
+
+@pytest.mark.parametrize("name", ["", "App", "a//b", "app:", "app:a b", "-x", "ä"])
+def test_bad_names(name: str) -> None:
+    """What docker would refuse as a name is an InvalidReference."""
+    with pytest.raises(InvalidReference):
+        normalise_name(name if name != "app:" else "app:-")
+
+
+def test_same_names() -> None:
+    """Names are compared after normalising; podman's localhost/ stands for none."""
+    assert same_name("app", "docker.io/library/app:latest")
+    assert same_name("localhost/app:1", "app:1")
+    assert not same_name("app:1", "app:2")
+    assert not same_name("host:5000/app", "app")
+
+
+def test_references(tmp_path: object) -> None:
+    """Transports, paths and images are told apart."""
+    assert parse_reference("oci:dir:app:1") == Reference("oci", "dir", "app:1")
+    assert parse_reference("docker-archive:x.tar") == Reference("docker-archive", "x.tar")
+    assert parse_reference("-") == Reference("", "-")
+    assert parse_reference("-:app") == Reference("", "-", "app")
+    assert str(parse_reference("oci-archive:x.tar:app")) == "oci-archive:x.tar:app"
+    for bad in ("", "oci:", "docker-daemon:app"):
+        with pytest.raises(InvalidReference):
+            parse_reference(bad)
+
+
+def test_platforms() -> None:
+    """A variant counts only where both sides name one."""
+    arm = Platform.parse("linux/arm/v7")
+    assert str(arm) == "linux/arm/v7"
+    assert arm.matches(Platform.parse("linux/arm"))
+    assert not arm.matches(Platform.parse("linux/arm/v6"))
+    with pytest.raises(ValueError, match="not a platform"):
+        Platform.parse("linux")
+
+
+def test_chain_ids() -> None:
+    """A chain_id is the digest of the chain_id below and the diff_id (image-spec, config.md)."""
+    first, second = chain_ids(["sha256:" + "a" * 64, "sha256:" + "b" * 64])  # type: ignore[list-item]
+    assert first == "sha256:" + "a" * 64
+    assert second == sha256(b"sha256:" + b"a" * 64 + b" sha256:" + b"b" * 64)
