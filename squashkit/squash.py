@@ -31,7 +31,7 @@ from squashkit.base import (
 )
 from squashkit.changeset import Changeset
 from squashkit.compression import Compression
-from squashkit.destination import Destination, Format, decide_destination
+from squashkit.destination import Destination, Format, decide_destination, parse_output
 from squashkit.errors import PlanError, SquashkitError, TransportError, UsageError
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, Source, join, open_source, spool_need
@@ -186,6 +186,11 @@ class _Job:
         squashed = {layer.index for layer in self.squashed}
         return [layer for layer in self.image.layers if layer.index not in squashed]
 
+    def _is_there(self, layer: Layer) -> bool:
+        """Whether the destination has the blob already."""
+        stored = layer.descriptor
+        return bool(self.sink and stored and self.sink.has(stored.digest, stored.size))
+
     def run(self) -> None:
         """Read, plan and write. Kept blobs are carried over while the planner works."""
         with ThreadPoolExecutor(max(1, self.options.jobs)) as pool:
@@ -201,13 +206,18 @@ class _Job:
                     plain_zstd=self.destination.format == "docker",
                 )
                 copies: list[Future[None]] = []
-                plan = self._plan(
-                    self._load(lambda: copies.extend(writer.keep(pool, self.kept)))
-                )
+
+                def keep() -> None:
+                    copies.extend(writer.keep(pool, self.kept))
+
+                # What a pipe has sent cannot be taken back: there the plan must stand first.
+                plan = self._plan(self._load(keep if self.sink.parallel else lambda: None))
+                if not self.sink.parallel:
+                    keep()
                 new = self._write_runs(writer, plan)
                 join(copies, self.loader.cancelled)
                 if new and not self._saves_enough(new):
-                    for _, slot in new.values():
+                    for _, slot in reversed(new.values()):
                         slot.discard()
                     join(writer.keep(pool, self.squashed), self.loader.cancelled)
                     self._pass_through(writer, "squashing would not save what --min-saving asks")
@@ -228,7 +238,7 @@ class _Job:
         there = {
             layer.index
             for layer in layers
-            if self.sink and layer.descriptor and self.sink.has(layer.descriptor.digest)
+            if self._is_there(layer)
         }  # kept blobs that nobody will copy, and so nobody else will verify
         self.progress.stage("Reading", sum(b.size for b in self.report.before))
         changesets = self.loader.load(
@@ -362,7 +372,7 @@ class _Job:
         kept = sum(
             self.report.before[layer.index].size
             for layer in self.kept
-            if not (self.sink and layer.descriptor and self.sink.has(layer.descriptor.digest))
+            if not self._is_there(layer)
         )
         new = max(sum(self.report.before[layer.index].size for layer in self.squashed), inflated)
         if isinstance(self.sink, Pipe) or self.sink is None:
@@ -393,7 +403,7 @@ def _temporary_folder(options: Options, output: str | None) -> Path:
             raise UsageError(f"--tmp-dir {options.tmp_dir} is no folder")
         return options.tmp_dir
     if output is not None and output != "-":
-        path = Path(output.rpartition(":")[2] if ":" in output else output)
+        path = Path(parse_output(output).path)
         for folder in (path, path.parent):
             if folder.is_dir() and os.access(folder, os.W_OK):
                 return folder

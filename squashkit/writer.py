@@ -62,7 +62,7 @@ class Writer:
         in_order: list[Callable[[], None]] = []
         for layer in unique.values():
             descriptor = layer.descriptor
-            if descriptor is not None and self.sink.has(descriptor.digest):
+            if descriptor is not None and self.sink.has(descriptor.digest, descriptor.size):
                 self._remember_there(layer, descriptor)
                 continue
             blob = self.loader.source.blob(layer)
@@ -107,6 +107,7 @@ class Writer:
                 check_digest(where, layer.diff_id, digest)
         if layer.descriptor is None:  # nothing else says what the blob must be
             self.loader.verify_content(layer)
+        slot.seal()
         slot.finish(digest)
         self._remember(StoredLayer(layer.diff_id, digest, size, codec, layer.descriptor))
 
@@ -116,6 +117,7 @@ class Writer:
         pieces = decompress(blob.codec(), read_blocks(blob, self.loader.cancelled, where))
         size, digest = self._pump(fill_blocks(pieces), slot.write)
         check_digest(where, layer.diff_id, digest)
+        slot.seal()
         slot.finish(digest)
         self._remember(StoredLayer(layer.diff_id, digest, size, Codec.NONE))
 
@@ -132,6 +134,7 @@ class Writer:
         blocks = self._blocks(planned)
         if plain:
             size, digest = self._pump(blocks, slot.write)
+            slot.seal()
             return StoredLayer(DiffID(digest), digest, size, Codec.NONE), slot
         stored = hashlib.sha256()
         size = 0
@@ -145,6 +148,7 @@ class Writer:
         compressor = Compressor(compression, write, self.jobs)
         _, diff_id = self._pump(blocks, compressor.feed)
         compressor.close()
+        slot.seal()
         digest = Digest(f"sha256:{stored.hexdigest()}")
         return StoredLayer(DiffID(diff_id), digest, size, compression.codec), slot
 

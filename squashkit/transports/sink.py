@@ -61,9 +61,12 @@ class Written:
 
 
 class Slot(Protocol):
-    """A place for one blob. `write` appends; `finish` names it; `discard` gives it up."""
+    """A place for one blob. `write` appends, `seal` ends it; then `finish` names it or `discard` gives it
+    up, the last place first."""
 
     def write(self, data: bytes | memoryview) -> None: ...
+
+    def seal(self) -> None: ...
 
     def finish(self, digest: Digest) -> None: ...
 
@@ -77,7 +80,7 @@ class Sink(Protocol):
     """Whether slots of known size may be written side by side."""
     title: str
 
-    def has(self, digest: Digest) -> bool: ...
+    def has(self, digest: Digest, size: int) -> bool: ...
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
         """A place for a blob of this size; None takes the place after all others. Where the digest is
@@ -92,9 +95,10 @@ class Sink(Protocol):
 def put(sink: Sink, data: bytes) -> Digest:
     """Store a small blob."""
     digest = sha256(data)
-    if not sink.has(digest):
+    if not sink.has(digest, len(data)):
         slot = sink.slot(len(data), digest)
         slot.write(data)
+        slot.seal()
         slot.finish(digest)
     return digest
 
@@ -238,7 +242,7 @@ class ArchiveFile:
         self._end = 0
         self._digests: set[Digest] = set()
 
-    def has(self, digest: Digest) -> bool:
+    def has(self, digest: Digest, size: int) -> bool:
         return digest in self._digests
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
@@ -281,19 +285,26 @@ class _ArchiveSlot:
         self._archive._write_at(self._start + tar.BLOCK + self._written, data)
         self._written += len(data)
 
-    def finish(self, digest: Digest) -> None:
-        archive = self._archive
+    @property
+    def _stop(self) -> int:
+        return self._start + tar.BLOCK + self._written + len(_padding(self._written))
+
+    def seal(self) -> None:
         if self._size is None:
-            archive._end = self._start + tar.BLOCK + self._written + len(_padding(self._written))
+            self._archive._end = self._stop
         elif self._size != self._written:
             raise AssertionError(f"{self._written} bytes in a place for {self._size}")
-        if digest in archive._digests:  # the same blob twice: the second place is given back
-            self.discard()
+
+    def finish(self, digest: Digest) -> None:
+        archive = self._archive
+        if digest in archive._digests and archive._end == self._stop:
+            self.discard()  # the same blob again, and nothing behind it
             return
         archive._digests.add(digest)
         archive._write_at(self._start, _member(blob_name(digest), self._written))
 
     def discard(self) -> None:
+        assert self._archive._end == self._stop, "places are given up from the last on"
         self._archive._end = self._start
 
 
@@ -310,7 +321,7 @@ class Pipe:
         self._digests: set[Digest] = set()
         self._fd = sys.stdout.fileno()
 
-    def has(self, digest: Digest) -> bool:
+    def has(self, digest: Digest, size: int) -> bool:
         return digest in self._digests
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
@@ -337,6 +348,9 @@ class _SentSlot:
     def write(self, data: bytes | memoryview) -> None:
         write_all(self._fd, data)
 
+    def seal(self) -> None:
+        pass
+
     def finish(self, digest: Digest) -> None:
         write_all(self._fd, _padding(self._size))
 
@@ -352,9 +366,12 @@ class _SpooledSlot:
     def write(self, data: bytes | memoryview) -> None:
         write_all(self._fd, data)
 
+    def seal(self) -> None:
+        pass
+
     def finish(self, digest: Digest) -> None:
         size = os.fstat(self._fd).st_size
-        if not self._pipe.has(digest):
+        if not self._pipe.has(digest, size):
             sent = self._pipe.slot(size, digest)
             os.lseek(self._fd, 0, os.SEEK_SET)
             while block := os.read(self._fd, 1 << 20):
@@ -388,8 +405,19 @@ class Layout:
         for leftover in (path / "blobs/sha256").glob(".*.squashkit-*"):
             remove_leftovers(leftover.parent / leftover.name[1:].rpartition(".squashkit-")[0])
 
-    def has(self, digest: Digest) -> bool:
-        return digest in self._finished or (self.path / blob_name(digest)).exists()
+    def has(self, digest: Digest, size: int) -> bool:
+        if digest in self._finished:
+            return True
+        try:
+            there = (self.path / blob_name(digest)).stat().st_size
+        except FileNotFoundError:
+            return False
+        if there != size:
+            raise InvalidImage(
+                f"the blob {digest} there has {there} bytes instead of {size}; remove it",
+                where=self.title,
+            )
+        return True
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
         file = AtomicFile(self.path / "blobs/sha256/new")
@@ -469,12 +497,17 @@ class _LayoutSlot:
     def __init__(self, layout: Layout, file: AtomicFile) -> None:
         self._layout = layout
         self._file = file
+        self._written = 0
 
     def write(self, data: bytes | memoryview) -> None:
         write_all(self._file.fd, data)
+        self._written += len(data)
+
+    def seal(self) -> None:
+        pass
 
     def finish(self, digest: Digest) -> None:
-        if self._layout.has(digest):
+        if self._layout.has(digest, self._written):
             self.discard()
         else:
             self._layout._finished[digest] = self._file
