@@ -21,7 +21,7 @@ _WHERE = {
     "Compression": "compression",
     "HistoryOptions": "metadata",
     "Image": "graph",
-    "Keep": "squash",
+    "Keep": "selection",
     "Layer": "graph",
     "LayerGraph": "graph",
     "LayerPlan": "planner",
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from squashkit.planner import LayerPlan, Segment, plan_squash
     from squashkit.report.squash import Report
     from squashkit.rootfs import Rootfs
-    from squashkit.squash import Keep, MinSaving, Options, squash
+    from squashkit.selection import Keep
+    from squashkit.squash import MinSaving, Options, squash
     from squashkit.tar import scan
     from squashkit.transports import parse_reference
 

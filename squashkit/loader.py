@@ -101,8 +101,8 @@ def open_source(
 
 def _list(reference: Reference, container: Archive | Folder) -> Source:
     title = "standard input" if reference.is_stdio else reference.path
-    has_manifest = container.get(docker_archive.MANIFEST) is not None
-    has_index = container.get(oci_layout.INDEX) is not None
+    has_manifest = container.has(docker_archive.MANIFEST)
+    has_index = container.has(oci_layout.INDEX)
     is_folder = isinstance(container, Folder)
     wants_docker = reference.transport == "docker-archive"
     wants_oci = reference.transport in ("oci", "oci-archive")

@@ -22,7 +22,8 @@ from squashkit.loader import Loader, open_source
 from squashkit.oci import Platform
 from squashkit.report.text import size, table
 from squashkit.rootfs import Inode, Rootfs
-from squashkit.squash import Keep, Options, machine_platform
+from squashkit.selection import Keep, machine_platform
+from squashkit.squash import Options
 from squashkit.squash import squash as run
 from squashkit.transports import Reference
 

@@ -18,7 +18,8 @@ from squashkit.errors import UsageError
 from squashkit.metadata import HistoryOptions
 from squashkit.oci import Platform
 from squashkit.progress import shown
-from squashkit.squash import Keep, MinSaving, Options
+from squashkit.selection import Keep
+from squashkit.squash import MinSaving, Options
 from squashkit.squash import squash as run
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}

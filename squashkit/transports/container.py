@@ -22,6 +22,7 @@ from squashkit.errors import InvalidImage, InvalidLayer, TransportError, show_pa
 from squashkit.oci import Codec
 
 READ_SIZE = 1 << 20
+MAX_DOCUMENT = 32 << 20  # a manifest or a config; registries stop at 4 MiB
 _HOPS = 40
 
 
@@ -38,12 +39,6 @@ class Blob:
         size = min(size, self.size - offset)
         return os.pread(self.fd, size, self.offset + offset) if size > 0 else b""
 
-    def read_all(self, limit: int) -> bytes:
-        """The whole of a small blob. Raises InvalidImage over the limit in bytes."""
-        if self.size > limit:
-            raise InvalidImage(f"a JSON document of {self.size} bytes; the limit is {limit}")
-        return self.read_at(0, self.size)
-
     def codec(self) -> Codec:
         return detect(self.read_at(0, MAGIC_SIZE))
 
@@ -51,7 +46,13 @@ class Blob:
 class Container(Protocol):
     """Blobs by name."""
 
-    def get(self, name: str) -> Blob | None: ...
+    def has(self, name: str) -> bool: ...
+
+    def get(self, name: str) -> Blob | None:
+        """Where a blob lies, None where it is not there. Valid until the container is closed."""
+
+    def read(self, name: str) -> bytes | None:
+        """A JSON document, None where it is not there. Raises InvalidImage over MAX_DOCUMENT bytes."""
 
     def close(self) -> None: ...
 
@@ -89,12 +90,22 @@ class Archive:
             name = self._links[name]
         raise InvalidImage("a loop of links between members", where=wanted)
 
+    def has(self, name: str) -> bool:
+        return self.get(name) is not None
+
+    def read(self, name: str) -> bytes | None:
+        blob = self.get(name)
+        if blob is None:
+            return None
+        _check_document(name, blob.size)
+        return blob.read_at(0, blob.size)
+
     def close(self) -> None:
         os.close(self._fd)
 
 
 class Folder:
-    """The files of a folder. Each is opened once, when it is asked for."""
+    """The files of a folder. A blob's file is opened once, when it is asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -113,10 +124,30 @@ class Folder:
             self._open[name] = Blob(fd, 0, os.fstat(fd).st_size)
         return self._open[name]
 
+    def has(self, name: str) -> bool:
+        return (self.path / _member_name(name.encode())).is_file()
+
+    def read(self, name: str) -> bytes | None:
+        path = self.path / _member_name(name.encode())
+        try:
+            _check_document(name, path.stat().st_size)
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise TransportError(
+                f"cannot read {path}: {error.strerror}", reference=str(self.path)
+            ) from error
+
     def close(self) -> None:
         for blob in self._open.values():
             os.close(blob.fd)
         self._open.clear()
+
+
+def _check_document(name: str, size: int) -> None:
+    if size > MAX_DOCUMENT:
+        raise InvalidImage(f"a document of {size} bytes; the limit is {MAX_DOCUMENT}", where=name)
 
 
 def _member_name(name: bytes, folder: str = "") -> str:

@@ -14,7 +14,7 @@ from squashkit.errors import DigestMismatch, InvalidImage
 from squashkit.graph import Image, Layer
 from squashkit.oci import Digest, ImageConfig, chain_ids, load_json, sha256
 from squashkit.transports.container import Container
-from squashkit.transports.oci_layout import MAX_JSON, Listing
+from squashkit.transports.oci_layout import Listing
 
 MANIFEST = "manifest.json"
 _CONFIG_NAME = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?")
@@ -26,10 +26,10 @@ def list_images(container: Container) -> list[Image]:
     Raises InvalidImage for bad JSON, a config that is not there or not what its name promises, and
     wrong counts.
     """
-    blob = container.get(MANIFEST)
-    if blob is None:
+    listed = container.read(MANIFEST)
+    if listed is None:
         raise InvalidImage("no manifest.json", where=MANIFEST)
-    entries = load_json(blob.read_all(MAX_JSON), MANIFEST)
+    entries = load_json(listed, MANIFEST)
     if not isinstance(entries, list):
         raise InvalidImage("expected a list", where=MANIFEST)
     return [_load_image(container, entry, f"{MANIFEST}[{i}]") for i, entry in enumerate(entries)]
@@ -46,10 +46,9 @@ def _load_image(container: Container, entry: object, where: str) -> Image:
     tags = entry.get("RepoTags") or []
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise InvalidImage("expected a list of names", where=f"{where}.RepoTags")
-    blob = container.get(config_name)
-    if blob is None:
+    data = container.read(config_name)
+    if data is None:
         raise InvalidImage(f"the config {config_name!r} is not there", where=f"{where}.Config")
-    data = blob.read_all(MAX_JSON)
     image_id = sha256(data)
     named = _CONFIG_NAME.fullmatch(config_name)
     if named and image_id != f"sha256:{named[1]}":
@@ -71,7 +70,7 @@ def _load_image(container: Container, entry: object, where: str) -> Image:
                 diff_id=config.diff_ids[i],
                 chain_id=chain[i],
                 parent=chain[i - 1] if i else None,
-                member=name if container.get(name) is not None else None,
+                member=name if container.has(name) else None,
                 descriptor=None,
                 created_by=history[i].created_by if history else "",
             )

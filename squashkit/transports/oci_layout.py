@@ -30,12 +30,11 @@ from squashkit.oci import (
     parse_index,
     sha256,
 )
-from squashkit.transports.container import Blob, Container
+from squashkit.transports.container import Container
 
 INDEX = "index.json"
 LAYOUT = "oci-layout"
 LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
-MAX_JSON = 32 << 20
 _MAX_DEPTH = 8
 _ATTESTATION = "vnd.docker.reference.type"
 
@@ -57,13 +56,13 @@ def blob_name(digest: Digest) -> str:
     return "blobs/" + digest.replace(":", "/")
 
 
-def read_verified(blob: Blob, descriptor: Descriptor, where: str) -> bytes:
-    """A JSON blob, checked against its descriptor."""
-    if blob.size != descriptor.size:
-        raise DigestMismatch(
-            where, expected=f"{descriptor.size} bytes", actual=f"{blob.size} bytes"
-        )
-    data = blob.read_all(MAX_JSON)
+def read_verified(container: Container, descriptor: Descriptor, where: str) -> bytes | None:
+    """A JSON blob, checked against its descriptor; None where it is not there."""
+    data = container.read(blob_name(descriptor.digest))
+    if data is None:
+        return None
+    if len(data) != descriptor.size:
+        raise DigestMismatch(where, expected=f"{descriptor.size} bytes", actual=f"{len(data)} bytes")
     if (actual := sha256(data)) != descriptor.digest:
         raise DigestMismatch(where, expected=descriptor.digest, actual=actual)
     return data
@@ -74,11 +73,11 @@ def list_images(container: Container) -> Listing:
 
     Raises InvalidImage for bad JSON, digests that do not match and wrong counts.
     """
-    blob = container.get(INDEX)
-    if blob is None:
+    index = container.read(INDEX)
+    if index is None:
         raise InvalidImage("no index.json", where=INDEX)
     listing = Listing()
-    descriptors = parse_index(blob.read_all(MAX_JSON), INDEX)
+    descriptors = parse_index(index, INDEX)
     _walk(container, descriptors, INDEX, {}, None, listing, ())
     return listing
 
@@ -98,11 +97,10 @@ def _walk(
         if _is_attestation(descriptor):
             listing.attestations += 1
             continue
-        blob = container.get(blob_name(descriptor.digest))
-        if blob is None:
+        data = read_verified(container, descriptor, place)
+        if data is None:
             listing.absent.append(replace(descriptor, annotations=annotations))
             continue
-        data = read_verified(blob, descriptor, place)
         media_type = descriptor.media_type
         if media_type not in INDEX_TYPES | MANIFEST_TYPES:
             value = load_json(data, place)
@@ -135,10 +133,9 @@ def _is_attestation(descriptor: Descriptor) -> bool:
 def _load_image(
     container: Container, manifest: Manifest, descriptor: Descriptor, where: str
 ) -> Image:
-    blob = container.get(blob_name(manifest.config.digest))
-    if blob is None:
+    data = read_verified(container, manifest.config, f"{where}.config")
+    if data is None:
         raise InvalidImage("the config blob is not there", where=f"{where}.config")
-    data = read_verified(blob, manifest.config, f"{where}.config")
     config = ImageConfig.parse(data, f"{where}.config")
     if len(manifest.layers) != len(config.diff_ids):
         raise InvalidImage(
@@ -155,7 +152,7 @@ def _load_image(
                 diff_id=config.diff_ids[i],
                 chain_id=chain[i],
                 parent=chain[i - 1] if i else None,
-                member=name if container.get(name) is not None else None,
+                member=name if container.has(name) else None,
                 descriptor=layer,
                 created_by=history[i].created_by if history else "",
             )
