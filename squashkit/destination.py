@@ -15,8 +15,10 @@ from squashkit.names import familiar_name, normalise_name
 from squashkit.oci import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec
 from squashkit.planner import Segment
 from squashkit.transports import Reference, parse_reference
+from squashkit.transports.archive_sink import ArchiveFile, Pipe
+from squashkit.transports.layout_sink import Layout
 from squashkit.transports.oci_layout import INDEX
-from squashkit.transports.sink import ArchiveFile, Layout, Pipe, Sink, Tag, is_pipe_or_device
+from squashkit.transports.sink import Sink, Tag
 from squashkit.writer import codec_of
 
 Format = Literal["docker", "oci"]
@@ -73,7 +75,7 @@ def decide_destination(
         is_input = not source.reference.is_stdio and Path(source.reference.path).is_file()
         if is_input and target.is_file() and target.samefile(source.reference.path):
             raise UsageError(f"{target} is the input, which is never written to")
-        if is_pipe_or_device(target):
+        if target.exists() and not target.is_file() and not target.is_dir():
             raise UsageError(f"{target} is no regular file; write to a pipe with `-o -`")
     family = {"oci": OCI_MANIFEST, "docker": DOCKER_MANIFEST, None: None}[format]
     return Destination(

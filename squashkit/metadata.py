@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from squashkit.graph import Image
+from squashkit.merge import SquashedLayer
 from squashkit.oci import (
     BASE_DIGEST,
     BASE_NAME,
@@ -28,7 +29,7 @@ from squashkit.oci import (
     dump_json,
     sha256,
 )
-from squashkit.planner import KeptLayer, LayerPlan, SquashedLayer
+from squashkit.planner import KeptLayer, LayerPlan
 
 EPOCH = "1970-01-01T00:00:00Z"
 _STALE = (

@@ -24,6 +24,7 @@ from squashkit.destination import Destination, Format, decide_destination, parse
 from squashkit.errors import PlanError, SquashkitError, UsageError
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, Source, join, open_source, spool_need
+from squashkit.merge import SquashedLayer
 from squashkit.metadata import HistoryOptions, StoredLayer
 from squashkit.names import normalise_name
 from squashkit.oci import (
@@ -35,21 +36,15 @@ from squashkit.oci import (
     Platform,
     sha256,
 )
-from squashkit.planner import (
-    KeptLayer,
-    LayerPlan,
-    Segment,
-    SquashedLayer,
-    needs_lower,
-    plan_squash,
-)
+from squashkit.planner import KeptLayer, LayerPlan, Segment, needs_lower, plan_squash
 from squashkit.progress import Progress, Silent
 from squashkit.report.squash import Report
 from squashkit.report.text import size
 from squashkit.selection import Keep, decide
 from squashkit.transports import parse_reference
+from squashkit.transports.archive_sink import Pipe
 from squashkit.transports.oci_layout import refuse_unsupported
-from squashkit.transports.sink import Pipe, Sink, Slot, Written, put
+from squashkit.transports.sink import Sink, Slot, Written, put
 from squashkit.writer import Writer, codec_of
 
 Notify = Callable[[str], None]

@@ -28,9 +28,9 @@ from squashkit.loader import (
     read_blocks,
     read_into,
 )
+from squashkit.merge import Copy, SquashedLayer
 from squashkit.metadata import StoredLayer
 from squashkit.oci import Codec, Descriptor, DiffID, Digest
-from squashkit.planner import Copy, SquashedLayer
 from squashkit.progress import Progress
 from squashkit.transports.container import Blob
 from squashkit.transports.sink import Sink, Slot

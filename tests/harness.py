@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from squashkit import tar
 from squashkit.changeset import parse_changeset
-from squashkit.planner import Copy, KeptLayer, LayerPlan, Segment, SquashedLayer, plan_squash
+from squashkit.merge import Copy, SquashedLayer
+from squashkit.planner import KeptLayer, LayerPlan, Segment, plan_squash
 
 
 def plan_layers(

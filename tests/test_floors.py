@@ -11,7 +11,9 @@ import pytest
 import squashkit
 
 ROOT = Path(squashkit.__file__).parent
-PURE = ["oci", "tar", "changeset", "rootfs", "graph", "names", "base", "planner", "compare", "metadata"]
+PURE = [
+    "oci", "tar", "changeset", "rootfs", "graph", "names", "base", "merge", "planner", "compare", "metadata",
+]  # fmt: skip
 PLACES = {
     "click": {"cli"},
     "tqdm": {"progress"},

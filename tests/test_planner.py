@@ -9,7 +9,8 @@ import pytest
 from squashkit import tar
 from squashkit.changeset import parse_changeset
 from squashkit.errors import InvalidLayer, PlanError, UnsupportedImage
-from squashkit.planner import SquashedLayer, needs_lower
+from squashkit.merge import SquashedLayer
+from squashkit.planner import needs_lower
 from squashkit.rootfs import Cause
 from tests.builders import (
     char,

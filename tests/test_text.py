@@ -14,7 +14,8 @@ from squashkit.transports import Reference, parse_reference
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (1550, "1.6 KB"), (9_960, "10 KB"),
-     (271_300_000, "271 MB"), (999_600, "1.0 MB"), (2_700_000_000, "2.7 GB"), (12_000_000_000_000_000, "12 PB")],
+     (271_300_000, "271 MB"), (999_600, "1.0 MB"),
+     (2_700_000_000, "2.7 GB"), (12_000_000_000_000_000, "12 PB")],
 )  # fmt: skip
 def test_sizes(value: int, text: str) -> None:
     """Bytes read as three digits at most and a unit."""

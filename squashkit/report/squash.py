@@ -9,8 +9,9 @@ from typing import Any
 from squashkit.base import Base
 from squashkit.errors import show_path
 from squashkit.graph import Image
+from squashkit.merge import SquashedLayer
 from squashkit.metadata import StoredLayer
-from squashkit.planner import LayerPlan, SquashedLayer
+from squashkit.planner import LayerPlan
 from squashkit.report.text import count, percent, size, table
 from squashkit.rootfs import Cause
 

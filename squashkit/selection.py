@@ -1,0 +1,174 @@
+"""Which image is meant, where its base ends, and the segments that follow from it.
+
+What a person asks for is looked up where it may be found: in the same container, by path, by digest. The
+checks are base.py's.
+"""
+
+from __future__ import annotations
+
+import os
+import platform as host
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from squashkit.base import (
+    Base,
+    base_by_annotations,
+    base_from_step,
+    base_of,
+    choose_image,
+    find_by_digest,
+    matches,
+    not_found,
+    show_layers,
+)
+from squashkit.errors import TransportError, UsageError
+from squashkit.graph import Image
+from squashkit.loader import Source, open_source
+from squashkit.oci import Platform, is_digest
+from squashkit.planner import Segment
+from squashkit.transports import parse_reference
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What stays as it is. One of these is given, or none to go by the image's annotations."""
+
+    base: str | None = None
+    """The base: an image's name, a reference, or a digest."""
+    layers: int | None = None
+    """How many layers, counted from the base."""
+    from_step: str | None = None
+    """Text of the one step from which to squash."""
+    nothing: bool = False
+    """Squash all layers into one."""
+    segments: str | None = None
+    """Runs of layers, as in `=2,3,=1`; those with `=` stay."""
+
+
+def machine_platform() -> Platform:
+    """This machine's platform; images are Linux's whatever the machine is."""
+    names = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
+    machine = host.machine().lower()
+    return Platform("linux", names.get(machine, machine), "v7" if machine == "armv7l" else "")
+
+
+def decide(
+    source: Source, keep: Keep, platform: Platform | None, tmp_dir: Path, stack: ExitStack
+) -> tuple[Image, Base, list[Segment]]:
+    """The image that is meant, where its base ends, and the segments that follow from it.
+
+    A base that lies elsewhere is opened until `stack` is closed. Raises UsageError, ImageNotFound,
+    BaseNotFound or NotBasedOn, each with what there is to choose from.
+    """
+    given = [
+        keep.base is not None, keep.layers is not None, keep.from_step is not None, keep.nothing,
+        keep.segments is not None,
+    ]  # fmt: skip
+    if sum(given) > 1:
+        raise UsageError(
+            "--keep-base, --keep-layers, --from-step, --all and --segments exclude one another"
+        )
+    candidates = source.images
+    here = []
+    if keep.base is not None:
+        here = [other for other in source.images if matches(other, keep.base)]
+        if source.reference.image is None and len({i.image_id for i in source.images}) > 1:
+            ids = {other.image_id for other in here}
+            candidates = [other for other in source.images if other.image_id not in ids]
+    image = choose_image(
+        candidates, source.reference.image, platform, machine_platform(), source.title
+    )
+    if keep.segments is not None:
+        segments = parse_segments(keep.segments, len(image.layers))
+        first = segments[0]
+        kept = first.stop if first.keep else 0
+        return image, Base(kept, f"the segments {keep.segments}"), segments
+    base = _find_base(image, source, here, keep, tmp_dir, stack)
+    total = len(image.layers)
+    segments = [Segment(0, base.layers, True), Segment(base.layers, total, False)]
+    return image, base, [segment for segment in segments if len(segment)]
+
+
+def _find_base(
+    image: Image,
+    source: Source,
+    here: Sequence[Image],
+    keep: Keep,
+    tmp_dir: Path,
+    stack: ExitStack,
+) -> Base:
+    total = len(image.layers)
+    if keep.nothing:
+        return Base(0, "--all")
+    if keep.layers is not None:
+        if not 0 <= keep.layers <= total:
+            raise UsageError(
+                f"--keep-layers {keep.layers}: {image.title} has {total} layers\n{show_layers(image)}"
+            )
+        return Base(keep.layers, f"--keep-layers {keep.layers}")
+    if keep.from_step is not None:
+        return base_from_step(image, keep.from_step)
+    if keep.base is not None:
+        return _named_base(image, source, here, keep.base, tmp_dir, stack)
+    base = base_by_annotations(image, source.images)
+    if base is None:
+        near = [other.names[0] for other in source.graph.bases_of(image) if other.names]
+        hint = f"\n{image.title} stands on {near[0]}: --keep-base {near[0]} keeps that." if near else ""
+        raise UsageError(
+            "nothing says which layers are the base: pass --keep-base REF, --keep-layers N,"
+            " --from-step TEXT, --segments, or --all to squash everything\n" + show_layers(image) + hint
+        )
+    return base
+
+
+def _named_base(
+    image: Image,
+    source: Source,
+    here: Sequence[Image],
+    name: str,
+    tmp_dir: Path,
+    stack: ExitStack,
+) -> Base:
+    """The base by name in the same archive, by reference elsewhere, or by digest."""
+    if here:
+        fitting = [other for other in here if other.platform.matches(image.platform)] or here
+        based = [other for other in fitting if other.diff_ids == image.diff_ids[: len(other.diff_ids)]]
+        return base_of(image, (based or fitting)[0], name)
+    tried = [f"an image in {source.title}"]
+    if is_digest(name):
+        base = find_by_digest(image, name)
+        if base is not None:
+            return base
+        raise not_found(name, [*tried, "a chain_id", "a diff_id"], image)
+    try:
+        reference = parse_reference(name)
+        if reference.is_stdio:
+            raise UsageError("the base cannot come from standard input")
+        other = stack.enter_context(open_source(reference, tmp_dir))
+    except TransportError as error:
+        if ":" not in name or not os.path.exists(name.partition(":")[0]):
+            raise not_found(name, [*tried, f"a path ({error})"], image) from error
+        raise
+    base_image = choose_image(
+        other.images, reference.image, image.platform, machine_platform(), other.title
+    )
+    return base_of(image, base_image, base_image.title if base_image.names else name)
+
+
+def parse_segments(text: str, total: int) -> list[Segment]:
+    """From `=2,3,=1`: runs of layers, base first, that add up to the image's. Raises UsageError."""
+    segments: list[Segment] = []
+    at = 0
+    for part in text.split(","):
+        keep = part.startswith("=")
+        digits = part[keep:].strip()
+        if not digits.isdigit() or not int(digits):
+            raise UsageError(f"--segments {text}: {part!r} is no number of layers (as in =2,3,=1)")
+        segments.append(Segment(at, at + int(digits), keep))
+        at += int(digits)
+    if at != total:
+        raise UsageError(f"--segments {text}: it adds up to {at} layers, the image has {total}")
+    return segments

@@ -1,0 +1,198 @@
+"""Archives to write: a file, whose blobs are written side by side, and a pipe, which goes in order.
+
+Both are an OCI layout in a tar, with a manifest.json where docker is to load it. Blobs come in the order
+in which they are stored, kept ones first: so each is hashed as it is written and written once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from squashkit import tar
+from squashkit.errors import UsageError
+from squashkit.oci import Digest, dump_json
+from squashkit.transports.atomic import AtomicFile, remove_leftovers
+from squashkit.transports.container import open_unnamed, write_all
+from squashkit.transports.docker_archive import MANIFEST, manifest_json
+from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
+from squashkit.transports.sink import Slot, Written, descriptors
+
+
+def _documents(written: Written, *, docker: bool) -> list[tuple[str, bytes]]:
+    """The members of an archive that make its blobs an image."""
+    documents = [(INDEX, dump_json(index_json(descriptors(written), None)))]
+    if docker:
+        layers = [blob_name(digest) for digest in written.layers]
+        entry = manifest_json(blob_name(written.config), list(written.repo_tags), layers)
+        documents.append((MANIFEST, dump_json(entry)))
+    documents.append((LAYOUT, LAYOUT_CONTENT))
+    return documents
+
+
+def _member(name: str, size: int) -> bytes:
+    return tar.header(name.encode(), tar.REGULAR, mode=0o644, size=size)
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % tar.BLOCK)
+
+
+class ArchiveFile:
+    """A new archive. Blobs of known size are written side by side, each at its own place."""
+
+    parallel = True
+
+    def __init__(self, path: Path, *, docker: bool, force: bool) -> None:
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists; --force replaces it")
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder")
+        self.title = str(path)
+        self._docker = docker
+        self._force = force
+        remove_leftovers(path)
+        self._file = AtomicFile(path)
+        self._end = 0
+        self._digests: set[Digest] = set()
+
+    def has(self, digest: Digest, size: int) -> bool:
+        return digest in self._digests
+
+    def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
+        start = self._end
+        if size is not None:
+            self._end += tar.BLOCK + size + len(_padding(size))
+        return _ArchiveSlot(self, start, size)
+
+    def commit(self, written: Written) -> None:
+        for name, data in _documents(written, docker=self._docker):
+            member = _member(name, len(data)) + data + _padding(len(data))
+            self._write_at(self._end, member)
+            self._end += len(member)
+        self._write_at(self._end, tar.END_OF_ARCHIVE)
+        os.ftruncate(self._file.fd, self._end + len(tar.END_OF_ARCHIVE))
+        replace = self._force and self._file.target.exists()
+        try:  # a good old file is only given up for bytes that are on the disk
+            self._file.publish(replace=replace, sync=replace)
+        except FileExistsError:
+            raise UsageError(f"{self.title} appeared meanwhile; --force replaces it") from None
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write_at(self, offset: int, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(self._file.fd, view, offset)
+            view, offset = view[count:], offset + count
+
+
+class _ArchiveSlot:
+    def __init__(self, archive: ArchiveFile, start: int, size: int | None) -> None:
+        self._archive = archive
+        self._start = start
+        self._size = size
+        self._written = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._archive._write_at(self._start + tar.BLOCK + self._written, data)
+        self._written += len(data)
+
+    @property
+    def _stop(self) -> int:
+        return self._start + tar.BLOCK + self._written + len(_padding(self._written))
+
+    def seal(self) -> None:
+        if self._size is None:
+            self._archive._end = self._stop
+        elif self._size != self._written:
+            raise AssertionError(f"{self._written} bytes in a place for {self._size}")
+
+    def finish(self, digest: Digest) -> None:
+        archive = self._archive
+        if digest in archive._digests and archive._end == self._stop:
+            self.discard()  # the same blob again, and nothing behind it
+            return
+        archive._digests.add(digest)
+        archive._write_at(self._start, _member(blob_name(digest), self._written))
+
+    def discard(self) -> None:
+        assert self._archive._end == self._stop, "places are given up from the last on"
+        self._archive._end = self._start
+
+
+class Pipe:
+    """An archive on standard output, in order. A blob whose digest is not known before it is whole
+    waits in a file without a name."""
+
+    parallel = False
+    title = "standard output"
+
+    def __init__(self, tmp_dir: Path, *, docker: bool) -> None:
+        self._tmp_dir = tmp_dir
+        self._docker = docker
+        self._digests: set[Digest] = set()
+        self._fd = sys.stdout.fileno()
+
+    def has(self, digest: Digest, size: int) -> bool:
+        return digest in self._digests
+
+    def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
+        if digest is not None and size is not None:
+            self._digests.add(digest)
+            write_all(self._fd, _member(blob_name(digest), size))
+            return _SentSlot(self._fd, size)
+        return _SpooledSlot(self, open_unnamed(self._tmp_dir))
+
+    def commit(self, written: Written) -> None:
+        for name, data in _documents(written, docker=self._docker):
+            write_all(self._fd, _member(name, len(data)) + data + _padding(len(data)))
+        write_all(self._fd, tar.END_OF_ARCHIVE)
+
+    def close(self) -> None:
+        pass
+
+
+class _SentSlot:
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd = fd
+        self._size = size
+
+    def write(self, data: bytes | memoryview) -> None:
+        write_all(self._fd, data)
+
+    def seal(self) -> None:
+        pass
+
+    def finish(self, digest: Digest) -> None:
+        write_all(self._fd, _padding(self._size))
+
+    def discard(self) -> None:
+        raise AssertionError("what was sent cannot be taken back")
+
+
+class _SpooledSlot:
+    def __init__(self, pipe: Pipe, fd: int) -> None:
+        self._pipe = pipe
+        self._fd = fd
+
+    def write(self, data: bytes | memoryview) -> None:
+        write_all(self._fd, data)
+
+    def seal(self) -> None:
+        pass
+
+    def finish(self, digest: Digest) -> None:
+        size = os.fstat(self._fd).st_size
+        if not self._pipe.has(digest, size):
+            sent = self._pipe.slot(size, digest)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            while block := os.read(self._fd, 1 << 20):
+                sent.write(block)
+            sent.finish(digest)
+        os.close(self._fd)
+
+    def discard(self) -> None:
+        os.close(self._fd)

@@ -1,0 +1,98 @@
+"""Files that have no name until they are whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from squashkit.errors import TransportError
+
+
+class AtomicFile:
+    """A file that is written beside its target and gets the target's name only when it is whole."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self._hidden: Path | None = None
+        folder = target.parent
+        try:
+            self.fd = self._open(folder)
+        except OSError as error:
+            raise TransportError(
+                f"cannot write in {folder}: {error.strerror}", reference=str(target)
+            ) from error
+
+    def _open(self, folder: Path) -> int:
+        mode = 0o666 & ~_umask()
+        if hasattr(os, "O_TMPFILE"):
+            with suppress(OSError):  # not every file system has it
+                return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode)
+        self._hidden = _hidden_name(self.target)
+        fd = os.open(self._hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return fd
+
+    def publish(self, *, replace: bool, sync: bool) -> None:
+        """Give the file its name; an old file is replaced in one step. `sync` has the bytes on the disk
+        before. Raises FileExistsError where there is an old file and `replace` is False."""
+        if sync:
+            os.fsync(self.fd)
+        if self._hidden is None and not replace:
+            self._link(self.target)
+        else:
+            if self._hidden is None:
+                hidden = _hidden_name(self.target)
+                self._link(hidden)
+                self._hidden = hidden
+            if replace:
+                os.replace(self._hidden, self.target)
+            else:
+                os.link(self._hidden, self.target)
+                os.unlink(self._hidden)
+            self._hidden = None
+        os.close(self.fd)
+        self.fd = -1
+
+    def _link(self, target: Path) -> None:
+        here = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
+        try:  # a folder's descriptor makes Python use linkat(AT_SYMLINK_FOLLOW)
+            os.link(f"/proc/self/fd/{self.fd}", os.path.abspath(target), src_dir_fd=here)
+        finally:
+            os.close(here)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        if self._hidden is not None:
+            with suppress(OSError):
+                os.unlink(self._hidden)
+            self._hidden = None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _hidden_name(target: Path) -> Path:
+    return target.parent / f".{target.name}.squashkit-{secrets.token_hex(6)}"
+
+
+def remove_leftovers(target: Path) -> list[Path]:
+    """Remove hidden files that a killed run left beside the target; one that a process locks stays."""
+    removed = []
+    for path in target.parent.glob(f".{target.name}.squashkit-*"):
+        with suppress(OSError):
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                removed.append(path)
+            finally:
+                os.close(fd)
+    return removed

@@ -1,0 +1,152 @@
+"""An OCI layout folder to write into, new or there already. What is there is never altered."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from squashkit.errors import InvalidImage, UsageError
+from squashkit.names import normalise_name
+from squashkit.oci import CONTAINERD_NAME, REF_NAME, Digest, dump_json
+from squashkit.transports.atomic import AtomicFile, remove_leftovers
+from squashkit.transports.container import write_all
+from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
+from squashkit.transports.sink import Slot, Tag, Written, descriptors
+
+
+class Layout:
+    """An OCI layout folder, new or there already. Blobs and tags that are there are never altered."""
+
+    parallel = True
+
+    def __init__(self, path: Path, *, force: bool, tags: Sequence[Tag]) -> None:
+        self.title = str(path)
+        self.path = path
+        self._force = force
+        self._new: list[AtomicFile] = []
+        self._finished: dict[Digest, AtomicFile] = {}
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file; an OCI layout is a folder")
+        if path.is_dir() and any(path.iterdir()) and not (path / INDEX).exists():
+            raise UsageError(f"{path} is a folder that is no OCI layout")
+        self._check_tags(self._read_index(), tags)
+        self._made = [folder for folder in (path, path / "blobs", path / "blobs/sha256")
+                      if not folder.exists()]  # fmt: skip
+        (path / "blobs/sha256").mkdir(parents=True, exist_ok=True)
+        for leftover in (path / "blobs/sha256").glob(".*.squashkit-*"):
+            remove_leftovers(leftover.parent / leftover.name[1:].rpartition(".squashkit-")[0])
+
+    def has(self, digest: Digest, size: int) -> bool:
+        if digest in self._finished:
+            return True
+        try:
+            there = (self.path / blob_name(digest)).stat().st_size
+        except FileNotFoundError:
+            return False
+        if there != size:
+            raise InvalidImage(
+                f"the blob {digest} there has {there} bytes instead of {size}; remove it",
+                where=self.title,
+            )
+        return True
+
+    def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
+        file = AtomicFile(self.path / "blobs/sha256/new")
+        self._new.append(file)
+        return _LayoutSlot(self, file)
+
+    def commit(self, written: Written) -> None:
+        for digest, file in self._finished.items():
+            file.target = self.path / blob_name(digest)
+            with suppress(FileExistsError):
+                file.publish(replace=False, sync=True)
+        self._publish(LAYOUT, LAYOUT_CONTENT, replace=False)
+        lock = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:  # two runs into one layout must not lose each other's tags
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            before = self._read_index()
+            kept = self._check_tags(before, written.tags)
+            index = index_json(kept + descriptors(written), before)
+            self._publish(INDEX, dump_json(index), replace=True)
+        finally:
+            os.close(lock)
+
+    def close(self) -> None:
+        for file in self._new:
+            file.close()
+        for folder in reversed(self._made):
+            with suppress(OSError):  # not empty: it was committed
+                folder.rmdir()
+
+    def _publish(self, name: str, data: bytes, *, replace: bool) -> None:
+        if not replace and (self.path / name).exists():
+            return
+        file = AtomicFile(self.path / name)
+        try:
+            write_all(file.fd, data)
+            file.publish(replace=replace, sync=True)
+        finally:
+            file.close()
+
+    def _read_index(self) -> dict[str, Any] | None:
+        try:
+            value = json.loads((self.path / INDEX).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise InvalidImage(f"not JSON: {error}", where=str(self.path / INDEX)) from error
+        if not isinstance(value, dict) or not isinstance(value.get("manifests", []), list):
+            raise InvalidImage("not an index", where=str(self.path / INDEX))
+        return value
+
+    def _check_tags(
+        self, index: dict[str, Any] | None, tags: Sequence[Tag]
+    ) -> list[dict[str, Any]]:
+        """The descriptors that stay. Raises UsageError where a tag is there already, without force."""
+        kept = []
+        for descriptor in (index or {}).get("manifests", []):
+            there = descriptor.get("annotations") or {}
+            taken = [tag for tag in tags if _same_tag(there, tag.annotations())]
+            if taken and not self._force:
+                raise UsageError(
+                    f"{self.path} has the tag {taken[0].verbatim or taken[0].name} already; --force"
+                    " moves it"
+                )
+            if not taken:
+                kept.append(descriptor)
+        return kept
+
+
+def _same_tag(there: dict[str, str], new: dict[str, str]) -> bool:
+    if there.get(REF_NAME) != new.get(REF_NAME):
+        return False
+    names = there.get(CONTAINERD_NAME), new.get(CONTAINERD_NAME)
+    return None in names or normalise_name(str(names[0])) == normalise_name(str(names[1]))
+
+
+class _LayoutSlot:
+    def __init__(self, layout: Layout, file: AtomicFile) -> None:
+        self._layout = layout
+        self._file = file
+        self._written = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        write_all(self._file.fd, data)
+        self._written += len(data)
+
+    def seal(self) -> None:
+        pass
+
+    def finish(self, digest: Digest) -> None:
+        if self._layout.has(digest, self._written):
+            self.discard()
+        else:
+            self._layout._finished[digest] = self._file
+
+    def discard(self) -> None:
+        self._file.close()
