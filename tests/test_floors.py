@@ -12,7 +12,8 @@ import squashkit
 
 ROOT = Path(squashkit.__file__).parent
 PURE = [
-    "oci", "tar", "changeset", "rootfs", "graph", "names", "base", "merge", "planner", "compare", "metadata",
+    "oci", "tar", "changeset", "rootfs", "graph", "names", "base", "merge", "planner", "compare",
+    "metadata",
 ]  # fmt: skip
 PLACES = {
     "click": {"cli"},
