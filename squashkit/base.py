@@ -40,6 +40,7 @@ def choose_image(
     platform: Platform | None,
     machine: Platform,
     where: str,
+    absent: Sequence[Platform] = (),
 ) -> Image:
     """The one image that is meant.
 
@@ -56,7 +57,9 @@ def choose_image(
         fitting = [image for image in found if image.platform.matches(platform)]
         if not fitting:
             raise ImageNotFound(
-                f"no image for {platform} in {where}{_choices(found)}",
+                f"no image for {platform} in {where}"
+                + (" (its index names one, its blobs are not there)" if platform in absent else "")
+                + _choices(found),
                 reference=where,
                 choices=_titles(found),
             )

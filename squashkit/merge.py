@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 from squashkit import tar
@@ -78,8 +79,11 @@ class SquashedLayer:
 
 
 class _Member(NamedTuple):
-    """One entry of a layer in the making."""
+    """One entry of a layer in the making. Those that are no directories sort by their place in the
+    source: layer, then offset."""
 
+    layer: int
+    start: int
     path: bytes
     typeflag: bytes
     target: bytes | None
@@ -193,12 +197,12 @@ def _directories(found: _Run, rootfs: Rootfs) -> list[_Member]:
     for directory in sorted(found.directories, key=lambda directory: directory.path):
         header = _directory_header(directory, found.start, invent=not rootfs.unknown_below)
         if header:
-            members.append(_Member(directory.path, DIRECTORY, None, (header,)))
+            members.append(_Member(BELOW, 0, directory.path, DIRECTORY, None, (header,)))
         hidden = [WHITEOUT + name for name in found.whiteouts.get(directory, ())]
         for name in [OPAQUE] if directory in found.emptied else hidden:
             path = directory.child_path(name)
             header = tar.header(path, tar.REGULAR, mode=0o644)
-            members.append(_Member(path, tar.REGULAR, None, (header,)))
+            members.append(_Member(BELOW, 0, path, tar.REGULAR, None, (header,)))
     return members
 
 
@@ -219,22 +223,21 @@ def _files(
     found: _Run, header_of: HeaderOf, copies: list[tuple[bytes, bytes]]
 ) -> list[_Member]:
     """Everything that is no directory, in source order."""
-    placed: list[tuple[int, int, _Member]] = []
+    members: list[_Member] = []
     for path, inode in found.files:
         record = inode.entry.record
-        pieces = _verbatim(inode.layer, record) if record.name == path else _renamed(
-            inode, path, header_of
-        )
-        placed.append((inode.layer, record.start, _Member(path, record.typeflag, None, pieces)))
+        verbatim = record.name == path
+        pieces = _verbatim(inode.layer, record) if verbatim else _renamed(inode, path, header_of)
+        members.append(_Member(inode.layer, record.start, path, record.typeflag, None, pieces))
     for inode in found.groups.values():
-        placed += _group(inode, found, header_of, copies)
-    placed.sort(key=lambda item: item[:2])
-    return [member for _, _, member in placed]
+        members += _group(inode, found, header_of, copies)
+    members.sort(key=itemgetter(0, 1))
+    return members
 
 
 def _group(
     inode: Inode, found: _Run, header_of: HeaderOf, copies: list[tuple[bytes, bytes]]
-) -> list[tuple[int, int, _Member]]:
+) -> list[_Member]:
     """The names of one inode: the first becomes the file, the others link to it.
 
     An inode from below the run gives only the names that the run made for it, as a copy; where the run
@@ -248,7 +251,7 @@ def _group(
     first = names[0]
     first_path = first.path
     record = inode.entry.record
-    placed = []
+    members = []
     for binding in names:
         found.need(binding.directory)
         path = binding.path
@@ -259,15 +262,15 @@ def _group(
                 pieces = _verbatim(inode.layer, record)
             else:
                 pieces = _renamed(inode, path, header_of)
-            member = _Member(path, record.typeflag, None, pieces)
+            typeflag, target = record.typeflag, None
         else:
             if own.name == path and own.linkname == first_path and inode.attributes is None:
                 pieces = _verbatim(binding.layer, own)
             else:
                 pieces = (_as_link(inode, binding, first_path, header_of),)
-            member = _Member(path, HARD_LINK, first_path, pieces)
-        placed.append((binding.layer, own.start, member))
-    return placed
+            typeflag, target = HARD_LINK, first_path
+        members.append(_Member(binding.layer, own.start, path, typeflag, target, pieces))
+    return members
 
 
 def _verbatim(layer: int, record: Record) -> tuple[Piece, ...]:
@@ -307,7 +310,7 @@ def _verify_safe(members: Sequence[_Member], *, listed: bool) -> None:
     seen: set[bytes] = {b""}
     hidden: set[bytes] = set()
     last_directory = last_parent = b""
-    for path, typeflag, target, _ in members:
+    for _, _, path, typeflag, target, _ in members:
         parent, _, name = path.rpartition(b"/")
         if path in seen and path:
             raise AssertionError(f"two entries for {path!r}")

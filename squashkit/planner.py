@@ -54,11 +54,11 @@ def needs_lower(changesets: Sequence[Changeset]) -> bool:
     It does, unless no layer hides or removes anything, every entry's directory is listed by the run, no
     directory changes its type and no hard link leads out of it.
     """
+    if any(changeset.whiteouts or changeset.opaques for changeset in changesets):
+        return True
     directories: set[bytes] = {b""}
     others: set[bytes] = set()
     for changeset in changesets:
-        if changeset.whiteouts or changeset.opaques:
-            return True
         for path, record in changeset.entries:
             if record.typeflag == DIRECTORY:
                 if path in others:
@@ -140,7 +140,8 @@ def _lower_missing(segment: Segment, known: Mapping[int, Changeset]) -> PlanErro
 
 def _refuse_overlay_marks(changeset: Changeset) -> None:
     """Overlay file systems keep their own marks in devices and xattrs; merging changes their meaning."""
-    for path, record in changeset.entries:
+    suspects = [entry for entry in changeset.entries if entry[1].typeflag == CHARACTER or entry[1].xattrs]
+    for path, record in suspects:
         if record.typeflag == CHARACTER and record.devmajor == record.devminor == 0:
             raise UnsupportedImage(
                 f"{show_path(path)} is a character device 0:0, which overlay file systems take for a"

@@ -232,9 +232,8 @@ class Rootfs:
     def _note_contested_whiteouts(self, changeset: Changeset) -> None:
         hidden = set(changeset.whiteouts)
         if hidden:
-            for entry in changeset.entries:
-                if entry.path in hidden:
-                    self._contest("whiteout and entry for one path", entry.path)
+            for path in [path for path, _ in changeset.entries if path in hidden]:
+                self._contest("whiteout and entry for one path", path)
         opaque = set(changeset.opaques)
         for path in changeset.whiteouts:
             parent = path.rpartition(b"/")[0]

@@ -79,7 +79,8 @@ def decide(
             ids = {other.image_id for other in here}
             candidates = [other for other in source.images if other.image_id not in ids]
     image = choose_image(
-        candidates, source.reference.image, platform, machine_platform(), source.title
+        candidates, source.reference.image, platform, machine_platform(), source.title,
+        [descriptor.platform for descriptor in source.listing.absent if descriptor.platform],
     )
     if keep.segments is not None:
         segments = parse_segments(keep.segments, len(image.layers))

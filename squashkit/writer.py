@@ -25,6 +25,7 @@ from squashkit.loader import (
     Loader,
     check_digest,
     fill_blocks,
+    new_buffer,
     read_blocks,
     read_into,
 )
@@ -160,7 +161,7 @@ class Writer:
     def _blocks(self, planned: SquashedLayer) -> Iterator[memoryview]:
         """A new layer's tar, gathered from spans of the source, in blocks that are overwritten by the
         one after the next."""
-        buffers = [memoryview(bytearray(READ_SIZE)) for _ in range(2)]
+        buffers = [new_buffer(READ_SIZE) for _ in range(2)]
         used = 0
         cancelled = self.loader.cancelled
         for piece in (*planned.pieces, tar.END_OF_ARCHIVE):
