@@ -61,7 +61,7 @@ def main() -> NoReturn:
     # A layer gives 100,000 small values without cycles: the collector only walks them again and again.
     gc.disable()
     # Copying threads need the interpreter for an instant a block; they must not wait 5 ms for it.
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.0001)
     debug = "--debug" in sys.argv[1:]
     try:
         cli.main(standalone_mode=False)
