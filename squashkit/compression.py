@@ -7,22 +7,19 @@ written by its own multi-threaded mode, whose output depends neither on the numb
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from squashkit.errors import InvalidImage
 from squashkit.oci import Codec
 
-if TYPE_CHECKING or sys.version_info < (3, 14):
+if TYPE_CHECKING:
     from backports import zstd
-else:
-    from compression import zstd
 
 
 MAGIC_SIZE = 6
@@ -81,10 +78,11 @@ def decompress(codec: Codec, blocks: Iterable[bytes | memoryview]) -> Iterator[b
                     data = decoder.unconsumed_tail
                 else:
                     data = b""
-    except (OSError, EOFError, ValueError, lzma.LZMAError, zstd.ZstdError) as error:
-        raise InvalidImage(f"damaged {codec.value} stream: {error}") from error
-    except Exception as error:  # isal and zlib have an error class each
-        if type(error).__name__ not in ("IsalError", "error"):
+    except Exception as error:
+        # Each library has an error class of its own, and none is imported before it is needed.
+        if type(error).__name__ not in ("IsalError", "error", "ZstdError", "LZMAError") and not isinstance(
+            error, (OSError, EOFError, ValueError)
+        ):
             raise
         raise InvalidImage(f"damaged {codec.value} stream: {error}") from error
     if decoder is not None:
@@ -101,8 +99,19 @@ def _decoder(codec: Codec) -> Any:
 
         return isal_zlib.decompressobj(wbits=31)
     if codec is Codec.ZSTD:
-        return zstd.ZstdDecompressor()
-    return lzma.LZMADecompressor() if codec is Codec.XZ else bz2.BZ2Decompressor()
+        return _zstd().ZstdDecompressor()
+    if codec is Codec.XZ:
+        from lzma import LZMADecompressor
+
+        return LZMADecompressor()
+    from bz2 import BZ2Decompressor
+
+    return BZ2Decompressor()
+
+
+def _zstd() -> Any:
+    """The standard library's zstd, from Python 3.14 on, or its backport."""
+    return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +151,9 @@ class Compressor:
         self._zstd: zstd.ZstdCompressor | None = None
         self._gzip: _Gzip | None = None
         if compression.codec is Codec.ZSTD:
-            parameter = zstd.CompressionParameter
-            self._zstd = zstd.ZstdCompressor(
+            library = _zstd()
+            parameter = library.CompressionParameter
+            self._zstd = library.ZstdCompressor(
                 options={
                     parameter.compression_level: compression.level,
                     parameter.checksum_flag: 1,

@@ -7,7 +7,6 @@ checks are base.py's.
 from __future__ import annotations
 
 import os
-import platform as host
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -51,7 +50,7 @@ class Keep:
 def machine_platform() -> Platform:
     """This machine's platform; images are Linux's whatever the machine is."""
     names = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
-    machine = host.machine().lower()
+    machine = os.uname().machine.lower()
     return Platform("linux", names.get(machine, machine), "v7" if machine == "armv7l" else "")
 
 

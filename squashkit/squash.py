@@ -7,8 +7,6 @@ metadata.py; what is read and written goes through loader.py and writer.py.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -352,7 +350,8 @@ class _Job:
             same = folder.stat().st_dev == tmp_dir.stat().st_dev
             needs[folder if same else tmp_dir] = (needs[folder] if same else 0) + inflated
         for folder, need in needs.items():
-            free = shutil.disk_usage(folder).free
+            there = os.statvfs(folder)
+            free = there.f_bavail * there.f_frsize
             self.report.space_needed += need
             self.report.space_free = free
             if need > free:
@@ -375,7 +374,9 @@ def _temporary_folder(options: Options, output: str | None) -> Path:
         for folder in (path, path.parent):
             if folder.is_dir() and os.access(folder, os.W_OK):
                 return folder
-    return Path(tempfile.gettempdir())
+    from tempfile import gettempdir
+
+    return Path(gettempdir())
 
 
 def _stored_before(source: Source, image: Image) -> list[StoredLayer]:

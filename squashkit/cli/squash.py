@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +61,8 @@ def _created_from_environment() -> str | None:
         return None
     if not epoch.isdigit():
         raise UsageError(f"SOURCE_DATE_EPOCH is no number of seconds: {epoch!r}")
+    from datetime import UTC, datetime
+
     return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

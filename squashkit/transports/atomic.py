@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def _umask() -> int:
 
 
 def _hidden_name(target: Path) -> Path:
-    return target.parent / f".{target.name}.squashkit-{secrets.token_hex(6)}"
+    return target.parent / f".{target.name}.squashkit-{os.urandom(6).hex()}"
 
 
 def remove_leftovers(target: Path) -> list[Path]:

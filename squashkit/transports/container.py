@@ -10,7 +10,6 @@ import os
 import posixpath
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,8 +258,9 @@ def open_unnamed(folder: Path) -> int:
             return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError:
             pass  # not every file system has it
-    fd, name = tempfile.mkstemp(dir=folder, prefix=".squashkit-")
-    os.unlink(name)
+    path = folder / f".squashkit-{os.urandom(6).hex()}"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    path.unlink()
     return fd
 
 
