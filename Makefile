@@ -40,7 +40,7 @@ types:
 	$(BIN)/mypy -p squashkit
 
 unit:
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 # What is shipped is the wheel: a package built from this tree, in an environment of its own.
 wheel:

@@ -38,7 +38,7 @@ from squashkit.transports.container import (
 )
 from squashkit.transports.oci_layout import Listing
 
-READ_SIZE = 1 << 20
+READ_SIZE = 4 << 20
 
 
 @dataclass(slots=True)

@@ -291,14 +291,14 @@ def _renamed(inode: Inode, path: bytes, header_of: HeaderOf) -> tuple[Piece, ...
 
 def _as_link(inode: Inode, binding: Binding, target: bytes, header_of: HeaderOf) -> bytes:
     """A further name of an inode. Its header repeats the inode's attributes, since the last header of a
-    group decides about them."""
+    group decides about them; its xattrs too, since a change of owner takes file capabilities away."""
     effective = inode.attributes
     return tar.rewrite(
         header_of(binding.layer, binding.entry.record),
         name=binding.path,
         linkname=target,
         attributes=effective and effective[:4],
-        xattrs={} if effective else None,
+        xattrs=effective and effective.xattrs,
     )
 
 

@@ -29,6 +29,7 @@ from squashkit.tar import DIRECTORY, HARD_LINK, SYMLINK, Record
 
 BELOW: Final = -1
 """The layer number of what no layer made: the root."""
+_CAPABILITY: Final = b"security.capability"
 MAX_SYMLINKS: Final = 40  # Linux's own limit (path_resolution(7))
 
 
@@ -339,6 +340,8 @@ class Rootfs:
         self._touch(parent)
         record = entry.record
         before = target.effective()
+        if _CAPABILITY in before.xattrs and _CAPABILITY not in (record.xattrs or {}):
+            self._contest("hard link without its file's capabilities", entry.path)
         after = Attributes.of(record)._replace(xattrs=before.xattrs | (record.xattrs or {}))
         if after != before:
             target.attributes = after

@@ -1,0 +1,352 @@
+"""The real tools, started with all their state in one folder, listening on unix sockets alone.
+
+Every tool answers one question: which root file systems does it make of these images of an archive?
+A tool that this machine cannot run raises `Unavailable` with the reason.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from tests.compat.images import read_archive
+from tests.compat.rootfs import ROOT, Snapshot, snapshot
+
+START_SECONDS = 60
+COMMAND_SECONDS = 400
+STATE_BYTES = 10 << 30
+"""What all the tools together may take up, with room to spare."""
+
+
+class Unavailable(Exception):
+    """This machine cannot run a tool; the text says why."""
+
+
+class CommandFailed(Exception):
+    """A tool was started and did not do what it was told."""
+
+
+def run(command: Sequence[str | Path], *, env: dict[str, str] | None = None) -> str:
+    """Run `command` to its end and return what it wrote to standard output."""
+    try:
+        done = subprocess.run(
+            [os.fspath(part) for part in command],
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise Unavailable(f"{command[0]} is not installed") from error
+    text = done.stdout.decode("utf-8", "replace")
+    if done.returncode:
+        said = (text + done.stderr.decode("utf-8", "replace"))[-3000:]
+        raise CommandFailed(f"{' '.join(map(str, command))}: exit {done.returncode}\n{said}")
+    return text
+
+
+@contextmanager
+def state_folder() -> Iterator[Path]:
+    """A folder for the state of all tools; whatever they left mounted in it is unmounted at the end.
+
+    It lies in memory where there is plenty: the tools wait for the disk after every single layer.
+    """
+    if os.geteuid() != 0:
+        raise Unavailable("mounting root file systems needs root")
+    folder = Path(tempfile.mkdtemp(prefix="squashkit-", dir=_state_parent()))
+    try:
+        yield folder
+    finally:
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        below = [line.split()[1] for line in mounts if f" {folder}/" in line]
+        for mountpoint in reversed(below):
+            subprocess.run(["umount", "--lazy", mountpoint], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _state_parent() -> Path:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or not os.access(memory, os.W_OK):
+        return Path(tempfile.gettempdir())
+    available = next(
+        int(line.split()[1]) << 10
+        for line in Path("/proc/meminfo").read_text().splitlines()
+        if line.startswith("MemAvailable:")
+    )
+    if min(shutil.disk_usage(memory).free, available) < STATE_BYTES:
+        return Path(tempfile.gettempdir())
+    with tempfile.NamedTemporaryFile(dir=memory) as probe:
+        try:
+            os.setxattr(probe.fileno(), "user.probe", b"1")
+        except OSError:
+            return Path(tempfile.gettempdir())
+    return memory
+
+
+@contextmanager
+def daemon(command: Sequence[str | Path], folder: Path, ready: str) -> Iterator[None]:
+    """Keep `command` running; entered once its log says `ready`."""
+    log = folder / "log"
+    with log.open("wb") as output:
+        try:
+            # In a session of its own, so that an interrupt of the test run stops it here, in order.
+            process = subprocess.Popen(
+                [os.fspath(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise Unavailable(f"{command[0]} is not installed") from error
+    try:
+        limit = time.monotonic() + START_SECONDS
+        while ready not in (said := log.read_text(errors="replace")):
+            if process.poll() is not None:
+                raise Unavailable(f"{command[0]} ended:\n{said[-3000:]}")
+            if time.monotonic() > limit:
+                raise Unavailable(f"{command[0]} is not ready:\n{said[-3000:]}")
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(30)
+
+
+@contextmanager
+def overlay(layers: Sequence[Path], folder: Path) -> Iterator[Path]:
+    """Mount `layers`, topmost first, read-only, as the kernel shows them to a container."""
+    target, nothing = folder / "mounted", folder / "nothing"
+    target.mkdir()
+    # An empty folder lies below, since overlayfs takes two layers at least.
+    nothing.mkdir()
+    lower = ":".join(map(str, [*layers, nothing]))
+    run(["mount", "-t", "overlay", "-o", f"ro,lowerdir={lower}", "overlay", target])
+    try:
+        yield target
+    finally:
+        run(["umount", target])
+        target.rmdir()
+        nothing.rmdir()
+
+
+class Tool(Protocol):
+    """Something that makes root file systems of the images in an archive.
+
+    The root's own attributes are there only where the tool takes them from the image: docker,
+    podman and containerd make the root themselves, whatever a layer says of it.
+    """
+
+    def rootfs(self, archive: Path, tags: Sequence[str]) -> dict[str, Snapshot]: ...
+
+
+def _below_root(path: Path) -> Snapshot:
+    found = snapshot(path)
+    del found[ROOT]
+    return found
+
+
+class Docker:
+    """dockerd with its overlay2 driver, without any network of its own."""
+
+    def __init__(self, folder: Path, host: str) -> None:
+        self.folder = folder
+        self.env = {"DOCKER_HOST": host, "DOCKER_BUILDKIT": "0"}
+
+    def run(self, *arguments: str | Path) -> str:
+        return run(["docker", *arguments], env=self.env)
+
+    def rootfs(self, archive: Path, tags: Sequence[str]) -> dict[str, Snapshot]:
+        self.run("load", "--quiet", "--input", archive)
+        scratch = Path(tempfile.mkdtemp(dir=self.folder))
+        found = {}
+        for tag, image in zip(tags, json.loads(self.run("image", "inspect", *tags)), strict=True):
+            data = image["GraphDriver"]["Data"]
+            lower = data.get("LowerDir", "")
+            layers = [data["UpperDir"], *filter(None, lower.split(":"))]
+            with overlay([Path(layer) for layer in layers], scratch) as mounted:
+                found[tag] = _below_root(mounted)
+        return found
+
+
+@contextmanager
+def docker(state: Path) -> Iterator[Docker]:
+    """Start dockerd in a folder of its own under `state`."""
+    folder = state / "docker"
+    folder.mkdir()
+    host = f"unix://{folder}/sock"
+    command: list[str | Path] = [
+        *("dockerd", "--data-root", folder / "root", "--exec-root", folder / "exec"),
+        *("--host", host, "--pidfile", folder / "pid", "--storage-driver", "overlay2"),
+        *("--iptables=false", "--bridge=none"),
+    ]
+    with daemon(command, folder, "API listen"):
+        tool = Docker(folder, host)
+        tool.run("version")
+        yield tool
+
+
+class Podman:
+    """The podman command and its overlay driver; it needs no daemon."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *arguments: str | Path) -> str:
+        options: list[str | Path] = [
+            *("--root", self.folder / "root", "--runroot", self.folder / "run"),
+            *("--tmpdir", self.folder / "tmp", "--storage-driver", "overlay"),
+            *("--cgroup-manager", "cgroupfs", "--events-backend", "none"),
+        ]
+        return run(["podman", *options, *arguments], env={"TMPDIR": str(self.folder)})
+
+    def rootfs(self, archive: Path, tags: Sequence[str]) -> dict[str, Snapshot]:
+        self.run("load", "--quiet", "--input", archive)
+        # By image ID: podman writes the names of an archive anew, and an ID is what it read.
+        ids = {tag: image.image_id for tag, image in read_archive(archive).items()}
+        wanted = sorted({ids[tag] for tag in tags})
+        mounts = json.loads(self.run("image", "mount", "--format", "json", *wanted))
+        try:
+            seen = {image["id"]: _below_root(Path(image["mountpoint"])) for image in mounts}
+        finally:
+            self.run("image", "umount", *wanted)
+        return {tag: seen[ids[tag]] for tag in tags}
+
+
+@contextmanager
+def podman(state: Path) -> Iterator[Podman]:
+    """Give podman a folder of its own under `state`."""
+    folder = state / "podman"
+    folder.mkdir()
+    tool = Podman(folder)
+    try:
+        tool.run("info")
+    except CommandFailed as error:
+        raise Unavailable(str(error)) from error
+    yield tool
+
+
+class Containerd:
+    """containerd with its overlayfs snapshotter, asked through ctr."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.command = ["ctr", "--address", str(folder / "sock"), "--namespace", "squashkit"]
+
+    def run(self, *arguments: str | Path) -> str:
+        return run([*self.command, *arguments])
+
+    def rootfs(self, archive: Path, tags: Sequence[str]) -> dict[str, Snapshot]:
+        self.run("images", "import", "--no-unpack", archive)
+        target = Path(tempfile.mkdtemp(dir=self.folder))
+        found = {}
+        for tag in tags:
+            name = f"docker.io/library/{tag}"
+            self.run("images", "mount", "--snapshotter", "overlayfs", name, target)
+            try:
+                found[tag] = _below_root(target)
+            finally:
+                self.run("images", "unmount", "--rm", "--snapshotter", "overlayfs", target)
+        return found
+
+
+@contextmanager
+def containerd(state: Path) -> Iterator[Containerd]:
+    """Start containerd in a folder of its own under `state`."""
+    folder = state / "containerd"
+    folder.mkdir()
+    config = folder / "config.toml"
+    config.write_text(
+        f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
+        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{folder}/sock"\n'
+    )
+    with daemon(["containerd", "--config", config], folder, "successfully booted"):
+        tool = Containerd(folder)
+        tool.run("version")
+        yield tool
+
+
+class Umoci:
+    """umoci, which applies layers in user space, on an OCI layout that skopeo makes of the archive."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def copy(self, source: str, destination: str) -> None:
+        """Copy with skopeo, which packs plain layers for a layout; umoci reads no other."""
+        options = ["--quiet", "--dest-compress-level", "1"]
+        run(["skopeo", "--insecure-policy", "copy", *options, source, destination])
+
+    def layout(self, archive: Path) -> Path:
+        """The layout that holds the images of an archive once their rootfs has been read."""
+        return self.folder / hashlib.sha256(bytes(archive)).hexdigest()[:12]
+
+    def rootfs(self, archive: Path, tags: Sequence[str]) -> dict[str, Snapshot]:
+        layout = self.layout(archive)
+        found = {}
+        for tag in tags:
+            name = layout_name(tag)
+            self.copy(f"docker-archive:{archive}:{tag}", f"oci:{layout}:{name}")
+            with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+                target = Path(scratch) / "rootfs"
+                run(["umoci", "raw", "unpack", "--image", f"{layout}:{name}", target])
+                found[tag] = snapshot(target)
+        return found
+
+
+def layout_name(tag: str) -> str:
+    """The name in a layout of the image that has this tag in an archive: umoci wants no colon."""
+    return tag.replace(":", "-")
+
+
+@contextmanager
+def umoci(state: Path) -> Iterator[Umoci]:
+    """Give umoci and skopeo a folder of their own under `state`."""
+    folder = state / "umoci"
+    folder.mkdir()
+    for command in ("umoci", "skopeo"):
+        run([command, "--version"])
+    yield Umoci(folder)
+
+
+STARTERS: dict[str, Callable[[Path], AbstractContextManager[Tool]]] = {
+    "docker": docker,
+    "podman": podman,
+    "containerd": containerd,
+    "umoci": umoci,
+}
+
+
+class Services:
+    """The tools of one test run: each started when first asked for, all stopped at the end."""
+
+    def __init__(self, stack: ExitStack, state: Path) -> None:
+        self.state = state
+        self._stack = stack
+        self._started: dict[str, Tool | Unavailable] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> Tool:
+        with self._lock:
+            if name not in self._started:
+                try:
+                    self._started[name] = self._stack.enter_context(STARTERS[name](self.state))
+                except Unavailable as reason:
+                    self._started[name] = reason
+            tool = self._started[name]
+        if isinstance(tool, Unavailable):
+            raise tool
+        return tool
