@@ -199,7 +199,11 @@ class _Job:
 
     def _load(self, keep: Callable[[], None]) -> dict[int, Changeset]:
         """The changesets of the runs and of what must be known around them. `keep` begins the copying
-        of kept blobs, after the runs have been read."""
+        of kept blobs, which goes on while the planner thinks.
+
+        Plain layers below a run are scanned with it, since that costs next to nothing; compressed ones
+        only if the run turns out to need them.
+        """
         runs, layers = self.runs, self.image.layers
         there = {
             layer.index
@@ -207,8 +211,15 @@ class _Job:
             if self._is_there(layer)
         }  # kept blobs that nobody will copy, and so nobody else will verify
         self.progress.stage("Reading", sum(b.size for b in self.report.before))
+        run = {layer.index for layer in self.squashed}
+        last = max((segment.start for segment in runs), default=0)
+        cheap = {
+            layer.index
+            for layer in layers[:last]
+            if layer.member is not None and self.loader.source.blob(layer).codec() is Codec.NONE
+        }
         changesets = self.loader.load(
-            (layer.index for layer in self.squashed), data=lambda index: True
+            run | (cheap - there), data=lambda index: index in run
         )
         keep()
         lower = max(

@@ -86,6 +86,7 @@ def scan(window: Window) -> Iterator[Record]:
     """
     owners: dict[bytes, tuple[int, int, int]] = {}
     devices: dict[bytes, tuple[int, int]] = {bytes(16): (0, 0)}
+    times: dict[bytes, int] = {}
     unpack, types, make = _HEADER.unpack_from, _TYPES, tuple.__new__
     buffer, base = window(0)
     at = data = size = 0  # offset of the header block to read; where the last payload lies
@@ -177,14 +178,15 @@ def scan(window: Window) -> Iterator[Record]:
                 _number(owner[8:16], "uid", name),
                 _number(owner[16:], "gid", name),
             )
-        digits = mtime_field[:11]
         try:
-            mtime = int(digits, 8) if digits.isdigit() and mtime_field[11] in b"\0 " else -1
-        except ValueError:
-            mtime = -1
-        if mtime < 0:
-            mtime = _number(mtime_field, "mtime", name, signed=True)
-        mtime *= 1_000_000_000
+            mtime = times[mtime_field]
+        except KeyError:
+            digits = mtime_field[:11]
+            if digits.isdigit() and mtime_field[11] in b"\0 " and b"8" not in digits and b"9" not in digits:
+                mtime = int(digits, 8) * 1_000_000_000
+            else:
+                mtime = _number(mtime_field, "mtime", name, signed=True) * 1_000_000_000
+            times[mtime_field] = mtime
         if kind in b"34":
             try:
                 devmajor, devminor = devices[device]

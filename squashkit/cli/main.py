@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -65,7 +66,8 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:]
     try:
         cli.main(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         code = 0
     except click.exceptions.Exit as error:
         code = error.exit_code
@@ -85,10 +87,12 @@ def main() -> NoReturn:
             raise
         print(f"squashkit: {explain(error)}", file=sys.stderr)
         code = FAILED
-    if code and sys.stdout is not None:
-        # A reader that went away must not make the interpreter complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    # Everything is written, closed and said. Taking 100,000 values apart one by one would only cost time,
+    # and a reader that went away must not make the interpreter complain.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 def explain(error: OSError) -> str:

@@ -158,7 +158,7 @@ def _member_name(name: bytes, folder: str = "") -> str:
     return path
 
 
-def jumping_window(blob: Blob, size: int = 16 << 10) -> tar.Window:
+def jumping_window(blob: Blob, size: int = 4 << 10) -> tar.Window:
     """A window for `tar.scan` that reads only what the scanner asks for."""
 
     def window(at: int) -> tuple[memoryview, int]:
