@@ -25,8 +25,8 @@ _WHERE = {
     "Layer": "graph",
     "LayerGraph": "graph",
     "LayerPlan": "planner",
-    "MinSaving": "squash",
-    "Options": "squash",
+    "MinSaving": "job",
+    "Options": "job",
     "Report": "report.squash",
     "Rootfs": "rootfs",
     "Segment": "planner",
@@ -36,7 +36,7 @@ _WHERE = {
     "parse_reference": "transports",
     "plan_squash": "planner",
     "scan": "tar",
-    "squash": "squash",
+    "squash": "job",
 }
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from squashkit.compression import Compression
     from squashkit.errors import SquashkitError
     from squashkit.graph import Image, Layer, LayerGraph
+    from squashkit.job import MinSaving, Options, squash
     from squashkit.loader import open_source
     from squashkit.metadata import HistoryOptions
     from squashkit.planner import LayerPlan, Segment, plan_squash
     from squashkit.report.squash import Report
     from squashkit.rootfs import Rootfs
     from squashkit.selection import Keep
-    from squashkit.squash import MinSaving, Options, squash
     from squashkit.tar import scan
     from squashkit.transports import parse_reference
 

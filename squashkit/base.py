@@ -39,19 +39,20 @@ def choose_image(
     reference: str | None,
     platform: Platform | None,
     machine: Platform,
-    where: str,
+    example: str,
     absent: Sequence[Platform] = (),
 ) -> Image:
-    """The one image that is meant.
+    """The one image that is meant. `example` is a reference to one of them, as in `app.tar:REF`.
 
     Without a platform an index with several gives the machine's. Raises ImageNotFound where nothing
     fits, UsageError where more than one does, both with the choices.
     """
+    where = example.removesuffix(":REF")
     found = [image for image in images if reference is None or matches(image, reference)]
     if not found:
         what = f"no image {reference!r}" if reference else "no image"
         raise ImageNotFound(
-            f"{what} in {where}{_choices(images)}", reference=where, choices=_titles(images)
+            f"{what} in {where}{choices(images)}", reference=where, choices=_titles(images)
         )
     if platform is not None:
         fitting = [image for image in found if image.platform.matches(platform)]
@@ -59,7 +60,7 @@ def choose_image(
             raise ImageNotFound(
                 f"no image for {platform} in {where}"
                 + (" (its index names one, its blobs are not there)" if platform in absent else "")
-                + _choices(found),
+                + choices(found),
                 reference=where,
                 choices=_titles(found),
             )
@@ -68,10 +69,10 @@ def choose_image(
     if len(unique) > 1 and len({image.platform for image in unique}) > 1:
         unique = [image for image in unique if image.platform.matches(machine)] or unique
     if len(unique) > 1:
-        raise UsageError(
-            f"{where} holds several images; name one as {where}:REF, or pass --platform"
-            f"{_choices(unique)}"
-        )
+        way = f"name one as {example}"
+        if len({image.platform for image in unique}) > 1:
+            way += ", or pass --platform"
+        raise UsageError(f"{where} holds several images; {way}{choices(unique)}")
     return unique[0]
 
 
@@ -79,11 +80,12 @@ def _titles(images: Iterable[Image]) -> list[str]:
     return [", ".join(image.names) or image.image_id for image in images]
 
 
-def _choices(images: Sequence[Image]) -> str:
+def choices(images: Sequence[Image]) -> str:
+    """The images there are, a line each."""
     if not images:
         return ""
     lines = [
-        f"\n  {title}  ({image.platform}, {len(image.layers)} layers)"
+        f"\n  {title}  ({image.platform}, {len(image.layers)} layer{'s' * (len(image.layers) != 1)})"
         for title, image in zip(_titles(images[:20]), images, strict=False)
     ]
     more = f"\n  and {len(images) - 20} more" if len(images) > 20 else ""
@@ -154,6 +156,13 @@ def base_from_step(image: Image, text: str) -> Base:
 
 def not_found(reference: str, tried: Sequence[str], image: Image) -> BaseNotFound:
     """What to say where a base answers to no name, path or digest."""
+    if is_digest(reference):
+        return BaseNotFound(
+            f"no base {reference}: it is neither {', nor '.join(tried)}; --keep-layers N keeps N layers:\n"
+            + show_layers(image),
+            reference=reference,
+            tried=tried,
+        )
     return BaseNotFound(
         f"no base {reference!r}: looked for it as {', as '.join(tried)}.\n"
         f"Save it with the image (docker save {image.title} {reference} -o both.tar), pass the base's own"

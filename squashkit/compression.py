@@ -45,7 +45,9 @@ def detect(head: bytes) -> Codec:
     return Codec.NONE
 
 
-def decompress(codec: Codec, blocks: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+def decompress(
+    codec: Codec, blocks: Iterable[bytes | memoryview], where: str = ""
+) -> Iterator[bytes]:
     """The uncompressed stream in pieces of at most 1 MiB, over all its members or frames.
 
     Zero bytes after the last gzip member are padding, as gzip(1) takes them. Raises InvalidImage where
@@ -84,9 +86,9 @@ def decompress(codec: Codec, blocks: Iterable[bytes | memoryview]) -> Iterator[b
             error, (OSError, EOFError, ValueError)
         ):
             raise
-        raise InvalidImage(f"damaged {codec.value} stream: {error}") from error
+        raise InvalidImage(f"damaged {codec.value} stream: {error}", where=where) from error
     if decoder is not None:
-        raise InvalidImage(f"the {codec.value} stream ends too early")
+        raise InvalidImage(f"the {codec.value} stream ends too early", where=where)
 
 
 def _wants_more_room(decoder: Any) -> bool:

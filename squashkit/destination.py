@@ -15,7 +15,7 @@ from squashkit.names import familiar_name, normalise_name
 from squashkit.oci import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec
 from squashkit.planner import Segment
 from squashkit.transports import Reference, parse_reference
-from squashkit.transports.archive_sink import ArchiveFile, Pipe
+from squashkit.transports.archive_sink import ArchiveFile, Pipe, check_free
 from squashkit.transports.layout_sink import Layout
 from squashkit.transports.oci_layout import INDEX
 from squashkit.transports.sink import Sink, Tag
@@ -38,7 +38,11 @@ class Destination:
     @property
     def repo_tags(self) -> list[str]:
         """The names for manifest.json: always with a tag, none where there is no name."""
-        names = [tag.name for tag in self.tags if _is_full(tag.name) or tag.verbatim is None]
+        names = [
+            tag.name
+            for tag in self.tags
+            if tag.verbatim is None or (_is_full(tag.name) and _is_legal(tag.name))
+        ]
         return list(dict.fromkeys(familiar_name(name) for name in names))
 
     def open(self, tmp_dir: Path, *, force: bool) -> Sink:
@@ -48,9 +52,27 @@ class Destination:
         path = Path(self.reference.path)
         if self.reference.is_stdio:
             return Pipe(tmp_dir, docker=docker)
-        if self.reference.transport == "oci" or path.is_dir():
+        if self._is_layout:
             return Layout(path, force=force, tags=self.tags)
         return ArchiveFile(path, docker=docker, force=force)
+
+    def check_free(self, *, force: bool) -> None:
+        """What `open` would refuse, without opening anything."""
+        if self.reference is not None and not self.reference.is_stdio and not self._is_layout:
+            check_free(Path(self.reference.path), force=force)
+
+    @property
+    def is_oci_archive(self) -> bool:
+        """Whether it is an archive without manifest.json."""
+        return self.format == "oci" and self.reference is not None and (
+            self.reference.is_stdio or not self._is_layout
+        )
+
+    @property
+    def _is_layout(self) -> bool:
+        assert self.reference is not None
+        transport = self.reference.transport
+        return transport == "oci" or (not transport and Path(self.reference.path).is_dir())
 
 
 def decide_destination(
@@ -72,12 +94,14 @@ def decide_destination(
         )
     if reference is not None and not reference.is_stdio:
         target = Path(reference.path)
-        is_input = not source.reference.is_stdio and Path(source.reference.path).is_file()
-        if is_input and target.is_file() and target.samefile(source.reference.path):
-            raise UsageError(f"{target} is the input, which is never written to")
+        if reference.path.endswith("/") and reference.transport != "oci" and not target.is_dir():
+            raise UsageError(f"{reference.path} is no file; oci:{reference.path} makes a layout folder")
         if target.exists() and not target.is_file() and not target.is_dir():
             raise UsageError(f"{target} is no regular file; write to a pipe with `-o -`")
     family = {"oci": OCI_MANIFEST, "docker": DOCKER_MANIFEST, None: None}[format]
+    written = family or (image.manifest.media_type if image.manifest else OCI_MANIFEST)
+    if written == DOCKER_MANIFEST and compress is not None and compress.codec is Codec.ZSTD:
+        raise UsageError("docker's manifests know no zstd layers; pass --format oci")
     return Destination(
         reference=reference,
         format=chosen,
@@ -91,7 +115,10 @@ def parse_output(text: str) -> Reference:
     """An output's reference. A bare path is taken whole: it need not exist, and may hold a colon."""
     transport = text.partition(":")[0]
     if transport in ("docker-archive", "oci-archive", "oci"):
-        return parse_reference(text)
+        reference = parse_reference(text)
+        if reference.transport == "oci" and reference.is_stdio:
+            raise UsageError("an OCI layout is a folder; oci-archive:- writes to standard output")
+        return reference
     if ":" in text and transport in ("docker-daemon", "docker", "containers-storage", "dir"):
         return parse_reference(text)
     return Reference("", text)
@@ -124,7 +151,13 @@ def _tags(wanted: Sequence[str], reference: Reference | None, image: Image) -> t
             raise InvalidReference(f"a tag cannot hold a digest: {name!r}")
         normalise_name(name)
         tags.append(Tag(name))
-    return tuple(tags) or _own_tags(image)
+    return tuple(dict.fromkeys(_distinct(tags))) or _own_tags(image)
+
+
+def _distinct(tags: Sequence[Tag]) -> list[Tag]:
+    """Each name once: `app` and `app:latest` are one."""
+    by_names = {tuple(sorted(tag.annotations().items())): tag for tag in tags}
+    return list(by_names.values())
 
 
 def _own_tags(image: Image) -> tuple[Tag, ...]:
@@ -134,9 +167,19 @@ def _own_tags(image: Image) -> tuple[Tag, ...]:
     ref_name = annotations.get(REF_NAME)
     only_ref = ref_name if CONTAINERD_NAME not in annotations else None
     full = [name for name in image.names if _is_full(name) or descriptor is None]
+    legal = [name for name in full if _is_legal(name) or name == only_ref]
+    if legal:
+        return tuple(_distinct([Tag(name, name if name == only_ref else None) for name in legal]))
     if full:
-        return tuple(Tag(name, name if name == only_ref else None) for name in full)
+        return ()
     return tuple(Tag(name, name) for name in image.names)
+
+
+def _is_legal(name: str) -> bool:
+    try:
+        return "@" not in normalise_name(name)
+    except InvalidReference:
+        return False
 
 
 def _is_full(name: str) -> bool:

@@ -20,7 +20,13 @@ from typing import Any
 from squashkit import tar
 from squashkit.changeset import Changeset, parse_changeset
 from squashkit.compression import decompress
-from squashkit.errors import DigestMismatch, InvalidImage, InvalidLayer, TransportError
+from squashkit.errors import (
+    DigestMismatch,
+    InvalidImage,
+    InvalidLayer,
+    TransportError,
+    show_path,
+)
 from squashkit.graph import Image, Layer, LayerGraph
 from squashkit.oci import Codec
 from squashkit.progress import Progress, Silent
@@ -57,7 +63,19 @@ class Source:
 
     @property
     def title(self) -> str:
-        return "standard input" if self.reference.is_stdio else self.reference.path
+        if self.reference.is_stdio:
+            return "standard input"
+        return show_path(os.fsencode(self.reference.path))
+
+    @property
+    def example(self) -> str:
+        """A reference to one of its images, as a person would type it."""
+        return "docker-archive:-:REF" if self.reference.is_stdio else f"{self.title}:REF"
+
+    def is_file(self, there: os.stat_result) -> bool:
+        """Whether this is the very file that it was opened from."""
+        identity = getattr(self.container, "identity", None)
+        return bool(identity == (there.st_dev, there.st_ino))
 
     def blob(self, layer: Layer) -> Blob:
         """Where a layer's blob lies. Raises InvalidImage where it is not there."""
@@ -101,7 +119,7 @@ def open_source(
 
 
 def _list(reference: Reference, container: Archive | Folder) -> Source:
-    title = "standard input" if reference.is_stdio else reference.path
+    title = "standard input" if reference.is_stdio else show_path(os.fsencode(reference.path))
     has_manifest = container.has(docker_archive.MANIFEST)
     has_index = container.has(oci_layout.INDEX)
     is_folder = isinstance(container, Folder)
@@ -121,7 +139,7 @@ def _list(reference: Reference, container: Archive | Folder) -> Source:
     images = (
         docker_archive.merge(docker_archive.list_images(container), listing)
         if is_docker
-        else listing.images
+        else docker_archive.merge([], listing)
     )
     return Source(
         reference,
@@ -182,6 +200,10 @@ class Loader:
         """One layer's changeset. Raises InvalidLayer and DigestMismatch, naming the layer."""
         where = f"layer {layer.index} ({layer.diff_id[:19]})"
         blob = self.source.blob(layer)
+        if layer.descriptor is not None and layer.descriptor.size != blob.size:
+            raise DigestMismatch(
+                where, expected=f"{layer.descriptor.size} bytes", actual=f"{blob.size} bytes"
+            )
         codec = blob.codec()
         if codec in (Codec.XZ, Codec.BZIP2):
             raise InvalidLayer(f"layers are not compressed with {codec.value}", where=where)
@@ -240,7 +262,7 @@ class Loader:
                 yield block
 
         def spooled() -> Iterator[memoryview]:
-            for block in fill_blocks(decompress(codec, compressed())):
+            for block in fill_blocks(decompress(codec, compressed(), where)):
                 if spool is not None:
                     write_all(spool, block)
                 yield block

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from math import isfinite
 from typing import Any, NewType
 
 from squashkit.errors import InvalidImage, UnsupportedImage
@@ -92,10 +93,23 @@ def dump_json(value: object) -> bytes:
 
 
 def load_json(data: bytes, where: str) -> Any:
+    """JSON that can be written again as it was: UTF-8, finite numbers, no lone surrogates."""
     try:
-        return json.loads(data)
+        value = json.loads(data.decode(), parse_constant=_no_number, parse_float=_finite)
+        if b"\\u" in data:
+            dump_json(value)
+        return value
     except (ValueError, RecursionError) as error:
         raise InvalidImage(f"not JSON: {error}", where=where) from error
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if isfinite(value) else _no_number(text)
 
 
 def _object(value: object, where: str) -> dict[str, Any]:

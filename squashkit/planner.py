@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from squashkit.changeset import Changeset, is_hard_link, link_target
-from squashkit.errors import PlanError, UnsupportedImage, show_path
+from squashkit.errors import InvalidLayer, PlanError, UnsupportedImage, show_path
 from squashkit.merge import HeaderOf, SquashedLayer, merge_run
 from squashkit.rootfs import Contested, Rootfs
 from squashkit.tar import CHARACTER, DIRECTORY
@@ -104,12 +104,12 @@ def plan_squash(
             layers.extend(KeptLayer(index) for index in range(segment.start, segment.stop))
             continue
         run = {index: changesets[index] for index in range(segment.start, segment.stop)}
-        for changeset in run.values():
-            _refuse_overlay_marks(changeset)
+        for index, changeset in run.items():
+            _refuse_overlay_marks(changeset, index)
         known = {index: changesets[index] for index in range(segment.start) if index in changesets}
         if len(known) == segment.start:
             for index in range(applied, segment.start):
-                below.apply(known[index], index)
+                _apply(below, known[index], index)
             applied = segment.stop
             rootfs = below
         else:
@@ -119,14 +119,21 @@ def plan_squash(
             guaranteed = guaranteed and not unknown
             rootfs = Rootfs(follow_lower_symlinks=follow_lower_symlinks, unknown_below=unknown)
             for index, changeset in known.items() if unknown else ():
-                rootfs.apply(changeset, index)
+                _apply(rootfs, changeset, index)
         rootfs.begin_run(segment.start)
         for index, changeset in run.items():
-            rootfs.apply(changeset, index)
+            _apply(rootfs, changeset, index)
         contested += (c for c in rootfs.contested if c.layer >= segment.start)
         layers.append(merge_run(rootfs, run, header_of, opaque=opaque))
     links = _links_into_runs(layers, changesets)
     return LayerPlan(tuple(segments), tuple(layers), tuple(contested), links, guaranteed)
+
+
+def _apply(rootfs: Rootfs, changeset: Changeset, index: int) -> None:
+    try:
+        rootfs.apply(changeset, index)
+    except InvalidLayer as error:
+        raise error.inside(f"layer {index}") from error
 
 
 def _lower_missing(segment: Segment, known: Mapping[int, Changeset]) -> PlanError:
@@ -138,21 +145,21 @@ def _lower_missing(segment: Segment, known: Mapping[int, Changeset]) -> PlanErro
     )
 
 
-def _refuse_overlay_marks(changeset: Changeset) -> None:
+def _refuse_overlay_marks(changeset: Changeset, index: int) -> None:
     """Overlay file systems keep their own marks in devices and xattrs; merging changes their meaning."""
     suspects = [entry for entry in changeset.entries if entry[1].typeflag == CHARACTER or entry[1].xattrs]
     for path, record in suspects:
         if record.typeflag == CHARACTER and record.devmajor == record.devminor == 0:
             raise UnsupportedImage(
-                f"{show_path(path)} is a character device 0:0, which overlay file systems take for a"
-                " whiteout; its layer can be kept, not merged",
+                f"layer {index}: {show_path(path)} is a character device 0:0, which overlay file systems"
+                " take for a whiteout; its layer can be kept, not merged",
                 what="overlay whiteout",
             )
         for name in record.xattrs or ():
             if name.startswith((b"trusted.overlay.", b"user.overlay.")):
                 raise UnsupportedImage(
-                    f"{show_path(path)} has the xattr {show_path(name)}, an overlay file system's own;"
-                    " its layer can be kept, not merged",
+                    f"layer {index}: {show_path(path)} has the xattr {show_path(name)}, an overlay file"
+                    " system's own; its layer can be kept, not merged",
                     what="overlay xattr",
                 )
 

@@ -7,28 +7,27 @@ checks are base.py's.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from squashkit.base import (
     Base,
     base_by_annotations,
     base_from_step,
     base_of,
+    choices,
     choose_image,
     find_by_digest,
     matches,
     not_found,
     show_layers,
 )
-from squashkit.errors import TransportError, UsageError
+from squashkit.errors import BaseNotFound, ImageNotFound, TransportError, UnsupportedImage, UsageError
 from squashkit.graph import Image
-from squashkit.loader import Source, open_source
+from squashkit.loader import Source
 from squashkit.oci import Platform, is_digest
 from squashkit.planner import Segment
-from squashkit.transports import parse_reference
+from squashkit.transports import Reference, parse_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +54,17 @@ def machine_platform() -> Platform:
 
 
 def decide(
-    source: Source, keep: Keep, platform: Platform | None, tmp_dir: Path, stack: ExitStack
+    source: Source,
+    keep: Keep,
+    platform: Platform | None,
+    open_base: Callable[[Reference], Source],
 ) -> tuple[Image, Base, list[Segment]]:
     """The image that is meant, where its base ends, and the segments that follow from it.
 
-    A base that lies elsewhere is opened until `stack` is closed. Raises UsageError, ImageNotFound,
-    BaseNotFound or NotBasedOn, each with what there is to choose from.
+    `open_base` opens a base that lies elsewhere. Raises UsageError, ImageNotFound, BaseNotFound or
+    NotBasedOn, each with what there is to choose from.
     """
+    _refuse_without_images(source)
     given = [
         keep.base is not None, keep.layers is not None, keep.from_step is not None, keep.nothing,
         keep.segments is not None,
@@ -77,8 +80,16 @@ def decide(
         if source.reference.image is None and len({i.image_id for i in source.images}) > 1:
             ids = {other.image_id for other in here}
             candidates = [other for other in source.images if other.image_id not in ids]
+            elsewhere = is_digest(keep.base) or os.path.exists(parse_reference(keep.base).path)
+            if not here and not elsewhere:
+                raise BaseNotFound(
+                    f"no base {keep.base!r}: there is no such file, and no such image in {source.title}"
+                    + choices(source.images),
+                    reference=keep.base,
+                    tried=[source.title],
+                )
     image = choose_image(
-        candidates, source.reference.image, platform, machine_platform(), source.title,
+        candidates, source.reference.image, platform, machine_platform(), source.example,
         [descriptor.platform for descriptor in source.listing.absent if descriptor.platform],
     )
     if keep.segments is not None:
@@ -86,10 +97,25 @@ def decide(
         first = segments[0]
         kept = first.stop if first.keep else 0
         return image, Base(kept, f"the segments {keep.segments}"), segments
-    base = _find_base(image, source, here, keep, tmp_dir, stack)
+    base = _find_base(image, source, here, keep, open_base)
     total = len(image.layers)
     segments = [Segment(0, base.layers, True), Segment(base.layers, total, False)]
     return image, base, [segment for segment in segments if len(segment)]
+
+
+def _refuse_without_images(source: Source) -> None:
+    """Say what a container holds instead of an image."""
+    if source.images:
+        return
+    listing = source.listing
+    if listing.absent:
+        one = listing.absent[0]
+        raise ImageNotFound(
+            f"the index of {source.title} names {one.platform or one.digest}, but its blobs are not there",
+            reference=source.title,
+        )
+    kinds = ", ".join(dict.fromkeys(listing.artifacts)) or "nothing but attestations"
+    raise UnsupportedImage(f"{source.title} holds no image; it holds {kinds}", what=kinds)
 
 
 def _find_base(
@@ -97,8 +123,7 @@ def _find_base(
     source: Source,
     here: Sequence[Image],
     keep: Keep,
-    tmp_dir: Path,
-    stack: ExitStack,
+    open_base: Callable[[Reference], Source],
 ) -> Base:
     total = len(image.layers)
     if keep.nothing:
@@ -112,7 +137,7 @@ def _find_base(
     if keep.from_step is not None:
         return base_from_step(image, keep.from_step)
     if keep.base is not None:
-        return _named_base(image, source, here, keep.base, tmp_dir, stack)
+        return _named_base(image, source, here, keep.base, open_base)
     base = base_by_annotations(image, source.images)
     if base is None:
         near = [other.names[0] for other in source.graph.bases_of(image) if other.names]
@@ -129,8 +154,7 @@ def _named_base(
     source: Source,
     here: Sequence[Image],
     name: str,
-    tmp_dir: Path,
-    stack: ExitStack,
+    open_base: Callable[[Reference], Source],
 ) -> Base:
     """The base by name in the same archive, by reference elsewhere, or by digest."""
     if here:
@@ -147,13 +171,13 @@ def _named_base(
         reference = parse_reference(name)
         if reference.is_stdio:
             raise UsageError("the base cannot come from standard input")
-        other = stack.enter_context(open_source(reference, tmp_dir))
+        other = open_base(reference)
     except TransportError as error:
         if ":" not in name or not os.path.exists(name.partition(":")[0]):
             raise not_found(name, [*tried, f"a path ({error})"], image) from error
         raise
     base_image = choose_image(
-        other.images, reference.image, image.platform, machine_platform(), other.title
+        other.images, reference.image, image.platform, machine_platform(), other.example
     )
     return base_of(image, base_image, base_image.title if base_image.names else name)
 
@@ -165,7 +189,7 @@ def parse_segments(text: str, total: int) -> list[Segment]:
     for part in text.split(","):
         keep = part.startswith("=")
         digits = part[keep:].strip()
-        if not digits.isdigit() or not int(digits):
+        if not digits.isascii() or not digits.isdigit() or len(digits) > 6 or not int(digits):
             raise UsageError(f"--segments {text}: {part!r} is no number of layers (as in =2,3,=1)")
         segments.append(Segment(at, at + int(digits), keep))
         at += int(digits)

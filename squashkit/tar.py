@@ -201,8 +201,11 @@ def scan(window: Window) -> Iterator[Record]:
         realsize = size
         if extensions:
             extended = _Extended.read(pax, name)
-            name = pax.get(b"GNU.sparse.name", pax.get(b"path", name))
-            linkname = pax.get(b"linkpath", linkname)
+            # An empty value leaves the header's own (POSIX.1-2001), and no name holds a NUL.
+            name = pax.get(b"GNU.sparse.name") or pax.get(b"path") or name
+            linkname = pax.get(b"linkpath") or linkname
+            if b"\0" in name or b"\0" in linkname:
+                raise InvalidLayer("a NUL in a name", path=name)
             xattrs = extended.xattrs
             size = size if extended.size is None else extended.size
             realsize = size if extended.realsize is None else extended.realsize
@@ -279,8 +282,8 @@ class _Extended(NamedTuple):
             value = pax.get(key)
             if not value:
                 return None
-            if not value.isdigit():
-                raise InvalidLayer(f"pax {key.decode()} is no number: {value!r}", path=path)
+            if not value.isdigit() or len(value) > 19 or int(value) >> 63:
+                raise InvalidLayer(f"pax {key.decode()} is no number: {value[:40]!r}", path=path)
             return int(value)
 
         xattrs = {
@@ -303,8 +306,8 @@ def _pax_time(value: bytes, path: bytes) -> int:
     seconds, _, fraction = value.partition(b".")
     sign = -1 if seconds.startswith(b"-") else 1
     whole = seconds[1:] if sign < 0 else seconds
-    if not (whole.isdigit() and (not fraction or fraction.isdigit())):
-        raise InvalidLayer(f"pax mtime is no time: {value!r}", path=path)
+    if not (whole.isdigit() and (not fraction or fraction.isdigit())) or len(whole) > 18:
+        raise InvalidLayer(f"pax mtime is no time: {value[:40]!r}", path=path)
     return sign * (int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0")))
 
 

@@ -47,6 +47,8 @@ class Writer:
     jobs: int
     plain_zstd: bool
     """Store kept zstd layers plain, for a docker archive, which cannot hold them."""
+    in_place: bool
+    """The destination is the source's own layout, whose blobs are there as they are."""
     stored: dict[DiffID, StoredLayer] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
     _tail: Future[None] | None = None
@@ -65,6 +67,8 @@ class Writer:
             descriptor = layer.descriptor
             if descriptor is not None and self.sink.has(descriptor.digest, descriptor.size):
                 self._remember_there(layer, descriptor)
+                if self.loader.verify and not self.in_place:
+                    jobs.append(partial(self.sink.verify, descriptor.digest))
                 continue
             blob = self.loader.source.blob(layer)
             if blob.codec() is Codec.ZSTD and self.plain_zstd:
@@ -115,7 +119,7 @@ class Writer:
     def _unpack(self, layer: Layer, blob: Blob) -> None:
         where = f"layer {layer.index} ({layer.diff_id[:19]})"
         slot = self.sink.slot(None)
-        pieces = decompress(blob.codec(), read_blocks(blob, self.loader.cancelled, where))
+        pieces = decompress(blob.codec(), read_blocks(blob, self.loader.cancelled, where), where)
         size, digest = self._pump(fill_blocks(pieces), slot.write)
         check_digest(where, layer.diff_id, digest)
         slot.seal()

@@ -18,13 +18,13 @@ import click
 from squashkit.base import choose_image
 from squashkit.compare import iter_differences
 from squashkit.graph import Image
+from squashkit.job import Options
+from squashkit.job import squash as run
 from squashkit.loader import Loader, open_source
 from squashkit.oci import Platform
 from squashkit.report.text import size, table
 from squashkit.rootfs import Inode, Rootfs
 from squashkit.selection import Keep, machine_platform
-from squashkit.squash import Options
-from squashkit.squash import squash as run
 from squashkit.transports import Reference
 
 PLATFORM = Platform("linux", "amd64")

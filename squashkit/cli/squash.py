@@ -13,16 +13,18 @@ from typing import Any
 import click
 
 from squashkit.compression import Compression
+from squashkit.destination import parse_output
 from squashkit.errors import UsageError
+from squashkit.job import MinSaving, Options
+from squashkit.job import squash as run
 from squashkit.metadata import HistoryOptions
-from squashkit.oci import Platform
+from squashkit.oci import Platform, is_digest
 from squashkit.progress import shown
 from squashkit.selection import Keep
-from squashkit.squash import MinSaving, Options
-from squashkit.squash import squash as run
+from squashkit.transports import parse_reference
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
@@ -39,7 +41,7 @@ def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Param
 
 def parse_min_saving(text: str) -> MinSaving:
     """From `5%`, `10MB` or a number of bytes. Raises ValueError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%|[a-zA-Z]*)", text.strip())
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*(%|[a-zA-Z]*)", text.strip(), re.ASCII)
     if found is None or (found[2] != "%" and found[2].lower() not in _UNITS):
         raise ValueError(f"{text!r} is no share (5%) and no size (10MB)")
     if found[2] == "%":
@@ -49,9 +51,15 @@ def parse_min_saving(text: str) -> MinSaving:
 
 def parse_created(text: str) -> str:
     """A time as RFC 3339. Raises ValueError."""
-    if not _RFC3339.fullmatch(text):
-        raise ValueError(f"{text!r} is no time like 2018-05-01T12:00:00Z")
-    return text
+    from datetime import datetime
+
+    try:
+        if _RFC3339.fullmatch(text):
+            datetime.fromisoformat(text[:19])
+            return text
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is no time like 2018-05-01T12:00:00Z")
 
 
 def _created_from_environment() -> str | None:
@@ -59,10 +67,10 @@ def _created_from_environment() -> str | None:
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     if not epoch:
         return None
-    if not epoch.isdigit():
-        raise UsageError(f"SOURCE_DATE_EPOCH is no number of seconds: {epoch!r}")
     from datetime import UTC, datetime
 
+    if not (epoch.isascii() and epoch.isdigit() and len(epoch) <= 11):
+        raise UsageError(f"SOURCE_DATE_EPOCH is no number of seconds: {epoch!r}")
     return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -142,8 +150,11 @@ def squash(
     exactly the source's, or nothing is written.
     """
     image, output = _ends(image, output, dry_run=dry_run)
-    if output == "-" and as_json and report is None:
+    piped_out = output is not None and parse_output(output).is_stdio and not dry_run
+    if piped_out and as_json and report is None:
         raise UsageError("the image goes to standard output; write the report to a file: --report FILE")
+    if report is not None:
+        _check_report(report, image, output, keep_base)
     options = Options(
         keep=Keep(keep_base, keep_layers, from_step, squash_all, segments),
         tags=tags,
@@ -157,23 +168,37 @@ def squash(
         history=HistoryOptions(created or _created_from_environment(), message, history == "drop"),
         force=force,
         verify=not no_verify,
+        dry_run=dry_run,
         jobs=jobs or os.cpu_count() or 1,
         tmp_dir=tmp_dir,
     )
 
     def notify(text: str) -> None:
-        if verbose:
+        if verbose and not quiet:
             click.echo(text, err=True)
 
-    with shown(bars=sys.stderr.isatty() and not quiet) as progress:
+    bars = sys.stderr is not None and sys.stderr.isatty() and not quiet
+    with shown(bars=bars) as progress:
         done = run(image, output, options, progress=progress, notify=notify)
     document = json.dumps(done.json(), indent=2, ensure_ascii=False)
     if report is not None:
         report.write_text(document + "\n", encoding="utf-8")
-    if as_json and output != "-":
+    if as_json and not piped_out:
         click.echo(document)
     elif not quiet:
-        click.echo(done.text(verbose=verbose), err=output == "-")
+        click.echo(done.text(verbose=verbose), err=piped_out)
+
+
+def _check_report(report: Path, *references: str | None) -> None:
+    """Raises UsageError where the report cannot be written, or would replace an input or the output."""
+    if report.is_dir() or not report.parent.is_dir():
+        raise UsageError(f"--report {report}: no file can be written there")
+    for text in references:
+        if text is None or is_digest(text):
+            continue
+        path = Path(parse_output(text).path)
+        if report.resolve() == path.resolve() or (report.exists() and path.exists() and report.samefile(path)):
+            raise UsageError(f"--report {report} is an input or the output")
 
 
 def _ends(image: str | None, output: str | None, *, dry_run: bool) -> tuple[str, str | None]:
@@ -182,16 +207,16 @@ def _ends(image: str | None, output: str | None, *, dry_run: bool) -> tuple[str,
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("no IMAGE was given; pass a path, or pipe an archive into squashkit")
         image = "-"
-    piped_in = image == "-" or image.startswith("-:")
+    piped_in = parse_reference(image).is_stdio
     to_terminal = sys.stdout is None or sys.stdout.isatty()
     if dry_run:
-        return image, None
+        return image, output
     if output is None:
         if not piped_in:
-            raise UsageError("no output was given; pass -o PATH, or --dry-run")
+            raise UsageError("no output was given; pass -o PATH, -o - for a pipe, or --dry-run")
         if to_terminal:
             raise UsageError("standard output is a terminal; pass -o PATH, or pipe it into docker load")
         return image, "-"
-    if output == "-" and to_terminal:
+    if parse_output(output).is_stdio and to_terminal:
         raise UsageError("standard output is a terminal; pipe it into docker load, or pass -o PATH")
     return image, output

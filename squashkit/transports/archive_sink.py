@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from squashkit import tar
-from squashkit.errors import UsageError
+from squashkit.errors import UsageError, show_path
 from squashkit.oci import Digest, dump_json
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.container import open_unnamed, write_all
@@ -39,17 +39,23 @@ def _padding(size: int) -> bytes:
     return bytes(-size % tar.BLOCK)
 
 
+def check_free(path: Path, *, force: bool) -> None:
+    """Raises UsageError where something is there that must not be overwritten."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; an archive is a file")
+    if os.path.lexists(path) and not force:
+        raise UsageError(f"{path} exists; --force replaces it")
+
+
 class ArchiveFile:
     """A new archive. Blobs of known size are written side by side, each at its own place."""
 
     parallel = True
 
     def __init__(self, path: Path, *, docker: bool, force: bool) -> None:
-        if path.exists() and not force:
-            raise UsageError(f"{path} exists; --force replaces it")
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder")
-        self.title = str(path)
+        check_free(path, force=force)
+        self.title = show_path(os.fsencode(path))
+        self.path = path
         self._docker = docker
         self._force = force
         remove_leftovers(path)
@@ -59,6 +65,9 @@ class ArchiveFile:
 
     def has(self, digest: Digest, size: int) -> bool:
         return digest in self._digests
+
+    def verify(self, digest: Digest) -> None:
+        """Nothing was there before."""
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
         start = self._end
@@ -73,7 +82,7 @@ class ArchiveFile:
             self._end += len(member)
         self._write_at(self._end, tar.END_OF_ARCHIVE)
         os.ftruncate(self._file.fd, self._end + len(tar.END_OF_ARCHIVE))
-        replace = self._force and self._file.target.exists()
+        replace = self._force and os.path.lexists(self._file.target)
         try:  # a good old file is only given up for bytes that are on the disk
             self._file.publish(replace=replace, sync=replace)
         except FileExistsError:
@@ -138,6 +147,9 @@ class Pipe:
 
     def has(self, digest: Digest, size: int) -> bool:
         return digest in self._digests
+
+    def verify(self, digest: Digest) -> None:
+        """Nothing was there before."""
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
         if digest is not None and size is not None:

@@ -6,6 +6,7 @@ pipe, is first written to a file without a name.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -63,6 +64,8 @@ class Archive:
     def __init__(self, fd: int, size: int) -> None:
         self._fd = fd
         self._size = size
+        self.identity: tuple[int, int] | None = None
+        """Device and inode of the file that was opened."""
         self._members: dict[str, Blob] = {}
         self._links: dict[str, str] = {}
         for record in tar.scan(jumping_window(Blob(fd, 0, size))):
@@ -79,7 +82,7 @@ class Archive:
                 self._members.pop(name, None)
 
     def get(self, name: str) -> Blob | None:
-        wanted = name = _member_name(name.encode())
+        wanted = name = _member_name(os.fsencode(name))
         for _ in range(_HOPS):
             if name not in self._links:
                 blob = self._members.get(name)
@@ -112,9 +115,12 @@ class Folder:
 
     def get(self, name: str) -> Blob | None:
         if name not in self._open:
+            path = self.path / _member_name(os.fsencode(name))
+            if not path.is_file():  # a pipe would wait for ever
+                return None
             try:
-                fd = os.open(self.path / _member_name(name.encode()), os.O_RDONLY | os.O_CLOEXEC)
-            except (FileNotFoundError, NotADirectoryError):
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
                 return None
             except OSError as error:
                 raise TransportError(
@@ -124,15 +130,15 @@ class Folder:
         return self._open[name]
 
     def has(self, name: str) -> bool:
-        return (self.path / _member_name(name.encode())).is_file()
+        return (self.path / _member_name(os.fsencode(name))).is_file()
 
     def read(self, name: str) -> bytes | None:
-        path = self.path / _member_name(name.encode())
+        path = self.path / _member_name(os.fsencode(name))
+        if not path.is_file():
+            return None
         try:
             _check_document(name, path.stat().st_size)
             return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
         except OSError as error:
             raise TransportError(
                 f"cannot read {path}: {error.strerror}", reference=str(self.path)
@@ -172,26 +178,32 @@ def jumping_window(blob: Blob, size: int = 4 << 10) -> tar.Window:
 def open_archive(
     path: str, tmp_dir: Path, progress: Callable[[int], None] = lambda read: None
 ) -> Archive:
-    """Open an image archive by path, or from standard input (`-`).
+    """Open an image archive by path, or from standard input (`-`). `identity` of the result tells the
+    file that was opened.
 
     Raises TransportError where it cannot be read, InvalidImage where it is no tar.
     """
     fd, regular = _open_input(path)
+    there = os.fstat(fd)
     try:
         codec = Codec.NONE
         if regular:
             codec = detect(os.pread(fd, MAGIC_SIZE, 0))
         if not regular or codec is not Codec.NONE:
-            fd = _spool(fd, tmp_dir, progress, owned=path != "-")
+            fd = _spool(fd, tmp_dir, progress, _shown(path))
         size = os.fstat(fd).st_size
         if not size:
             raise InvalidImage("it is empty", where=_shown(path))
-        return Archive(fd, size)
+        archive = Archive(fd, size)
+        archive.identity = (there.st_dev, there.st_ino)
+        return archive
     except InvalidLayer as error:
         os.close(fd)
-        raise InvalidImage(f"not an image archive: {error}", where=_shown(path)) from error
+        raise InvalidImage(f"no readable image archive: {error}", where=_shown(path)) from error
     except OSError as error:
         os.close(fd)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # the temporary file's fault, not the input's
         raise TransportError(
             f"cannot read {_shown(path)}: {error.strerror}", reference=path
         ) from error
@@ -201,11 +213,13 @@ def open_archive(
 
 
 def _shown(path: str) -> str:
-    return "standard input" if path == "-" else path
+    return "standard input" if path == "-" else show_path(os.fsencode(path))
 
 
 def _open_input(path: str) -> tuple[int, bool]:
     try:
+        if path == "-" and sys.stdin is None:
+            raise TransportError("standard input is closed", reference=path)
         if path == "-":
             fd = os.dup(sys.stdin.fileno())
             start = 0 if not stat.S_ISREG(os.fstat(fd).st_mode) else os.lseek(fd, 0, os.SEEK_CUR)
@@ -213,7 +227,9 @@ def _open_input(path: str) -> tuple[int, bool]:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise TransportError(f"cannot read {_shown(path)}: {reason}", reference=path) from error
+        named = isinstance(error, FileNotFoundError) and "/" not in path and not path.endswith(".tar")
+        hint = f" (for an image of a daemon: docker save {path} -o FILE first)" if named else ""
+        raise TransportError(f"cannot read {_shown(path)}: {reason}{hint}", reference=path) from error
     mode = os.fstat(fd).st_mode
     if stat.S_ISDIR(mode):
         os.close(fd)
@@ -221,7 +237,7 @@ def _open_input(path: str) -> tuple[int, bool]:
     return fd, stat.S_ISREG(mode)
 
 
-def _spool(fd: int, tmp_dir: Path, progress: Callable[[int], None], *, owned: bool) -> int:
+def _spool(fd: int, tmp_dir: Path, progress: Callable[[int], None], where: str) -> int:
     """Write a stream, uncompressed, to a file without a name and return that. Closes the stream."""
     spool = open_unnamed(tmp_dir)
     try:
@@ -236,7 +252,7 @@ def _spool(fd: int, tmp_dir: Path, progress: Callable[[int], None], *, owned: bo
             yield head
             yield from blocks
 
-        for block in decompress(detect(head), whole()):
+        for block in decompress(detect(head), whole(), where):
             write_all(spool, block)
     except BaseException:
         os.close(spool)

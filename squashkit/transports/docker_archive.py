@@ -30,8 +30,8 @@ def list_images(container: Container) -> list[Image]:
     if listed is None:
         raise InvalidImage("no manifest.json", where=MANIFEST)
     entries = load_json(listed, MANIFEST)
-    if not isinstance(entries, list):
-        raise InvalidImage("expected a list", where=MANIFEST)
+    if not isinstance(entries, list) or not entries:
+        raise InvalidImage("expected a list of images", where=MANIFEST)
     return [_load_image(container, entry, f"{MANIFEST}[{i}]") for i, entry in enumerate(entries)]
 
 

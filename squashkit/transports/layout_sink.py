@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import fcntl
-import json
+import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from squashkit.errors import InvalidImage, UsageError
-from squashkit.names import normalise_name
-from squashkit.oci import CONTAINERD_NAME, REF_NAME, Digest, dump_json
+from squashkit.errors import InvalidImage, UsageError, show_path
+from squashkit.names import same_name
+from squashkit.oci import CONTAINERD_NAME, REF_NAME, Digest, dump_json, load_json, parse_index
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.container import write_all
 from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
@@ -25,7 +25,7 @@ class Layout:
     parallel = True
 
     def __init__(self, path: Path, *, force: bool, tags: Sequence[Tag]) -> None:
-        self.title = str(path)
+        self.title = show_path(os.fsencode(path))
         self.path = path
         self._force = force
         self._new: list[AtomicFile] = []
@@ -54,6 +54,14 @@ class Layout:
                 where=self.title,
             )
         return True
+
+    def verify(self, digest: Digest) -> None:
+        with (self.path / blob_name(digest)).open("rb") as blob:
+            actual = f"sha256:{hashlib.file_digest(blob, 'sha256').hexdigest()}"
+        if actual != digest:
+            raise InvalidImage(
+                f"the blob {digest} there holds other bytes ({actual}); remove it", where=self.title
+            )
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
         file = AtomicFile(self.path / "blobs/sha256/new")
@@ -94,14 +102,14 @@ class Layout:
             file.close()
 
     def _read_index(self) -> dict[str, Any] | None:
+        where = f"{self.title}/{INDEX}"
         try:
-            value = json.loads((self.path / INDEX).read_bytes())
+            data = (self.path / INDEX).read_bytes()
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise InvalidImage(f"not JSON: {error}", where=str(self.path / INDEX)) from error
-        if not isinstance(value, dict) or not isinstance(value.get("manifests", []), list):
-            raise InvalidImage("not an index", where=str(self.path / INDEX))
+        parse_index(data, where)
+        value = load_json(data, where)
+        assert isinstance(value, dict)
         return value
 
     def _check_tags(
@@ -126,7 +134,7 @@ def _same_tag(there: dict[str, str], new: dict[str, str]) -> bool:
     if there.get(REF_NAME) != new.get(REF_NAME):
         return False
     names = there.get(CONTAINERD_NAME), new.get(CONTAINERD_NAME)
-    return None in names or normalise_name(str(names[0])) == normalise_name(str(names[1]))
+    return None in names or same_name(str(names[0]), str(names[1]))
 
 
 class _LayoutSlot:

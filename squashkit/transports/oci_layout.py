@@ -19,6 +19,7 @@ from squashkit.oci import (
     INDEX_TYPES,
     MANIFEST_TYPES,
     OCI_INDEX,
+    OCI_MANIFEST,
     REF_NAME,
     Descriptor,
     Digest,
@@ -101,10 +102,10 @@ def _walk(
         if data is None:
             listing.absent.append(replace(descriptor, annotations=annotations))
             continue
-        media_type = descriptor.media_type
+        media_type = descriptor.media_type or _guess_type(data)
         if media_type not in INDEX_TYPES | MANIFEST_TYPES:
-            value = load_json(data, place)
-            media_type = OCI_INDEX if isinstance(value, dict) and "manifests" in value else ""
+            listing.artifacts.append(media_type)  # image-spec: an unknown type is no error
+            continue
         if media_type in INDEX_TYPES:
             if descriptor.digest in above or len(above) >= _MAX_DEPTH:
                 raise InvalidImage("indexes nested too deep", where=place)
@@ -121,6 +122,17 @@ def _walk(
             continue
         named = replace(descriptor, annotations=annotations)
         listing.images.append(_load_image(container, manifest, named, place))
+
+
+def _guess_type(data: bytes) -> str:
+    """What a document is that a descriptor gives no type."""
+    try:
+        value = load_json(data, "")
+    except InvalidImage:
+        return "unknown"
+    if isinstance(value, dict) and "manifests" in value:
+        return OCI_INDEX
+    return OCI_MANIFEST if isinstance(value, dict) and "layers" in value else "unknown"
 
 
 def _is_attestation(descriptor: Descriptor) -> bool:

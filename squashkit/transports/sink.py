@@ -7,9 +7,11 @@ and layout_sink.py keep the promise.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from squashkit.errors import InvalidReference
 from squashkit.oci import REF_NAME, Descriptor, Digest, sha256
 from squashkit.transports.oci_layout import name_annotations
 
@@ -25,7 +27,8 @@ class Tag:
         if self.verbatim is None:
             return name_annotations(self.name)
         if ":" in self.verbatim or "/" in self.verbatim:
-            return name_annotations(self.verbatim, self.verbatim)
+            with suppress(InvalidReference):  # a ref.name need not be one of docker's names
+                return name_annotations(self.verbatim, self.verbatim)
         return {REF_NAME: self.verbatim}
 
 
@@ -61,6 +64,9 @@ class Sink(Protocol):
     title: str
 
     def has(self, digest: Digest, size: int) -> bool: ...
+
+    def verify(self, digest: Digest) -> None:
+        """Read a blob that was there before and check its digest. Raises InvalidImage."""
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
         """A place for a blob of this size; None takes the place after all others. Where the digest is

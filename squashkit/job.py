@@ -7,6 +7,7 @@ metadata.py; what is read and written goes through loader.py and writer.py.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -39,8 +40,9 @@ from squashkit.progress import Progress, Silent
 from squashkit.report.squash import Report
 from squashkit.report.text import size
 from squashkit.selection import Keep, decide
-from squashkit.transports import parse_reference
-from squashkit.transports.archive_sink import Pipe
+from squashkit.transports import Reference, parse_reference
+from squashkit.transports.archive_sink import ArchiveFile
+from squashkit.transports.layout_sink import Layout
 from squashkit.transports.oci_layout import refuse_unsupported
 from squashkit.transports.sink import Sink, Slot, Written, put
 from squashkit.writer import Writer, codec_of
@@ -72,6 +74,7 @@ class Options:
     history: HistoryOptions = field(default_factory=HistoryOptions)
     force: bool = False
     verify: bool = True
+    dry_run: bool = False
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     tmp_dir: Path | None = None
 
@@ -86,7 +89,7 @@ def squash(
 ) -> Report:
     """Squash the image that a reference names and write the result to another reference.
 
-    Without an output nothing is written and the report tells what would be (a dry run). The root file
+    In a dry run, or without an output, nothing is written and the report tells what would be. The root file
     system of what is written is exactly the source's, and its kept layers are the source's byte for
     byte; otherwise nothing is written and a SquashkitError says why. `notify` gets messages for people
     while the work goes on. OSError comes through as it is (a full disk, a closed pipe).
@@ -96,7 +99,13 @@ def squash(
     with ExitStack() as stack:
         tmp_dir = _temporary_folder(options, output)
         source = stack.enter_context(open_source(parse_reference(image), tmp_dir, progress))
-        chosen, base, segments = decide(source, options.keep, options.platform, tmp_dir, stack)
+        base_sources: list[Source] = []
+
+        def open_base(reference: Reference) -> Source:
+            base_sources.append(stack.enter_context(open_source(reference, tmp_dir)))
+            return base_sources[-1]
+
+        chosen, base, segments = decide(source, options.keep, options.platform, open_base)
         refuse_unsupported(chosen)
         destination = decide_destination(
             output, source, chosen, segments,
@@ -104,8 +113,11 @@ def squash(
         )  # fmt: skip
         loader = Loader(source, chosen, tmp_dir, options.jobs, options.verify, progress)
         stack.callback(loader.close)
+        _protect_inputs(destination, [source, *base_sources])
         sink = None
-        if output is not None:
+        if output is None or options.dry_run:
+            destination.check_free(force=options.force)
+        else:
             sink = destination.open(tmp_dir, force=options.force)
             stack.callback(sink.close)
         report = Report(
@@ -119,8 +131,9 @@ def squash(
             dry_run=sink is None,
             notes=_notes(source, chosen, options, destination),
         )
-        job = _Job(chosen, base, segments, loader, sink, destination, options, report, progress)
-        job.check_space(tmp_dir, notify)
+        job = _Job(
+            chosen, base, segments, loader, sink, destination, options, report, progress, tmp_dir, notify
+        )  # fmt: skip
         job.run()
         return report
 
@@ -138,6 +151,8 @@ class _Job:
     options: Options
     report: Report
     progress: Progress
+    tmp_dir: Path
+    notify: Notify
 
     @property
     def runs(self) -> list[Segment]:
@@ -157,10 +172,16 @@ class _Job:
         stored = layer.descriptor
         return bool(self.sink and stored and self.sink.has(stored.digest, stored.size))
 
+    @property
+    def _in_place(self) -> bool:
+        folder = self.loader.source.folder
+        return folder is not None and isinstance(self.sink, Layout) and folder.samefile(self.sink.path)
+
     def run(self) -> None:
         """Read, plan and write. Kept blobs are carried over while the planner works."""
         with ThreadPoolExecutor(max(1, self.options.jobs)) as pool:
             try:
+                self._check_space(0)
                 if self.sink is None:
                     self._estimate(self._plan(self._load(lambda: None)))
                     return
@@ -170,6 +191,7 @@ class _Job:
                     self.progress,
                     self.options.jobs,
                     plain_zstd=self.destination.format == "docker",
+                    in_place=self._in_place,
                 )
                 copies: list[Future[None]] = []
 
@@ -178,11 +200,12 @@ class _Job:
 
                 # What a pipe has sent cannot be taken back: there the plan must stand first.
                 plan = self._plan(self._load(keep if self.sink.parallel else lambda: None))
+                self._check_space(self._new_size(plan))
                 if not self.sink.parallel:
                     keep()
                 new = self._write_runs(writer, plan)
                 join(copies, self.loader.cancelled)
-                if new and not self._saves_enough(new):
+                if self.runs and not self._saves_enough(new):
                     for _, slot in reversed(new.values()):
                         slot.discard()
                     join(writer.keep(pool, self.squashed), self.loader.cancelled)
@@ -265,11 +288,14 @@ class _Job:
         return {run.start: writer.squash(run, self.destination.compression) for run in runs}
 
     def _saves_enough(self, new: dict[int, tuple[StoredLayer, Slot]]) -> bool:
+        before = sum(self.report.before[layer.index].size for layer in self.squashed)
+        return self._is_enough(before - sum(stored.size for stored, _ in new.values()))
+
+    def _is_enough(self, saved: int) -> bool:
         wanted = self.options.min_saving
         if wanted is None:
             return True
         before = sum(self.report.before[layer.index].size for layer in self.squashed)
-        saved = before - sum(stored.size for stored, _ in new.values())
         return saved >= wanted.size and saved >= wanted.share * before
 
     def _estimate(self, plan: LayerPlan) -> None:
@@ -283,6 +309,19 @@ class _Job:
                     StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec)
                 )
         self.report.changed = bool(self.runs)
+        saved = self.report.stored_before - self.report.stored_after
+        if not self.runs:
+            self.report.notes.append("It would be written unchanged: there is nothing to squash.")
+        elif self.destination.compression.codec is not Codec.NONE:
+            self.report.notes.append(
+                "A dry run compresses nothing: new layers are counted with the size of their plain tars."
+            )
+        elif not self._is_enough(saved):
+            self.report.notes.append(
+                "It would be written unchanged: squashing would not save what --min-saving asks."
+            )
+            self.report.changed = False
+            self.report.after = list(self.report.before)
 
     def _pass_through(self, writer: Writer, why: str) -> None:
         """Write the image as it is, under its new names."""
@@ -342,24 +381,35 @@ class _Job:
         self.report.image_id = sha256(config)
         self.report.manifest_digest = digest
 
-    def check_space(self, tmp_dir: Path, notify: Notify) -> None:
-        """Compare the space that the work needs at most with the space that there is."""
+    def _new_size(self, plan: LayerPlan) -> int:
+        """Bytes that the new layers will take: exact where they are plain, else by the ratio at which the
+        squashed ones are compressed."""
+        runs = [p for p in plan.layers if isinstance(p, SquashedLayer)]
+        size_ = sum(run.diff_size for run in runs)
+        before = sum(run.source_size for run in runs)
+        if self.destination.compression.codec is Codec.NONE or not before:
+            return size_
+        stored = sum(self.report.before[layer.index].size for layer in self.squashed)
+        return size_ * stored // before
+
+    def _check_space(self, new: int) -> None:
+        """Compare the space that is needed with the space that there is: before anything is read what is
+        certain, and once the plan stands the new layers too."""
         source = self.loader.source
-        inflated = spool_need(source, self.image, [layer.index for layer in self.squashed])
+        spool = spool_need(source, self.image, [layer.index for layer in self.squashed])
         kept = sum(
-            self.report.before[layer.index].size
-            for layer in self.kept
-            if not self._is_there(layer)
+            self.report.before[layer.index].size for layer in self.kept if not self._is_there(layer)
         )
-        new = max(sum(self.report.before[layer.index].size for layer in self.squashed), inflated)
-        if isinstance(self.sink, Pipe) or self.sink is None:
-            needs = {tmp_dir: inflated + (new if self.sink else 0)}
+        needs: dict[Path, int] = {}
+        if isinstance(self.sink, ArchiveFile | Layout):
+            folder = self.sink.path if self.sink.path.is_dir() else self.sink.path.parent
+            needs[folder] = new if new else kept  # kept blobs are being written when the plan stands
+            same = folder.stat().st_dev == self.tmp_dir.stat().st_dev
+            if not new:
+                place = folder if same else self.tmp_dir
+                needs[place] = needs.get(place, 0) + spool
         else:
-            folder = Path(self.sink.title)
-            folder = folder if folder.is_dir() else folder.parent
-            needs = {folder: kept + new}
-            same = folder.stat().st_dev == tmp_dir.stat().st_dev
-            needs[folder if same else tmp_dir] = (needs[folder] if same else 0) + inflated
+            needs[self.tmp_dir] = new or spool
         for folder, need in needs.items():
             there = os.statvfs(folder)
             free = there.f_bavail * there.f_frsize
@@ -367,11 +417,31 @@ class _Job:
             self.report.space_free = free
             if need > free:
                 raise PlanError(
-                    f"{size(need)} may be needed in {folder}, and {size(free)} are free; free some, or"
-                    " write elsewhere (-o, --tmp-dir)"
+                    f"{size(need)} are needed in {folder}, and {size(free)} are free; free some, or write"
+                    " elsewhere (-o, --tmp-dir)"
                 )
             if need:
-                notify(f"Needs at most {size(need)} in {folder}; {size(free)} are free.")
+                self.notify(f"Needs {size(need)} in {folder}; {size(free)} are free.")
+
+
+def _protect_inputs(destination: Destination, sources: Sequence[Source]) -> None:
+    """Raises UsageError where the output is one of the inputs, or lies within one."""
+    reference = destination.reference
+    if reference is None:
+        return
+    if reference.is_stdio:
+        there = os.fstat(sys.stdout.fileno()) if sys.stdout is not None else None
+    else:
+        target = Path(reference.path)
+        there = target.stat() if target.is_file() else None
+    for source in sources:
+        if there is not None and source.is_file(there):
+            raise UsageError(f"the output is {source.title}, an input, which is never written to")
+        folder = source.folder
+        if folder is not None and not reference.is_stdio and destination.reference is not None:
+            inside = folder.resolve() in Path(reference.path).absolute().parents
+            if inside or folder.resolve() in Path(reference.path).resolve().parents:
+                raise UsageError(f"the output lies within {source.title}, which is an input")
 
 
 def _temporary_folder(options: Options, output: str | None) -> Path:
@@ -434,12 +504,18 @@ def _notes(
     source: Source, image: Image, options: Options, destination: Destination
 ) -> list[str]:
     notes = []
-    if not options.tags and destination.tags:
+    named = destination.reference is not None and destination.reference.image
+    if not options.tags and not named and destination.tags:
         names = ", ".join(tag.verbatim or tag.name for tag in destination.tags)
         notes.append(f"No -t was given: the result has the source's own name ({names}).")
     if source.listing.attestations:
         notes.append(
             "Attestations (provenance, SBOM) describe the image before the squash and are left out."
+        )
+    if source.listing.artifacts:
+        notes.append(
+            "Signatures and other artifacts beside the image refer to it before the squash and are left"
+            " out."
         )
     if image.manifest and "subject" in image.manifest.raw:
         notes.append("The manifest's subject is dropped: it refers to the image before the squash.")
@@ -448,10 +524,17 @@ def _notes(
             "The history does not fit the layers; it is replaced by one entry a layer, and its text is"
             " kept in a comment."
         )
+    if destination.format == "docker" and any(
+        layer.descriptor and codec_of(layer.descriptor) is Codec.ZSTD for layer in image.layers
+    ):
+        notes.append(
+            "A docker archive cannot hold zstd layers: kept ones are stored plain. Their diff_ids, and so"
+            " sharing on hosts, stay the same."
+        )
     if options.history.drop:
         notes.append(
             "History dropped; secrets may remain in Env and labels, which are never touched."
         )
-    if destination.format == "oci" and source.is_docker and destination.reference is not None:
-        notes.append("docker before 25 cannot load an OCI archive; --format docker can be loaded.")
+    if destination.is_oci_archive:
+        notes.append("docker before 25 cannot load an OCI archive; what --format docker writes, it can.")
     return notes
