@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from squashkit.errors import BaseNotFound, ImageNotFound, NotBasedOn, PlanError, UsageError
+from squashkit.errors import (
+    BaseNotFound,
+    ImageNotFound,
+    NotBasedOn,
+    PlanError,
+    UsageError,
+    show_text,
+)
 from squashkit.graph import Image, shared_prefix
 from squashkit.names import same_name
 from squashkit.oci import BASE_DIGEST, BASE_NAME, DiffID, Platform, is_digest
@@ -77,7 +84,7 @@ def choose_image(
 
 
 def _titles(images: Iterable[Image]) -> list[str]:
-    return [", ".join(image.names) or image.image_id for image in images]
+    return [show_text(", ".join(image.names)) or image.image_id for image in images]
 
 
 def choices(images: Sequence[Image]) -> str:
@@ -176,7 +183,7 @@ def show_layers(image: Image) -> str:
     """The layers with the number that --keep-layers takes to keep each and all below it."""
     lines = ["  keep  layer created by"]
     for layer in image.layers:
-        step = " ".join(layer.created_by.split()) or f"({layer.diff_id[:19]})"
+        step = show_text(" ".join(layer.created_by.split())) or f"({layer.diff_id[:19]})"
         step = step if len(step) <= 80 else step[:79] + "…"
         lines.append(f"  {layer.index + 1:4}  {step}")
     return "\n".join(lines)

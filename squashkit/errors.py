@@ -128,5 +128,9 @@ class ImageNotFound(TransportError):
 
 def show_path(path: bytes) -> str:
     """A path of a layer as text for people: undecodable and control bytes are escaped."""
-    text = path.decode("utf-8", "backslashreplace")
+    return show_text(path.decode("utf-8", "backslashreplace"))
+
+
+def show_text(text: str) -> str:
+    """A text that somebody else wrote, safe for a terminal: control signs are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from squashkit.errors import show_text
 from squashkit.oci import ChainID, Descriptor, DiffID, Digest, ImageConfig, Manifest, Platform
 
 
@@ -51,7 +52,7 @@ class Image:
     @property
     def title(self) -> str:
         """The name that people know it by, else its image_id shortened."""
-        return self.names[0] if self.names else self.image_id[:19]
+        return show_text(self.names[0]) if self.names else self.image_id[:19]
 
 
 class LayerGraph:

@@ -20,7 +20,7 @@ from squashkit.base import Base
 from squashkit.changeset import Changeset
 from squashkit.compression import Compression
 from squashkit.destination import Destination, Format, decide_destination, parse_output
-from squashkit.errors import PlanError, SquashkitError, UsageError
+from squashkit.errors import DigestMismatch, PlanError, SquashkitError, UsageError
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, Source, join, open_source, spool_need
 from squashkit.merge import SquashedLayer
@@ -181,6 +181,7 @@ class _Job:
         """Read, plan and write. Kept blobs are carried over while the planner works."""
         with ThreadPoolExecutor(max(1, self.options.jobs)) as pool:
             try:
+                self._check_kept()
                 self._check_space(0)
                 if self.sink is None:
                     self._estimate(self._plan(self._load(lambda: None)))
@@ -219,6 +220,20 @@ class _Job:
             except BaseException:
                 self.loader.cancelled.set()
                 raise
+
+    def _check_kept(self) -> None:
+        """Raises InvalidImage where a blob that is to be carried over is neither here nor there."""
+        source = self.loader.source
+        for layer in self.kept if self.sink is not None else ():
+            stored = layer.descriptor
+            if layer.member is None and not self._is_there(layer):
+                source.blob(layer)
+            elif layer.member is not None and stored and source.blob(layer).size != stored.size:
+                raise DigestMismatch(
+                    f"layer {layer.index} ({layer.diff_id[:19]})",
+                    expected=f"{stored.size} bytes",
+                    actual=f"{source.blob(layer).size} bytes",
+                )
 
     def _load(self, keep: Callable[[], None]) -> dict[int, Changeset]:
         """The changesets of the runs and of what must be known around them. `keep` begins the copying
@@ -285,6 +300,9 @@ class _Job:
         runs = [p for p in plan.layers if isinstance(p, SquashedLayer) and p.pieces]
         if runs:
             self.progress.stage("Writing", sum(run.diff_size for run in runs))
+        if self.runs and not any(isinstance(p, KeptLayer) or p.pieces for p in plan.layers):
+            # `docker save` and podman fail on images without layers
+            return {self.runs[0].start: writer.empty(self.destination.compression)}
         return {run.start: writer.squash(run, self.destination.compression) for run in runs}
 
     def _saves_enough(self, new: dict[int, tuple[StoredLayer, Slot]]) -> bool:
@@ -340,12 +358,8 @@ class _Job:
             if isinstance(planned, KeptLayer)
             else new[planned.start]
             for planned in plan.layers
-            if isinstance(planned, KeptLayer) or planned.pieces
+            if isinstance(planned, KeptLayer) or planned.start in new
         ]
-        if not layers:  # `docker save` and podman fail on images without layers
-            stored, slot = writer.empty(self.destination.compression)
-            slot.finish(stored.digest)
-            layers = [stored]
         config = metadata.squashed_config(
             self.image, plan, [layer.diff_id for layer in layers], self.options.history
         )
@@ -417,8 +431,8 @@ class _Job:
             self.report.space_free = free
             if need > free:
                 raise PlanError(
-                    f"{size(need)} are needed in {folder}, and {size(free)} are free; free some, or write"
-                    " elsewhere (-o, --tmp-dir)"
+                    f"not enough space in {folder}: {size(need)} are needed, {size(free)} are free; free"
+                    " some, or write elsewhere (-o, --tmp-dir)"
                 )
             if need:
                 self.notify(f"Needs {size(need)} in {folder}; {size(free)} are free.")
@@ -436,12 +450,16 @@ def _protect_inputs(destination: Destination, sources: Sequence[Source]) -> None
         there = target.stat() if target.is_file() else None
     for source in sources:
         if there is not None and source.is_file(there):
-            raise UsageError(f"the output is {source.title}, an input, which is never written to")
+            raise UsageError(
+                f"the output {reference.path} is {source.title}, an input, which is never written to"
+            )
         folder = source.folder
         if folder is not None and not reference.is_stdio and destination.reference is not None:
             inside = folder.resolve() in Path(reference.path).absolute().parents
             if inside or folder.resolve() in Path(reference.path).resolve().parents:
-                raise UsageError(f"the output lies within {source.title}, which is an input")
+                raise UsageError(
+                    f"the output {reference.path} lies within {source.title}, which is an input"
+                )
 
 
 def _temporary_folder(options: Options, output: str | None) -> Path:

@@ -60,4 +60,6 @@ def _forms(name: str) -> set[str]:
 
 def _split_tag(name: str) -> tuple[str, str]:
     head, colon, tag = name.rpartition(":")
+    if colon and not tag:
+        raise InvalidReference(f"not an image name: {name!r} ends in a colon")
     return (head, tag) if colon and "/" not in tag else (name, "")

@@ -110,10 +110,13 @@ def _refuse_without_images(source: Source) -> None:
     listing = source.listing
     if listing.absent:
         one = listing.absent[0]
+        what = f"{one.digest} for {one.platform}" if one.platform else one.digest
         raise ImageNotFound(
-            f"the index of {source.title} names {one.platform or one.digest}, but its blobs are not there",
+            f"the index of {source.title} names {what}, but its blobs are not there",
             reference=source.title,
         )
+    if not listing.artifacts and not listing.attestations:
+        raise ImageNotFound(f"{source.title} holds no image", reference=source.title)
     kinds = ", ".join(dict.fromkeys(listing.artifacts)) or "nothing but attestations"
     raise UnsupportedImage(f"{source.title} holds no image; it holds {kinds}", what=kinds)
 
@@ -187,6 +190,7 @@ def parse_segments(text: str, total: int) -> list[Segment]:
     segments: list[Segment] = []
     at = 0
     for part in text.split(","):
+        part = part.strip()
         keep = part.startswith("=")
         digits = part[keep:].strip()
         if not digits.isascii() or not digits.isdigit() or len(digits) > 6 or not int(digits):

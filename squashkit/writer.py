@@ -17,7 +17,6 @@ from typing import Any
 
 from squashkit import tar
 from squashkit.compression import Compression, Compressor, decompress
-from squashkit.errors import DigestMismatch
 from squashkit.graph import Layer
 from squashkit.loader import (
     READ_SIZE,
@@ -99,10 +98,6 @@ class Writer:
 
     def _copy(self, layer: Layer, blob: Blob, expected: Digest | None, slot: Slot) -> None:
         where = f"layer {layer.index} ({layer.diff_id[:19]})"
-        if layer.descriptor is not None and layer.descriptor.size != blob.size:
-            raise DigestMismatch(
-                where, expected=f"{layer.descriptor.size} bytes", actual=f"{blob.size} bytes"
-            )
         size, digest = self._pump(read_blocks(blob, self.loader.cancelled, where), slot.write)
         codec = blob.codec()
         if self.loader.verify:

@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import sys
+import traceback
 from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
@@ -24,6 +25,14 @@ _COMMANDS = {
 }
 
 
+class _Interrupted(Exception):
+    """Ctrl-C."""
+
+
+class _SystemFault(SquashkitError):
+    """An error of the system, in words."""
+
+
 class LazyGroup(click.Group):
     """Commands whose modules are imported when they are run, not when `--help` lists them."""
 
@@ -36,6 +45,15 @@ class LazyGroup(click.Group):
         command = getattr(import_module(f"squashkit.cli.{cmd_name}"), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """click has ways of its own with these two, which say too little or too much."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Interrupted from None
+        except OSError as error:
+            raise _SystemFault(explain(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -74,17 +92,15 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, _Interrupted, click.Abort):
         print("squashkit: interrupted; nothing was written", file=sys.stderr)
         code = INTERRUPTED
     except SquashkitError as error:
         if debug:
-            raise
+            traceback.print_exc()
         print(f"squashkit: {error}", file=sys.stderr)
         code = error.exit_code
     except OSError as error:
-        if debug:
-            raise
         print(f"squashkit: {explain(error)}", file=sys.stderr)
         code = FAILED
     # Everything is written, closed and said. Taking 100,000 values apart one by one would only cost time,

@@ -196,7 +196,7 @@ def _check_report(report: Path, *references: str | None) -> None:
     for text in references:
         if text is None or is_digest(text):
             continue
-        path = Path(parse_output(text).path)
+        path = Path(parse_reference(text).path)
         if report.resolve() == path.resolve() or (report.exists() and path.exists() and report.samefile(path)):
             raise UsageError(f"--report {report} is an input or the output")
 

@@ -21,7 +21,7 @@ class AtomicFile:
             self.fd = self._open(folder)
         except OSError as error:
             raise TransportError(
-                f"cannot write in {folder}: {error.strerror}", reference=str(target)
+                f"cannot write {target}: {error.strerror}", reference=str(target)
             ) from error
 
     def _open(self, folder: Path) -> int:

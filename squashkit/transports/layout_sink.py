@@ -32,7 +32,9 @@ class Layout:
         self._finished: dict[Digest, AtomicFile] = {}
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; an OCI layout is a folder")
-        if path.is_dir() and any(path.iterdir()) and not (path / INDEX).exists():
+        beginnings = {"blobs", LAYOUT}  # another run may be making it at this moment
+        foreign = path.is_dir() and any(entry.name not in beginnings for entry in path.iterdir())
+        if foreign and not (path / INDEX).exists():
             raise UsageError(f"{path} is a folder that is no OCI layout")
         self._check_tags(self._read_index(), tags)
         self._made = [folder for folder in (path, path / "blobs", path / "blobs/sha256")
