@@ -25,8 +25,8 @@ _WHERE = {
     "Layer": "graph",
     "LayerGraph": "graph",
     "LayerPlan": "planner",
-    "MinSaving": "job",
-    "Options": "job",
+    "MinSaving": "options",
+    "Options": "options",
     "Report": "report.squash",
     "Rootfs": "rootfs",
     "Segment": "planner",
@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     from squashkit.compression import Compression
     from squashkit.errors import SquashkitError
     from squashkit.graph import Image, Layer, LayerGraph
-    from squashkit.job import MinSaving, Options, squash
+    from squashkit.job import squash
     from squashkit.loader import open_source
     from squashkit.metadata import HistoryOptions
+    from squashkit.options import MinSaving, Options
     from squashkit.planner import LayerPlan, Segment, plan_squash
     from squashkit.report.squash import Report
     from squashkit.rootfs import Rootfs

@@ -123,16 +123,16 @@ def find_by_digest(image: Image, digest: str) -> Base | None:
 
     Raises PlanError where the diff_id stands at several positions.
     """
+    found = [layer.index for layer in image.layers if layer.diff_id == DiffID(digest)]
+    if len(found) > 1:  # the lowest layer's diff_id is its chain_id too
+        positions = ", ".join(str(index) for index in found)
+        raise PlanError(
+            f"{digest} is the diff_id of several layers ({positions}); pass the chain_id of a higher one,"
+            f" or --keep-layers {found[0] + 1}"
+        )
     for layer in image.layers:
         if layer.chain_id == digest:
             return Base(layer.index + 1, f"chain_id of layer {layer.index}", name=digest)
-    found = [layer.index for layer in image.layers if layer.diff_id == DiffID(digest)]
-    if len(found) > 1:
-        positions = ", ".join(str(index) for index in found)
-        raise PlanError(
-            f"{digest} is the diff_id of several layers ({positions}); pass a chain_id, or"
-            f" --keep-layers {found[0] + 1}"
-        )
     return Base(found[0] + 1, f"diff_id of layer {found[0]}", name=digest) if found else None
 
 

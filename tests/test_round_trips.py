@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from squashkit.base import choose_image
-from squashkit.job import Options, squash
+from squashkit.job import squash
 from squashkit.loader import Loader, open_source
 from squashkit.oci import Platform
+from squashkit.options import Options
 from squashkit.selection import Keep
 from squashkit.transports import parse_reference
 from tests.builders import (

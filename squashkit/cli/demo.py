@@ -18,10 +18,10 @@ import click
 from squashkit.base import choose_image
 from squashkit.compare import iter_differences
 from squashkit.graph import Image
-from squashkit.job import Options
 from squashkit.job import squash as run
 from squashkit.loader import Loader, open_source
 from squashkit.oci import Platform
+from squashkit.options import Options
 from squashkit.report.text import size, table
 from squashkit.rootfs import Inode, Rootfs
 from squashkit.selection import Keep, machine_platform

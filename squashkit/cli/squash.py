@@ -15,10 +15,10 @@ import click
 from squashkit.compression import Compression
 from squashkit.destination import parse_output
 from squashkit.errors import UsageError
-from squashkit.job import MinSaving, Options
 from squashkit.job import squash as run
 from squashkit.metadata import HistoryOptions
 from squashkit.oci import Platform, is_digest
+from squashkit.options import MinSaving, Options
 from squashkit.progress import shown
 from squashkit.selection import Keep
 from squashkit.transports import parse_reference

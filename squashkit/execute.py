@@ -1,0 +1,364 @@
+"""A squash under way: read, plan, write, commit, each in its turn or side by side.
+
+Everything is decided before but the plan itself. Kept blobs are carried over while the planner works;
+nothing has a name before all of it stands.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from squashkit import metadata
+from squashkit.base import Base
+from squashkit.changeset import Changeset
+from squashkit.destination import Destination
+from squashkit.errors import DigestMismatch, PlanError, SquashkitError
+from squashkit.graph import Image, Layer
+from squashkit.loader import Loader, join, spool_need
+from squashkit.merge import SquashedLayer
+from squashkit.metadata import StoredLayer
+from squashkit.names import normalise_name
+from squashkit.oci import (
+    BASE_DIGEST,
+    Codec,
+    Descriptor,
+    DiffID,
+    Digest,
+    sha256,
+)
+from squashkit.options import Options
+from squashkit.planner import KeptLayer, LayerPlan, Segment, needs_lower, plan_squash
+from squashkit.progress import Progress
+from squashkit.report.squash import Report
+from squashkit.report.text import size
+from squashkit.transports.archive_sink import ArchiveFile
+from squashkit.transports.layout_sink import Layout
+from squashkit.transports.sink import Sink, Slot, Written, put
+from squashkit.writer import Writer
+
+Notify = Callable[[str], None]
+"""Gets messages for people while the work goes on."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A squash whose every choice is made; only the plan is still to come."""
+
+    image: Image
+    base: Base
+    segments: Sequence[Segment]
+    loader: Loader
+    sink: Sink | None
+    destination: Destination
+    options: Options
+    report: Report
+    progress: Progress
+    tmp_dir: Path
+    notify: Notify
+
+    @property
+    def runs(self) -> list[Segment]:
+        return [s for s in self.segments if not s.keep and len(s) > 1]
+
+    @property
+    def squashed(self) -> list[Layer]:
+        return [self.image.layers[i] for run in self.runs for i in range(run.start, run.stop)]
+
+    @property
+    def kept(self) -> list[Layer]:
+        squashed = {layer.index for layer in self.squashed}
+        return [layer for layer in self.image.layers if layer.index not in squashed]
+
+    def _is_there(self, layer: Layer) -> bool:
+        """Whether the destination has the blob already."""
+        stored = layer.descriptor
+        return bool(self.sink and stored and self.sink.has(stored.digest, stored.size))
+
+    @property
+    def _in_place(self) -> bool:
+        folder = self.loader.source.folder
+        return folder is not None and isinstance(self.sink, Layout) and folder.samefile(self.sink.path)
+
+    def run(self) -> None:
+        """Read, plan and write. Kept blobs are carried over while the planner works."""
+        with ThreadPoolExecutor(max(1, self.options.jobs)) as pool:
+            try:
+                self._check_kept()
+                self._check_space(0)
+                if self.sink is None:
+                    self._estimate(self._plan(self._load(lambda: None)))
+                    return
+                writer = Writer(
+                    self.loader,
+                    self.sink,
+                    self.progress,
+                    self.options.jobs,
+                    plain_zstd=self.destination.format == "docker",
+                    in_place=self._in_place,
+                )
+                copies: list[Future[None]] = []
+
+                def keep() -> None:
+                    copies.extend(writer.keep(pool, self.kept))
+
+                # What a pipe has sent cannot be taken back: there the plan must stand first.
+                plan = self._plan(self._load(keep if self.sink.parallel else lambda: None))
+                self._check_space(self._new_size(plan))
+                if not self.sink.parallel:
+                    keep()
+                new = self._write_runs(writer, plan)
+                join(copies, self.loader.cancelled)
+                if self.runs and not self._saves_enough(new):
+                    for _, slot in reversed(new.values()):
+                        slot.discard()
+                    join(writer.keep(pool, self.squashed), self.loader.cancelled)
+                    self._pass_through(writer, "squashing would not save what --min-saving asks")
+                elif not self.runs:
+                    self._pass_through(writer, "there is nothing to squash")
+                else:
+                    for stored, slot in new.values():
+                        slot.finish(stored.digest)
+                    self._commit_squashed(writer, plan, {k: v[0] for k, v in new.items()})
+            except BaseException:
+                self.loader.cancelled.set()
+                raise
+
+    def _check_kept(self) -> None:
+        """Raises InvalidImage where a blob that is to be carried over is neither here nor there."""
+        source = self.loader.source
+        for layer in self.kept if self.sink is not None else ():
+            stored = layer.descriptor
+            if layer.member is None and not self._is_there(layer):
+                source.blob(layer)
+            elif layer.member is not None and stored and source.blob(layer).size != stored.size:
+                raise DigestMismatch(
+                    f"layer {layer.index} ({layer.diff_id[:19]})",
+                    expected=f"{stored.size} bytes",
+                    actual=f"{source.blob(layer).size} bytes",
+                )
+
+    def _load(self, keep: Callable[[], None]) -> dict[int, Changeset]:
+        """The changesets of the runs and of what must be known around them. `keep` begins the copying
+        of kept blobs, which goes on while the planner thinks.
+
+        Plain layers below a run are scanned with it, since that costs next to nothing; compressed ones
+        only if the run turns out to need them.
+        """
+        runs, layers = self.runs, self.image.layers
+        there = {
+            layer.index
+            for layer in layers
+            if self._is_there(layer)
+        }  # kept blobs that nobody will copy, and so nobody else will verify
+        self.progress.stage("Reading", sum(b.size for b in self.report.before))
+        run = {layer.index for layer in self.squashed}
+        last = max((segment.start for segment in runs), default=0)
+        cheap = {
+            layer.index
+            for layer in layers[:last]
+            if layer.member is not None and self.loader.source.blob(layer).codec() is Codec.NONE
+        }
+        changesets = self.loader.load(
+            run | (cheap - there), data=lambda index: index in run
+        )
+        keep()
+        lower = max(
+            (
+                run.start
+                for run in runs
+                if needs_lower([changesets[i] for i in range(run.start, run.stop)])
+            ),
+            default=0,
+        )
+        upper = runs[0].stop if runs else len(layers)
+        around = {
+            layer.index
+            for layer in layers
+            if layer.index not in changesets
+            and (layer.index < lower or layer.index >= upper)
+            and layer.member is not None
+        }
+        changesets |= self.loader.load(around, data=lambda index: index in there)
+        return dict(sorted(changesets.items()))
+
+    def _plan(self, changesets: dict[int, Changeset]) -> LayerPlan:
+        if not self.runs:
+            return self.report.plan
+        plan = plan_squash(
+            changesets,
+            self.segments,
+            self.loader.header_of,
+            opaque=self.options.whiteouts == "opaque",
+            follow_lower_symlinks=self.options.symlink_parents == "follow",
+            blind=self.options.blind,
+        )
+        self.report.plan = plan
+        return plan
+
+    def _write_runs(
+        self, writer: Writer, plan: LayerPlan
+    ) -> dict[int, tuple[StoredLayer, Slot]]:
+        """New layers by the layer that their run starts at; their places are still to be finished."""
+        runs = [p for p in plan.layers if isinstance(p, SquashedLayer) and p.pieces]
+        if runs:
+            self.progress.stage("Writing", sum(run.diff_size for run in runs))
+        if self.runs and not any(isinstance(p, KeptLayer) or p.pieces for p in plan.layers):
+            # `docker save` and podman fail on images without layers
+            return {self.runs[0].start: writer.empty(self.destination.compression)}
+        return {run.start: writer.squash(run, self.destination.compression) for run in runs}
+
+    def _saves_enough(self, new: dict[int, tuple[StoredLayer, Slot]]) -> bool:
+        before = sum(self.report.before[layer.index].size for layer in self.squashed)
+        return self._is_enough(before - sum(stored.size for stored, _ in new.values()))
+
+    def _is_enough(self, saved: int) -> bool:
+        wanted = self.options.min_saving
+        if wanted is None:
+            return True
+        before = sum(self.report.before[layer.index].size for layer in self.squashed)
+        return saved >= wanted.size and saved >= wanted.share * before
+
+    def _estimate(self, plan: LayerPlan) -> None:
+        """A dry run's layers: new ones with the size of their plain tars."""
+        for planned in plan.layers:
+            if isinstance(planned, KeptLayer):
+                self.report.after.append(self.report.before[planned.index])
+            elif planned.pieces:
+                codec = self.destination.compression.codec
+                self.report.after.append(
+                    StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec)
+                )
+        self.report.changed = bool(self.runs)
+        saved = self.report.stored_before - self.report.stored_after
+        if not self.runs:
+            self.report.notes.append("It would be written unchanged: there is nothing to squash.")
+        elif self.destination.compression.codec is not Codec.NONE:
+            self.report.notes.append(
+                "A dry run compresses nothing: new layers are counted with the size of their plain tars."
+            )
+        elif not self._is_enough(saved):
+            self.report.notes.append(
+                "It would be written unchanged: squashing would not save what --min-saving asks."
+            )
+            self.report.changed = False
+            self.report.after = list(self.report.before)
+
+    def _pass_through(self, writer: Writer, why: str) -> None:
+        """Write the image as it is, under its new names."""
+        layers = [writer.stored[layer.diff_id] for layer in self.image.layers]
+        self.report.plan = LayerPlan(
+            tuple(self.segments), tuple(KeptLayer(i) for i in range(len(layers)))
+        )
+        self.report.notes.append(f"Written unchanged: {why}.")
+        self._commit(self.image.config.data, layers, changed=False)
+
+    def _commit_squashed(
+        self, writer: Writer, plan: LayerPlan, new: dict[int, StoredLayer]
+    ) -> None:
+        layers = [
+            writer.stored[self.image.layers[planned.index].diff_id]
+            if isinstance(planned, KeptLayer)
+            else new[planned.start]
+            for planned in plan.layers
+            if isinstance(planned, KeptLayer) or planned.start in new
+        ]
+        config = metadata.squashed_config(
+            self.image, plan, [layer.diff_id for layer in layers], self.options.history
+        )
+        self._commit(config, layers, changed=True)
+
+    def _commit(self, config: bytes, layers: list[StoredLayer], *, changed: bool) -> None:
+        """Write config and manifest, then let the sink give the result its name."""
+        assert self.sink is not None
+        family = metadata.manifest_family(self.image, self.destination.family)
+        manifest = metadata.image_manifest(
+            self.image,
+            family,
+            config,
+            layers,
+            changed=changed,
+            base=_base_annotation(self.base),
+            base_kept=_is_base_kept(self.image, self.base),
+        )
+        put(self.sink, config)
+        digest = put(self.sink, manifest)
+        descriptor = Descriptor(family, digest, len(manifest), platform=self.image.platform)
+        self.sink.commit(
+            Written(
+                manifest=descriptor,
+                config=sha256(config),
+                layers=[layer.digest for layer in layers],
+                tags=self.destination.tags,
+                repo_tags=self.destination.repo_tags,
+            )
+        )
+        self.report.after = layers
+        self.report.changed = changed
+        self.report.image_id = sha256(config)
+        self.report.manifest_digest = digest
+
+    def _new_size(self, plan: LayerPlan) -> int:
+        """Bytes that the new layers will take: exact where they are plain, else by the ratio at which the
+        squashed ones are compressed."""
+        runs = [p for p in plan.layers if isinstance(p, SquashedLayer)]
+        size_ = sum(run.diff_size for run in runs)
+        before = sum(run.source_size for run in runs)
+        if self.destination.compression.codec is Codec.NONE or not before:
+            return size_
+        stored = sum(self.report.before[layer.index].size for layer in self.squashed)
+        return size_ * stored // before
+
+    def _check_space(self, new: int) -> None:
+        """Compare the space that is needed with the space that there is: before anything is read what is
+        certain, and once the plan stands the new layers too."""
+        source = self.loader.source
+        spool = spool_need(source, self.image, [layer.index for layer in self.squashed])
+        kept = sum(
+            self.report.before[layer.index].size for layer in self.kept if not self._is_there(layer)
+        )
+        needs: dict[Path, int] = {}
+        if isinstance(self.sink, ArchiveFile | Layout):
+            folder = self.sink.path if self.sink.path.is_dir() else self.sink.path.parent
+            needs[folder] = new if new else kept  # kept blobs are being written when the plan stands
+            same = folder.stat().st_dev == self.tmp_dir.stat().st_dev
+            if not new:
+                place = folder if same else self.tmp_dir
+                needs[place] = needs.get(place, 0) + spool
+        else:
+            needs[self.tmp_dir] = new or spool
+        for folder, need in needs.items():
+            there = os.statvfs(folder)
+            free = there.f_bavail * there.f_frsize
+            self.report.space_needed += need
+            self.report.space_free = free
+            if need > free:
+                raise PlanError(
+                    f"not enough space in {folder}: {size(need)} are needed, {size(free)} are free; free"
+                    " some, or write elsewhere (-o, --tmp-dir)"
+                )
+            if need:
+                self.notify(f"Needs {size(need)} in {folder}; {size(free)} are free.")
+
+
+def _base_annotation(base: Base) -> tuple[str, Digest] | None:
+    """The base's name and digest, only from a manifest that was read."""
+    if base.image is None or base.image.manifest_descriptor is None:
+        return None
+    try:
+        name = normalise_name(base.name)
+    except SquashkitError:
+        name = base.name
+    return name, base.image.manifest_descriptor.digest
+
+
+def _is_base_kept(image: Image, base: Base) -> bool:
+    """Whether the base that the source's annotations name is still there. Where its manifest was not
+    read, only a base that was asked for by name says so."""
+    annotated = image.manifest.annotations.get(BASE_DIGEST) if image.manifest else None
+    if base.image is not None and base.image.manifest_descriptor is not None:
+        return annotated == base.image.manifest_descriptor.digest
+    return base.layers > 0 and bool(base.name)

@@ -1,0 +1,43 @@
+"""How to squash: one value with the command line's defaults."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from squashkit.compression import Compression
+from squashkit.destination import Format
+from squashkit.metadata import HistoryOptions
+from squashkit.oci import Platform
+from squashkit.selection import Keep
+
+
+@dataclass(frozen=True, slots=True)
+class MinSaving:
+    """The least that a squash must save: bytes, and a share of the stored bytes to be squashed."""
+
+    size: int = 0
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to squash. The defaults are the command line's."""
+
+    keep: Keep = field(default_factory=Keep)
+    tags: tuple[str, ...] = ()
+    format: Format | None = None
+    compress: Compression | None = None
+    platform: Platform | None = None
+    whiteouts: Literal["explicit", "opaque"] = "explicit"
+    symlink_parents: Literal["overlay", "follow"] = "overlay"
+    blind: bool = False
+    min_saving: MinSaving | None = None
+    history: HistoryOptions = field(default_factory=HistoryOptions)
+    force: bool = False
+    verify: bool = True
+    dry_run: bool = False
+    jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    tmp_dir: Path | None = None
