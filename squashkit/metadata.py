@@ -189,6 +189,7 @@ def image_manifest(
     raw |= {k: v for k, v in (source.raw if source else {}).items() if k != "subject"}
     config_raw = source.config.raw if source and not changed else {}
     raw |= {
+        "schemaVersion": 2,
         "mediaType": family,
         "config": Descriptor(config_type, sha256(config), len(config), raw=config_raw).json(),
         "layers": [descriptor.json() for descriptor in descriptors],

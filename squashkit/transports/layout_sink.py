@@ -99,7 +99,8 @@ class Layout:
         file = AtomicFile(self.path / name)
         try:
             write_all(file.fd, data)
-            file.publish(replace=replace, sync=True)
+            with suppress(FileExistsError):  # another run was first, with the same bytes
+                file.publish(replace=replace, sync=True)
         finally:
             file.close()
 
