@@ -15,6 +15,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tarfile
@@ -166,7 +167,11 @@ def spawn(*args: Arg, env: Mapping[str, str] | None = None, **options: Any) -> s
     streams: dict[str, Any] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     streams["stdin"] = subprocess.DEVNULL
     return subprocess.Popen(
-        [*COMMAND, *map(str, args)], env={**os.environ, **(env or {})}, **(streams | options)
+        [*COMMAND, *map(str, args)],
+        env={**os.environ, **(env or {})},
+        # What starts the tests in the background may have it ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **(streams | options),
     )
 
 
