@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from squashkit import metadata
 from squashkit.base import Base
 from squashkit.changeset import Changeset
 from squashkit.destination import Destination
-from squashkit.errors import DigestMismatch, PlanError, SquashkitError
+from squashkit.errors import DigestMismatch, InvalidLayer, PlanError, SquashkitError
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, join, spool_need
 from squashkit.merge import SquashedLayer
@@ -84,48 +84,55 @@ class Job:
         return folder is not None and isinstance(self.sink, Layout) and folder.samefile(self.sink.path)
 
     def run(self) -> None:
-        """Read, plan and write. Kept blobs are carried over while the planner works."""
-        with ThreadPoolExecutor(max(1, self.options.jobs)) as pool:
-            try:
-                self._check_kept()
-                self._check_space(0)
-                if self.sink is None:
-                    self._estimate(self._plan(self._load(lambda: None)))
-                    return
-                writer = Writer(
-                    self.loader,
-                    self.sink,
-                    self.progress,
-                    self.options.jobs,
-                    plain_zstd=self.destination.format == "docker",
-                    in_place=self._in_place,
-                )
-                copies: list[Future[None]] = []
+        """Read, plan and write. Layers are hashed, and kept blobs carried over, while this thread scans
+        headers and plans; nothing is committed before all of that is done and right."""
+        try:
+            self._run()
+        except InvalidLayer:
+            join(self.loader.checks, self.loader.cancelled)  # damaged bytes are told as such
+            raise
+        finally:
+            self.loader.cancelled.set()
 
-                def keep() -> None:
-                    copies.extend(writer.keep(pool, self.kept))
+    def _run(self) -> None:
+        self._check_kept()
+        self._check_space(0)
+        if self.sink is None:
+            self._estimate(self._plan(self._load(lambda: None)))
+            join(self.loader.checks, self.loader.cancelled)
+            return
+        writer = Writer(
+            self.loader,
+            self.sink,
+            self.progress,
+            self.options.jobs,
+            plain_zstd=self.destination.format == "docker",
+            in_place=self._in_place,
+        )
+        copies: list[Future[None]] = []
 
-                # What a pipe has sent cannot be taken back: there the plan must stand first.
-                plan = self._plan(self._load(keep if self.sink.parallel else lambda: None))
-                self._check_space(self._new_size(plan))
-                if not self.sink.parallel:
-                    keep()
-                new = self._write_runs(writer, plan)
-                join(copies, self.loader.cancelled)
-                if self.runs and not self._saves_enough(new):
-                    for _, slot in reversed(new.values()):
-                        slot.discard()
-                    join(writer.keep(pool, self.squashed), self.loader.cancelled)
-                    self._pass_through(writer, "squashing would not save what --min-saving asks")
-                elif not self.runs:
-                    self._pass_through(writer, "there is nothing to squash")
-                else:
-                    for stored, slot in new.values():
-                        slot.finish(stored.digest)
-                    self._commit_squashed(writer, plan, {k: v[0] for k, v in new.items()})
-            except BaseException:
-                self.loader.cancelled.set()
-                raise
+        def keep() -> None:
+            copies.extend(writer.keep(self.loader.pool, self.kept))
+
+        plan = self._plan(self._load(keep if self.sink.parallel else lambda: None))
+        self._check_space(self._new_size(plan))
+        if not self.sink.parallel:
+            # What a pipe has sent cannot be taken back: the plan must stand, on bytes that are right.
+            join(self.loader.checks, self.loader.cancelled)
+            keep()
+        new = self._write_runs(writer, plan)
+        join([*self.loader.checks, *copies], self.loader.cancelled)
+        if self.runs and not self._saves_enough(new):
+            for _, slot in reversed(new.values()):
+                slot.discard()
+            join(writer.keep(self.loader.pool, self.squashed), self.loader.cancelled)
+            self._pass_through(writer, "squashing would not save what --min-saving asks")
+        elif not self.runs:
+            self._pass_through(writer, "there is nothing to squash")
+        else:
+            for stored, slot in new.values():
+                slot.finish(stored.digest)
+            self._commit_squashed(writer, plan, {k: v[0] for k, v in new.items()})
 
     def _check_kept(self) -> None:
         """Raises InvalidImage where a blob that is to be carried over is neither here nor there."""

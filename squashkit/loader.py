@@ -170,51 +170,95 @@ class Loader:
     verify: bool = True
     progress: Progress = field(default_factory=Silent)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    pool: ThreadPoolExecutor = field(init=False)
+    """Where hashing, inflating and copying goes on."""
+    checks: list[Future[None]] = field(default_factory=list)
+    """Layers whose bytes are still being verified. Join them before anything is committed."""
     _plain: dict[int, Blob] = field(default_factory=dict)
     _spools: list[int] = field(default_factory=list)
     _checked: set[int] = field(default_factory=set)
     _lock: Any = field(default_factory=threading.Lock)
 
+    def __post_init__(self) -> None:
+        self.pool = ThreadPoolExecutor(max(1, self.jobs))
+
     def close(self) -> None:
+        self.cancelled.set()
+        self.pool.shutdown()
         for fd in self._spools:
             os.close(fd)
         self._spools.clear()
 
     def load(self, indexes: Iterable[int], *, data: Callable[[int], bool]) -> dict[int, Changeset]:
-        """The changesets of these layers, read side by side.
+        """The changesets of these layers.
 
-        `data(index)` says of a layer that its bytes will be copied from: a compressed one is then kept
-        inflated. Of the others only headers are read where that is enough, and a plain blob is left to
-        be verified by whoever copies it.
+        `data(index)` says of a layer that its bytes will be copied from. A compressed one is then kept
+        inflated; a plain one is hashed by the pool, which may go on after this returns (`checks`): this
+        thread needs nothing but the headers, and scanning them side by side would only make threads
+        wait for the interpreter. Other plain layers are left to be verified by whoever copies them.
         """
         wanted = sorted(indexes, key=lambda index: -self.source.blob(self.image.layers[index]).size)
-        with ThreadPoolExecutor(max(1, self.jobs)) as pool:
-            futures = {
-                index: pool.submit(self.load_one, self.image.layers[index], data(index))
-                for index in wanted
-            }
-            join(futures.values(), self.cancelled)
-        return {index: futures[index].result() for index in sorted(futures)}
+        inflating: dict[int, Future[Changeset]] = {}
+        plain: dict[int, Future[None] | None] = {}
+        for index in wanted:
+            layer = self.image.layers[index]
+            blob = self.source.blob(layer)
+            if blob.codec() is not Codec.NONE:
+                inflating[index] = self.pool.submit(self._load_compressed, layer, data(index))
+                continue
+            self._plain[index] = blob
+            check = self.pool.submit(self._check, layer) if self.verify and data(index) else None
+            plain[index] = check
+            self.checks += [check] if check else []
+        changesets = {index: self._scan_plain(index, check) for index, check in plain.items()}
+        join(inflating.values(), self.cancelled)
+        changesets |= {index: future.result() for index, future in inflating.items()}
+        return dict(sorted(changesets.items()))
 
-    def load_one(self, layer: Layer, data: bool) -> Changeset:
-        """One layer's changeset. Raises InvalidLayer and DigestMismatch, naming the layer."""
-        where = f"layer {layer.index} ({layer.diff_id[:19]})"
-        blob = self.source.blob(layer)
+    def _scan_plain(self, index: int, check: Future[None] | None) -> Changeset:
+        """A plain layer's changeset, by its headers alone."""
+        blob = self._plain[index]
+        try:
+            return parse_changeset(tar.scan(self._cancellable(blob)), blob.size)
+        except InvalidLayer as error:
+            if check is not None:
+                check.result()  # damaged bytes are told as such
+            raise error.inside(self._where(index)) from error
+
+    def _check(self, layer: Layer) -> None:
+        """Hash a plain layer. Raises DigestMismatch."""
+        where = self._where(layer.index)
+        blob = self._plain[layer.index]
+        self._check_size(layer, blob)
+        digest = hashlib.sha256()
+        for block in read_blocks(blob, self.cancelled, where):
+            digest.update(block)
+            self.progress.advance(len(block))
+        actual = f"sha256:{digest.hexdigest()}"
+        check_digest(where, layer.diff_id, actual)
+        if layer.descriptor is not None:
+            check_digest(where, layer.descriptor.digest, actual)
+
+    def _check_size(self, layer: Layer, blob: Blob) -> None:
         if layer.descriptor is not None and layer.descriptor.size != blob.size:
             raise DigestMismatch(
-                where, expected=f"{layer.descriptor.size} bytes", actual=f"{blob.size} bytes"
+                self._where(layer.index),
+                expected=f"{layer.descriptor.size} bytes",
+                actual=f"{blob.size} bytes",
             )
+
+    def _where(self, index: int) -> str:
+        return f"layer {index} ({self.image.layers[index].diff_id[:19]})"
+
+    def _load_compressed(self, layer: Layer, data: bool) -> Changeset:
+        """A compressed layer's changeset. Raises InvalidLayer and DigestMismatch, naming the layer."""
+        where = self._where(layer.index)
+        blob = self.source.blob(layer)
+        self._check_size(layer, blob)
         codec = blob.codec()
         if codec in (Codec.XZ, Codec.BZIP2):
             raise InvalidLayer(f"layers are not compressed with {codec.value}", where=where)
         try:
-            if codec is Codec.NONE:
-                self._plain[layer.index] = blob
-                if not (self.verify and data):
-                    return parse_changeset(tar.scan(self._cancellable(blob)), blob.size)
-                blocks = read_blocks(blob, self.cancelled, where)
-                changeset = self._scan(layer, blocks, where)
-                return changeset
             return self._inflate(layer, blob, codec, where, scan=True, keep=data)
         except InvalidLayer as error:
             raise error.inside(where) from error
@@ -268,9 +312,9 @@ class Loader:
                 yield block
 
         if scan:
-            changeset = self._scan(layer, spooled(), where, counted=False)
+            changeset = self._scan(layer, spooled(), where)
         else:
-            stream = _Stream(spooled(), None, hashed=self.verify)
+            stream = _Stream(spooled(), hashed=self.verify)
             stream.drain()
             if self.verify:
                 check_digest(where, layer.diff_id, stream.digest())
@@ -282,11 +326,9 @@ class Loader:
             self._plain[layer.index] = Blob(spool, 0, changeset.diff_size)
         return changeset
 
-    def _scan(
-        self, layer: Layer, blocks: Iterator[memoryview], where: str, *, counted: bool = True
-    ) -> Changeset:
+    def _scan(self, layer: Layer, blocks: Iterator[memoryview], where: str) -> Changeset:
         """Scan a whole tar as it passes, and check its diff_id."""
-        window = _Stream(blocks, self.progress.advance if counted else None, hashed=self.verify)
+        window = _Stream(blocks, hashed=self.verify)
         try:
             changeset = parse_changeset(tar.scan(window))
         except InvalidLayer:
@@ -315,11 +357,8 @@ class Loader:
 class _Stream:
     """A window for `tar.scan` over blocks that come one after another, hashed as they pass."""
 
-    def __init__(
-        self, blocks: Iterator[memoryview], count: Callable[[int], None] | None, *, hashed: bool
-    ) -> None:
+    def __init__(self, blocks: Iterator[memoryview], *, hashed: bool) -> None:
         self._blocks = blocks
-        self._count = count
         self._hash = hashlib.sha256() if hashed else None
         self._block = memoryview(b"")
         self.position = 0
@@ -344,8 +383,6 @@ class _Stream:
             return False
         if self._hash is not None:
             self._hash.update(block)
-        if self._count is not None:
-            self._count(len(block))
         self._block = block
         self.position += len(block)
         return True

@@ -383,6 +383,10 @@ class Rootfs:
                 record = child.entry.record
                 same_layer = self._bound_by(directory, part, child) == self._layer
                 if record.typeflag == SYMLINK and (same_layer or self.follow_lower_symlinks):
+                    if not same_layer and make:
+                        self._contest(
+                            "path through a symlink of a lower layer", directory.child_path(part)
+                        )
                     followed += 1
                     if followed > MAX_SYMLINKS:
                         raise InvalidLayer("a loop of symlinks", path=path)

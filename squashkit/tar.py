@@ -123,6 +123,9 @@ def scan(window: Window) -> Iterator[Record]:
                     raise InvalidLayer(
                         f"the tar ends after an extension header at byte {at}"
                     ) from None
+                behind, buffer, base = _gather(window, buffer, base, at + BLOCK, at + 2 * BLOCK)
+                if len(behind) == BLOCK and any(behind):  # as Go's reader has it
+                    raise InvalidLayer(f"a lone zero block before more at byte {at}") from None
                 return
             _check(buffer[i : i + BLOCK], checksum, at)
 

@@ -384,7 +384,7 @@ def _validate_image(image: StoredImage, files: Mapping[str, bytes]) -> set[str]:
     ):
         assert LAYER_TYPES[kind][descriptor["mediaType"]] == codec_of(blob)
         assert sha256(tar) == diff_id
-    if "history" in config:
+    if config.get("history"):
         layers = [entry for entry in config["history"] if not entry.get("empty_layer")]
         assert len(layers) == len(image.layers)
     for stale in ("container", "container_config", "parent", "id"):

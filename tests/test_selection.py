@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ import pytest
 from squashkit.selection import machine_platform
 from tests.builders import (
     ImageSpec,
+    compress,
     digest,
+    directory,
     docker_archive_25,
     docker_archive_old,
     file,
@@ -20,6 +25,7 @@ from tests.builders import (
     oci_archive,
     oci_layout,
     on_base,
+    symlink,
     whiteout,
 )
 from tests.cli import (
@@ -34,13 +40,17 @@ from tests.cli import (
     Result,
     assert_fails,
     assert_same_rootfs,
+    blob_path,
     change_manifest,
     read_image,
     run,
     run_process,
     sha256,
+    snapshot,
     squash,
+    validate,
 )
+from tests.model import apply_layers, differences
 
 TOTAL = len(APP.layers)
 NAMED = ("-t", "new:1")
@@ -392,6 +402,105 @@ def test_annotations_that_lie_are_an_error(tmp_path: Path) -> None:
     annotate(layout, oci_layout(layout, [APP, other])[1])
     result = run("squash", f"{layout}:app:1", *NAMED, "-o", tmp_path / "out.tar")
     assert_fails(result, 1, "1 of the base's 2 layers")
+
+
+# --- how the rest is merged ------------------------------------------------------------------
+
+REMADE = ImageSpec(
+    [
+        layer(directory("d"), file("d/a"), file("d/b"), symlink("l", "d")),
+        layer(whiteout("d")),
+        layer(directory("d", mode=0o700), file("d/n")),
+    ],
+    ["app:1"],
+)
+
+
+def names(data: bytes) -> list[str]:
+    """The members of a layer."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return archive.getnames()
+
+
+def test_whiteouts_are_explicit_or_opaque(tmp_path: Path) -> None:
+    """A directory that was removed and made again hides what it had one by one, or with --whiteouts
+    opaque by its marker alone: the root file system is the same."""
+    docker_archive_old(tmp_path / "app.tar", [REMADE])
+    made = {}
+    for kind in ("explicit", "opaque"):
+        output = tmp_path / f"{kind}.tar"
+        squash(tmp_path / "app.tar", "--keep-layers", "1", "--whiteouts", kind, "-o", output)
+        assert_kept(output, 1, REMADE)
+        made[kind] = names(read_image(output).layers[1])
+    assert made["explicit"] == ["d", "d/.wh.a", "d/.wh.b", "d/n"]
+    assert made["opaque"] == ["d", "d/.wh..wh..opq", "d/n"]
+    squash(tmp_path / "app.tar", "--keep-layers", "1", "-o", tmp_path / "default.tar")
+    assert (tmp_path / "default.tar").read_bytes() == (tmp_path / "explicit.tar").read_bytes()
+
+
+def test_a_path_through_a_lower_symlink_has_two_readings(tmp_path: Path) -> None:
+    """It means a directory in the symlink's place, and the summary names the path; or with
+    --symlink-parents follow a file where the symlink leads."""
+    image = ImageSpec(
+        [layer(directory("t"), symlink("l", "t")), layer(file("l/x", b"x")), layer(file("z"))], ["app:1"]
+    )
+    docker_archive_old(tmp_path / "app.tar", [image])
+    for reading, path in (("overlay", "l/x"), ("follow", "t/x")):
+        output = tmp_path / f"{reading}.tar"
+        words = ("--keep-layers", "1", "--symlink-parents", reading, "-o", output)
+        result = squash(tmp_path / "app.tar", *words)
+        if reading == "overlay":
+            assert re.search(r"^Contested: .*symlink.*: l\b", result.text, re.M)
+        expected = apply_layers(image.layers, symlink_parents=reading)  # type: ignore[arg-type]
+        found = apply_layers(read_image(output).layers)
+        assert differences(expected, found) == []
+        assert path.encode() in found.nodes
+
+
+@pytest.fixture
+def baseless(tmp_path: Path) -> tuple[Path, Path]:
+    """A layout without the blobs of the image's base, and one to write into that has them."""
+    source, output = tmp_path / "source", tmp_path / "output"
+    oci_layout(source, [APP])
+    oci_layout(output, [BASE])
+    for one in BASE.layers:
+        (source / blob_path(sha256(compress(one, "gzip")))).unlink()
+    return source, output
+
+
+def test_a_base_that_must_be_known_is_asked_for(baseless: tuple[Path, Path]) -> None:
+    """Where what lies below must be known and is not at hand, the error names the layers and --blind,
+    and nothing is written."""
+    source, output = baseless
+    before = snapshot(output)
+    result = run("squash", source, *KEEP_2, "-o", f"oci:{output}")
+    assert_fails(result, 1, "layer 0", "--blind")
+    assert snapshot(output) == before
+
+
+def test_blind_goes_on_and_says_so(baseless: tuple[Path, Path]) -> None:
+    """--blind merges all the same and says that nothing is guaranteed; into a layout that has the base,
+    the image is whole."""
+    source, output = baseless
+    result = squash(source, *KEEP_2, "--blind", "-o", f"oci:{output}", "--report", output / "report")
+    assert "Not guaranteed" in result.text
+    report = json.loads((output / "report").read_bytes())
+    (output / "report").unlink()
+    assert report["guaranteed"] is False
+    image = validate(output)[-1]
+    assert image.layers[:KEPT] == tuple(BASE.layers)
+    assert_same_rootfs(APP.layers, image.layers, KEPT)
+    words = (*KEEP_2, "--blind", "-o", output.parent / "out.tar")
+    assert_fails(run("squash", source, *words), 4, "layer 0")
+    assert not (output.parent / "out.tar").exists()
+
+
+def test_blind_changes_nothing_where_all_is_known(app: Path) -> None:
+    """With the base at hand --blind gives the same bytes, and the guarantee."""
+    for name, words in (("seen.tar", ()), ("blind.tar", ("--blind",))):
+        result = squash(app, *KEEP_2, *words, "-o", app.parent / name)
+        assert "Not guaranteed" not in result.text
+    assert (app.parent / "seen.tar").read_bytes() == (app.parent / "blind.tar").read_bytes()
 
 
 # --- which image -----------------------------------------------------------------------------
