@@ -1056,7 +1056,8 @@ def wait_until_full(process: subprocess.Popen[bytes], fd: int) -> None:
     "reader",
     [
         pytest.param(
-            "stays", marks=pytest.mark.xfail(strict=True, reason="a blocked write is waited for: known fault")
+            "stays",
+            marks=pytest.mark.xfail(strict=True, reason="known fault: a blocked write is waited for"),
         ),
         "goes",
     ],
