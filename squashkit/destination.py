@@ -11,6 +11,7 @@ from squashkit.compression import Compression
 from squashkit.errors import InvalidReference, UsageError
 from squashkit.graph import Image
 from squashkit.loader import Source
+from squashkit.metadata import manifest_family
 from squashkit.names import familiar_name, normalise_name
 from squashkit.oci import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec
 from squashkit.planner import Segment
@@ -19,7 +20,6 @@ from squashkit.transports.archive_sink import ArchiveFile, Pipe, check_free
 from squashkit.transports.layout_sink import Layout
 from squashkit.transports.oci_layout import INDEX
 from squashkit.transports.sink import Sink, Tag
-from squashkit.writer import codec_of
 
 Format = Literal["docker", "oci"]
 
@@ -99,8 +99,8 @@ def decide_destination(
         if target.exists() and not target.is_file() and not target.is_dir():
             raise UsageError(f"{target} is no regular file; write to a pipe with `-o -`")
     family = {"oci": OCI_MANIFEST, "docker": DOCKER_MANIFEST, None: None}[format]
-    written = family or (image.manifest.media_type if image.manifest else OCI_MANIFEST)
-    if written == DOCKER_MANIFEST and compress is not None and compress.codec is Codec.ZSTD:
+    zstd = compress is not None and compress.codec is Codec.ZSTD
+    if zstd and manifest_family(image, family) == DOCKER_MANIFEST:
         raise UsageError("docker's manifests know no zstd layers; pass --format oci")
     return Destination(
         reference=reference,
@@ -151,7 +151,7 @@ def _tags(wanted: Sequence[str], reference: Reference | None, image: Image) -> t
             raise InvalidReference(f"a tag cannot hold a digest: {name!r}")
         normalise_name(name)
         tags.append(Tag(name))
-    return tuple(dict.fromkeys(_distinct(tags))) or _own_tags(image)
+    return tuple(_distinct(tags)) or _own_tags(image)
 
 
 def _distinct(tags: Sequence[Tag]) -> list[Tag]:
@@ -197,13 +197,7 @@ def _like_the_kept(
         for index in range(segment.start, segment.stop)
     ]
     for layer in reversed(kept or image.layers):
-        blob = source.container.get(layer.member) if layer.member else None
-        if blob is not None:
-            codec = blob.codec()
-        elif layer.descriptor is not None:
-            codec = codec_of(layer.descriptor)
-        else:
-            continue
+        codec = source.codec(layer)
         if codec in (Codec.XZ, Codec.BZIP2) or (docker and codec is Codec.ZSTD):
             codec = Codec.NONE
         return Compression.of(codec)

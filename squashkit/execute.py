@@ -16,7 +16,7 @@ from squashkit import metadata
 from squashkit.base import Base
 from squashkit.changeset import Changeset
 from squashkit.destination import Destination
-from squashkit.errors import DigestMismatch, InvalidLayer, PlanError, SquashkitError
+from squashkit.errors import InvalidLayer, PlanError, SquashkitError
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, join, spool_need
 from squashkit.merge import SquashedLayer
@@ -32,7 +32,6 @@ from squashkit.oci import (
 )
 from squashkit.options import Options
 from squashkit.planner import KeptLayer, LayerPlan, Segment, needs_lower, plan_squash
-from squashkit.progress import Progress
 from squashkit.report.squash import Report
 from squashkit.report.text import size
 from squashkit.transports.archive_sink import ArchiveFile
@@ -48,7 +47,6 @@ Notify = Callable[[str], None]
 class Job:
     """A squash whose every choice is made; only the plan is still to come."""
 
-    image: Image
     base: Base
     segments: Sequence[Segment]
     loader: Loader
@@ -56,9 +54,11 @@ class Job:
     destination: Destination
     options: Options
     report: Report
-    progress: Progress
-    tmp_dir: Path
     notify: Notify
+
+    @property
+    def image(self) -> Image:
+        return self.loader.image
 
     @property
     def runs(self) -> list[Segment]:
@@ -104,8 +104,6 @@ class Job:
         writer = Writer(
             self.loader,
             self.sink,
-            self.progress,
-            self.options.jobs,
             plain_zstd=self.destination.format == "docker",
             in_place=self._in_place,
         )
@@ -122,7 +120,7 @@ class Job:
             keep()
         new = self._write_runs(writer, plan)
         join([*self.loader.checks, *copies], self.loader.cancelled)
-        if self.runs and not self._saves_enough(new):
+        if self.runs and not self._saves_enough(sum(stored.size for stored, _ in new.values())):
             for _, slot in reversed(new.values()):
                 slot.discard()
             join(writer.keep(self.loader.pool, self.squashed), self.loader.cancelled)
@@ -136,17 +134,9 @@ class Job:
 
     def _check_kept(self) -> None:
         """Raises InvalidImage where a blob that is to be carried over is neither here nor there."""
-        source = self.loader.source
         for layer in self.kept if self.sink is not None else ():
-            stored = layer.descriptor
-            if layer.member is None and not self._is_there(layer):
-                source.blob(layer)
-            elif layer.member is not None and stored and source.blob(layer).size != stored.size:
-                raise DigestMismatch(
-                    f"layer {layer.index} ({layer.diff_id[:19]})",
-                    expected=f"{stored.size} bytes",
-                    actual=f"{source.blob(layer).size} bytes",
-                )
+            if layer.member is not None or not self._is_there(layer):
+                self.loader.check_size(layer)
 
     def _load(self, keep: Callable[[], None]) -> dict[int, Changeset]:
         """The changesets of the runs and of what must be known around them. `keep` begins the copying
@@ -156,21 +146,18 @@ class Job:
         only if the run turns out to need them.
         """
         runs, layers = self.runs, self.image.layers
-        there = {
-            layer.index
-            for layer in layers
-            if self._is_there(layer)
-        }  # kept blobs that nobody will copy, and so nobody else will verify
-        self.progress.stage("Reading", sum(b.size for b in self.report.before))
-        run = {layer.index for layer in self.squashed}
+        # Kept blobs that nobody will copy, and so nobody else will verify.
+        there = {layer.index for layer in layers if self._is_there(layer)}
+        self.loader.progress.stage("Reading", sum(b.size for b in self.report.before))
+        squashed = {layer.index for layer in self.squashed}
         last = max((segment.start for segment in runs), default=0)
         cheap = {
             layer.index
             for layer in layers[:last]
-            if layer.member is not None and self.loader.source.blob(layer).codec() is Codec.NONE
+            if layer.member is not None and self.loader.source.codec(layer) is Codec.NONE
         }
         changesets = self.loader.load(
-            run | (cheap - there), data=lambda index: index in run
+            squashed | (cheap - there), data=lambda index: index in squashed
         )
         keep()
         lower = max(
@@ -212,22 +199,21 @@ class Job:
         """New layers by the layer that their run starts at; their places are still to be finished."""
         runs = [p for p in plan.layers if isinstance(p, SquashedLayer) and p.pieces]
         if runs:
-            self.progress.stage("Writing", sum(run.diff_size for run in runs))
+            self.loader.progress.stage("Writing", sum(run.diff_size for run in runs))
         if self.runs and not any(isinstance(p, KeptLayer) or p.pieces for p in plan.layers):
             # `docker save` and podman fail on images without layers
             return {self.runs[0].start: writer.empty(self.destination.compression)}
         return {run.start: writer.squash(run, self.destination.compression) for run in runs}
 
-    def _saves_enough(self, new: dict[int, tuple[StoredLayer, Slot]]) -> bool:
-        before = sum(self.report.before[layer.index].size for layer in self.squashed)
-        return self._is_enough(before - sum(stored.size for stored, _ in new.values()))
-
-    def _is_enough(self, saved: int) -> bool:
+    def _saves_enough(self, new: int) -> bool:
+        """Whether new layers of so many bytes save what --min-saving asks."""
         wanted = self.options.min_saving
-        if wanted is None:
-            return True
-        before = sum(self.report.before[layer.index].size for layer in self.squashed)
-        return saved >= wanted.size and saved >= wanted.share * before
+        before = self._stored_size(self.squashed)
+        saved = before - new
+        return wanted is None or (saved >= wanted.size and saved >= wanted.share * before)
+
+    def _stored_size(self, layers: Sequence[Layer]) -> int:
+        return sum(self.report.before[layer.index].size for layer in layers)
 
     def _estimate(self, plan: LayerPlan) -> None:
         """A dry run's layers: new ones with the size of their plain tars."""
@@ -240,14 +226,13 @@ class Job:
                     StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec)
                 )
         self.report.changed = bool(self.runs)
-        saved = self.report.stored_before - self.report.stored_after
         if not self.runs:
             self.report.notes.append("It would be written unchanged: there is nothing to squash.")
         elif self.destination.compression.codec is not Codec.NONE:
             self.report.notes.append(
                 "A dry run compresses nothing: new layers are counted with the size of their plain tars."
             )
-        elif not self._is_enough(saved):
+        elif not self._saves_enough(sum(p.diff_size for p in self.report.runs)):
             self.report.notes.append(
                 "It would be written unchanged: squashing would not save what --min-saving asks."
             )
@@ -316,27 +301,24 @@ class Job:
         before = sum(run.source_size for run in runs)
         if self.destination.compression.codec is Codec.NONE or not before:
             return size_
-        stored = sum(self.report.before[layer.index].size for layer in self.squashed)
-        return size_ * stored // before
+        return size_ * self._stored_size(self.squashed) // before
 
     def _check_space(self, new: int) -> None:
         """Compare the space that is needed with the space that there is: before anything is read what is
         certain, and once the plan stands the new layers too."""
         source = self.loader.source
         spool = spool_need(source, self.image, [layer.index for layer in self.squashed])
-        kept = sum(
-            self.report.before[layer.index].size for layer in self.kept if not self._is_there(layer)
-        )
+        kept = self._stored_size([layer for layer in self.kept if not self._is_there(layer)])
         needs: dict[Path, int] = {}
         if isinstance(self.sink, ArchiveFile | Layout):
             folder = self.sink.path if self.sink.path.is_dir() else self.sink.path.parent
             needs[folder] = new if new else kept  # kept blobs are being written when the plan stands
-            same = folder.stat().st_dev == self.tmp_dir.stat().st_dev
+            same = folder.stat().st_dev == self.loader.tmp_dir.stat().st_dev
             if not new:
-                place = folder if same else self.tmp_dir
+                place = folder if same else self.loader.tmp_dir
                 needs[place] = needs.get(place, 0) + spool
         else:
-            needs[self.tmp_dir] = new or spool
+            needs[self.loader.tmp_dir] = new or spool
         for folder, need in needs.items():
             there = os.statvfs(folder)
             free = there.f_bavail * there.f_frsize

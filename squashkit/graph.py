@@ -9,8 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from squashkit.errors import show_text
-from squashkit.oci import ChainID, Descriptor, DiffID, Digest, ImageConfig, Manifest, Platform
+from squashkit.errors import InvalidImage, show_text
+from squashkit.oci import (
+    ChainID,
+    Descriptor,
+    DiffID,
+    Digest,
+    ImageConfig,
+    Manifest,
+    Platform,
+    chain_ids,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,39 @@ class Layer:
     member: str | None
     descriptor: Descriptor | None
     created_by: str
+
+    @property
+    def where(self) -> str:
+        """How errors name it."""
+        return f"layer {self.index} ({self.diff_id[:19]})"
+
+
+def stack_layers(
+    config: ImageConfig,
+    members: Sequence[str | None],
+    descriptors: Sequence[Descriptor | None],
+    where: str,
+) -> tuple[Layer, ...]:
+    """The layers that a config names, base first, with where each lies and what describes it.
+
+    Raises InvalidImage where there are not as many as diff_ids.
+    """
+    if len(members) != len(config.diff_ids):
+        raise InvalidImage(f"{len(members)} layers and {len(config.diff_ids)} diff_ids", where=where)
+    chain = chain_ids(config.diff_ids)
+    history = config.layer_history
+    return tuple(
+        Layer(
+            index=i,
+            diff_id=config.diff_ids[i],
+            chain_id=chain[i],
+            parent=chain[i - 1] if i else None,
+            member=members[i],
+            descriptor=descriptors[i],
+            created_by=history[i].created_by if history else "",
+        )
+        for i in range(len(members))
+    )
 
 
 @dataclass(frozen=True, slots=True)

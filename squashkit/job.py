@@ -30,7 +30,6 @@ from squashkit.report.squash import Report
 from squashkit.selection import decide
 from squashkit.transports import Reference, parse_reference
 from squashkit.transports.oci_layout import refuse_unsupported
-from squashkit.writer import codec_of
 
 
 def squash(
@@ -86,7 +85,7 @@ def squash(
             notes=_notes(source, chosen, options, destination),
         )
         job = Job(
-            chosen, base, segments, loader, sink, destination, options, report, progress, tmp_dir, notify
+            base, segments, loader, sink, destination, options, report, notify
         )  # fmt: skip
         job.run()
         return report
@@ -108,7 +107,7 @@ def _protect_inputs(destination: Destination, sources: Sequence[Source]) -> None
                 f"the output {reference.path} is {source.title}, an input, which is never written to"
             )
         folder = source.folder
-        if folder is not None and not reference.is_stdio and destination.reference is not None:
+        if folder is not None and not reference.is_stdio:
             inside = folder.resolve() in Path(reference.path).absolute().parents
             if inside or folder.resolve() in Path(reference.path).resolve().parents:
                 raise UsageError(
@@ -122,8 +121,9 @@ def _temporary_folder(options: Options, output: str | None) -> Path:
         if not options.tmp_dir.is_dir():
             raise UsageError(f"--tmp-dir {options.tmp_dir} is no folder")
         return options.tmp_dir
-    if output is not None and output != "-":
-        path = Path(parse_output(output).path)
+    reference = parse_output(output) if output is not None else None
+    if reference is not None and not reference.is_stdio:
+        path = Path(reference.path)
         for folder in (path, path.parent):
             if folder.is_dir() and os.access(folder, os.W_OK):
                 return folder
@@ -138,17 +138,13 @@ def _stored_before(source: Source, image: Image) -> list[StoredLayer]:
     stored = []
     for layer in image.layers:
         descriptor = layer.descriptor
-        blob = source.container.get(layer.member) if layer.member else None
+        codec = source.codec(layer)
         if descriptor is not None:
-            codec = blob.codec() if blob else codec_of(descriptor)
-            stored.append(
-                StoredLayer(layer.diff_id, descriptor.digest, descriptor.size, codec, descriptor)
-            )
-            continue
-        blob = source.blob(layer)
-        codec = blob.codec()
-        digest = Digest(layer.diff_id if codec is Codec.NONE else "")
-        stored.append(StoredLayer(layer.diff_id, digest, blob.size, codec))
+            digest, size = descriptor.digest, descriptor.size
+        else:
+            digest = Digest(layer.diff_id if codec is Codec.NONE else "")
+            size = source.blob(layer).size
+        stored.append(StoredLayer(layer.diff_id, digest, size, codec, descriptor))
     return stored
 
 
@@ -177,7 +173,7 @@ def _notes(
             " kept in a comment."
         )
     if destination.format == "docker" and any(
-        layer.descriptor and codec_of(layer.descriptor) is Codec.ZSTD for layer in image.layers
+        layer.descriptor and layer.descriptor.codec is Codec.ZSTD for layer in image.layers
     ):
         notes.append(
             "A docker archive cannot hold zstd layers: kept ones are stored plain. Their diff_ids, and so"

@@ -77,6 +77,13 @@ class Source:
         identity = getattr(self.container, "identity", None)
         return bool(identity == (there.st_dev, there.st_ino))
 
+    def codec(self, layer: Layer) -> Codec:
+        """How a layer is stored: by its first bytes, or where the blob is not there by its descriptor.
+        Raises InvalidImage where there is neither."""
+        if layer.descriptor is not None and layer.member is None:
+            return layer.descriptor.codec
+        return self.blob(layer).codec()
+
     def blob(self, layer: Layer) -> Blob:
         """Where a layer's blob lies. Raises InvalidImage where it is not there."""
         blob = self.container.get(layer.member) if layer.member is not None else None
@@ -136,10 +143,8 @@ def _list(reference: Reference, container: Archive | Folder) -> Source:
             where=title,
         )
     listing = oci_layout.list_images(container) if has_index else Listing()
-    images = (
-        docker_archive.merge(docker_archive.list_images(container), listing)
-        if is_docker
-        else docker_archive.merge([], listing)
+    images = docker_archive.merge(
+        docker_archive.list_images(container) if is_docker else [], listing
     )
     return Source(
         reference,
@@ -223,13 +228,13 @@ class Loader:
         except InvalidLayer as error:
             if check is not None:
                 check.result()  # damaged bytes are told as such
-            raise error.inside(self._where(index)) from error
+            raise error.inside(self.image.layers[index].where) from error
 
     def _check(self, layer: Layer) -> None:
         """Hash a plain layer. Raises DigestMismatch."""
-        where = self._where(layer.index)
+        where = layer.where
         blob = self._plain[layer.index]
-        self._check_size(layer, blob)
+        self.check_size(layer)
         digest = hashlib.sha256()
         for block in read_blocks(blob, self.cancelled, where):
             digest.update(block)
@@ -239,29 +244,25 @@ class Loader:
         if layer.descriptor is not None:
             check_digest(where, layer.descriptor.digest, actual)
 
-    def _check_size(self, layer: Layer, blob: Blob) -> None:
-        if layer.descriptor is not None and layer.descriptor.size != blob.size:
+    def check_size(self, layer: Layer) -> None:
+        """Raises InvalidImage where a layer's blob is not there, DigestMismatch where its size is not
+        that of its descriptor."""
+        size = self.source.blob(layer).size
+        if layer.descriptor is not None and layer.descriptor.size != size:
             raise DigestMismatch(
-                self._where(layer.index),
-                expected=f"{layer.descriptor.size} bytes",
-                actual=f"{blob.size} bytes",
+                layer.where, expected=f"{layer.descriptor.size} bytes", actual=f"{size} bytes"
             )
-
-    def _where(self, index: int) -> str:
-        return f"layer {index} ({self.image.layers[index].diff_id[:19]})"
 
     def _load_compressed(self, layer: Layer, data: bool) -> Changeset:
         """A compressed layer's changeset. Raises InvalidLayer and DigestMismatch, naming the layer."""
-        where = self._where(layer.index)
-        blob = self.source.blob(layer)
-        self._check_size(layer, blob)
-        codec = blob.codec()
+        self.check_size(layer)
+        codec = self.source.codec(layer)
         if codec in (Codec.XZ, Codec.BZIP2):
-            raise InvalidLayer(f"layers are not compressed with {codec.value}", where=where)
+            raise InvalidLayer(f"layers are not compressed with {codec.value}", where=layer.where)
         try:
-            return self._inflate(layer, blob, codec, where, scan=True, keep=data)
+            return self._inflate(layer, scan=True, keep=data)
         except InvalidLayer as error:
-            raise error.inside(where) from error
+            raise error.inside(layer.where) from error
 
     def bytes_of(self, index: int) -> Blob:
         """Where the uncompressed tar of a layer lies. A compressed layer that was not kept inflated is
@@ -269,31 +270,26 @@ class Loader:
         with self._lock:
             if index not in self._plain:
                 layer = self.image.layers[index]
-                blob = self.source.blob(layer)
-                where = f"layer {layer.index} ({layer.diff_id[:19]})"
-                codec = blob.codec()
-                if codec is Codec.NONE:
-                    self._plain[index] = blob
+                if self.source.codec(layer) is Codec.NONE:
+                    self._plain[index] = self.source.blob(layer)
                 else:
-                    self._inflate(layer, blob, codec, where, scan=False, keep=True)
+                    self._inflate(layer, scan=False, keep=True)
             return self._plain[index]
 
     def verify_content(self, layer: Layer) -> None:
         """Check a compressed layer's diff_id, where that has not been done by reading it."""
-        blob = self.source.blob(layer)
-        codec = blob.codec()
-        if self.verify and codec is not Codec.NONE and layer.index not in self._checked:
-            where = f"layer {layer.index} ({layer.diff_id[:19]})"
-            self._inflate(layer, blob, codec, where, scan=False, keep=False)
+        compressed = self.source.codec(layer) is not Codec.NONE
+        if self.verify and compressed and layer.index not in self._checked:
+            self._inflate(layer, scan=False, keep=False)
 
     def header_of(self, index: int, record: Record) -> bytes:
         """The header blocks of a record of a layer."""
         return self.bytes_of(index).read_at(record.start, record.data - record.start)
 
-    def _inflate(
-        self, layer: Layer, blob: Blob, codec: Codec, where: str, *, scan: bool, keep: bool
-    ) -> Changeset:
+    def _inflate(self, layer: Layer, *, scan: bool, keep: bool) -> Changeset:
         """Read a compressed layer once: check both digests, scan it, keep it inflated if asked."""
+        blob, where = self.source.blob(layer), layer.where
+        codec = blob.codec()
         stored = hashlib.sha256()
         spool = open_unnamed(self.tmp_dir) if keep else None
         if spool is not None:

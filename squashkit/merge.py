@@ -23,7 +23,6 @@ from squashkit.changeset import OPAQUE, WHITEOUT, Changeset
 from squashkit.rootfs import (
     BELOW,
     Binding,
-    Cause,
     Directory,
     Dropped,
     Inode,
@@ -73,10 +72,6 @@ class SquashedLayer:
         )
         return payload + len(tar.END_OF_ARCHIVE)
 
-    def dropped_bytes(self, cause: Cause) -> int:
-        """Bytes of the source's tars that do not survive for this reason, headers included."""
-        return sum(d.entry.record.end - d.entry.record.start for d in self.dropped if d.cause is cause)
-
 
 class _Member(NamedTuple):
     """One entry of a layer in the making. Those that are no directories sort by their place in the
@@ -95,7 +90,6 @@ class _Run:
     """What a walk over a run's result found that must be written."""
 
     start: int
-    opaque: bool
     directories: set[Directory] = field(default_factory=set)
     whiteouts: dict[Directory, list[bytes]] = field(default_factory=dict)
     emptied: set[Directory] = field(default_factory=set)
@@ -140,7 +134,7 @@ def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
     path: itself where it survived, another where it was made again, none where it is new.
     """
     start = rootfs.run
-    found = _Run(start, opaque)
+    found = _Run(start)
     stack: list[tuple[Directory, Directory | None]] = [(rootfs.root, rootfs.root)]
     while stack:
         directory, twin = stack.pop()

@@ -186,11 +186,10 @@ def image_manifest(
     descriptors = [layer_descriptor(layer, family) for layer in layers]
     config_type = DOCKER_CONFIG if family == DOCKER_MANIFEST else OCI_CONFIG
     raw: dict[str, Any] = {"schemaVersion": 2, "mediaType": family}
-    raw |= {k: v for k, v in (source.raw if source else {}).items() if k != "subject"}
+    gone = {*raw, "subject"}
+    raw |= {k: v for k, v in (source.raw if source else {}).items() if k not in gone}
     config_raw = source.config.raw if source and not changed else {}
     raw |= {
-        "schemaVersion": 2,
-        "mediaType": family,
         "config": Descriptor(config_type, sha256(config), len(config), raw=config_raw).json(),
         "layers": [descriptor.json() for descriptor in descriptors],
     }

@@ -186,6 +186,14 @@ class Descriptor:
             raw=raw,
         )
 
+    @property
+    def codec(self) -> Codec:
+        """What the media type says of the blob's compression. The blob's own first bytes know better."""
+        for codec in (Codec.GZIP, Codec.ZSTD):
+            if self.media_type.endswith(codec.value):
+                return codec
+        return Codec.NONE
+
     def json(self) -> dict[str, Any]:
         """As JSON, with the fields that it was read with."""
         value = dict(self.raw)

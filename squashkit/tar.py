@@ -378,7 +378,6 @@ def rewrite(
     *,
     name: bytes | None = None,
     linkname: bytes | None = None,
-    typeflag: bytes | None = None,
     attributes: tuple[int, int, int, int] | None = None,
     xattrs: dict[bytes, bytes] | None = None,
 ) -> bytes:
@@ -420,8 +419,6 @@ def rewrite(
         block[157:257] = linkname[:100].ljust(100, b"\0")
         if len(linkname) > 100:
             pax[b"linkpath"] = linkname
-    if typeflag is not None:
-        block[156:157] = typeflag
     if attributes is not None:
         mode, uid, gid, mtime = attributes
         for at, width, value, key in (

@@ -31,7 +31,6 @@ from squashkit.loader import (
 from squashkit.merge import Copy, SquashedLayer
 from squashkit.metadata import StoredLayer
 from squashkit.oci import Codec, Descriptor, DiffID, Digest
-from squashkit.progress import Progress
 from squashkit.transports.container import Blob
 from squashkit.transports.sink import Sink, Slot
 
@@ -42,8 +41,6 @@ class Writer:
 
     loader: Loader
     sink: Sink
-    progress: Progress
-    jobs: int
     plain_zstd: bool
     """Store kept zstd layers plain, for a docker archive, which cannot hold them."""
     in_place: bool
@@ -87,8 +84,7 @@ class Writer:
         return futures
 
     def _remember_there(self, layer: Layer, descriptor: Descriptor) -> None:
-        blob = self.loader.source.container.get(layer.member) if layer.member else None
-        codec = blob.codec() if blob else codec_of(descriptor)
+        codec = self.loader.source.codec(layer)
         self._remember(
             StoredLayer(layer.diff_id, descriptor.digest, descriptor.size, codec, descriptor)
         )
@@ -97,7 +93,7 @@ class Writer:
         self._copy(layer, blob, digest, self.sink.slot(blob.size, digest))
 
     def _copy(self, layer: Layer, blob: Blob, expected: Digest | None, slot: Slot) -> None:
-        where = f"layer {layer.index} ({layer.diff_id[:19]})"
+        where = layer.where
         size, digest = self._pump(read_blocks(blob, self.loader.cancelled, where), slot.write)
         codec = blob.codec()
         if self.loader.verify:
@@ -112,7 +108,7 @@ class Writer:
         self._remember(StoredLayer(layer.diff_id, digest, size, codec, layer.descriptor))
 
     def _unpack(self, layer: Layer, blob: Blob) -> None:
-        where = f"layer {layer.index} ({layer.diff_id[:19]})"
+        where = layer.where
         slot = self.sink.slot(None)
         pieces = decompress(blob.codec(), read_blocks(blob, self.loader.cancelled, where), where)
         size, digest = self._pump(fill_blocks(pieces), slot.write)
@@ -145,7 +141,7 @@ class Writer:
             slot.write(data)
             size += len(data)
 
-        compressor = Compressor(compression, write, self.jobs)
+        compressor = Compressor(compression, write, self.loader.jobs)
         _, diff_id = self._pump(blocks, compressor.feed)
         compressor.close()
         slot.seal()
@@ -164,30 +160,20 @@ class Writer:
         used = 0
         cancelled = self.loader.cancelled
         for piece in (*planned.pieces, tar.END_OF_ARCHIVE):
-            if isinstance(piece, Copy):
-                blob = self.loader.bytes_of(piece.layer)
-                where = f"layer {piece.layer}"
-                at, end = piece.start, piece.end
-                while at < end:
-                    view = buffers[0][used : used + end - at]
-                    _read_padded(blob, at, view, where)
-                    used += len(view)
-                    at += len(view)
-                    if used == READ_SIZE:
-                        yield buffers[0]
-                        if cancelled.is_set():
-                            raise Cancelled
-                        buffers.reverse()
-                        used = 0
-                continue
-            rest = memoryview(piece)
-            while rest:
-                part = rest[: READ_SIZE - used]
-                buffers[0][used : used + len(part)] = part
-                used += len(part)
-                rest = rest[len(part) :]
+            blob = self.loader.bytes_of(piece.layer) if isinstance(piece, Copy) else None
+            at, end = (piece.start, piece.end) if isinstance(piece, Copy) else (0, len(piece))
+            while at < end:
+                view = buffers[0][used : used + end - at]
+                if isinstance(piece, bytes):
+                    view[:] = piece[at : at + len(view)]
+                elif blob is not None:
+                    _read_padded(blob, at, view, f"layer {piece.layer}")
+                used += len(view)
+                at += len(view)
                 if used == READ_SIZE:
                     yield buffers[0]
+                    if cancelled.is_set():
+                        raise Cancelled
                     buffers.reverse()
                     used = 0
         if used:
@@ -206,7 +192,7 @@ class Writer:
                     future.result()
                 pending = [pool.submit(digest.update, block), pool.submit(write, block)]
                 size += len(block)
-                self.progress.advance(len(block))
+                self.loader.progress.advance(len(block))
             for future in pending:
                 future.result()
         return size, Digest(f"sha256:{digest.hexdigest()}")
@@ -222,11 +208,3 @@ def _read_padded(blob: Blob, at: int, view: memoryview, where: str) -> None:
 def _run_all(jobs: Sequence[Callable[[], None]]) -> None:
     for job in jobs:
         job()
-
-
-def codec_of(descriptor: Descriptor) -> Codec:
-    """What a descriptor says of its blob's compression, where the blob itself is not at hand."""
-    for codec in (Codec.GZIP, Codec.ZSTD):
-        if descriptor.media_type.endswith(codec.value):
-            return codec
-    return Codec.NONE

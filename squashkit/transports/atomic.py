@@ -82,16 +82,13 @@ def _hidden_name(target: Path) -> Path:
     return target.parent / f".{target.name}.squashkit-{os.urandom(6).hex()}"
 
 
-def remove_leftovers(target: Path) -> list[Path]:
+def remove_leftovers(target: Path) -> None:
     """Remove hidden files that a killed run left beside the target; one that a process locks stays."""
-    removed = []
     for path in target.parent.glob(f".{target.name}.squashkit-*"):
         with suppress(OSError):
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
-                removed.append(path)
             finally:
                 os.close(fd)
-    return removed

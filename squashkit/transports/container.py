@@ -63,7 +63,6 @@ class Archive:
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd = fd
-        self._size = size
         self.identity: tuple[int, int] | None = None
         """Device and inode of the file that was opened."""
         self._members: dict[str, Blob] = {}

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from squashkit.errors import DigestMismatch, InvalidImage
-from squashkit.graph import Image, Layer
-from squashkit.oci import Digest, ImageConfig, chain_ids, load_json, sha256
+from squashkit.graph import Image, stack_layers
+from squashkit.oci import Digest, ImageConfig, load_json, sha256
 from squashkit.transports.container import Container
 from squashkit.transports.oci_layout import Listing
 
@@ -54,27 +54,15 @@ def _load_image(container: Container, entry: object, where: str) -> Image:
     if named and image_id != f"sha256:{named[1]}":
         raise DigestMismatch(f"{where}.Config", expected=f"sha256:{named[1]}", actual=image_id)
     config = ImageConfig.parse(data, config_name)
-    if len(layers) != len(config.diff_ids):
-        raise InvalidImage(
-            f"{len(layers)} layers and {len(config.diff_ids)} diff_ids", where=where
-        )
-    chain = chain_ids(config.diff_ids)
-    history = config.layer_history
     return Image(
         names=tuple(tags),
         image_id=image_id,
         config=config,
-        layers=tuple(
-            Layer(
-                index=i,
-                diff_id=config.diff_ids[i],
-                chain_id=chain[i],
-                parent=chain[i - 1] if i else None,
-                member=name if container.has(name) else None,
-                descriptor=None,
-                created_by=history[i].created_by if history else "",
-            )
-            for i, name in enumerate(layers)
+        layers=stack_layers(
+            config,
+            [name if container.has(name) else None for name in layers],
+            [None] * len(layers),
+            where,
         ),
         manifest=None,
         manifest_descriptor=None,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from squashkit.errors import DigestMismatch, InvalidImage, InvalidReference, UnsupportedImage
-from squashkit.graph import Image, Layer
+from squashkit.graph import Image, stack_layers
 from squashkit.names import familiar_name, normalise_name
 from squashkit.oci import (
     CONFIG_TYPES,
@@ -26,7 +26,6 @@ from squashkit.oci import (
     ImageConfig,
     Manifest,
     Platform,
-    chain_ids,
     load_json,
     parse_index,
     sha256,
@@ -149,31 +148,14 @@ def _load_image(
     if data is None:
         raise InvalidImage("the config blob is not there", where=f"{where}.config")
     config = ImageConfig.parse(data, f"{where}.config")
-    if len(manifest.layers) != len(config.diff_ids):
-        raise InvalidImage(
-            f"{len(manifest.layers)} layers and {len(config.diff_ids)} diff_ids", where=where
-        )
-    history = config.layer_history
-    chain = chain_ids(config.diff_ids)
-    layers = []
-    for i, layer in enumerate(manifest.layers):
-        name = blob_name(layer.digest)
-        layers.append(
-            Layer(
-                index=i,
-                diff_id=config.diff_ids[i],
-                chain_id=chain[i],
-                parent=chain[i - 1] if i else None,
-                member=name if container.has(name) else None,
-                descriptor=layer,
-                created_by=history[i].created_by if history else "",
-            )
-        )
+    names = [blob_name(layer.digest) for layer in manifest.layers]
     return Image(
         names=names_of(descriptor.annotations),
         image_id=manifest.config.digest,
         config=config,
-        layers=tuple(layers),
+        layers=stack_layers(
+            config, [name if container.has(name) else None for name in names], manifest.layers, where
+        ),
         manifest=manifest,
         manifest_descriptor=descriptor,
     )
