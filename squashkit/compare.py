@@ -63,8 +63,8 @@ def attributes_of(node: Node) -> Attributes:
 
 def group_of(inode: Inode) -> frozenset[bytes]:
     """The names that share an inode; empty where it has one only."""
-    bindings = inode.bindings or []
-    return frozenset(b.path for b in bindings) if len(bindings) > 1 else frozenset()
+    bindings = inode.bindings or {}
+    return frozenset(b.path for b in bindings.values()) if len(bindings) > 1 else frozenset()
 
 
 def _inodes(

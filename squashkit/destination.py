@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +46,16 @@ class Destination:
         ]
         return list(dict.fromkeys(familiar_name(name) for name in names))
 
-    def open(self, tmp_dir: Path, *, force: bool) -> Sink:
-        """Raises UsageError where something is there that must not be overwritten."""
+    def open(self, tmp_dir: Path, *, force: bool, cancelled: threading.Event) -> Sink:
+        """Where the result goes; a pipe that nobody reads is waited for until `cancelled` is set.
+
+        Raises UsageError where something is there that must not be overwritten.
+        """
         assert self.reference is not None
         docker = self.format == "docker"
         path = Path(self.reference.path)
         if self.reference.is_stdio:
-            return Pipe(tmp_dir, docker=docker)
+            return Pipe(tmp_dir, docker=docker, cancelled=cancelled)
         if self._is_layout:
             return Layout(path, force=force, tags=self.tags)
         return ArchiveFile(path, docker=docker, force=force)

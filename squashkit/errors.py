@@ -134,3 +134,7 @@ def show_path(path: bytes) -> str:
 def show_text(text: str) -> str:
     """A text that somebody else wrote, safe for a terminal: control signs are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class Cancelled(Exception):
+    """Work of another thread has failed or was interrupted; this one stops. It never leaves squashkit."""

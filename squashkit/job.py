@@ -71,7 +71,7 @@ def squash(
         if output is None or options.dry_run:
             destination.check_free(force=options.force)
         else:
-            sink = destination.open(tmp_dir, force=options.force)
+            sink = destination.open(tmp_dir, force=options.force, cancelled=loader.cancelled)
             stack.callback(sink.close)
         report = Report(
             source=source.title,
@@ -84,10 +84,7 @@ def squash(
             dry_run=sink is None,
             notes=_notes(source, chosen, options, destination),
         )
-        job = Job(
-            base, segments, loader, sink, destination, options, report, notify
-        )  # fmt: skip
-        job.run()
+        Job(base, segments, loader, sink, destination, options, report, notify).run()
         return report
 
 

@@ -7,7 +7,6 @@ ones in place, compressed ones inflated once into a file without a name.
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from squashkit import tar
 from squashkit.changeset import Changeset, parse_changeset
 from squashkit.compression import decompress
 from squashkit.errors import (
+    Cancelled,
     DigestMismatch,
     InvalidImage,
     InvalidLayer,
@@ -38,13 +38,14 @@ from squashkit.transports.container import (
     Container,
     Folder,
     jumping_window,
+    new_buffer,
     open_archive,
     open_unnamed,
     write_all,
 )
 from squashkit.transports.oci_layout import Listing
 
-READ_SIZE = 4 << 20
+READ_SIZE = 2 << 20  # what a processor has just read it still has at hand to hash and to write
 
 
 @dataclass(slots=True)
@@ -155,10 +156,6 @@ def _list(reference: Reference, container: Archive | Folder) -> Source:
         is_docker,
         container.path if isinstance(container, Folder) else None,
     )
-
-
-class Cancelled(Exception):
-    """Work of another thread has failed or was interrupted; this one stops."""
 
 
 @dataclass(slots=True)
@@ -399,11 +396,6 @@ def read_blocks(
         read_into(blob.fd, blob.offset + at, view, where)
         yield view
         at += len(view)
-
-
-def new_buffer(size: int) -> memoryview:
-    """A buffer that begins on a page: the kernel fills it more than twice as fast as a bytearray's."""
-    return memoryview(mmap.mmap(-1, size))
 
 
 def read_into(fd: int, offset: int, view: memoryview, where: str) -> None:

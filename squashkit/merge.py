@@ -162,9 +162,7 @@ def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
                 if node.layer >= start:
                     found.files.append((directory.child_path(name), node))
                     found.need(directory)
-            elif node.layer >= start or node.changed >= start or any(
-                binding.layer >= start for binding in node.bindings
-            ):
+            elif node.changed >= start or next(reversed(node.bindings.values())).layer >= start:
                 found.groups[id(node)] = node
     return found
 
@@ -238,7 +236,7 @@ def _group(
     changed its attributes, it gives all of its names.
     """
     assert inode.bindings is not None
-    names = inode.bindings
+    names = list(inode.bindings.values())
     if inode.layer < found.start and inode.changed < found.start:
         names = [binding for binding in names if binding.layer >= found.start]
         copies += [(binding.path, inode.entry.path) for binding in names[:1]]

@@ -68,8 +68,8 @@ class Inode:
     def __init__(self, entry: Entry, layer: int) -> None:
         self.entry = entry
         self.layer = layer
-        self.bindings: list[Binding] | None = None
-        """Its names in the order of their headers, once it has had more than one."""
+        self.bindings: dict[Place, Binding] | None = None
+        """Its names in the order of their headers, and so of layers, once it has had more than one."""
         self.attributes: Attributes | None = None
         """Set by a hard link's header that differs from the entry's."""
         self.changed = BELOW
@@ -105,6 +105,8 @@ class Directory:
 
 
 Node = Inode | Directory
+Place = tuple[Directory, bytes]
+"""A directory and a name in it."""
 
 
 class Cause(Enum):
@@ -299,11 +301,10 @@ class Rootfs:
     def _add_link(self, parent: Directory, name: bytes, entry: Entry) -> None:
         target_path = link_target(entry)
         target: Node | None
-        binding: Binding
         if target_path.startswith(AUFS_LINKS + b"/"):
             target = self._aufs.get(target_path)
             if target is not None and target.bindings is None:
-                target.bindings = []
+                target.bindings = {}
             at = None
         else:
             at = self._find(target_path)
@@ -323,19 +324,16 @@ class Rootfs:
             self._contest("hard link to a lower layer", entry.path)
         old = parent.children.get(name)
         if target.bindings is None and at is not None:
-            target.bindings = [Binding(*at, target.layer, target.entry)]
+            target.bindings = {at: Binding(*at, target.layer, target.entry)}
         bindings = target.bindings
         assert bindings is not None
         if old is target:
             if self._bound_by(parent, name, old) < self.run:
                 self._displace(parent, name, old)
-            bindings[:] = [
-                b for b in bindings if not (b.directory is parent and b.name == name)
-            ]
+            del bindings[parent, name]  # it moves to the end
         elif old is not None:
             self._replace(parent, name, entry)
-        binding = Binding(parent, name, self._layer, entry)
-        bindings.append(binding)
+        bindings[parent, name] = Binding(parent, name, self._layer, entry)
         parent.children[name] = target
         self._touch(parent)
         record = entry.record
@@ -344,10 +342,11 @@ class Rootfs:
             self._contest("hard link without its file's capabilities", entry.path)
         after = Attributes.of(record)._replace(xattrs=before.xattrs | (record.xattrs or {}))
         if after != before:
+            if target.changed < self.run:  # names that follow touch their directories themselves
+                for directory, _ in bindings:
+                    self._touch(directory)
             target.attributes = after
             target.changed = self._layer
-            for other in bindings:
-                self._touch(other.directory)
 
     # Paths
 
@@ -409,9 +408,7 @@ class Rootfs:
     def _bound_by(self, directory: Directory, name: bytes, node: Node) -> int:
         """The layer that gave a directory this name for this node."""
         if isinstance(node, Inode) and node.bindings is not None:
-            for binding in node.bindings:
-                if binding.directory is directory and binding.name == name:
-                    return binding.layer
+            return node.bindings[directory, name].layer
         return node.layer
 
     # Removal
@@ -454,16 +451,11 @@ class Rootfs:
 
     def _unbind(self, node: Inode, directory: Directory, name: bytes, cause: Cause) -> None:
         assert node.bindings is not None
-        for i, binding in enumerate(node.bindings):
-            if binding.directory is directory and binding.name == name:
-                del node.bindings[i]
-                if binding.layer < self.run:  # the directory itself may be gone by now
-                    self._displace(directory, name, node)
-                if is_hard_link(binding.entry):
-                    self._drop(binding.path, binding.entry, binding.layer, cause)
-                break
-        for binding in node.bindings:  # the next name may have to become the file
-            self._touch(binding.directory)
+        binding = node.bindings.pop((directory, name))
+        if binding.layer < self.run:  # the directory itself may be gone by now
+            self._displace(directory, name, node)
+        if is_hard_link(binding.entry):
+            self._drop(binding.path, binding.entry, binding.layer, cause)
         if not node.bindings:
             self._drop(node.entry.path, node.entry, node.layer, cause)
 
@@ -503,11 +495,9 @@ def lower_children(directory: Directory, run: int) -> Iterator[tuple[bytes, Node
     there, and those that the run took away."""
     for name, node in directory.children.items():
         if isinstance(node, Inode) and node.bindings is not None:
-            for binding in node.bindings:
-                if binding.directory is directory and binding.name == name:
-                    if binding.layer < run:
-                        yield name, node
-                    break
+            binding = node.bindings.get((directory, name))  # none where the directory was removed
+            if binding is not None and binding.layer < run:
+                yield name, node
         elif node.layer < run:
             yield name, node
     if directory.displaced is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import adler32
 
@@ -87,7 +88,7 @@ def scan(window: Window) -> Iterator[Record]:
     owners: dict[bytes, tuple[int, int, int]] = {}
     devices: dict[bytes, tuple[int, int]] = {bytes(16): (0, 0)}
     times: dict[bytes, int] = {}
-    unpack, types, make = _HEADER.unpack_from, _TYPES, tuple.__new__
+    unpack, types, expected, make = _HEADER.unpack_from, _TYPES, _adler_of, tuple.__new__
     buffer, base = window(0)
     at = data = size = 0  # offset of the header block to read; where the last payload lies
     name = b""
@@ -112,30 +113,21 @@ def scan(window: Window) -> Iterator[Record]:
             name, owner, size_field, mtime_field, checksum, typeflag,
             linkname, magic, device, prefix, trailer,
         ) = unpack(buffer, i)  # fmt: skip
-        # The low half of adler32 is 1 plus the sum of the bytes, modulo 65521: a checksum at C speed.
-        total = adler32(buffer[i : i + BLOCK]) - adler32(checksum) + 256
-        try:
-            if ((total & 0xFFFF) - int(checksum[:6], 8)) % 65521:
-                _check(buffer[i : i + BLOCK], checksum, at)
-        except ValueError:
-            if not any(buffer[i : i + BLOCK]):
+        if adler32(buffer[i : i + BLOCK]) & 0xFFFF != expected(checksum):
+            if checksum == b"\0\0\0\0\0\0\0\0" and not any(buffer[i : i + BLOCK]):
                 if extensions:
-                    raise InvalidLayer(
-                        f"the tar ends after an extension header at byte {at}"
-                    ) from None
+                    raise InvalidLayer(f"the tar ends after an extension header at byte {at}")
                 behind, buffer, base = _gather(window, buffer, base, at + BLOCK, at + 2 * BLOCK)
                 if len(behind) == BLOCK and any(behind):  # as Go's reader has it
-                    raise InvalidLayer(f"a lone zero block before more at byte {at}") from None
+                    raise InvalidLayer(f"a lone zero block before more at byte {at}")
                 return
             _check(buffer[i : i + BLOCK], checksum, at)
 
         name = name.split(b"\0", 1)[0]
         digits = size_field[:11]
-        try:
-            size = int(digits, 8) if digits.isdigit() and size_field[11] in b"\0 " else -1
-        except ValueError:
-            size = -1
-        if size < 0:  # not the usual eleven digits
+        if digits.isdigit() and size_field[11] in b"\0 " and b"8" not in digits and b"9" not in digits:
+            size = int(digits, 8)
+        else:
             size = _number(size_field, "size", name)
         data = at + BLOCK
 
@@ -184,11 +176,7 @@ def scan(window: Window) -> Iterator[Record]:
         try:
             mtime = times[mtime_field]
         except KeyError:
-            digits = mtime_field[:11]
-            if digits.isdigit() and mtime_field[11] in b"\0 " and b"8" not in digits and b"9" not in digits:
-                mtime = int(digits, 8) * 1_000_000_000
-            else:
-                mtime = _number(mtime_field, "mtime", name, signed=True) * 1_000_000_000
+            mtime = _number(mtime_field, "mtime", name, signed=True) * 1_000_000_000
             times[mtime_field] = mtime
         if kind in b"34":
             try:
@@ -329,6 +317,16 @@ def _number(field: bytes, what: str, path: bytes, *, signed: bool = False) -> in
     if not digits.isdigit() or b"8" in digits or b"9" in digits:
         raise InvalidLayer(f"{what} is no octal number: {digits!r}", path=path)
     return int(digits, 8)
+
+
+@lru_cache(1 << 14)
+def _adler_of(checksum: bytes) -> int:
+    """The low half of the adler32 of a header block with this checksum field, -1 where the field is no
+    number. It is 1 plus the sum of all bytes, modulo 65521: a checksum at C speed."""
+    digits = checksum[:6]
+    if not digits.isdigit() or b"8" in digits or b"9" in digits:
+        return -1
+    return (1 + int(digits, 8) - 256 + sum(checksum)) % 65521
 
 
 def _check(block: memoryview, checksum: bytes, at: int) -> None:

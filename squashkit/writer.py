@@ -17,21 +17,20 @@ from typing import Any
 
 from squashkit import tar
 from squashkit.compression import Compression, Compressor, decompress
+from squashkit.errors import Cancelled
 from squashkit.graph import Layer
 from squashkit.loader import (
     READ_SIZE,
-    Cancelled,
     Loader,
     check_digest,
     fill_blocks,
-    new_buffer,
     read_blocks,
     read_into,
 )
 from squashkit.merge import Copy, SquashedLayer
 from squashkit.metadata import StoredLayer
 from squashkit.oci import Codec, Descriptor, DiffID, Digest
-from squashkit.transports.container import Blob
+from squashkit.transports.container import Blob, new_buffer
 from squashkit.transports.sink import Sink, Slot
 
 
@@ -182,19 +181,20 @@ class Writer:
     def _pump(
         self, blocks: Iterator[memoryview], write: Callable[[memoryview], None]
     ) -> tuple[int, Digest]:
-        """Hash and write each block side by side, while the next one is read."""
+        """Read and hash each block while the one before it is written."""
         digest = hashlib.sha256()
         size = 0
-        with ThreadPoolExecutor(2) as pool:
-            pending: list[Future[None]] = []
+        writing: Future[None] | None = None
+        with ThreadPoolExecutor(1) as pool:
             for block in blocks:
-                for future in pending:
-                    future.result()
-                pending = [pool.submit(digest.update, block), pool.submit(write, block)]
+                if writing is not None:
+                    writing.result()
+                writing = pool.submit(write, block)
+                digest.update(block)
                 size += len(block)
                 self.loader.progress.advance(len(block))
-            for future in pending:
-                future.result()
+            if writing is not None:
+                writing.result()
         return size, Digest(f"sha256:{digest.hexdigest()}")
 
 

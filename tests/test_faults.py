@@ -1052,16 +1052,7 @@ def wait_until_full(process: subprocess.Popen[bytes], fd: int) -> None:
         fcntl.ioctl(fd, termios.FIONREAD, waiting)
 
 
-@pytest.mark.parametrize(
-    "reader",
-    [
-        pytest.param(
-            "stays",
-            marks=pytest.mark.xfail(strict=True, reason="known fault: a blocked write is waited for"),
-        ),
-        "goes",
-    ],
-)
+@pytest.mark.parametrize("reader", [pytest.param("stays", marks=needs_proc), "goes"])
 def test_an_interrupted_pipe_ends(reader: str, tmp_path: Path) -> None:
     """Ctrl-C while standard output is full ends the run with 130, whether its reader waits or is gone."""
     docker_archive_old(tmp_path / "app.tar", [LARGE])

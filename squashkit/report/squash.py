@@ -114,8 +114,9 @@ class Report:
                 for layer in self.after
             ],
             "dropped": {
-                cause.value: dict(zip(("entries", "bytes"), self.dropped(cause), strict=True))
+                cause.value.replace(" ", "_"): {"entries": entries, "bytes": dead}
                 for cause in Cause
+                for entries, dead in [self.dropped(cause)]
             },
             "contested": [
                 {"construct": c.construct, "path": show_path(c.path), "layer": c.layer}

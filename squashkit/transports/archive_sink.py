@@ -7,11 +7,16 @@ in which they are stored, kept ones first: so each is hashed as it is written an
 from __future__ import annotations
 
 import os
+import select
+import stat
 import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from squashkit import tar
-from squashkit.errors import UsageError, show_path
+from squashkit.errors import Cancelled, UsageError, show_path
 from squashkit.oci import Digest, dump_json
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.container import open_unnamed, write_all
@@ -139,11 +144,14 @@ class Pipe:
     parallel = False
     title = "standard output"
 
-    def __init__(self, tmp_dir: Path, *, docker: bool) -> None:
+    def __init__(self, tmp_dir: Path, *, docker: bool, cancelled: threading.Event) -> None:
         self._tmp_dir = tmp_dir
         self._docker = docker
         self._digests: set[Digest] = set()
-        self._fd = sys.stdout.fileno()
+        self._cancelled = cancelled
+        self._fd = _open_for_itself(sys.stdout.fileno())
+        self._room = select.poll()
+        self._room.register(self._fd, select.POLLOUT)
 
     def has(self, digest: Digest, size: int) -> bool:
         return digest in self._digests
@@ -154,32 +162,54 @@ class Pipe:
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
         if digest is not None and size is not None:
             self._digests.add(digest)
-            write_all(self._fd, _member(blob_name(digest), size))
-            return _SentSlot(self._fd, size)
+            self._write(_member(blob_name(digest), size))
+            return _SentSlot(self._write, size)
         return _SpooledSlot(self, open_unnamed(self._tmp_dir))
 
     def commit(self, written: Written) -> None:
         for name, data in _documents(written, docker=self._docker):
-            write_all(self._fd, _member(name, len(data)) + data + _padding(len(data)))
-        write_all(self._fd, tar.END_OF_ARCHIVE)
+            self._write(_member(name, len(data)) + data + _padding(len(data)))
+        self._write(tar.END_OF_ARCHIVE)
 
     def close(self) -> None:
-        pass
+        os.close(self._fd)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._fd, view) :]
+            except BlockingIOError:
+                self._room.poll(100)  # milliseconds
+                if self._cancelled.is_set():
+                    raise Cancelled from None
+
+
+def _open_for_itself(fd: int) -> int:
+    """The same pipe by a descriptor of its own, on which a write does not wait: a thread that waits in
+    the kernel could not be stopped. Where the system has no way to get one, or it is no pipe, the same
+    descriptor again, which waits."""
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        # Linux opens the pipe anew here; elsewhere such paths are the same open file, whose flags are
+        # not squashkit's to change.
+        with suppress(OSError):
+            return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.dup(fd)
 
 
 class _SentSlot:
-    def __init__(self, fd: int, size: int) -> None:
-        self._fd = fd
+    def __init__(self, send: Callable[[bytes | memoryview], None], size: int) -> None:
+        self._send = send
         self._size = size
 
     def write(self, data: bytes | memoryview) -> None:
-        write_all(self._fd, data)
+        self._send(data)
 
     def seal(self) -> None:
         pass
 
     def finish(self, digest: Digest) -> None:
-        write_all(self._fd, _padding(self._size))
+        self._send(_padding(self._size))
 
     def discard(self) -> None:
         raise AssertionError("what was sent cannot be taken back")
