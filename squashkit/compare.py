@@ -1,15 +1,26 @@
-"""Two root file systems, entry by entry: pure; content comes as digests that are asked for when needed."""
+"""Two root file systems, entry by entry: pure; content is asked for when it is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
+from typing import Final
 
+from squashkit.errors import show_path
 from squashkit.rootfs import Attributes, Directory, Inode, Node, Rootfs
-from squashkit.tar import REGULAR
+from squashkit.tar import BLOCK_DEVICE, CHARACTER, FIFO, REGULAR, SYMLINK
 
-DigestOf = Callable[[Inode], str]
-"""Gives the digest of a file's content."""
+SameContent = Callable[[Inode, Inode], bool]
+"""Says of two files of the same size, one of each side, whether they hold the same bytes."""
+
+KINDS: Final = (
+    "added", "removed", "type", "mode", "owner", "mtime", "xattrs", "target", "device", "hard links",
+    "size", "content",
+)  # fmt: skip
+"""What can differ, in the order in which it is told."""
+SPLIT: Final = "split hard links"
+"""Names of one inode that the other side holds as several, cut between layers: no difference, since a
+layer cannot link into another, but worth telling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +29,7 @@ class Difference:
 
     path: bytes
     what: str
+    """One of KINDS, or SPLIT."""
     left: str
     right: str
 
@@ -33,23 +45,34 @@ def iter_nodes(rootfs: Rootfs) -> Iterator[tuple[bytes, Node]]:
                 stack.append(node)
 
 
-def iter_differences(
-    left: Rootfs, right: Rootfs, left_digest: DigestOf, right_digest: DigestOf
-) -> Iterator[Difference]:
-    """What differs: presence, type, mode, owner, mtime, xattrs, targets, devices, content, and which
-    names share an inode. Content is asked for only where sizes are equal."""
+def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> Iterator[Difference]:
+    """What differs, sorted by path: presence, type, attributes, targets, devices, content, and which
+    names share an inode. Content is asked for only where both sizes are equal."""
+    if left.root.entry is not None or right.root.entry is not None:
+        yield from _attributes(b"", attributes_of(left.root), attributes_of(right.root))
     ours, theirs = dict(iter_nodes(left)), dict(iter_nodes(right))
     for path in sorted(ours.keys() | theirs.keys()):
         a, b = ours.get(path), theirs.get(path)
         if a is None or b is None:
-            yield Difference(path, "presence", _presence(a), _presence(b))
-        elif isinstance(a, Directory) or isinstance(b, Directory):
-            if type(a) is not type(b):
-                yield Difference(path, "type", _presence(a), _presence(b))
-            else:
-                yield from _attributes(path, attributes_of(a), attributes_of(b))
+            what = "added" if a is None else "removed"
+            yield Difference(path, what, kind_of(a) if a else "", kind_of(b) if b else "")
+        elif kind_of(a) != kind_of(b):
+            yield Difference(path, "type", kind_of(a), kind_of(b))
         else:
-            yield from _inodes(path, a, b, left_digest, right_digest)
+            yield from _attributes(path, attributes_of(a), attributes_of(b))
+            if isinstance(a, Inode) and isinstance(b, Inode):
+                yield from _inodes(path, a, b, same_content)
+
+
+def kind_of(node: Node) -> str:
+    """What a node is, in a word."""
+    if isinstance(node, Directory):
+        return "directory"
+    names = {
+        REGULAR: "file", SYMLINK: "symlink", FIFO: "fifo", CHARACTER: "character device",
+        BLOCK_DEVICE: "block device",
+    }  # fmt: skip
+    return names[node.entry.record.typeflag]
 
 
 def attributes_of(node: Node) -> Attributes:
@@ -61,42 +84,71 @@ def attributes_of(node: Node) -> Attributes:
     return Attributes.of(node.entry.record)
 
 
-def group_of(inode: Inode) -> frozenset[bytes]:
-    """The names that share an inode; empty where it has one only."""
-    bindings = inode.bindings or {}
-    return frozenset(b.path for b in bindings.values()) if len(bindings) > 1 else frozenset()
+def names_of(inode: Inode) -> dict[bytes, int]:
+    """The paths that share an inode, each with the layer that made it."""
+    if inode.bindings is None:
+        return {inode.entry.path: inode.layer}
+    return {binding.path: binding.layer for binding in inode.bindings.values()}
 
 
-def _inodes(
-    path: bytes, a: Inode, b: Inode, left_digest: DigestOf, right_digest: DigestOf
-) -> Iterator[Difference]:
+def _inodes(path: bytes, a: Inode, b: Inode, same_content: SameContent) -> Iterator[Difference]:
     ra, rb = a.entry.record, b.entry.record
-    if ra.typeflag != rb.typeflag:
-        yield Difference(path, "type", ra.typeflag.decode(), rb.typeflag.decode())
-        return
-    yield from _attributes(path, a.effective(), b.effective())
-    if ra.linkname != rb.linkname:
-        yield Difference(path, "target", repr(ra.linkname), repr(rb.linkname))
+    if ra.typeflag == SYMLINK and ra.linkname != rb.linkname:
+        yield Difference(path, "target", show_path(ra.linkname), show_path(rb.linkname))
     if (ra.devmajor, ra.devminor) != (rb.devmajor, rb.devminor):
         yield Difference(
             path, "device", f"{ra.devmajor}:{ra.devminor}", f"{rb.devmajor}:{rb.devminor}"
         )
-    if group_of(a) != group_of(b):
-        yield Difference(path, "hard links", repr(sorted(group_of(a))), repr(sorted(group_of(b))))
+    if a.bindings is not None or b.bindings is not None:
+        yield from _groups(path, names_of(a), names_of(b))
     if ra.typeflag == REGULAR:
         if ra.realsize != rb.realsize:
             yield Difference(path, "size", str(ra.realsize), str(rb.realsize))
-        elif ra.realsize and (left := left_digest(a)) != (right := right_digest(b)):
-            yield Difference(path, "content", left, right)
+        elif ra.realsize and not same_content(a, b):
+            yield Difference(path, "content", "", "")
+
+
+def _groups(path: bytes, a: dict[bytes, int], b: dict[bytes, int]) -> Iterator[Difference]:
+    """Told once a group, at its first path on either side."""
+    if a.keys() == b.keys() or path != min(*a, *b):
+        return
+    split = _is_part(a, b) or _is_part(b, a)
+    left, right = (", ".join(show_path(name) for name in sorted(names)) for names in (a, b))
+    yield Difference(path, SPLIT if split else "hard links", left, right)
+
+
+def _is_part(part: dict[bytes, int], whole: dict[bytes, int]) -> bool:
+    """Whether some names of a group are all of those that a stretch of its layers made."""
+    if not part.keys() <= whole.keys():
+        return False
+    layers = [whole[name] for name in part]
+    stretch = {name for name, layer in whole.items() if min(layers) <= layer <= max(layers)}
+    return stretch == part.keys()
 
 
 def _attributes(path: bytes, a: Attributes, b: Attributes) -> Iterator[Difference]:
-    for name, left, right in zip(Attributes._fields, a, b, strict=True):
-        if left != right:
-            yield Difference(path, name, str(left), str(right))
+    if a == b:
+        return
+    if a.mode != b.mode:
+        yield Difference(path, "mode", f"{a.mode:04o}", f"{b.mode:04o}")
+    if (a.uid, a.gid) != (b.uid, b.gid):
+        yield Difference(path, "owner", f"{a.uid}:{a.gid}", f"{b.uid}:{b.gid}")
+    if a.mtime != b.mtime:
+        yield Difference(path, "mtime", _time(a.mtime), _time(b.mtime))
+    if a.xattrs != b.xattrs:
+        common = a.xattrs.items() & b.xattrs.items()
+        yield Difference(path, "xattrs", _xattrs(a.xattrs, common), _xattrs(b.xattrs, common))
 
 
-def _presence(node: Node | None) -> str:
-    if node is None:
-        return "absent"
-    return "directory" if isinstance(node, Directory) else "present"
+def _xattrs(xattrs: dict[bytes, bytes], common: Set[tuple[bytes, bytes]]) -> str:
+    items = [
+        f"{show_path(name)}={show_path(value)}" for name, value in sorted(xattrs.items() - common)
+    ]
+    return ", ".join(items) or "none"
+
+
+def _time(nanoseconds: int) -> str:
+    """Decimal seconds since the epoch, as pax has them."""
+    seconds, fraction = divmod(abs(nanoseconds), 1_000_000_000)
+    return "-" * (nanoseconds < 0) + f"{seconds}.{fraction:09d}".rstrip("0").rstrip(".")
+

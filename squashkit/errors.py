@@ -10,6 +10,7 @@
     ├── PlanError                             a valid image, an impossible request
     │   ├── BaseNotFound(reference, tried)
     │   └── NotBasedOn(shared, wanted)
+    ├── PathNotFound(path)                    no such file in an image, or not one that is asked for
     └── TransportError(reference)
         └── ImageNotFound(choices)
 
@@ -134,6 +135,14 @@ def show_path(path: bytes) -> str:
 def show_text(text: str) -> str:
     """A text that somebody else wrote, safe for a terminal: control signs are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class PathNotFound(SquashkitError):
+    """A path that an image's root file system does not have, or not as what was asked for."""
+
+    def __init__(self, message: str, *, path: bytes) -> None:
+        super().__init__(f"/{show_path(path)}: {message}")
+        self.path = path
 
 
 class Cancelled(Exception):

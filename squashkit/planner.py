@@ -109,7 +109,7 @@ def plan_squash(
         known = {index: changesets[index] for index in range(segment.start) if index in changesets}
         if len(known) == segment.start:
             for index in range(applied, segment.start):
-                _apply(below, known[index], index)
+                apply_layer(below, known[index], index)
             applied = segment.stop
             rootfs = below
         else:
@@ -119,17 +119,18 @@ def plan_squash(
             guaranteed = guaranteed and not unknown
             rootfs = Rootfs(follow_lower_symlinks=follow_lower_symlinks, unknown_below=unknown)
             for index, changeset in known.items() if unknown else ():
-                _apply(rootfs, changeset, index)
+                apply_layer(rootfs, changeset, index)
         rootfs.begin_run(segment.start)
         for index, changeset in run.items():
-            _apply(rootfs, changeset, index)
+            apply_layer(rootfs, changeset, index)
         contested += (c for c in rootfs.contested if c.layer >= segment.start)
         layers.append(merge_run(rootfs, run, header_of, opaque=opaque))
     links = _links_into_runs(layers, changesets)
     return LayerPlan(tuple(segments), tuple(layers), tuple(contested), links, guaranteed)
 
 
-def _apply(rootfs: Rootfs, changeset: Changeset, index: int) -> None:
+def apply_layer(rootfs: Rootfs, changeset: Changeset, index: int) -> None:
+    """Apply a layer to a tree; its faults name it."""
     try:
         rootfs.apply(changeset, index)
     except InvalidLayer as error:

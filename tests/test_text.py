@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from squashkit.errors import InvalidReference, show_path
 from squashkit.names import familiar_name, normalise_name, same_name, tag_of
 from squashkit.oci import Platform, chain_ids, sha256
-from squashkit.report.text import count, percent, size, table
+from squashkit.report.text import count, percent, show_time, size, table
 from squashkit.transports import Reference, parse_reference
 
 
@@ -20,6 +22,16 @@ from squashkit.transports import Reference, parse_reference
 def test_sizes(value: int, text: str) -> None:
     """Bytes read as three digits at most and a unit."""
     assert size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [("0", "1970-01-01 00:00:00"), ("1525176000.25", "2018-05-01 12:00:00.25"),
+     ("-0.5", "1969-12-31 23:59:59.5"), ("9" * 18, "9" * 18)],
+)  # fmt: skip
+def test_times(seconds: str, text: str) -> None:
+    """Times read as dates in UTC, with the fraction that they have; years past 9999 as numbers."""
+    assert show_time(Decimal(seconds)) == text
 
 
 def test_shares_and_counts() -> None:

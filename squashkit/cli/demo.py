@@ -10,22 +10,22 @@ import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from squashkit.base import choose_image
-from squashkit.compare import iter_differences
-from squashkit.graph import Image
+from squashkit.compare import SPLIT, iter_differences
 from squashkit.job import squash as run
-from squashkit.loader import Loader, open_source
+from squashkit.loader import open_source
 from squashkit.oci import Platform
 from squashkit.options import Options
 from squashkit.report.text import size, table
-from squashkit.rootfs import Inode, Rootfs
 from squashkit.selection import Keep, machine_platform
 from squashkit.transports import Reference
+from squashkit.view import open_view, same_content
 
 PLATFORM = Platform("linux", "amd64")
 CREATED = "2018-05-01T12:00:00Z"
@@ -172,32 +172,8 @@ def _layers(path: Path, name: str | None) -> list[tuple[str, int]]:
 def check(before: Path, after: Path) -> list[str]:
     """What differs between the root file systems of the two images."""
     with (
-        open_source(Reference("", str(before)), before.parent) as left,
-        open_source(Reference("", str(after)), after.parent) as right,
+        open_view(f"{before}:{_APP}", platform=PLATFORM, tmp_dir=before.parent, jobs=2) as a,
+        open_view(str(after), platform=PLATFORM, tmp_dir=after.parent, jobs=2) as b,
     ):
-        a = choose_image(left.images, _APP, PLATFORM, machine_platform(), str(before))
-        b = choose_image(right.images, None, PLATFORM, machine_platform(), str(after))
-        loaders = [Loader(left, a, before.parent, 2), Loader(right, b, after.parent, 2)]
-        trees = [_apply(loader, image) for loader, image in zip(loaders, (a, b), strict=True)]
-
-        def digest(loader: Loader, inode: Inode) -> str:
-            record = inode.entry.record
-            blob = loader.bytes_of(inode.layer)
-            return hashlib.sha256(blob.read_at(record.data, record.size)).hexdigest()
-
-        return [
-            f"{d.path!r}: {d.what}: {d.left} became {d.right}"
-            for d in iter_differences(
-                trees[0],
-                trees[1],
-                lambda inode: digest(loaders[0], inode),
-                lambda inode: digest(loaders[1], inode),
-            )
-        ]
-
-
-def _apply(loader: Loader, image: Image) -> Rootfs:
-    rootfs = Rootfs()
-    for index, changeset in loader.load(range(len(image.layers)), data=lambda index: True).items():
-        rootfs.apply(changeset, index)
-    return rootfs
+        found = iter_differences(a.rootfs, b.rootfs, partial(same_content, a, b))
+        return [f"{d.path!r}: {d.what}: {d.left} became {d.right}" for d in found if d.what != SPLIT]

@@ -19,8 +19,11 @@ from squashkit.errors import SquashkitError
 FAILED = 1
 INTERRUPTED = 130
 _COMMANDS = {
+    "cat": "Print a file of an image.",
     "completion": "Print a completion script for a shell.",
     "demo": "Show on small images what a squash does.",
+    "diff": "Compare the root file systems of two images.",
+    "ls": "List files of an image or of one layer.",
     "squash": "Merge the layers of an image above its base.",
 }
 
@@ -70,8 +73,8 @@ class LazyGroup(click.Group):
 def cli(debug: bool) -> None:
     """Squash container images and keep their base layers, byte for byte.
 
-    Exit codes: 0 done, 1 failed, 2 usage, 4 invalid or unsupported image, 5 image not readable or
-    writable, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 usage, 3 images differ, 4 invalid or unsupported image, 5 image not
+    readable or writable, 130 interrupted.
     """
 
 
@@ -83,10 +86,10 @@ def main() -> NoReturn:
     sys.setswitchinterval(0.0001)
     debug = "--debug" in sys.argv[1:]
     try:
-        cli.main(standalone_mode=False)
+        returned = cli.main(standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
-        code = 0
+        code = returned if isinstance(returned, int) else 0  # what a command passes to Exit comes back
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
@@ -117,7 +120,7 @@ def explain(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"no space left{where}; nothing was written. Free some, or pass --tmp-dir or another -o"
     if error.errno == errno.EPIPE:
-        return "the reader of standard output went away; the image is not whole"
+        return "the reader of standard output went away; what it got is not whole"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission{where}: {error.strerror}"
     return f"{error.strerror or error}{where}"

@@ -6,12 +6,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from squashkit.cli.shared import debug_option, parsed, platform_option, tmp_dir_option
 from squashkit.compression import Compression
 from squashkit.destination import parse_output
 from squashkit.errors import UsageError
@@ -25,18 +25,6 @@ from squashkit.transports import parse_reference
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
-
-
-def _parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """A click callback that reports a ValueError as a usage error."""
-
-    def callback(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-        try:
-            return None if value is None else parse(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error), ctx, parameter) from error
-
-    return callback
 
 
 def parse_min_saving(text: str) -> MinSaving:
@@ -93,25 +81,25 @@ Examples:
 @click.option("--all", "squash_all", is_flag=True, help="Squash all layers into one.")
 @click.option("--segments", metavar="RUNS", help="Partition the layers into runs, base first, as in =2,3,=1: those with = are kept, each other becomes one layer.")
 @click.option("--format", type=click.Choice(["docker", "oci"]), help="Form of the result. Default: the source's.")
-@click.option("--compress", metavar="CODEC", callback=_parsed(Compression.parse), help="Store new layers as none, gzip[:LEVEL] or zstd[:LEVEL]. Default: as the kept ones are.")
-@click.option("--platform", metavar="OS/ARCH", callback=_parsed(Platform.parse), help="The platform to take from an index. Default: this machine's.")
-@click.option("--min-saving", metavar="AMOUNT", callback=_parsed(parse_min_saving), help="Write the image unchanged unless squashing saves this much: a share of the squashed layers' stored bytes (5%) or a size (10MB).")
+@click.option("--compress", metavar="CODEC", callback=parsed(Compression.parse), help="Store new layers as none, gzip[:LEVEL] or zstd[:LEVEL]. Default: as the kept ones are.")
+@platform_option
+@click.option("--min-saving", metavar="AMOUNT", callback=parsed(parse_min_saving), help="Write the image unchanged unless squashing saves this much: a share of the squashed layers' stored bytes (5%) or a size (10MB).")
 @click.option("--whiteouts", type=click.Choice(["explicit", "opaque"]), default="explicit", show_default=True, help="How a directory that was removed and made again hides what it had.")
 @click.option("--symlink-parents", type=click.Choice(["overlay", "follow"]), default="overlay", show_default=True, help="A path through a lower layer's symlink: replace the symlink by a directory, as overlay file systems do, or follow it.")
 @click.option("--blind", is_flag=True, help="Go on where layers below are needed and not at hand. The result is not guaranteed.")
 @click.option("--history", type=click.Choice(["keep", "drop"]), default="keep", show_default=True, help="What becomes of the squashed layers' history entries.")
 @click.option("--message", metavar="TEXT", help="A comment for the new layer's history entry.")
-@click.option("--created", metavar="TIME", callback=_parsed(parse_created), help="The result's creation time (RFC 3339). Default: SOURCE_DATE_EPOCH, else the source's.")
+@click.option("--created", metavar="TIME", callback=parsed(parse_created), help="The result's creation time (RFC 3339). Default: SOURCE_DATE_EPOCH, else the source's.")
 @click.option("--force", is_flag=True, help="Replace an existing output, or move an existing tag of a layout.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; write nothing.")
 @click.option("--no-verify", is_flag=True, help="Do not check digests of what is read.")
 @click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor. The result does not depend on it.")
-@click.option("--tmp-dir", type=click.Path(path_type=Path), metavar="DIR", help="Folder for temporary files. Default: the output's.")
+@tmp_dir_option("the output's")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON to a file.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Print more: every contested path.")
-@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+@debug_option
 def squash(
     image: str | None,
     output: str | None,
@@ -140,7 +128,6 @@ def squash(
     report: Path | None,
     quiet: bool,
     verbose: bool,
-    debug: bool,
 ) -> None:
     """Merge the layers of IMAGE above its base into one, and write the result.
 

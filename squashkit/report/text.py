@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from math import floor
 
 
 def size(value: int) -> str:
@@ -22,6 +25,16 @@ def percent(part: int, whole: int) -> str:
 
 def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def show_time(seconds: Decimal) -> str:
+    """Seconds since the epoch as `2018-05-01 12:00:00.5`, in UTC; as a number where no calendar has it."""
+    whole = floor(seconds)
+    fraction = f"{seconds - whole:f}"[1:].rstrip("0") if seconds != whole else ""
+    try:
+        return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%d %H:%M:%S}{fraction}"
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)
 
 
 def table(

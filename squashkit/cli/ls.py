@@ -1,0 +1,112 @@
+"""`squashkit ls`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from squashkit.changeset import OPAQUE, WHITEOUT
+from squashkit.cli.shared import debug_option, json_option, platform_option, tmp_dir_option, viewed
+from squashkit.errors import UsageError, show_path
+from squashkit.oci import Platform
+from squashkit.report.listing import Listed, long_lines
+from squashkit.rootfs import Directory
+from squashkit.view import View
+
+
+@click.command(
+    short_help="List files of an image or of one layer.",
+    epilog="""\b
+Examples:
+  squashkit ls app.tar
+  squashkit ls app.tar:app:latest /etc -l
+  squashkit ls app.tar --layer 2 --whiteouts
+""",
+)
+@click.argument("image")
+@click.argument("path", default="/")
+@click.option("-l", "--long", is_flag=True, help="Print mode, names of the inode, owner, size in bytes and time (UTC) too.")
+@click.option("-R", "--recursive", is_flag=True, help="List what directories hold, too.")
+@click.option("--layer", type=click.IntRange(0), metavar="N", help="List the entries of one layer, counted from the base, 0 first.")
+@click.option("--whiteouts", is_flag=True, help="With --layer: list what the layer hides, too.")
+@platform_option
+@json_option("the entries")
+@tmp_dir_option("the system's")
+@debug_option
+def ls(
+    image: str,
+    path: str,
+    long: bool,
+    recursive: bool,
+    layer: int | None,
+    whiteouts: bool,
+    platform: Platform | None,
+    as_json: bool,
+    tmp_dir: Path | None,
+) -> None:
+    """List what the directory PATH of IMAGE's root file system holds, or PATH itself if it is none.
+
+    With --layer, the entries of one layer at and below PATH, in the order of their tar.
+    """
+    if whiteouts and layer is None:
+        raise UsageError("--whiteouts needs --layer: a root file system has none")
+    with viewed(image, platform=platform, tmp_dir=tmp_dir) as (view,):
+        hidden: list[bytes] = []
+        if layer is None:
+            listed = list(_of_rootfs(view, path, recursive=recursive))
+        else:
+            listed = _of_layer(view, layer, path)
+            hidden = _hidden(view, layer, path) if whiteouts else []
+    if as_json:
+        document = [one.json() for one in listed]
+        document += [{"path": "/" + show_path(name), "kind": "whiteout"} for name in hidden]
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return
+    lines = long_lines(listed) if long and listed else [one.name for one in listed]
+    for line in [*lines, *("/" + show_path(name) for name in hidden)]:
+        click.echo(line)
+
+
+def _of_rootfs(view: View, path: str, *, recursive: bool) -> Iterator[Listed]:
+    node = view.find(path, follow=True)
+    if not isinstance(node, Directory):
+        yield Listed.of_node(view.name_of(path), node)
+        return
+    stack = [(node, iter(sorted(node.children.items())))]
+    while stack:
+        directory, children = stack[-1]
+        for name, child in children:
+            yield Listed.of_node(directory.child_path(name), child)
+            if recursive and isinstance(child, Directory):
+                stack.append((child, iter(sorted(child.children.items()))))
+                break
+        else:
+            stack.pop()
+
+
+def _of_layer(view: View, layer: int, path: str) -> list[Listed]:
+    entries = view.changeset(layer).entries
+    return [Listed.of_record(e.path, e.record) for e in entries if _is_below(e.path, view.name_of(path))]
+
+
+def _hidden(view: View, layer: int, path: str) -> list[bytes]:
+    """The markers of a layer, by the names that they have in its tar."""
+    changeset, top = view.changeset(layer), view.name_of(path)
+    found = []
+    for hidden in changeset.whiteouts:
+        parent, slash, name = hidden.rpartition(b"/")
+        if _is_below(hidden, top):
+            found.append(parent + slash + WHITEOUT + name)
+    found += [
+        directory + b"/" * bool(directory) + OPAQUE
+        for directory in changeset.opaques
+        if _is_below(directory, top)
+    ]
+    return found
+
+
+def _is_below(path: bytes, top: bytes) -> bool:
+    return not top or path == top or path.startswith(top + b"/")

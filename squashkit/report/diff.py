@@ -1,0 +1,112 @@
+"""How two root file systems differ, as people and programs read it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import groupby
+from typing import Any
+
+from squashkit.compare import KINDS, SPLIT, Difference
+from squashkit.errors import show_path
+from squashkit.report.text import count, show_time, table
+
+
+@dataclass(slots=True)
+class DiffReport:
+    """The differences between two root file systems, those of ignored kinds left out."""
+
+    left: str
+    right: str
+    entries: int
+    """Paths of the right one."""
+    ignored: tuple[str, ...] = ()
+    differences: list[Difference] = field(default_factory=list)
+    splits: list[Difference] = field(default_factory=list)
+    """Hard-link groups that a layer boundary cuts: no difference."""
+
+    def take(self, found: Iterable[Difference]) -> None:
+        """Sort differences into what counts and what is only told."""
+        ignored: Collection[str] = set(self.ignored)
+        for difference in found:
+            if difference.what == SPLIT:
+                self.splits.append(difference)
+            elif difference.what not in ignored:
+                self.differences.append(difference)
+
+    @property
+    def same(self) -> bool:
+        return not self.differences
+
+    @property
+    def counts(self) -> dict[str, int]:
+        found = Counter(difference.what for difference in self.differences)
+        return {kind: found[kind] for kind in KINDS if found[kind]}
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
+        return {
+            "left": self.left,
+            "right": self.right,
+            "same": self.same,
+            "ignored": list(self.ignored),
+            "counts": self.counts,
+            "differences": [_json(difference) for difference in self.differences],
+            "split_hard_links": [_json(difference) for difference in self.splits],
+        }
+
+    def text(self, *, stat: bool, limit: int) -> str:
+        """A line a path, at most `limit` of them (0: all); with `stat` only how many of each kind."""
+        lines: list[str] = []
+        paths = [(p, list(found)) for p, found in groupby(self.differences, key=lambda d: d.path)]
+        if stat and paths:
+            rows = [[kind, f"{number:,}"] for kind, number in self.counts.items()]
+            lines += [*table(["difference", "paths"], rows, right={1}), ""]
+        elif paths:
+            shown = paths[:limit] if limit else paths
+            lines += [_line(path, found) for path, found in shown]
+            if len(paths) > len(shown):
+                lines.append(f"... and {len(paths) - len(shown):,} more; --limit 0 shows all")
+            lines.append("")
+        if self.splits:
+            places = ", ".join(_name(d.path) for d in self.splits[:5])
+            more = f" and {len(self.splits) - 5:,} more" if len(self.splits) > 5 else ""
+            lines.append(f"Hard links cut at a layer boundary, which is no difference: {places}{more}")
+        but = f" (not counting {', '.join(self.ignored)})" if self.ignored else ""
+        if self.same:
+            lines.append(f"The same: {count(self.entries, 'path')}{but}")
+        else:
+            lines.append(f"Different: {count(len(paths), 'path')}{but}")
+        return "\n".join(lines)
+
+
+def _line(path: bytes, found: list[Difference]) -> str:
+    what = found[0].what
+    if what == "added":
+        return f"+ {_name(path)}  ({found[0].right})"
+    if what == "removed":
+        return f"- {_name(path)}  ({found[0].left})"
+    changes = [
+        f"{d.what} {_value(d.what, d.left)} -> {_value(d.what, d.right)}" if d.left or d.right else d.what
+        for d in found
+    ]
+    return f"M {_name(path)}  {'; '.join(changes)}"
+
+
+def _value(what: str, text: str) -> str:
+    return show_time(Decimal(text)) if what == "mtime" else text
+
+
+def _name(path: bytes) -> str:
+    return "/" + show_path(path)
+
+
+def _json(difference: Difference) -> dict[str, str | None]:
+    return {
+        "path": show_path(difference.path),
+        "what": difference.what,
+        "left": difference.left or None,
+        "right": difference.right or None,
+    }

@@ -1,0 +1,101 @@
+"""Entries of a root file system or of a layer, as `ls -l` shows them."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from squashkit.compare import attributes_of, kind_of, names_of
+from squashkit.errors import show_path
+from squashkit.report.text import show_time, table
+from squashkit.rootfs import Attributes, Directory, Node
+from squashkit.tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, HARD_LINK, REGULAR, SYMLINK, Record
+
+_FORMATS = {
+    REGULAR: stat.S_IFREG, HARD_LINK: stat.S_IFREG, SYMLINK: stat.S_IFLNK, DIRECTORY: stat.S_IFDIR,
+    CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of a listing. Sizes are bytes."""
+
+    path: bytes
+    kind: str
+    typeflag: bytes
+    attributes: Attributes
+    links: int
+    size: int
+    target: bytes = b""
+    device: tuple[int, int] | None = None
+
+    @classmethod
+    def of_node(cls, path: bytes, node: Node) -> Listed:
+        """A node of a root file system, with its effective attributes."""
+        if isinstance(node, Directory):
+            return cls(path, "directory", DIRECTORY, attributes_of(node), 1, 0)
+        record = node.entry.record
+        return cls._of(path, kind_of(node), record, attributes_of(node), len(names_of(node)))
+
+    @classmethod
+    def of_record(cls, path: bytes, record: Record) -> Listed:
+        """An entry of a layer, as its header says."""
+        kinds = {DIRECTORY: "directory", REGULAR: "file", SYMLINK: "symlink", HARD_LINK: "hard link",
+                 FIFO: "fifo", CHARACTER: "character device", BLOCK_DEVICE: "block device"}  # fmt: skip
+        return cls._of(path, kinds[record.typeflag], record, Attributes.of(record), 1)
+
+    @classmethod
+    def _of(cls, path: bytes, kind: str, record: Record, attributes: Attributes, links: int) -> Listed:
+        device = (record.devmajor, record.devminor) if "device" in kind else None
+        target = record.linkname if kind in ("symlink", "hard link") else b""
+        return cls(path, kind, record.typeflag, attributes, links, record.realsize, target, device)
+
+    @property
+    def name(self) -> str:
+        return "/" + show_path(self.path)
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
+        return {
+            "path": self.name,
+            "kind": self.kind,
+            "mode": f"{self.attributes.mode:04o}",
+            "uid": self.attributes.uid,
+            "gid": self.attributes.gid,
+            "size": self.size,
+            "mtime": str(_seconds(self)),
+            "links": self.links,
+            "target": show_path(self.target) or None,
+            "device": list(self.device) if self.device else None,
+            "xattrs": {
+                show_path(name): show_path(value) for name, value in self.attributes.xattrs.items()
+            },
+        }
+
+    def cells(self) -> list[str]:
+        """The columns of the long form."""
+        attributes = self.attributes
+        size = f"{self.device[0]}, {self.device[1]}" if self.device else str(self.size)
+        arrow = {"symlink": " -> ", "hard link": " link to /"}.get(self.kind, "")
+        return [
+            stat.filemode(_FORMATS[self.typeflag] | attributes.mode) + "+" * bool(attributes.xattrs),
+            str(self.links),
+            f"{attributes.uid}:{attributes.gid}",
+            size,
+            show_time(_seconds(self)),
+            self.name + arrow + show_path(self.target),
+        ]
+
+
+def _seconds(listed: Listed) -> Decimal:
+    return Decimal(listed.attributes.mtime).scaleb(-9).normalize()
+
+
+def long_lines(listed: Iterable[Listed]) -> list[str]:
+    """The long form: mode, names of the inode, owner, size in bytes, time in UTC, path and target."""
+    head = ["mode", "links", "owner", "size", "time", "path"]
+    return table(head, [one.cells() for one in listed], right={1, 3})

@@ -1,0 +1,140 @@
+"""`squashkit ls` and `squashkit cat`: what an image holds, and the bytes of a file, without unpacking."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.builders import (
+    ImageSpec,
+    block,
+    directory,
+    docker_archive_25,
+    docker_archive_old,
+    file,
+    hardlink,
+    layer,
+    oci_layout,
+    opaque,
+    sparse,
+    symlink,
+    whiteout,
+)
+from tests.cli import Arg, assert_fails, run
+
+IMAGE = ImageSpec(
+    [
+        layer(
+            directory("usr"), directory("usr/bin"), file("usr/bin/sh", b"#!", mode=0o644),
+            symlink("bin", "usr/bin"), file("gone", b"x"), directory("old"), file("old/f"),
+        ),
+        layer(
+            whiteout("gone"), directory("old", mode=0o1777), opaque("old"), directory("usr"),
+            hardlink("bash", "usr/bin/sh"), block("disk", 8, 1), symlink("usr/loop", "loop"),
+            file("usr/caps", b"c", uid=5, gid=6, xattrs={"user.k": b"v"}),
+        ),
+    ],
+    ["app:1"],
+)  # fmt: skip
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    docker_archive_old(tmp_path / "app.tar", [IMAGE])
+    return tmp_path / "app.tar"
+
+
+def lines(*args: Arg) -> list[str]:
+    result = run(*args)
+    assert (result.code, result.err) == (0, "")
+    return result.out.decode().splitlines()
+
+
+def test_a_directory_is_listed(image: Path) -> None:
+    """The root by default, any directory by its path, through symlinks of the image too."""
+    assert lines("ls", image) == ["/bash", "/bin", "/disk", "/old", "/usr"]
+    assert lines("ls", image, "/usr/") == ["/usr/bin", "/usr/caps", "/usr/loop"]
+    assert lines("ls", image, "usr/../bin/.") == ["/usr/bin/sh"]
+    assert lines("ls", image, "old") == []
+    assert lines("ls", image, "bin/sh") == ["/bin/sh"]
+
+
+def test_recursive(image: Path) -> None:
+    """-R goes down, each directory followed by what it holds."""
+    assert lines("ls", image, "-R", "/usr") == ["/usr/bin", "/usr/bin/sh", "/usr/caps", "/usr/loop"]
+
+
+def test_the_long_form(image: Path) -> None:
+    """-l has mode, names of the inode, owner, size or device, time, path and target."""
+    rows = [line.split() for line in lines("ls", "-l", image)]
+    date = ["1970-01-01", "00:00:00"]
+    assert rows == [
+        ["mode", "links", "owner", "size", "time", "path"],
+        ["-rw-r--r--", "2", "0:0", "2", *date, "/bash"],
+        ["lrwxrwxrwx", "1", "0:0", "0", *date, "/bin", "->", "usr/bin"],
+        ["brw-r--r--", "1", "0:0", "8,", "1", *date, "/disk"],
+        ["drwxrwxrwt", "1", "0:0", "0", *date, "/old"],
+        ["drwxr-xr-x", "1", "0:0", "0", *date, "/usr"],
+    ]
+    caps = lines("ls", "-l", image, "/usr/caps")[1].split()
+    assert caps[:3] == ["-rw-r--r--+", "1", "5:6"]
+
+
+def test_a_layer(image: Path) -> None:
+    """--layer lists what one layer holds, --whiteouts what it hides too, by the markers' names."""
+    assert lines("ls", image, "--layer", "0", "/usr") == ["/usr", "/usr/bin", "/usr/bin/sh"]
+    assert lines("ls", image, "--layer", "1", "--whiteouts") == [
+        "/old", "/usr", "/bash", "/disk", "/usr/loop", "/usr/caps", "/.wh.gone", "/old/.wh..wh..opq",
+    ]  # fmt: skip
+    assert lines("ls", image, "--layer", "1", "--whiteouts", "/old") == ["/old", "/old/.wh..wh..opq"]
+    assert lines("ls", "-l", image, "--layer", "1", "/bash")[1].endswith("/bash link to /usr/bin/sh")
+    assert_fails(run("ls", image, "--layer", "2"), 2, "0 to 1")
+    assert_fails(run("ls", image, "--whiteouts"), 2, "--layer")
+
+
+def test_json(image: Path) -> None:
+    """--json has every column, and xattrs."""
+    (caps,) = json.loads(run("ls", image, "/usr/caps", "--json").out)
+    assert caps == {
+        "path": "/usr/caps", "kind": "file", "mode": "0644", "uid": 5, "gid": 6, "size": 1, "mtime": "0",
+        "links": 1, "target": None, "device": None, "xattrs": {"user.k": "v"},
+    }  # fmt: skip
+    hidden = json.loads(run("ls", image, "--layer", "1", "--whiteouts", "--json").out)[-2:]
+    assert hidden == [
+        {"path": "/.wh.gone", "kind": "whiteout"},
+        {"path": "/old/.wh..wh..opq", "kind": "whiteout"},
+    ]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("path", ["/usr/bin/sh", "bin/sh", "bash"])
+def test_a_file_is_printed(path: str, compressed: bool, tmp_path: Path) -> None:
+    """cat gives a file's bytes by any of its names, from plain and compressed layers, and from a pipe."""
+    if compressed:
+        docker_archive_25(tmp_path / "app.tar", [IMAGE], compress="gzip")
+    else:
+        docker_archive_old(tmp_path / "app.tar", [IMAGE])
+    assert run("cat", tmp_path / "app.tar", path).out == b"#!"
+    assert run("cat", "-", path, stdin=(tmp_path / "app.tar").read_bytes()).out == b"#!"
+
+
+def test_binary_content(tmp_path: Path) -> None:
+    """Bytes come out as they are, over several blocks; an empty file is nothing."""
+    data = bytes(range(256)) * 9000
+    oci_layout(tmp_path / "app", [ImageSpec([layer(file("f", data), file("e"))])])
+    assert run("cat", f"oci:{tmp_path}/app", "f").out == data
+    assert run("cat", f"oci:{tmp_path}/app", "e").out == b""
+
+
+def test_what_is_no_file(image: Path, tmp_path: Path) -> None:
+    """A path that is not there, a directory, a device, a loop and a sparse file are one line each."""
+    for command in ("ls", "cat"):
+        assert_fails(run(command, image, "/gone"), 1, "/gone", "not in app:1")
+        assert_fails(run(command, image, "/usr/loop"), 1, "/usr/loop")
+        assert_fails(run(command, image, "/usr/caps/x"), 1, "/usr/caps/x")
+    assert_fails(run("cat", image, "/usr"), 1, "directory")
+    assert_fails(run("cat", image, "/disk"), 1, "block device")
+    docker_archive_old(tmp_path / "s.tar", [ImageSpec([layer(sparse("s", 5000, [(1000, b"x")]))])])
+    assert_fails(run("cat", tmp_path / "s.tar", "s"), 4, "sparse")
