@@ -8,7 +8,7 @@ from typing import Final
 
 from squashkit.errors import show_path
 from squashkit.rootfs import Attributes, Directory, Inode, Node, Rootfs
-from squashkit.tar import BLOCK_DEVICE, CHARACTER, FIFO, REGULAR, SYMLINK
+from squashkit.tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, HARD_LINK, REGULAR, SYMLINK
 
 SameContent = Callable[[Inode, Inode], bool]
 """Says of two files of the same size, one of each side, whether they hold the same bytes."""
@@ -18,6 +18,11 @@ KINDS: Final = (
     "size", "content",
 )  # fmt: skip
 """What can differ, in the order in which it is told."""
+TYPE_NAMES: Final = {
+    DIRECTORY: "directory", REGULAR: "file", HARD_LINK: "hard link", SYMLINK: "symlink", FIFO: "fifo",
+    CHARACTER: "character device", BLOCK_DEVICE: "block device",
+}  # fmt: skip
+"""A header's type in words."""
 SPLIT: Final = "split hard links"
 """Names of one inode that the other side holds as several, cut between layers: no difference, since a
 layer cannot link into another, but worth telling."""
@@ -34,15 +39,18 @@ class Difference:
     right: str
 
 
-def iter_nodes(rootfs: Rootfs) -> Iterator[tuple[bytes, Node]]:
-    """Every path of a root file system but the root itself, directories before what they hold."""
-    stack = [rootfs.root]
+def iter_nodes(top: Directory, *, recursive: bool = True) -> Iterator[tuple[bytes, Node]]:
+    """What a directory holds, sorted by name; with `recursive` each directory followed by what it holds."""
+    stack = [(top, iter(sorted(top.children.items())))]
     while stack:
-        directory = stack.pop()
-        for name, node in sorted(directory.children.items()):
+        directory, children = stack[-1]
+        for name, node in children:
             yield directory.child_path(name), node
-            if isinstance(node, Directory):
-                stack.append(node)
+            if recursive and isinstance(node, Directory):
+                stack.append((node, iter(sorted(node.children.items()))))
+                break
+        else:
+            stack.pop()
 
 
 def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> Iterator[Difference]:
@@ -50,7 +58,7 @@ def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> 
     names share an inode. Content is asked for only where both sizes are equal."""
     if left.root.entry is not None or right.root.entry is not None:
         yield from _attributes(b"", attributes_of(left.root), attributes_of(right.root))
-    ours, theirs = dict(iter_nodes(left)), dict(iter_nodes(right))
+    ours, theirs = dict(iter_nodes(left.root)), dict(iter_nodes(right.root))
     for path in sorted(ours.keys() | theirs.keys()):
         a, b = ours.get(path), theirs.get(path)
         if a is None or b is None:
@@ -66,13 +74,7 @@ def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> 
 
 def kind_of(node: Node) -> str:
     """What a node is, in a word."""
-    if isinstance(node, Directory):
-        return "directory"
-    names = {
-        REGULAR: "file", SYMLINK: "symlink", FIFO: "fifo", CHARACTER: "character device",
-        BLOCK_DEVICE: "block device",
-    }  # fmt: skip
-    return names[node.entry.record.typeflag]
+    return TYPE_NAMES[DIRECTORY if isinstance(node, Directory) else node.entry.record.typeflag]
 
 
 def attributes_of(node: Node) -> Attributes:

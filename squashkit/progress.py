@@ -5,6 +5,7 @@ A `Progress` is called with bytes as they pass, from any thread.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,9 +60,9 @@ class Bars:
 
 
 @contextmanager
-def shown(*, bars: bool) -> Iterator[Progress]:
-    """Bars where there is a terminal to show them on, silence elsewhere."""
-    if not bars:
+def shown(*, quiet: bool = False) -> Iterator[Progress]:
+    """Bars where standard error is a terminal, silence elsewhere and with `quiet`."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield Silent()
         return
     progress = Bars()

@@ -22,6 +22,7 @@ from squashkit.report.diff import DiffReport
 from squashkit.view import same_content
 
 DIFFERENT = 3
+_KNOWN = ", ".join(kind.replace(" ", "-") for kind in KINDS)
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
@@ -29,8 +30,7 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     kinds = tuple(part.strip().replace("-", " ") for part in text.split(","))
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        known = ", ".join(kind.replace(" ", "-") for kind in KINDS)
-        raise ValueError(f"no kind of difference: {', '.join(unknown)}; there are {known}")
+        raise ValueError(f"no kind of difference: {', '.join(unknown)}; there are {_KNOWN}")
     return kinds
 
 
@@ -44,7 +44,7 @@ Examples:
 )
 @click.argument("a")
 @click.argument("b")
-@click.option("--ignore", metavar="KINDS", callback=parsed(parse_kinds), help=f"Leave out these kinds of differences: {', '.join(kind.replace(' ', '-') for kind in KINDS)}.")
+@click.option("--ignore", metavar="KINDS", callback=parsed(parse_kinds), help=f"Leave out these kinds of differences: {_KNOWN}.")
 @click.option("--stat", is_flag=True, help="Print only how many paths differ in what.")
 @click.option("--limit", type=click.IntRange(0), default=100, show_default=True, metavar="N", help="Print at most N paths; 0 prints all. JSON has all.")
 @platform_option

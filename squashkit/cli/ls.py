@@ -10,6 +10,7 @@ import click
 
 from squashkit.changeset import OPAQUE, WHITEOUT
 from squashkit.cli.shared import debug_option, json_option, platform_option, tmp_dir_option, viewed
+from squashkit.compare import iter_nodes
 from squashkit.errors import UsageError, show_path
 from squashkit.oci import Platform
 from squashkit.report.listing import Listed, long_lines
@@ -75,21 +76,14 @@ def _of_rootfs(view: View, path: str, *, recursive: bool) -> Iterator[Listed]:
     if not isinstance(node, Directory):
         yield Listed.of_node(view.name_of(path), node)
         return
-    stack = [(node, iter(sorted(node.children.items())))]
-    while stack:
-        directory, children = stack[-1]
-        for name, child in children:
-            yield Listed.of_node(directory.child_path(name), child)
-            if recursive and isinstance(child, Directory):
-                stack.append((child, iter(sorted(child.children.items()))))
-                break
-        else:
-            stack.pop()
+    for child_path, child in iter_nodes(node, recursive=recursive):
+        yield Listed.of_node(child_path, child)
 
 
 def _of_layer(view: View, layer: int, path: str) -> list[Listed]:
+    top = view.name_of(path)
     entries = view.changeset(layer).entries
-    return [Listed.of_record(e.path, e.record) for e in entries if _is_below(e.path, view.name_of(path))]
+    return [Listed.of_record(e.path, e.record) for e in entries if _is_below(e.path, top)]
 
 
 def _hidden(view: View, layer: int, path: str) -> list[bytes]:

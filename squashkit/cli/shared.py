@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -70,9 +69,8 @@ def viewed(*references: str, platform: Platform | None, tmp_dir: Path | None) ->
         raise UsageError("standard input holds one archive; name the other by its path")
     if tmp_dir is not None and not tmp_dir.is_dir():
         raise UsageError(f"--tmp-dir {tmp_dir} is no folder")
-    bars = sys.stderr is not None and sys.stderr.isatty()
     with ExitStack() as stack:
-        progress = stack.enter_context(shown(bars=bars))
+        progress = stack.enter_context(shown())
         yield [
             stack.enter_context(
                 open_view(

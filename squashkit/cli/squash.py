@@ -164,8 +164,7 @@ def squash(
         if verbose and not quiet:
             click.echo(text, err=True)
 
-    bars = sys.stderr is not None and sys.stderr.isatty() and not quiet
-    with shown(bars=bars) as progress:
+    with shown(quiet=quiet) as progress:
         done = run(image, output, options, progress=progress, notify=notify)
     document = json.dumps(done.json(), indent=2, ensure_ascii=False)
     if report is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from squashkit.compare import attributes_of, kind_of, names_of
+from squashkit.compare import TYPE_NAMES, attributes_of, kind_of, names_of
 from squashkit.errors import show_path
 from squashkit.report.text import show_time, table
 from squashkit.rootfs import Attributes, Directory, Node
@@ -44,9 +44,7 @@ class Listed:
     @classmethod
     def of_record(cls, path: bytes, record: Record) -> Listed:
         """An entry of a layer, as its header says."""
-        kinds = {DIRECTORY: "directory", REGULAR: "file", SYMLINK: "symlink", HARD_LINK: "hard link",
-                 FIFO: "fifo", CHARACTER: "character device", BLOCK_DEVICE: "block device"}  # fmt: skip
-        return cls._of(path, kinds[record.typeflag], record, Attributes.of(record), 1)
+        return cls._of(path, TYPE_NAMES[record.typeflag], record, Attributes.of(record), 1)
 
     @classmethod
     def _of(cls, path: bytes, kind: str, record: Record, attributes: Attributes, links: int) -> Listed:
