@@ -14,8 +14,8 @@ SameContent = Callable[[Inode, Inode], bool]
 """Says of two files of the same size, one of each side, whether they hold the same bytes."""
 
 KINDS: Final = (
-    "added", "removed", "type", "mode", "owner", "mtime", "xattrs", "target", "device", "hard links",
-    "size", "content",
+    "added", "removed", "type", "mode", "owner", "mtime", "xattrs", "target", "device", "size",
+    "content", "hard links",
 )  # fmt: skip
 """What can differ, in the order in which it is told."""
 TYPE_NAMES: Final = {
@@ -58,6 +58,7 @@ def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> 
     names share an inode. Content is asked for only where both sizes are equal."""
     if left.root.entry is not None or right.root.entry is not None:
         yield from _attributes(b"", attributes_of(left.root), attributes_of(right.root))
+    regrouped: set[Inode] = set()  # inodes whose names are told to differ
     ours, theirs = dict(iter_nodes(left.root)), dict(iter_nodes(right.root))
     for path in sorted(ours.keys() | theirs.keys()):
         a, b = ours.get(path), theirs.get(path)
@@ -70,6 +71,8 @@ def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> 
             yield from _attributes(path, attributes_of(a), attributes_of(b))
             if isinstance(a, Inode) and isinstance(b, Inode):
                 yield from _inodes(path, a, b, same_content)
+                if a.bindings is not None or b.bindings is not None:
+                    yield from _groups(path, a, b, regrouped)
 
 
 def kind_of(node: Node) -> str:
@@ -101,8 +104,6 @@ def _inodes(path: bytes, a: Inode, b: Inode, same_content: SameContent) -> Itera
         yield Difference(
             path, "device", f"{ra.devmajor}:{ra.devminor}", f"{rb.devmajor}:{rb.devminor}"
         )
-    if a.bindings is not None or b.bindings is not None:
-        yield from _groups(path, names_of(a), names_of(b))
     if ra.typeflag == REGULAR:
         if ra.realsize != rb.realsize:
             yield Difference(path, "size", str(ra.realsize), str(rb.realsize))
@@ -110,13 +111,17 @@ def _inodes(path: bytes, a: Inode, b: Inode, same_content: SameContent) -> Itera
             yield Difference(path, "content", "", "")
 
 
-def _groups(path: bytes, a: dict[bytes, int], b: dict[bytes, int]) -> Iterator[Difference]:
-    """Told once a group, at its first path on either side."""
-    if a.keys() == b.keys() or path != min(*a, *b):
+def _groups(path: bytes, a: Inode, b: Inode, regrouped: set[Inode]) -> Iterator[Difference]:
+    """Which names share an inode, told once a group; every part of a cut group must be a part."""
+    ours, theirs = names_of(a), names_of(b)
+    if ours.keys() == theirs.keys() or a in regrouped or b in regrouped:
         return
-    split = _is_part(a, b) or _is_part(b, a)
-    left, right = (", ".join(show_path(name) for name in sorted(names)) for names in (a, b))
-    yield Difference(path, SPLIT if split else "hard links", left, right)
+    left, right = (", ".join(show_path(name) for name in sorted(names)) for names in (ours, theirs))
+    if not _is_part(ours, theirs) and not _is_part(theirs, ours):
+        regrouped |= {a, b}
+        yield Difference(path, "hard links", left, right)
+    elif path == min(*ours, *theirs):
+        yield Difference(path, SPLIT, left, right)
 
 
 def _is_part(part: dict[bytes, int], whole: dict[bytes, int]) -> bool:

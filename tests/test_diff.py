@@ -122,6 +122,15 @@ def test_a_group_cut_elsewhere_differs(tmp_path: Path) -> None:
     assert "hard links a, b, c -> a, b" in result.out.decode()
 
 
+def test_a_part_that_is_cut_again_differs(tmp_path: Path) -> None:
+    """Where a layer boundary cuts a group rightly, names of one layer that were parted still count."""
+    a = archive(tmp_path / "a.tar", layer(file("a", b"x")), layer(hardlink("b", "a"), hardlink("c", "a")))
+    b = archive(tmp_path / "b.tar", layer(file("a", b"x")), layer(file("b", b"x"), file("c", b"x")))
+    result = run("diff", a, b)
+    assert result.code == 3
+    assert result.out.decode().splitlines()[0] == "M /b  hard links a, b, c -> b"
+
+
 def test_kinds_can_be_ignored(tmp_path: Path) -> None:
     """--ignore leaves kinds out, and says so; what is left decides."""
     left, right = [FILE], [file("f", b"one", uid=1, mtime=6)]
