@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from squashkit.base import choose_image, show_layers
+from squashkit.base import choose_image
 from squashkit.changeset import Changeset
 from squashkit.errors import PathNotFound, UnsupportedImage, UsageError, show_path
 from squashkit.graph import Image
@@ -47,10 +47,8 @@ class View:
     def changeset(self, index: int) -> Changeset:
         """One layer's changes. Raises UsageError where the image has no such layer."""
         if index not in self.changesets:
-            raise UsageError(
-                f"--layer {index}: {self.image.title} has the layers 0 to {len(self.image.layers) - 1}\n"
-                + show_layers(self.image)
-            )
+            last = len(self.image.layers) - 1
+            raise UsageError(f"--layer {index}: {self.image.title} has the layers 0 to {last}, base first")
         return self.changesets[index]
 
     def find(self, path: str, *, follow: bool) -> Node:
