@@ -47,7 +47,7 @@ wheel:
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(BIN)/python -m build --quiet --wheel --outdir build/wheel .
 	$(PYTHON) -m venv build/wheel/venv
-	build/wheel/venv/bin/pip install --quiet build/wheel/*.whl pytest hypothesis
+	build/wheel/venv/bin/pip install --quiet build/wheel/*.whl pytest pytest-timeout hypothesis
 	cd build/wheel && venv/bin/squashkit demo
 	cd build/wheel && venv/bin/python -m pytest -q -p no:cacheprovider --rootdir ../.. -c ../../pyproject.toml \
 	  --import-mode=append ../../tests/test_wheel.py

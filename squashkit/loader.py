@@ -440,7 +440,8 @@ def join(futures: Iterable[Future[Any]], cancelled: threading.Event) -> None:
     waiting = set(futures)
     try:
         while waiting:
-            done, waiting = wait(waiting, return_when="FIRST_COMPLETED")
+            # In turns: an interrupt that comes just before a wait begins is seen only after it.
+            done, waiting = wait(waiting, timeout=0.2, return_when="FIRST_COMPLETED")
             for future in done:
                 future.result()
     except BaseException:

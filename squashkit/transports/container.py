@@ -10,6 +10,7 @@ import errno
 import mmap
 import os
 import posixpath
+import select
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -271,7 +272,16 @@ def _spool(fd: int, tmp_dir: Path, progress: Callable[[int], None], where: str) 
 
 
 def _read_stream(fd: int, progress: Callable[[int], None]) -> Iterator[bytes]:
-    while block := os.read(fd, READ_SIZE):
+    """A stream's bytes. An interrupt that comes just before a read begins would not be seen until that
+    read is done, so the waiting is done in short turns."""
+    ready = select.poll()
+    ready.register(fd, select.POLLIN)
+    while True:
+        while not ready.poll(100):  # milliseconds
+            pass
+        block = os.read(fd, READ_SIZE)
+        if not block:
+            return
         progress(len(block))
         yield block
 
