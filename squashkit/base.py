@@ -6,6 +6,7 @@ since the same layer compresses differently from one tool to the next.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from squashkit.errors import (
     UsageError,
     show_text,
 )
-from squashkit.graph import Image, shared_prefix
+from squashkit.graph import Image, LayerGraph, shared_prefix
 from squashkit.names import same_name
 from squashkit.oci import BASE_DIGEST, BASE_NAME, DiffID, Platform, is_digest
 
@@ -83,6 +84,26 @@ def choose_image(
     return unique[0]
 
 
+def every_platform(
+    images: Sequence[Image], reference: str | None, example: str
+) -> list[Image]:
+    """All images of the index that is meant, in its order: each for a platform of its own.
+
+    Raises ImageNotFound and UsageError as `choose_image` does.
+    """
+    where = example.removesuffix(":REF")
+    found = {i.image_id: i for i in images if reference is None or matches(i, reference)}
+    if not found:
+        choose_image(images, reference, None, Platform("", ""), example)
+    platforms = Counter(image.platform for image in found.values())
+    if several := [str(platform) for platform, number in platforms.items() if number > 1]:
+        raise UsageError(
+            f"{where} holds several images for {', '.join(several)}; name one as {example}"
+            + choices(list(found.values()))
+        )
+    return list(found.values())
+
+
 def _titles(images: Iterable[Image]) -> list[str]:
     return [show_text(", ".join(image.names)) or image.image_id for image in images]
 
@@ -145,6 +166,21 @@ def base_by_annotations(image: Image, at_hand: Iterable[Image]) -> Base | None:
         if digest and descriptor and descriptor.digest == digest:
             base = base_of(image, other, name or digest)
             return Base(base.layers, f"the annotation {BASE_DIGEST}", other, name or other.title)
+    return None
+
+
+def known_base(image: Image, graph: LayerGraph) -> Base | None:
+    """The base that can be told without being asked for: by the image's annotations, else the nearest
+    image of the same source that it stands on. None where neither says it."""
+    try:
+        base = base_by_annotations(image, graph.images)
+    except NotBasedOn:  # the annotations are wrong
+        base = None
+    if base is not None:
+        return base
+    for other in graph.bases_of(image):
+        if other.names:
+            return Base(len(other.layers), f"{other.title}, which lies beside it", other, other.names[0])
     return None
 
 

@@ -41,6 +41,10 @@ class Changeset:
     """Directories whose lower children the layer hides, in tar order."""
     diff_size: int
     """Bytes of the uncompressed tar."""
+    end: int = 0
+    """Where the last entry ends; zeros should follow."""
+    junk: bool = False
+    """Whether anything but zeros follows. No reader of layers sees it."""
 
 
 def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
@@ -53,6 +57,7 @@ def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
     whiteouts: list[bytes] = []
     opaques: list[bytes] = []
     add, make = entries.append, tuple.__new__
+    record = None
     for record in records:
         name = record.name
         path = name[:-1] if name[-1:] == b"/" else name
@@ -66,7 +71,8 @@ def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
                         (whiteouts if kind == WHITEOUT else opaques).append(path)
                     continue
         add(make(Entry, (path, record)))
-    return Changeset(tuple(entries), tuple(whiteouts), tuple(opaques), diff_size)
+    end = record.end if record else 0
+    return Changeset(tuple(entries), tuple(whiteouts), tuple(opaques), diff_size, end)
 
 
 _SUSPICIOUS = (b".", b"/", b"")

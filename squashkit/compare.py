@@ -56,7 +56,7 @@ def iter_nodes(top: Directory, *, recursive: bool = True) -> Iterator[tuple[byte
 def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> Iterator[Difference]:
     """What differs, sorted by path: presence, type, attributes, targets, devices, content, and which
     names share an inode. Content is asked for only where both sizes are equal."""
-    if left.root.entry is not None or right.root.entry is not None:
+    if left.root.entry is not None and right.root.entry is not None:
         yield from _attributes(b"", attributes_of(left.root), attributes_of(right.root))
     regrouped: set[Inode] = set()  # inodes whose names are told to differ
     ours, theirs = dict(iter_nodes(left.root)), dict(iter_nodes(right.root))

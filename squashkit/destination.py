@@ -66,6 +66,11 @@ class Destination:
             check_free(Path(self.reference.path), force=force)
 
     @property
+    def is_stream(self) -> bool:
+        """Whether it goes to standard output."""
+        return self.reference is not None and self.reference.is_stdio
+
+    @property
     def is_oci_archive(self) -> bool:
         """Whether it is an archive without manifest.json."""
         return self.format == "oci" and self.reference is not None and (
@@ -88,10 +93,16 @@ def decide_destination(
     tags: Sequence[str],
     format: Format | None,
     compress: Compression | None,
+    several: bool = False,
 ) -> Destination:
-    """Raises UsageError where output, format and compression do not fit together."""
+    """Where an image goes, `several` of them in one index. Raises UsageError where output, format and
+    compression do not fit together."""
     reference = parse_output(output) if output is not None else None
     chosen = _format(reference, source, format)
+    if several and chosen == "docker":
+        raise UsageError(
+            "a docker archive holds one platform (docker before 25 loads no more); pass --format oci"
+        )
     if chosen == "docker" and compress is not None and compress.codec is Codec.ZSTD:
         raise UsageError(
             "a docker archive cannot hold zstd layers (docker before 23 fails on them); pass --format oci"

@@ -10,6 +10,7 @@
     ├── PlanError                             a valid image, an impossible request
     │   ├── BaseNotFound(reference, tried)
     │   └── NotBasedOn(shared, wanted)
+    ├── CheckFailed                           what was written is not what was read
     ├── PathNotFound(path)                    no such file in an image, or not one that is asked for
     └── TransportError(reference)
         └── ImageNotFound(choices)
@@ -20,7 +21,8 @@ the command line returns for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class SquashkitError(Exception):
@@ -143,6 +145,23 @@ class PathNotFound(SquashkitError):
     def __init__(self, message: str, *, path: bytes) -> None:
         super().__init__(f"/{show_path(path)}: {message}")
         self.path = path
+
+
+class CheckFailed(SquashkitError):
+    """What was written, read back, differs from its source. It has not got its name."""
+
+    exit_code = 3
+
+
+@contextmanager
+def told_of(subject: str) -> Iterator[None]:
+    """Errors from inside begin with what they are about; an empty subject adds nothing."""
+    try:
+        yield
+    except SquashkitError as error:
+        if subject:
+            error.args = (f"{subject}: {error}",)
+        raise
 
 
 class Cancelled(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from squashkit import metadata
@@ -36,7 +36,7 @@ from squashkit.report.squash import Report
 from squashkit.report.text import size
 from squashkit.transports.archive_sink import ArchiveFile
 from squashkit.transports.layout_sink import Layout
-from squashkit.transports.sink import Sink, Slot, Written, put
+from squashkit.transports.sink import Sink, Slot, WrittenImage, put
 from squashkit.writer import Writer
 
 Notify = Callable[[str], None]
@@ -55,6 +55,8 @@ class Job:
     options: Options
     report: Report
     notify: Notify
+    changesets: dict[int, Changeset] = field(default_factory=dict)
+    """Those that were read for the plan."""
 
     @property
     def image(self) -> Image:
@@ -83,24 +85,26 @@ class Job:
         folder = self.loader.source.folder
         return folder is not None and isinstance(self.sink, Layout) and folder.samefile(self.sink.path)
 
-    def run(self) -> None:
+    def run(self) -> WrittenImage | None:
         """Read, plan and write. Layers are hashed, and kept blobs carried over, while this thread scans
-        headers and plans; nothing is committed before all of that is done and right."""
+        headers and plans; what is returned is whole and right, and has no name yet. None where nothing
+        is to be written."""
         try:
-            self._run()
+            return self._run()
         except InvalidLayer:
             join(self.loader.checks, self.loader.cancelled)  # damaged bytes are told as such
             raise
-        finally:
+        except BaseException:
             self.loader.cancelled.set()
+            raise
 
-    def _run(self) -> None:
+    def _run(self) -> WrittenImage | None:
         self._check_kept()
         self._check_space(0)
         if self.sink is None:
             self._estimate(self._plan(self._load(lambda: None)))
             join(self.loader.checks, self.loader.cancelled)
-            return
+            return None
         writer = Writer(
             self.loader,
             self.sink,
@@ -124,13 +128,12 @@ class Job:
             for _, slot in reversed(new.values()):
                 slot.discard()
             join(writer.keep(self.loader.pool, self.squashed), self.loader.cancelled)
-            self._pass_through(writer, "squashing would not save what --min-saving asks")
-        elif not self.runs:
-            self._pass_through(writer, "there is nothing to squash")
-        else:
-            for stored, slot in new.values():
-                slot.finish(stored.digest)
-            self._commit_squashed(writer, plan, {k: v[0] for k, v in new.items()})
+            return self._pass_through(writer, "squashing would not save what --min-saving asks")
+        if not self.runs:
+            return self._pass_through(writer, "there is nothing to squash")
+        for stored, slot in new.values():
+            slot.finish(stored.digest)
+        return self._write_squashed(writer, plan, {k: v[0] for k, v in new.items()})
 
     def _check_kept(self) -> None:
         """Raises InvalidImage where a blob that is to be carried over is neither here nor there."""
@@ -177,7 +180,8 @@ class Job:
             and layer.member is not None
         }
         changesets |= self.loader.load(around, data=lambda index: index in there)
-        return dict(sorted(changesets.items()))
+        self.changesets = dict(sorted(changesets.items()))
+        return self.changesets
 
     def _plan(self, changesets: dict[int, Changeset]) -> LayerPlan:
         if not self.runs:
@@ -239,18 +243,18 @@ class Job:
             self.report.changed = False
             self.report.after = list(self.report.before)
 
-    def _pass_through(self, writer: Writer, why: str) -> None:
+    def _pass_through(self, writer: Writer, why: str) -> WrittenImage:
         """Write the image as it is, under its new names."""
         layers = [writer.stored[layer.diff_id] for layer in self.image.layers]
         self.report.plan = LayerPlan(
             tuple(self.segments), tuple(KeptLayer(i) for i in range(len(layers)))
         )
         self.report.notes.append(f"Written unchanged: {why}.")
-        self._commit(self.image.config.data, layers, changed=False)
+        return self._write_documents(self.image.config.data, layers, changed=False)
 
-    def _commit_squashed(
+    def _write_squashed(
         self, writer: Writer, plan: LayerPlan, new: dict[int, StoredLayer]
-    ) -> None:
+    ) -> WrittenImage:
         layers = [
             writer.stored[self.image.layers[planned.index].diff_id]
             if isinstance(planned, KeptLayer)
@@ -261,10 +265,12 @@ class Job:
         config = metadata.squashed_config(
             self.image, plan, [layer.diff_id for layer in layers], self.options.history
         )
-        self._commit(config, layers, changed=True)
+        return self._write_documents(config, layers, changed=True)
 
-    def _commit(self, config: bytes, layers: list[StoredLayer], *, changed: bool) -> None:
-        """Write config and manifest, then let the sink give the result its name."""
+    def _write_documents(
+        self, config: bytes, layers: list[StoredLayer], *, changed: bool
+    ) -> WrittenImage:
+        """Write config and manifest."""
         assert self.sink is not None
         family = metadata.manifest_family(self.image, self.destination.family)
         manifest = metadata.image_manifest(
@@ -279,19 +285,11 @@ class Job:
         put(self.sink, config)
         digest = put(self.sink, manifest)
         descriptor = Descriptor(family, digest, len(manifest), platform=self.image.platform)
-        self.sink.commit(
-            Written(
-                manifest=descriptor,
-                config=sha256(config),
-                layers=[layer.digest for layer in layers],
-                tags=self.destination.tags,
-                repo_tags=self.destination.repo_tags,
-            )
-        )
         self.report.after = layers
         self.report.changed = changed
         self.report.image_id = sha256(config)
         self.report.manifest_digest = digest
+        return WrittenImage(descriptor, sha256(config), [layer.digest for layer in layers])
 
     def _new_size(self, plan: LayerPlan) -> int:
         """Bytes that the new layers will take: exact where they are plain, else by the ratio at which the

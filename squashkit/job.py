@@ -1,7 +1,7 @@
 """The whole job, reference to report: read an image, keep its base, merge the rest, write it.
 
-`squash` is the function to read first. What is decided is decided in base.py, planner.py and
-metadata.py; what is read and written goes through loader.py and writer.py.
+`squash` and `squash_platforms` are the functions to read first. What is decided is decided in base.py,
+planner.py and metadata.py; what is read and written goes through loader.py and writer.py.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from squashkit import metadata
+from squashkit.check import check_result
 from squashkit.destination import Destination, decide_destination, parse_output
-from squashkit.errors import UsageError
+from squashkit.errors import UsageError, told_of
 from squashkit.execute import Job, Notify
 from squashkit.graph import Image
-from squashkit.loader import Loader, Source, open_source
+from squashkit.loader import Loader, Source, open_source, temporary_folder
 from squashkit.metadata import StoredLayer
-from squashkit.oci import (
-    Codec,
-    Digest,
-)
+from squashkit.oci import ALL, Codec, Descriptor, Digest
 from squashkit.options import Options
 from squashkit.planner import KeptLayer, LayerPlan
 from squashkit.progress import Progress, Silent
-from squashkit.report.squash import Report
-from squashkit.selection import decide
+from squashkit.report.squash import IndexReport, Report
+from squashkit.selection import Chosen, Decision, decide
 from squashkit.transports import Reference, parse_reference
-from squashkit.transports.oci_layout import refuse_unsupported
+from squashkit.transports.container import Container
+from squashkit.transports.sink import Sink, Written, WrittenImage, put
 
 
 def squash(
@@ -47,10 +47,58 @@ def squash(
     byte; otherwise nothing is written and a SquashkitError says why. `notify` gets messages for people
     while the work goes on. OSError comes through as it is (a full disk, a closed pipe).
     """
-    options = options or Options()
-    progress = progress or Silent()
+    if options is not None and options.platform == ALL:
+        raise UsageError("all platforms are the work of squash_platforms")
     with ExitStack() as stack:
-        tmp_dir = _temporary_folder(options, output)
+        work = _Work(stack, image, output, options or Options(), progress or Silent(), notify)
+        (written,) = work.run()
+        if work.sink is not None and written is not None:
+            work.commit(written.manifest, [written])
+        return work.reports[0]
+
+
+def squash_platforms(
+    image: str,
+    output: str | None,
+    options: Options,
+    *,
+    progress: Progress | None = None,
+    notify: Notify = lambda message: None,
+) -> IndexReport:
+    """Squash every platform of the index that a reference names and write a new index of the results.
+
+    What is no image (attestations, artifacts) stays out. All else is as for `squash`, for all platforms
+    together: nothing has a name before every one of them is right.
+    """
+    with ExitStack() as stack:
+        work = _Work(stack, image, output, options, progress or Silent(), notify)
+        results = [written for written in work.run() if written is not None]
+        report = IndexReport(work.reports, missing=work.chosen.missing)
+        if work.sink is not None and results:
+            manifests = [result.manifest for result in results]
+            index = metadata.image_index(manifests)
+            report.index_digest = put(work.sink, index)
+            media_type = metadata.index_type(manifests)
+            work.commit(Descriptor(media_type, report.index_digest, len(index)), results)
+        return report
+
+
+class _Work:
+    """All that is decided and opened before the first layer is read: one `Job` for each image."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        image: str,
+        output: str | None,
+        options: Options,
+        progress: Progress,
+        notify: Notify,
+    ) -> None:
+        self._stack = stack
+        self._options = options
+        self._progress = progress
+        self._tmp_dir = tmp_dir = _temporary_folder(options, output)
         source = stack.enter_context(open_source(parse_reference(image), tmp_dir, progress))
         base_sources: list[Source] = []
 
@@ -58,34 +106,84 @@ def squash(
             base_sources.append(stack.enter_context(open_source(reference, tmp_dir)))
             return base_sources[-1]
 
-        chosen, base, segments = decide(source, options.keep, options.platform, open_base)
-        refuse_unsupported(chosen)
-        destination = decide_destination(
-            output, source, chosen, segments,
-            tags=options.tags, format=options.format, compress=options.compress,
-        )  # fmt: skip
-        loader = Loader(source, chosen, tmp_dir, options.jobs, options.verify, progress)
-        stack.callback(loader.close)
+        decisions, self.chosen = decide(
+            source, options.keep, options.platform, open_base, skip_missing=options.skip_missing
+        )
+        destinations = [
+            decide_destination(
+                output, source, decision.image, decision.segments, tags=options.tags,
+                format=options.format, compress=options.compress, several=options.platform == ALL,
+            )
+            for decision in decisions
+        ]  # fmt: skip
+        self._destination = destination = destinations[0]
         _protect_inputs(destination, [source, *base_sources])
-        sink = None
-        if output is None or options.dry_run:
+        writes = output is not None and not options.dry_run
+        if options.check and (not writes or destination.is_stream):
+            raise UsageError(
+                "--check reads back what was written, which a pipe cannot give; write to a file or a layout"
+                if destination.is_stream
+                else "--check reads back what was written; a dry run writes nothing"
+            )
+        loaders = [
+            Loader(source, decision.image, tmp_dir, options.jobs, options.verify, progress)
+            for decision in decisions
+        ]
+        for loader in loaders:
+            stack.callback(loader.close)
+        self.sink: Sink | None = None
+        if not writes:
             destination.check_free(force=options.force)
         else:
-            sink = destination.open(tmp_dir, force=options.force, cancelled=loader.cancelled)
-            stack.callback(sink.close)
-        report = Report(
+            self.sink = destination.open(tmp_dir, force=options.force, cancelled=loaders[0].cancelled)
+            stack.callback(self.sink.close)
+        self.jobs = [
+            Job(
+                decision.base, decision.segments, loader, self.sink, where, options,
+                self._report(source, decision, where), notify,
+            )
+            for decision, loader, where in zip(decisions, loaders, destinations, strict=True)
+        ]  # fmt: skip
+
+    @property
+    def reports(self) -> list[Report]:
+        return [job.report for job in self.jobs]
+
+    def run(self) -> list[WrittenImage | None]:
+        """Write every image, none of which has a name yet; None for each in a dry run."""
+        results = []
+        for job in self.jobs:
+            with told_of(str(job.image.platform) if self._options.platform == ALL else ""):
+                results.append(job.run())
+        return results
+
+    def commit(self, root: Descriptor, images: Sequence[WrittenImage]) -> None:
+        """Give what was written its names."""
+        assert self.sink is not None
+        destination = self._destination
+        written = Written(root, images, destination.tags, destination.repo_tags)
+        check = partial(self._check, images) if self._options.check else None
+        self.sink.commit(written, check)
+
+    def _check(self, images: Sequence[WrittenImage], container: Container) -> None:
+        for job, written in zip(self.jobs, images, strict=True):
+            check_result(job.loader, job.report.plan, job.changesets, written, container)
+
+    def _report(self, source: Source, decision: Decision, destination: Destination) -> Report:
+        image = decision.image
+        kept = tuple(KeptLayer(index) for index in range(len(image.layers)))
+        return Report(
             source=source.title,
-            image=chosen,
-            base=base,
-            plan=LayerPlan(tuple(segments), tuple(KeptLayer(i) for i in range(len(chosen.layers)))),
-            before=_stored_before(source, chosen),
+            image=image,
+            base=decision.base,
+            plan=LayerPlan(tuple(decision.segments), kept),
+            before=_stored_before(source, image),
             tags=[tag.verbatim or tag.name for tag in destination.tags],
-            output=sink.title if sink else None,
-            dry_run=sink is None,
-            notes=_notes(source, chosen, options, destination),
+            output=self.sink.title if self.sink else None,
+            dry_run=self.sink is None,
+            checked=self._options.check,
+            notes=_notes(source, image, self._options, destination, self.chosen),
         )
-        Job(base, segments, loader, sink, destination, options, report, notify).run()
-        return report
 
 
 def _protect_inputs(destination: Destination, sources: Sequence[Source]) -> None:
@@ -113,20 +211,14 @@ def _protect_inputs(destination: Destination, sources: Sequence[Source]) -> None
 
 
 def _temporary_folder(options: Options, output: str | None) -> Path:
-    """Where temporary files go: where they are asked for, else beside the output, else the system's."""
-    if options.tmp_dir is not None:
-        if not options.tmp_dir.is_dir():
-            raise UsageError(f"--tmp-dir {options.tmp_dir} is no folder")
-        return options.tmp_dir
+    """As `temporary_folder`, but beside the output where there is one."""
     reference = parse_output(output) if output is not None else None
-    if reference is not None and not reference.is_stdio:
+    if options.tmp_dir is None and reference is not None and not reference.is_stdio:
         path = Path(reference.path)
         for folder in (path, path.parent):
             if folder.is_dir() and os.access(folder, os.W_OK):
                 return folder
-    from tempfile import gettempdir
-
-    return Path(gettempdir())
+    return temporary_folder(options.tmp_dir)
 
 
 def _stored_before(source: Source, image: Image) -> list[StoredLayer]:
@@ -146,13 +238,16 @@ def _stored_before(source: Source, image: Image) -> list[StoredLayer]:
 
 
 def _notes(
-    source: Source, image: Image, options: Options, destination: Destination
+    source: Source, image: Image, options: Options, destination: Destination, chosen: Chosen
 ) -> list[str]:
     notes = []
     named = destination.reference is not None and destination.reference.image
     if not options.tags and not named and destination.tags:
         names = ", ".join(tag.verbatim or tag.name for tag in destination.tags)
         notes.append(f"No -t was given: the result has the source's own name ({names}).")
+    if chosen.missing:
+        missing = ", ".join(chosen.missing)
+        notes.append(f"Left out, since not all of its blobs are there: {missing}.")
     if source.listing.attestations:
         notes.append(
             "Attestations (provenance, SBOM) describe the image before the squash and are left out."

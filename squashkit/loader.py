@@ -12,12 +12,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from squashkit import tar
-from squashkit.changeset import Changeset, parse_changeset
+from squashkit.changeset import Changeset, Entry, parse_changeset
 from squashkit.compression import decompress
 from squashkit.errors import (
     Cancelled,
@@ -25,6 +26,7 @@ from squashkit.errors import (
     InvalidImage,
     InvalidLayer,
     TransportError,
+    UsageError,
     show_path,
 )
 from squashkit.graph import Image, Layer, LayerGraph
@@ -43,8 +45,10 @@ from squashkit.transports.container import (
     open_unnamed,
     write_all,
 )
-from squashkit.transports.oci_layout import Listing
+from squashkit.transports.oci_layout import Faults, Listing
 
+_TAIL = 64 << 10
+_PIECE = 64 << 10
 READ_SIZE = 2 << 20  # what a processor has just read it still has at hand to hash and to write
 
 
@@ -96,13 +100,24 @@ class Source:
         return blob
 
 
+def temporary_folder(wanted: Path | None) -> Path:
+    """Where temporary files go: where they are asked for, else the system's folder for them."""
+    if wanted is not None and not wanted.is_dir():
+        raise UsageError(f"--tmp-dir {wanted} is no folder")
+    return wanted or Path(gettempdir())
+
+
 @contextmanager
 def open_source(
-    reference: Reference, tmp_dir: Path, progress: Progress | None = None
+    reference: Reference,
+    tmp_dir: Path,
+    progress: Progress | None = None,
+    faults: Faults | None = None,
 ) -> Iterator[Source]:
     """Open an archive, a layout folder or standard input, and list its images.
 
-    Raises TransportError where it cannot be read, InvalidImage where it holds no images.
+    Raises TransportError where it cannot be read, InvalidImage where it holds no images. With `faults`,
+    what is wrong with single images goes there, and the others are listed.
     """
     progress = progress or Silent()
     path = Path(reference.path)
@@ -121,12 +136,15 @@ def open_source(
             progress.stage("Reading standard input", None)
         container = open_archive(reference.path, tmp_dir, progress.advance)
     try:
-        yield _list(reference, container)
+        yield list_source(reference, container, faults)
     finally:
         container.close()
 
 
-def _list(reference: Reference, container: Archive | Folder) -> Source:
+def list_source(
+    reference: Reference, container: Container, faults: Faults | None = None
+) -> Source:
+    """What lies in an open container. Raises, and collects, as `open_source` does."""
     title = "standard input" if reference.is_stdio else show_path(os.fsencode(reference.path))
     has_manifest = container.has(docker_archive.MANIFEST)
     has_index = container.has(oci_layout.INDEX)
@@ -143,10 +161,9 @@ def _list(reference: Reference, container: Archive | Folder) -> Source:
             " (`docker save` writes one, `docker export` does not)",
             where=title,
         )
-    listing = oci_layout.list_images(container) if has_index else Listing()
-    images = docker_archive.merge(
-        docker_archive.list_images(container) if is_docker else [], listing
-    )
+    listing = oci_layout.list_images(container, faults) if has_index else Listing()
+    docker = docker_archive.list_images(container, faults) if is_docker else []
+    images = docker_archive.merge(docker, listing)
     return Source(
         reference,
         container,
@@ -156,6 +173,15 @@ def _list(reference: Reference, container: Archive | Folder) -> Source:
         is_docker,
         container.path if isinstance(container, Folder) else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A layer that is being read: inflated and scanned by the pool, or if it is plain hashed there."""
+
+    index: int
+    inflating: Future[Changeset] | None
+    check: Future[None] | None
 
 
 @dataclass(slots=True)
@@ -200,32 +226,39 @@ class Loader:
         wait for the interpreter. Other plain layers are left to be verified by whoever copies them.
         """
         wanted = sorted(indexes, key=lambda index: -self.source.blob(self.image.layers[index]).size)
-        inflating: dict[int, Future[Changeset]] = {}
-        plain: dict[int, Future[None] | None] = {}
-        for index in wanted:
-            layer = self.image.layers[index]
-            blob = self.source.blob(layer)
-            if blob.codec() is not Codec.NONE:
-                inflating[index] = self.pool.submit(self._load_compressed, layer, data(index))
-                continue
-            self._plain[index] = blob
-            check = self.pool.submit(self._check, layer) if self.verify and data(index) else None
-            plain[index] = check
-            self.checks += [check] if check else []
-        changesets = {index: self._scan_plain(index, check) for index, check in plain.items()}
-        join(inflating.values(), self.cancelled)
-        changesets |= {index: future.result() for index, future in inflating.items()}
+        readings = [self.begin(index, data=data(index)) for index in wanted]
+        inflating = [reading.inflating for reading in readings if reading.inflating]
+        changesets = {r.index: self.finish(r) for r in readings if not r.inflating}
+        join(inflating, self.cancelled)
+        changesets |= {r.index: self.finish(r) for r in readings if r.inflating}
         return dict(sorted(changesets.items()))
 
-    def _scan_plain(self, index: int, check: Future[None] | None) -> Changeset:
-        """A plain layer's changeset, by its headers alone."""
-        blob = self._plain[index]
+    def begin(self, index: int, *, data: bool) -> Reading:
+        """Begin to read a layer; `data` as for `load`. Raises InvalidImage where its blob is not there."""
+        layer = self.image.layers[index]
+        blob = self.source.blob(layer)
+        if blob.codec() is not Codec.NONE:
+            return Reading(index, self.pool.submit(self._load_compressed, layer, data), None)
+        self._plain[index] = blob
+        check = self.pool.submit(self._check, layer) if self.verify and data else None
+        self.checks += [check] if check else []
+        return Reading(index, None, check)
+
+    def finish(self, reading: Reading) -> Changeset:
+        """A layer's changeset: a plain one's by its headers alone, which this thread reads now. Raises
+        InvalidLayer and DigestMismatch, naming the layer."""
+        if reading.inflating is not None:
+            return reading.inflating.result()
+        blob = self._plain[reading.index]
         try:
-            return parse_changeset(tar.scan(self._cancellable(blob)), blob.size)
+            changeset = parse_changeset(tar.scan(self._cancellable(blob)), blob.size)
         except InvalidLayer as error:
-            if check is not None:
-                check.result()  # damaged bytes are told as such
-            raise error.inside(self.image.layers[index].where) from error
+            if reading.check is not None:
+                reading.check.result()  # damaged bytes are told as such
+            raise error.inside(self.image.layers[reading.index].where) from error
+        tail = Blob(blob.fd, blob.offset + changeset.end, max(0, blob.size - changeset.end))
+        junk = any(map(_is_junk, read_blocks(tail, self.cancelled, "", _TAIL)))
+        return replace(changeset, junk=junk)
 
     def _check(self, layer: Layer) -> None:
         """Hash a plain layer. Raises DigestMismatch."""
@@ -279,6 +312,22 @@ class Loader:
         if self.verify and compressed and layer.index not in self._checked:
             self._inflate(layer, scan=False, keep=False)
 
+    def payload(self, index: int, entry: Entry) -> Iterator[bytes]:
+        """The stored bytes of an entry of a layer, in pieces that fit a processor's cache. Raises
+        DigestMismatch where the layer ends before the entry does."""
+        blob = self.bytes_of(index)
+        record = entry.record
+        at, end = record.data, record.data + record.size
+        while at < end:
+            piece = blob.read_at(at, min(_PIECE, end - at))
+            if not piece:
+                raise DigestMismatch(
+                    f"layer {index}: {show_path(entry.path)}", expected=f"{end - at} more bytes",
+                    actual="the end of the layer",
+                )  # fmt: skip
+            yield piece
+            at += len(piece)
+
     def header_of(self, index: int, record: Record) -> bytes:
         """The header blocks of a record of a layer."""
         return self.bytes_of(index).read_at(record.start, record.data - record.start)
@@ -329,12 +378,10 @@ class Loader:
             if self.verify:  # damaged bytes are told as such
                 check_digest(where, layer.diff_id, window.digest())
             raise
-        window.drain()
+        window.drain(changeset.end)
         if self.verify:
             check_digest(where, layer.diff_id, window.digest())
-        return Changeset(
-            changeset.entries, changeset.whiteouts, changeset.opaques, window.position
-        )
+        return replace(changeset, diff_size=window.position, junk=window.junk)
 
     def _cancellable(self, blob: Blob) -> tar.Window:
         window = jumping_window(blob)
@@ -347,6 +394,10 @@ class Loader:
         return checked
 
 
+def _is_junk(block: memoryview) -> bool:
+    return bytes(block).count(0) != len(block)
+
+
 class _Stream:
     """A window for `tar.scan` over blocks that come one after another, hashed as they pass."""
 
@@ -356,15 +407,22 @@ class _Stream:
         self._block = memoryview(b"")
         self.position = 0
         """Bytes that have passed."""
+        self.junk = False
+        """Whether anything but zeros was drained."""
 
     def __call__(self, at: int) -> tuple[memoryview, int]:
         while self.position < at + tar.BLOCK and self._next():
             pass
         return self._block, self.position - len(self._block)
 
-    def drain(self) -> None:
-        while self._next():
-            pass
+    def drain(self, end: int | None = None) -> None:
+        """Let the rest pass; what comes from `end` on should be zeros."""
+        while True:
+            if end is not None and self.position > end:
+                start = max(0, end - (self.position - len(self._block)))
+                self.junk = self.junk or _is_junk(self._block[start:])
+            if not self._next():
+                return
 
     def digest(self) -> str:
         assert self._hash is not None

@@ -17,8 +17,10 @@ from squashkit.oci import (
     BASE_NAME,
     DOCKER_CONFIG,
     DOCKER_LAYER,
+    DOCKER_LIST,
     DOCKER_MANIFEST,
     OCI_CONFIG,
+    OCI_INDEX,
     OCI_LAYER,
     OCI_MANIFEST,
     SOURCE_DIGEST,
@@ -165,6 +167,23 @@ def layer_descriptor(layer: StoredLayer, family: str) -> Descriptor:
 def manifest_family(image: Image, wanted: str | None) -> str:
     """The media type of the manifest to write: the one asked for, else the source's, else OCI's."""
     return wanted or (image.manifest.media_type if image.manifest else OCI_MANIFEST)
+
+
+def index_type(manifests: Sequence[Descriptor]) -> str:
+    """The media type of the index that holds these manifests: docker's list where all are docker's."""
+    docker = all(manifest.media_type == DOCKER_MANIFEST for manifest in manifests)
+    return DOCKER_LIST if docker else OCI_INDEX
+
+
+def image_index(manifests: Sequence[Descriptor]) -> bytes:
+    """The index of one image for several platforms."""
+    return dump_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": index_type(manifests),
+            "manifests": [manifest.json() for manifest in manifests],
+        }
+    )
 
 
 def image_manifest(

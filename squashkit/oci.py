@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from math import isfinite
-from typing import Any, NewType
+from typing import Any, Final, Literal, NewType
 
 from squashkit.errors import InvalidImage, UnsupportedImage
 
@@ -157,6 +157,16 @@ class Platform:
         """Whether it is what was asked for; a variant counts only where both sides name one."""
         same = (self.os, self.architecture) == (wanted.os, wanted.architecture)
         return same and not (self.variant and wanted.variant and self.variant != wanted.variant)
+
+
+ALL: Final = "all"
+PlatformChoice = Platform | Literal["all"]
+"""One platform, or every one that an index has."""
+
+
+def parse_platform_choice(text: str) -> PlatformChoice:
+    """From `os/architecture[/variant]` or `all`. Raises ValueError."""
+    return ALL if text == ALL else Platform.parse(text)
 
 
 @dataclass(frozen=True, slots=True)

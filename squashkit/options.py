@@ -10,7 +10,7 @@ from typing import Literal
 from squashkit.compression import Compression
 from squashkit.destination import Format
 from squashkit.metadata import HistoryOptions
-from squashkit.oci import Platform
+from squashkit.oci import PlatformChoice
 from squashkit.selection import Keep
 
 
@@ -30,7 +30,10 @@ class Options:
     tags: tuple[str, ...] = ()
     format: Format | None = None
     compress: Compression | None = None
-    platform: Platform | None = None
+    platform: PlatformChoice | None = None
+    """One of an index, or all of them; None for this machine's."""
+    skip_missing: bool = False
+    """With all platforms: leave out those whose blobs are not there."""
     whiteouts: Literal["explicit", "opaque"] = "explicit"
     symlink_parents: Literal["overlay", "follow"] = "overlay"
     blind: bool = False
@@ -38,6 +41,8 @@ class Options:
     history: HistoryOptions = field(default_factory=HistoryOptions)
     force: bool = False
     verify: bool = True
+    check: bool = False
+    """Read back what was written and compare it with the source before it gets its name."""
     dry_run: bool = False
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     tmp_dir: Path | None = None

@@ -105,7 +105,7 @@ def plan_squash(
             continue
         run = {index: changesets[index] for index in range(segment.start, segment.stop)}
         for index, changeset in run.items():
-            _refuse_overlay_marks(changeset, index)
+            refuse_overlay_marks(changeset, index)
         known = {index: changesets[index] for index in range(segment.start) if index in changesets}
         if len(known) == segment.start:
             for index in range(applied, segment.start):
@@ -129,6 +129,18 @@ def plan_squash(
     return LayerPlan(tuple(segments), tuple(layers), tuple(contested), links, guaranteed)
 
 
+def plan_export(changesets: Mapping[int, Changeset], header_of: HeaderOf) -> SquashedLayer:
+    """A whole root file system as one tar: what all layers of an image make over nothing.
+
+    Raises UnsupportedImage for overlay marks, InvalidLayer as `Rootfs.apply` does.
+    """
+    rootfs = Rootfs()
+    for index, changeset in changesets.items():
+        refuse_overlay_marks(changeset, index)
+        apply_layer(rootfs, changeset, index)
+    return merge_run(rootfs, changesets, header_of, opaque=False)
+
+
 def apply_layer(rootfs: Rootfs, changeset: Changeset, index: int) -> None:
     """Apply a layer to a tree; its faults name it."""
     try:
@@ -146,7 +158,7 @@ def _lower_missing(segment: Segment, known: Mapping[int, Changeset]) -> PlanErro
     )
 
 
-def _refuse_overlay_marks(changeset: Changeset, index: int) -> None:
+def refuse_overlay_marks(changeset: Changeset, index: int) -> None:
     """Overlay file systems keep their own marks in devices and xattrs; merging changes their meaning."""
     suspects = [entry for entry in changeset.entries if entry[1].typeflag == CHARACTER or entry[1].xattrs]
     for path, record in suspects:

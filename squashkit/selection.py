@@ -17,6 +17,7 @@ from squashkit.base import (
     base_of,
     choices,
     choose_image,
+    every_platform,
     find_by_digest,
     matches,
     not_found,
@@ -25,9 +26,11 @@ from squashkit.base import (
 from squashkit.errors import BaseNotFound, ImageNotFound, TransportError, UnsupportedImage, UsageError
 from squashkit.graph import Image
 from squashkit.loader import Source
-from squashkit.oci import Platform, is_digest
+from squashkit.names import same_name
+from squashkit.oci import ALL, Platform, PlatformChoice, is_digest
 from squashkit.planner import Segment
 from squashkit.transports import Reference, parse_reference
+from squashkit.transports.oci_layout import names_of, refuse_unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,74 @@ def machine_platform() -> Platform:
     return Platform("linux", names.get(machine, machine), "v7" if machine == "armv7l" else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The images that are meant: one, or one for each platform of an index; and what of the index is not
+    there."""
+
+    images: Sequence[Image]
+    missing: Sequence[str] = ()
+
+
+def choose(
+    source: Source,
+    platform: PlatformChoice | None,
+    *,
+    skip_missing: bool = False,
+    candidates: Sequence[Image] | None = None,
+) -> Chosen:
+    """The image that the source's reference and a platform mean, or with `all` every platform's.
+
+    Where blobs of a platform are not there, `all` raises ImageNotFound unless it is to skip them.
+    Raises UsageError and ImageNotFound with what there is to choose from, UnsupportedImage for images
+    that are of no use here.
+    """
+    _refuse_without_images(source)
+    wanted, absent = source.reference.image, source.listing.absent
+    images = source.images if candidates is None else candidates
+    if platform != ALL:
+        named = [descriptor.platform for descriptor in absent if descriptor.platform]
+        image = choose_image(
+            images, wanted, platform, machine_platform(), source.example, named
+        )
+        refuse_unsupported(image)
+        return Chosen([image])
+    found = every_platform(images, wanted, source.example)
+    there = [image for image in found if all(layer.member is not None for layer in image.layers)]
+    missing = [str(image.platform) for image in found if image not in there]
+    for descriptor in absent:
+        names = names_of(descriptor.annotations)
+        if wanted is None or any(same_name(name, wanted) for name in names):
+            missing.append(str(descriptor.platform or descriptor.digest))
+    if missing and not (skip_missing and there):
+        raise ImageNotFound(
+            f"{source.title} names {', '.join(missing)}, but not all blobs of that are there"
+            + ("; --skip-missing leaves it out" if there else ""),
+            reference=source.title,
+        )
+    for image in there:
+        refuse_unsupported(image)
+    return Chosen(there, missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An image, where its base ends, and what becomes of its layers."""
+
+    image: Image
+    base: Base
+    segments: Sequence[Segment]
+
+
 def decide(
     source: Source,
     keep: Keep,
-    platform: Platform | None,
+    platform: PlatformChoice | None,
     open_base: Callable[[Reference], Source],
-) -> tuple[Image, Base, list[Segment]]:
-    """The image that is meant, where its base ends, and the segments that follow from it.
+    *,
+    skip_missing: bool = False,
+) -> tuple[list[Decision], Chosen]:
+    """For every image that is meant: where its base ends, and the segments that follow from it.
 
     `open_base` opens a base that lies elsewhere. Raises UsageError, ImageNotFound, BaseNotFound or
     NotBasedOn, each with what there is to choose from.
@@ -88,19 +152,33 @@ def decide(
                     reference=keep.base,
                     tried=[source.title],
                 )
-    image = choose_image(
-        candidates, source.reference.image, platform, machine_platform(), source.example,
-        [descriptor.platform for descriptor in source.listing.absent if descriptor.platform],
-    )
+    chosen = choose(source, platform, skip_missing=skip_missing, candidates=candidates)
+    bases: dict[Reference, Source] = {}
+
+    def open_once(reference: Reference) -> Source:
+        if reference not in bases:
+            bases[reference] = open_base(reference)
+        return bases[reference]
+
+    return [_decide(image, source, here, keep, open_once) for image in chosen.images], chosen
+
+
+def _decide(
+    image: Image,
+    source: Source,
+    here: Sequence[Image],
+    keep: Keep,
+    open_base: Callable[[Reference], Source],
+) -> Decision:
     if keep.segments is not None:
         segments = parse_segments(keep.segments, len(image.layers))
         first = segments[0]
         kept = first.stop if first.keep else 0
-        return image, Base(kept, f"the segments {keep.segments}"), segments
+        return Decision(image, Base(kept, f"the segments {keep.segments}"), segments)
     base = _find_base(image, source, here, keep, open_base)
     total = len(image.layers)
     segments = [Segment(0, base.layers, True), Segment(base.layers, total, False)]
-    return image, base, [segment for segment in segments if len(segment)]
+    return Decision(image, base, [segment for segment in segments if len(segment)])
 
 
 def _refuse_without_images(source: Source) -> None:

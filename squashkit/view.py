@@ -1,7 +1,7 @@
 """An image's root file system as it is read: the tree, and the bytes behind it.
 
 Nothing is unpacked. Compressed layers are read once, and so verified; of plain ones only headers are
-read, and the data that somebody asks for.
+read, and the data that somebody asks for, unless all of it is to be verified.
 """
 
 from __future__ import annotations
@@ -12,21 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from squashkit.base import choose_image
 from squashkit.changeset import Changeset
 from squashkit.errors import PathNotFound, UnsupportedImage, UsageError, show_path
 from squashkit.graph import Image
-from squashkit.loader import Loader, Source, open_source, read_blocks
-from squashkit.oci import DiffID, Platform
+from squashkit.loader import Loader, Source, join
+from squashkit.oci import DiffID
 from squashkit.planner import apply_layer
 from squashkit.progress import Progress
 from squashkit.rootfs import Inode, Node, Rootfs, resolve
-from squashkit.selection import machine_platform
-from squashkit.transports import parse_reference
-from squashkit.transports.container import Blob
-from squashkit.transports.oci_layout import refuse_unsupported
-
-_BLOCK = 1 << 20
 
 
 @dataclass(slots=True)
@@ -39,6 +32,13 @@ class View:
     rootfs: Rootfs
     changesets: Mapping[int, Changeset]
 
+    @property
+    def title(self) -> str:
+        """The image's name, and its platform where there are others of that name."""
+        image = self.image
+        twins = [i for i in self.source.images if i.names == image.names and i.platform != image.platform]
+        return f"{image.title} ({image.platform})" if twins else image.title
+
     @staticmethod
     def name_of(path: str) -> bytes:
         """A path as people type it, in the form that layers have it in."""
@@ -48,30 +48,30 @@ class View:
         """One layer's changes. Raises UsageError where the image has no such layer."""
         if index not in self.changesets:
             last = len(self.image.layers) - 1
-            raise UsageError(f"--layer {index}: {self.image.title} has the layers 0 to {last}, base first")
+            raise UsageError(f"--layer {index}: {self.title} has the layers 0 to {last}, base first")
         return self.changesets[index]
+
+    def settle(self) -> None:
+        """Wait until all that was to be verified is. Raises DigestMismatch."""
+        join(self.loader.checks, self.loader.cancelled)
 
     def find(self, path: str, *, follow: bool) -> Node:
         """What lies at a path of the root file system, symlinks followed inside it; the last part's too
         with `follow`. Raises PathNotFound."""
         node = resolve(self.rootfs, os.fsencode(path), follow=follow)
         if node is None:
-            raise PathNotFound(f"not in {self.image.title}", path=self.name_of(path))
+            raise PathNotFound(f"not in {self.title}", path=self.name_of(path))
         return node
 
     def origin(self, inode: Inode) -> tuple[DiffID, int]:
         """Where a file's content comes from: equal origins have equal content."""
         return self.image.layers[inode.layer].diff_id, inode.entry.record.data
 
-    def payload(self, inode: Inode) -> Iterator[memoryview]:
-        """A file's stored bytes in blocks; a block is overwritten by the one after the next."""
-        record = inode.entry.record
-        blob = self.loader.bytes_of(inode.layer)
-        where = show_path(inode.entry.path)
-        span = Blob(blob.fd, blob.offset + record.data, record.size)
-        return read_blocks(span, self.loader.cancelled, where, _BLOCK)
+    def payload(self, inode: Inode) -> Iterator[bytes]:
+        """A file's stored bytes in pieces. Raises DigestMismatch where its layer ends before it does."""
+        return self.loader.payload(inode.layer, inode.entry)
 
-    def content(self, inode: Inode) -> Iterator[memoryview]:
+    def content(self, inode: Inode) -> Iterator[bytes]:
         """A file's bytes, as `payload`. Raises UnsupportedImage for a sparse file, whose stored bytes are
         not its content."""
         record = inode.entry.record
@@ -95,31 +95,28 @@ def same_content(left: View, right: View, a: Inode, b: Inode) -> bool:
 
 @contextmanager
 def open_view(
-    reference: str,
+    source: Source,
+    image: Image,
     *,
-    platform: Platform | None,
     tmp_dir: Path,
     jobs: int,
+    verify: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[View]:
-    """Open an image and build its tree.
+    """Open an image of a source and build its tree. With `verify` every digest and diff_id is checked while
+    the work goes on; `View.settle` says how that ended.
 
-    Raises what `open_source`, `choose_image`, `Loader.load` and `Rootfs.apply` raise.
+    Raises what `Loader.load` and `Rootfs.apply` raise.
     """
-    with open_source(parse_reference(reference), tmp_dir, progress) as source:
-        image = choose_image(
-            source.images, source.reference.image, platform, machine_platform(), source.example,
-            [descriptor.platform for descriptor in source.listing.absent if descriptor.platform],
-        )  # fmt: skip
-        refuse_unsupported(image)
-        loader = Loader(source, image, tmp_dir, jobs)
-        if progress is not None:
-            loader.progress = progress
-        try:
-            rootfs = Rootfs()
-            changesets = loader.load(range(len(image.layers)), data=lambda index: False)
-            for index, changeset in changesets.items():
-                apply_layer(rootfs, changeset, index)
-            yield View(source, image, loader, rootfs, changesets)
-        finally:
-            loader.close()
+    loader = Loader(source, image, tmp_dir, jobs)
+    if progress is not None:
+        loader.progress = progress
+    loader.progress.stage("Reading", None)
+    try:
+        rootfs = Rootfs()
+        changesets = loader.load(range(len(image.layers)), data=lambda index: verify)
+        for index, changeset in changesets.items():
+            apply_layer(rootfs, changeset, index)
+        yield View(source, image, loader, rootfs, changesets)
+    finally:
+        loader.close()

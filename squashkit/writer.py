@@ -27,7 +27,7 @@ from squashkit.loader import (
     read_blocks,
     read_into,
 )
-from squashkit.merge import Copy, SquashedLayer
+from squashkit.merge import Copy, Piece, SquashedLayer
 from squashkit.metadata import StoredLayer
 from squashkit.oci import Codec, Descriptor, DiffID, Digest
 from squashkit.transports.container import Blob, new_buffer
@@ -126,7 +126,7 @@ class Writer:
             self._tail.result()
         plain = compression.codec is Codec.NONE
         slot = self.sink.slot(planned.diff_size if plain else None)
-        blocks = self._blocks(planned)
+        blocks = gather(self.loader, planned.pieces)
         if plain:
             size, digest = self._pump(blocks, slot.write)
             slot.seal()
@@ -152,32 +152,6 @@ class Writer:
         planned = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), ())
         return self.squash(planned, compression)
 
-    def _blocks(self, planned: SquashedLayer) -> Iterator[memoryview]:
-        """A new layer's tar, gathered from spans of the source, in blocks that are overwritten by the
-        one after the next."""
-        buffers = [new_buffer(READ_SIZE) for _ in range(2)]
-        used = 0
-        cancelled = self.loader.cancelled
-        for piece in (*planned.pieces, tar.END_OF_ARCHIVE):
-            blob = self.loader.bytes_of(piece.layer) if isinstance(piece, Copy) else None
-            at, end = (piece.start, piece.end) if isinstance(piece, Copy) else (0, len(piece))
-            while at < end:
-                view = buffers[0][used : used + end - at]
-                if isinstance(piece, bytes):
-                    view[:] = piece[at : at + len(view)]
-                elif blob is not None:
-                    _read_padded(blob, at, view, f"layer {piece.layer}")
-                used += len(view)
-                at += len(view)
-                if used == READ_SIZE:
-                    yield buffers[0]
-                    if cancelled.is_set():
-                        raise Cancelled
-                    buffers.reverse()
-                    used = 0
-        if used:
-            yield buffers[0][:used]
-
     def _pump(
         self, blocks: Iterator[memoryview], write: Callable[[memoryview], None]
     ) -> tuple[int, Digest]:
@@ -196,6 +170,32 @@ class Writer:
             if writing is not None:
                 writing.result()
         return size, Digest(f"sha256:{digest.hexdigest()}")
+
+
+def gather(loader: Loader, pieces: Sequence[Piece]) -> Iterator[memoryview]:
+    """A new tar from spans of the source's layers and new headers, in blocks that are overwritten by the
+    one after the next."""
+    buffers = [new_buffer(READ_SIZE) for _ in range(2)]
+    used = 0
+    for piece in (*pieces, tar.END_OF_ARCHIVE):
+        blob = loader.bytes_of(piece.layer) if isinstance(piece, Copy) else None
+        at, end = (piece.start, piece.end) if isinstance(piece, Copy) else (0, len(piece))
+        while at < end:
+            view = buffers[0][used : used + end - at]
+            if isinstance(piece, bytes):
+                view[:] = piece[at : at + len(view)]
+            elif blob is not None:
+                _read_padded(blob, at, view, f"layer {piece.layer}")
+            used += len(view)
+            at += len(view)
+            if used == READ_SIZE:
+                yield buffers[0]
+                if loader.cancelled.is_set():
+                    raise Cancelled
+                buffers.reverse()
+                used = 0
+    if used:
+        yield buffers[0][:used]
 
 
 def _read_padded(blob: Blob, at: int, view: memoryview, where: str) -> None:

@@ -13,7 +13,7 @@ import squashkit
 ROOT = Path(squashkit.__file__).parent
 PURE = [
     "oci", "tar", "changeset", "rootfs", "graph", "names", "base", "merge", "planner", "compare",
-    "metadata",
+    "trace", "absent", "metadata",
 ]  # fmt: skip
 PLACES = {
     "click": {"cli"},

@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
-from squashkit.cli.shared import debug_option, platform_option, tmp_dir_option, viewed
+from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.compare import kind_of
 from squashkit.errors import PathNotFound
-from squashkit.oci import Platform
+from squashkit.report.listing import Listed, file_json
 from squashkit.rootfs import Inode
 from squashkit.tar import REGULAR
+from squashkit.view import View
 
 
 @click.command(
     short_help="Print a file of an image.",
-    epilog="Example: squashkit cat app.tar /etc/os-release",
+    epilog="""\b
+Examples:
+  squashkit cat app.tar /etc/os-release
+  squashkit cat app.tar /usr/bin/env > env
+""",
 )
 @click.argument("image")
 @click.argument("path")
-@platform_option
-@tmp_dir_option("the system's")
-@debug_option
-def cat(image: str, path: str, platform: Platform | None, tmp_dir: Path | None) -> None:
-    """Print the file PATH of IMAGE's root file system. Symlinks are followed inside the image."""
-    with viewed(image, platform=platform, tmp_dir=tmp_dir) as (view,):
-        node = view.find(path, follow=True)
-        if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
-            raise PathNotFound(f"is a {kind_of(node)}, not a file", path=view.name_of(path))
+@json_option("the file's attributes and its content, in base64 where it is no text,")
+@look_options
+def cat(image: str, path: str, as_json: bool, looking: Looking) -> None:
+    """Print the file PATH of IMAGE's root file system. Symlinks are followed inside the image.
+
+    With --platform all, the files of all platforms, each under a heading.
+    """
+    documents = {}
+    for number, view in enumerate(looking.each(image)):
+        node = _file(view, path)
+        if as_json:
+            content = b"".join(map(bytes, view.content(node)))
+            documents[str(view.image.platform)] = file_json(Listed.of_node(node.entry.path, node), content)
+            continue
+        looking.heading(number, view.image.platform)
+        sys.stdout.flush()
         for block in view.content(node):
             sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
+    if as_json:
+        looking.show_json(documents)
+
+
+def _file(view: View, path: str) -> Inode:
+    node = view.find(path, follow=True)
+    if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
+        raise PathNotFound(f"is a {kind_of(node)}, not a file", path=view.name_of(path))
+    return node

@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from squashkit.base import choose_image
+from squashkit.cli.shared import Looking
 from squashkit.compare import SPLIT, iter_differences
 from squashkit.job import squash as run
 from squashkit.loader import open_source
@@ -25,7 +26,7 @@ from squashkit.options import Options
 from squashkit.report.text import size, table
 from squashkit.selection import Keep, machine_platform
 from squashkit.transports import Reference
-from squashkit.view import open_view, same_content
+from squashkit.view import same_content
 
 PLATFORM = Platform("linux", "amd64")
 CREATED = "2018-05-01T12:00:00Z"
@@ -171,9 +172,11 @@ def _layers(path: Path, name: str | None) -> list[tuple[str, int]]:
 
 def check(before: Path, after: Path) -> list[str]:
     """What differs between the root file systems of the two images."""
+    looking = Looking(PLATFORM, skip_missing=False, tmp_dir=before.parent)
     with (
-        open_view(f"{before}:{_APP}", platform=PLATFORM, tmp_dir=before.parent, jobs=2) as a,
-        open_view(str(after), platform=PLATFORM, tmp_dir=after.parent, jobs=2) as b,
+        looking.open(f"{before}:{_APP}", str(after)) as (left, right),
+        left.view(*left.images()) as a,
+        right.view(*right.images()) as b,
     ):
         found = iter_differences(a.rootfs, b.rootfs, partial(same_content, a, b))
         return [f"{d.path!r}: {d.what}: {d.left} became {d.right}" for d in found if d.what != SPLIT]

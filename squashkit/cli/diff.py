@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import click
 
-from squashkit.cli.shared import (
-    debug_option,
-    json_option,
-    parsed,
-    platform_option,
-    tmp_dir_option,
-    viewed,
-)
+from squashkit.cli.shared import Looking, Opened, json_option, look_options, parsed
 from squashkit.compare import KINDS, iter_differences
+from squashkit.graph import Image
 from squashkit.oci import Platform
 from squashkit.report.diff import DiffReport
 from squashkit.view import same_content
@@ -47,19 +40,16 @@ Examples:
 @click.option("--ignore", metavar="KINDS", callback=parsed(parse_kinds), help=f"Leave out these kinds of differences: {_KNOWN}.")
 @click.option("--stat", is_flag=True, help="Print only how many paths differ in what.")
 @click.option("--limit", type=click.IntRange(0), default=100, show_default=True, metavar="N", help="Print at most N paths; 0 prints all. JSON has all.")
-@platform_option
 @json_option("the differences")
-@tmp_dir_option("the system's")
-@debug_option
+@look_options
 def diff(
     a: str,
     b: str,
     ignore: tuple[str, ...] | None,
     stat: bool,
     limit: int,
-    platform: Platform | None,
     as_json: bool,
-    tmp_dir: Path | None,
+    looking: Looking,
 ) -> None:
     """Compare the root file systems of the images A and B, entry by entry.
 
@@ -68,16 +58,31 @@ def diff(
     layers, and so as several files, is no difference, and is told. Sparse files are compared as they are
     stored.
     """
-    with viewed(a, b, platform=platform, tmp_dir=tmp_dir) as (left, right):
-        entries = sum(
-            len(directory.children) for directory in right.rootfs.directories.values()
-        )
-        report = DiffReport(a, b, entries, ignore or ())
-        report.take(iter_differences(left.rootfs, right.rootfs, partial(same_content, left, right)))
-    click.echo(
-        json.dumps(report.json(), indent=2, ensure_ascii=False)
-        if as_json
-        else report.text(stat=stat, limit=limit)
-    )
-    if not report.same:
+    reports = []
+    with looking.open(a, b) as (left, right):
+        for platform, ours, theirs in _pairs(left.images(), right.images()):
+            report = DiffReport(a, b, 0, ignore or (), stat=stat, limit=limit)
+            reports.append((platform, report))
+            if ours is None or theirs is None:
+                report.only_in = b if ours is None else a
+            else:
+                _compare(report, left, ours, right, theirs)
+    looking.show(reports, as_json=as_json)
+    if not all(report.same for _, report in reports):
         raise click.exceptions.Exit(DIFFERENT)
+
+
+def _pairs(
+    ours: Sequence[Image], theirs: Sequence[Image]
+) -> list[tuple[Platform, Image | None, Image | None]]:
+    """The images of both sides, one beside the other: a single pair, or a pair for each platform."""
+    if len(ours) == len(theirs) == 1:
+        return [(ours[0].platform, ours[0], theirs[0])]
+    left, right = ({image.platform: image for image in images} for images in (ours, theirs))
+    return [(platform, left.get(platform), right.get(platform)) for platform in left | right]
+
+
+def _compare(report: DiffReport, a: Opened, ours: Image, b: Opened, theirs: Image) -> None:
+    with a.view(ours) as left, b.view(theirs) as right:
+        report.entries = sum(len(directory.children) for directory in right.rootfs.directories.values())
+        report.take(iter_differences(left.rootfs, right.rootfs, partial(same_content, left, right)))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
 from squashkit.changeset import OPAQUE, WHITEOUT
-from squashkit.cli.shared import debug_option, json_option, platform_option, tmp_dir_option, viewed
+from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.compare import iter_nodes
-from squashkit.errors import UsageError, show_path
-from squashkit.oci import Platform
-from squashkit.report.listing import Listed, long_lines
+from squashkit.errors import UsageError
+from squashkit.report.listing import Listed, ListReport
 from squashkit.rootfs import Directory
 from squashkit.view import View
 
@@ -33,10 +30,8 @@ Examples:
 @click.option("-R", "--recursive", is_flag=True, help="List what directories hold, too.")
 @click.option("--layer", type=click.IntRange(0), metavar="N", help="List the entries of one layer, counted from the base, 0 first.")
 @click.option("--whiteouts", is_flag=True, help="With --layer: list what the layer hides, too.")
-@platform_option
 @json_option("the entries")
-@tmp_dir_option("the system's")
-@debug_option
+@look_options
 def ls(
     image: str,
     path: str,
@@ -44,9 +39,8 @@ def ls(
     recursive: bool,
     layer: int | None,
     whiteouts: bool,
-    platform: Platform | None,
     as_json: bool,
-    tmp_dir: Path | None,
+    looking: Looking,
 ) -> None:
     """List what the directory PATH of IMAGE's root file system holds, or PATH itself if it is none.
 
@@ -54,21 +48,15 @@ def ls(
     """
     if whiteouts and layer is None:
         raise UsageError("--whiteouts needs --layer: a root file system has none")
-    with viewed(image, platform=platform, tmp_dir=tmp_dir) as (view,):
-        hidden: list[bytes] = []
+
+    def listing(view: View) -> ListReport:
         if layer is None:
-            listed = list(_of_rootfs(view, path, recursive=recursive))
-        else:
-            listed = _of_layer(view, layer, path)
-            hidden = _hidden(view, layer, path) if whiteouts else []
-    if as_json:
-        document = [one.json() for one in listed]
-        document += [{"path": "/" + show_path(name), "kind": "whiteout"} for name in hidden]
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-        return
-    lines = long_lines(listed) if long and listed else [one.name for one in listed]
-    for line in [*lines, *("/" + show_path(name) for name in hidden)]:
-        click.echo(line)
+            return ListReport(list(_of_rootfs(view, path, recursive=recursive)), (), long=long)
+        hidden = _hidden(view, layer, path) if whiteouts else []
+        return ListReport(_of_layer(view, layer, path), hidden, long=long)
+
+    reports = ((view.image.platform, listing(view)) for view in looking.each(image))
+    looking.show(reports, as_json=as_json)
 
 
 def _of_rootfs(view: View, path: str, *, recursive: bool) -> Iterator[Listed]:

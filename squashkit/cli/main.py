@@ -23,8 +23,12 @@ _COMMANDS = {
     "completion": "Print a completion script for a shell.",
     "demo": "Show on small images what a squash does.",
     "diff": "Compare the root file systems of two images.",
+    "export": "Write the root file system of an image, or one layer, as a tar.",
+    "inspect": "Show the layers of an image, its base, and what a squash would give.",
     "ls": "List files of an image or of one layer.",
     "squash": "Merge the layers of an image above its base.",
+    "verify": "Check everything an image promises; prove that something is not in it.",
+    "which": "Tell which layers hold or hide a path.",
 }
 
 

@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import gettempdir
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
 from squashkit.errors import UsageError
-from squashkit.oci import Platform
-from squashkit.progress import shown
+from squashkit.graph import Image
+from squashkit.loader import Source, open_source, temporary_folder
+from squashkit.oci import ALL, Platform, PlatformChoice, parse_platform_choice
+from squashkit.progress import Progress, shown
+from squashkit.selection import choose
 from squashkit.transports import parse_reference
+from squashkit.transports.oci_layout import Faults
 from squashkit.view import View, open_view
 
 Command = Callable[..., Any]
 
 
-def parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
+class Printable(Protocol):
+    """What a command found, for programs and for people."""
+
+    def json(self) -> Any: ...
+
+    def lines(self) -> Iterable[str]: ...
+
+
+def show_report(report: Printable, *, as_json: bool) -> None:
+    """Print what was found."""
+    if as_json:
+        click.echo(json.dumps(report.json(), indent=2, ensure_ascii=False))
+        return
+    for line in report.lines():
+        click.echo(line)
+
+
+def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
     """A click callback that reports a ValueError as a usage error."""
 
-    def callback(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    def callback(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
         try:
             return None if value is None else parse(value)
         except ValueError as error:
@@ -33,10 +55,15 @@ def parsed(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parame
     return callback
 
 
-def platform_option(command: Command) -> Command:
+def platform_options(command: Command) -> Command:
+    """`--platform` and `--skip-missing`."""
+    command = click.option(
+        "--skip-missing", is_flag=True,
+        help="With --platform all: leave out platforms whose blobs are not there.",
+    )(command)  # fmt: skip
     return click.option(
-        "--platform", metavar="OS/ARCH", callback=parsed(Platform.parse),
-        help="The platform to take from an index. Default: this machine's.",
+        "--platform", metavar="OS/ARCH", callback=parsed(parse_platform_choice),
+        help="The platform to take from an index, or all. Default: this machine's.",
     )(command)  # fmt: skip
 
 
@@ -61,25 +88,104 @@ def debug_option(command: Command) -> Command:
     return click.option("--debug", is_flag=True, help="Show a traceback when something fails.")(without)
 
 
-@contextmanager
-def viewed(*references: str, platform: Platform | None, tmp_dir: Path | None) -> Iterator[list[View]]:
-    """The images that references name, open to be looked at. Raises UsageError where two of them are
-    standard input, or the temporary folder is none."""
-    if sum(parse_reference(reference).is_stdio for reference in references) > 1:
-        raise UsageError("standard input holds one archive; name the other by its path")
-    if tmp_dir is not None and not tmp_dir.is_dir():
-        raise UsageError(f"--tmp-dir {tmp_dir} is no folder")
-    with ExitStack() as stack:
-        progress = stack.enter_context(shown())
-        yield [
-            stack.enter_context(
-                open_view(
-                    reference,
-                    platform=platform,
-                    tmp_dir=tmp_dir or Path(gettempdir()),
-                    jobs=os.cpu_count() or 1,
-                    progress=progress,
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """How a command that only looks finds its images: what `look_options` were given."""
+
+    platform: PlatformChoice | None
+    skip_missing: bool
+    tmp_dir: Path | None
+
+    @property
+    def all_platforms(self) -> bool:
+        return self.platform == ALL
+
+    @contextmanager
+    def open(self, *references: str, faults: Faults | None = None) -> Iterator[list[Opened]]:
+        """Open what references name. Raises UsageError where two of them are standard input."""
+        if sum(parse_reference(reference).is_stdio for reference in references) > 1:
+            raise UsageError("standard input holds one archive; name the other by its path")
+        tmp_dir = temporary_folder(self.tmp_dir)
+        with ExitStack() as stack:
+            progress = stack.enter_context(shown())
+            yield [
+                Opened(
+                    stack.enter_context(
+                        open_source(parse_reference(reference), tmp_dir, progress, faults)
+                    ),
+                    self,
+                    tmp_dir,
+                    progress,
                 )
-            )
-            for reference in references
-        ]
+                for reference in references
+            ]
+
+    def each(self, reference: str) -> Iterator[View]:
+        """The image that a reference names, or every platform's, one open at a time."""
+        with self.open(reference) as (opened,):
+            for image in opened.images():
+                with opened.view(image) as view:
+                    yield view
+
+    def show(self, reports: Iterable[tuple[Platform, Printable]], *, as_json: bool) -> None:
+        """Print what was found. Of all platforms, each under its heading; in JSON each by its name."""
+        documents: dict[str, Any] = {}
+        for number, (platform, report) in enumerate(reports):
+            if as_json:
+                documents[str(platform)] = report.json()
+                continue
+            self.heading(number, platform)
+            show_report(report, as_json=False)
+        if as_json:
+            self.show_json(documents)
+
+    def show_json(self, documents: dict[str, Any]) -> None:
+        """Print the document of the one image, or each platform's by its name."""
+        document = documents if self.all_platforms else next(iter(documents.values()))
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+    def heading(self, number: int, platform: Platform) -> None:
+        """Print what stands above a platform's part of the output, where there are several."""
+        if self.all_platforms:
+            click.echo("\n" * bool(number) + f"==> {platform} <==")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open source of images to look at."""
+
+    source: Source
+    looking: Looking
+    tmp_dir: Path
+    progress: Progress
+
+    def images(self) -> Sequence[Image]:
+        """The image that is meant, or every platform's. What is left out is told."""
+        looking = self.looking
+        chosen = choose(self.source, looking.platform, skip_missing=looking.skip_missing)
+        for platform in chosen.missing:
+            click.echo(f"squashkit: left out {platform}: not all of its blobs are there", err=True)
+        return chosen.images
+
+    def view(self, image: Image, *, verify: bool = False) -> AbstractContextManager[View]:
+        """Open one of the images."""
+        return open_view(
+            self.source, image, tmp_dir=self.tmp_dir, jobs=os.cpu_count() or 1, verify=verify,
+            progress=self.progress,
+        )  # fmt: skip
+
+
+def look_options(command: Command) -> Command:
+    """The options of every command that only looks; it gets them as one `looking`."""
+
+    @functools.wraps(command)
+    def collected(
+        *args: Any,
+        platform: PlatformChoice | None,
+        skip_missing: bool,
+        tmp_dir: Path | None,
+        **kwargs: Any,
+    ) -> Any:
+        return command(*args, looking=Looking(platform, skip_missing, tmp_dir), **kwargs)
+
+    return platform_options(tmp_dir_option("the system's")(debug_option(collected)))

@@ -11,13 +11,14 @@ from typing import Any
 
 import click
 
-from squashkit.cli.shared import debug_option, parsed, platform_option, tmp_dir_option
+from squashkit.cli.shared import debug_option, parsed, platform_options, tmp_dir_option
 from squashkit.compression import Compression
 from squashkit.destination import parse_output
 from squashkit.errors import UsageError
-from squashkit.job import squash as run
+from squashkit.job import squash as squash_one
+from squashkit.job import squash_platforms
 from squashkit.metadata import HistoryOptions
-from squashkit.oci import Platform, is_digest
+from squashkit.oci import ALL, PlatformChoice, is_digest
 from squashkit.options import MinSaving, Options
 from squashkit.progress import shown
 from squashkit.selection import Keep
@@ -70,6 +71,7 @@ Examples:
   docker save app fedora:28 | squashkit squash --keep-base fedora:28 -t app:squashed | docker load
   squashkit squash oci:images:app --keep-layers 3 -o oci:images:app-squashed
   squashkit squash app.tar --segments =2,3,=1 --dry-run
+  squashkit squash oci:images:app --keep-layers 1 --platform all -o oci:images:app-squashed
 """,
 )
 @click.argument("image", required=False)
@@ -82,7 +84,7 @@ Examples:
 @click.option("--segments", metavar="RUNS", help="Partition the layers into runs, base first, as in =2,3,=1: those with = are kept, each other becomes one layer.")
 @click.option("--format", type=click.Choice(["docker", "oci"]), help="Form of the result. Default: the source's.")
 @click.option("--compress", metavar="CODEC", callback=parsed(Compression.parse), help="Store new layers as none, gzip[:LEVEL] or zstd[:LEVEL]. Default: as the kept ones are.")
-@platform_option
+@platform_options
 @click.option("--min-saving", metavar="AMOUNT", callback=parsed(parse_min_saving), help="Write the image unchanged unless squashing saves this much: a share of the squashed layers' stored bytes (5%) or a size (10MB).")
 @click.option("--whiteouts", type=click.Choice(["explicit", "opaque"]), default="explicit", show_default=True, help="How a directory that was removed and made again hides what it had.")
 @click.option("--symlink-parents", type=click.Choice(["overlay", "follow"]), default="overlay", show_default=True, help="A path through a lower layer's symlink: replace the symlink by a directory, as overlay file systems do, or follow it.")
@@ -93,6 +95,7 @@ Examples:
 @click.option("--force", is_flag=True, help="Replace an existing output, or move an existing tag of a layout.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; write nothing.")
 @click.option("--no-verify", is_flag=True, help="Do not check digests of what is read.")
+@click.option("--check", is_flag=True, help="Read back what was written and compare it with the source, at every kept layer, before it gets its name.")
 @click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor. The result does not depend on it.")
 @tmp_dir_option("the output's")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -111,7 +114,8 @@ def squash(
     segments: str | None,
     format: Any,
     compress: Compression | None,
-    platform: Platform | None,
+    platform: PlatformChoice | None,
+    skip_missing: bool,
     min_saving: MinSaving | None,
     whiteouts: Any,
     symlink_parents: Any,
@@ -122,6 +126,7 @@ def squash(
     force: bool,
     dry_run: bool,
     no_verify: bool,
+    check: bool,
     jobs: int | None,
     tmp_dir: Path | None,
     as_json: bool,
@@ -148,6 +153,7 @@ def squash(
         format=format,
         compress=compress,
         platform=platform,
+        skip_missing=skip_missing,
         whiteouts=whiteouts,
         symlink_parents=symlink_parents,
         blind=blind,
@@ -155,6 +161,7 @@ def squash(
         history=HistoryOptions(created or _created_from_environment(), message, history == "drop"),
         force=force,
         verify=not no_verify,
+        check=check,
         dry_run=dry_run,
         jobs=jobs or os.cpu_count() or 1,
         tmp_dir=tmp_dir,
@@ -165,6 +172,7 @@ def squash(
             click.echo(text, err=True)
 
     with shown(quiet=quiet) as progress:
+        run = squash_platforms if platform == ALL else squash_one
         done = run(image, output, options, progress=progress, notify=notify)
     document = json.dumps(done.json(), indent=2, ensure_ascii=False)
     if report is not None:

@@ -23,6 +23,12 @@ class DiffReport:
     entries: int
     """Paths of the right one."""
     ignored: tuple[str, ...] = ()
+    stat: bool = False
+    """Tell people only how many paths differ in what."""
+    limit: int = 0
+    """How many paths to tell people; 0 for all."""
+    only_in: str = ""
+    """The side that alone has this platform."""
     differences: list[Difference] = field(default_factory=list)
     splits: list[Difference] = field(default_factory=list)
     """Hard-link groups that a layer boundary cuts: no difference."""
@@ -38,7 +44,7 @@ class DiffReport:
 
     @property
     def same(self) -> bool:
-        return not self.differences
+        return not self.differences and not self.only_in
 
     @property
     def counts(self) -> dict[str, int]:
@@ -51,21 +57,24 @@ class DiffReport:
             "left": self.left,
             "right": self.right,
             "same": self.same,
+            "only_in": self.only_in or None,
             "ignored": list(self.ignored),
             "counts": self.counts,
             "differences": [_json(difference) for difference in self.differences],
             "split_hard_links": [_json(difference) for difference in self.splits],
         }
 
-    def text(self, *, stat: bool, limit: int) -> str:
-        """A line a path, at most `limit` of them (0: all); with `stat` only how many of each kind."""
+    def lines(self) -> list[str]:
+        """A line a path, and a last one that says whether they are the same."""
+        if self.only_in:
+            return [f"Different: only {self.only_in} has this platform"]
         lines: list[str] = []
         paths = [(p, list(found)) for p, found in groupby(self.differences, key=lambda d: d.path)]
-        if stat and paths:
+        if self.stat and paths:
             rows = [[kind, f"{number:,}"] for kind, number in self.counts.items()]
             lines += [*table(["difference", "paths"], rows, right={1}), ""]
         elif paths:
-            shown = paths[:limit] if limit else paths
+            shown = paths[: self.limit] if self.limit else paths
             lines += [_line(path, found) for path, found in shown]
             if len(paths) > len(shown):
                 lines.append(f"... and {len(paths) - len(shown):,} more; --limit 0 shows all")
@@ -79,7 +88,7 @@ class DiffReport:
             lines.append(f"The same: {count(self.entries, 'path')}{but}")
         else:
             lines.append(f"Different: {count(len(paths), 'path')}{but}")
-        return "\n".join(lines)
+        return lines
 
 
 def _line(path: bytes, found: list[Difference]) -> str:

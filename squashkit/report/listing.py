@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -93,7 +94,32 @@ def _seconds(listed: Listed) -> Decimal:
     return Decimal(listed.attributes.mtime).scaleb(-9).normalize()
 
 
-def long_lines(listed: Iterable[Listed]) -> list[str]:
-    """The long form: mode, names of the inode, owner, size in bytes, time in UTC, path and target."""
-    head = ["mode", "links", "owner", "size", "time", "path"]
-    return table(head, [one.cells() for one in listed], right={1, 3})
+@dataclass(frozen=True, slots=True)
+class ListReport:
+    """Entries, and the markers of what a layer hides, in the short form or the long one."""
+
+    listed: Sequence[Listed]
+    hidden: Sequence[bytes]
+    long: bool
+
+    def json(self) -> list[dict[str, Any]]:
+        """The fields that `--json` prints."""
+        document = [one.json() for one in self.listed]
+        return document + [{"path": "/" + show_path(name), "kind": "whiteout"} for name in self.hidden]
+
+    def lines(self) -> list[str]:
+        """A line an entry. The long form has mode, names of the inode, owner, size in bytes, time in UTC,
+        path and target."""
+        lines = [one.name for one in self.listed]
+        if self.long and self.listed:
+            head = ["mode", "links", "owner", "size", "time", "path"]
+            lines = table(head, [one.cells() for one in self.listed], right={1, 3})
+        return [*lines, *("/" + show_path(name) for name in self.hidden)]
+
+
+def file_json(listed: Listed, content: bytes) -> dict[str, Any]:
+    """A file with what it holds: `text`, or `base64` where it is no UTF-8."""
+    try:
+        return {**listed.json(), "text": content.decode()}
+    except UnicodeDecodeError:
+        return {**listed.json(), "base64": b64encode(content).decode()}

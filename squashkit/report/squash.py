@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,8 @@ class Report:
     manifest_digest: str = ""
     changed: bool = True
     dry_run: bool = False
+    checked: bool = False
+    """Whether what was written was read back and compared."""
     notes: list[str] = field(default_factory=list)
     space_needed: int = 0
     space_free: int = 0
@@ -78,6 +81,7 @@ class Report:
             "source": self.source,
             "output": self.output,
             "dry_run": self.dry_run,
+            "checked": self.checked,
             "changed": self.changed,
             "tags": self.tags,
             "platform": str(self.image.platform),
@@ -148,6 +152,8 @@ class Report:
         if self.dry_run:
             lines.append("Dry run: nothing was written.")
         else:
+            if self.checked:
+                lines.append("Checked: read back, it is the source at every kept layer and at the top.")
             lines.append(f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}")
             lines.append(f"image_id {self.image_id}")
         return "\n".join(lines)
@@ -200,6 +206,33 @@ class Report:
         if links:
             lines.append("Hard links of kept layers into new ones: " + _some(links, len(links), limit))
         return lines
+
+
+@dataclass(slots=True)
+class IndexReport:
+    """What a squash of every platform did: a report for each."""
+
+    reports: list[Report]
+    missing: Sequence[str] = ()
+    """Platforms that were left out, since their blobs are not there."""
+    index_digest: str = ""
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints; each platform's are those of a single image."""
+        return {
+            "index_digest": self.index_digest or None,
+            "missing": list(self.missing),
+            "platforms": {str(report.image.platform): report.json() for report in self.reports},
+        }
+
+    def text(self, *, verbose: bool = False) -> str:
+        """The summaries of all platforms, one after the other."""
+        parts = [
+            f"==> {report.image.platform} <==\n{report.text(verbose=verbose)}" for report in self.reports
+        ]
+        if self.index_digest:
+            parts.append(f"index {self.index_digest}, {count(len(self.reports), 'platform')}")
+        return "\n\n".join(parts)
 
 
 def _some(items: list[str], total: int, limit: int | None) -> str:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from math import floor
 
+from squashkit.errors import show_text
+
 
 def size(value: int) -> str:
     """Bytes as `0 B`, `1.5 KB`, `271 MB`: powers of 1000, three digits at most."""
@@ -35,6 +37,18 @@ def show_time(seconds: Decimal) -> str:
         return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%d %H:%M:%S}{fraction}"
     except (OverflowError, ValueError, OSError):
         return str(seconds)
+
+
+def shorten(text: str, width: int) -> str:
+    """A text that somebody else wrote, on one line of at most this width."""
+    line = show_text(" ".join(text.split()))
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def shorten_step(created_by: str, width: int) -> str:
+    """A history entry's command without what docker puts around it."""
+    bare = created_by.removeprefix("/bin/sh -c ").removeprefix("#(nop) ").removesuffix(" # buildkit")
+    return shorten(bare.replace("RUN /bin/sh -c ", "RUN ", 1), width)
 
 
 def table(

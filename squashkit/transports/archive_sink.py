@@ -12,25 +12,26 @@ import stat
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from squashkit import tar
 from squashkit.errors import Cancelled, UsageError, show_path
 from squashkit.oci import Digest, dump_json
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
-from squashkit.transports.container import open_unnamed, write_all
+from squashkit.transports.container import Archive, open_unnamed, write_all
 from squashkit.transports.docker_archive import MANIFEST, manifest_json
 from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
-from squashkit.transports.sink import Slot, Written, descriptors
+from squashkit.transports.sink import Check, Slot, Written, descriptors
 
 
 def _documents(written: Written, *, docker: bool) -> list[tuple[str, bytes]]:
     """The members of an archive that make its blobs an image."""
     documents = [(INDEX, dump_json(index_json(descriptors(written), None)))]
     if docker:
-        layers = [blob_name(digest) for digest in written.layers]
-        entry = manifest_json(blob_name(written.config), list(written.repo_tags), layers)
+        (image,) = written.images
+        layers = [blob_name(digest) for digest in image.layers]
+        entry = manifest_json(blob_name(image.config), list(written.repo_tags), layers)
         documents.append((MANIFEST, dump_json(entry)))
     documents.append((LAYOUT, LAYOUT_CONTENT))
     return documents
@@ -80,13 +81,17 @@ class ArchiveFile:
             self._end += tar.BLOCK + size + len(_padding(size))
         return _ArchiveSlot(self, start, size)
 
-    def commit(self, written: Written) -> None:
+    def commit(self, written: Written, check: Check | None = None) -> None:
         for name, data in _documents(written, docker=self._docker):
             member = _member(name, len(data)) + data + _padding(len(data))
             self._write_at(self._end, member)
             self._end += len(member)
         self._write_at(self._end, tar.END_OF_ARCHIVE)
-        os.ftruncate(self._file.fd, self._end + len(tar.END_OF_ARCHIVE))
+        size = self._end + len(tar.END_OF_ARCHIVE)
+        os.ftruncate(self._file.fd, size)
+        if check is not None:
+            with closing(Archive(os.dup(self._file.fd), size)) as archive:
+                check(archive)
         replace = self._force and os.path.lexists(self._file.target)
         try:  # a good old file is only given up for bytes that are on the disk
             self._file.publish(replace=replace, sync=replace)
@@ -166,7 +171,8 @@ class Pipe:
             return _SentSlot(self._write, size)
         return _SpooledSlot(self, open_unnamed(self._tmp_dir))
 
-    def commit(self, written: Written) -> None:
+    def commit(self, written: Written, check: Check | None = None) -> None:
+        assert check is None, "a pipe cannot be read back"
         for name, data in _documents(written, docker=self._docker):
             self._write(_member(name, len(data)) + data + _padding(len(data)))
         self._write(tar.END_OF_ARCHIVE)

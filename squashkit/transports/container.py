@@ -13,7 +13,7 @@ import posixpath
 import select
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -56,6 +56,9 @@ class Container(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """A JSON document, None where it is not there. Raises InvalidImage over MAX_DOCUMENT bytes."""
+
+    def names(self) -> Iterable[str]:
+        """What it holds: the names of its files."""
 
     def close(self) -> None: ...
 
@@ -104,6 +107,9 @@ class Archive:
         _check_document(name, blob.size)
         return blob.read_at(0, blob.size)
 
+    def names(self) -> Iterable[str]:
+        return self._members.keys()
+
     def close(self) -> None:
         os.close(self._fd)
 
@@ -145,6 +151,10 @@ class Folder:
             raise TransportError(
                 f"cannot read {path}: {error.strerror}", reference=str(self.path)
             ) from error
+
+    def names(self) -> Iterable[str]:
+        files = (path for path in self.path.rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.path).as_posix() for path in files)
 
     def close(self) -> None:
         for blob in self._open.values():

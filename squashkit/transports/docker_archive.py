@@ -10,21 +10,21 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from squashkit.errors import DigestMismatch, InvalidImage
+from squashkit.errors import DigestMismatch, InvalidImage, UnsupportedImage
 from squashkit.graph import Image, stack_layers
 from squashkit.oci import Digest, ImageConfig, load_json, sha256
 from squashkit.transports.container import Container
-from squashkit.transports.oci_layout import Listing
+from squashkit.transports.oci_layout import Faults, Listing
 
 MANIFEST = "manifest.json"
 _CONFIG_NAME = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?")
 
 
-def list_images(container: Container) -> list[Image]:
+def list_images(container: Container, faults: Faults | None = None) -> list[Image]:
     """Read manifest.json and the configs that it names.
 
     Raises InvalidImage for bad JSON, a config that is not there or not what its name promises, and
-    wrong counts.
+    wrong counts; with `faults`, those of single images go there and the others are listed.
     """
     listed = container.read(MANIFEST)
     if listed is None:
@@ -32,7 +32,15 @@ def list_images(container: Container) -> list[Image]:
     entries = load_json(listed, MANIFEST)
     if not isinstance(entries, list) or not entries:
         raise InvalidImage("expected a list of images", where=MANIFEST)
-    return [_load_image(container, entry, f"{MANIFEST}[{i}]") for i, entry in enumerate(entries)]
+    images = []
+    for i, entry in enumerate(entries):
+        try:
+            images.append(_load_image(container, entry, f"{MANIFEST}[{i}]"))
+        except (InvalidImage, UnsupportedImage) as error:
+            if faults is None:
+                raise
+            faults.append(error)
+    return images
 
 
 def _load_image(container: Container, entry: object, where: str) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from squashkit.errors import InvalidImage, UsageError, show_path
 from squashkit.names import same_name
 from squashkit.oci import CONTAINERD_NAME, REF_NAME, Digest, dump_json, load_json, parse_index
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
-from squashkit.transports.container import write_all
+from squashkit.transports.container import Blob, Folder, write_all
 from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
-from squashkit.transports.sink import Slot, Tag, Written, descriptors
+from squashkit.transports.sink import Check, Slot, Tag, Written, descriptors
 
 
 class Layout:
@@ -70,7 +70,9 @@ class Layout:
         self._new.append(file)
         return _LayoutSlot(self, file)
 
-    def commit(self, written: Written) -> None:
+    def commit(self, written: Written, check: Check | None = None) -> None:
+        if check is not None:
+            self._check(written, check)
         for digest, file in self._finished.items():
             file.target = self.path / blob_name(digest)
             with suppress(FileExistsError):
@@ -85,6 +87,16 @@ class Layout:
             self._publish(INDEX, dump_json(index), replace=True)
         finally:
             os.close(lock)
+
+    def _check(self, written: Written, check: Check) -> None:
+        """Show the layout as it will be, new blobs without names among those that are there."""
+        new = {blob_name(digest): file.fd for digest, file in self._finished.items()}
+        documents = {INDEX: dump_json(index_json(descriptors(written), None))}
+        container = _Preview(self.path, new, documents)
+        try:
+            check(container)
+        finally:
+            container.close()
 
     def close(self) -> None:
         for file in self._new:
@@ -138,6 +150,28 @@ def _same_tag(there: dict[str, str], new: dict[str, str]) -> bool:
         return False
     names = there.get(CONTAINERD_NAME), new.get(CONTAINERD_NAME)
     return None in names or same_name(str(names[0]), str(names[1]))
+
+
+class _Preview(Folder):
+    """A layout folder with blobs and documents that are not in it yet."""
+
+    def __init__(self, path: Path, new: Mapping[str, int], documents: Mapping[str, bytes]) -> None:
+        super().__init__(path)
+        self._new = new
+        self._documents = documents
+
+    def get(self, name: str) -> Blob | None:
+        fd = self._new.get(name)
+        return super().get(name) if fd is None else Blob(fd, 0, os.fstat(fd).st_size)
+
+    def has(self, name: str) -> bool:
+        return name in self._new or name in self._documents or super().has(name)
+
+    def read(self, name: str) -> bytes | None:
+        if name in self._documents:
+            return self._documents[name]
+        fd = self._new.get(name)
+        return super().read(name) if fd is None else os.pread(fd, os.fstat(fd).st_size, 0)
 
 
 class _LayoutSlot:

@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from squashkit.errors import DigestMismatch, InvalidImage, InvalidReference, UnsupportedImage
+from squashkit.errors import (
+    DigestMismatch,
+    InvalidImage,
+    InvalidReference,
+    SquashkitError,
+    UnsupportedImage,
+)
 from squashkit.graph import Image, stack_layers
 from squashkit.names import familiar_name, normalise_name
 from squashkit.oci import (
@@ -25,7 +31,6 @@ from squashkit.oci import (
     Digest,
     ImageConfig,
     Manifest,
-    Platform,
     load_json,
     parse_index,
     sha256,
@@ -48,8 +53,6 @@ class Listing:
     attestations: int = 0
     artifacts: list[str] = field(default_factory=list)
     """The types of manifests that are no images."""
-    indexes: dict[Digest, set[Digest]] = field(default_factory=dict)
-    """The manifests below each nested index."""
 
 
 def blob_name(digest: Digest) -> str:
@@ -68,59 +71,81 @@ def read_verified(container: Container, descriptor: Descriptor, where: str) -> b
     return data
 
 
-def list_images(container: Container) -> Listing:
+Faults = list[SquashkitError]
+"""Where faults go that are to be told all, not raised one at a time."""
+
+
+def list_images(container: Container, faults: Faults | None = None) -> Listing:
     """Read index.json and all that it leads to, layers excepted.
 
-    Raises InvalidImage for bad JSON, digests that do not match and wrong counts.
+    Raises InvalidImage for bad JSON, digests that do not match and wrong counts; with `faults`, those of
+    single images go there and the others are listed.
     """
     index = container.read(INDEX)
     if index is None:
         raise InvalidImage("no index.json", where=INDEX)
-    listing = Listing()
-    descriptors = parse_index(index, INDEX)
-    _walk(container, descriptors, INDEX, {}, None, listing, ())
-    return listing
+    walk = _Walk(container, Listing(), faults)
+    walk.index(parse_index(index, INDEX), INDEX, {}, ())
+    return walk.listing
 
 
-def _walk(
-    container: Container,
-    descriptors: tuple[Descriptor, ...],
-    where: str,
-    names: Mapping[str, str],
-    platform: Platform | None,
-    listing: Listing,
-    above: tuple[Digest, ...],
-) -> None:
-    for i, descriptor in enumerate(descriptors):
-        place = f"{where}.manifests[{i}]"
-        annotations = {**names, **descriptor.annotations}
+@dataclass(slots=True)
+class _Walk:
+    """A way through the documents of a layout."""
+
+    container: Container
+    listing: Listing
+    faults: Faults | None
+
+    def index(
+        self,
+        descriptors: tuple[Descriptor, ...],
+        where: str,
+        names: Mapping[str, str],
+        above: tuple[Digest, ...],
+    ) -> None:
+        for i, descriptor in enumerate(descriptors):
+            named = replace(descriptor, annotations={**names, **descriptor.annotations})
+            try:
+                self._visit(named, f"{where}.manifests[{i}]", above)
+            except (InvalidImage, UnsupportedImage) as error:
+                if self.faults is None:
+                    raise
+                self.faults.append(error)
+
+    def _visit(self, descriptor: Descriptor, place: str, above: tuple[Digest, ...]) -> None:
+        listing = self.listing
         if _is_attestation(descriptor):
             listing.attestations += 1
-            continue
-        data = read_verified(container, descriptor, place)
+            return
+        data = read_verified(self.container, descriptor, place)
         if data is None:
-            listing.absent.append(replace(descriptor, annotations=annotations))
-            continue
+            listing.absent.append(descriptor)
+            return
         media_type = descriptor.media_type or _guess_type(data)
         if media_type not in INDEX_TYPES | MANIFEST_TYPES:
             listing.artifacts.append(media_type)  # image-spec: an unknown type is no error
-            continue
+            return
         if media_type in INDEX_TYPES:
             if descriptor.digest in above or len(above) >= _MAX_DEPTH:
                 raise InvalidImage("indexes nested too deep", where=place)
-            inner = parse_index(data, place)
-            listing.indexes[descriptor.digest] = {d.digest for d in inner}
-            wanted = {k: v for k, v in annotations.items() if k in (REF_NAME, CONTAINERD_NAME)}
-            _walk(container, inner, place, wanted, None, listing, (*above, descriptor.digest))
-            continue
+            annotations = descriptor.annotations.items()
+            names = {k: v for k, v in annotations if k in (REF_NAME, CONTAINERD_NAME)}
+            self.index(parse_index(data, place), place, names, (*above, descriptor.digest))
+            return
         manifest = Manifest.parse(data, place, descriptor.media_type)
         if manifest.config.media_type not in CONFIG_TYPES or manifest.raw.get("artifactType"):
             listing.artifacts.append(
                 str(manifest.raw.get("artifactType") or manifest.config.media_type)
             )
-            continue
-        named = replace(descriptor, annotations=annotations)
-        listing.images.append(_load_image(container, manifest, named, place))
+            return
+        config = read_verified(self.container, manifest.config, f"{place}.config")
+        if config is None:
+            if any(self.container.has(blob_name(layer.digest)) for layer in manifest.layers):
+                raise InvalidImage("the config blob is not there", where=f"{place}.config")
+            listing.absent.append(descriptor)  # an export of one platform may hold the manifests of all
+            return
+        listing.images.append(_load_image(self.container, manifest, descriptor, config, place))
 
 
 def _guess_type(data: bytes) -> str:
@@ -142,11 +167,8 @@ def _is_attestation(descriptor: Descriptor) -> bool:
 
 
 def _load_image(
-    container: Container, manifest: Manifest, descriptor: Descriptor, where: str
+    container: Container, manifest: Manifest, descriptor: Descriptor, data: bytes, where: str
 ) -> Image:
-    data = read_verified(container, manifest.config, f"{where}.config")
-    if data is None:
-        raise InvalidImage("the config blob is not there", where=f"{where}.config")
     config = ImageConfig.parse(data, f"{where}.config")
     names = [blob_name(layer.digest) for layer in manifest.layers]
     return Image(

@@ -6,13 +6,14 @@ and layout_sink.py keep the promise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from squashkit.errors import InvalidReference
 from squashkit.oci import REF_NAME, Descriptor, Digest, sha256
+from squashkit.transports.container import Container
 from squashkit.transports.oci_layout import name_annotations
 
 
@@ -33,14 +34,27 @@ class Tag:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """What the documents of an image need: its manifest's descriptor, config, layers and names."""
+class WrittenImage:
+    """An image whose blobs are stored: its manifest's descriptor, its config and its layers."""
 
     manifest: Descriptor
     config: Digest
     layers: Sequence[Digest]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the documents need that make stored blobs an image with names: the descriptor of its manifest,
+    or of an index of several, and the images that are meant."""
+
+    root: Descriptor
+    images: Sequence[WrittenImage]
     tags: Sequence[Tag]
     repo_tags: Sequence[str]
+
+
+Check = Callable[[Container], None]
+"""Reads back what was written, before it has a name. Raises where it is not right."""
 
 
 class Slot(Protocol):
@@ -72,7 +86,8 @@ class Sink(Protocol):
         """A place for a blob of this size; None takes the place after all others. Where the digest is
         known beforehand, a pipe sends the blob at once."""
 
-    def commit(self, written: Written) -> None: ...
+    def commit(self, written: Written, check: Check | None = None) -> None:
+        """Give what was written its names, once `check` has nothing against it."""
 
     def close(self) -> None:
         """Drop whatever was not committed."""
@@ -91,10 +106,8 @@ def put(sink: Sink, data: bytes) -> Digest:
 
 def descriptors(written: Written) -> list[dict[str, Any]]:
     """One descriptor a tag, one without a name where there is none."""
-    manifest = written.manifest
+    root = written.root
     return [
-        Descriptor(
-            manifest.media_type, manifest.digest, manifest.size, names, manifest.platform
-        ).json()
+        Descriptor(root.media_type, root.digest, root.size, names, root.platform).json()
         for names in [tag.annotations() for tag in written.tags] or [{}]
     ]

@@ -1,0 +1,116 @@
+"""`squashkit export`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from squashkit.cli.shared import Looking, Opened, json_option, look_options
+from squashkit.errors import UsageError, show_path, told_of
+from squashkit.graph import Image
+from squashkit.loader import read_blocks
+from squashkit.planner import plan_export
+from squashkit.transports.archive_sink import check_free
+from squashkit.transports.atomic import AtomicFile, remove_leftovers
+from squashkit.transports.container import write_all
+from squashkit.view import View
+from squashkit.writer import gather
+
+_PLACE = "{platform}"
+
+
+@click.command(
+    short_help="Write the root file system of an image, or one layer, as a tar.",
+    epilog="""\b
+Examples:
+  squashkit export app.tar -o rootfs.tar
+  squashkit export app.tar:app:latest | tar -x -C rootfs
+  squashkit export app.tar --layer 2 -o layer.tar
+  squashkit export oci:images:app --platform all -o 'rootfs-{platform}.tar'
+""",
+)
+@click.argument("image")
+@click.option("-o", "--output", metavar="FILE", help="Where the tar goes: a path, or - for standard output (the default where that is no terminal). {platform} in it stands for linux-amd64 and the like.")
+@click.option("--layer", type=click.IntRange(0), metavar="N", help="Write one layer's own tar, uncompressed, byte for byte. Counted from the base, 0 first.")
+@click.option("--force", is_flag=True, help="Replace an existing output.")
+@json_option("where the tar went and its size")
+@look_options
+def export(
+    image: str, output: str | None, layer: int | None, force: bool, as_json: bool, looking: Looking
+) -> None:
+    """Write the root file system of IMAGE as one tar, as `docker export` would, without a daemon.
+
+    Every entry is the source's own, byte for byte; every digest is checked before the output has its
+    name, or its first byte on standard output.
+    """
+    output = _output(output, looking)
+    if output == "-" and as_json:
+        raise UsageError("the tar goes to standard output; pass -o FILE to have --json there")
+    written = {}
+    with looking.open(image) as (opened,):
+        for one in opened.images():
+            path = output.replace(_PLACE, str(one.platform).replace("/", "-"))
+            with told_of(str(one.platform) if looking.all_platforms else ""):
+                size = _export(opened, one, path, layer, force=force)
+            written[str(one.platform)] = {"output": path, "bytes": size}
+            if output != "-" and not as_json:
+                click.echo(f"Wrote {size:,} bytes to {show_path(os.fsencode(path))}")
+    if as_json:
+        looking.show_json(written)
+
+
+def _output(output: str | None, looking: Looking) -> str:
+    if output is None:
+        output = "-"
+    if looking.all_platforms and _PLACE not in output:
+        raise UsageError(f"--platform all writes several files; pass -o 'rootfs-{_PLACE}.tar'")
+    if output == "-" and (sys.stdout is None or sys.stdout.isatty()):
+        raise UsageError("standard output is a terminal; pass -o FILE, or pipe it into tar -x")
+    return output
+
+
+def _export(opened: Opened, image: Image, output: str, layer: int | None, *, force: bool) -> int:
+    """Write one tar and return its size. A file gets its name when all of it is right; what a pipe has
+    sent cannot be taken back, so there all of it is right before the first byte."""
+    if output == "-":
+        with opened.view(image, verify=True) as view:
+            view.settle()
+            return _copy(_blocks(view, layer), sys.stdout.fileno())
+    path = Path(output)
+    check_free(path, force=force)
+    remove_leftovers(path)
+    with opened.view(image, verify=True) as view, closing(AtomicFile(path)) as file:
+        size = _copy(_blocks(view, layer), file.fd)
+        view.settle()
+        replace = force and os.path.lexists(path)
+        file.publish(replace=replace, sync=replace)
+    return size
+
+
+def _copy(blocks: Iterator[memoryview], fd: int) -> int:
+    size = 0
+    for block in blocks:
+        write_all(fd, block)
+        size += len(block)
+    return size
+
+
+def _blocks(view: View, layer: int | None) -> Iterator[memoryview]:
+    """The tar that was asked for; a block is overwritten by the one after the next."""
+    if layer is None:
+        plan = plan_export(view.changesets, view.loader.header_of)
+        view.loader.progress.stage("Writing", plan.diff_size)
+        blocks = gather(view.loader, plan.pieces)
+    else:
+        view.changeset(layer)
+        blob = view.loader.bytes_of(layer)
+        view.loader.progress.stage("Writing", blob.size)
+        blocks = read_blocks(blob, view.loader.cancelled, f"layer {layer}")
+    for block in blocks:
+        yield block
+        view.loader.progress.advance(len(block))

@@ -1,0 +1,50 @@
+"""`squashkit which`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from squashkit.cli.shared import Looking, json_option, look_options
+from squashkit.errors import PathNotFound
+from squashkit.report.trace import TraceReport
+from squashkit.rootfs import Inode, resolve
+from squashkit.trace import iter_traces
+from squashkit.view import View
+
+
+@click.command(
+    short_help="Tell which layers hold or hide a path.",
+    epilog="""\b
+Examples:
+  squashkit which app.tar /usr/lib/os-release
+  squashkit which app.tar:app:latest /root/.ssh/id_ed25519
+""",
+)
+@click.argument("image")
+@click.argument("path")
+@json_option("what each layer does at the path")
+@look_options
+def which(image: str, path: str, as_json: bool, looking: Looking) -> None:
+    """Tell every layer of IMAGE that holds PATH or hides it, copies that nobody sees included.
+
+    Where a directory of PATH is a symlink in the image, what it leads to is meant.
+    """
+    reports = ((view.image.platform, _trace(view, path)) for view in looking.each(image))
+    looking.show(reports, as_json=as_json)
+
+
+def _trace(view: View, path: str) -> TraceReport:
+    name = view.name_of(path)
+    traces = list(iter_traces(name, view.changesets, view.rootfs))
+    if not any(trace.path == name for trace in traces):
+        node = resolve(view.rootfs, os.fsencode(path), follow=False)
+        real = name if node is None else node.entry.path if isinstance(node, Inode) else node.path
+        if real != name:
+            name = real
+            traces = list(iter_traces(name, view.changesets, view.rootfs))
+    if not any(trace.path == name for trace in traces):
+        raise PathNotFound(f"no layer of {view.title} holds it", path=name)
+    created_by = [layer.created_by for layer in view.image.layers]
+    return TraceReport(name, traces, created_by)

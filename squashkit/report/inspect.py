@@ -1,0 +1,186 @@
+"""An image's layers, its base, and what a squash would give, as people and programs read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from squashkit.base import Base
+from squashkit.errors import show_text
+from squashkit.graph import Image, Layer
+from squashkit.oci import Codec, Digest
+from squashkit.report.text import count, percent, shorten_step, size, table
+
+SHORT = 19
+"""How much of a digest is enough to tell layers apart: `sha256:` and twelve digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """What is known of one layer. Sizes are bytes; those of a layer whose blob is not there are None."""
+
+    layer: Layer
+    codec: Codec
+    stored: int | None
+    digest: Digest | None
+    """Of the blob, where it is stated or the blob is plain."""
+    uncompressed: int | None = None
+    entries: int | None = None
+    dead_entries: int = 0
+    dead_bytes: int = 0
+    """What layers above replace or delete of it, headers included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Squash:
+    """What merging the layers [start, stop) would give, about: `after` is what outlives the run."""
+
+    start: int
+    stop: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class InspectReport:
+    """One image."""
+
+    image: Image
+    reference: str
+    """How a person names it on the command line."""
+    layers: Sequence[LayerFacts]
+    base: Base | None
+    verified: bool
+    verbose: bool
+
+    @property
+    def squash(self) -> Squash | None:
+        """What could be squashed: the layers above the base, or all where no base is known. None where
+        that is less than two layers, or a layer is not there."""
+        start = self.base.layers if self.base else 0
+        run = self.layers[start:]
+        if len(run) < 2 or any(facts.uncompressed is None for facts in self.layers):
+            return None
+        before = sum(facts.stored or 0 for facts in run)
+        tars = sum(facts.uncompressed or 0 for facts in run)
+        alive = max(0, tars - sum(facts.dead_bytes for facts in run))
+        return Squash(start, len(self.layers), before, alive * before // tars if tars else 0)
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
+        image, squash = self.image, self.squash
+        descriptor = image.manifest_descriptor
+        return {
+            "names": list(image.names),
+            "platform": str(image.platform),
+            "image_id": image.image_id,
+            "manifest_digest": descriptor.digest if descriptor else None,
+            "created": image.config.created,
+            "verified": self.verified,
+            "base": {"layers": self.base.layers, "name": self.base.name, "evidence": self.base.evidence}
+            if self.base
+            else None,
+            "layers": [
+                {
+                    "layer": facts.layer.index,
+                    "created_by": facts.layer.created_by,
+                    "stored": facts.stored,
+                    "compression": facts.codec.value,
+                    "uncompressed": facts.uncompressed,
+                    "entries": facts.entries,
+                    "dead": {"entries": facts.dead_entries, "bytes": facts.dead_bytes},
+                    "digest": facts.digest,
+                    "diff_id": facts.layer.diff_id,
+                    "chain_id": facts.layer.chain_id,
+                }
+                for facts in self.layers
+            ],
+            "squash": {
+                "from": squash.start,
+                "to": squash.stop - 1,
+                "stored": {"before": squash.before, "after_about": squash.after},
+            }
+            if squash
+            else None,
+        }
+
+    def lines(self) -> list[str]:
+        """What a person reads: the image, a table of its layers, and what to do about them."""
+        image = self.image
+        stored = sum(facts.stored or 0 for facts in self.layers)
+        entries = sum(facts.entries or 0 for facts in self.layers)
+        descriptor = image.manifest_descriptor
+        lines = [
+            show_text(", ".join(image.names)) or "(no name)",
+            f"{image.platform}, {count(len(self.layers), 'layer')}, {size(stored)} stored,"
+            f" {entries:,} entries",
+            f"image_id  {image.image_id}",
+            *([f"manifest  {descriptor.digest}"] if descriptor else []),
+            "",
+            *self._table(),
+            "",
+            *self._advice(),
+        ]
+        if self.verified:
+            lines.append("Verified: every digest, size and diff_id is right.")
+        return lines
+
+    def _table(self) -> list[str]:
+        head = ["layer", "stored", "uncompressed", "entries", "dead", "diff_id", "created by"]
+        rows = [
+            [
+                str(facts.layer.index),
+                _known(facts.stored),
+                _known(facts.uncompressed),
+                "?" if facts.entries is None else f"{facts.entries:,}",
+                size(facts.dead_bytes) if facts.dead_bytes else "",
+                facts.layer.diff_id[:SHORT],
+                shorten_step(facts.layer.created_by, 46),
+            ]
+            for facts in self.layers
+        ]
+        top, *lines = table(head, rows, right={0, 1, 2, 3, 4})
+        shown = [top]
+        for facts, line in zip(self.layers, lines, strict=True):
+            shown.append(line)
+            if self.verbose:
+                shown += [f"       {what}  {value}" for what, value in _identity(facts) if value]
+            if self.base and facts.layer.index == self.base.layers - 1:
+                shown.append(f"------ base: {self.base.evidence} ------")
+        return shown
+
+    def _advice(self) -> list[str]:
+        squash = self.squash
+        missing = [str(facts.layer.index) for facts in self.layers if facts.stored is None]
+        if missing:
+            return [f"Not there: the blobs of layer {', '.join(missing)}. What is dead is not known."]
+        above = "above the base" if self.base else "of the image"
+        if squash is None:
+            return [f"There is nothing to squash{' above the base' if self.base else ''}."]
+        if not self.base:
+            keep = "--all"
+            known = "Which layers are its base is not known; --keep-base REF or --keep-layers N says it."
+        else:
+            keep = f"--keep-base {self.base.name}" if self.base.name else f"--keep-layers {squash.start}"
+            known = ""
+        saved = squash.before - squash.after
+        return [
+            *([known] if known else []),
+            f"The {squash.stop - squash.start} layers {above} are {size(squash.before)} stored; as one they"
+            f" would be about {size(squash.after)} ({percent(saved, squash.before)} less):",
+            f"  squashkit squash {self.reference} {keep} -t NAME -o OUTPUT",
+        ]
+
+
+def _known(value: int | None) -> str:
+    return "?" if value is None else size(value)
+
+
+def _identity(facts: LayerFacts) -> list[tuple[str, str]]:
+    return [
+        ("diff_id   ", facts.layer.diff_id),
+        ("chain_id  ", facts.layer.chain_id),
+        ("digest    ", facts.digest or ""),
+        ("created by", show_text(" ".join(facts.layer.created_by.split()))),
+    ]

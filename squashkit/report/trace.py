@@ -1,0 +1,57 @@
+"""What every layer does at one path, as people and programs read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from squashkit.changeset import OPAQUE
+from squashkit.errors import show_path
+from squashkit.report.listing import Listed
+from squashkit.report.text import shorten_step, size, table
+from squashkit.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class TraceReport:
+    """A path and what layers do there, base first."""
+
+    path: bytes
+    traces: Sequence[Trace]
+    created_by: Sequence[str]
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
+        return {
+            "path": "/" + show_path(self.path),
+            "shown": any(trace.shown for trace in self.traces),
+            "layers": [
+                {
+                    "layer": trace.layer,
+                    "created_by": self.created_by[trace.layer],
+                    "name": "/" + show_path(trace.path),
+                    "entry": Listed.of_record(*trace.entry).json() if trace.entry else None,
+                    "shown": trace.shown,
+                    "fate": trace.fate,
+                }
+                for trace in self.traces
+            ],
+        }
+
+    def lines(self) -> list[str]:
+        """A table with a line for each copy and each marker."""
+        rows = []
+        for trace in self.traces:
+            listed = Listed.of_record(*trace.entry) if trace.entry else None
+            marker = "opaque marker" if trace.path.endswith(OPAQUE) else "whiteout"
+            rows.append([
+                str(trace.layer),
+                listed.kind if listed else marker,
+                size(listed.size) if listed and listed.kind == "file" else "",
+                trace.fate,
+                shorten_step(self.created_by[trace.layer], 44),
+            ])  # fmt: skip
+        head = ["layer", "what", "size", "fate", "created by"]
+        state = "" if any(trace.shown for trace in self.traces) else "  (not in the root file system)"
+        return [f"/{show_path(self.path)}{state}", "", *table(head, rows, right={0, 2})]

@@ -1,0 +1,88 @@
+"""What a verification found, as people and programs read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from squashkit.absent import Place
+from squashkit.errors import show_path
+from squashkit.report.text import count, shorten, size
+from squashkit.verify import Finding, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """A verdict, and the source that it is about."""
+
+    source: str
+    verdict: Verdict
+    limit: int
+    """How many warnings, and places of each pattern, to tell people; 0 for all."""
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
+        verdict = self.verdict
+        return {
+            "source": self.source,
+            "images": [
+                {"names": list(image.names), "platform": str(image.platform), "image_id": image.image_id}
+                for image in verdict.images
+            ],
+            "blobs": verdict.blobs,
+            "bytes": verdict.size,
+            "entries": verdict.entries,
+            "faults": [_finding(finding) for finding in verdict.faults],
+            "warnings": [_finding(finding) for finding in verdict.warnings],
+            "absent": {
+                pattern.text: [_place(place) for place in verdict.places if place.pattern == pattern.text]
+                for pattern in verdict.patterns
+            },
+        }
+
+    def lines(self) -> list[str]:
+        """Faults first, then warnings, then what is not absent; the last line is the verdict."""
+        verdict = self.verdict
+        lines = [f"fault    {finding}" for finding in verdict.faults]
+        shown = verdict.warnings[: self.limit] if self.limit else verdict.warnings
+        lines += [f"warning  {finding}" for finding in shown]
+        if more := len(verdict.warnings) - len(shown):
+            lines.append(f"         ... and {count(more, 'more warning')}; --limit 0 shows all")
+        for pattern in verdict.patterns:
+            lines += self._absence(pattern.text)
+        looked = (
+            f"{count(len(verdict.images), 'image')}, {count(verdict.layers, 'layer')},"
+            f" {count(verdict.blobs, 'blob')} of {size(verdict.size)}, {verdict.entries:,} entries"
+        )
+        if verdict.faults:
+            lines.append(f"Bad: {count(len(verdict.faults), 'fault')} in {looked}")
+        else:
+            lines.append(f"Good: {looked}")
+        return lines
+
+    def _absence(self, pattern: str) -> list[str]:
+        places = [place for place in self.verdict.places if place.pattern == pattern]
+        if not places:
+            return [f"absent   {pattern}: in no layer, no history and no config"]
+        shown = list(islice(places, self.limit or None))
+        lines = [f"PRESENT  {pattern}: in {count(len(places), 'place')}"]
+        lines += [f"           {_told(place)}" for place in shown]
+        if more := len(places) - len(shown):
+            lines.append(f"           ... and {more:,} more; --limit 0 shows all")
+        return lines
+
+
+def _told(place: Place) -> str:
+    path = f": /{show_path(place.path)}" if place.path is not None else ""
+    what = f" ({place.what})" if place.path is not None else f": {shorten(place.what, 70)}"
+    return place.where + path + what
+
+
+def _finding(finding: Finding) -> dict[str, str | None]:
+    return {"where": finding.where or None, "message": finding.message}
+
+
+def _place(place: Place) -> dict[str, str | None]:
+    path = None if place.path is None else "/" + show_path(place.path)
+    return {"where": place.where, "path": path, "what": place.what}

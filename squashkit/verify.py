@@ -1,0 +1,348 @@
+"""Holding images to all that they promise, and telling every fault, not only the first.
+
+Each blob is hashed once, whatever number of images share it; plain layers are scanned in place while
+others hash them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from squashkit.absent import Pattern, Place, describe, find_paths, find_text, may_hold, with_aliases
+from squashkit.changeset import Changeset
+from squashkit.errors import InvalidImage, SquashkitError, UnsupportedImage, show_path
+from squashkit.graph import Image, Layer
+from squashkit.loader import Loader, Reading, Source, read_blocks
+from squashkit.oci import Codec, DiffID, load_json
+from squashkit.planner import apply_layer, refuse_overlay_marks
+from squashkit.progress import Progress
+from squashkit.rootfs import Rootfs
+from squashkit.transports.container import Blob
+from squashkit.transports.oci_layout import refuse_unsupported
+
+_BLOBS = "blobs/sha256/"
+Stored = tuple[Blob, DiffID]
+"""A layer as it lies in its source, whatever name it has there, and what it is said to hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong or worth a warning, and where."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was looked at and what was found."""
+
+    images: list[Image]
+    layers: int = 0
+    blobs: int = 0
+    size: int = 0
+    """Bytes of the blobs that were hashed."""
+    entries: int = 0
+    faults: list[Finding] = field(default_factory=list)
+    """What breaks a specification, or a promise that the image makes."""
+    warnings: list[Finding] = field(default_factory=list)
+    """What is legal, and is applied differently by different tools, or merged by none."""
+    patterns: Sequence[Pattern] = ()
+    """What was to be absent."""
+    places: list[Place] = field(default_factory=list)
+    """Where that still is, or cannot be looked for."""
+
+
+def verify(
+    source: Source,
+    images: Sequence[Image],
+    listed: Sequence[SquashkitError],
+    *,
+    whole: bool,
+    patterns: Sequence[Pattern],
+    tmp_dir: Path,
+    jobs: int,
+    progress: Progress,
+) -> Verdict:
+    """Look at everything that images promise, and for what must be absent.
+
+    `listed` are faults that were found when the images were listed; `whole` says that the images are all
+    that the source holds, so that blobs of no image count too.
+    """
+    verdict = Verdict(list(images), patterns=patterns)
+    verdict.faults += [Finding("", str(error)) for error in listed]
+    work = _Verifier(source, verdict, tmp_dir, jobs, progress)
+    progress.stage("Verifying", sum(work.size_of(layer) for layer in _distinct(images)))
+    try:
+        for image in images:
+            work.image(image)
+        if whole:
+            work.other_blobs()
+    finally:
+        work.close()
+    verdict.warnings = list(dict.fromkeys(verdict.warnings))
+    verdict.places = list(dict.fromkeys(verdict.places))
+    return verdict
+
+
+def _distinct(images: Sequence[Image]) -> list[Layer]:
+    """Every layer that is there, once."""
+    layers = [layer for image in images for layer in image.layers if layer.member is not None]
+    return list({layer.diff_id: layer for layer in layers}.values())
+
+
+@dataclass(slots=True)
+class _Verifier:
+    """The work under way."""
+
+    source: Source
+    verdict: Verdict
+    tmp_dir: Path
+    jobs: int
+    progress: Progress
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    _read: dict[Stored, Changeset | None] = field(default_factory=dict)
+    """The layers that were read; None where that failed."""
+    _searched: set[Blob] = field(default_factory=set)
+    """Those whose files' contents were compared."""
+    _loaders: list[Loader] = field(default_factory=list)
+
+    def close(self) -> None:
+        self.cancelled.set()
+        for loader in self._loaders:
+            loader.close()
+
+    def size_of(self, layer: Layer) -> int:
+        return self.source.blob(layer).size
+
+    def fault(self, error: SquashkitError) -> None:
+        finding = Finding("", str(error))
+        if finding not in self.verdict.faults:
+            self.verdict.faults.append(finding)
+
+    def image(self, image: Image) -> None:
+        """One image: its documents, its layers, and how these go together."""
+        self._documents(image)
+        loader = Loader(self.source, image, self.tmp_dir, self.jobs, progress=self.progress)
+        self._loaders.append(loader)
+        changesets = self._layers(loader)
+        rootfs = Rootfs()
+        for index, changeset in changesets.items():
+            if changeset is None:
+                break  # what lies above it cannot be applied
+            try:
+                apply_layer(rootfs, changeset, index)
+            except InvalidImage as error:
+                self.fault(error)
+                break
+        self._warn_of_layers(image, changesets, rootfs)
+        if self.verdict.patterns:
+            self._look_for(loader, changesets, rootfs)
+
+    # Documents
+
+    def _documents(self, image: Image) -> None:
+        verdict, config = self.verdict, image.config
+        try:
+            refuse_unsupported(image)
+        except UnsupportedImage as error:
+            verdict.warnings.append(Finding(image.title, f"{error} (squashkit cannot squash it)"))
+        if config.history is not None and config.layer_history is None:
+            entries = sum(not entry.empty_layer for entry in config.history)
+            message = f"the history tells of {entries} layers, there are {len(image.layers)}"
+            verdict.faults.append(Finding(image.title, message))
+        if any("created" not in entry.raw for entry in config.history or ()):
+            message = "a history entry without `created`, on which umoci fails"
+            verdict.warnings.append(Finding(image.title, message))
+        descriptor = image.manifest_descriptor
+        stated = descriptor.platform if descriptor else None
+        if stated and not image.platform.matches(stated):
+            verdict.faults.append(
+                Finding(image.title, f"the index says {stated}, the config says {image.platform}")
+            )
+        for layer in image.layers:
+            if layer.descriptor is None or layer.member is None:
+                continue
+            codec = self.source.codec(layer)
+            if layer.descriptor.codec is not codec:
+                told = layer.descriptor.media_type
+                verdict.warnings.append(
+                    Finding(layer.where, f"the media type is {told}, the blob is {_compressed(codec)}")
+                )
+
+    # Layers
+
+    def _layers(self, loader: Loader) -> dict[int, Changeset | None]:
+        """Read every layer that was not read for another image."""
+        layers = loader.image.layers
+        keep = any(pattern.is_content for pattern in self.verdict.patterns)
+        begun: dict[Stored, Reading] = {}
+        stored: dict[int, Stored] = {}
+        self.verdict.layers += len(layers)
+        for layer in layers:
+            try:
+                blob = self.source.blob(layer)
+                key = stored[layer.index] = blob, layer.diff_id
+                if key not in self._read and key not in begun:
+                    plain = blob.codec() is Codec.NONE
+                    begun[key] = loader.begin(layer.index, data=keep or plain)
+                    self.verdict.blobs += 1
+                    self.verdict.size += blob.size
+            except InvalidImage as error:
+                self.fault(error)
+        for key, reading in begun.items():
+            self._read[key] = None
+            try:
+                self._read[key] = changeset = loader.finish(reading)
+                self.verdict.entries += _entries(changeset)
+            except InvalidImage as error:
+                self.fault(error)
+        for reading in begun.values():
+            try:
+                if reading.check is not None:
+                    reading.check.result()
+            except InvalidImage as error:
+                self.fault(error)
+        return {
+            layer.index: self._read.get(stored[layer.index]) if layer.index in stored else None
+            for layer in layers
+        }
+
+    def _warn_of_layers(
+        self, image: Image, changesets: dict[int, Changeset | None], rootfs: Rootfs
+    ) -> None:
+        warnings = self.verdict.warnings
+        kinds: dict[tuple[int, str], list[bytes]] = {}
+        for contested in rootfs.contested:
+            kinds.setdefault((contested.layer, contested.construct), []).append(contested.path)
+        for (layer, construct), paths in kinds.items():
+            more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+            warnings.append(
+                Finding(image.layers[layer].where, f"{construct}: /{show_path(paths[0])}{more}")
+            )
+        for index, changeset in changesets.items():
+            if changeset is None:
+                continue
+            where = image.layers[index].where
+            if changeset.junk:
+                message = "bytes behind the end of the tar, which no tool applies"
+                warnings.append(Finding(where, message))
+            absolute = [path for path, record in changeset.entries if record.name.startswith(b"/")]
+            if absolute:
+                warnings.append(Finding(where, f"an absolute name: {show_path(absolute[0])}"))
+            try:
+                refuse_overlay_marks(changeset, index)
+            except UnsupportedImage as error:
+                warnings.append(Finding("", str(error)))
+
+    # Other blobs
+
+    def other_blobs(self) -> None:
+        """Blobs that no layer is: their name says what they must be."""
+        names = [name for name in self.source.container.names() if name.startswith(_BLOBS)]
+        layers = {blob for blob, _ in self._read}
+        known = {document for image in self.verdict.images for document in _documents_of(image)}
+        with ThreadPoolExecutor(self.jobs) as pool:
+            hashing: dict[str, Future[str]] = {}
+            for name in names:
+                if self.source.container.get(name) not in layers and len(name) == len(_BLOBS) + 64:
+                    hashing[name] = pool.submit(self._hash, name)
+            for name, future in hashing.items():
+                digest = name.removeprefix(_BLOBS)
+                if future.result() != digest:
+                    message = f"expected sha256:{digest}, found sha256:{future.result()}"
+                    self.verdict.faults.append(Finding(name, message))
+                if self.verdict.patterns and digest not in known:
+                    self._look_into_stray(name)
+
+    def _hash(self, name: str) -> str:
+        blob = self.source.container.get(name)
+        digest = hashlib.sha256()
+        if blob is not None:
+            self.verdict.blobs += 1
+            self.verdict.size += blob.size
+            for block in read_blocks(blob, self.cancelled, name):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def _look_into_stray(self, name: str) -> None:
+        """A blob of no image is in the archive all the same."""
+        patterns = self.verdict.patterns
+        try:
+            document = load_json(self.source.container.read(name) or b"", name)
+        except InvalidImage:
+            message = "a blob of no image, which is not looked into"
+            self.verdict.places += [Place(pattern.text, name, message) for pattern in patterns]
+            return
+        self.verdict.places += find_text(patterns, {"": document}, name)
+
+    # What must be absent
+
+    def _look_for(
+        self, loader: Loader, changesets: dict[int, Changeset | None], rootfs: Rootfs
+    ) -> None:
+        verdict, image = self.verdict, loader.image
+        there = [changeset for changeset in changesets.values() if changeset is not None]
+        patterns = [
+            alias for pattern in verdict.patterns for alias in with_aliases(pattern, there)
+        ]
+        dead = {id(dropped.entry) for dropped in rootfs.dropped}
+        for index, changeset in changesets.items():
+            where = image.layers[index].where
+            if changeset is None:
+                message = "this layer could not be read"
+                verdict.places += [Place(pattern.text, where, message) for pattern in verdict.patterns]
+                continue
+            if changeset.junk:
+                message = "bytes behind the end of the tar, which are not looked into"
+                verdict.places += [Place(pattern.text, where, message) for pattern in verdict.patterns]
+            verdict.places += find_paths(patterns, changeset, where, dead)
+            blob = self.source.blob(image.layers[index])
+            if blob not in self._searched:
+                self._searched.add(blob)
+                verdict.places += self._contents(loader, index, changeset, where, dead)
+        verdict.places += find_text(verdict.patterns, image.config.raw, f"{image.title} config")
+        if image.manifest is not None:
+            verdict.places += find_text(verdict.patterns, image.manifest.raw, f"{image.title} manifest")
+
+    def _contents(
+        self, loader: Loader, index: int, changeset: Changeset, where: str, dead: set[int]
+    ) -> Iterator[Place]:
+        """Files of a layer whose content is one that must be absent."""
+        wanted = {pattern.text for pattern in self.verdict.patterns if pattern.is_content}
+        for entry in changeset.entries:
+            if not may_hold(self.verdict.patterns, entry):
+                continue
+            if entry.record.realsize != entry.record.size:
+                for pattern in sorted(wanted):
+                    yield Place(pattern, where, "a sparse file, whose content is not compared", entry.path)
+                continue
+            digest = hashlib.sha256()
+            for piece in loader.payload(index, entry):
+                digest.update(piece)
+            found = f"sha256:{digest.hexdigest()}"
+            if found in wanted:
+                yield Place(found, where, describe(entry, dead), entry.path)
+
+
+def _documents_of(image: Image) -> Iterator[str]:
+    """The hex digests of the documents that make an image."""
+    yield image.image_id.removeprefix("sha256:")
+    if image.manifest_descriptor is not None:
+        yield image.manifest_descriptor.digest.removeprefix("sha256:")
+
+
+def _entries(changeset: Changeset) -> int:
+    return len(changeset.entries) + len(changeset.whiteouts) + len(changeset.opaques)
+
+
+def _compressed(codec: Codec) -> str:
+    return "not compressed" if codec is Codec.NONE else f"{codec.value}"
