@@ -129,14 +129,14 @@ class _Work:
             Loader(source, decision.image, tmp_dir, options.jobs, options.verify, progress)
             for decision in decisions
         ]
-        for loader in loaders:
-            stack.callback(loader.close)
         self.sink: Sink | None = None
         if not writes:
             destination.check_free(force=options.force)
         else:
             self.sink = destination.open(tmp_dir, force=options.force, cancelled=loaders[0].cancelled)
             stack.callback(self.sink.close)
+        for loader in loaders:  # closed first: its threads write to the sink
+            stack.callback(loader.close)
         self.jobs = [
             Job(
                 decision.base, decision.segments, loader, self.sink, where, options,

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from squashkit import tar
 from squashkit.changeset import OPAQUE, WHITEOUT, Changeset
@@ -104,14 +104,27 @@ class _Run:
 
 
 def merge_run(
-    rootfs: Rootfs, changesets: Mapping[int, Changeset], header_of: HeaderOf, *, opaque: bool
+    rootfs: Rootfs,
+    changesets: Mapping[int, Changeset],
+    header_of: HeaderOf,
+    *,
+    opaque: bool,
+    walk_order: bool = False,
 ) -> SquashedLayer:
-    """The layer that leads from what lies below a run to what the run made of it."""
+    """The layer that leads from what lies below a run to what the run made of it.
+
+    Entries that are no directories stand in source order, so that spans join. In `walk_order` each
+    directory is followed by all that it holds, as archivers want it: GNU tar sets a directory's time when
+    it comes to the first entry outside.
+    """
     start = rootfs.run
     found = _walk(rootfs, opaque=opaque or rootfs.unknown_below)
     copies: list[tuple[bytes, bytes]] = []
-    files = _files(found, header_of, copies)  # first: they say which directories are needed
+    order = _by_path if walk_order else _by_source
+    files = _files(found, header_of, copies, order)  # first: they say which directories are needed
     members = [*_directories(found, rootfs), *files]
+    if walk_order:
+        members.sort(key=lambda member: member.path.split(b"/") if member.path else [])
     _verify_safe(members, listed=not rootfs.unknown_below)
     return SquashedLayer(
         start=start,
@@ -211,8 +224,19 @@ def _directory_header(directory: Directory, start: int, *, invent: bool) -> byte
     return tar.rewrite(record.header, name=name)
 
 
+def _by_source(binding: Binding) -> tuple[int, int]:
+    return binding.layer, binding.entry.record.start
+
+
+def _by_path(binding: Binding) -> list[bytes]:
+    return binding.path.split(b"/")
+
+
 def _files(
-    found: _Run, header_of: HeaderOf, copies: list[tuple[bytes, bytes]]
+    found: _Run,
+    header_of: HeaderOf,
+    copies: list[tuple[bytes, bytes]],
+    order: Callable[[Binding], Any],
 ) -> list[_Member]:
     """Everything that is no directory, in source order."""
     members: list[_Member] = []
@@ -222,13 +246,17 @@ def _files(
         pieces = _verbatim(inode.layer, record) if verbatim else _renamed(inode, path, header_of)
         members.append(_Member(inode.layer, record.start, path, record.typeflag, None, pieces))
     for inode in found.groups.values():
-        members += _group(inode, found, header_of, copies)
+        members += _group(inode, found, header_of, copies, order)
     members.sort(key=itemgetter(0, 1))
     return members
 
 
 def _group(
-    inode: Inode, found: _Run, header_of: HeaderOf, copies: list[tuple[bytes, bytes]]
+    inode: Inode,
+    found: _Run,
+    header_of: HeaderOf,
+    copies: list[tuple[bytes, bytes]],
+    order: Callable[[Binding], Any],
 ) -> list[_Member]:
     """The names of one inode: the first becomes the file, the others link to it.
 
@@ -240,6 +268,7 @@ def _group(
     if inode.layer < found.start and inode.changed < found.start:
         names = [binding for binding in names if binding.layer >= found.start]
         copies += [(binding.path, inode.entry.path) for binding in names[:1]]
+    names.sort(key=order)
     first = names[0]
     first_path = first.path
     record = inode.entry.record

@@ -138,7 +138,7 @@ def plan_export(changesets: Mapping[int, Changeset], header_of: HeaderOf) -> Squ
     for index, changeset in changesets.items():
         refuse_overlay_marks(changeset, index)
         apply_layer(rootfs, changeset, index)
-    return merge_run(rootfs, changesets, header_of, opaque=False)
+    return merge_run(rootfs, changesets, header_of, opaque=False, walk_order=True)
 
 
 def apply_layer(rootfs: Rootfs, changeset: Changeset, index: int) -> None:

@@ -23,7 +23,14 @@ from squashkit.base import (
     not_found,
     show_layers,
 )
-from squashkit.errors import BaseNotFound, ImageNotFound, TransportError, UnsupportedImage, UsageError
+from squashkit.errors import (
+    BaseNotFound,
+    ImageNotFound,
+    TransportError,
+    UnsupportedImage,
+    UsageError,
+    told_of,
+)
 from squashkit.graph import Image
 from squashkit.loader import Source
 from squashkit.names import same_name
@@ -160,7 +167,11 @@ def decide(
             bases[reference] = open_base(reference)
         return bases[reference]
 
-    return [_decide(image, source, here, keep, open_once) for image in chosen.images], chosen
+    decisions = []
+    for image in chosen.images:
+        with told_of(str(image.platform) if platform == ALL else ""):
+            decisions.append(_decide(image, source, here, keep, open_once))
+    return decisions, chosen
 
 
 def _decide(

@@ -235,7 +235,7 @@ class _Verifier:
             if changeset.junk:
                 message = "bytes behind the end of the tar, which no tool applies"
                 warnings.append(Finding(where, message))
-            absolute = [path for path, record in changeset.entries if record.name.startswith(b"/")]
+            absolute = [r.name for _, r in changeset.entries if r.name.startswith(b"/")]
             if absolute:
                 warnings.append(Finding(where, f"an absolute name: {show_path(absolute[0])}"))
             try:

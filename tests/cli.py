@@ -530,6 +530,11 @@ def change_config(folder: Path, change: Change, place: int = 0) -> None:
     change_manifest(folder, put, place)
 
 
+def listing_of(folder: Path) -> list[str]:
+    """Everything in a folder, hidden files and empty folders too."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
 def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     """A folder's files: inode, time of change and content of each."""
     return {

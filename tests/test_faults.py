@@ -71,6 +71,9 @@ from tests.cli import (
     validate,
     write_archive,
 )
+from tests.cli import (
+    listing_of as listing,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -81,11 +84,6 @@ OK = layer(file("z", b"z" * 600))
 LAST = len(APP.layers) - 1
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
-
-
-def listing(folder: Path) -> list[str]:
-    """Everything in a folder, hidden files and empty folders too."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
 def assert_refused(

@@ -23,6 +23,7 @@ from tests.builders import (
     whiteout,
 )
 from tests.cli import Arg, assert_fails, run
+from tests.model import apply_layers, differences
 
 IMAGE = ImageSpec(
     [
@@ -138,3 +139,97 @@ def test_what_is_no_file(image: Path, tmp_path: Path) -> None:
     assert_fails(run("cat", image, "/disk"), 1, "block device")
     docker_archive_old(tmp_path / "s.tar", [ImageSpec([layer(sparse("s", 5000, [(1000, b"x")]))])])
     assert_fails(run("cat", tmp_path / "s.tar", "s"), 4, "sparse")
+
+
+# --- which -----------------------------------------------------------------------------------
+
+
+def traces(path: Path, name: str) -> list[tuple[int, str, str]]:
+    found = run("which", path, name, "--json").json["layers"]
+    return [(one["layer"], one["name"], one["fate"]) for one in found]
+
+
+def test_every_copy_is_told(tmp_path: Path) -> None:
+    """Each layer that holds a path or hides it, and what became of each copy."""
+    layers = [
+        layer(directory("d"), file("d/f", b"1"), file("d/g")),
+        layer(file("d/f", b"22")),
+        layer(whiteout("d/f")),
+        layer(file("d/f", b"3")),
+        layer(directory("d"), opaque("d")),
+        layer(whiteout("d/f"), file("x")),
+    ]
+    docker_archive_old(tmp_path / "a.tar", [ImageSpec(layers, ["app:1"])])
+    assert traces(tmp_path / "a.tar", "/d/f") == [
+        (0, "/d/f", "dead: overwritten by layer 1"),
+        (1, "/d/f", "dead: deleted by layer 2"),
+        (2, "/d/.wh.f", "hides that of layer 1"),
+        (3, "/d/f", "dead: deleted by layer 4"),
+        (4, "/d/.wh..wh..opq", "hides that of layer 3"),
+        (5, "/d/.wh.f", "hides nothing"),
+    ]
+    assert traces(tmp_path / "a.tar", "x") == [(5, "/x", "shown")]
+    text = run("which", tmp_path / "a.tar", "/d/f").text
+    assert text.startswith("/d/f  (not in the root file system)")
+
+
+def test_directories_links_and_what_stands_in_the_way(image: Path, tmp_path: Path) -> None:
+    """Attributes of a directory, a name of several, a symlink on the way, a file in a directory's place."""
+    assert traces(image, "/usr")[-1] == (1, "/usr", "shown")
+    assert traces(image, "/bin/sh") == [(0, "/usr/bin/sh", "shown")]
+    assert traces(image, "/bash") == [(1, "/bash", "shown")]
+    layers = [layer(directory("d"), file("d/f"), file("a", b"1"), hardlink("b", "a")),
+              layer(file("d")), layer(whiteout("a"))]  # fmt: skip
+    docker_archive_old(tmp_path / "b.tar", [ImageSpec(layers, ["app:1"])])
+    assert traces(tmp_path / "b.tar", "d/f")[-1] == (1, "/d", "no directory: hides that of layer 0")
+    assert traces(tmp_path / "b.tar", "a")[0][2] == "the name is gone, its content is shown as /b"
+    assert_fails(run("which", image, "/nowhere"), 1, "/nowhere", "no layer")
+
+
+# --- export ----------------------------------------------------------------------------------
+
+
+def exported(path: Path, *args: Arg) -> bytes:
+    result = run("export", path, *args)
+    assert (result.code, result.err) == (0, "")
+    return result.out
+
+
+@pytest.mark.parametrize("write", [docker_archive_old, docker_archive_25, oci_layout])
+def test_a_root_file_system_as_one_tar(write: object, tmp_path: Path) -> None:
+    """The exported tar is the root file system, entry by entry, and holds no markers."""
+    assert callable(write)
+    write(tmp_path / "app", [IMAGE])
+    data = exported(tmp_path / "app")
+    assert b".wh." not in data
+    assert differences(apply_layers(IMAGE.layers), apply_layers([data])) == []
+    out = tmp_path / "out.tar"
+    assert run("export", tmp_path / "app", "-o", out).text == f"Wrote {len(data):,} bytes to PATH\n"
+    assert out.read_bytes() == data
+    assert_fails(run("export", tmp_path / "app", "-o", out), 2, "--force")
+    assert run("export", tmp_path / "app", "-o", out, "--force", "--json").json["bytes"] == len(data)
+
+
+def test_one_layer_byte_for_byte(tmp_path: Path) -> None:
+    """--layer gives the layer's own tar, uncompressed."""
+    oci_layout(tmp_path / "app", [IMAGE])
+    for index, data in enumerate(IMAGE.layers):
+        assert exported(tmp_path / "app", "--layer", str(index)) == data
+    assert_fails(run("export", tmp_path / "app", "--layer", "2"), 2, "layers 0 to 1")
+
+
+def test_damaged_bytes_are_not_exported(image: Path) -> None:
+    """Every digest is checked before the first byte, or the name."""
+    data = image.read_bytes()
+    at = data.index(b"#!")
+    image.write_bytes(data[:at] + b"x" + data[at + 1 :])
+    result = run("export", image)
+    assert (result.code, result.out) == (4, b"")
+    assert run("export", image, "-o", image.parent / "out.tar").code == 4
+    assert sorted(path.name for path in image.parent.iterdir()) == ["app.tar"]
+
+
+def test_cat_as_json(image: Path) -> None:
+    """--json has the file's attributes and its text, or base64."""
+    assert run("cat", image, "/bin/sh", "--json").json["text"] == "#!"
+    assert run("cat", image, "/bin/sh", "--json").json["path"] == "/usr/bin/sh"
