@@ -21,6 +21,7 @@ _WHERE = {
     "Compression": "compression",
     "HistoryOptions": "metadata",
     "Image": "graph",
+    "IndexReport": "report.squash",
     "Keep": "selection",
     "Layer": "graph",
     "LayerGraph": "graph",
@@ -37,6 +38,7 @@ _WHERE = {
     "plan_squash": "planner",
     "scan": "tar",
     "squash": "job",
+    "squash_platforms": "job",
 }
 
 if TYPE_CHECKING:
@@ -44,12 +46,12 @@ if TYPE_CHECKING:
     from squashkit.compression import Compression
     from squashkit.errors import SquashkitError
     from squashkit.graph import Image, Layer, LayerGraph
-    from squashkit.job import squash
+    from squashkit.job import squash, squash_platforms
     from squashkit.loader import open_source
     from squashkit.metadata import HistoryOptions
     from squashkit.options import MinSaving, Options
     from squashkit.planner import LayerPlan, Segment, plan_squash
-    from squashkit.report.squash import Report
+    from squashkit.report.squash import IndexReport, Report
     from squashkit.rootfs import Rootfs
     from squashkit.selection import Keep
     from squashkit.tar import scan
@@ -60,6 +62,7 @@ __all__ = [
     "Compression",
     "HistoryOptions",
     "Image",
+    "IndexReport",
     "Keep",
     "Layer",
     "LayerGraph",
@@ -76,6 +79,7 @@ __all__ = [
     "plan_squash",
     "scan",
     "squash",
+    "squash_platforms",
 ]
 
 

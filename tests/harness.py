@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from squashkit import tar
 from squashkit.changeset import parse_changeset
 from squashkit.merge import Copy, SquashedLayer
-from squashkit.planner import KeptLayer, LayerPlan, Segment, plan_squash
+from squashkit.planner import KeptLayer, LayerPlan, Segment, plan_export, plan_squash
 
 
 def plan_layers(
@@ -46,6 +46,17 @@ def render(layers: Sequence[bytes], layer: KeptLayer | SquashedLayer) -> bytes:
     rendered += tar.END_OF_ARCHIVE
     assert len(rendered) == layer.diff_size
     return rendered
+
+
+def export_layers(layers: Sequence[bytes]) -> bytes:
+    """The root file system of a stack of layers, as one tar."""
+    changesets = {
+        index: parse_changeset(tar.scan_bytes(layer), len(layer)) for index, layer in enumerate(layers)
+    }
+    plan = plan_export(
+        changesets, lambda index, record: layers[index][record.start : record.data]
+    )
+    return render(layers, plan) if plan.pieces else tar.END_OF_ARCHIVE
 
 
 def squash_layers(

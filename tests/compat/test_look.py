@@ -62,7 +62,8 @@ def members(path: Path) -> dict[str, tuple[Any, ...]]:
             content = archive.extractfile(member) if member.isreg() else None
             digest = hashlib.sha256(content.read()).hexdigest() if content else ""
             mtime = 0 if member.isdir() else int(member.mtime)
-            found[name] = (member.type, member.mode & 0o7777, member.uid, member.gid, mtime, member.linkname, digest)
+            owner, mode = (member.uid, member.gid), member.mode & 0o7777
+            found[name] = (member.type, mode, owner, mtime, member.linkname, digest)
     return found
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tests.builders import END_OF_ARCHIVE, digest, layer
 from tests.cases import CASES, Case, member_names
 from tests.generate import CONTESTED, UNCONTESTED, constructs, one_in, random_image
-from tests.harness import squash_layers
+from tests.harness import export_layers, squash_layers
 from tests.linter import lint
 from tests.model import (
     Illegal,
@@ -219,6 +219,18 @@ def test_equivalence(stack: Stack) -> None:
         result = squash_layers(stack.layers, segments)
         cut = apply_layers(stack.layers, split_runs=squashed_runs(segments))
         assert differences(right, apply_layers(result), split=cut) == []
+
+
+@given(uncut())
+@law(120)
+def test_an_export_is_the_root_file_system(stack: Stack) -> None:
+    """One tar, each directory followed by what it holds, that makes what all layers made; and no marker."""
+    data = export_layers(stack.layers)
+    right = apply_layers(stack.layers)
+    assert differences(right, apply_layers([data])) == []
+    assert not has_whiteout(data)
+    names = [record.name.rstrip(b"/").removeprefix(b"./") for record in read_members(data)]
+    assert names == sorted(names, key=lambda name: name.split(b"/") if name not in (b"", b".") else [])
 
 
 @given(any_cut())
