@@ -382,8 +382,9 @@ def rewrite(
     """A record's header blocks with some fields changed and all others carried over.
 
     `blocks` are the bytes from a record's `start` to its `data`; `attributes` are mode, uid, gid and
-    mtime in nanoseconds; `xattrs` replaces all of them. The form of the header stays: GNU long names in
-    a GNU header, pax records elsewhere.
+    mtime in nanoseconds; `xattrs` replaces all of them. With a `linkname` a file becomes a hard link,
+    without data of its own. The form of the header stays: GNU long names in a GNU header, pax records
+    elsewhere.
     """
     at, pax, has_pax = 0, {}, False
     while blocks[at + 156 : at + 157] in (b"x", b"g", b"L", b"K"):
@@ -401,6 +402,13 @@ def rewrite(
     sparse_map = blocks[at + BLOCK :]
     gnu = block[257:263] != b"ustar\0" and not has_pax
 
+    if linkname is not None and block[156:157] != HARD_LINK:
+        block[156:157] = HARD_LINK
+        block[124:136] = b"%011o\0" % 0
+        sparse_map = b""
+        pax = {k: v for k, v in pax.items() if k != b"size" and not k.startswith(b"GNU.sparse.")}
+        if block[257:263] != b"ustar\0":  # the old sparse form keeps its map here
+            block[345:500] = bytes(155)
     if name is not None:
         pax.pop(b"path", None)
         block[0:100] = name[:100].ljust(100, b"\0")

@@ -95,3 +95,14 @@ def test_directories_keep_their_header() -> None:
     source = layer(directory("d", xattrs={"user.a": b"1"}))
     record, blocks = one(source)
     assert record.header == blocks
+
+
+def test_a_file_becomes_a_link() -> None:
+    """With a linkname a file, a sparse one too, is a hard link without data that keeps its attributes."""
+    plain = file("a", b"x" * 700, mode=0o640, xattrs={"user.k": b"v"})
+    for member in (plain, sparse("a", 9000, [(0, b"x" * 512)])):
+        record = next(tar.scan_bytes(layer(member)))
+        blocks = layer(member)[record.start : record.data]
+        after, _ = one(tar.rewrite(blocks, name=b"b", linkname=b"a") + tar.END_OF_ARCHIVE)
+        assert (after.typeflag, after.name, after.linkname, after.size) == (tar.HARD_LINK, b"b", b"a", 0)
+        assert (after.mode, after.xattrs) == (record.mode, record.xattrs)
