@@ -1,7 +1,8 @@
 """Whether something is anywhere in an image: a path, a pattern of paths, or a content. Pure.
 
 People squash to get rid of secrets, so this looks where nobody else does: at entries that layers above
-have hidden, at whiteouts, which tell a name, and at all text of config, history and manifest.
+have hidden, at whiteouts and what AUFS left, which tell names, and at all text of config, history and
+manifest. What cannot be looked into is a place too: it proves nothing.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from squashkit.changeset import Changeset, Entry
-from squashkit.compare import TYPE_NAMES
+from squashkit.compare import TYPE_NAMES, iter_nodes
+from squashkit.errors import show_path
 from squashkit.oci import is_digest
-from squashkit.tar import REGULAR, SYMLINK
+from squashkit.rootfs import Inode, Rootfs
+from squashkit.tar import HARD_LINK, REGULAR, SYMLINK
 
-_MAX_ALIASES = 64
+_MAX_ALIASES = 1000
+_FREE_KEYS = frozenset({"Labels", "annotations", "Volumes", "ExposedPorts"})
+"""Objects whose keys people choose; other keys are the format's own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,9 @@ class Pattern:
     """What must not be there, as it was asked for: a path, a glob, or the digest of a content."""
 
     text: str
-    paths: re.Pattern[bytes] | None = field(compare=False, repr=False)
+    glob: str = field(compare=False, repr=False)
+    """The path or the glob without slashes at its ends; a digest's 64 digits."""
+    paths: re.Pattern[str] | None = field(compare=False, repr=False)
     """Finds it among paths of layers; None for a digest."""
     words: re.Pattern[str] = field(compare=False, repr=False)
     """Finds it in text."""
@@ -37,7 +43,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something still is."""
+    """Where something still is, or cannot be looked for."""
 
     pattern: str
     where: str
@@ -49,83 +55,106 @@ class Place:
 
 
 def parse_pattern(text: str) -> Pattern:
-    """From a path, a glob (`*` and `?` within a name, `**` across directories, `[abc]`) or `sha256:...`.
+    """From a path, a glob (`*` and `?` within a name, `**` across directories, `[abc]`, `\\*`) or
+    `sha256:...`.
 
-    A pattern without a slash means that name in every directory; another one counts from the root. What
-    lies below a directory that is meant, is meant too. Raises ValueError for a pattern of nothing.
+    A pattern without a slash inside means that name in every directory; another one counts from the root.
+    What lies below a directory that is meant, is meant too. Raises ValueError for what is no pattern.
     """
+    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     if is_digest(text):
-        return Pattern(text, None, re.compile(re.escape(text.removeprefix("sha256:"))))
-    if text.startswith("sha256:"):
-        raise ValueError(f"{text!r} is no digest: 64 hex digits follow sha256:")
-    path = "/".join(part for part in text.split("/") if part not in ("", "."))
+        digits = text.removeprefix("sha256:")
+        return Pattern(shown, digits, None, re.compile(digits))
+    if re.match(r"sha\d+:", text, re.IGNORECASE):
+        raise ValueError(f"{shown!r} is no digest: sha256: and 64 hex digits in lower case")
+    path = _clean(text)
     if not path:
-        raise ValueError(f"{text!r} names nothing")
-    body = _translate(path)
-    start = "^" if "/" in text else "(?:^|/)"
-    paths = re.compile(_encode(f"{start}{body}(?:/|$)"), re.DOTALL)
+        raise ValueError(f"{shown!r} names nothing")
+    start = "^" if "/" in text.rstrip("/") else "(?:^|/)"
+    inner = path.strip("*")
     before = "" if path.startswith("*") else r"(?<![\w.-])"
-    after = "" if path.endswith("*") else r"(?![\w.-])"
-    return Pattern(text, paths, re.compile(before + body + after, re.DOTALL))
+    after = "" if path.endswith("*") else r"(?![\w-]|\.\w)"
+    try:
+        return Pattern(
+            shown,
+            path,
+            re.compile(f"{start}{_translate(path)}(?:/|$)", re.DOTALL),
+            re.compile(before + _translate(inner, star=r"[^/\s]{0,255}") + after, re.DOTALL),
+        )
+    except re.error as error:
+        raise ValueError(f"{shown!r} is no glob: {error}") from error
 
 
-def _encode(text: str) -> bytes:
-    """A pattern for paths, which are bytes."""
-    return text.encode("utf-8", "surrogateescape")
+def _translate(glob: str, star: str = "[^/]*") -> str:
+    """A glob as a regular expression. Of several stars in a name each but the last takes the nearest
+    match and keeps it, so that no name makes the search go back and forth."""
+    parts = []
+    for number, name in enumerate(glob.split("/")):
+        if name == "**":
+            parts.append("(?:.*/)?" if number < glob.count("/") else ".*")
+            continue
+        pieces = [_piece(piece) for piece in re.split(r"(?<!\\)\*+", name)]
+        middle = "".join(f"(?>[^/]*?{piece})" for piece in pieces[1:-1])
+        end = star + pieces[-1] if len(pieces) > 1 else ""
+        parts.append(pieces[0] + middle + end + ("/" if number < glob.count("/") else ""))
+    return "".join(parts)
 
 
-def _translate(glob: str) -> str:
-    """A glob as a regular expression."""
+def _piece(glob: str) -> str:
+    """A part of a name without stars."""
     out = []
     at = 0
     while at < len(glob):
-        if glob.startswith("**/", at):
-            out.append("(?:.*/)?")
-            at += 3
-        elif glob.startswith("**", at):
-            out.append(".*")
-            at += 2
-        elif glob[at] == "*":
-            out.append("[^/]*")
-            at += 1
-        elif glob[at] == "?":
+        sign = glob[at]
+        end = glob.find("]", at + 2) if sign == "[" else -1
+        if sign == "?":
             out.append("[^/]")
+        elif sign == "\\" and at + 1 < len(glob):
             at += 1
-        elif glob[at] == "[" and (end := glob.find("]", at + 2)) > 0:
-            inside = glob[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
-            out.append(f"[^{inside[1:]}]" if inside[0] in "!^" else f"[{inside}]")
-            at = end + 1
-        else:
             out.append(re.escape(glob[at]))
-            at += 1
+        elif end > 0:
+            inside = glob[at + 1 : end]
+            negated = inside[0] in "!^" and len(inside) > 1
+            body = re.sub(r"([\\\[\]&|~^])", r"\\\1", inside[1:] if negated else inside)
+            out.append(f"[{'^' * negated}{body}]")
+            at = end
+        else:
+            out.append(re.escape(sign))
+        at += 1
     return "".join(out)
 
 
-def with_aliases(pattern: Pattern, changesets: Iterable[Changeset]) -> list[Pattern]:
+def with_aliases(pattern: Pattern, changesets: Iterable[Changeset]) -> tuple[list[Pattern], bool]:
     """The pattern, and those that mean the same through the symlinks that layers have: `/bin/x` is
-    `/usr/bin/x` where `bin` leads to `usr/bin`."""
-    if pattern.is_content or "/" not in pattern.text:
-        return [pattern]
+    `/usr/bin/x` where `bin` leads to `usr/bin`. False where there are too many to follow all."""
+    if pattern.is_content or "/" not in pattern.glob:
+        return [pattern], True
     links: dict[str, set[str]] = {}
     for changeset in changesets:
         for path, record in changeset.entries:
             if record.typeflag == SYMLINK:
-                target = _decode(record.linkname)
-                links.setdefault(_decode(path), set()).add(target)
-    found = {_clean(pattern.text)}
-    todo = list(found)
-    while todo and len(found) < _MAX_ALIASES:
+                links.setdefault(_decode(path), set()).add(_decode(record.linkname))
+    found = {pattern.glob}
+    todo = [pattern.glob]
+    while todo and len(found) <= _MAX_ALIASES:
         parts = todo.pop().split("/")
         for end in range(1, len(parts)):
-            parent = "/".join(parts[: end - 1])
-            for target in links.get("/".join(parts[:end]), ()):
-                base = target if target.startswith("/") else f"{parent}/{target}"
-                other = _clean("/".join([base, *parts[end:]]))
-                if other and other not in found:
-                    found.add(other)
-                    todo.append(other)
-    others = sorted(found - {_clean(pattern.text)})
-    return [pattern, *(Pattern(pattern.text, parse_pattern("/" + o).paths, pattern.words) for o in others)]
+            head = "/".join(parts[:end])
+            if any(sign in head for sign in "*?[\\"):
+                meant = re.compile(_translate(head), re.DOTALL).fullmatch
+                met = [link for link in links if meant(link)]
+            else:
+                met = [head] if head in links else []
+            for link in met:
+                for target in links[link]:
+                    base = target if target.startswith("/") else f"{link.rpartition('/')[0]}/{target}"
+                    other = _clean("/".join([base, *parts[end:]]))
+                    if other and other not in found:
+                        found.add(other)
+                        todo.append(other)
+    others = sorted(found - {pattern.glob})
+    aliases = [Pattern(pattern.text, o, parse_pattern("/" + o).paths, pattern.words) for o in others]
+    return [pattern, *aliases], not todo
 
 
 def _clean(path: str) -> str:
@@ -146,17 +175,45 @@ def _decode(path: bytes) -> str:
 def find_paths(
     patterns: Sequence[Pattern], changeset: Changeset, where: str, dead: set[int]
 ) -> Iterator[Place]:
-    """The paths of a layer that patterns mean. `dead` has the `id` of every entry that nobody sees."""
+    """The paths of a layer that patterns mean: of entries, of what they link to, of whiteouts and other
+    markers. `dead` has the `id` of every entry that nobody sees."""
     for pattern in patterns:
         if pattern.paths is None:
             continue
         search = pattern.paths.search
         for entry in changeset.entries:
-            if search(entry.path):
-                yield Place(pattern.text, where, describe(entry, dead), entry.path)
+            path, record = entry
+            if search(_decode(path)):
+                yield Place(pattern.text, where, describe(entry, dead), path)
+            elif record.typeflag in (SYMLINK, HARD_LINK) and search(_clean(_decode(record.linkname))):
+                yield Place(pattern.text, where, f"a link to /{show_path(record.linkname)}", path)
         for path in changeset.whiteouts:
-            if search(path):
+            if search(_decode(path)):
                 yield Place(pattern.text, where, "a whiteout, which tells the name", path)
+        for path, _ in changeset.markers:
+            if search(_decode(path)):
+                yield Place(pattern.text, where, "a marker, which tells the name", path)
+
+
+def find_applied(
+    patterns: Sequence[Pattern], rootfs: Rootfs, where: Sequence[str]
+) -> Iterator[Place]:
+    """Paths of the root file system, present and past, under which layers do not list them: what a layer
+    put through a symlink. `where` names the layers."""
+    moved = [
+        (path, node.layer, "in the root file system")
+        for path, node in iter_nodes(rootfs.root)
+        if isinstance(node, Inode) and node.bindings is None and node.entry.path != path
+    ]
+    moved += [
+        (dropped.path, dropped.layer, "dead: hidden by a layer above")
+        for dropped in rootfs.dropped
+        if dropped.path != dropped.entry.path
+    ]
+    for pattern in patterns:
+        for path, layer, state in moved:
+            if pattern.paths is not None and pattern.paths.search(_decode(path)):
+                yield Place(pattern.text, where[layer], f"put there through a symlink, {state}", path)
 
 
 def describe(entry: Entry, dead: set[int]) -> str:
@@ -166,39 +223,49 @@ def describe(entry: Entry, dead: set[int]) -> str:
     return f"{kind}, {state}"
 
 
-def may_hold(patterns: Sequence[Pattern], entry: Entry) -> bool:
-    """Whether an entry's content must be read to tell whether a pattern means it."""
-    return entry.record.typeflag == REGULAR and any(pattern.is_content for pattern in patterns)
+def may_hold(entry: Entry) -> bool:
+    """Whether an entry has a content of its own."""
+    return entry.record.typeflag == REGULAR
 
 
-def find_text(patterns: Sequence[Pattern], document: Mapping[str, Any], where: str) -> Iterator[Place]:
+def find_text(patterns: Sequence[Pattern], document: object, where: str) -> Iterator[Place]:
     """The strings of a JSON document that patterns mean: that name a path, or are a content, whole or
-    behind the `=` of an environment variable."""
+    in part: a word, or what stands behind a `=`."""
     wanted = {pattern.text for pattern in patterns if pattern.is_content}
     for place, text in _strings(document, where):
-        hit = [pattern.text for pattern in patterns if pattern.words.search(text)]
+        flat = re.sub("/+", "/", text)
+        hit = [pattern.text for pattern in patterns if pattern.words.search(flat)]
         if wanted:
-            hit += [digest for digest in _digests_of(text) if digest in wanted]
+            hit += [digest for digest in digests_of(text) if digest in wanted]
         for found in dict.fromkeys(hit):
             yield Place(found, place, text)
 
 
 def _strings(value: object, where: str) -> Iterator[tuple[str, str]]:
-    """Every string of a document with its place, keys included."""
-    stack = [(where, value)]
+    """Every string of a document with its place, keys included where people choose them."""
+    stack = [(where, value, False)]
     while stack:
-        place, value = stack.pop()
+        place, value, free = stack.pop()
         if isinstance(value, str):
             yield place, value
         elif isinstance(value, Mapping):
-            stack += [(f"{place}.{key}", value[key]) for key in reversed(list(value))]
-            yield from ((place, key) for key in value if isinstance(key, str))
+            stack += [(f"{place}.{key}", value[key], key in _FREE_KEYS) for key in reversed(list(value))]
+            if free:
+                yield from ((place, key) for key in value)
         elif isinstance(value, list):
-            stack += [(f"{place}[{i}]", value[i]) for i in reversed(range(len(value)))]
+            stack += [(f"{place}[{i}]", value[i], False) for i in reversed(range(len(value)))]
 
 
-def _digests_of(text: str) -> Iterator[str]:
-    """Digests of what a text may be as a file's content: with and without the newline at its end."""
-    for part in {text, text.partition("=")[2]}:
+def digests_of(text: str) -> Iterator[str]:
+    """Digests of what a text, and each part of it, may be as a file's content: with and without the
+    newline at its end, with and without quotes."""
+    parts = {text}
+    for word in [text, *text.split()]:
+        parts.add(word)
+        while "=" in word:
+            word = word.partition("=")[2]
+            parts.add(word)
+    for part in parts | {part.strip("\"';") for part in parts}:
         for content in (part, part + "\n"):
             yield "sha256:" + hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+

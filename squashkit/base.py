@@ -72,7 +72,7 @@ def choose_image(
                 reference=where,
                 choices=_titles(found),
             )
-        found = fitting
+        found = [image for image in fitting if image.platform == platform] or fitting
     unique = list({image.image_id: image for image in found}.values())
     if len(unique) > 1 and len({image.platform for image in unique}) > 1:
         unique = [image for image in unique if image.platform.matches(machine)] or unique
@@ -95,6 +95,10 @@ def every_platform(
     found = {i.image_id: i for i in images if reference is None or matches(i, reference)}
     if not found:
         choose_image(images, reference, None, Platform("", ""), example)
+    if len({image.names[:1] for image in found.values()}) > 1:
+        raise UsageError(
+            f"{where} holds several images; name one as {example}" + choices(list(found.values()))
+        )
     platforms = Counter(image.platform for image in found.values())
     if several := [str(platform) for platform, number in platforms.items() if number > 1]:
         raise UsageError(
@@ -179,7 +183,8 @@ def known_base(image: Image, graph: LayerGraph) -> Base | None:
     if base is not None:
         return base
     for other in graph.bases_of(image):
-        if other.names:
+        twin = other.names[:1] == image.names[:1]  # the same image for another platform
+        if other.names and other.platform == image.platform and not twin:
             return Base(len(other.layers), f"{other.title}, which lies beside it", other, other.names[0])
     return None
 

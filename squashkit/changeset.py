@@ -39,6 +39,8 @@ class Changeset:
     """Paths that the layer hides, in tar order."""
     opaques: tuple[bytes, ...]
     """Directories whose lower children the layer hides, in tar order."""
+    markers: tuple[Entry, ...]
+    """The whiteouts and opaque markers as they stand in the tar, and what AUFS left behind."""
     diff_size: int
     """Bytes of the uncompressed tar."""
     end: int = 0
@@ -56,23 +58,26 @@ def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
     entries: list[Entry] = []
     whiteouts: list[bytes] = []
     opaques: list[bytes] = []
+    markers: list[Entry] = []
     add, make = entries.append, tuple.__new__
     record = None
     for record in records:
         name = record.name
         path = name[:-1] if name[-1:] == b"/" else name
-        if b"/." in name or b"//" in path or path[:1] in _SUSPICIOUS:
+        if b"/." in name or b"//" in name or path[:1] in _SUSPICIOUS:
             path = normalise(path)
             if WHITEOUT in path:
                 marked = _parse_marker(path)
                 if marked is not None:
+                    markers.append(Entry(path, record))
                     kind, path = marked
                     if kind is not None:
                         (whiteouts if kind == WHITEOUT else opaques).append(path)
                     continue
         add(make(Entry, (path, record)))
     end = record.end if record else 0
-    return Changeset(tuple(entries), tuple(whiteouts), tuple(opaques), diff_size, end)
+    hidden = tuple(whiteouts), tuple(opaques)
+    return Changeset(tuple(entries), *hidden, tuple(markers), diff_size, end)
 
 
 _SUSPICIOUS = (b".", b"/", b"")

@@ -30,10 +30,13 @@ def check_result(
     known: Mapping[int, Changeset],
     written: WrittenImage,
     container: Container,
+    *,
+    follow: bool = False,
 ) -> None:
     """Read an image back from where it was written and compare it with its source.
 
-    `known` are changesets of the source that have been read already. Every digest and size is checked
+    `known` are changesets of the source that have been read already; `follow` says that paths through
+    symlinks of lower layers were followed. Every digest and size is checked
     again. Raises CheckFailed where a root file system differs, InvalidImage where what was written cannot
     be read.
     """
@@ -50,8 +53,9 @@ def check_result(
         changesets = loader.load(range(len(image.layers)), data=lambda index: True)
         rest = [layer.index for layer in source.image.layers if layer.index not in known]
         ours = {**known, **source.load(rest, data=lambda index: False)}
-        left = View(source.source, source.image, source, Rootfs(), ours)
-        right = View(result, image, loader, Rootfs(), changesets)
+        trees = [Rootfs(follow_lower_symlinks=follow) for _ in range(2)]
+        left = View(source.source, source.image, source, trees[0], ours)
+        right = View(result, image, loader, trees[1], changesets)
         for boundary in _boundaries(left, right, plan):
             found = islice(_differences(left, right), _SHOWN)
             if lines := [_line(difference) for difference in found]:

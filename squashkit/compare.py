@@ -59,6 +59,7 @@ def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> 
     if left.root.entry is not None and right.root.entry is not None:
         yield from _attributes(b"", attributes_of(left.root), attributes_of(right.root))
     regrouped: set[Inode] = set()  # inodes whose names are told to differ
+    compared: set[tuple[Inode, Inode]] = set()  # inodes whose names were compared
     ours, theirs = dict(iter_nodes(left.root)), dict(iter_nodes(right.root))
     for path in sorted(ours.keys() | theirs.keys()):
         a, b = ours.get(path), theirs.get(path)
@@ -71,7 +72,9 @@ def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> 
             yield from _attributes(path, attributes_of(a), attributes_of(b))
             if isinstance(a, Inode) and isinstance(b, Inode):
                 yield from _inodes(path, a, b, same_content)
-                if a.bindings is not None or b.bindings is not None:
+                several = a.bindings is not None or b.bindings is not None
+                if several and (a, b) not in compared:
+                    compared.add((a, b))
                     yield from _groups(path, a, b, regrouped)
 
 
@@ -94,6 +97,11 @@ def names_of(inode: Inode) -> dict[bytes, int]:
     if inode.bindings is None:
         return {inode.entry.path: inode.layer}
     return {binding.path: binding.layer for binding in inode.bindings.values()}
+
+
+def links_of(inode: Inode) -> int:
+    """How many names an inode has."""
+    return 1 if inode.bindings is None else len(inode.bindings)
 
 
 def _inodes(path: bytes, a: Inode, b: Inode, same_content: SameContent) -> Iterator[Difference]:

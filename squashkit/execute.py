@@ -284,7 +284,12 @@ class Job:
         )
         put(self.sink, config)
         digest = put(self.sink, manifest)
-        descriptor = Descriptor(family, digest, len(manifest), platform=self.image.platform)
+        source = self.image.manifest_descriptor
+        stated = source.raw.get("platform") if source else None  # os.version and the like
+        descriptor = Descriptor(
+            family, digest, len(manifest), platform=self.image.platform,
+            raw={"platform": stated} if stated else {},
+        )  # fmt: skip
         self.report.after = layers
         self.report.changed = changed
         self.report.image_id = sha256(config)

@@ -167,7 +167,10 @@ class _Work:
 
     def _check(self, images: Sequence[WrittenImage], container: Container) -> None:
         for job, written in zip(self.jobs, images, strict=True):
-            check_result(job.loader, job.report.plan, job.changesets, written, container)
+            check_result(
+                job.loader, job.report.plan, job.changesets, written, container,
+                follow=self._options.symlink_parents == "follow",
+            )  # fmt: skip
 
     def _report(self, source: Source, decision: Decision, destination: Destination) -> Report:
         image = decision.image
@@ -191,23 +194,11 @@ def _protect_inputs(destination: Destination, sources: Sequence[Source]) -> None
     reference = destination.reference
     if reference is None:
         return
-    if reference.is_stdio:
-        there = os.fstat(sys.stdout.fileno()) if sys.stdout is not None else None
-    else:
-        target = Path(reference.path)
-        there = target.stat() if target.is_file() else None
     for source in sources:
-        if there is not None and source.is_file(there):
-            raise UsageError(
-                f"the output {reference.path} is {source.title}, an input, which is never written to"
-            )
-        folder = source.folder
-        if folder is not None and not reference.is_stdio:
-            inside = folder.resolve() in Path(reference.path).absolute().parents
-            if inside or folder.resolve() in Path(reference.path).resolve().parents:
-                raise UsageError(
-                    f"the output {reference.path} lies within {source.title}, which is an input"
-                )
+        if not reference.is_stdio:
+            source.refuse_as_output(Path(reference.path))
+        elif sys.stdout is not None and source.is_file(os.fstat(sys.stdout.fileno())):
+            raise UsageError(f"standard output is {source.title}, an input, which is never written to")
 
 
 def _temporary_folder(options: Options, output: str | None) -> Path:

@@ -82,6 +82,17 @@ class Source:
         identity = getattr(self.container, "identity", None)
         return bool(identity == (there.st_dev, there.st_ino))
 
+    def refuse_as_output(self, path: Path) -> None:
+        """Raises UsageError where a path is this source, or lies within it: inputs are never written to."""
+        if path.is_file() and self.is_file(path.stat()):
+            raise UsageError(
+                f"the output {path} is {self.title}, an input, which is never written to"
+            )
+        if self.folder is not None:
+            folder = self.folder.resolve()
+            if folder in path.absolute().parents or folder in path.resolve().parents:
+                raise UsageError(f"the output {path} lies within {self.title}, which is an input")
+
     def codec(self, layer: Layer) -> Codec:
         """How a layer is stored: by its first bytes, or where the blob is not there by its descriptor.
         Raises InvalidImage where there is neither."""
@@ -360,7 +371,7 @@ class Loader:
             stream.drain()
             if self.verify:
                 check_digest(where, layer.diff_id, stream.digest())
-            changeset = Changeset((), (), (), stream.position)
+            changeset = Changeset((), (), (), (), stream.position)
         self._checked.add(layer.index)
         if self.verify and layer.descriptor is not None:
             check_digest(where, layer.descriptor.digest, f"sha256:{stored.hexdigest()}")

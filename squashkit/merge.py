@@ -285,7 +285,8 @@ def _group(
                 pieces = _renamed(inode, path, header_of)
             typeflag, target = record.typeflag, None
         else:
-            if own.name == path and own.linkname == first_path and inode.attributes is None:
+            is_link = own.typeflag == HARD_LINK and own.linkname == first_path
+            if is_link and own.name == path and inode.attributes is None:
                 pieces = _verbatim(binding.layer, own)
             else:
                 pieces = (_as_link(inode, binding, first_path, header_of),)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from squashkit.changeset import OPAQUE, WHITEOUT, Changeset, Entry
 from squashkit.compare import iter_nodes
 from squashkit.errors import show_path
-from squashkit.rootfs import Cause, Directory, Inode, Rootfs
+from squashkit.rootfs import Cause, Directory, Rootfs
 from squashkit.tar import DIRECTORY
 
+SHOWN = "shown"
 _FATES = {
     Cause.OVERWRITTEN: "dead: overwritten by layer {}",
     Cause.DELETED: "dead: deleted by layer {}",
@@ -37,34 +38,36 @@ def iter_traces(
     path: bytes, changesets: Mapping[int, Changeset], rootfs: Rootfs
 ) -> Iterator[Trace]:
     """Everything that layers hold at a path or hide there, base first. `rootfs` is what all of the layers
-    made. Markers of directories above the path count, and so does what took a directory's place."""
-    ends = {id(dead.entry): _FATES[dead.cause].format(dead.by) for dead in rootfs.dropped}
+    made. An entry counts where it was put: a way through a symlink of its own layer leads elsewhere than
+    its name says. Markers of directories above the path count where they hide it, and so does what took a
+    directory's place."""
+    ends = _Ends(rootfs)
     above = _above(path)
     held: int | None = None  # the layer whose copy of the path is there
     for layer, changeset in changesets.items():
         for hidden in changeset.whiteouts:
-            if hidden == path or hidden in above:
+            if hidden == path or (hidden in above and held is not None):
                 parent, slash, name = hidden.rpartition(b"/")
                 yield Trace(layer, parent + slash + WHITEOUT + name, None, _hides(held))
                 held = None
         for directory in changeset.opaques:
-            if directory in above:
+            if directory in above and held is not None:
                 marker = directory + b"/" * bool(directory) + OPAQUE
                 yield Trace(layer, marker, None, _hides(held))
                 held = None
         for entry in changeset.entries:
-            if entry.path == path:
+            if ends.place(entry) == path:
                 held = layer
-                fate = ends.get(id(entry)) or _alive(entry, rootfs)
-                yield Trace(layer, path, entry, fate, fate == "shown")
-            elif entry.path in above and entry.record.typeflag != DIRECTORY:
+                fate = ends.fate(entry)
+                yield Trace(layer, entry.path, entry, fate, fate == SHOWN)
+            elif entry.path in above and entry.record.typeflag != DIRECTORY and held is not None:
                 yield Trace(layer, entry.path, entry, f"no directory: {_hides(held)}")
                 held = None
 
 
 def _above(path: bytes) -> set[bytes]:
     """The directories that a path leads through, the root among them."""
-    parts = path.split(b"/")
+    parts = path.split(b"/") if path else []
     return {b"/".join(parts[:end]) for end in range(len(parts))}
 
 
@@ -72,18 +75,39 @@ def _hides(held: int | None) -> str:
     return "hides nothing" if held is None else f"hides that of layer {held}"
 
 
-def _alive(entry: Entry, rootfs: Rootfs) -> str:
-    """What an entry that nothing ended is: there, or content whose first name is gone."""
-    parent, _, name = entry.path.rpartition(b"/")
-    directory = rootfs.directories.get(parent)
-    node = directory.children.get(name) if directory else None
-    if isinstance(node, Inode):
-        binding = node.bindings.get((directory, name)) if node.bindings and directory else None
-        if node.entry is entry or (binding and binding.entry is entry):
-            return "shown"
-    elif isinstance(node, Directory) and node.entry is entry:
-        return "shown"
-    for path, other in iter_nodes(rootfs.root):
-        if isinstance(other, Inode) and other.entry is entry:
-            return f"the name is gone, its content is shown as /{show_path(path)}"
-    return "applied elsewhere"  # the way to it led through a symlink
+class _Ends:
+    """Where each entry was put, and what became of it."""
+
+    def __init__(self, rootfs: Rootfs) -> None:
+        self._dead = {id(dead.entry): dead for dead in rootfs.dropped}
+        self._shown: dict[int, bytes] = {}
+        self._content: dict[int, bytes] = {}
+        """Names under which the content of a file is shown whose first name is gone."""
+        if rootfs.root.entry is not None:
+            self._shown[id(rootfs.root.entry)] = b""
+        for path, node in iter_nodes(rootfs.root):
+            if isinstance(node, Directory):
+                if node.entry is not None:
+                    self._shown[id(node.entry)] = path
+            elif node.bindings is None:
+                self._shown[id(node.entry)] = path
+            else:
+                self._content.setdefault(id(node.entry), path)
+                for binding in node.bindings.values():
+                    self._shown[id(binding.entry)] = binding.path
+
+    def place(self, entry: Entry) -> bytes:
+        if id(entry) in self._shown:
+            return self._shown[id(entry)]
+        dead = self._dead.get(id(entry))
+        return dead.path if dead else entry.path
+
+    def fate(self, entry: Entry) -> str:
+        if id(entry) in self._shown:
+            return SHOWN
+        dead = self._dead.get(id(entry))
+        if dead is not None:
+            return _FATES[dead.cause].format(dead.by)
+        if id(entry) in self._content:
+            return f"the name is gone, its content is shown as /{show_path(self._content[id(entry)])}"
+        return "replaced within its layer"

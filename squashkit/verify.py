@@ -13,7 +13,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from squashkit.absent import Pattern, Place, describe, find_paths, find_text, may_hold, with_aliases
+from squashkit.absent import (
+    Pattern,
+    Place,
+    describe,
+    find_applied,
+    find_paths,
+    find_text,
+    may_hold,
+    with_aliases,
+)
 from squashkit.changeset import Changeset
 from squashkit.errors import InvalidImage, SquashkitError, UnsupportedImage, show_path
 from squashkit.graph import Image, Layer
@@ -79,6 +88,12 @@ def verify(
     """
     verdict = Verdict(list(images), patterns=patterns)
     verdict.faults += [Finding("", str(error)) for error in listed]
+    for descriptor in source.listing.absent if whole else ():
+        subject = descriptor.platform or descriptor.media_type
+        message = f"the index names {descriptor.digest} ({subject}), whose blobs are not there"
+        verdict.warnings.append(Finding("", message))
+    for pattern in patterns if listed else ():
+        verdict.places.append(Place(pattern.text, source.title, "an image that could not be read"))
     work = _Verifier(source, verdict, tmp_dir, jobs, progress)
     progress.stage("Verifying", sum(work.size_of(layer) for layer in _distinct(images)))
     try:
@@ -142,6 +157,9 @@ class _Verifier:
                 apply_layer(rootfs, changeset, index)
             except InvalidImage as error:
                 self.fault(error)
+                if index + 1 < len(changesets):
+                    message = "not applied, since one below it is at fault"
+                    self.verdict.warnings.append(Finding(f"layer {index + 1} and above", message))
                 break
         self._warn_of_layers(image, changesets, rootfs)
         if self.verdict.patterns:
@@ -247,42 +265,48 @@ class _Verifier:
 
     def other_blobs(self) -> None:
         """Blobs that no layer is: their name says what they must be."""
-        names = [name for name in self.source.container.names() if name.startswith(_BLOBS)]
+        names = list(self.source.container.names())
         layers = {blob for blob, _ in self._read}
         known = {document for image in self.verdict.images for document in _documents_of(image)}
         with ThreadPoolExecutor(self.jobs) as pool:
             hashing: dict[str, Future[str]] = {}
             for name in names:
-                if self.source.container.get(name) not in layers and len(name) == len(_BLOBS) + 64:
+                wanted = self.verdict.patterns or _is_blob(name)
+                if wanted and self.source.container.get(name) not in layers:
                     hashing[name] = pool.submit(self._hash, name)
             for name, future in hashing.items():
                 digest = name.removeprefix(_BLOBS)
-                if future.result() != digest:
+                if _is_blob(name) and future.result() != digest:
                     message = f"expected sha256:{digest}, found sha256:{future.result()}"
                     self.verdict.faults.append(Finding(name, message))
                 if self.verdict.patterns and digest not in known:
-                    self._look_into_stray(name)
+                    self._look_into_stray(name, future.result())
 
     def _hash(self, name: str) -> str:
         blob = self.source.container.get(name)
         digest = hashlib.sha256()
         if blob is not None:
-            self.verdict.blobs += 1
-            self.verdict.size += blob.size
+            if _is_blob(name):
+                self.verdict.blobs += 1
+                self.verdict.size += blob.size
             for block in read_blocks(blob, self.cancelled, name):
                 digest.update(block)
         return digest.hexdigest()
 
-    def _look_into_stray(self, name: str) -> None:
-        """A blob of no image is in the archive all the same."""
-        patterns = self.verdict.patterns
+    def _look_into_stray(self, name: str, digest: str) -> None:
+        """What belongs to no image lies in the archive all the same."""
+        patterns, places = self.verdict.patterns, self.verdict.places
+        for pattern in patterns:
+            named = pattern.paths is not None and pattern.paths.search(name)
+            if named or pattern.text == f"sha256:{digest}":
+                places.append(Place(pattern.text, name, "a file of the archive itself"))
         try:
             document = load_json(self.source.container.read(name) or b"", name)
         except InvalidImage:
             message = "a blob of no image, which is not looked into"
-            self.verdict.places += [Place(pattern.text, name, message) for pattern in patterns]
+            places += [Place(pattern.text, name, message) for pattern in patterns]
             return
-        self.verdict.places += find_text(patterns, {"": document}, name)
+        places += find_text(patterns, document, name)
 
     # What must be absent
 
@@ -291,9 +315,15 @@ class _Verifier:
     ) -> None:
         verdict, image = self.verdict, loader.image
         there = [changeset for changeset in changesets.values() if changeset is not None]
-        patterns = [
-            alias for pattern in verdict.patterns for alias in with_aliases(pattern, there)
-        ]
+        patterns: list[Pattern] = []
+        for pattern in verdict.patterns:
+            aliases, complete = with_aliases(pattern, there)
+            patterns += aliases
+            if not complete:
+                message = "more symlinks than can be followed lead there"
+                verdict.places.append(Place(pattern.text, image.title, message))
+        names = [layer.where for layer in image.layers]
+        verdict.places += find_applied(patterns, rootfs, names)
         dead = {id(dropped.entry) for dropped in rootfs.dropped}
         for index, changeset in changesets.items():
             where = image.layers[index].where
@@ -318,8 +348,11 @@ class _Verifier:
     ) -> Iterator[Place]:
         """Files of a layer whose content is one that must be absent."""
         wanted = {pattern.text for pattern in self.verdict.patterns if pattern.is_content}
-        for entry in changeset.entries:
-            if not may_hold(self.verdict.patterns, entry):
+        for entry in (*changeset.entries, *changeset.markers) if wanted else ():
+            for name, value in (entry.record.xattrs or {}).items():
+                if (found := f"sha256:{hashlib.sha256(value).hexdigest()}") in wanted:
+                    yield Place(found, where, f"the xattr {show_path(name)}", entry.path)
+            if not may_hold(entry):
                 continue
             if entry.record.realsize != entry.record.size:
                 for pattern in sorted(wanted):
@@ -331,6 +364,11 @@ class _Verifier:
             found = f"sha256:{digest.hexdigest()}"
             if found in wanted:
                 yield Place(found, where, describe(entry, dead), entry.path)
+
+
+def _is_blob(name: str) -> bool:
+    """Whether a file's name says what its digest must be."""
+    return name.startswith(_BLOBS) and len(name) == len(_BLOBS) + 64
 
 
 def _documents_of(image: Image) -> Iterator[str]:

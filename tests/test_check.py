@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from squashkit import check, merge
-from tests.builders import docker_archive_old, oci_layout
+from tests.builders import ImageSpec, directory, docker_archive_old, file, layer, oci_layout, symlink
 from tests.cli import APP, BASE, KEEP_2, Arg, assert_fails, listing_of, read_image, run, snapshot, squash
 
 FORMS: dict[str, tuple[Arg, ...]] = {
@@ -106,3 +106,13 @@ def test_what_cannot_be_read_back_is_a_usage_error(output: tuple[str, ...], tmp_
     """A pipe cannot be read back, and a dry run writes nothing."""
     docker_archive_old(tmp_path / "app.tar", [APP])
     assert_fails(run("squash", tmp_path / "app.tar", *KEEP_2, *output, "--check"), 2, "--check")
+
+
+def test_followed_symlinks_are_checked_as_followed(tmp_path: Path) -> None:
+    """--symlink-parents follow is a reading of its own, and the check knows it."""
+    layers = [
+        layer(directory("usr"), file("usr/x"), symlink("l", "usr")), layer(file("l/y")), layer(file("z")),
+    ]  # fmt: skip
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec(layers, ["app:1"])])
+    words = ("--keep-layers", "1", "--symlink-parents", "follow", "-o", tmp_path / "out.tar", "--check")
+    squash(tmp_path / "app.tar", *words)

@@ -233,3 +233,40 @@ def test_cat_as_json(image: Path) -> None:
     """--json has the file's attributes and its text, or base64."""
     assert run("cat", image, "/bin/sh", "--json").json["text"] == "#!"
     assert run("cat", image, "/bin/sh", "--json").json["path"] == "/usr/bin/sh"
+
+
+def test_the_input_is_never_exported_over(image: Path, tmp_path: Path) -> None:
+    """Not even with --force, and nothing is written into a layout that is read."""
+    before = image.read_bytes()
+    assert_fails(run("export", image, "-o", image, "--force"), 2, "an input")
+    assert image.read_bytes() == before
+    oci_layout(tmp_path / "l", [IMAGE])
+    assert_fails(run("export", f"oci:{tmp_path}/l", "-o", tmp_path / "l/x.tar"), 2, "an input")
+
+
+def test_a_hard_linked_symlink_stays_one(tmp_path: Path) -> None:
+    """A symlink with two names, whose target's text is one of them, is exported as one inode."""
+    layers = [layer(directory("l"), symlink("l/a", "a"), hardlink("a", "l/a"))]
+    docker_archive_old(tmp_path / "a.tar", [ImageSpec(layers, ["app:1"])])
+    data = exported(tmp_path / "a.tar")
+    assert differences(apply_layers(layers), apply_layers([data])) == []
+
+
+def test_which_follows_what_was_applied(tmp_path: Path) -> None:
+    """An entry counts where it was put; a repeated link, the root and implied directories are told."""
+    layers = [layer(directory("./"), directory("usr"), symlink("l", "usr"), file("l/x"), file("a")),
+              layer(hardlink("b", "a"), file("n/f"))]  # fmt: skip
+    docker_archive_old(tmp_path / "a.tar", [ImageSpec(layers, ["app:1"])])
+    path = tmp_path / "a.tar"
+    assert traces(path, "/usr/x") == [(0, "/l/x", "shown")]
+    assert traces(path, "/l/x") == [(0, "/l/x", "shown")]
+    assert traces(path, "/")[0][2] == "shown"
+    assert run("which", path, "/n").text == "/n  (a directory that no layer lists)\n"
+
+
+def test_many_names_of_one_inode_are_quick(tmp_path: Path) -> None:
+    """20,000 names of one file are listed and compared in no time."""
+    links = [hardlink(f"l{i}", "f") for i in range(20_000)]
+    docker_archive_old(tmp_path / "a.tar", [ImageSpec([layer(file("f", b"x"), *links)], ["app:1"])])
+    assert len(lines("ls", tmp_path / "a.tar", "-l")) == 20_002
+    assert run("diff", tmp_path / "a.tar", tmp_path / "a.tar").code == 0

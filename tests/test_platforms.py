@@ -186,3 +186,32 @@ def test_all_of_a_single_image(tmp_path: Path) -> None:
     words = ("--keep-layers", "1", *ALL, "--format", "oci", "-o", f"oci:{tmp_path}/out")
     squash(tmp_path / "app.tar", *words)
     assert len(read_index(tmp_path / "out")[1]) == 1
+
+
+@pytest.mark.parametrize("words", [(), ("--check",), ("--min-saving", "99%")])
+def test_platforms_that_share_a_layer(words: tuple[str, ...], tmp_path: Path) -> None:
+    """A base layer that two platforms have is stored once in a new layout."""
+    base = layer(file("shared", b"s" * 5000))
+    images = [
+        ImageSpec([base, layer(file("c", bytes(900))), layer(whiteout("c"))], ["app:1"], platform=one)
+        for one in PLATFORMS
+    ]
+    oci_layout(tmp_path / "app", images, nested=True)
+    squash(tmp_path / "app", "--keep-layers", "1", *ALL, "-o", f"oci:{tmp_path}/out", *words)
+    assert all(layers[0] == base for _, _, layers in read_index(tmp_path / "out")[1])
+
+
+def test_images_of_other_names_are_no_platforms(tmp_path: Path) -> None:
+    """Without a name, images that have different ones are not taken for one."""
+    other = ImageSpec(APPS[1].layers, ["db:1"], platform=PLATFORMS[1])
+    oci_layout(tmp_path / "app", [APPS[0], other])
+    words = ("--keep-layers", "1", *ALL, "-o", f"oci:{tmp_path}/out")
+    assert_fails(run("squash", tmp_path / "app", *words), 2, "db:1")
+
+
+def test_what_the_index_says_of_a_platform_stays(tmp_path: Path) -> None:
+    """os.version and the like are in the new index, too."""
+    oci_layout(tmp_path / "app", APPS[:1])
+    change_index(tmp_path / "app", lambda i: i["manifests"][0]["platform"].update({"os.version": "10"}))
+    squash(tmp_path / "app", "--keep-layers", "1", *ALL, "-o", f"oci:{tmp_path}/out")
+    assert read_index(tmp_path / "out")[1][0][0]["platform"]["os.version"] == "10"

@@ -338,3 +338,124 @@ def test_absence_in_words(tmp_path: Path) -> None:
     assert lines[1] == "PRESENT  /root/.ssh/id_rsa: in 1 place"
     assert lines[2].endswith("/root/.ssh/id_rsa (file, dead: hidden by a layer above)")
     assert result.code == 3
+
+
+def one_layer(tmp_path: Path, *members: Any, more: Any = ()) -> Path:
+    """A docker archive of one layer on another."""
+    path = tmp_path / "one.tar"
+    docker_archive_old(path, [ImageSpec([OK, layer(*members), *more], ["app:1"])])
+    return path
+
+
+HIDDEN: dict[str, tuple[list[Any], list[str]]] = {
+    "what AUFS left": (
+        [directory(".wh..wh.orph"), file(".wh..wh.orph/id_rsa", SECRET)], ["id_rsa", DIGEST]),
+    "a whiteout with data": ([directory("e"), file("e/.wh.x", SECRET)], [DIGEST, "/e/x"]),
+    "an opaque marker": ([directory("r"), file("r/.wh..wh..opq", SECRET)], ["/r", DIGEST]),
+    "a way through a symlink of its layer": (
+        [directory("usr"), symlink("l", "usr"), file("l/secret", SECRET)], ["/usr/secret", "/l/secret"]),
+    "a glob over a symlink": (
+        [directory("usr"), symlink("bin", "usr"), file("usr/secret")],
+        ["/bin/secret", "/b?n/secret", "/bi[n]/secret", "/*/secret", "/x/../bin/secret"]),
+    "names that are not ASCII": ([file("café.key")], ["caf?.key", "caf[é].key", "caf[!x].key"]),
+    "an odd name": ([file("a*b[c]")], [r"a\*b[[]c]", "a?b[[]c?", "a\\*b\\[c\\]"]),
+    "a link's target": ([symlink("s", "/root/key")], ["/root/key"]),
+    "an xattr": ([file("x", xattrs={"user.k": SECRET})], [DIGEST]),
+    "a folder with a slash": ([directory("deep"), directory("deep/.ssh")], [".ssh/"]),
+    "a doubled slash": ([directory("d//"), file("d//secret")], ["/d/secret"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_is_hidden_is_found(name: str, tmp_path: Path) -> None:
+    """Markers, leftovers, ways through symlinks, odd names: every pattern that means it finds it."""
+    members, patterns = HIDDEN[name]
+    path = one_layer(tmp_path, *members)
+    for pattern in patterns:
+        assert any("layer 1" in line for line in places(path, pattern)), pattern
+
+
+def test_values_in_text_are_found(tmp_path: Path) -> None:
+    """A content is found as an argument of a build, behind any `=`, and in quotes."""
+    steps = ("RUN |1 TOKEN=hunter2 /bin/sh -c x", "ENV A=b=hunter2", 'ENV B="hunter2"', "export T=hunter2; x")
+    for number, step in enumerate(steps):
+        folder = tmp_path / str(number)
+        oci_layout(folder, [APP])
+        change_config(folder, lambda c, step=step: c["history"][0].update(created_by=step))  # type: ignore[misc]
+        assert any("history[0].created_by" in line for line in places(folder, DIGEST)), step
+    folder = tmp_path / "paths"
+    oci_layout(folder, [APP])
+    change_config(folder, lambda c: c["history"][0].update(created_by="rm /root//.ssh/id_rsa."))
+    assert places(folder, "/root/.ssh/id_rsa")
+
+
+def test_words_of_the_format_are_no_places(tmp_path: Path) -> None:
+    """Field names of a config tell nothing."""
+    oci_layout(tmp_path, [APP])
+    for word in ("config", "history", "rootfs", "created"):
+        assert places(tmp_path, word, 0) == []
+
+
+def test_what_lies_beside_the_images_is_looked_at(tmp_path: Path) -> None:
+    """Members of the archive that belong to no image, and annotations of the index."""
+    files = docker_files()
+    path = write_archive(tmp_path / "a.tar", files | {"id_rsa": SECRET, "x/layer.tar": layer(file("y"))})
+    assert any(line.startswith("id_rsa") for line in places(path, "id_rsa"))
+    assert any(line.startswith("id_rsa") for line in places(path, DIGEST))
+    assert any(line.startswith("x/layer.tar") for line in places(path, "nosuch"))
+    oci_layout(tmp_path / "l", [APP])
+    change_index(tmp_path / "l", lambda i: i.update(annotations={"note": "hunter2"}))
+    assert any(line.startswith("index.json") for line in places(tmp_path / "l", "*hunter2*"))
+
+
+def test_images_of_one_config_are_all_looked_at(tmp_path: Path) -> None:
+    """Two entries with one config and other blobs are two images."""
+    entry = json.loads(docker_files()["manifest.json"])[0]  # type: ignore[arg-type]
+    evil = {**entry, "RepoTags": ["bad:1"], "Layers": ["evil.tar", *entry["Layers"][1:]]}
+    files = docker_files() | {"manifest.json": json.dumps([evil, entry]).encode(),
+                              "evil.tar": layer(file("id_rsa", SECRET))}  # fmt: skip
+    path = write_archive(tmp_path / "a.tar", files)
+    assert "layer 0" in faults(path)
+    assert places(path, "id_rsa", 4)
+
+
+def test_too_many_symlinks_prove_nothing(tmp_path: Path) -> None:
+    """A search that is given up is told as a place."""
+    layers = [
+        layer(directory("a"), symlink("a/cur", f"r{i}"), directory(f"a/r{i}"), symlink(f"a/r{i}/cur", f"/x{i}"))
+        for i in range(600)
+    ]
+    docker_archive_old(tmp_path / "a.tar", [ImageSpec(layers, ["app:1"])])
+    assert any("more symlinks" in line for line in places(tmp_path / "a.tar", "/a/cur/cur/secret"))
+
+
+@pytest.mark.parametrize("pattern", ["[z-a]", "SHA256:" + "0" * 64, "sha512:" + "0" * 128])
+def test_a_pattern_that_is_none_is_a_usage_error(pattern: str, tmp_path: Path) -> None:
+    """Bad ranges and other digests are told, not taken for names."""
+    docker_archive_old(tmp_path / "app.tar", [APP])
+    result = run("verify", tmp_path / "app.tar", "--absent", pattern)
+    assert result.code == 2
+    assert "Traceback" not in result.err
+
+
+def test_many_stars_take_no_time(tmp_path: Path) -> None:
+    """Names and labels that make a careless search go back and forth for minutes."""
+    path = one_layer(tmp_path, *(file(f"{'a' * 90}{i}/{'a' * 200}") for i in range(50)))
+    assert places(path, "*a*a*a*a*a*a*b", 0) == []
+    labels = {"config": {"Labels": {"x": "a" * 100_000}}}
+    oci_layout(tmp_path / "l", [ImageSpec([OK], ["a:1"], config=labels)])
+    assert places(tmp_path / "l", "*a*.pem", 0) == []
+
+
+def test_no_image_proves_nothing(tmp_path: Path) -> None:
+    """Where an image cannot be read, nothing is absent."""
+    path = write_archive(tmp_path / "a.tar", docker_files(Config="nope.json"))
+    assert any("could not be read" in line for line in places(path, "id_rsa", 4))
+
+
+def test_patterns_of_bytes_print_as_text(tmp_path: Path) -> None:
+    """A pattern that is no UTF-8 is shown escaped, in text and in JSON."""
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(file(b"caf\xe9"))], ["app:1"])])
+    result = run("verify", tmp_path / "app.tar", "--absent", "caf\udce9", "--json")
+    assert result.code == 3
+    assert list(result.json["absent"]) == ["caf\\xe9"]

@@ -8,7 +8,7 @@ import click
 
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.compare import kind_of
-from squashkit.errors import PathNotFound
+from squashkit.errors import PathNotFound, UsageError
 from squashkit.report.listing import Listed, file_json
 from squashkit.rootfs import Inode
 from squashkit.tar import REGULAR
@@ -39,6 +39,8 @@ def cat(image: str, path: str, as_json: bool, looking: Looking) -> None:
             content = b"".join(map(bytes, view.content(node)))
             documents[str(view.image.platform)] = file_json(Listed.of_node(node.entry.path, node), content)
             continue
+        if sys.stdout is None:
+            raise UsageError("standard output is closed")
         looking.heading(number, view.image.platform)
         sys.stdout.flush()
         for block in view.content(node):

@@ -82,6 +82,7 @@ def _export(opened: Opened, image: Image, output: str, layer: int | None, *, for
             view.settle()
             return _copy(_blocks(view, layer), sys.stdout.fileno())
     path = Path(output)
+    opened.source.refuse_as_output(path)
     check_free(path, force=force)
     remove_leftovers(path)
     with opened.view(image, verify=True) as view, closing(AtomicFile(path)) as file:

@@ -45,6 +45,9 @@ def inspect(
         several = len({one.image_id for one in source.images}) > 1
         whole = source.reference.image is None and looking.platform is None and several
         if dot or whole:
+            for one in source.images if verify else ():
+                with opened.view(one, verify=True) as view:
+                    view.settle()
             tree = TreeReport(source.title, source.example, source.graph, partial(_size, opened))
             if dot:
                 click.echo(tree.dot())
@@ -100,6 +103,7 @@ def _all_facts(view: View, stored: list[LayerFacts]) -> list[LayerFacts]:
             facts,
             uncompressed=changeset.diff_size,
             entries=len(changeset.entries) + len(changeset.whiteouts) + len(changeset.opaques),
+            markers=sum(entry.record.end - entry.record.start for entry in changeset.markers),
             dead_entries=entries[index],
             dead_bytes=dead[index],
         )

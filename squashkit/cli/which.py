@@ -9,7 +9,7 @@ import click
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.errors import PathNotFound
 from squashkit.report.trace import TraceReport
-from squashkit.rootfs import Inode, resolve
+from squashkit.rootfs import Directory, resolve
 from squashkit.trace import iter_traces
 from squashkit.view import View
 
@@ -38,13 +38,18 @@ def which(image: str, path: str, as_json: bool, looking: Looking) -> None:
 def _trace(view: View, path: str) -> TraceReport:
     name = view.name_of(path)
     traces = list(iter_traces(name, view.changesets, view.rootfs))
-    if not any(trace.path == name for trace in traces):
-        node = resolve(view.rootfs, os.fsencode(path), follow=False)
-        real = name if node is None else node.entry.path if isinstance(node, Inode) else node.path
-        if real != name:
-            name = real
-            traces = list(iter_traces(name, view.changesets, view.rootfs))
-    if not any(trace.path == name for trace in traces):
-        raise PathNotFound(f"no layer of {view.title} holds it", path=name)
+    there = resolve(view.rootfs, os.fsencode(path), follow=False)
+    if not traces:  # a directory on the way may be a symlink
+        name = _real(view, path) or name
+        traces = list(iter_traces(name, view.changesets, view.rootfs))
+    if not traces and there is None:
+        raise PathNotFound(f"no layer of {view.title} holds or hides it", path=name)
     created_by = [layer.created_by for layer in view.image.layers]
-    return TraceReport(name, traces, created_by)
+    return TraceReport(name, there is not None, traces, created_by)
+
+
+def _real(view: View, path: str) -> bytes | None:
+    """A path with the symlinks of its directories followed, None where these lead nowhere."""
+    head, _, tail = os.fsencode(path).rstrip(b"/").rpartition(b"/")
+    parent = resolve(view.rootfs, head, follow=True)
+    return parent.child_path(tail) if isinstance(parent, Directory) else None

@@ -27,6 +27,8 @@ class LayerFacts:
     """Of the blob, where it is stated or the blob is plain."""
     uncompressed: int | None = None
     entries: int | None = None
+    markers: int = 0
+    """Bytes of whiteouts and opaque markers, most of which a squash makes vanish."""
     dead_entries: int = 0
     dead_bytes: int = 0
     """What layers above replace or delete of it, headers included."""
@@ -64,7 +66,7 @@ class InspectReport:
             return None
         before = sum(facts.stored or 0 for facts in run)
         tars = sum(facts.uncompressed or 0 for facts in run)
-        alive = max(0, tars - sum(facts.dead_bytes for facts in run))
+        alive = max(0, tars - sum(facts.dead_bytes + facts.markers for facts in run))
         return Squash(start, len(self.layers), before, alive * before // tars if tars else 0)
 
     def json(self) -> dict[str, Any]:
@@ -89,7 +91,9 @@ class InspectReport:
                     "compression": facts.codec.value,
                     "uncompressed": facts.uncompressed,
                     "entries": facts.entries,
-                    "dead": {"entries": facts.dead_entries, "bytes": facts.dead_bytes},
+                    "dead": {"entries": facts.dead_entries, "bytes": facts.dead_bytes}
+                    if facts.entries is not None
+                    else None,
                     "digest": facts.digest,
                     "diff_id": facts.layer.diff_id,
                     "chain_id": facts.layer.chain_id,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from squashkit.compare import TYPE_NAMES, attributes_of, kind_of, names_of
+from squashkit.compare import TYPE_NAMES, attributes_of, kind_of, links_of
 from squashkit.errors import show_path
 from squashkit.report.text import show_time, table
 from squashkit.rootfs import Attributes, Directory, Node
@@ -40,7 +40,7 @@ class Listed:
         if isinstance(node, Directory):
             return cls(path, "directory", DIRECTORY, attributes_of(node), 1, 0)
         record = node.entry.record
-        return cls._of(path, kind_of(node), record, attributes_of(node), len(names_of(node)))
+        return cls._of(path, kind_of(node), record, attributes_of(node), links_of(node))
 
     @classmethod
     def of_record(cls, path: bytes, record: Record) -> Listed:

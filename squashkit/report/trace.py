@@ -18,6 +18,8 @@ class TraceReport:
     """A path and what layers do there, base first."""
 
     path: bytes
+    there: bool
+    """Whether the root file system has the path."""
     traces: Sequence[Trace]
     created_by: Sequence[str]
 
@@ -25,7 +27,7 @@ class TraceReport:
         """The fields that `--json` prints."""
         return {
             "path": "/" + show_path(self.path),
-            "shown": any(trace.shown for trace in self.traces),
+            "shown": self.there,
             "layers": [
                 {
                     "layer": trace.layer,
@@ -53,5 +55,8 @@ class TraceReport:
                 shorten_step(self.created_by[trace.layer], 44),
             ])  # fmt: skip
         head = ["layer", "what", "size", "fate", "created by"]
-        state = "" if any(trace.shown for trace in self.traces) else "  (not in the root file system)"
-        return [f"/{show_path(self.path)}{state}", "", *table(head, rows, right={0, 2})]
+        state = "" if self.there else "  (not in the root file system)"
+        if self.there and not any(trace.shown for trace in self.traces):
+            state = "  (a directory that no layer lists)"
+        title = f"/{show_path(self.path)}{state}"
+        return [title, "", *table(head, rows, right={0, 2})] if rows else [title]

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from squashkit.absent import Place
-from squashkit.errors import show_path
+from squashkit.errors import show_path, show_text
 from squashkit.report.text import count, shorten, size
 from squashkit.verify import Finding, Verdict
 
@@ -64,9 +64,9 @@ class VerifyReport:
     def _absence(self, pattern: str) -> list[str]:
         places = [place for place in self.verdict.places if place.pattern == pattern]
         if not places:
-            return [f"absent   {pattern}: in no layer, no history and no config"]
+            return [f"absent   {show_text(pattern)}: in no layer, no history and no config"]
         shown = list(islice(places, self.limit or None))
-        lines = [f"PRESENT  {pattern}: in {count(len(places), 'place')}"]
+        lines = [f"PRESENT  {show_text(pattern)}: in {count(len(places), 'place')}"]
         lines += [f"           {_told(place)}" for place in shown]
         if more := len(places) - len(shown):
             lines.append(f"           ... and {more:,} more; --limit 0 shows all")

@@ -12,7 +12,7 @@ from typing import Any
 
 from squashkit.errors import DigestMismatch, InvalidImage, UnsupportedImage
 from squashkit.graph import Image, stack_layers
-from squashkit.oci import Digest, ImageConfig, load_json, sha256
+from squashkit.oci import ImageConfig, load_json, sha256
 from squashkit.transports.container import Container
 from squashkit.transports.oci_layout import Faults, Listing
 
@@ -80,18 +80,25 @@ def _load_image(container: Container, entry: object, where: str) -> Image:
 def merge(docker: list[Image], listing: Listing) -> list[Image]:
     """The images of an archive that is both: names of manifest.json, manifests of index.json.
 
-    They are matched by their config's digest; the tags of manifest.json come first.
+    They are matched by their config's digest and the blobs of their layers; the tags of manifest.json come
+    first.
     """
-    by_id: dict[Digest, Image] = {}
+    stored: dict[tuple[object, ...], Image] = {}
     for image in listing.images:
-        known = by_id.get(image.image_id)
-        by_id[image.image_id] = _add_names(image, known.names) if known else image
+        key = _identity(image)
+        known = stored.get(key)
+        stored[key] = _add_names(image, known.names) if known else image
     merged: list[Image] = []
     for image in docker:
-        stored = by_id.pop(image.image_id, None)
-        merged.append(replace(stored, names=image.names + stored.names) if stored else image)
-    merged += by_id.values()
+        twin = stored.pop(_identity(image), None)
+        merged.append(replace(twin, names=image.names + twin.names) if twin else image)
+    merged += stored.values()
     return [_add_names(image, ()) for image in merged]
+
+
+def _identity(image: Image) -> tuple[object, ...]:
+    """Two configs may be equal where the layers are stored in different ways."""
+    return image.image_id, *(layer.member for layer in image.layers)
 
 
 def _add_names(image: Image, more: tuple[str, ...]) -> Image:
