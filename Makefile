@@ -7,7 +7,7 @@ TOOLS := docker.io containerd iptables podman buildah skopeo umoci crun mmdebstr
 COMMANDS := dockerd containerd ctr podman buildah skopeo umoci crun mmdebstrap zstd bsdtar getfattr xz bzip2
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint types unit wheel tools bench clean
+.PHONY: demo test lint types unit wheel tools docs man bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/squashkit demo
@@ -51,6 +51,13 @@ wheel:
 	cd build/wheel && venv/bin/squashkit demo
 	cd build/wheel && venv/bin/python -m pytest -q -p no:cacheprovider --rootdir ../.. -c ../../pyproject.toml \
 	  --import-mode=append ../../tests/test_wheel.py
+
+# The documentation site, and man pages of all commands, from the same help texts.
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
+man: $(VENV)/installed-dev
+	PYTHONPATH=docs $(BIN)/python docs/man.py build/man
 
 bench: $(VENV)/installed-dev
 	$(BIN)/pip install --quiet --editable '.[bench]'
