@@ -65,6 +65,8 @@ def parse_pattern(text: str) -> Pattern:
     if is_digest(text):
         digits = text.removeprefix("sha256:")
         return Pattern(shown, digits, None, re.compile(digits))
+    if re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise ValueError(f"{shown!r} looks like a digest; write sha256:{shown.lower()}")
     if re.match(r"sha\d+:", text, re.IGNORECASE):
         raise ValueError(f"{shown!r} is no digest: sha256: and 64 hex digits in lower case")
     path = _clean(text)
@@ -191,7 +193,7 @@ def find_paths(
             if search(_decode(path)):
                 yield Place(pattern.text, where, "a whiteout, which tells the name", path)
         for path, _ in changeset.markers:
-            if search(_decode(path)):
+            if b"/.wh..wh." in b"/" + path and search(_decode(path)):
                 yield Place(pattern.text, where, "a marker, which tells the name", path)
 
 

@@ -92,6 +92,8 @@ def verify(
         subject = descriptor.platform or descriptor.media_type
         message = f"the index names {descriptor.digest} ({subject}), whose blobs are not there"
         verdict.warnings.append(Finding("", message))
+        places = [Place(pattern.text, str(subject), "its blobs are not there") for pattern in patterns]
+        verdict.places += places
     for pattern in patterns if listed else ():
         verdict.places.append(Place(pattern.text, source.title, "an image that could not be read"))
     work = _Verifier(source, verdict, tmp_dir, jobs, progress)

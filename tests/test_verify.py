@@ -334,7 +334,7 @@ def test_absence_in_words(tmp_path: Path) -> None:
     docker_archive_old(tmp_path / "app.tar", [secret_image()])
     result = run("verify", tmp_path / "app.tar", "--absent", "nosuch", "--absent", "/root/.ssh/id_rsa")
     lines = result.text.splitlines()
-    assert lines[0] == "absent   nosuch: in no layer, no history and no config"
+    assert lines[0].startswith("absent   nosuch: no path of any layer is named so")
     assert lines[1] == "PRESENT  /root/.ssh/id_rsa: in 1 place"
     assert lines[2].endswith("/root/.ssh/id_rsa (file, dead: hidden by a layer above)")
     assert result.code == 3
@@ -429,7 +429,7 @@ def test_too_many_symlinks_prove_nothing(tmp_path: Path) -> None:
     assert any("more symlinks" in line for line in places(tmp_path / "a.tar", "/a/cur/cur/secret"))
 
 
-@pytest.mark.parametrize("pattern", ["[z-a]", "SHA256:" + "0" * 64, "sha512:" + "0" * 128])
+@pytest.mark.parametrize("pattern", ["0" * 64, "[z-a]", "SHA256:" + "0" * 64, "sha512:" + "0" * 128])
 def test_a_pattern_that_is_none_is_a_usage_error(pattern: str, tmp_path: Path) -> None:
     """Bad ranges and other digests are told, not taken for names."""
     docker_archive_old(tmp_path / "app.tar", [APP])

@@ -48,7 +48,7 @@ def inspect(
             for one in source.images if verify else ():
                 with opened.view(one, verify=True) as view:
                     view.settle()
-            tree = TreeReport(source.title, source.example, source.graph, partial(_size, opened))
+            tree = TreeReport(source.title, source.example, source.graph, partial(_size, opened), verify)
             if dot:
                 click.echo(tree.dot())
             else:

@@ -66,7 +66,7 @@ class Listed:
             "uid": self.attributes.uid,
             "gid": self.attributes.gid,
             "size": self.size,
-            "mtime": str(_seconds(self)),
+            "mtime": f"{_seconds(self):f}",
             "links": self.links,
             "target": show_path(self.target) or None,
             "device": list(self.device) if self.device else None,

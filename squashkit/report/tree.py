@@ -25,6 +25,7 @@ class TreeReport:
     """A reference to one of them, as in `app.tar:REF`."""
     graph: LayerGraph
     size_of: SizeOf
+    verified: bool = False
 
     @property
     def images(self) -> list[Image]:
@@ -71,6 +72,7 @@ class TreeReport:
             *table(head, rows, right={1}),
             *(f"{name} has no layers" for name in bare),
             "",
+            *(["Verified: every digest, size and diff_id is right."] if self.verified else []),
             f"For one image: squashkit inspect {self.example}",
         ]
 

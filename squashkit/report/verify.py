@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from squashkit.absent import Place
+from squashkit.absent import Pattern, Place
 from squashkit.errors import show_path, show_text
 from squashkit.report.text import count, shorten, size
 from squashkit.verify import Finding, Verdict
@@ -50,23 +50,28 @@ class VerifyReport:
         if more := len(verdict.warnings) - len(shown):
             lines.append(f"         ... and {count(more, 'more warning')}; --limit 0 shows all")
         for pattern in verdict.patterns:
-            lines += self._absence(pattern.text)
+            lines += self._absence(pattern)
         looked = (
             f"{count(len(verdict.images), 'image')}, {count(verdict.layers, 'layer')},"
             f" {count(verdict.blobs, 'blob')} of {size(verdict.size)}, {verdict.entries:,} entries"
         )
         if verdict.faults:
             lines.append(f"Bad: {count(len(verdict.faults), 'fault')} in {looked}")
+        elif verdict.places:
+            lines.append(f"Not absent; no faults: {looked}")
         else:
             lines.append(f"Good: {looked}")
         return lines
 
-    def _absence(self, pattern: str) -> list[str]:
-        places = [place for place in self.verdict.places if place.pattern == pattern]
+    def _absence(self, pattern: Pattern) -> list[str]:
+        places = [place for place in self.verdict.places if place.pattern == pattern.text]
         if not places:
-            return [f"absent   {show_text(pattern)}: in no layer, no history and no config"]
+            what = "no file of any layer is that"
+            if not pattern.is_content:
+                what = "no path of any layer is named so"
+            return [f"absent   {show_text(pattern.text)}: {what}, and no history and no config tells it"]
         shown = list(islice(places, self.limit or None))
-        lines = [f"PRESENT  {show_text(pattern)}: in {count(len(places), 'place')}"]
+        lines = [f"PRESENT  {show_text(pattern.text)}: in {count(len(places), 'place')}"]
         lines += [f"           {_told(place)}" for place in shown]
         if more := len(places) - len(shown):
             lines.append(f"           ... and {more:,} more; --limit 0 shows all")
