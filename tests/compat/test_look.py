@@ -151,3 +151,24 @@ def test_which_names_the_layers_that_tar_finds_it_in(nginx: str, tmp_path: Path)
         held = [one["layer"] for one in report["layers"] if one["entry"] and one["name"] == f"/{name}"]
         assert held == names[name], name
         assert sum(one["shown"] for one in report["layers"]) <= 1
+
+
+def test_the_real_image_is_good_and_its_waste_is_told(nginx: str) -> None:
+    """verify finds no fault, inspect the base and the dead bytes, --absent the deleted package lists."""
+    verdict = json.loads(squashkit("verify", nginx, "--json"))
+    assert verdict["faults"] == []
+    report = json.loads(squashkit("inspect", nginx, "--verify", "--json"))
+    assert report["base"]["name"] == images.BASE
+    assert report["layers"][4]["dead"]["bytes"] > 100 << 20
+    found = run("verify", nginx, "--absent", "*.deb", "--json")
+    assert found.code == 3
+    places = {(place["where"][:7], place["what"].partition(" ")[0]) for place in found.json["absent"]["*.deb"]}
+    assert places == {("layer 1", "file,"), ("layer 2", "a")}  # the files, and the whiteouts that hide them
+
+
+def test_the_squashed_image_is_checked_the_same_and_clean(nginx: str, tmp_path: Path) -> None:
+    """Squashed with --check it is the source for diff, has no fault, and the package files are nowhere."""
+    output = tmp_path / "squashed.tar"
+    squashkit("squash", nginx, "--keep-base", images.BASE, "-t", images.SQUASHED, "-o", output, "--check")
+    assert json.loads(squashkit("diff", nginx, output, "--json"))["same"]
+    squashkit("verify", output, "--absent", "*.deb")
