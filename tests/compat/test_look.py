@@ -162,7 +162,7 @@ def test_the_real_image_is_good_and_its_waste_is_told(nginx: str) -> None:
     assert report["layers"][4]["dead"]["bytes"] > 100 << 20
     found = run("verify", nginx, "--absent", "*.deb", "--json")
     assert found.code == 3
-    places = {(place["where"][:7], place["what"].partition(" ")[0]) for place in found.json["absent"]["*.deb"]}
+    places = {(one["where"][:7], one["what"].split()[0]) for one in found.json["absent"]["*.deb"]}
     assert places == {("layer 1", "file,"), ("layer 2", "a")}  # the files, and the whiteouts that hide them
 
 
