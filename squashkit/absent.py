@@ -17,7 +17,7 @@ from squashkit.compare import TYPE_NAMES, iter_nodes
 from squashkit.errors import show_path
 from squashkit.oci import is_digest
 from squashkit.rootfs import Inode, Rootfs
-from squashkit.tar import HARD_LINK, REGULAR, SYMLINK
+from squashkit.tar import HARD_LINK, SYMLINK
 
 _MAX_ALIASES = 1000
 _FREE_KEYS = frozenset({"Labels", "annotations", "Volumes", "ExposedPorts"})
@@ -223,11 +223,6 @@ def describe(entry: Entry, dead: set[int]) -> str:
     kind = TYPE_NAMES[entry.record.typeflag]
     state = "dead: hidden by a layer above" if id(entry) in dead else "in the root file system"
     return f"{kind}, {state}"
-
-
-def may_hold(entry: Entry) -> bool:
-    """Whether an entry has a content of its own."""
-    return entry.record.typeflag == REGULAR
 
 
 def find_text(patterns: Sequence[Pattern], document: object, where: str) -> Iterator[Place]:

@@ -56,12 +56,7 @@ def choose_image(
     fits, UsageError where more than one does, both with the choices.
     """
     where = example.removesuffix(":REF")
-    found = [image for image in images if reference is None or matches(image, reference)]
-    if not found:
-        what = f"no image {reference!r}" if reference else "no image"
-        raise ImageNotFound(
-            f"{what} in {where}{choices(images)}", reference=where, choices=_titles(images)
-        )
+    found = _named(images, reference, where)
     if platform is not None:
         fitting = [image for image in found if image.platform.matches(platform)]
         if not fitting:
@@ -92,20 +87,24 @@ def every_platform(
     Raises ImageNotFound and UsageError as `choose_image` does.
     """
     where = example.removesuffix(":REF")
-    found = {i.image_id: i for i in images if reference is None or matches(i, reference)}
+    found = list({image.image_id: image for image in _named(images, reference, where)}.values())
+    platforms = Counter(image.platform for image in found)
+    several = ", ".join(str(platform) for platform, number in platforms.items() if number > 1)
+    if several or len({image.names[:1] for image in found}) > 1:
+        which = f"several images for {several}" if several else "several images"
+        raise UsageError(f"{where} holds {which}; name one as {example}{choices(found)}")
+    return found
+
+
+def _named(images: Sequence[Image], reference: str | None, where: str) -> list[Image]:
+    """The images that a reference means. Raises ImageNotFound where there is none."""
+    found = [image for image in images if reference is None or matches(image, reference)]
     if not found:
-        choose_image(images, reference, None, Platform("", ""), example)
-    if len({image.names[:1] for image in found.values()}) > 1:
-        raise UsageError(
-            f"{where} holds several images; name one as {example}" + choices(list(found.values()))
+        what = f"no image {reference!r}" if reference else "no image"
+        raise ImageNotFound(
+            f"{what} in {where}{choices(images)}", reference=where, choices=_titles(images)
         )
-    platforms = Counter(image.platform for image in found.values())
-    if several := [str(platform) for platform, number in platforms.items() if number > 1]:
-        raise UsageError(
-            f"{where} holds several images for {', '.join(several)}; name one as {example}"
-            + choices(list(found.values()))
-        )
-    return list(found.values())
+    return found
 
 
 def _titles(images: Iterable[Image]) -> list[str]:

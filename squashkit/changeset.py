@@ -48,6 +48,11 @@ class Changeset:
     junk: bool = False
     """Whether anything but zeros follows. No reader of layers sees it."""
 
+    @property
+    def count(self) -> int:
+        """How many entries, whiteouts and opaque markers it has."""
+        return len(self.entries) + len(self.whiteouts) + len(self.opaques)
+
 
 def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
     """Sort a tar's records into a changeset.
@@ -120,6 +125,17 @@ def _parse_marker(path: bytes) -> tuple[bytes | None, bytes] | None:
     if hidden in (b"", b".", b".."):
         raise InvalidLayer("a whiteout that names nothing", path=path)
     return WHITEOUT, (parent + b"/" + hidden if parent else hidden)
+
+
+def whiteout_of(path: bytes) -> bytes:
+    """The name in a tar of the whiteout that hides a path."""
+    parent, slash, name = path.rpartition(b"/")
+    return parent + slash + WHITEOUT + name
+
+
+def opaque_of(directory: bytes) -> bytes:
+    """The name in a tar of a directory's opaque marker."""
+    return directory + b"/" * bool(directory) + OPAQUE
 
 
 def is_hard_link(entry: Entry) -> bool:

@@ -7,11 +7,10 @@ in the source, and the whole image is the whole source.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import islice
 
 from squashkit.changeset import Changeset
-from squashkit.compare import SPLIT, Difference, iter_differences
+from squashkit.compare import SPLIT, Difference
 from squashkit.errors import CheckFailed, show_path
 from squashkit.loader import Loader, join, list_source
 from squashkit.planner import KeptLayer, LayerPlan, apply_layer
@@ -19,7 +18,7 @@ from squashkit.rootfs import Rootfs
 from squashkit.transports import Reference
 from squashkit.transports.container import Container
 from squashkit.transports.sink import WrittenImage
-from squashkit.view import View, same_content
+from squashkit.view import View, view_differences
 
 _SHOWN = 5
 
@@ -36,9 +35,8 @@ def check_result(
     """Read an image back from where it was written and compare it with its source.
 
     `known` are changesets of the source that have been read already; `follow` says that paths through
-    symlinks of lower layers were followed. Every digest and size is checked
-    again. Raises CheckFailed where a root file system differs, InvalidImage where what was written cannot
-    be read.
+    symlinks of lower layers were followed. Every digest and size is checked again. Raises CheckFailed
+    where a root file system differs, InvalidImage where what was written cannot be read.
     """
     result = list_source(Reference("", "the output"), container)
     image = next(
@@ -93,8 +91,7 @@ def _boundaries(left: View, right: View, plan: LayerPlan) -> Iterator[str]:
 
 
 def _differences(left: View, right: View) -> Iterator[Difference]:
-    found = iter_differences(left.rootfs, right.rootfs, partial(same_content, left, right))
-    return (difference for difference in found if difference.what != SPLIT)
+    return (found for found in view_differences(left, right) if found.what != SPLIT)
 
 
 def _line(difference: Difference) -> str:

@@ -92,6 +92,11 @@ class Image:
         return self.config.diff_ids
 
     @property
+    def identity(self) -> tuple[object, ...]:
+        """What tells it from others: equal configs may have their layers stored in different ways."""
+        return self.image_id, *(layer.member for layer in self.layers)
+
+    @property
     def title(self) -> str:
         """The name that people know it by, else its image_id shortened."""
         return show_text(self.names[0]) if self.names else self.image_id[:19]

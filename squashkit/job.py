@@ -21,7 +21,7 @@ from squashkit.execute import Job, Notify
 from squashkit.graph import Image
 from squashkit.loader import Loader, Source, open_source, temporary_folder
 from squashkit.metadata import StoredLayer
-from squashkit.oci import ALL, Codec, Descriptor, Digest
+from squashkit.oci import ALL, Codec, Descriptor
 from squashkit.options import Options
 from squashkit.planner import KeptLayer, LayerPlan
 from squashkit.progress import Progress, Silent
@@ -95,10 +95,8 @@ class _Work:
         progress: Progress,
         notify: Notify,
     ) -> None:
-        self._stack = stack
         self._options = options
-        self._progress = progress
-        self._tmp_dir = tmp_dir = _temporary_folder(options, output)
+        tmp_dir = _temporary_folder(options, output)
         source = stack.enter_context(open_source(parse_reference(image), tmp_dir, progress))
         base_sources: list[Source] = []
 
@@ -213,19 +211,13 @@ def _temporary_folder(options: Options, output: str | None) -> Path:
 
 
 def _stored_before(source: Source, image: Image) -> list[StoredLayer]:
-    """The source's layers as they are stored. A digest that is not stated is the diff_id's if the layer
-    is plain, and empty otherwise."""
-    stored = []
-    for layer in image.layers:
-        descriptor = layer.descriptor
-        codec = source.codec(layer)
-        if descriptor is not None:
-            digest, size = descriptor.digest, descriptor.size
-        else:
-            digest = Digest(layer.diff_id if codec is Codec.NONE else "")
-            size = source.blob(layer).size
-        stored.append(StoredLayer(layer.diff_id, digest, size, codec, descriptor))
-    return stored
+    """The source's layers as they are stored."""
+    return [
+        StoredLayer(
+            layer.diff_id, source.digest(layer), source.size(layer), source.codec(layer), layer.descriptor
+        )
+        for layer in image.layers
+    ]
 
 
 def _notes(

@@ -30,7 +30,7 @@ from squashkit.errors import (
     show_path,
 )
 from squashkit.graph import Image, Layer, LayerGraph
-from squashkit.oci import Codec
+from squashkit.oci import Codec, Digest
 from squashkit.progress import Progress, Silent
 from squashkit.tar import Record
 from squashkit.transports import Reference, docker_archive, oci_layout
@@ -99,6 +99,16 @@ class Source:
         if layer.descriptor is not None and layer.member is None:
             return layer.descriptor.codec
         return self.blob(layer).codec()
+
+    def digest(self, layer: Layer) -> Digest:
+        """A blob's digest, as it is stated; a plain layer's is its diff_id. Empty where it is not known."""
+        if layer.descriptor is not None:
+            return layer.descriptor.digest
+        return Digest(layer.diff_id if self.codec(layer) is Codec.NONE else "")
+
+    def size(self, layer: Layer) -> int:
+        """Bytes of a layer's blob, as they are stated, or as it lies here."""
+        return layer.descriptor.size if layer.descriptor is not None else self.blob(layer).size
 
     def blob(self, layer: Layer) -> Blob:
         """Where a layer's blob lies. Raises InvalidImage where it is not there."""

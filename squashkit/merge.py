@@ -131,9 +131,7 @@ def merge_run(
         stop=start + len(changesets),
         pieces=_join(piece for member in members for piece in member.pieces),
         entries=len(members),
-        source_entries=sum(
-            len(c.entries) + len(c.whiteouts) + len(c.opaques) for c in changesets.values()
-        ),
+        source_entries=sum(changeset.count for changeset in changesets.values()),
         source_size=sum(c.diff_size for c in changesets.values()),
         dropped=tuple(dead for dead in rootfs.dropped if dead.layer >= start),
         copies=tuple(copies),

@@ -68,6 +68,11 @@ class Record(NamedTuple):
         """Where the next record's first header block begins."""
         return self.data + ((self.size + 511) & ~511)
 
+    @property
+    def length(self) -> int:
+        """Bytes that it takes in the tar, headers and padding included."""
+        return self.end - self.start
+
 
 _HEADER = struct.Struct("100s24s12s12s8sc100s6s66x16s155s8x4s")
 _TYPES = {

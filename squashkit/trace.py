@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from squashkit.changeset import OPAQUE, WHITEOUT, Changeset, Entry
+from squashkit.changeset import Changeset, Entry, opaque_of, whiteout_of
 from squashkit.compare import iter_nodes
 from squashkit.errors import show_path
 from squashkit.rootfs import Cause, Directory, Rootfs
@@ -47,13 +47,11 @@ def iter_traces(
     for layer, changeset in changesets.items():
         for hidden in changeset.whiteouts:
             if hidden == path or (hidden in above and held is not None):
-                parent, slash, name = hidden.rpartition(b"/")
-                yield Trace(layer, parent + slash + WHITEOUT + name, None, _hides(held))
+                yield Trace(layer, whiteout_of(hidden), None, _hides(held))
                 held = None
         for directory in changeset.opaques:
             if directory in above and held is not None:
-                marker = directory + b"/" * bool(directory) + OPAQUE
-                yield Trace(layer, marker, None, _hides(held))
+                yield Trace(layer, opaque_of(directory), None, _hides(held))
                 held = None
         for entry in changeset.entries:
             if ends.place(entry) == path:

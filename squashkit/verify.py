@@ -20,7 +20,6 @@ from squashkit.absent import (
     find_applied,
     find_paths,
     find_text,
-    may_hold,
     with_aliases,
 )
 from squashkit.changeset import Changeset
@@ -31,6 +30,7 @@ from squashkit.oci import Codec, DiffID, load_json
 from squashkit.planner import apply_layer, refuse_overlay_marks
 from squashkit.progress import Progress
 from squashkit.rootfs import Rootfs
+from squashkit.tar import REGULAR
 from squashkit.transports.container import Blob
 from squashkit.transports.oci_layout import refuse_unsupported
 
@@ -97,7 +97,7 @@ def verify(
     for pattern in patterns if listed else ():
         verdict.places.append(Place(pattern.text, source.title, "an image that could not be read"))
     work = _Verifier(source, verdict, tmp_dir, jobs, progress)
-    progress.stage("Verifying", sum(work.size_of(layer) for layer in _distinct(images)))
+    progress.stage("Verifying", sum(source.blob(layer).size for layer in _distinct(images)))
     try:
         for image in images:
             work.image(image)
@@ -105,6 +105,7 @@ def verify(
             work.other_blobs()
     finally:
         work.close()
+    verdict.faults = list(dict.fromkeys(verdict.faults))
     verdict.warnings = list(dict.fromkeys(verdict.warnings))
     verdict.places = list(dict.fromkeys(verdict.places))
     return verdict
@@ -137,13 +138,8 @@ class _Verifier:
         for loader in self._loaders:
             loader.close()
 
-    def size_of(self, layer: Layer) -> int:
-        return self.source.blob(layer).size
-
     def fault(self, error: SquashkitError) -> None:
-        finding = Finding("", str(error))
-        if finding not in self.verdict.faults:
-            self.verdict.faults.append(finding)
+        self.verdict.faults.append(Finding("", str(error)))
 
     def image(self, image: Image) -> None:
         """One image: its documents, its layers, and how these go together."""
@@ -222,7 +218,7 @@ class _Verifier:
             self._read[key] = None
             try:
                 self._read[key] = changeset = loader.finish(reading)
-                self.verdict.entries += _entries(changeset)
+                self.verdict.entries += changeset.count
             except InvalidImage as error:
                 self.fault(error)
         for reading in begun.values():
@@ -267,15 +263,18 @@ class _Verifier:
 
     def other_blobs(self) -> None:
         """Blobs that no layer is: their name says what they must be."""
-        names = list(self.source.container.names())
         layers = {blob for blob, _ in self._read}
         known = {document for image in self.verdict.images for document in _documents_of(image)}
         with ThreadPoolExecutor(self.jobs) as pool:
             hashing: dict[str, Future[str]] = {}
-            for name in names:
-                wanted = self.verdict.patterns or _is_blob(name)
-                if wanted and self.source.container.get(name) not in layers:
-                    hashing[name] = pool.submit(self._hash, name)
+            for name in self.source.container.names():
+                blob = self.source.container.get(name)
+                if blob is None or blob in layers or not (self.verdict.patterns or _is_blob(name)):
+                    continue
+                hashing[name] = pool.submit(self._hash, name, blob)
+                if _is_blob(name):
+                    self.verdict.blobs += 1
+                    self.verdict.size += blob.size
             for name, future in hashing.items():
                 digest = name.removeprefix(_BLOBS)
                 if _is_blob(name) and future.result() != digest:
@@ -284,15 +283,10 @@ class _Verifier:
                 if self.verdict.patterns and digest not in known:
                     self._look_into_stray(name, future.result())
 
-    def _hash(self, name: str) -> str:
-        blob = self.source.container.get(name)
+    def _hash(self, name: str, blob: Blob) -> str:
         digest = hashlib.sha256()
-        if blob is not None:
-            if _is_blob(name):
-                self.verdict.blobs += 1
-                self.verdict.size += blob.size
-            for block in read_blocks(blob, self.cancelled, name):
-                digest.update(block)
+        for block in read_blocks(blob, self.cancelled, name):
+            digest.update(block)
         return digest.hexdigest()
 
     def _look_into_stray(self, name: str, digest: str) -> None:
@@ -354,7 +348,7 @@ class _Verifier:
             for name, value in (entry.record.xattrs or {}).items():
                 if (found := f"sha256:{hashlib.sha256(value).hexdigest()}") in wanted:
                     yield Place(found, where, f"the xattr {show_path(name)}", entry.path)
-            if not may_hold(entry):
+            if entry.record.typeflag != REGULAR:
                 continue
             if entry.record.realsize != entry.record.size:
                 for pattern in sorted(wanted):
@@ -380,9 +374,5 @@ def _documents_of(image: Image) -> Iterator[str]:
         yield image.manifest_descriptor.digest.removeprefix("sha256:")
 
 
-def _entries(changeset: Changeset) -> int:
-    return len(changeset.entries) + len(changeset.whiteouts) + len(changeset.opaques)
-
-
 def _compressed(codec: Codec) -> str:
-    return "not compressed" if codec is Codec.NONE else f"{codec.value}"
+    return "not compressed" if codec is Codec.NONE else codec.value

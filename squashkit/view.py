@@ -10,9 +10,11 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from squashkit.changeset import Changeset
+from squashkit.compare import Difference, iter_differences
 from squashkit.errors import PathNotFound, UnsupportedImage, UsageError, show_path
 from squashkit.graph import Image
 from squashkit.loader import Loader, Source, join
@@ -83,7 +85,7 @@ class View:
         return self.payload(inode)
 
 
-def same_content(left: View, right: View, a: Inode, b: Inode) -> bool:
+def _same_content(left: View, right: View, a: Inode, b: Inode) -> bool:
     """Whether two files of the same size hold the same bytes. Nothing is read where both come from the
     same place of the same layer. Sparse files are compared as they are stored."""
     if left.origin(a) == right.origin(b):
@@ -91,6 +93,11 @@ def same_content(left: View, right: View, a: Inode, b: Inode) -> bool:
     if a.entry.record.size != b.entry.record.size:
         return False
     return all(x == y for x, y in zip(left.payload(a), right.payload(b), strict=True))
+
+
+def view_differences(left: View, right: View) -> Iterator[Difference]:
+    """What differs between two images, content included, as `iter_differences` tells it."""
+    return iter_differences(left.rootfs, right.rootfs, partial(_same_content, left, right))
 
 
 @contextmanager
@@ -101,17 +108,15 @@ def open_view(
     tmp_dir: Path,
     jobs: int,
     verify: bool = False,
-    progress: Progress | None = None,
+    progress: Progress,
 ) -> Iterator[View]:
     """Open an image of a source and build its tree. With `verify` every digest and diff_id is checked while
     the work goes on; `View.settle` says how that ended.
 
     Raises what `Loader.load` and `Rootfs.apply` raise.
     """
-    loader = Loader(source, image, tmp_dir, jobs)
-    if progress is not None:
-        loader.progress = progress
-    loader.progress.stage("Reading", None)
+    loader = Loader(source, image, tmp_dir, jobs, progress=progress)
+    progress.stage("Reading", None)
     try:
         rootfs = Rootfs()
         changesets = loader.load(range(len(image.layers)), data=lambda index: verify)

@@ -331,12 +331,8 @@ PLACES = [
 ]
 
 
-@pytest.mark.parametrize(("where", "name"), PLACES, ids=[f"{where}: {name}" for where, name in PLACES])
-def test_a_layout_that_breaks_its_word_is_refused(where: str, name: str, tmp_path: Path) -> None:
-    """Wrong digests, sizes and counts, unknown types, and kinds of images that cannot be squashed: each
-    is refused with code 4, and the message names the place; an image that is not there with 5, a base
-    that must be known and is not with 1."""
-    layout = tmp_path / "layout"
+def break_layout(layout: Path, where: str, name: str) -> str:
+    """Make a layout with this one fault; returns the word that tells it."""
     oci_layout(layout, [APP])
     table, alter = {
         "manifest": (MANIFESTS, change_manifest),
@@ -345,6 +341,16 @@ def test_a_layout_that_breaks_its_word_is_refused(where: str, name: str, tmp_pat
     }[where]
     change, word = table[name]
     alter(layout, change)
+    return word
+
+
+@pytest.mark.parametrize(("where", "name"), PLACES, ids=[f"{where}: {name}" for where, name in PLACES])
+def test_a_layout_that_breaks_its_word_is_refused(where: str, name: str, tmp_path: Path) -> None:
+    """Wrong digests, sizes and counts, unknown types, and kinds of images that cannot be squashed: each
+    is refused with code 4, and the message names the place; an image that is not there with 5, a base
+    that must be known and is not with 1."""
+    layout = tmp_path / "layout"
+    word = break_layout(layout, where, name)
     code = {"a manifest that is not there": 5, "nothing in it": 5}
     assert_refused(layout, tmp_path, code.get(name, 4), word)
 

@@ -42,7 +42,7 @@ from tests.cli import (
     run,
     write_archive,
 )
-from tests.test_faults import CONFIGS, DOCKER, INDEXES, LAST, LAYERS, MANIFESTS, OK, STREAMS
+from tests.test_faults import DOCKER, LAST, LAYERS, OK, PLACES, STREAMS, break_layout
 
 SECRET = b"hunter2\n"
 DIGEST = "sha256:" + hashlib.sha256(SECRET).hexdigest()
@@ -92,25 +92,13 @@ WARNED = {
     "an unknown media type", "an unknown media type of a kept layer", "an encrypted layer",
     "a foreign layer", "a layer that must not be distributed",
 }  # fmt: skip
-PLACES = [
-    *(("manifest", name) for name in MANIFESTS),
-    *(("config", name) for name in CONFIGS),
-    *(("index", name) for name in INDEXES),
-]
 
 
 @pytest.mark.parametrize(("where", "name"), PLACES, ids=[f"{where}: {name}" for where, name in PLACES])
 def test_a_layout_that_breaks_its_word_is_bad(where: str, name: str, tmp_path: Path) -> None:
     """Every wrong digest, size, count and document of a layout is a fault that names its place; what is
     no image, or cannot be squashed, is told as that."""
-    oci_layout(tmp_path, [APP])
-    table, alter = {
-        "manifest": (MANIFESTS, change_manifest),
-        "config": (CONFIGS, change_config),
-        "index": (INDEXES, change_index),
-    }[where]
-    change, word = table[name]
-    alter(tmp_path, change)
+    word = break_layout(tmp_path, where, name)
     result = run("verify", tmp_path)
     said = result.out.decode() + result.err
     assert word in said

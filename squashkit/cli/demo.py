@@ -10,7 +10,6 @@ import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import click
 
 from squashkit.base import choose_image
 from squashkit.cli.shared import Looking
-from squashkit.compare import SPLIT, iter_differences
+from squashkit.compare import SPLIT
 from squashkit.job import squash as run
 from squashkit.loader import open_source
 from squashkit.oci import Platform
@@ -26,7 +25,7 @@ from squashkit.options import Options
 from squashkit.report.text import size, table
 from squashkit.selection import Keep, machine_platform
 from squashkit.transports import Reference
-from squashkit.view import same_content
+from squashkit.view import view_differences
 
 PLATFORM = Platform("linux", "amd64")
 CREATED = "2018-05-01T12:00:00Z"
@@ -178,5 +177,5 @@ def check(before: Path, after: Path) -> list[str]:
         left.view(*left.images()) as a,
         right.view(*right.images()) as b,
     ):
-        found = iter_differences(a.rootfs, b.rootfs, partial(same_content, a, b))
-        return [f"{d.path!r}: {d.what}: {d.left} became {d.right}" for d in found if d.what != SPLIT]
+        found = (difference for difference in view_differences(a, b) if difference.what != SPLIT)
+        return [f"{d.path!r}: {d.what}: {d.left} became {d.right}" for d in found]

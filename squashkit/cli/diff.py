@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import click
 
 from squashkit.cli.shared import Looking, Opened, json_option, look_options, parsed
-from squashkit.compare import KINDS, iter_differences
+from squashkit.compare import KINDS
 from squashkit.graph import Image
 from squashkit.oci import Platform
 from squashkit.report.diff import DiffReport
-from squashkit.view import same_content
+from squashkit.view import view_differences
 
 DIFFERENT = 3
 _KNOWN = ", ".join(kind.replace(" ", "-") for kind in KINDS)
@@ -85,4 +84,4 @@ def _pairs(
 def _compare(report: DiffReport, a: Opened, ours: Image, b: Opened, theirs: Image) -> None:
     with a.view(ours) as left, b.view(theirs) as right:
         report.entries = sum(len(directory.children) for directory in right.rootfs.directories.values())
-        report.take(iter_differences(left.rootfs, right.rootfs, partial(same_content, left, right)))
+        report.take(view_differences(left, right))

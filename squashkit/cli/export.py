@@ -88,8 +88,7 @@ def _export(opened: Opened, image: Image, output: str, layer: int | None, *, for
     with opened.view(image, verify=True) as view, closing(AtomicFile(path)) as file:
         size = _copy(_blocks(view, layer), file.fd)
         view.settle()
-        replace = force and os.path.lexists(path)
-        file.publish(replace=replace, sync=replace)
+        file.publish_output(force=force)
     return size
 
 

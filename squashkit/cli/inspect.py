@@ -11,7 +11,7 @@ import click
 from squashkit.base import known_base
 from squashkit.cli.shared import Looking, Opened, json_option, look_options, show_report
 from squashkit.graph import Image, Layer
-from squashkit.oci import Codec, Digest
+from squashkit.oci import Codec
 from squashkit.report.inspect import InspectReport, LayerFacts
 from squashkit.report.tree import TreeReport
 from squashkit.view import View
@@ -77,18 +77,16 @@ def _report(opened: Opened, image: Image, *, verify: bool, verbose: bool) -> Ins
 
 
 def _size(opened: Opened, layer: Layer) -> int | None:
-    if layer.descriptor is not None:
-        return layer.descriptor.size
-    return opened.source.blob(layer).size if layer.member is not None else None
+    there = layer.member is not None or layer.descriptor is not None
+    return opened.source.size(layer) if there else None
 
 
 def _stored_facts(opened: Opened, layer: Layer) -> LayerFacts:
-    there = layer.member is not None
-    codec = opened.source.codec(layer) if there or layer.descriptor else Codec.NONE
-    digest = layer.descriptor.digest if layer.descriptor else None
-    if digest is None and there and codec is Codec.NONE:
-        digest = Digest(layer.diff_id)
-    return LayerFacts(layer, codec, _size(opened, layer) if there else None, digest)
+    source = opened.source
+    if layer.member is None and layer.descriptor is None:
+        return LayerFacts(layer, Codec.NONE, None, None)
+    size = source.size(layer) if layer.member is not None else None
+    return LayerFacts(layer, source.codec(layer), size, source.digest(layer) or None)
 
 
 def _all_facts(view: View, stored: list[LayerFacts]) -> list[LayerFacts]:
@@ -97,13 +95,13 @@ def _all_facts(view: View, stored: list[LayerFacts]) -> list[LayerFacts]:
     dead: Counter[int] = Counter()
     for dropped in view.rootfs.dropped:
         entries[dropped.layer] += 1
-        dead[dropped.layer] += dropped.entry.record.end - dropped.entry.record.start
+        dead[dropped.layer] += dropped.entry.record.length
     return [
         replace(
             facts,
             uncompressed=changeset.diff_size,
-            entries=len(changeset.entries) + len(changeset.whiteouts) + len(changeset.opaques),
-            markers=sum(entry.record.end - entry.record.start for entry in changeset.markers),
+            entries=changeset.count,
+            markers=sum(entry.record.length for entry in changeset.markers),
             dead_entries=entries[index],
             dead_bytes=dead[index],
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from squashkit.changeset import OPAQUE, WHITEOUT
+from squashkit.changeset import opaque_of, whiteout_of
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.compare import iter_nodes
 from squashkit.errors import UsageError
@@ -77,17 +77,9 @@ def _of_layer(view: View, layer: int, path: str) -> list[Listed]:
 def _hidden(view: View, layer: int, path: str) -> list[bytes]:
     """The markers of a layer, by the names that they have in its tar."""
     changeset, top = view.changeset(layer), view.name_of(path)
-    found = []
-    for hidden in changeset.whiteouts:
-        parent, slash, name = hidden.rpartition(b"/")
-        if _is_below(hidden, top):
-            found.append(parent + slash + WHITEOUT + name)
-    found += [
-        directory + b"/" * bool(directory) + OPAQUE
-        for directory in changeset.opaques
-        if _is_below(directory, top)
-    ]
-    return found
+    whiteouts = [whiteout_of(hidden) for hidden in changeset.whiteouts if _is_below(hidden, top)]
+    opaques = [opaque_of(directory) for directory in changeset.opaques if _is_below(directory, top)]
+    return whiteouts + opaques
 
 
 def _is_below(path: bytes, top: bytes) -> bool:

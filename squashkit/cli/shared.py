@@ -34,10 +34,14 @@ class Printable(Protocol):
     def lines(self) -> Iterable[str]: ...
 
 
+def _show_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
 def show_report(report: Printable, *, as_json: bool) -> None:
     """Print what was found."""
     if as_json:
-        click.echo(json.dumps(report.json(), indent=2, ensure_ascii=False))
+        _show_json(report.json())
         return
     for line in report.lines():
         click.echo(line)
@@ -142,7 +146,7 @@ class Looking:
     def show_json(self, documents: dict[str, Any]) -> None:
         """Print the document of the one image, or each platform's by its name."""
         document = documents if self.all_platforms else next(iter(documents.values()))
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        _show_json(document)
 
     def heading(self, number: int, platform: Platform) -> None:
         """Print what stands above a platform's part of the output, where there are several."""

@@ -9,7 +9,6 @@ import click
 from squashkit.absent import Pattern, parse_pattern
 from squashkit.cli.shared import Looking, json_option, look_options, parsed, show_report
 from squashkit.errors import InvalidImage, SquashkitError
-from squashkit.graph import Image
 from squashkit.report.verify import VerifyReport
 from squashkit.verify import verify as run
 
@@ -18,11 +17,6 @@ PRESENT = 3
 
 def _patterns(texts: tuple[str, ...]) -> list[Pattern]:
     return [parse_pattern(text) for text in texts]
-
-
-def _identity(image: Image) -> tuple[object, ...]:
-    """Images of one config may have different blobs, each of which is to be looked at."""
-    return image.image_id, *(layer.member for layer in image.layers)
 
 
 @click.command(
@@ -53,7 +47,7 @@ def verify(image: str, absent: list[Pattern], limit: int, as_json: bool, looking
         images = source.images if whole and (source.images or faults) else opened.images()
         verdict = run(
             source,
-            list({_identity(one): one for one in images}.values()),
+            list({one.identity: one for one in images}.values()),
             faults,
             whole=whole,
             patterns=absent,

@@ -92,11 +92,7 @@ class ArchiveFile:
         if check is not None:
             with closing(Archive(os.dup(self._file.fd), size)) as archive:
                 check(archive)
-        replace = self._force and os.path.lexists(self._file.target)
-        try:  # a good old file is only given up for bytes that are on the disk
-            self._file.publish(replace=replace, sync=replace)
-        except FileExistsError:
-            raise UsageError(f"{self.title} appeared meanwhile; --force replaces it") from None
+        self._file.publish_output(force=self._force)
 
     def close(self) -> None:
         self._file.close()

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from squashkit.errors import TransportError
+from squashkit.errors import TransportError, UsageError, show_path
 
 
 class AtomicFile:
@@ -54,6 +54,15 @@ class AtomicFile:
             self._hidden = None
         os.close(self.fd)
         self.fd = -1
+
+    def publish_output(self, *, force: bool) -> None:
+        """Give an output its name. Raises UsageError where something has that name, without `force`."""
+        replace = force and os.path.lexists(self.target)
+        try:  # a good old file is only given up for bytes that are on the disk
+            self.publish(replace=replace, sync=replace)
+        except FileExistsError:
+            shown = show_path(os.fsencode(self.target))
+            raise UsageError(f"{shown} appeared meanwhile; --force replaces it") from None
 
     def _link(self, target: Path) -> None:
         here = os.open("/", os.O_RDONLY | os.O_CLOEXEC)

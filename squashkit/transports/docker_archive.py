@@ -85,20 +85,15 @@ def merge(docker: list[Image], listing: Listing) -> list[Image]:
     """
     stored: dict[tuple[object, ...], Image] = {}
     for image in listing.images:
-        key = _identity(image)
+        key = image.identity
         known = stored.get(key)
         stored[key] = _add_names(image, known.names) if known else image
     merged: list[Image] = []
     for image in docker:
-        twin = stored.pop(_identity(image), None)
+        twin = stored.pop(image.identity, None)
         merged.append(replace(twin, names=image.names + twin.names) if twin else image)
     merged += stored.values()
     return [_add_names(image, ()) for image in merged]
-
-
-def _identity(image: Image) -> tuple[object, ...]:
-    """Two configs may be equal where the layers are stored in different ways."""
-    return image.image_id, *(layer.member for layer in image.layers)
 
 
 def _add_names(image: Image, more: tuple[str, ...]) -> Image:
