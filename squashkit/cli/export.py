@@ -45,8 +45,9 @@ def export(
 ) -> None:
     """Write the root file system of IMAGE as one tar, as `docker export` would, without a daemon.
 
-    Every entry is the source's own, byte for byte; every digest is checked before the output has its
-    name, or its first byte on standard output.
+    Entries are the source's own bytes, but for headers that must be written anew (a hard link whose first
+    name is gone). Every digest is checked before the output has its name, or its first byte on standard
+    output.
     """
     output = _output(output, looking)
     if output == "-" and as_json:

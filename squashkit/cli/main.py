@@ -77,8 +77,8 @@ class LazyGroup(click.Group):
 def cli(debug: bool) -> None:
     """Squash container images and keep their base layers, byte for byte.
 
-    Exit codes: 0 done, 1 failed, 2 usage, 3 images differ, 4 invalid or unsupported image, 5 image not
-    readable or writable, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 usage, 3 a comparison says no, 4 invalid or unsupported image, 5 image
+    not readable or writable, 130 interrupted.
     """
 
 
