@@ -77,7 +77,7 @@ def every_command(write: Write) -> click.Group:
     top = documented(source, write, None)
     group = click.Group("squashkit", help=top.help, params=top.params, short_help=top.short_help)
     group.add_help_option = False
-    group.context_settings = {**source.context_settings, "terminal_width": 96, "max_content_width": 96}
+    group.context_settings = {**source.context_settings, "terminal_width": 84, "max_content_width": 84}
     for name in source.list_commands(context):
         command = source.get_command(context, name)
         assert command is not None
