@@ -32,7 +32,7 @@ _WHERE = {
     "Rootfs": "rootfs",
     "Segment": "planner",
     "SquashkitError": "errors",
-    "open_source": "loader",
+    "open_source": "source",
     "parse_changeset": "changeset",
     "parse_reference": "transports",
     "plan_squash": "planner",
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from squashkit.errors import SquashkitError
     from squashkit.graph import Image, Layer, LayerGraph
     from squashkit.job import squash, squash_platforms
-    from squashkit.loader import open_source
     from squashkit.metadata import HistoryOptions
     from squashkit.options import MinSaving, Options
     from squashkit.planner import LayerPlan, Segment, plan_squash
     from squashkit.report.squash import IndexReport, Report
     from squashkit.rootfs import Rootfs
     from squashkit.selection import Keep
+    from squashkit.source import open_source
     from squashkit.tar import scan
     from squashkit.transports import parse_reference
 

@@ -12,9 +12,10 @@ from itertools import islice
 from squashkit.changeset import Changeset
 from squashkit.compare import SPLIT, Difference
 from squashkit.errors import CheckFailed, show_path
-from squashkit.loader import Loader, join, list_source
+from squashkit.loader import Loader, join
 from squashkit.planner import KeptLayer, LayerPlan, apply_layer
 from squashkit.rootfs import Rootfs
+from squashkit.source import list_source
 from squashkit.transports import Reference
 from squashkit.transports.container import Container
 from squashkit.transports.sink import WrittenImage

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from squashkit.compression import Compression
 from squashkit.errors import InvalidReference, UsageError
 from squashkit.graph import Image
-from squashkit.loader import Source
 from squashkit.metadata import manifest_family
-from squashkit.names import familiar_name, normalise_name
-from squashkit.oci import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec
+from squashkit.names import familiar_name, is_tag, normalise_name, same_name
+from squashkit.oci import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec, Digest
 from squashkit.planner import Segment
-from squashkit.transports import Reference, parse_reference
+from squashkit.progress import Progress
+from squashkit.source import Source
+from squashkit.transports import FILES, REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.archive_sink import ArchiveFile, Pipe, check_free
+from squashkit.transports.container import Blob
 from squashkit.transports.layout_sink import Layout
 from squashkit.transports.oci_layout import INDEX
+from squashkit.transports.remote import Access
 from squashkit.transports.sink import Sink, Tag
+from squashkit.transports.store import open_store
 
 Format = Literal["docker", "oci"]
+
+
+@dataclass(frozen=True, slots=True)
+class AtHand:
+    """What a daemon or a registry has already of an image that is on its way to it."""
+
+    held: Mapping[Digest, Callable[[], Blob]] = field(default_factory=dict)
+    """Blobs of layers that a store has on the same parents, and how to get them all the same."""
+    beside: Mapping[Digest, str] = field(default_factory=dict)
+    """Blobs that a registry has in another repository, and in which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +61,36 @@ class Destination:
         ]
         return list(dict.fromkeys(familiar_name(name) for name in names))
 
-    def open(self, tmp_dir: Path, *, force: bool, cancelled: threading.Event) -> Sink:
+    def open(
+        self,
+        stack: ExitStack,
+        tmp_dir: Path,
+        *,
+        force: bool,
+        access: Access,
+        at_hand: AtHand,
+        cancelled: threading.Event,
+        progress: Progress,
+    ) -> Sink:
         """Where the result goes; a pipe that nobody reads is waited for until `cancelled` is set.
 
-        Raises UsageError where something is there that must not be overwritten.
+        Raises UsageError where something is there that must not be overwritten, TransportError where nobody
+        answers.
         """
         assert self.reference is not None
+        if self.reference.transport in STORES:
+            from squashkit.transports.store_sink import StoreSink
+
+            store = stack.enter_context(open_store(self.reference))
+            held = at_hand.held if at_hand.held and store.takes_parts() else {}
+            return StoreSink(store, tmp_dir, held, progress.advance)
+        if self.reference.transport == REGISTRY:
+            from squashkit.transports.registry import RepositoryName
+            from squashkit.transports.registry_sink import RegistrySink
+
+            name = RepositoryName.parse(self.reference.path)
+            tags = [tag.name.rpartition(":")[2] for tag in self.tags]
+            return RegistrySink(name, access, tmp_dir, at_hand.beside, tags)
         docker = self.format == "docker"
         path = Path(self.reference.path)
         if self.reference.is_stdio:
@@ -62,8 +101,18 @@ class Destination:
 
     def check_free(self, *, force: bool) -> None:
         """What `open` would refuse, without opening anything."""
-        if self.reference is not None and not self.reference.is_stdio and not self._is_layout:
+        if self.is_path and not self._is_layout:
+            assert self.reference is not None
             check_free(Path(self.reference.path), force=force)
+
+    @property
+    def is_path(self) -> bool:
+        """Whether it is a file or a folder."""
+        return self.reference is not None and self.reference.is_file and not self.reference.is_stdio
+
+    @property
+    def is_registry(self) -> bool:
+        return self.reference is not None and self.reference.transport == REGISTRY
 
     @property
     def is_stream(self) -> bool:
@@ -73,8 +122,11 @@ class Destination:
     @property
     def is_oci_archive(self) -> bool:
         """Whether it is an archive without manifest.json."""
-        return self.format == "oci" and self.reference is not None and (
-            self.reference.is_stdio or not self._is_layout
+        return (
+            self.format == "oci"
+            and self.reference is not None
+            and self.reference.is_file
+            and (self.reference.is_stdio or not self._is_layout)
         )
 
     @property
@@ -94,9 +146,11 @@ def decide_destination(
     format: Format | None,
     compress: Compression | None,
     several: bool = False,
+    replace: bool = False,
+    by_digest: bool = False,
 ) -> Destination:
     """Where an image goes, `several` of them in one index. Raises UsageError where output, format and
-    compression do not fit together."""
+    compression do not fit together, or the source's own tag would move without `replace`."""
     reference = parse_output(output) if output is not None else None
     chosen = _format(reference, source, format)
     if several and chosen == "docker":
@@ -107,7 +161,11 @@ def decide_destination(
         raise UsageError(
             "a docker archive cannot hold zstd layers (docker before 23 fails on them); pass --format oci"
         )
-    if reference is not None and not reference.is_stdio:
+    if by_digest and (reference is None or reference.transport != REGISTRY):
+        raise UsageError("--push-by-digest is for registries: -o docker://HOST/NAME")
+    if replace and reference is not None and reference.is_file:
+        raise UsageError("--replace moves a tag of a daemon or a registry; --force replaces an output")
+    if reference is not None and reference.is_file and not reference.is_stdio:
         target = Path(reference.path)
         if reference.path.endswith("/") and reference.transport != "oci" and not target.is_dir():
             raise UsageError(f"{reference.path} is no file; oci:{reference.path} makes a layout folder")
@@ -117,30 +175,42 @@ def decide_destination(
     zstd = compress is not None and compress.codec is Codec.ZSTD
     if zstd and manifest_family(image, family) == DOCKER_MANIFEST:
         raise UsageError("docker's manifests know no zstd layers; pass --format oci")
-    return Destination(
-        reference=reference,
-        format=chosen,
-        tags=_tags(tags, reference, image),
-        compression=compress or _like_the_kept(source, image, segments, docker=chosen == "docker"),
-        family=family,
-    )
+    if reference is not None and reference.transport in STORES:
+        names = _store_tags(tags, reference)
+    elif reference is not None and reference.transport == REGISTRY:
+        names = () if by_digest else _registry_tags(tags, reference)
+    else:
+        names = _tags(tags, reference, image)
+    if reference is not None and not replace:
+        _protect_tags(names, reference, source)
+    compression = compress or _like_the_kept(source, image, segments, docker=chosen == "docker")
+    to_registry = reference is not None and reference.transport == REGISTRY
+    if to_registry and compress is None and compression.codec is Codec.NONE:
+        compression = Compression.of(Codec.GZIP)
+    return Destination(reference, chosen, names, compression, family)
 
 
 def parse_output(text: str) -> Reference:
     """An output's reference. A bare path is taken whole: it need not exist, and may hold a colon."""
     transport = text.partition(":")[0]
-    if transport in ("docker-archive", "oci-archive", "oci"):
+    if ":" in text and transport in FILES:
         reference = parse_reference(text)
         if reference.transport == "oci" and reference.is_stdio:
             raise UsageError("an OCI layout is a folder; oci-archive:- writes to standard output")
         return reference
-    if ":" in text and transport in ("docker-daemon", "docker", "containers-storage", "dir"):
+    if ":" in text and (transport in (*STORES, "dir") or text.startswith("docker:/")):
         return parse_reference(text)
     return Reference("", text)
 
 
 def _format(reference: Reference | None, source: Source, format: Format | None) -> Format:
     transport = reference.transport if reference else ""
+    if transport == REGISTRY:
+        return "oci"  # blobs by digest, whatever the family of the manifest that is asked for
+    if transport in STORES:
+        if format == "oci":
+            raise UsageError(f"{transport}: takes docker archives; leave --format oci out")
+        return "docker"
     path = Path(reference.path) if reference and not reference.is_stdio else None
     implied: Format | None = None
     if transport:
@@ -167,6 +237,51 @@ def _tags(wanted: Sequence[str], reference: Reference | None, image: Image) -> t
         normalise_name(name)
         tags.append(Tag(name))
     return tuple(_distinct(tags)) or _own_tags(image)
+
+
+def _store_tags(wanted: Sequence[str], reference: Reference) -> tuple[Tag, ...]:
+    names = [reference.path, *wanted]
+    for name in names:
+        if "@" in name or name.startswith("sha256:"):
+            raise UsageError(f"an image gets a name, not a digest: {name!r}")
+        normalise_name(name)
+    return tuple(_distinct([Tag(familiar_name(name)) for name in names]))
+
+
+def _registry_tags(wanted: Sequence[str], reference: Reference) -> tuple[Tag, ...]:
+    """Tags of one repository: the reference's own, and others as `TAG` or by their full names."""
+    full = normalise_name(reference.path)
+    if "@" in full:
+        raise UsageError(
+            f"{reference} names a digest, which nobody can choose; --push-by-digest gives no tag"
+        )
+    repository, _, tag = full.rpartition(":")
+    has_tag = ":" in reference.path.rpartition("/")[2]
+    tags = [tag] if has_tag or not wanted else []
+    for name in wanted:
+        if is_tag(name):
+            tags.append(name)
+            continue
+        there, _, tag = normalise_name(name.removeprefix("docker://")).rpartition(":")
+        if there != repository:
+            raise UsageError(f"-t {name} is not in {repository}, where the result goes")
+        tags.append(tag)
+    return tuple(_distinct([Tag(f"{repository}:{tag}") for tag in tags]))
+
+
+def _protect_tags(tags: Sequence[Tag], reference: Reference, source: Source) -> None:
+    """Raises UsageError where a name of the source's would come to mean the result."""
+    own: Sequence[str] = ()
+    if source.reference.transport == reference.transport == REGISTRY:
+        own = [normalise_name(source.reference.path)]
+    elif source.in_store is not None and source.reference.transport == reference.transport:
+        own = source.in_store.names
+    for tag in tags:
+        if any(same_name(tag.name, name) for name in own):
+            raise UsageError(
+                f"{tag.name} is the source's own name; --replace moves it to the result, -t NAME or -o"
+                " gives another"
+            )
 
 
 def _distinct(tags: Sequence[Tag]) -> list[Tag]:

@@ -13,7 +13,9 @@
     ├── CheckFailed                           what was written is not what was read
     ├── PathNotFound(path)                    no such file in an image, or not one that is asked for
     └── TransportError(reference)
-        └── ImageNotFound(choices)
+        ├── ImageNotFound(choices)
+        ├── Unauthorized                      credentials are wanted, or not enough
+        └── Unavailable                       nobody answers, or gives up in the middle
 
 An error names its subject and the way out; its fields say the same to a program. `exit_code` is what
 the command line returns for it.
@@ -127,6 +129,14 @@ class ImageNotFound(TransportError):
     def __init__(self, message: str, *, reference: str, choices: Sequence[str] = ()) -> None:
         super().__init__(message, reference=reference)
         self.choices = tuple(choices)
+
+
+class Unauthorized(TransportError):
+    """A registry wants credentials, or these do not suffice."""
+
+
+class Unavailable(TransportError):
+    """A daemon or registry that does not answer, refuses, or stops in the middle."""
 
 
 def show_path(path: bytes) -> str:

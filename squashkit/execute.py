@@ -7,7 +7,7 @@ nothing has a name before all of it stands.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,8 @@ from squashkit.report.text import size
 from squashkit.transports.archive_sink import ArchiveFile
 from squashkit.transports.layout_sink import Layout
 from squashkit.transports.sink import Sink, Slot, WrittenImage, put
-from squashkit.writer import Writer
+from squashkit.transports.store_sink import StoreSink
+from squashkit.writer import Origin, Writer
 
 Notify = Callable[[str], None]
 """Gets messages for people while the work goes on."""
@@ -55,6 +56,8 @@ class Job:
     options: Options
     report: Report
     notify: Notify
+    elsewhere: Mapping[DiffID, Origin] = field(default_factory=dict)
+    """Kept layers that a registry has in a form of its own, and which."""
     changesets: dict[int, Changeset] = field(default_factory=dict)
     """Those that were read for the plan."""
 
@@ -75,10 +78,16 @@ class Job:
         squashed = {layer.index for layer in self.squashed}
         return [layer for layer in self.image.layers if layer.index not in squashed]
 
+    def _origin(self, layer: Layer) -> Origin:
+        return self.elsewhere.get(layer.diff_id) or Origin(layer, self.loader.source, layer)
+
     def _is_there(self, layer: Layer) -> bool:
         """Whether the destination has the blob already."""
-        stored = layer.descriptor
-        return bool(self.sink and stored and self.sink.has(stored.digest, stored.size))
+        origin = self._origin(layer)
+        if self.sink is None or (origin.blob.descriptor is None and origin.blob.member is None):
+            return False
+        known = origin.known
+        return known is not None and self.sink.has(known.digest, known.size)
 
     @property
     def _in_place(self) -> bool:
@@ -110,11 +119,12 @@ class Job:
             self.sink,
             plain_zstd=self.destination.format == "docker",
             in_place=self._in_place,
+            pack=self.destination.compression if self.destination.is_registry else None,
         )
         copies: list[Future[None]] = []
 
         def keep() -> None:
-            copies.extend(writer.keep(self.loader.pool, self.kept))
+            copies.extend(writer.keep(self.loader.pool, [self._origin(layer) for layer in self.kept]))
 
         plan = self._plan(self._load(keep if self.sink.parallel else lambda: None))
         self._check_space(self._new_size(plan))
@@ -127,7 +137,8 @@ class Job:
         if self.runs and not self._saves_enough(sum(stored.size for stored, _ in new.values())):
             for _, slot in reversed(new.values()):
                 slot.discard()
-            join(writer.keep(self.loader.pool, self.squashed), self.loader.cancelled)
+            rest = [self._origin(layer) for layer in self.squashed]
+            join(writer.keep(self.loader.pool, rest), self.loader.cancelled)
             return self._pass_through(writer, "squashing would not save what --min-saving asks")
         if not self.runs:
             return self._pass_through(writer, "there is nothing to squash")
@@ -148,17 +159,13 @@ class Job:
         Plain layers below a run are scanned with it, since that costs next to nothing; compressed ones
         only if the run turns out to need them.
         """
-        runs, layers = self.runs, self.image.layers
+        runs, layers, source = self.runs, self.image.layers, self.loader.source
         # Kept blobs that nobody will copy, and so nobody else will verify.
-        there = {layer.index for layer in layers if self._is_there(layer)}
+        there = {layer.index for layer in self.kept if self._is_there(layer)}
         self.loader.progress.stage("Reading", sum(b.size for b in self.report.before))
         squashed = {layer.index for layer in self.squashed}
         last = max((segment.start for segment in runs), default=0)
-        cheap = {
-            layer.index
-            for layer in layers[:last]
-            if layer.member is not None and self.loader.source.codec(layer) is Codec.NONE
-        }
+        cheap = {layer.index for layer in layers[:last] if self.loader.is_cheap(layer)}
         changesets = self.loader.load(
             squashed | (cheap - there), data=lambda index: index in squashed
         )
@@ -176,10 +183,12 @@ class Job:
             layer.index
             for layer in layers
             if layer.index not in changesets
-            and (layer.index < lower or layer.index >= upper)
+            and (layer.index < lower or (layer.index >= upper and source.remote is None))
             and layer.member is not None
         }
-        changesets |= self.loader.load(around, data=lambda index: index in there)
+        changesets |= self.loader.load(
+            around, data=lambda index: index in there and source.is_here(layers[index])
+        )
         self.changesets = dict(sorted(changesets.items()))
         return self.changesets
 
@@ -283,7 +292,7 @@ class Job:
             base_kept=_is_base_kept(self.image, self.base),
         )
         put(self.sink, config)
-        digest = put(self.sink, manifest)
+        digest = self.sink.manifest(family, manifest)
         source = self.image.manifest_descriptor
         stated = source.raw.get("platform") if source else None  # os.version and the like
         descriptor = Descriptor(
@@ -294,7 +303,10 @@ class Job:
         self.report.changed = changed
         self.report.image_id = sha256(config)
         self.report.manifest_digest = digest
-        return WrittenImage(descriptor, sha256(config), [layer.digest for layer in layers])
+        return WrittenImage(
+            descriptor, sha256(config), [layer.digest for layer in layers],
+            [layer.diff_id for layer in layers],
+        )  # fmt: skip
 
     def _new_size(self, plan: LayerPlan) -> int:
         """Bytes that the new layers will take: exact where they are plain, else by the ratio at which the
@@ -320,6 +332,8 @@ class Job:
             if not new:
                 place = folder if same else self.loader.tmp_dir
                 needs[place] = needs.get(place, 0) + spool
+        elif isinstance(self.sink, StoreSink):
+            needs[self.loader.tmp_dir] = new if new else spool + kept
         else:
             needs[self.loader.tmp_dir] = new or spool
         for folder, need in needs.items():

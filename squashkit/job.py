@@ -8,28 +8,36 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from squashkit import metadata
+from squashkit.base import Base
+from squashkit.cancellation import Cancellation
 from squashkit.check import check_result
-from squashkit.destination import Destination, decide_destination, parse_output
-from squashkit.errors import UsageError, told_of
+from squashkit.destination import AtHand, Destination, decide_destination, parse_output
+from squashkit.entrycache import EntryCache, cache_folder
+from squashkit.errors import TransportError, UsageError, told_of
 from squashkit.execute import Job, Notify
 from squashkit.graph import Image
-from squashkit.loader import Loader, Source, open_source, temporary_folder
+from squashkit.loader import Loader
 from squashkit.metadata import StoredLayer
-from squashkit.oci import ALL, Codec, Descriptor
+from squashkit.names import normalise_name
+from squashkit.oci import ALL, Codec, Descriptor, DiffID, Digest, chain_ids
 from squashkit.options import Options
 from squashkit.planner import KeptLayer, LayerPlan
 from squashkit.progress import Progress, Silent
-from squashkit.report.squash import IndexReport, Report
+from squashkit.report.squash import IndexReport, Report, Transfer
 from squashkit.selection import Chosen, Decision, decide
-from squashkit.transports import Reference, parse_reference
-from squashkit.transports.container import Container
-from squashkit.transports.sink import Sink, Written, WrittenImage, put
+from squashkit.source import Source, open_base, open_source, temporary_folder
+from squashkit.transports import REGISTRY, Reference, parse_reference
+from squashkit.transports.container import Archive, Blob, Container
+from squashkit.transports.sink import Sink, Written, WrittenImage
+from squashkit.transports.store_sink import StoreSink
+from squashkit.writer import Origin
 
 
 def squash(
@@ -54,6 +62,7 @@ def squash(
         (written,) = work.run()
         if work.sink is not None and written is not None:
             work.commit(written.manifest, [written])
+        work.count_transfer()
         return work.reports[0]
 
 
@@ -77,9 +86,10 @@ def squash_platforms(
         if work.sink is not None and results:
             manifests = [result.manifest for result in results]
             index = metadata.image_index(manifests)
-            report.index_digest = put(work.sink, index)
             media_type = metadata.index_type(manifests)
+            report.index_digest = work.sink.manifest(media_type, index)
             work.commit(Descriptor(media_type, report.index_digest, len(index)), results)
+        work.count_transfer()
         return report
 
 
@@ -96,26 +106,28 @@ class _Work:
         notify: Notify,
     ) -> None:
         self._options = options
-        tmp_dir = _temporary_folder(options, output)
-        source = stack.enter_context(open_source(parse_reference(image), tmp_dir, progress))
-        base_sources: list[Source] = []
-
-        def open_base(reference: Reference) -> Source:
-            base_sources.append(stack.enter_context(open_source(reference, tmp_dir)))
-            return base_sources[-1]
-
+        self._stack = stack
+        self._tmp_dir = tmp_dir = _temporary_folder(options, output)
+        source = stack.enter_context(
+            open_source(
+                parse_reference(image), tmp_dir, progress, access=options.access, platform=options.platform
+            )
+        )
+        self._source = source
+        self._bases: list[Source] = []
         decisions, self.chosen = decide(
-            source, options.keep, options.platform, open_base, skip_missing=options.skip_missing
+            source, options.keep, options.platform, self._open_base, skip_missing=options.skip_missing
         )
         destinations = [
             decide_destination(
                 output, source, decision.image, decision.segments, tags=options.tags,
                 format=options.format, compress=options.compress, several=options.platform == ALL,
+                replace=options.replace, by_digest=options.push_by_digest,
             )
             for decision in decisions
         ]  # fmt: skip
         self._destination = destination = destinations[0]
-        _protect_inputs(destination, [source, *base_sources])
+        _protect_inputs(destination, [source, *self._bases])
         writes = output is not None and not options.dry_run
         if options.check and (not writes or destination.is_stream):
             raise UsageError(
@@ -123,25 +135,130 @@ class _Work:
                 if destination.is_stream
                 else "--check reads back what was written; a dry run writes nothing"
             )
+        cancelled = Cancellation()
+        cache = EntryCache(cache_folder())
         loaders = [
-            Loader(source, decision.image, tmp_dir, options.jobs, options.verify, progress)
+            Loader(
+                source, decision.image, tmp_dir, options.jobs, options.verify, progress, cancelled, cache,
+                options.fetch_base,
+            )
             for decision in decisions
-        ]
+        ]  # fmt: skip
+        for other in self._bases:
+            if other.remote is not None:
+                cancelled.wakes.append(other.remote.interrupt)
+        stored = [self._stored_elsewhere(decision, destination) for decision in decisions]
         self.sink: Sink | None = None
         if not writes:
             destination.check_free(force=options.force)
         else:
-            self.sink = destination.open(tmp_dir, force=options.force, cancelled=loaders[0].cancelled)
+            self.sink = destination.open(
+                stack, tmp_dir, force=options.force, access=options.access, cancelled=cancelled,
+                progress=progress, at_hand=AtHand(self._held(decisions), self._beside(destination)),
+            )  # fmt: skip
             stack.callback(self.sink.close)
         for loader in loaders:  # closed first: its threads write to the sink
             stack.callback(loader.close)
         self.jobs = [
             Job(
-                decision.base, decision.segments, loader, self.sink, where, options,
-                self._report(source, decision, where), notify,
+                base, decision.segments, loader, self.sink, where, options,
+                self._report(source, decision, where, elsewhere), notify, elsewhere,
             )
-            for decision, loader, where in zip(decisions, loaders, destinations, strict=True)
+            for decision, loader, where, (base, elsewhere) in zip(
+                decisions, loaders, destinations, stored, strict=True
+            )
         ]  # fmt: skip
+
+    def _open_base(self, reference: Reference) -> Source:
+        source = self._stack.enter_context(
+            open_base(reference, self._tmp_dir, self._options.access, self._options.platform)
+        )
+        self._bases.append(source)
+        return source
+
+    def _base_source(self, decision: Decision) -> Source | None:
+        """Where the base's own image was read, if it was."""
+        base = decision.base.image
+        return next((s for s in self._bases if any(image is base for image in s.images)), None)
+
+    def _stored_elsewhere(
+        self, decision: Decision, destination: Destination
+    ) -> tuple[Base, dict[DiffID, Origin]]:
+        """For a registry: the base, and the kept layers of a plain source, as a registry has them.
+
+        A base that was named by its name in a daemon is looked for where that daemon had it from, if that
+        is the registry that is written to.
+        """
+        base = decision.base
+        if not destination.is_registry or base.image is None or self._source.remote is not None:
+            return base, {}
+        source = self._base_source(decision)
+        image = base.image
+        if source is not None and source.in_store is not None:
+            source = self._pulled_from(source.in_store.digests, destination)
+            same = [i for i in source.images if i.diff_ids == image.diff_ids] if source else []
+            if not same:
+                return base, {}
+            image = same[0]
+        if source is None:
+            return base, {}
+        layers = [layer for layer in image.layers if layer.descriptor is not None]
+        return replace(base, image=image), {
+            layer.diff_id: Origin(decision.image.layers[layer.index], source, layer) for layer in layers
+        }
+
+    def _pulled_from(self, digests: Sequence[str], destination: Destination) -> Source | None:
+        assert destination.reference is not None
+        host = normalise_name(destination.reference.path).partition("/")[0]
+        for name in digests:
+            if normalise_name(name).partition("/")[0] == host:
+                try:
+                    return self._open_base(Reference(REGISTRY, name))
+                except TransportError:
+                    continue  # it is no longer there
+        return None
+
+    def _held(self, decisions: Sequence[Decision]) -> dict[Digest, Callable[[], Blob]]:
+        """Blobs of the lowest kept layers, as far as the store that they go to was seen to have them."""
+        if len(decisions) != 1 or self._destination.reference is None:
+            return {}
+        transport = self._destination.reference.transport
+        stores = [s for s in (self._source, *self._bases) if s.reference.transport == transport]
+        known = {c for s in stores if s.in_store for c in chain_ids(s.in_store.diff_ids)}
+        (decision,) = decisions
+        kept = [
+            layer
+            for segment in decision.segments
+            if segment.keep or len(segment) == 1
+            for layer in decision.image.layers[segment.start : segment.stop]
+        ]
+        held: dict[Digest, Callable[[], Blob]] = {}
+        for number, layer in enumerate(kept):
+            if layer.index != number or layer.chain_id not in known:
+                break
+            digest = self._source.digest(layer)
+            if digest and all(other.diff_id != layer.diff_id for other in kept[number + 1 :]):
+                held[digest] = partial(self._source.blob, layer)
+        return held
+
+    def _beside(self, destination: Destination) -> dict[Digest, str]:
+        """Blobs of the inputs that lie in the registry that is written to, in another repository."""
+        if not destination.is_registry or destination.reference is None:
+            return {}
+        host, _, path = normalise_name(destination.reference.path).partition("/")
+        beside: dict[Digest, str] = {}
+        for source in (self._source, *self._bases):
+            if source.reference.transport != REGISTRY:
+                continue
+            there, _, other = normalise_name(source.reference.path).partition("/")
+            other = other.partition("@")[0] if "@" in other else other.rpartition(":")[0]
+            if there != host or other == path.partition("@")[0].rpartition(":")[0]:
+                continue
+            for image in source.images:
+                for layer in image.layers:
+                    if layer.descriptor is not None:
+                        beside.setdefault(layer.descriptor.digest, other)
+        return beside
 
     @property
     def reports(self) -> list[Report]:
@@ -154,6 +271,12 @@ class _Work:
             with told_of(str(job.image.platform) if self._options.platform == ALL else ""):
                 results.append(job.run())
         return results
+
+    def count_transfer(self) -> None:
+        """Tell the reports what went over the wire: all that this work moved."""
+        transfer = transferred(self.sink, [self._source, *self._bases])
+        for report in self.reports:
+            report.transfer = transfer
 
     def commit(self, root: Descriptor, images: Sequence[WrittenImage]) -> None:
         """Give what was written its names."""
@@ -170,7 +293,13 @@ class _Work:
                 follow=self._options.symlink_parents == "follow",
             )  # fmt: skip
 
-    def _report(self, source: Source, decision: Decision, destination: Destination) -> Report:
+    def _report(
+        self,
+        source: Source,
+        decision: Decision,
+        destination: Destination,
+        elsewhere: Mapping[DiffID, Origin],
+    ) -> Report:
         image = decision.image
         kept = tuple(KeptLayer(index) for index in range(len(image.layers)))
         return Report(
@@ -183,14 +312,34 @@ class _Work:
             output=self.sink.title if self.sink else None,
             dry_run=self.sink is None,
             checked=self._options.check,
+            known_digests=frozenset(o.known.digest for o in elsewhere.values() if o.known is not None),
             notes=_notes(source, image, self._options, destination, self.chosen),
         )
+
+
+def transferred(sink: Sink | None, sources: Sequence[Source]) -> Transfer | None:
+    """Bytes to and from daemons and registries; None where there is neither."""
+    down = up = not_moved = 0
+    wires = False
+    for source in sources:
+        if source.remote is not None:
+            down += source.remote.traffic.down
+            wires = True
+        elif source.in_store is not None and isinstance(source.container, Archive):
+            down += source.container.size
+            wires = True
+    if isinstance(sink, StoreSink):
+        up, not_moved, wires = sink.loaded, sink.left_out, True
+    elif sink is not None and (counted := getattr(sink, "traffic", None)) is not None:
+        down, up, wires = down + counted.down, counted.up, True
+        not_moved = sum(getattr(sink, "unmoved", {}).values())
+    return Transfer(down, up, not_moved) if wires else None
 
 
 def _protect_inputs(destination: Destination, sources: Sequence[Source]) -> None:
     """Raises UsageError where the output is one of the inputs, or lies within one."""
     reference = destination.reference
-    if reference is None:
+    if reference is None or not reference.is_file:
         return
     for source in sources:
         if not reference.is_stdio:
@@ -202,7 +351,7 @@ def _protect_inputs(destination: Destination, sources: Sequence[Source]) -> None
 def _temporary_folder(options: Options, output: str | None) -> Path:
     """As `temporary_folder`, but beside the output where there is one."""
     reference = parse_output(output) if output is not None else None
-    if options.tmp_dir is None and reference is not None and not reference.is_stdio:
+    if options.tmp_dir is None and reference is not None and reference.is_file and not reference.is_stdio:
         path = Path(reference.path)
         for folder in (path, path.parent):
             if folder.is_dir() and os.access(folder, os.W_OK):
@@ -224,7 +373,8 @@ def _notes(
     source: Source, image: Image, options: Options, destination: Destination, chosen: Chosen
 ) -> list[str]:
     notes = []
-    named = destination.reference is not None and destination.reference.image
+    reference = destination.reference
+    named = reference is not None and (reference.image or not reference.is_file)
     if not options.tags and not named and destination.tags:
         names = ", ".join(tag.verbatim or tag.name for tag in destination.tags)
         notes.append(f"No -t was given: the result has the source's own name ({names}).")

@@ -1,7 +1,7 @@
-"""From references to images, and from layers to changesets; every byte read is verified as it passes.
+"""From layers to changesets; every byte read is verified as it passes.
 
-`open_source` opens a container and lists its images. A `Loader` reads the layers of one image: plain
-ones in place, compressed ones inflated once into a file without a name.
+A `Loader` reads the layers of one image: plain ones in place, compressed ones inflated once into a file
+without a name, those that lie elsewhere as they come.
 """
 
 from __future__ import annotations
@@ -11,189 +11,39 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 from squashkit import tar
+from squashkit.cancellation import Cancellation
 from squashkit.changeset import Changeset, Entry, parse_changeset
-from squashkit.compression import decompress
+from squashkit.compression import MAGIC_SIZE, decompress, detect
+from squashkit.entrycache import EntryCache, Recorder
 from squashkit.errors import (
     Cancelled,
     DigestMismatch,
-    InvalidImage,
     InvalidLayer,
-    TransportError,
-    UsageError,
+    PlanError,
     show_path,
 )
-from squashkit.graph import Image, Layer, LayerGraph
-from squashkit.oci import Codec, Digest
+from squashkit.graph import Image, Layer
+from squashkit.oci import Codec
 from squashkit.progress import Progress, Silent
+from squashkit.source import Source
 from squashkit.tar import Record
-from squashkit.transports import Reference, docker_archive, oci_layout
 from squashkit.transports.container import (
-    Archive,
     Blob,
-    Container,
-    Folder,
+    fill_blocks,
     jumping_window,
-    new_buffer,
-    open_archive,
     open_unnamed,
+    read_blocks,
     write_all,
 )
-from squashkit.transports.oci_layout import Faults, Listing
 
 _TAIL = 64 << 10
 _PIECE = 64 << 10
-READ_SIZE = 2 << 20  # what a processor has just read it still has at hand to hash and to write
-
-
-@dataclass(slots=True)
-class Source:
-    """An open container and the images in it."""
-
-    reference: Reference
-    container: Container
-    images: list[Image]
-    listing: Listing
-    graph: LayerGraph
-    is_docker: bool
-    """Whether it has a manifest.json, and so is a docker archive."""
-    folder: Path | None = None
-    """The layout's folder, where it is one."""
-
-    @property
-    def title(self) -> str:
-        if self.reference.is_stdio:
-            return "standard input"
-        return show_path(os.fsencode(self.reference.path))
-
-    @property
-    def example(self) -> str:
-        """A reference to one of its images, as a person would type it."""
-        return "docker-archive:-:REF" if self.reference.is_stdio else f"{self.title}:REF"
-
-    def is_file(self, there: os.stat_result) -> bool:
-        """Whether this is the very file that it was opened from."""
-        identity = getattr(self.container, "identity", None)
-        return bool(identity == (there.st_dev, there.st_ino))
-
-    def refuse_as_output(self, path: Path) -> None:
-        """Raises UsageError where a path is this source, or lies within it: inputs are never written to."""
-        if path.is_file() and self.is_file(path.stat()):
-            raise UsageError(
-                f"the output {path} is {self.title}, an input, which is never written to"
-            )
-        if self.folder is not None:
-            folder = self.folder.resolve()
-            if folder in path.absolute().parents or folder in path.resolve().parents:
-                raise UsageError(f"the output {path} lies within {self.title}, which is an input")
-
-    def codec(self, layer: Layer) -> Codec:
-        """How a layer is stored: by its first bytes, or where the blob is not there by its descriptor.
-        Raises InvalidImage where there is neither."""
-        if layer.descriptor is not None and layer.member is None:
-            return layer.descriptor.codec
-        return self.blob(layer).codec()
-
-    def digest(self, layer: Layer) -> Digest:
-        """A blob's digest, as it is stated; a plain layer's is its diff_id. Empty where it is not known."""
-        if layer.descriptor is not None:
-            return layer.descriptor.digest
-        return Digest(layer.diff_id if self.codec(layer) is Codec.NONE else "")
-
-    def size(self, layer: Layer) -> int:
-        """Bytes of a layer's blob, as they are stated, or as it lies here."""
-        return layer.descriptor.size if layer.descriptor is not None else self.blob(layer).size
-
-    def blob(self, layer: Layer) -> Blob:
-        """Where a layer's blob lies. Raises InvalidImage where it is not there."""
-        blob = self.container.get(layer.member) if layer.member is not None else None
-        if blob is None:
-            digest = layer.descriptor.digest if layer.descriptor else layer.diff_id
-            raise InvalidImage(
-                f"the blob {digest} is not in {self.title}", where=f"layer {layer.index}"
-            )
-        return blob
-
-
-def temporary_folder(wanted: Path | None) -> Path:
-    """Where temporary files go: where they are asked for, else the system's folder for them."""
-    if wanted is not None and not wanted.is_dir():
-        raise UsageError(f"--tmp-dir {wanted} is no folder")
-    return wanted or Path(gettempdir())
-
-
-@contextmanager
-def open_source(
-    reference: Reference,
-    tmp_dir: Path,
-    progress: Progress | None = None,
-    faults: Faults | None = None,
-) -> Iterator[Source]:
-    """Open an archive, a layout folder or standard input, and list its images.
-
-    Raises TransportError where it cannot be read, InvalidImage where it holds no images. With `faults`,
-    what is wrong with single images goes there, and the others are listed.
-    """
-    progress = progress or Silent()
-    path = Path(reference.path)
-    container: Archive | Folder
-    if not reference.is_stdio and path.is_dir():
-        if reference.transport not in ("", "oci"):
-            raise TransportError(
-                f"{path} is a folder; {reference.transport} is a file", reference=str(reference)
-            )
-        container = Folder(path)
-    elif reference.transport == "oci":
-        what = "is a file, not an OCI layout folder" if path.exists() else "does not exist"
-        raise TransportError(f"{path} {what}", reference=str(reference))
-    else:
-        if reference.is_stdio:
-            progress.stage("Reading standard input", None)
-        container = open_archive(reference.path, tmp_dir, progress.advance)
-    try:
-        yield list_source(reference, container, faults)
-    finally:
-        container.close()
-
-
-def list_source(
-    reference: Reference, container: Container, faults: Faults | None = None
-) -> Source:
-    """What lies in an open container. Raises, and collects, as `open_source` does."""
-    title = "standard input" if reference.is_stdio else show_path(os.fsencode(reference.path))
-    has_manifest = container.has(docker_archive.MANIFEST)
-    has_index = container.has(oci_layout.INDEX)
-    is_folder = isinstance(container, Folder)
-    wants_docker = reference.transport == "docker-archive"
-    wants_oci = reference.transport in ("oci", "oci-archive")
-    is_docker = has_manifest and not is_folder and not wants_oci
-    if (wants_docker and not has_manifest) or (wants_oci and not has_index):
-        missing = docker_archive.MANIFEST if wants_docker else oci_layout.INDEX
-        raise InvalidImage(f"not what {reference.transport}: promises; it has no {missing}", where=title)
-    if not is_docker and not has_index:
-        raise InvalidImage(
-            "no image archive: it has neither manifest.json nor index.json"
-            " (`docker save` writes one, `docker export` does not)",
-            where=title,
-        )
-    listing = oci_layout.list_images(container, faults) if has_index else Listing()
-    docker = docker_archive.list_images(container, faults) if is_docker else []
-    images = docker_archive.merge(docker, listing)
-    return Source(
-        reference,
-        container,
-        images,
-        listing,
-        LayerGraph(images),
-        is_docker,
-        container.path if isinstance(container, Folder) else None,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +68,11 @@ class Loader:
     jobs: int
     verify: bool = True
     progress: Progress = field(default_factory=Silent)
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    cancelled: Cancellation = field(default_factory=Cancellation)
+    cache: EntryCache | None = None
+    """Where the entries of layers that lie elsewhere are kept from one run to the next."""
+    fetch_base: bool = True
+    """Whether a layer that lies elsewhere may be read for its entries alone."""
     pool: ThreadPoolExecutor = field(init=False)
     """Where hashing, inflating and copying goes on."""
     checks: list[Future[None]] = field(default_factory=list)
@@ -230,6 +84,8 @@ class Loader:
 
     def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(max(1, self.jobs))
+        if self.source.remote is not None:
+            self.cancelled.wakes.append(self.source.remote.interrupt)
 
     def close(self) -> None:
         self.cancelled.set()
@@ -246,7 +102,7 @@ class Loader:
         thread needs nothing but the headers, and scanning them side by side would only make threads
         wait for the interpreter. Other plain layers are left to be verified by whoever copies them.
         """
-        wanted = sorted(indexes, key=lambda index: -self.source.blob(self.image.layers[index]).size)
+        wanted = sorted(indexes, key=lambda index: -self.source.size(self.image.layers[index]))
         readings = [self.begin(index, data=data(index)) for index in wanted]
         inflating = [reading.inflating for reading in readings if reading.inflating]
         changesets = {r.index: self.finish(r) for r in readings if not r.inflating}
@@ -257,6 +113,8 @@ class Loader:
     def begin(self, index: int, *, data: bool) -> Reading:
         """Begin to read a layer; `data` as for `load`. Raises InvalidImage where its blob is not there."""
         layer = self.image.layers[index]
+        if self.source.remote is not None and not self.source.is_here(layer):
+            return Reading(index, self.pool.submit(self._load_remote, layer, data), None)
         blob = self.source.blob(layer)
         if blob.codec() is not Codec.NONE:
             return Reading(index, self.pool.submit(self._load_compressed, layer, data), None)
@@ -297,12 +155,35 @@ class Loader:
 
     def check_size(self, layer: Layer) -> None:
         """Raises InvalidImage where a layer's blob is not there, DigestMismatch where its size is not
-        that of its descriptor."""
+        that of its descriptor. What lies elsewhere is measured when it comes."""
+        if self.source.remote is not None and layer.member is not None:
+            return
         size = self.source.blob(layer).size
         if layer.descriptor is not None and layer.descriptor.size != size:
             raise DigestMismatch(
                 layer.where, expected=f"{layer.descriptor.size} bytes", actual=f"{size} bytes"
             )
+
+    def _load_remote(self, layer: Layer, data: bool) -> Changeset:
+        """The changeset of a layer that lies elsewhere. Where no data of it is wanted, the cache may know
+        it; else it is read as a stream, once, and the cache knows it then."""
+        if not data and self.cache is not None:
+            known = self.cache.get(layer.diff_id)
+            if known is not None:
+                return known
+        if not data and not self.fetch_base:
+            raise PlanError(
+                f"{layer.where} must be read to know what lies below the squashed layers, which"
+                " --no-fetch-base forbids; leave that out once, and its entries are remembered"
+            )
+        return self._load_compressed(layer, data)
+
+    def is_cheap(self, layer: Layer) -> bool:
+        """Whether a layer's entries cost next to nothing: it is plain and here, or remembered."""
+        if self.source.is_here(layer):
+            return self.source.codec(layer) is Codec.NONE
+        remembered = self.cache is not None and self.cache.has(layer.diff_id)
+        return remembered and self.source.remote is not None and layer.member is not None
 
     def _load_compressed(self, layer: Layer, data: bool) -> Changeset:
         """A compressed layer's changeset. Raises InvalidLayer and DigestMismatch, naming the layer."""
@@ -321,7 +202,7 @@ class Loader:
         with self._lock:
             if index not in self._plain:
                 layer = self.image.layers[index]
-                if self.source.codec(layer) is Codec.NONE:
+                if self.source.is_here(layer) and self.source.codec(layer) is Codec.NONE:
                     self._plain[index] = self.source.blob(layer)
                 else:
                     self._inflate(layer, scan=False, keep=True)
@@ -354,46 +235,65 @@ class Loader:
         return self.bytes_of(index).read_at(record.start, record.data - record.start)
 
     def _inflate(self, layer: Layer, *, scan: bool, keep: bool) -> Changeset:
-        """Read a compressed layer once: check both digests, scan it, keep it inflated if asked."""
-        blob, where = self.source.blob(layer), layer.where
-        codec = blob.codec()
+        """Read a layer once: check both digests, scan it, keep it inflated if asked. Of one that is not
+        kept the cache takes the headers."""
+        where = layer.where
         stored = hashlib.sha256()
         spool = open_unnamed(self.tmp_dir) if keep else None
         if spool is not None:
             self._spools.append(spool)
 
         def compressed() -> Iterator[memoryview]:
-            for block in read_blocks(blob, self.cancelled, where):
+            for block in self.source.blocks(layer, self.cancelled):
                 stored.update(block)
                 self.progress.advance(len(block))
                 yield block
 
+        def inflated() -> Iterator[bytes]:
+            blocks = compressed()
+            first = next(blocks, memoryview(b""))
+            yield from decompress(detect(bytes(first[:MAGIC_SIZE])), chain([first], blocks), where)
+
         def spooled() -> Iterator[memoryview]:
-            for block in fill_blocks(decompress(codec, compressed(), where)):
+            for block in fill_blocks(inflated()):
                 if spool is not None:
                     write_all(spool, block)
                 yield block
 
-        if scan:
-            changeset = self._scan(layer, spooled(), where)
-        else:
-            stream = _Stream(spooled(), hashed=self.verify)
-            stream.drain()
-            if self.verify:
-                check_digest(where, layer.diff_id, stream.digest())
-            changeset = Changeset((), (), (), (), stream.position)
-        self._checked.add(layer.index)
-        if self.verify and layer.descriptor is not None:
-            check_digest(where, layer.descriptor.digest, f"sha256:{stored.hexdigest()}")
+        recorder = None
+        if scan and not keep and self.verify and self.cache is not None:
+            recorder = self.cache.recorder(layer.diff_id)
+        try:
+            if scan:
+                changeset = self._scan(layer, spooled(), where, recorder)
+            else:
+                stream = _Stream(spooled(), hashed=self.verify)
+                stream.drain()
+                if self.verify:
+                    check_digest(where, layer.diff_id, stream.digest())
+                changeset = Changeset((), (), (), (), stream.position)
+            self._checked.add(layer.index)
+            if self.verify and layer.descriptor is not None:
+                check_digest(where, layer.descriptor.digest, f"sha256:{stored.hexdigest()}")
+            if recorder is not None:
+                recorder.finish(changeset)
+        finally:
+            if recorder is not None:
+                recorder.close()
         if spool is not None:
             self._plain[layer.index] = Blob(spool, 0, changeset.diff_size)
         return changeset
 
-    def _scan(self, layer: Layer, blocks: Iterator[memoryview], where: str) -> Changeset:
+    def _scan(
+        self, layer: Layer, blocks: Iterator[memoryview], where: str, recorder: Recorder | None
+    ) -> Changeset:
         """Scan a whole tar as it passes, and check its diff_id."""
         window = _Stream(blocks, hashed=self.verify)
         try:
-            changeset = parse_changeset(tar.scan(window))
+            records = tar.scan(window)
+            changeset = parse_changeset(
+                records if recorder is None else recorder.recorded(records, window.passed)
+            )
         except InvalidLayer:
             window.drain()
             if self.verify:  # damaged bytes are told as such
@@ -425,7 +325,7 @@ class _Stream:
     def __init__(self, blocks: Iterator[memoryview], *, hashed: bool) -> None:
         self._blocks = blocks
         self._hash = hashlib.sha256() if hashed else None
-        self._block = memoryview(b"")
+        self._block = self._before = memoryview(b"")
         self.position = 0
         """Bytes that have passed."""
         self.junk = False
@@ -435,6 +335,16 @@ class _Stream:
         while self.position < at + tar.BLOCK and self._next():
             pass
         return self._block, self.position - len(self._block)
+
+    def passed(self, start: int, stop: int) -> bytes | None:
+        """Bytes that have just passed: of the last two blocks; None where they are gone."""
+        base = self.position - len(self._block)
+        if start >= base:
+            return bytes(self._block[start - base : stop - base])
+        before = base - len(self._before)
+        if start < before:
+            return None
+        return bytes(self._before[start - before :]) + bytes(self._block[: max(0, stop - base)])
 
     def drain(self, end: int | None = None) -> None:
         """Let the rest pass; what comes from `end` on should be zeros."""
@@ -455,58 +365,9 @@ class _Stream:
             return False
         if self._hash is not None:
             self._hash.update(block)
-        self._block = block
+        self._before, self._block = self._block, block
         self.position += len(block)
         return True
-
-
-def read_blocks(
-    blob: Blob, cancelled: threading.Event, where: str, size: int = READ_SIZE
-) -> Iterator[memoryview]:
-    """A blob's bytes in blocks of `size`, the last one shorter. A block is overwritten by the one after
-    the next. Raises DigestMismatch where the file ends early."""
-    buffers = [new_buffer(min(size, max(blob.size, 1))) for _ in range(2)]
-    at = 0
-    while at < blob.size:
-        if cancelled.is_set():
-            raise Cancelled
-        buffers.reverse()
-        view = buffers[0][: min(size, blob.size - at)]
-        read_into(blob.fd, blob.offset + at, view, where)
-        yield view
-        at += len(view)
-
-
-def read_into(fd: int, offset: int, view: memoryview, where: str) -> None:
-    """Fill a buffer from a file. Raises DigestMismatch where the file ends early."""
-    done = 0
-    while done < len(view):
-        count = os.preadv(fd, [view[done:]], offset + done)
-        if not count:
-            raise DigestMismatch(
-                where, expected=f"{len(view) - done} more bytes", actual="the end of the file"
-            )
-        done += count
-
-
-def fill_blocks(pieces: Iterable[bytes], size: int = READ_SIZE) -> Iterator[memoryview]:
-    """Pieces of any length as blocks of `size`, the last one shorter. A block is overwritten by the one
-    after the next."""
-    buffers = [new_buffer(size) for _ in range(2)]
-    used = 0
-    for piece in pieces:
-        view = memoryview(piece)
-        while view:
-            part = view[: size - used]
-            buffers[0][used : used + len(part)] = part
-            used += len(part)
-            view = view[len(part) :]
-            if used == size:
-                yield buffers[0]
-                buffers.reverse()
-                used = 0
-    if used:
-        yield buffers[0][:used]
 
 
 def check_digest(where: str, expected: str, actual: str) -> None:
@@ -533,16 +394,17 @@ def join(futures: Iterable[Future[Any]], cancelled: threading.Event) -> None:
 
 def spool_need(source: Source, image: Image, indexes: Iterable[int]) -> int:
     """About how many bytes of temporary space the inflated layers take: gzip's own size field says it
-    for one member (modulo 4 GiB); zstd is taken to be a quarter."""
+    for one member (modulo 4 GiB); zstd, and what lies elsewhere, is taken to be a quarter."""
     total = 0
     for index in indexes:
-        blob = source.blob(image.layers[index])
-        codec = blob.codec()
-        if codec is Codec.GZIP:
+        layer = image.layers[index]
+        codec = source.codec(layer)
+        if source.remote is not None and not source.is_here(layer):
+            total += source.size(layer) * (1 if codec is Codec.NONE else 4)
+        elif codec is Codec.GZIP:
+            blob = source.blob(layer)
             field_bytes = blob.read_at(max(0, blob.size - 4), 4)
             total += max(int.from_bytes(field_bytes, "little"), 2 * blob.size)
         elif codec is Codec.ZSTD:
-            total += 4 * blob.size
+            total += 4 * source.size(layer)
     return total
-
-

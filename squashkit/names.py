@@ -38,6 +38,11 @@ def familiar_name(name: str) -> str:
     return full.removeprefix("docker.io/").removeprefix("library/")
 
 
+def is_tag(text: str) -> bool:
+    """Whether a text may be a tag alone."""
+    return _TAG.fullmatch(text) is not None
+
+
 def tag_of(name: str) -> str:
     return normalise_name(name).rpartition(":")[2]
 

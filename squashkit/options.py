@@ -12,6 +12,7 @@ from squashkit.destination import Format
 from squashkit.metadata import HistoryOptions
 from squashkit.oci import PlatformChoice
 from squashkit.selection import Keep
+from squashkit.transports.remote import Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,13 @@ class Options:
     min_saving: MinSaving | None = None
     history: HistoryOptions = field(default_factory=HistoryOptions)
     force: bool = False
+    replace: bool = False
+    """Move the source's own tag, in a daemon or a registry, to the result."""
+    push_by_digest: bool = False
+    """Give the result no tag in a registry."""
+    access: Access = field(default_factory=Access)
+    fetch_base: bool = True
+    """Whether a base that lies in a registry may be read where the plan needs its entries."""
     verify: bool = True
     check: bool = False
     """Read back what was written and compare it with the source before it gets its name."""

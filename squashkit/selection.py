@@ -32,10 +32,10 @@ from squashkit.errors import (
     told_of,
 )
 from squashkit.graph import Image
-from squashkit.loader import Source
 from squashkit.names import same_name
-from squashkit.oci import ALL, Platform, PlatformChoice, is_digest
+from squashkit.oci import ALL, PlatformChoice, is_digest
 from squashkit.planner import Segment
+from squashkit.source import Source, machine_platform
 from squashkit.transports import Reference, parse_reference
 from squashkit.transports.oci_layout import names_of, refuse_unsupported
 
@@ -54,13 +54,6 @@ class Keep:
     """Squash all layers into one."""
     segments: str | None = None
     """Runs of layers, as in `=2,3,=1`; those with `=` stay."""
-
-
-def machine_platform() -> Platform:
-    """This machine's platform; images are Linux's whatever the machine is."""
-    names = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
-    machine = os.uname().machine.lower()
-    return Platform("linux", names.get(machine, machine), "v7" if machine == "armv7l" else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +144,10 @@ def decide(
         if source.reference.image is None and len({i.image_id for i in source.images}) > 1:
             ids = {other.image_id for other in here}
             candidates = [other for other in source.images if other.image_id not in ids]
-            elsewhere = is_digest(keep.base) or os.path.exists(parse_reference(keep.base).path)
+            reference = parse_reference(keep.base)
+            elsewhere = is_digest(keep.base) or not (
+                reference.guessed or (reference.is_file and not os.path.exists(reference.path))
+            )
             if not here and not elsewhere:
                 raise BaseNotFound(
                     f"no base {keep.base!r}: there is no such file, and no such image in {source.title}"
@@ -265,8 +261,11 @@ def _named_base(
             raise UsageError("the base cannot come from standard input")
         other = open_base(reference)
     except TransportError as error:
-        if ":" not in name or not os.path.exists(name.partition(":")[0]):
-            raise not_found(name, [*tried, f"a path ({error})"], image) from error
+        told = str(error).partition("; there are:")[0]
+        if reference.guessed:
+            raise not_found(name, [*tried, "a path", f"an image of docker ({told})"], image) from error
+        if reference.is_file and not os.path.exists(reference.path):
+            raise not_found(name, [*tried, f"a path ({told})"], image) from error
         raise
     base_image = choose_image(
         other.images, reference.image, image.platform, machine_platform(), other.example

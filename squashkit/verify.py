@@ -25,13 +25,14 @@ from squashkit.absent import (
 from squashkit.changeset import Changeset
 from squashkit.errors import InvalidImage, SquashkitError, UnsupportedImage, show_path
 from squashkit.graph import Image, Layer
-from squashkit.loader import Loader, Reading, Source, read_blocks
+from squashkit.loader import Loader, Reading
 from squashkit.oci import Codec, DiffID, load_json
 from squashkit.planner import apply_layer, refuse_overlay_marks
 from squashkit.progress import Progress
 from squashkit.rootfs import Rootfs
+from squashkit.source import Source
 from squashkit.tar import REGULAR
-from squashkit.transports.container import Blob
+from squashkit.transports.container import Blob, read_blocks
 from squashkit.transports.oci_layout import refuse_unsupported
 
 _BLOBS = "blobs/sha256/"
@@ -97,7 +98,7 @@ def verify(
     for pattern in patterns if listed else ():
         verdict.places.append(Place(pattern.text, source.title, "an image that could not be read"))
     work = _Verifier(source, verdict, tmp_dir, jobs, progress)
-    progress.stage("Verifying", sum(source.blob(layer).size for layer in _distinct(images)))
+    progress.stage("Verifying", sum(source.size(layer) for layer in _distinct(images)))
     try:
         for image in images:
             work.image(image)

@@ -17,11 +17,12 @@ from squashkit.changeset import Changeset
 from squashkit.compare import Difference, iter_differences
 from squashkit.errors import PathNotFound, UnsupportedImage, UsageError, show_path
 from squashkit.graph import Image
-from squashkit.loader import Loader, Source, join
+from squashkit.loader import Loader, join
 from squashkit.oci import DiffID
 from squashkit.planner import apply_layer
 from squashkit.progress import Progress
 from squashkit.rootfs import Inode, Node, Rootfs, resolve
+from squashkit.source import Source
 
 
 @dataclass(slots=True)

@@ -19,19 +19,56 @@ from squashkit import tar
 from squashkit.compression import Compression, Compressor, decompress
 from squashkit.errors import Cancelled
 from squashkit.graph import Layer
-from squashkit.loader import (
-    READ_SIZE,
-    Loader,
-    check_digest,
-    fill_blocks,
-    read_blocks,
-    read_into,
-)
+from squashkit.loader import Loader, check_digest
 from squashkit.merge import Copy, Piece, SquashedLayer
 from squashkit.metadata import StoredLayer
 from squashkit.oci import Codec, Descriptor, DiffID, Digest
-from squashkit.transports.container import Blob, new_buffer
+from squashkit.source import Source
+from squashkit.transports.container import (
+    READ_SIZE,
+    Blob,
+    fill_blocks,
+    new_buffer,
+    read_blocks,
+    read_into,
+)
 from squashkit.transports.sink import Sink, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the blob of a kept layer comes from: `source` has it as `blob`, which is `layer` itself, or
+    that of the base in a registry, which stores the same layer in its own way."""
+
+    layer: Layer
+    source: Source
+    blob: Layer
+
+    @property
+    def codec(self) -> Codec:
+        return self.source.codec(self.blob)
+
+    @property
+    def size(self) -> int:
+        return self.source.size(self.blob)
+
+    @property
+    def known(self) -> Descriptor | None:
+        """What the destination may know the blob by. None where that is not known before it is read."""
+        if self.blob.descriptor is not None:
+            return self.blob.descriptor
+        if self.codec is Codec.NONE:
+            return Descriptor("", Digest(self.layer.diff_id), self.size)
+        return None
+
+    def blocks(self, cancelled: threading.Event) -> Iterator[memoryview]:
+        """The blob's bytes. One that lies elsewhere is fetched, and then is here for whoever scans it."""
+        blob = self.source.blob(self.blob)
+        return read_blocks(blob, cancelled, self.layer.where)
+
+    def stored(self, digest: Digest, size: int) -> StoredLayer:
+        """The layer as it was carried over."""
+        return StoredLayer(self.layer.diff_id, digest, size, self.codec, self.blob.descriptor)
 
 
 @dataclass(slots=True)
@@ -44,77 +81,77 @@ class Writer:
     """Store kept zstd layers plain, for a docker archive, which cannot hold them."""
     in_place: bool
     """The destination is the source's own layout, whose blobs are there as they are."""
+    pack: Compression | None = None
+    """Compress kept plain layers, for a registry."""
     stored: dict[DiffID, StoredLayer] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
     _tail: Future[None] | None = None
     """Writes at the end of the sink, where nothing else may be written meanwhile."""
 
-    def keep(self, pool: ThreadPoolExecutor, layers: Sequence[Layer]) -> list[Future[None]]:
+    def keep(self, pool: ThreadPoolExecutor, layers: Sequence[Origin]) -> list[Future[None]]:
         """Begin to carry these layers over. A blob that stands in the image twice goes once.
 
         Blobs whose size is known get their places at once, so that these do not depend on which thread
         is first; those that must be unpacked follow, one after another.
         """
-        unique = {layer.diff_id: layer for layer in layers if layer.diff_id not in self.stored}
+        unique = {o.layer.diff_id: o for o in layers if o.layer.diff_id not in self.stored}
         jobs: list[Callable[[], None]] = []
         in_order: list[Callable[[], None]] = []
-        for layer in unique.values():
-            descriptor = layer.descriptor
-            if descriptor is not None and self.sink.has(descriptor.digest, descriptor.size):
-                self._remember_there(layer, descriptor)
+        for origin in unique.values():
+            known = origin.known
+            if known is not None and self.sink.has(known.digest, known.size):
+                self._remember(origin.stored(known.digest, known.size))
                 if self.loader.verify and not self.in_place:
-                    jobs.append(partial(self.sink.verify, descriptor.digest))
+                    jobs.append(partial(self.sink.verify, known.digest))
                 continue
-            blob = self.loader.source.blob(layer)
-            if blob.codec() is Codec.ZSTD and self.plain_zstd:
-                in_order.append(partial(self._unpack, layer, blob))
-                continue
-            digest = descriptor.digest if descriptor else None
-            if digest is None and blob.codec() is Codec.NONE:
-                digest = Digest(layer.diff_id)
-            if self.sink.parallel:
-                jobs.append(partial(self._copy, layer, blob, digest, self.sink.slot(blob.size)))
+            if origin.codec is Codec.ZSTD and self.plain_zstd:
+                in_order.append(partial(self._unpack, origin))
+            elif origin.codec is Codec.NONE and self.pack is not None:
+                jobs.append(partial(self._pack, origin, self.pack))
+            elif self.sink.parallel:
+                jobs.append(partial(self._copy, origin, self.sink.slot(origin.size)))
             else:
-                in_order.append(partial(self._send, layer, blob, digest))
+                in_order.append(partial(self._send, origin))
         futures = [pool.submit(job) for job in jobs]
         if in_order:
             self._tail = pool.submit(_run_all, in_order)
             futures.append(self._tail)
         return futures
 
-    def _remember_there(self, layer: Layer, descriptor: Descriptor) -> None:
-        codec = self.loader.source.codec(layer)
-        self._remember(
-            StoredLayer(layer.diff_id, descriptor.digest, descriptor.size, codec, descriptor)
-        )
+    def _send(self, origin: Origin) -> None:
+        digest = origin.known.digest if origin.known is not None else None
+        self._copy(origin, self.sink.slot(origin.size, digest))
 
-    def _send(self, layer: Layer, blob: Blob, digest: Digest | None) -> None:
-        self._copy(layer, blob, digest, self.sink.slot(blob.size, digest))
-
-    def _copy(self, layer: Layer, blob: Blob, expected: Digest | None, slot: Slot) -> None:
-        where = layer.where
-        size, digest = self._pump(read_blocks(blob, self.loader.cancelled, where), slot.write)
-        codec = blob.codec()
+    def _copy(self, origin: Origin, slot: Slot) -> None:
+        where = origin.layer.where
+        size, digest = self._pump(origin.blocks(self.loader.cancelled), slot.write)
         if self.loader.verify:
-            if expected is not None:
-                check_digest(where, expected, digest)
-            if codec is Codec.NONE:
-                check_digest(where, layer.diff_id, digest)
-        if layer.descriptor is None:  # nothing else says what the blob must be
-            self.loader.verify_content(layer)
+            if origin.known is not None:
+                check_digest(where, origin.known.digest, digest)
+            if origin.codec is Codec.NONE:
+                check_digest(where, origin.layer.diff_id, digest)
+        if origin.known is None:  # nothing else says what the blob must be
+            self.loader.verify_content(origin.layer)
         slot.seal()
         slot.finish(digest)
-        self._remember(StoredLayer(layer.diff_id, digest, size, codec, layer.descriptor))
+        self._remember(origin.stored(digest, size))
 
-    def _unpack(self, layer: Layer, blob: Blob) -> None:
-        where = layer.where
+    def _unpack(self, origin: Origin) -> None:
+        where = origin.layer.where
         slot = self.sink.slot(None)
-        pieces = decompress(blob.codec(), read_blocks(blob, self.loader.cancelled, where), where)
+        pieces = decompress(origin.codec, origin.blocks(self.loader.cancelled), where)
         size, digest = self._pump(fill_blocks(pieces), slot.write)
-        check_digest(where, layer.diff_id, digest)
+        check_digest(where, origin.layer.diff_id, digest)
         slot.seal()
         slot.finish(digest)
-        self._remember(StoredLayer(layer.diff_id, digest, size, Codec.NONE))
+        self._remember(StoredLayer(origin.layer.diff_id, digest, size, Codec.NONE))
+
+    def _pack(self, origin: Origin, compression: Compression) -> None:
+        slot = self.sink.slot(None)
+        stored = self._compress(origin.blocks(self.loader.cancelled), compression, slot)
+        check_digest(origin.layer.where, origin.layer.diff_id, stored.diff_id)
+        slot.finish(stored.digest)
+        self._remember(stored)
 
     def _remember(self, stored: StoredLayer) -> None:
         with self._lock:
@@ -131,6 +168,12 @@ class Writer:
             size, digest = self._pump(blocks, slot.write)
             slot.seal()
             return StoredLayer(DiffID(digest), digest, size, Codec.NONE), slot
+        return self._compress(blocks, compression, slot), slot
+
+    def _compress(
+        self, blocks: Iterator[memoryview], compression: Compression, slot: Slot
+    ) -> StoredLayer:
+        """Write a plain tar compressed, and seal its place."""
         stored = hashlib.sha256()
         size = 0
 
@@ -145,7 +188,7 @@ class Writer:
         compressor.close()
         slot.seal()
         digest = Digest(f"sha256:{stored.hexdigest()}")
-        return StoredLayer(DiffID(diff_id), digest, size, compression.codec), slot
+        return StoredLayer(DiffID(diff_id), digest, size, compression.codec)
 
     def empty(self, compression: Compression) -> tuple[StoredLayer, Slot]:
         """The one layer of an image that would have none."""

@@ -1127,8 +1127,13 @@ USAGE: dict[str, tuple[str, ...]] = {
     "a name with a digest": ("-t", "app@sha256:" + "0" * 64),
     "an output of nothing": ("-o", ""),
     "an output without a path": ("-o", "oci:"),
-    "an output to a daemon": ("-o", "docker-daemon:app:1"),
-    "an output to a registry": ("-o", "docker://app:1"),
+    "an output to a daemon in another form": ("-o", "docker-daemon:app:1", "--format", "oci"),
+    "an output to a daemon by digest": ("-o", f"docker-daemon:app@sha256:{'0' * 64}"),
+    "an output to no registry's name": ("-o", "docker://App"),
+    "an output to a registry by digest": ("-o", f"docker://localhost:1/app@sha256:{'0' * 64}"),
+    "a tag in another repository": ("-o", "docker://localhost:1/app:1", "-t", "localhost:1/other:1"),
+    "a tag to replace in a file": ("-o", "x.tar", "--replace"),
+    "a digest alone for a file": ("-o", "x.tar", "--push-by-digest"),
     "an archive in two forms": ("-o", "oci-archive:x.tar", "--format", "docker"),
     "a layout in docker's form": ("-o", "oci:x", "--format", "docker"),
 }  # fmt: skip
@@ -1153,10 +1158,11 @@ def test_a_bad_epoch_is_a_usage_error(epoch: str, app: Path, tmp_path: Path) -> 
     assert_fails(result, 2, "SOURCE_DATE_EPOCH")
 
 
-@pytest.mark.parametrize("image", ["", "docker:x", "docker-daemon:x", "docker-archive:", "oci:"])
+@pytest.mark.parametrize("image", ["", "docker:/x", "docker-daemon:", "docker-archive:", "oci:"])
 def test_a_bad_reference_is_a_usage_error(image: str, tmp_path: Path) -> None:
     """A reference that names nothing, or a transport that is not there, is refused with what there is."""
-    assert_fails(run("squash", image, *KEEP_2, "-o", tmp_path / "out.tar"), 2, "PATH" if image else "path")
+    word = "NAME" if image == "docker-daemon:" else "PATH" if image else "path"
+    assert_fails(run("squash", image, *KEEP_2, "-o", tmp_path / "out.tar"), 2, word)
 
 
 def test_no_output_says_what_to_pass(app: Path) -> None:

@@ -18,7 +18,9 @@ PURE = [
 PLACES = {
     "click": {"cli"},
     "tqdm": {"progress"},
-    "docker": {"transports/docker_daemon", "transports/registry"},
+    "docker": {"transports/docker_daemon", "transports/credentials"},
+    "requests": {"transports/docker_daemon", "transports/registry"},
+    "urllib3": {"transports/docker_daemon", "transports/registry"},
     "isal": {"compression"},
     "zlib_ng": {"compression"},
     "backports": {"compression"},

@@ -19,10 +19,11 @@ import pytest
 
 from squashkit.base import choose_image
 from squashkit.job import squash
-from squashkit.loader import Loader, open_source
+from squashkit.loader import Loader
 from squashkit.oci import Platform
 from squashkit.options import Options
 from squashkit.selection import Keep
+from squashkit.source import open_source
 from squashkit.transports import parse_reference
 from tests.builders import (
     ImageSpec,

@@ -203,7 +203,7 @@ def test_a_base_that_is_not_there_says_how_to_get_it(base: str, app: Path) -> No
     assert not (app.parent / "out.tar").exists()
 
 
-@pytest.mark.parametrize("base", ["-", "", "docker://base:1", "docker-daemon:base:1"])
+@pytest.mark.parametrize("base", ["-", "", "docker:/base:1", "docker://base:"])
 def test_a_base_that_cannot_be_read_is_a_usage_error(base: str, app: Path) -> None:
     """Standard input, nothing, and transports that are not there are refused as bases."""
     result = run("squash", app, "--keep-base", base, *NAMED, "-o", app.parent / "out.tar")

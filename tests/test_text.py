@@ -91,7 +91,16 @@ def test_references(tmp_path: object) -> None:
     assert parse_reference("-") == Reference("", "-")
     assert parse_reference("-:app") == Reference("", "-", "app")
     assert str(parse_reference("oci-archive:x.tar:app")) == "oci-archive:x.tar:app"
-    for bad in ("", "oci:", "docker-daemon:app"):
+    assert parse_reference("docker-daemon:app:1") == Reference("docker-daemon", "app:1")
+    assert parse_reference("app:1") == Reference("docker-daemon", "app:1", guessed=True)
+    assert parse_reference("localhost:5000/app") == Reference(
+        "docker-daemon", "localhost:5000/app", guessed=True
+    )
+    assert parse_reference("docker://host/app@sha256:" + "a" * 64).transport == "docker"
+    assert str(parse_reference("docker://host/app:1")) == "docker://host/app:1"
+    for path in ("./app", "app.tar", "dir/app.tar.gz", "App", "/app"):
+        assert parse_reference(path) == Reference("", path)
+    for bad in ("", "oci:", "docker-daemon:", "docker-daemon:App", "docker://", "docker:/app", "dir:app"):
         with pytest.raises(InvalidReference):
             parse_reference(bad)
 

@@ -19,12 +19,13 @@ from squashkit.base import choose_image
 from squashkit.cli.shared import Looking
 from squashkit.compare import SPLIT
 from squashkit.job import squash as run
-from squashkit.loader import open_source
 from squashkit.oci import Platform
 from squashkit.options import Options
 from squashkit.report.text import size, table
-from squashkit.selection import Keep, machine_platform
+from squashkit.selection import Keep
+from squashkit.source import machine_platform, open_source
 from squashkit.transports import Reference
+from squashkit.transports.remote import Access
 from squashkit.view import view_differences
 
 PLATFORM = Platform("linux", "amd64")
@@ -171,7 +172,7 @@ def _layers(path: Path, name: str | None) -> list[tuple[str, int]]:
 
 def check(before: Path, after: Path) -> list[str]:
     """What differs between the root file systems of the two images."""
-    looking = Looking(PLATFORM, skip_missing=False, tmp_dir=before.parent)
+    looking = Looking(PLATFORM, skip_missing=False, tmp_dir=before.parent, access=Access())
     with (
         looking.open(f"{before}:{_APP}", str(after)) as (left, right),
         left.view(*left.images()) as a,

@@ -13,11 +13,10 @@ import click
 from squashkit.cli.shared import Looking, Opened, json_option, look_options
 from squashkit.errors import UsageError, show_path, told_of
 from squashkit.graph import Image
-from squashkit.loader import read_blocks
 from squashkit.planner import plan_export
 from squashkit.transports.archive_sink import check_free
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
-from squashkit.transports.container import write_all
+from squashkit.transports.container import read_blocks, write_all
 from squashkit.view import View
 from squashkit.writer import gather
 

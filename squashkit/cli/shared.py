@@ -15,12 +15,13 @@ import click
 
 from squashkit.errors import UsageError
 from squashkit.graph import Image
-from squashkit.loader import Source, open_source, temporary_folder
 from squashkit.oci import ALL, Platform, PlatformChoice, parse_platform_choice
 from squashkit.progress import Progress, shown
 from squashkit.selection import choose
+from squashkit.source import Source, open_source, temporary_folder
 from squashkit.transports import parse_reference
 from squashkit.transports.oci_layout import Faults
+from squashkit.transports.remote import Access
 from squashkit.view import View, open_view
 
 Command = Callable[..., Any]
@@ -78,6 +79,37 @@ def tmp_dir_option(default: str) -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
+def access_options(command: Command) -> Command:
+    """How registries are reached; the command gets it as one `access`."""
+
+    @functools.wraps(command)
+    def collected(
+        *args: Any,
+        authfile: Path | None,
+        tls_verify: bool | None,
+        cert_dir: Path | None,
+        **kwargs: Any,
+    ) -> Any:
+        return command(*args, access=Access(authfile, tls_verify, cert_dir), **kwargs)
+
+    for option in (
+        click.option(
+            "--cert-dir", type=click.Path(path_type=Path), metavar="DIR",
+            help="Folder with CAs (*.crt) and client certificates (*.cert, *.key) for a registry.",
+        ),
+        click.option(
+            "--tls-verify", type=bool, metavar="BOOL",
+            help="Whether a registry must prove who it is. Default: yes, but not on localhost.",
+        ),
+        click.option(
+            "--authfile", type=click.Path(path_type=Path), metavar="FILE",
+            help="Credentials for registries. Default: REGISTRY_AUTH_FILE, else docker's own.",
+        ),
+    ):  # fmt: skip
+        collected = option(collected)
+    return collected
+
+
 def json_option(what: str) -> Callable[[Command], Command]:
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON.")
 
@@ -99,6 +131,7 @@ class Looking:
     platform: PlatformChoice | None
     skip_missing: bool
     tmp_dir: Path | None
+    access: Access
 
     @property
     def all_platforms(self) -> bool:
@@ -115,7 +148,10 @@ class Looking:
             yield [
                 Opened(
                     stack.enter_context(
-                        open_source(parse_reference(reference), tmp_dir, progress, faults)
+                        open_source(
+                            parse_reference(reference), tmp_dir, progress, faults, self.access,
+                            self.platform if faults is None else ALL,
+                        )
                     ),
                     self,
                     tmp_dir,
@@ -188,8 +224,11 @@ def look_options(command: Command) -> Command:
         platform: PlatformChoice | None,
         skip_missing: bool,
         tmp_dir: Path | None,
+        access: Access,
         **kwargs: Any,
     ) -> Any:
-        return command(*args, looking=Looking(platform, skip_missing, tmp_dir), **kwargs)
+        return command(*args, looking=Looking(platform, skip_missing, tmp_dir, access), **kwargs)
 
-    return platform_options(tmp_dir_option("the system's")(debug_option(collected)))
+    return platform_options(
+        access_options(tmp_dir_option("the system's")(debug_option(collected)))
+    )

@@ -11,7 +11,13 @@ from typing import Any
 
 import click
 
-from squashkit.cli.shared import debug_option, parsed, platform_options, tmp_dir_option
+from squashkit.cli.shared import (
+    access_options,
+    debug_option,
+    parsed,
+    platform_options,
+    tmp_dir_option,
+)
 from squashkit.compression import Compression
 from squashkit.destination import parse_output
 from squashkit.errors import UsageError
@@ -21,8 +27,10 @@ from squashkit.metadata import HistoryOptions
 from squashkit.oci import ALL, PlatformChoice, is_digest
 from squashkit.options import MinSaving, Options
 from squashkit.progress import shown
+from squashkit.report.squash import IndexReport, Report
 from squashkit.selection import Keep
-from squashkit.transports import parse_reference
+from squashkit.transports import REGISTRY, STORES, Reference, parse_reference
+from squashkit.transports.remote import Access
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -72,10 +80,12 @@ Examples:
   squashkit squash oci:images:app --keep-layers 3 -o oci:images:app-squashed
   squashkit squash app.tar --segments =2,3,=1 --dry-run
   squashkit squash oci:images:app --keep-layers 1 --platform all -o oci:images:app-squashed
+  squashkit squash app:latest --keep-base fedora:28 -t app:squashed
+  squashkit squash docker://registry.example/app:1 --keep-base docker://registry.example/fedora:28 -o docker://registry.example/app:1-squashed
 """,
 )
 @click.argument("image", required=False)
-@click.option("-o", "--output", metavar="REF", help="Where the result goes: a path, -, or docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF].")
+@click.option("-o", "--output", metavar="REF", help="Where the result goes: a path, -, docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME, containers-storage:NAME or docker://HOST/NAME. Default for an image of a daemon: that daemon.")
 @click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="A name for the result; any number of times. Without it: the source's own.")
 @click.option("--keep-base", metavar="REF", help="Keep the layers of this base: an image in the same archive, a path or reference, or a digest.")
 @click.option("--keep-layers", type=int, metavar="N", help="Keep N layers, counted from the base.")
@@ -95,9 +105,14 @@ Examples:
 @click.option("--force", is_flag=True, help="Replace an existing output, or move an existing tag of a layout.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; write nothing.")
 @click.option("--no-verify", is_flag=True, help="Do not check digests of what is read.")
+@click.option("--replace", is_flag=True, help="Move the source's own tag, in a daemon or a registry, to the result.")
+@click.option("--push-by-digest", is_flag=True, help="Give the result no tag in a registry.")
+@click.option("--digest-file", type=click.Path(path_type=Path), metavar="FILE", help="Write the digest of the result's manifest (or index) to a file.")
+@click.option("--no-fetch-base", is_flag=True, help="Do not read a base that lies in a registry; fail where its entries are needed and not remembered.")
 @click.option("--check", is_flag=True, help="Read back what was written and compare it with the source, at every kept layer, before it gets its name.")
 @click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor. The result does not depend on it.")
 @tmp_dir_option("the output's")
+@access_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON to a file.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -126,9 +141,14 @@ def squash(
     force: bool,
     dry_run: bool,
     no_verify: bool,
+    replace: bool,
+    push_by_digest: bool,
+    digest_file: Path | None,
+    no_fetch_base: bool,
     check: bool,
     jobs: int | None,
     tmp_dir: Path | None,
+    access: Access,
     as_json: bool,
     report: Path | None,
     quiet: bool,
@@ -137,16 +157,18 @@ def squash(
     """Merge the layers of IMAGE above its base into one, and write the result.
 
     IMAGE is a path to an archive or an OCI layout, - for standard input (the default where that is no
-    terminal), or docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF]. The base layers stay
-    byte for byte as they are, so that images go on sharing them; the root file system of the result is
-    exactly the source's, or nothing is written.
+    terminal), docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME,
+    containers-storage:NAME or docker://HOST/NAME; a bare name that is no path is the docker daemon's. The
+    base layers stay byte for byte as they are, so that images go on sharing them; the root file system of
+    the result is exactly the source's, or nothing is written.
     """
-    image, output = _ends(image, output, dry_run=dry_run)
+    image, output = _ends(image, output, tags, dry_run=dry_run, replace=replace)
     piped_out = output is not None and parse_output(output).is_stdio and not dry_run
     if piped_out and as_json and report is None:
         raise UsageError("the image goes to standard output; write the report to a file: --report FILE")
-    if report is not None:
-        _check_report(report, image, output, keep_base)
+    for option, path in (("--report", report), ("--digest-file", digest_file)):
+        if path is not None:
+            _check_writable(option, path, image, output, keep_base)
     options = Options(
         keep=Keep(keep_base, keep_layers, from_step, squash_all, segments),
         tags=tags,
@@ -160,6 +182,10 @@ def squash(
         min_saving=min_saving,
         history=HistoryOptions(created or _created_from_environment(), message, history == "drop"),
         force=force,
+        replace=replace,
+        push_by_digest=push_by_digest,
+        access=access,
+        fetch_base=not no_fetch_base,
         verify=not no_verify,
         check=check,
         dry_run=dry_run,
@@ -174,6 +200,8 @@ def squash(
     with shown(quiet=quiet) as progress:
         run = squash_platforms if platform == ALL else squash_one
         done = run(image, output, options, progress=progress, notify=notify)
+    if digest_file is not None and not dry_run:
+        digest_file.write_text(_digest(done) + "\n", encoding="utf-8")
     document = json.dumps(done.json(), indent=2, ensure_ascii=False)
     if report is not None:
         report.write_text(document + "\n", encoding="utf-8")
@@ -183,30 +211,38 @@ def squash(
         click.echo(done.text(verbose=verbose), err=piped_out)
 
 
-def _check_report(report: Path, *references: str | None) -> None:
-    """Raises UsageError where the report cannot be written, or would replace an input or the output."""
-    if report.is_dir() or not report.parent.is_dir():
-        raise UsageError(f"--report {report}: no file can be written there")
+def _digest(done: Report | IndexReport) -> str:
+    return done.index_digest if isinstance(done, IndexReport) else done.manifest_digest
+
+
+def _check_writable(option: str, target: Path, *references: str | None) -> None:
+    """Raises UsageError where a file cannot be written, or would replace an input or the output."""
+    if target.is_dir() or not target.parent.is_dir():
+        raise UsageError(f"{option} {target}: no file can be written there")
     for text in references:
-        if text is None or is_digest(text):
+        if text is None or is_digest(text) or not (reference := parse_reference(text)).is_file:
             continue
-        path = Path(parse_reference(text).path)
-        if report.resolve() == path.resolve() or (report.exists() and path.exists() and report.samefile(path)):
-            raise UsageError(f"--report {report} is an input or the output")
+        path = Path(reference.path)
+        if target.resolve() == path.resolve() or (target.exists() and path.exists() and target.samefile(path)):
+            raise UsageError(f"{option} {target} is an input or the output")
 
 
-def _ends(image: str | None, output: str | None, *, dry_run: bool) -> tuple[str, str | None]:
+def _ends(
+    image: str | None, output: str | None, tags: tuple[str, ...], *, dry_run: bool, replace: bool
+) -> tuple[str, str | None]:
     """Where the image comes from and goes to, where that is left out."""
     if image is None:
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError("no IMAGE was given; pass a path, or pipe an archive into squashkit")
         image = "-"
-    piped_in = parse_reference(image).is_stdio
+    source = parse_reference(image)
     to_terminal = sys.stdout is None or sys.stdout.isatty()
+    if output is None and not source.is_file:
+        return image, _output_beside(source, tags, replace=replace, dry_run=dry_run)
     if dry_run:
         return image, output
     if output is None:
-        if not piped_in:
+        if not source.is_stdio:
             raise UsageError("no output was given; pass -o PATH, -o - for a pipe, or --dry-run")
         if to_terminal:
             raise UsageError("standard output is a terminal; pass -o PATH, or pipe it into docker load")
@@ -214,3 +250,18 @@ def _ends(image: str | None, output: str | None, *, dry_run: bool) -> tuple[str,
     if parse_output(output).is_stdio and to_terminal:
         raise UsageError("standard output is a terminal; pipe it into docker load, or pass -o PATH")
     return image, output
+
+
+def _output_beside(
+    source: Reference, tags: tuple[str, ...], *, replace: bool, dry_run: bool
+) -> str | None:
+    """Where the result goes that stays where its source is: under the source's own name, or another."""
+    if replace:
+        return f"docker://{source.path}" if source.transport == REGISTRY else f"{source.transport}:{source.path}"
+    if source.transport in STORES and tags:
+        return f"{source.transport}:{tags[0]}"
+    if dry_run:
+        return None
+    if source.transport == REGISTRY:
+        raise UsageError(f"no output was given; pass -o docker://HOST/NAME, or --replace to move {source}")
+    raise UsageError(f"the result needs a name; pass -t NAME, or --replace to move {source.path} to it")

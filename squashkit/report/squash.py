@@ -12,11 +12,22 @@ from squashkit.errors import show_path
 from squashkit.graph import Image
 from squashkit.merge import SquashedLayer
 from squashkit.metadata import StoredLayer
+from squashkit.oci import Digest
 from squashkit.planner import LayerPlan
 from squashkit.report.text import count, percent, size, table
 from squashkit.rootfs import Cause
 
 _LISTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Bytes to and from daemons and registries."""
+
+    down: int
+    up: int
+    not_moved: int
+    """Of layers that were there already, or beside it in the same registry."""
 
 
 @dataclass(slots=True)
@@ -39,6 +50,9 @@ class Report:
     checked: bool = False
     """Whether what was written was read back and compared."""
     notes: list[str] = field(default_factory=list)
+    transfer: Transfer | None = None
+    known_digests: frozenset[Digest] = frozenset()
+    """Blobs by which a registry has the base."""
     space_needed: int = 0
     space_free: int = 0
 
@@ -57,7 +71,7 @@ class Report:
     @property
     def shared_in_registry(self) -> int:
         """Bytes of blobs with a digest that the source has too."""
-        before = {layer.digest for layer in self.before}
+        before = {layer.digest for layer in self.before} | self.known_digests
         return sum(layer.size for layer in self.after if layer.digest in before)
 
     @property
@@ -99,6 +113,13 @@ class Report:
                 "saved": self.stored_before - self.stored_after,
             },
             "shared_bytes": {"registry": self.shared_in_registry, "host": self.shared_on_host},
+            "transfer": {
+                "down": self.transfer.down,
+                "up": self.transfer.up,
+                "not_moved": self.transfer.not_moved,
+            }
+            if self.transfer
+            else None,
             "new_layers": [
                 {
                     "from": run.start,
@@ -154,6 +175,11 @@ class Report:
         else:
             if self.checked:
                 lines.append("Checked: read back, it is the source at every kept layer and at the top.")
+            if self.transfer:
+                lines.append(
+                    f"Moved {size(self.transfer.down)} down and {size(self.transfer.up)} up;"
+                    f" {size(self.transfer.not_moved)} did not move."
+                )
             lines.append(f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}")
             lines.append(f"image_id {self.image_id}")
         return "\n".join(lines)

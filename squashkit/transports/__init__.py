@@ -9,50 +9,96 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from squashkit.errors import InvalidReference
+from squashkit.names import normalise_name
+from squashkit.oci import is_digest
 
 STDIO = "-"
-TRANSPORTS = ("docker-archive", "oci-archive", "oci")
+FILES = ("docker-archive", "oci-archive", "oci")
+STORES = ("docker-daemon", "containers-storage")
+REGISTRY = "docker"
+_FOREIGN = ("dir", "ostree", "tarball", "sif", "docker-tar")
+_ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".oci", ".json")
+KNOWN = (
+    "a path, `-`, docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME,"
+    " containers-storage:NAME or docker://HOST/NAME"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """`transport:path[:image]`. `transport` is empty for a bare path, whose content tells what it is;
-    the path `-` is standard input or output."""
+    the path `-` is standard input or output. For a daemon or a registry the path is the image's name."""
 
     transport: str
     path: str
     image: str | None = None
+    guessed: bool = False
+    """A bare name that is no file here, and so is taken for one of the docker daemon's."""
 
     def __str__(self) -> str:
+        if self.guessed:
+            return self.path
+        if self.transport == REGISTRY:
+            return f"docker://{self.path}"
         image = f":{self.image}" if self.image else ""
         return f"{self.transport}:{self.path}{image}" if self.transport else self.path + image
 
     @property
     def is_stdio(self) -> bool:
-        return self.path == STDIO
+        return self.path == STDIO and self.is_file
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it lies in the file system (or comes through a pipe)."""
+        return self.transport in ("", *FILES)
 
 
 def parse_reference(text: str) -> Reference:
-    """From a path, `-`, or `docker-archive:PATH[:REF]`, `oci-archive:PATH[:REF]`, `oci:DIR[:REF]`.
+    """From any of the forms in `KNOWN`.
 
-    A bare path may have `:REF` too, where no file has that whole name and one has the part before it.
-    Raises InvalidReference.
+    A bare path may have `:REF` too, where no file has that whole name and one has the part before it. A
+    bare text that is the name of no file, and may be an image's, means the docker daemon's. Raises
+    InvalidReference.
     """
     if not text:
-        raise InvalidReference("an empty reference; expected a path, `-` or transport:path")
+        raise InvalidReference(f"an empty reference; expected {KNOWN}")
     transport, colon, rest = text.partition(":")
-    if colon and transport in TRANSPORTS:
+    if colon and transport in FILES:
         path, _, image = rest.partition(":")
         if not path:
             raise InvalidReference(f"{text!r} names no path; expected {transport}:PATH[:REF]")
         return Reference(transport, path, image or None)
-    if colon and not Path(text).exists():
-        if Path(transport).exists() or transport == STDIO:
-            return Reference("", transport, rest or None)
-        if transport in ("docker-daemon", "docker", "containers-storage", "dir", "ostree", "tarball"):
-            raise InvalidReference(
-                f"the transport {transport!r} is not supported; use a path, `-`,"
-                " docker-archive:PATH[:REF], oci-archive:PATH[:REF] or oci:DIR[:REF]"
-                " (`docker save` writes an archive)"
-            )
+    if colon and transport in STORES:
+        _check_name(rest, f"{transport}:NAME[:TAG]", text)
+        return Reference(transport, rest)
+    if text.startswith("docker://"):
+        name = text.removeprefix("docker://")
+        _check_name(name, "docker://HOST/NAME[:TAG|@DIGEST]", text)
+        return Reference(REGISTRY, name)
+    if Path(text).exists():
+        return Reference("", text)
+    if colon and (Path(transport).exists() or transport == STDIO):
+        return Reference("", transport, rest or None)
+    if colon and (transport in _FOREIGN or (transport == REGISTRY and rest.startswith("/"))):
+        raise InvalidReference(f"the transport {transport!r} is not supported; use {KNOWN}")
+    if _may_be_name(text):
+        return Reference("docker-daemon", text, guessed=True)
     return Reference("", text)
+
+
+def _check_name(name: str, form: str, text: str) -> None:
+    if not name:
+        raise InvalidReference(f"{text!r} names no image; expected {form}")
+    if not is_digest(name):
+        normalise_name(name)
+
+
+def _may_be_name(text: str) -> bool:
+    """Whether a text that is no file's name may be an image's. What looks like a path is one."""
+    if text == STDIO or text.startswith(("/", "./", "../", "~")) or text.endswith((*_ARCHIVES, "/")):
+        return False
+    try:
+        _check_name(text, "", text)
+    except InvalidReference:
+        return False
+    return True

@@ -22,7 +22,7 @@ from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.container import Archive, open_unnamed, write_all
 from squashkit.transports.docker_archive import MANIFEST, manifest_json
 from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
-from squashkit.transports.sink import Check, Slot, Written, descriptors
+from squashkit.transports.sink import Check, Slot, Written, descriptors, put
 
 
 def _documents(written: Written, *, docker: bool) -> list[tuple[str, bytes]]:
@@ -53,19 +53,14 @@ def check_free(path: Path, *, force: bool) -> None:
         raise UsageError(f"{path} exists; --force replaces it")
 
 
-class ArchiveFile:
-    """A new archive. Blobs of known size are written side by side, each at its own place."""
+class ArchiveWriter:
+    """An archive in an open file. Blobs of known size are written side by side, each at its own place."""
 
     parallel = True
 
-    def __init__(self, path: Path, *, docker: bool, force: bool) -> None:
-        check_free(path, force=force)
-        self.title = show_path(os.fsencode(path))
-        self.path = path
+    def __init__(self, fd: int, *, docker: bool) -> None:
+        self.fd = fd
         self._docker = docker
-        self._force = force
-        remove_leftovers(path)
-        self._file = AtomicFile(path)
         self._end = 0
         self._digests: set[Digest] = set()
 
@@ -81,31 +76,54 @@ class ArchiveFile:
             self._end += tar.BLOCK + size + len(_padding(size))
         return _ArchiveSlot(self, start, size)
 
-    def commit(self, written: Written, check: Check | None = None) -> None:
+    def manifest(self, media_type: str, data: bytes) -> Digest:
+        return put(self, data)
+
+    def end(self, written: Written) -> int:
+        """Write the documents behind all blobs; the whole archive's size in bytes. More blobs may come,
+        and another end."""
+        at = self._end
         for name, data in _documents(written, docker=self._docker):
             member = _member(name, len(data)) + data + _padding(len(data))
-            self._write_at(self._end, member)
-            self._end += len(member)
-        self._write_at(self._end, tar.END_OF_ARCHIVE)
-        size = self._end + len(tar.END_OF_ARCHIVE)
-        os.ftruncate(self._file.fd, size)
+            self._write_at(at, member)
+            at += len(member)
+        self._write_at(at, tar.END_OF_ARCHIVE)
+        size = at + len(tar.END_OF_ARCHIVE)
+        os.ftruncate(self.fd, size)
+        return size
+
+    def _write_at(self, offset: int, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(self.fd, view, offset)
+            view, offset = view[count:], offset + count
+
+
+class ArchiveFile(ArchiveWriter):
+    """A new archive with a name."""
+
+    def __init__(self, path: Path, *, docker: bool, force: bool) -> None:
+        check_free(path, force=force)
+        self.title = show_path(os.fsencode(path))
+        self.path = path
+        self._force = force
+        remove_leftovers(path)
+        self._file = AtomicFile(path)
+        super().__init__(self._file.fd, docker=docker)
+
+    def commit(self, written: Written, check: Check | None = None) -> None:
+        size = self.end(written)
         if check is not None:
-            with closing(Archive(os.dup(self._file.fd), size)) as archive:
+            with closing(Archive(os.dup(self.fd), size)) as archive:
                 check(archive)
         self._file.publish_output(force=self._force)
 
     def close(self) -> None:
         self._file.close()
 
-    def _write_at(self, offset: int, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        while view:
-            count = os.pwrite(self._file.fd, view, offset)
-            view, offset = view[count:], offset + count
-
 
 class _ArchiveSlot:
-    def __init__(self, archive: ArchiveFile, start: int, size: int | None) -> None:
+    def __init__(self, archive: ArchiveWriter, start: int, size: int | None) -> None:
         self._archive = archive
         self._start = start
         self._size = size
@@ -166,6 +184,9 @@ class Pipe:
             self._write(_member(blob_name(digest), size))
             return _SentSlot(self._write, size)
         return _SpooledSlot(self, open_unnamed(self._tmp_dir))
+
+    def manifest(self, media_type: str, data: bytes) -> Digest:
+        return put(self, data)
 
     def commit(self, written: Written, check: Check | None = None) -> None:
         assert check is None, "a pipe cannot be read back"

@@ -13,17 +13,27 @@ import posixpath
 import select
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from squashkit import tar
 from squashkit.compression import MAGIC_SIZE, decompress, detect
-from squashkit.errors import InvalidImage, InvalidLayer, TransportError, show_path
+from squashkit.errors import (
+    Cancelled,
+    DigestMismatch,
+    InvalidImage,
+    InvalidLayer,
+    TransportError,
+    show_path,
+)
 from squashkit.oci import Codec
 
-READ_SIZE = 1 << 20
+READ_SIZE = 2 << 20  # what a processor has just read it still has at hand to hash and to write
+_STREAM = 1 << 20
 MAX_DOCUMENT = 32 << 20  # a manifest or a config; registries stop at 4 MiB
 _HOPS = 40
 _WINDOW = 64 << 10
@@ -69,6 +79,7 @@ class Archive:
 
     def __init__(self, fd: int, size: int) -> None:
         self._fd = fd
+        self.size = size
         self.identity: tuple[int, int] | None = None
         """Device and inode of the file that was opened."""
         self._members: dict[str, Blob] = {}
@@ -190,6 +201,55 @@ def jumping_window(blob: Blob) -> tar.Window:
     return window
 
 
+def read_blocks(
+    blob: Blob, cancelled: threading.Event, where: str, size: int = READ_SIZE
+) -> Iterator[memoryview]:
+    """A blob's bytes in blocks of `size`, the last one shorter. A block is overwritten by the one after
+    the next. Raises DigestMismatch where the file ends early."""
+    buffers = [new_buffer(min(size, max(blob.size, 1))) for _ in range(2)]
+    at = 0
+    while at < blob.size:
+        if cancelled.is_set():
+            raise Cancelled
+        buffers.reverse()
+        view = buffers[0][: min(size, blob.size - at)]
+        read_into(blob.fd, blob.offset + at, view, where)
+        yield view
+        at += len(view)
+
+
+def read_into(fd: int, offset: int, view: memoryview, where: str) -> None:
+    """Fill a buffer from a file. Raises DigestMismatch where the file ends early."""
+    done = 0
+    while done < len(view):
+        count = os.preadv(fd, [view[done:]], offset + done)
+        if not count:
+            raise DigestMismatch(
+                where, expected=f"{len(view) - done} more bytes", actual="the end of the file"
+            )
+        done += count
+
+
+def fill_blocks(pieces: Iterable[bytes], size: int = READ_SIZE) -> Iterator[memoryview]:
+    """Pieces of any length as blocks of `size`, the last one shorter. A block is overwritten by the one
+    after the next."""
+    buffers = [new_buffer(size) for _ in range(2)]
+    used = 0
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            part = view[: size - used]
+            buffers[0][used : used + len(part)] = part
+            used += len(part)
+            view = view[len(part) :]
+            if used == size:
+                yield buffers[0]
+                buffers.reverse()
+                used = 0
+    if used:
+        yield buffers[0][:used]
+
+
 def new_buffer(size: int) -> memoryview:
     """A buffer that begins on a page: the kernel fills it more than twice as fast as a bytearray's."""
     return memoryview(mmap.mmap(-1, size))
@@ -210,7 +270,8 @@ def open_archive(
         if regular:
             codec = detect(os.pread(fd, MAGIC_SIZE, 0))
         if not regular or codec is not Codec.NONE:
-            fd = _spool(fd, tmp_dir, progress, _shown(path))
+            stream, fd = fd, _spool(read_stream(fd, progress), tmp_dir, _shown(path))
+            os.close(stream)
         size = os.fstat(fd).st_size
         if not size:
             raise InvalidImage("it is empty", where=_shown(path))
@@ -229,6 +290,20 @@ def open_archive(
         ) from error
     except BaseException:
         os.close(fd)
+        raise
+
+
+def open_stream(blocks: Iterable[bytes], tmp_dir: Path, where: str) -> Archive:
+    """An image archive that comes in blocks. Raises InvalidImage where it is no tar, and what `blocks`
+    raises."""
+    spool = _spool(blocks, tmp_dir, where)
+    try:
+        return Archive(spool, os.fstat(spool).st_size)
+    except InvalidLayer as error:
+        os.close(spool)
+        raise InvalidImage(f"no readable image archive: {error}", where=where) from error
+    except BaseException:
+        os.close(spool)
         raise
 
 
@@ -257,31 +332,25 @@ def _open_input(path: str) -> tuple[int, bool]:
     return fd, stat.S_ISREG(mode)
 
 
-def _spool(fd: int, tmp_dir: Path, progress: Callable[[int], None], where: str) -> int:
-    """Write a stream, uncompressed, to a file without a name and return that. Closes the stream."""
+def _spool(blocks: Iterable[bytes], tmp_dir: Path, where: str) -> int:
+    """Write a stream, uncompressed, to a file without a name and return that."""
     spool = open_unnamed(tmp_dir)
+    rest = iter(blocks)
     try:
-        blocks = _read_stream(fd, progress)
         head = b""
-        for block in blocks:
+        for block in rest:
             head += block
             if len(head) >= MAGIC_SIZE:
                 break
-
-        def whole() -> Iterator[bytes]:
-            yield head
-            yield from blocks
-
-        for block in decompress(detect(head), whole(), where):
+        for block in decompress(detect(head), chain([head], rest), where):
             write_all(spool, block)
     except BaseException:
         os.close(spool)
         raise
-    os.close(fd)
     return spool
 
 
-def _read_stream(fd: int, progress: Callable[[int], None]) -> Iterator[bytes]:
+def read_stream(fd: int, progress: Callable[[int], None]) -> Iterator[bytes]:
     """A stream's bytes. An interrupt that comes just before a read begins would not be seen until that
     read is done, so the waiting is done in short turns."""
     ready = select.poll()
@@ -289,7 +358,7 @@ def _read_stream(fd: int, progress: Callable[[int], None]) -> Iterator[bytes]:
     while True:
         while not ready.poll(100):  # milliseconds
             pass
-        block = os.read(fd, READ_SIZE)
+        block = os.read(fd, _STREAM)
         if not block:
             return
         progress(len(block))

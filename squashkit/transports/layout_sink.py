@@ -16,7 +16,7 @@ from squashkit.oci import CONTAINERD_NAME, REF_NAME, Digest, dump_json, load_jso
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.container import Blob, Folder, write_all
 from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
-from squashkit.transports.sink import Check, Slot, Tag, Written, descriptors
+from squashkit.transports.sink import Check, Slot, Tag, Written, descriptors, put
 
 
 class Layout:
@@ -71,6 +71,9 @@ class Layout:
         file = AtomicFile(self.path / "blobs/sha256/new")
         self._new.append(file)
         return _LayoutSlot(self, file)
+
+    def manifest(self, media_type: str, data: bytes) -> Digest:
+        return put(self, data)
 
     def commit(self, written: Written, check: Check | None = None) -> None:
         if check is not None:

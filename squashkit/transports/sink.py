@@ -1,7 +1,7 @@
 """Where images go, as a protocol: blobs in any order, and last the documents that make them an image.
 
-Nothing that was there before changes until `commit`; without it nothing new has a name. archive_sink.py
-and layout_sink.py keep the promise.
+Nothing that was there before changes until `commit`; without it nothing new has a name. The modules named
+*_sink.py keep the promise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from squashkit.errors import InvalidReference
-from squashkit.oci import REF_NAME, Descriptor, Digest, sha256
+from squashkit.oci import REF_NAME, Descriptor, DiffID, Digest, sha256
 from squashkit.transports.container import Container
 from squashkit.transports.oci_layout import name_annotations
 
@@ -40,6 +40,7 @@ class WrittenImage:
     manifest: Descriptor
     config: Digest
     layers: Sequence[Digest]
+    diff_ids: Sequence[DiffID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,9 @@ class Sink(Protocol):
         """A place for a blob of this size; None takes the place after all others. Where the digest is
         known beforehand, a pipe sends the blob at once."""
 
+    def manifest(self, media_type: str, data: bytes) -> Digest:
+        """Store a manifest or an index."""
+
     def commit(self, written: Written, check: Check | None = None) -> None:
         """Give what was written its names, once `check` has nothing against it."""
 
@@ -93,7 +97,15 @@ class Sink(Protocol):
         """Drop whatever was not committed."""
 
 
-def put(sink: Sink, data: bytes) -> Digest:
+class Blobs(Protocol):
+    """What takes blobs."""
+
+    def has(self, digest: Digest, size: int) -> bool: ...
+
+    def slot(self, size: int | None, digest: Digest | None = None) -> Slot: ...
+
+
+def put(sink: Blobs, data: bytes) -> Digest:
     """Store a small blob."""
     digest = sha256(data)
     if not sink.has(digest, len(data)):

@@ -1,0 +1,61 @@
+"""Credentials for registries, from where the docker client keeps them: its config and its helpers."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from squashkit.errors import Unauthorized, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user's name and password, or a token by which a registry's token server knows the user."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+    @property
+    def basic(self) -> str:
+        """The value of an Authorization header (RFC 7617)."""
+        pair = f"{self.username}:{self.password}".encode()
+        return f"Basic {base64.b64encode(pair).decode()}"
+
+
+def find_credentials(host: str, repository: str, authfile: Path | None) -> Credentials | None:
+    """What is known for a repository on a host: from `authfile`, REGISTRY_AUTH_FILE, or the docker client's
+    config and helpers. None where nothing is.
+
+    An entry may be for a host or for a path on it, the longest counts (containers-auth.json(5)). Raises
+    UsageError where a file that was asked for cannot be read, Unauthorized where a helper fails.
+    """
+    import docker.auth
+    import docker.errors
+
+    given = authfile or (Path(text) if (text := os.environ.get("REGISTRY_AUTH_FILE")) else None)
+    if given is not None and not given.is_file():
+        raise UsageError(f"the file with credentials {given} is not there")
+    try:
+        config = docker.auth.load_config(str(given) if given else None)
+        parts = repository.split("/")
+        for count in range(len(parts), 0, -1):
+            key = "/".join((host, *parts[:count]))
+            if key in config.auths:
+                return _credentials(config.auths[key])
+        return _credentials(config.resolve_authconfig(host))
+    except (docker.errors.DockerException, ValueError, KeyError) as error:
+        raise Unauthorized(f"credentials for {host} cannot be read: {error}", reference=host) from error
+
+
+def _credentials(found: Mapping[str, Any] | None) -> Credentials | None:
+    """The SDK spells its keys in two ways."""
+    lowered = {key.lower(): str(value) for key, value in (found or {}).items() if value}
+    credentials = Credentials(
+        lowered.get("username", ""), lowered.get("password", ""), lowered.get("identitytoken", "")
+    )
+    return credentials if credentials != Credentials() else None

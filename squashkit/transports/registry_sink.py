@@ -1,0 +1,217 @@
+"""A repository of a registry to write into. Blobs that are there, or in a repository beside it, are not
+moved; tags move last."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from squashkit.errors import Unavailable
+from squashkit.oci import Descriptor, Digest, sha256
+from squashkit.transports import Reference
+from squashkit.transports.container import READ_SIZE, open_unnamed, write_all
+from squashkit.transports.registry import CHUNK, Registry, Repository, RepositoryName
+from squashkit.transports.registry_source import RegistryImages
+from squashkit.transports.remote import Access, Traffic
+from squashkit.transports.sink import Check, Slot, Written
+
+_TRIES = 4
+
+
+class RegistrySink:
+    """A repository. `beside` says of blobs which other repository of the same registry has them, `tags` are
+    the names to give; none where the digest is to be the only name."""
+
+    parallel = True
+
+    def __init__(
+        self,
+        name: RepositoryName,
+        access: Access,
+        tmp_dir: Path,
+        beside: Mapping[Digest, str],
+        tags: Sequence[str],
+    ) -> None:
+        self.name = name
+        self.title = f"docker://{name.repository}"
+        self.registry = Registry(name, access)
+        self.repository = Repository(self.registry, name.path, push=True, also=beside.values())
+        self.unmoved: dict[Digest, int] = {}
+        """Blobs that were there, or in a repository beside it, and their sizes in bytes."""
+        self._beside = beside
+        self._access = access
+        self._tmp_dir = tmp_dir
+        self._tags = tags
+        self._stored: dict[Digest, bool] = {}
+        self._manifests: dict[Digest, tuple[str, bytes]] = {}
+        self._slots: list[_Upload] = []
+        self._lock = threading.Lock()
+
+    @property
+    def traffic(self) -> Traffic:
+        return self.registry.traffic
+
+    def has(self, digest: Digest, size: int) -> bool:
+        """Whether a blob is there, or was beside it and is now here too."""
+        with self._lock:
+            if digest not in self._stored:
+                there = self.repository.has(digest, size)
+                if not there and digest in self._beside:
+                    there = self.repository.mount(digest, self._beside[digest])
+                self._stored[digest] = there
+                if there:
+                    self.unmoved[digest] = size
+            return self._stored[digest]
+
+    def verify(self, digest: Digest) -> None:
+        """A registry knows its blobs by their digests; reading them back would move them."""
+
+    def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
+        upload = _Upload(self, open_unnamed(self._tmp_dir))
+        with self._lock:
+            self._slots.append(upload)
+        return upload
+
+    def manifest(self, media_type: str, data: bytes) -> Digest:
+        digest = sha256(data)
+        self._manifests[digest] = (media_type, data)
+        return digest
+
+    def commit(self, written: Written, check: Check | None = None) -> None:
+        root = written.root
+        for digest, (media_type, data) in self._manifests.items():
+            if digest != root.digest or check is not None or not self._tags:
+                self.repository.put_manifest(digest, media_type, data)
+        if check is not None:
+            self._check(root, check)
+        media_type, data = self._manifests[root.digest]
+        for tag in self._tags:
+            self.repository.put_manifest(tag, media_type, data)
+
+    def _check(self, root: Descriptor, check: Check) -> None:
+        reference = Reference("docker", f"{self.name.repository}@{root.digest}")
+        with closing(RegistryImages(reference, self._access, self._tmp_dir)) as images:
+            check(images)
+
+    def close(self) -> None:
+        for upload in self._slots:
+            upload.discard()
+        self.registry.close()
+
+    def stored(self, digest: Digest) -> None:
+        with self._lock:
+            self._stored[digest] = True
+
+
+class _Upload:
+    """A blob on its way up, in chunks. It stays in a file without a name until it is there, so that what
+    breaks can be sent again, from where the registry has it or from the beginning."""
+
+    def __init__(self, sink: RegistrySink, fd: int) -> None:
+        self._sink = sink
+        self._repository = sink.repository
+        self._fd = fd
+        self._size = 0
+        self._sent = 0
+        self._where: str | None = None
+        self._chunked = True
+        self._tries = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        write_all(self._fd, data)
+        self._size += len(data)
+        while self._chunked and self._size - self._sent > CHUNK:
+            self._send_chunk()
+
+    def seal(self) -> None:
+        pass
+
+    def _send_chunk(self) -> None:
+        """Send the next chunk. Where that breaks, go on from what the registry has, or where it has lost
+        that, from the beginning."""
+        if self._where is None:
+            self._where, self._sent = self._repository.begin_upload(), 0
+        chunk = os.pread(self._fd, min(CHUNK, self._size - self._sent), self._sent)
+        onward = self._repository.upload_chunk(self._where, self._sent, chunk)
+        if onward is not None:
+            self._where, self._sent = onward, self._sent + len(chunk)
+            return
+        self._count_try()
+        status = self._repository.upload_status(self._where)
+        if status is None or not self._sent <= status[1] <= self._sent + len(chunk):
+            self._where = None
+            return
+        if status[1] == self._sent and self._tries > 1:
+            self._chunked = False  # it answers, and takes no chunks
+        self._where, self._sent = status
+
+    def _count_try(self) -> None:
+        self._tries += 1
+        if self._tries > _TRIES:
+            raise Unavailable(
+                f"the registry {self._repository.registry.host} takes no upload to {self._repository.path}:"
+                " it broke off again and again",
+                reference=self._repository.title,
+            )
+
+    def finish(self, digest: Digest) -> None:
+        if self._sink.has(digest, self._size):
+            self.discard()
+            return
+        while not self._finish(digest):
+            self._count_try()
+            if self._repository.has(digest, self._size):  # only the answer was lost
+                break
+        os.close(self._fd)
+        self._fd, self._where = -1, None
+        self._sink.stored(digest)
+
+    def _finish(self, digest: Digest) -> bool:
+        """Send what is left and name it. False where that broke."""
+        if self._size <= CHUNK or not self._chunked:
+            return self._send_at_once(digest)
+        while self._sent < self._size or self._where is None:
+            self._send_chunk()
+            if not self._chunked:
+                return False
+        if self._repository.finish_upload(self._where, digest):
+            return True
+        if self._repository.upload_status(self._where) is None:
+            self._where = None
+        return False
+
+    def _send_at_once(self, digest: Digest) -> bool:
+        self._drop()
+        where = self._repository.begin_upload()
+        body = _Body(self._fd, self._size) if self._size > CHUNK else os.pread(self._fd, self._size, 0)
+        return self._repository.finish_upload(where, digest, body)
+
+    def discard(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        self._drop()
+
+    def _drop(self) -> None:
+        where, self._where = self._where, None
+        if where is not None:
+            self._repository.drop_upload(where)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A file's bytes as the body of a request, whose length is known."""
+
+    fd: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[bytes]:
+        for at in range(0, self.size, READ_SIZE):
+            yield os.pread(self.fd, READ_SIZE, at)

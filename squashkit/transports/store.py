@@ -1,0 +1,93 @@
+"""Stores of images on this host: the docker daemon, and podman's storage. Both give and take archives.
+
+A store knows its layers by chain_id, and loads an archive in which the blobs of those that it has are
+left out. What it says of an image without giving it (`inspect`) is enough to know a base by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from squashkit.graph import Image, stack_layers
+from squashkit.names import same_name
+from squashkit.oci import DiffID, Digest, ImageConfig, Platform
+from squashkit.transports import Reference
+from squashkit.transports.container import Archive
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """What a store says of an image. `id` is the store's own, `size` about what its archive takes."""
+
+    asked: str
+    id: str
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    """Under which names and manifest digests registries have it, as in `host/app@sha256:...`."""
+    diff_ids: tuple[DiffID, ...]
+    platform: Platform
+    size: int
+
+    @property
+    def name(self) -> str:
+        """What to ask the store for: a name with a tag where it was asked for by name, else the id."""
+        return next((name for name in self.names if same_name(name, self.asked)), self.id)
+
+
+class Store(Protocol):
+    """A store that is open. Every method raises Unavailable where it does not answer or refuses."""
+
+    title: str
+    """How people call it."""
+
+    def inspect(self, name: str) -> StoredImage:
+        """Raises ImageNotFound with the images there are."""
+
+    def save(self, image: StoredImage, tmp_dir: Path, progress: Callable[[int], None]) -> Archive:
+        """The image as an archive without a name."""
+
+    def takes_parts(self) -> bool:
+        """Whether it loads an archive without the layers that it has."""
+
+    def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
+        """Take the images of an archive in."""
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image a name, which another one loses."""
+
+    def untag(self, name: str) -> None: ...
+
+    def remove(self, image: str) -> None:
+        """Remove an image that has no name."""
+
+
+@contextmanager
+def open_store(reference: Reference) -> Iterator[Store]:
+    """The store that a reference names. Raises Unavailable where it does not answer."""
+    if reference.transport == "docker-daemon":
+        from squashkit.transports.docker_daemon import connect
+
+        with connect(reference) as daemon:
+            yield daemon
+    else:
+        from squashkit.transports.containers_storage import Podman
+
+        yield Podman()
+
+
+def bare_image(stored: StoredImage) -> Image:
+    """An image of which no more is known than its layers' diff_ids."""
+    config = ImageConfig(stored.diff_ids, None, stored.platform, None, {}, b"")
+    nothing = [None] * len(stored.diff_ids)
+    return Image(
+        names=stored.names or (stored.asked,),
+        image_id=Digest(stored.id),
+        config=config,
+        layers=stack_layers(config, nothing, nothing, stored.asked),
+        manifest=None,
+        manifest_descriptor=None,
+    )

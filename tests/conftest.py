@@ -1,0 +1,30 @@
+"""What holds for all tests: nothing of the machine's own is read or written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No daemon answers unless a test starts one; credentials and the cache are empty folders."""
+    folder: Path = tmp_path_factory.mktemp("home")
+    (folder / "docker").mkdir()
+    (folder / "docker" / "config.json").write_text("{}")
+    own = {
+        "DOCKER_HOST": f"unix://{folder}/nobody.sock",
+        "DOCKER_CONFIG": str(folder / "docker"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    yield
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
