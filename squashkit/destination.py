@@ -23,7 +23,7 @@ from squashkit.transports.archive_sink import ArchiveFile, Pipe, check_free
 from squashkit.transports.container import Blob
 from squashkit.transports.layout_sink import Layout
 from squashkit.transports.oci_layout import INDEX
-from squashkit.transports.remote import Access
+from squashkit.transports.remote import Registries
 from squashkit.transports.sink import Sink, Tag
 from squashkit.transports.store import open_store
 
@@ -67,7 +67,7 @@ class Destination:
         tmp_dir: Path,
         *,
         force: bool,
-        access: Access,
+        registries: Registries,
         at_hand: AtHand,
         cancelled: threading.Event,
         progress: Progress,
@@ -90,7 +90,7 @@ class Destination:
 
             name = RepositoryName.parse(self.reference.path)
             tags = [tag.name.rpartition(":")[2] for tag in self.tags]
-            return RegistrySink(name, access, tmp_dir, at_hand.beside, tags)
+            return RegistrySink(name, registries, tmp_dir, at_hand.beside, tags)
         docker = self.format == "docker"
         path = Path(self.reference.path)
         if self.reference.is_stdio:

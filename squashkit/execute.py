@@ -58,6 +58,8 @@ class Job:
     notify: Notify
     elsewhere: Mapping[DiffID, Origin] = field(default_factory=dict)
     """Kept layers that a registry has in a form of its own, and which."""
+    there: dict[Digest, int] = field(default_factory=dict)
+    """Kept blobs that the destination had before, and their sizes in bytes."""
     changesets: dict[int, Changeset] = field(default_factory=dict)
     """Those that were read for the plan."""
 
@@ -149,7 +151,10 @@ class Job:
     def _check_kept(self) -> None:
         """Raises InvalidImage where a blob that is to be carried over is neither here nor there."""
         for layer in self.kept if self.sink is not None else ():
-            if layer.member is not None or not self._is_there(layer):
+            there = self._is_there(layer)
+            if there and (known := self._origin(layer).known) is not None:
+                self.there[known.digest] = known.size
+            if layer.member is not None or not there:
                 self.loader.check_size(layer)
 
     def _load(self, keep: Callable[[], None]) -> dict[int, Changeset]:

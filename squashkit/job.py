@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from squashkit.graph import Image
 from squashkit.loader import Loader
 from squashkit.metadata import StoredLayer
 from squashkit.names import normalise_name
-from squashkit.oci import ALL, Codec, Descriptor, DiffID, Digest, chain_ids
+from squashkit.oci import ALL, Codec, Descriptor, DiffID, Digest, Platform, PlatformChoice, chain_ids
 from squashkit.options import Options
 from squashkit.planner import KeptLayer, LayerPlan
 from squashkit.progress import Progress, Silent
@@ -35,6 +35,7 @@ from squashkit.selection import Chosen, Decision, decide
 from squashkit.source import Source, open_base, open_source, temporary_folder
 from squashkit.transports import REGISTRY, Reference, parse_reference
 from squashkit.transports.container import Archive, Blob, Container
+from squashkit.transports.remote import Registries
 from squashkit.transports.sink import Sink, Written, WrittenImage
 from squashkit.transports.store_sink import StoreSink
 from squashkit.writer import Origin
@@ -108,9 +109,10 @@ class _Work:
         self._options = options
         self._stack = stack
         self._tmp_dir = tmp_dir = _temporary_folder(options, output)
+        self._registries = stack.enter_context(closing(Registries(options.access)))
         source = stack.enter_context(
             open_source(
-                parse_reference(image), tmp_dir, progress, access=options.access, platform=options.platform
+                parse_reference(image), tmp_dir, progress, None, self._registries, options.platform
             )
         )
         self._source = source
@@ -136,6 +138,7 @@ class _Work:
                 else "--check reads back what was written; a dry run writes nothing"
             )
         cancelled = Cancellation()
+        cancelled.wakes.append(self._registries.interrupt)
         cache = EntryCache(cache_folder())
         loaders = [
             Loader(
@@ -144,16 +147,13 @@ class _Work:
             )
             for decision in decisions
         ]  # fmt: skip
-        for other in self._bases:
-            if other.remote is not None:
-                cancelled.wakes.append(other.remote.interrupt)
         stored = [self._stored_elsewhere(decision, destination) for decision in decisions]
         self.sink: Sink | None = None
         if not writes:
             destination.check_free(force=options.force)
         else:
             self.sink = destination.open(
-                stack, tmp_dir, force=options.force, access=options.access, cancelled=cancelled,
+                stack, tmp_dir, force=options.force, registries=self._registries, cancelled=cancelled,
                 progress=progress, at_hand=AtHand(self._held(decisions), self._beside(destination)),
             )  # fmt: skip
             stack.callback(self.sink.close)
@@ -169,9 +169,10 @@ class _Work:
             )
         ]  # fmt: skip
 
-    def _open_base(self, reference: Reference) -> Source:
+    def _open_base(self, reference: Reference, platform: Platform) -> Source:
+        choice: PlatformChoice = ALL if self._options.platform == ALL else platform
         source = self._stack.enter_context(
-            open_base(reference, self._tmp_dir, self._options.access, self._options.platform)
+            open_base(reference, self._tmp_dir, self._registries, choice)
         )
         self._bases.append(source)
         return source
@@ -195,7 +196,7 @@ class _Work:
         source = self._base_source(decision)
         image = base.image
         if source is not None and source.in_store is not None:
-            source = self._pulled_from(source.in_store.digests, destination)
+            source = self._pulled_from(source.in_store.digests, destination, image.platform)
             same = [i for i in source.images if i.diff_ids == image.diff_ids] if source else []
             if not same:
                 return base, {}
@@ -207,13 +208,15 @@ class _Work:
             layer.diff_id: Origin(decision.image.layers[layer.index], source, layer) for layer in layers
         }
 
-    def _pulled_from(self, digests: Sequence[str], destination: Destination) -> Source | None:
+    def _pulled_from(
+        self, digests: Sequence[str], destination: Destination, platform: Platform
+    ) -> Source | None:
         assert destination.reference is not None
         host = normalise_name(destination.reference.path).partition("/")[0]
         for name in digests:
             if normalise_name(name).partition("/")[0] == host:
                 try:
-                    return self._open_base(Reference(REGISTRY, name))
+                    return self._open_base(Reference(REGISTRY, name), platform)
                 except TransportError:
                     continue  # it is no longer there
         return None
@@ -274,9 +277,23 @@ class _Work:
 
     def count_transfer(self) -> None:
         """Tell the reports what went over the wire: all that this work moved."""
-        transfer = transferred(self.sink, [self._source, *self._bases])
+        transfer = self._transferred()
         for report in self.reports:
             report.transfer = transfer
+
+    def _transferred(self) -> Transfer | None:
+        """Bytes to and from daemons and registries; None where there is neither."""
+        counted = self._registries.traffic
+        saved = self._source.container if self._source.in_store is not None else None
+        loaded = self.sink if isinstance(self.sink, StoreSink) else None
+        if counted is None and saved is None and loaded is None:
+            return None
+        unmoved = {digest: size for job in self.jobs for digest, size in job.there.items()}
+        return Transfer(
+            down=(counted.down if counted else 0) + (saved.size if isinstance(saved, Archive) else 0),
+            up=(counted.up if counted else 0) + (loaded.loaded if loaded else 0),
+            not_moved=loaded.left_out if loaded else sum(unmoved.values()),
+        )
 
     def commit(self, root: Descriptor, images: Sequence[WrittenImage]) -> None:
         """Give what was written its names."""
@@ -312,28 +329,10 @@ class _Work:
             output=self.sink.title if self.sink else None,
             dry_run=self.sink is None,
             checked=self._options.check,
+            in_registry=destination.is_registry,
             known_digests=frozenset(o.known.digest for o in elsewhere.values() if o.known is not None),
-            notes=_notes(source, image, self._options, destination, self.chosen),
+            notes=_notes(source, decision, self._options, destination, self.chosen, elsewhere),
         )
-
-
-def transferred(sink: Sink | None, sources: Sequence[Source]) -> Transfer | None:
-    """Bytes to and from daemons and registries; None where there is neither."""
-    down = up = not_moved = 0
-    wires = False
-    for source in sources:
-        if source.remote is not None:
-            down += source.remote.traffic.down
-            wires = True
-        elif source.in_store is not None and isinstance(source.container, Archive):
-            down += source.container.size
-            wires = True
-    if isinstance(sink, StoreSink):
-        up, not_moved, wires = sink.loaded, sink.left_out, True
-    elif sink is not None and (counted := getattr(sink, "traffic", None)) is not None:
-        down, up, wires = down + counted.down, counted.up, True
-        not_moved = sum(getattr(sink, "unmoved", {}).values())
-    return Transfer(down, up, not_moved) if wires else None
 
 
 def _protect_inputs(destination: Destination, sources: Sequence[Source]) -> None:
@@ -370,9 +369,15 @@ def _stored_before(source: Source, image: Image) -> list[StoredLayer]:
 
 
 def _notes(
-    source: Source, image: Image, options: Options, destination: Destination, chosen: Chosen
+    source: Source,
+    decision: Decision,
+    options: Options,
+    destination: Destination,
+    chosen: Chosen,
+    elsewhere: Mapping[DiffID, Origin],
 ) -> list[str]:
     notes = []
+    image, segments = decision.image, decision.segments
     reference = destination.reference
     named = reference is not None and (reference.image or not reference.is_file)
     if not options.tags and not named and destination.tags:
@@ -403,6 +408,17 @@ def _notes(
         notes.append(
             "A docker archive cannot hold zstd layers: kept ones are stored plain. Their diff_ids, and so"
             " sharing on hosts, stay the same."
+        )
+    if (
+        destination.is_registry
+        and source.remote is None
+        and not elsewhere
+        and any(s.keep for s in segments)
+        and any(source.codec(layer) is Codec.NONE for layer in image.layers)
+    ):
+        notes.append(
+            "The kept layers are compressed anew, so hosts that pulled the base do not share them as blobs;"
+            " --keep-base docker://HOST/NAME takes them as that registry has them."
         )
     if options.history.drop:
         notes.append(

@@ -33,7 +33,7 @@ from squashkit.errors import (
 )
 from squashkit.graph import Image
 from squashkit.names import same_name
-from squashkit.oci import ALL, PlatformChoice, is_digest
+from squashkit.oci import ALL, Platform, PlatformChoice, is_digest
 from squashkit.planner import Segment
 from squashkit.source import Source, machine_platform
 from squashkit.transports import Reference, parse_reference
@@ -119,14 +119,14 @@ def decide(
     source: Source,
     keep: Keep,
     platform: PlatformChoice | None,
-    open_base: Callable[[Reference], Source],
+    open_base: Callable[[Reference, Platform], Source],
     *,
     skip_missing: bool = False,
 ) -> tuple[list[Decision], Chosen]:
     """For every image that is meant: where its base ends, and the segments that follow from it.
 
-    `open_base` opens a base that lies elsewhere. Raises UsageError, ImageNotFound, BaseNotFound or
-    NotBasedOn, each with what there is to choose from.
+    `open_base` opens a base that lies elsewhere, for the platform of the image. Raises UsageError,
+    ImageNotFound, BaseNotFound or NotBasedOn, each with what there is to choose from.
     """
     _refuse_without_images(source)
     given = [
@@ -158,9 +158,9 @@ def decide(
     chosen = choose(source, platform, skip_missing=skip_missing, candidates=candidates)
     bases: dict[Reference, Source] = {}
 
-    def open_once(reference: Reference) -> Source:
+    def open_once(reference: Reference, platform: Platform) -> Source:
         if reference not in bases:
-            bases[reference] = open_base(reference)
+            bases[reference] = open_base(reference, platform)
         return bases[reference]
 
     decisions = []
@@ -175,7 +175,7 @@ def _decide(
     source: Source,
     here: Sequence[Image],
     keep: Keep,
-    open_base: Callable[[Reference], Source],
+    open_base: Callable[[Reference, Platform], Source],
 ) -> Decision:
     if keep.segments is not None:
         segments = parse_segments(keep.segments, len(image.layers))
@@ -211,7 +211,7 @@ def _find_base(
     source: Source,
     here: Sequence[Image],
     keep: Keep,
-    open_base: Callable[[Reference], Source],
+    open_base: Callable[[Reference, Platform], Source],
 ) -> Base:
     total = len(image.layers)
     if keep.nothing:
@@ -242,7 +242,7 @@ def _named_base(
     source: Source,
     here: Sequence[Image],
     name: str,
-    open_base: Callable[[Reference], Source],
+    open_base: Callable[[Reference, Platform], Source],
 ) -> Base:
     """The base by name in the same archive, by reference elsewhere, or by digest."""
     if here:
@@ -259,7 +259,7 @@ def _named_base(
         reference = parse_reference(name)
         if reference.is_stdio:
             raise UsageError("the base cannot come from standard input")
-        other = open_base(reference)
+        other = open_base(reference, image.platform)
     except TransportError as error:
         told = str(error).partition("; there are:")[0]
         if reference.guessed:

@@ -24,7 +24,7 @@ from squashkit.transports.container import (
     read_blocks,
 )
 from squashkit.transports.oci_layout import Faults, Listing
-from squashkit.transports.remote import Access, Remote
+from squashkit.transports.remote import Registries, Remote
 from squashkit.transports.store import Store, StoredImage, bare_image, open_store
 
 
@@ -144,7 +144,7 @@ def open_source(
     tmp_dir: Path,
     progress: Progress | None = None,
     faults: Faults | None = None,
-    access: Access | None = None,
+    registries: Registries | None = None,
     platform: PlatformChoice | None = ALL,
 ) -> Iterator[Source]:
     """Open what a reference names, and list its images. Of a registry's index only the images for
@@ -163,7 +163,7 @@ def open_source(
         from squashkit.transports.registry_source import RegistryImages
 
         wanted = None if platform == ALL else platform or machine_platform()
-        container = RegistryImages(reference, access or Access(), tmp_dir, wanted)
+        container = RegistryImages(reference, registries or Registries(), tmp_dir, wanted)
     else:
         container = _open_file(reference, tmp_dir, progress)
     try:
@@ -176,13 +176,13 @@ def open_source(
 def open_base(
     reference: Reference,
     tmp_dir: Path,
-    access: Access | None = None,
+    registries: Registries | None = None,
     platform: PlatformChoice | None = ALL,
 ) -> Iterator[Source]:
     """As `open_source`, for an image whose layers' bytes nobody will ask for: a store tells enough of it
     without giving it."""
     if reference.transport not in STORES:
-        with open_source(reference, tmp_dir, access=access, platform=platform) as source:
+        with open_source(reference, tmp_dir, registries=registries, platform=platform) as source:
             yield source
         return
     with open_store(reference) as store:

@@ -27,6 +27,7 @@ Where a reader is wrong or means something else, the expectation here says so an
 
 from __future__ import annotations
 
+import hashlib
 import re
 import stat
 import tarfile
@@ -37,6 +38,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from squashkit import tar
+from squashkit.changeset import parse_changeset
+from squashkit.entrycache import EntryCache
+from squashkit.oci import DiffID
 from tests import tar_corpus
 from tests.tar_corpus import CORPORA, Corpus, padded, run
 
@@ -298,3 +302,17 @@ def test_a_global_pax_header_changes_nothing(tmp_path: Path) -> None:
 
 def python_pax(folder: Path, everyones: dict[str, str] | None = None) -> bytes:
     return tar_corpus.python_tar(tarfile.PAX_FORMAT, everyones)(folder).read_bytes()
+
+
+def test_what_is_remembered_of_it_is_what_it_holds(written: Written, tmp_path: Path) -> None:
+    """The entry cache gives the same entries back as the layer itself."""
+    cache, data = EntryCache(tmp_path), written.data
+    diff_id = DiffID(f"sha256:{hashlib.sha256(data).hexdigest()}")
+    recorder = cache.recorder(diff_id)
+    assert recorder is not None
+    direct = parse_changeset(tar.scan_bytes(data), len(data))
+    passing = recorder.recorded(tar.scan_bytes(data), lambda start, stop: data[start:stop])
+    assert parse_changeset(passing, len(data)) == direct
+    recorder.finish(direct)
+    recorder.close()
+    assert cache.get(diff_id) == direct

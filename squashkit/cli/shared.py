@@ -6,7 +6,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ from squashkit.selection import choose
 from squashkit.source import Source, open_source, temporary_folder
 from squashkit.transports import parse_reference
 from squashkit.transports.oci_layout import Faults
-from squashkit.transports.remote import Access
+from squashkit.transports.remote import Access, Registries
 from squashkit.view import View, open_view
 
 Command = Callable[..., Any]
@@ -145,11 +145,12 @@ class Looking:
         tmp_dir = temporary_folder(self.tmp_dir)
         with ExitStack() as stack:
             progress = stack.enter_context(shown())
+            registries = stack.enter_context(closing(Registries(self.access)))
             yield [
                 Opened(
                     stack.enter_context(
                         open_source(
-                            parse_reference(reference), tmp_dir, progress, faults, self.access,
+                            parse_reference(reference), tmp_dir, progress, faults, registries,
                             self.platform if faults is None else ALL,
                         )
                     ),

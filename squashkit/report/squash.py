@@ -51,6 +51,7 @@ class Report:
     """Whether what was written was read back and compared."""
     notes: list[str] = field(default_factory=list)
     transfer: Transfer | None = None
+    in_registry: bool = False
     known_digests: frozenset[Digest] = frozenset()
     """Blobs by which a registry has the base."""
     space_needed: int = 0
@@ -182,6 +183,8 @@ class Report:
                 )
             lines.append(f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}")
             lines.append(f"image_id {self.image_id}")
+            if self.in_registry:
+                lines.append(f"digest   {self.manifest_digest}")
         return "\n".join(lines)
 
     def _sizes(self) -> list[str]:

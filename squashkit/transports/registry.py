@@ -37,7 +37,7 @@ from squashkit.errors import (
 from squashkit.names import normalise_name
 from squashkit.oci import INDEX_TYPES, MANIFEST_TYPES, Digest, is_digest, load_json, sha256
 from squashkit.transports.container import MAX_DOCUMENT, READ_SIZE
-from squashkit.transports.credentials import find_credentials
+from squashkit.transports.credentials import Credentials
 from squashkit.transports.remote import Access, Traffic
 
 CHUNK = 16 << 20
@@ -118,12 +118,11 @@ def _tls_context(access: Access, *, verify: bool) -> ssl.SSLContext:
 class Registry:
     """One registry, as one user. Safe to use from several threads."""
 
-    def __init__(self, name: RepositoryName, access: Access) -> None:
-        self.host = name.host
+    def __init__(self, host: str, credentials: Credentials | None, access: Access) -> None:
+        self.host = host
         self.traffic = Traffic()
-        self._access = access
-        self._credentials = find_credentials(name.host, name.path, access.authfile)
-        local = urlsplit(f"//{name.host}").hostname
+        self._credentials = credentials
+        local = urlsplit(f"//{host}").hostname
         is_local = local is not None and (local in ("localhost", "::1") or local.startswith("127."))
         self._verify = access.tls_verify if access.tls_verify is not None else not is_local
         self._session = requests.Session()

@@ -14,9 +14,9 @@ from squashkit.errors import Unavailable
 from squashkit.oci import Descriptor, Digest, sha256
 from squashkit.transports import Reference
 from squashkit.transports.container import READ_SIZE, open_unnamed, write_all
-from squashkit.transports.registry import CHUNK, Registry, Repository, RepositoryName
+from squashkit.transports.registry import CHUNK, Repository, RepositoryName
 from squashkit.transports.registry_source import RegistryImages
-from squashkit.transports.remote import Access, Traffic
+from squashkit.transports.remote import Registries
 from squashkit.transports.sink import Check, Slot, Written
 
 _TRIES = 4
@@ -31,29 +31,23 @@ class RegistrySink:
     def __init__(
         self,
         name: RepositoryName,
-        access: Access,
+        registries: Registries,
         tmp_dir: Path,
         beside: Mapping[Digest, str],
         tags: Sequence[str],
     ) -> None:
         self.name = name
         self.title = f"docker://{name.repository}"
-        self.registry = Registry(name, access)
+        self.registry = registries.get(name)
         self.repository = Repository(self.registry, name.path, push=True, also=beside.values())
-        self.unmoved: dict[Digest, int] = {}
-        """Blobs that were there, or in a repository beside it, and their sizes in bytes."""
         self._beside = beside
-        self._access = access
+        self._registries = registries
         self._tmp_dir = tmp_dir
         self._tags = tags
         self._stored: dict[Digest, bool] = {}
         self._manifests: dict[Digest, tuple[str, bytes]] = {}
         self._slots: list[_Upload] = []
         self._lock = threading.Lock()
-
-    @property
-    def traffic(self) -> Traffic:
-        return self.registry.traffic
 
     def has(self, digest: Digest, size: int) -> bool:
         """Whether a blob is there, or was beside it and is now here too."""
@@ -63,8 +57,6 @@ class RegistrySink:
                 if not there and digest in self._beside:
                     there = self.repository.mount(digest, self._beside[digest])
                 self._stored[digest] = there
-                if there:
-                    self.unmoved[digest] = size
             return self._stored[digest]
 
     def verify(self, digest: Digest) -> None:
@@ -94,13 +86,12 @@ class RegistrySink:
 
     def _check(self, root: Descriptor, check: Check) -> None:
         reference = Reference("docker", f"{self.name.repository}@{root.digest}")
-        with closing(RegistryImages(reference, self._access, self._tmp_dir)) as images:
+        with closing(RegistryImages(reference, self._registries, self._tmp_dir)) as images:
             check(images)
 
     def close(self) -> None:
         for upload in self._slots:
             upload.discard()
-        self.registry.close()
 
     def stored(self, digest: Digest) -> None:
         with self._lock:

@@ -26,8 +26,8 @@ from squashkit.oci import (
 from squashkit.transports import Reference
 from squashkit.transports.container import Blob, fill_blocks, open_unnamed, write_all
 from squashkit.transports.oci_layout import INDEX, blob_name, index_json
-from squashkit.transports.registry import Registry, Repository, RepositoryName
-from squashkit.transports.remote import Access, Traffic
+from squashkit.transports.registry import Repository, RepositoryName
+from squashkit.transports.remote import Registries
 
 _BLOBS = "blobs/sha256/"
 
@@ -39,10 +39,14 @@ class RegistryImages:
     """
 
     def __init__(
-        self, reference: Reference, access: Access, tmp_dir: Path, platform: Platform | None = None
+        self,
+        reference: Reference,
+        registries: Registries,
+        tmp_dir: Path,
+        platform: Platform | None = None,
     ) -> None:
         self.name = RepositoryName.parse(reference.path)
-        self.registry = Registry(self.name, access)
+        self.registry = registries.get(self.name)
         self.repository = Repository(self.registry, self.name.path)
         self._tmp_dir = tmp_dir
         self._platform = platform
@@ -53,10 +57,6 @@ class RegistryImages:
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._index = self._begin()
-
-    @property
-    def traffic(self) -> Traffic:
-        return self.registry.traffic
 
     def _begin(self) -> bytes:
         data, media_type = self.repository.manifest(self.name.reference)
@@ -152,7 +152,6 @@ class RegistryImages:
         for blob in self._blobs.values():
             os.close(blob.fd)
         self._blobs.clear()
-        self.registry.close()
 
     @staticmethod
     def _digest(name: str) -> Digest | None:

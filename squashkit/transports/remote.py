@@ -1,14 +1,17 @@
-"""Containers whose blobs lie elsewhere and are fetched when they are asked for."""
+"""What lies in registries: how they are reached, and containers whose blobs are fetched when asked for."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from squashkit.transports.container import Container
+
+if TYPE_CHECKING:
+    from squashkit.transports.registry import Registry, RepositoryName
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,46 @@ class Traffic:
     up: int = 0
 
 
+@dataclass(slots=True)
+class Registries:
+    """The registries of one piece of work: one connection to each, for each user of it."""
+
+    access: Access = field(default_factory=Access)
+    _open: dict[object, Registry] = field(default_factory=dict)
+
+    def get(self, name: RepositoryName) -> Registry:
+        """The registry of a repository. Raises Unavailable where it does not answer, Unauthorized where
+        credentials cannot be read."""
+        from squashkit.transports.credentials import find_credentials
+        from squashkit.transports.registry import Registry
+
+        credentials = find_credentials(name.host, name.path, self.access.authfile)
+        key = name.host, credentials
+        if key not in self._open:
+            self._open[key] = Registry(name.host, credentials, self.access)
+        return self._open[key]
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What went over the wire in all, None where no registry was asked."""
+        if not self._open:
+            return None
+        counted = [registry.traffic for registry in self._open.values()]
+        return Traffic(sum(one.down for one in counted), sum(one.up for one in counted))
+
+    def interrupt(self) -> None:
+        """End all waiting for the network now, with Cancelled."""
+        for registry in list(self._open.values()):
+            registry.interrupt()
+
+    def close(self) -> None:
+        for registry in self._open.values():
+            registry.close()
+
+
 @runtime_checkable
 class Remote(Container, Protocol):
     """A container over the network. `get` fetches a whole blob, once, to a file without a name."""
-
-    traffic: Traffic
 
     def is_here(self, name: str) -> bool:
         """Whether a blob has been fetched."""
