@@ -3,7 +3,10 @@
 Where a tool cannot run, a person's tests are skipped with the reason; with CI=true they fail.
 """
 
+import base64
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +17,9 @@ from typing import TypeVar
 
 import pytest
 
-from tests.compat import images, services
+from tests.builders import docker_archive_25, oci_archive
+from tests.cli import Json, Result, run_process
+from tests.compat import images, registries, services, small
 from tests.compat.generated import Generated, contested_images, uncontested_images
 from tests.compat.rootfs import Snapshot
 
@@ -24,6 +29,46 @@ SQUASH = [sys.executable, "-m", "squashkit", "squash"]
 
 Reading = dict[str, Future[dict[str, Snapshot]]]
 """What each tool makes of some archives: by tool, then by tag."""
+
+
+class Person:
+    """Calls squashkit with settings and caches of their own, below one folder, and no daemon."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.config = home / "docker"
+        self.cache = home / "cache"
+        self.config.mkdir(parents=True)
+        self.env = {
+            "HOME": str(home),
+            "DOCKER_CONFIG": str(self.config),
+            "XDG_CACHE_HOME": str(self.cache),
+            "DOCKER_HOST": f"unix://{home}/no-daemon",
+            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"), ""),
+            **dict.fromkeys(("http_proxy", "https_proxy", "no_proxy", "all_proxy"), ""),
+        }
+
+    def run(self, *args: str | Path) -> Result:
+        """Run squashkit to its end, whatever that is."""
+        return run_process(*args, env=self.env, cwd=self.home)
+
+    def squash(self, *args: str | Path) -> Json:
+        """A squash that must succeed; its report."""
+        done = self.run("squash", *args, "--json")
+        assert done.code == 0, f"{' '.join(map(str, args))}: exit {done.code}\n{done.err}"
+        return done.json
+
+    def forget(self) -> None:
+        """Empty the cache."""
+        shutil.rmtree(self.cache, ignore_errors=True)
+
+    def log_in(self, host: str, name: str, password: str) -> None:
+        """Keep credentials where docker does."""
+        auth = base64.b64encode(f"{name}:{password}".encode()).decode()
+        (self.config / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+
+    def use_daemon(self, host: str) -> None:
+        self.env["DOCKER_HOST"] = host
 
 
 def available(get: Callable[[], T]) -> T:
@@ -72,6 +117,67 @@ def umoci(tools: services.Services) -> services.Umoci:
     tool = available(lambda: tools.get("umoci"))
     assert isinstance(tool, services.Umoci)
     return tool
+
+
+@pytest.fixture(scope="session")
+def podman(tools: services.Services) -> services.Podman:
+    """podman with a storage of our own."""
+    tool = available(lambda: tools.get("podman"))
+    assert isinstance(tool, services.Podman)
+    return tool
+
+
+@pytest.fixture(scope="session")
+def authority(state: Path) -> registries.Authority:
+    """Who signs the certificates of our registries."""
+    return available(lambda: registries.Authority(state / "authority"))
+
+
+@pytest.fixture(scope="session")
+def images_registry(
+    state: Path, docker: services.Docker, umoci: services.Umoci, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[registries.Registry]:
+    """A registry that holds the small images; nothing is written to it but by this fixture.
+
+    base:1, which the daemon has pulled from it, and app:1, built there, are docker's schema 2; base-oci:1
+    and app-oci:1 are the same blobs as OCI images. multi-base:1 and multi:1 are OCI indexes of two
+    platforms, multi-base-docker:1 and multi-docker:1 docker's. The daemon knows base:1 and app:1, too.
+    """
+    folder = tmp_path_factory.mktemp("small")
+    with ExitStack() as stack:
+        registry = available(lambda: stack.enter_context(registries.registry(state)))
+        host = registry.host
+
+        def copy(source: str, repository: str, *options: str) -> None:
+            target = f"docker://{host}/{repository}:1"
+            umoci.copy(source, target, "--dest-tls-verify=false", "--src-tls-verify=false", *options)
+
+        docker_archive_25(folder / "base.tar", [available(small.real_base)], compress="gzip")
+        copy(f"oci-archive:{folder}/base.tar", "base", "--format", "v2s2")
+        docker.run("pull", "--quiet", f"{host}/base:1")
+        small.build_app(docker, f"{host}/base:1", f"{host}/app:1", folder / "build")
+        docker.run("push", "--quiet", f"{host}/app:1")
+        for name in ("base", "app"):
+            docker.run("tag", f"{host}/{name}:1", f"{name}:1")
+            copy(f"docker://{host}/{name}:1", f"{name}-oci", "--format", "oci")
+        for name, specs in (("multi-base", small.platform_bases()), ("multi", small.platform_apps())):
+            oci_archive(folder / f"{name}.tar", specs, nested=True)
+            copy(f"oci-archive:{folder}/{name}.tar", name, "--all")
+            copy(f"oci-archive:{folder}/{name}.tar", f"{name}-docker", "--all", "--format", "v2s2")
+        yield registry
+
+
+@pytest.fixture
+def registry(state: Path, images_registry: registries.Registry) -> Iterator[registries.Registry]:
+    """A registry of the test's own that holds the small images."""
+    with registries.registry(state, like=images_registry) as made:
+        yield made
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    """Somebody who has just sat down before this machine: no settings, no caches, no daemon."""
+    return Person(tmp_path / "home")
 
 
 @pytest.fixture(scope="session")
