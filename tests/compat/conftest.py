@@ -44,15 +44,14 @@ class Person:
             "DOCKER_CONFIG": str(self.config),
             "XDG_CACHE_HOME": str(self.cache),
             "DOCKER_HOST": f"unix://{home}/no-daemon",
-            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"), ""),
-            **dict.fromkeys(("http_proxy", "https_proxy", "no_proxy", "all_proxy"), ""),
         }
+        self.use_proxies(http_proxy="", https_proxy="", all_proxy="", no_proxy="")
 
-    def run(self, *args: str | Path) -> Result:
+    def run(self, *args: object) -> Result:
         """Run squashkit to its end, whatever that is."""
-        return run_process(*args, env=self.env, cwd=self.home)
+        return run_process(*map(str, args), env=self.env, cwd=self.home)
 
-    def squash(self, *args: str | Path) -> Json:
+    def squash(self, *args: object) -> Json:
         """A squash that must succeed; its report."""
         done = self.run("squash", *args, "--json")
         assert done.code == 0, f"{' '.join(map(str, args))}: exit {done.code}\n{done.err}"
@@ -67,8 +66,14 @@ class Person:
         auth = base64.b64encode(f"{name}:{password}".encode()).decode()
         (self.config / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
 
-    def use_daemon(self, host: str) -> None:
-        self.env["DOCKER_HOST"] = host
+    def use_daemon(self, daemon: services.Docker | str) -> None:
+        """Talk to this daemon from now on."""
+        self.env["DOCKER_HOST"] = daemon if isinstance(daemon, str) else daemon.env["DOCKER_HOST"]
+
+    def use_proxies(self, **proxies: str) -> None:
+        """Set these variables in both cases, as programs differ in which one they read first."""
+        for name, value in proxies.items():
+            self.env |= {name.lower(): value, name.upper(): value}
 
 
 def available(get: Callable[[], T]) -> T:

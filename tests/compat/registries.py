@@ -249,6 +249,22 @@ class Registry:
         return list(found.items())
 
 
+def uploaded(log: Iterable[Request]) -> set[str]:
+    """The digests of the blobs that were uploaded, in one request or in several."""
+    done = [one for one in log if one.method in ("PUT", "POST") and one.status == 201]
+    return {one.query["digest"] for one in done if "digest" in one.query}
+
+
+def downloaded(log: Iterable[Request]) -> list[str]:
+    """The digests of the blobs that were downloaded, each as often as it was."""
+    return [one.blob for one in log if one.method == "GET" and one.blob and one.status in (200, 206)]
+
+
+def mounted(log: Iterable[Request]) -> set[str]:
+    """The digests of the blobs that were mounted from another repository."""
+    return {one.query["mount"] for one in log if "mount" in one.query and one.status == 201}
+
+
 _numbers = itertools.count(1)
 
 
@@ -495,6 +511,7 @@ class Fault:
 
     answer: it never reaches the server and gets this status, with `headers` and `body`;
     redirect: it is sent on to this address and the last part of its path;
+    no_query: it reaches the server without its query;
     cut_down, cut_up: the connection ends after so many bytes of the answer's or the request's body;
     flip: the byte of the answer's body at this offset is another one;
     pause: the answer's body comes in twenty pieces with so many seconds between them;
@@ -508,6 +525,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     redirect: str = ""
+    no_query: bool = False
     cut_down: int = -1
     cut_up: int = -1
     flip: int = -1
@@ -619,6 +637,8 @@ class _ProxyHandler(_Handler):
             if isinstance(server, Path)
             else http.client.HTTPConnection(*server, timeout=services.COMMAND_SECONDS)
         )
+        if fault and fault.no_query:
+            path = path.partition("?")[0]
         try:
             self._send(upstream, path, seen, fault)
             self._receive(upstream, seen, fault)
