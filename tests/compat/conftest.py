@@ -147,6 +147,8 @@ def images_registry(
     base:1, which the daemon has pulled from it, and app:1, built there, are docker's schema 2; base-oci:1
     and app-oci:1 are the same blobs as OCI images. multi-base:1 and multi:1 are OCI indexes of two
     platforms, multi-base-docker:1 and multi-docker:1 docker's. The daemon knows base:1 and app:1, too.
+    attested:1 is multi:1 with attestations; repeating-gzip:1 and repeating-zstd:1 have layers twice, and
+    are based on repeating-base-gzip:1 and repeating-base-zstd:1.
     """
     folder = tmp_path_factory.mktemp("small")
     with ExitStack() as stack:
@@ -160,7 +162,7 @@ def images_registry(
         docker_archive_25(folder / "base.tar", [available(small.real_base)], compress="gzip")
         copy(f"oci-archive:{folder}/base.tar", "base", "--format", "v2s2")
         docker.run("pull", "--quiet", f"{host}/base:1")
-        small.build_app(docker, f"{host}/base:1", f"{host}/app:1", folder / "build")
+        available(lambda: small.build_app(docker, f"{host}/base:1", f"{host}/app:1", folder / "build"))
         docker.run("push", "--quiet", f"{host}/app:1")
         for name in ("base", "app"):
             docker.run("tag", f"{host}/{name}:1", f"{name}:1")
@@ -169,6 +171,12 @@ def images_registry(
             oci_archive(folder / f"{name}.tar", specs, nested=True)
             copy(f"oci-archive:{folder}/{name}.tar", name, "--all")
             copy(f"oci-archive:{folder}/{name}.tar", f"{name}-docker", "--all", "--format", "v2s2")
+        oci_archive(folder / "attested.tar", small.platform_apps(), nested=True, attestations=True)
+        copy(f"oci-archive:{folder}/attested.tar", "attested", "--all")
+        for name, spec in zip(("repeating-base", "repeating"), small.repeating_app(), strict=True):
+            for how in ("gzip", "zstd"):
+                oci_archive(folder / f"{name}-{how}.tar", [spec], compress=how)
+                copy(f"oci-archive:{folder}/{name}-{how}.tar", f"{name}-{how}", "--format", "oci")
         yield registry
 
 

@@ -278,13 +278,15 @@ def registry(
     clients: bool = False,
     tokens: TokenServer | None = None,
     like: Registry | None = None,
+    relative: bool = False,
 ) -> Iterator[Registry]:
     """Start docker-registry in a folder of its own under `state`.
 
     users: names and passwords for basic authentication;
     authority: TLS with a certificate for `hosts`, and with `clients` for its clients alone;
     tokens: bearer authentication by that server's tokens;
-    like: it begins with a copy of all that another registry stores.
+    like: it begins with a copy of all that another registry stores;
+    relative: the addresses that it gives have no host.
     """
     folder = state / f"registry-{next(_numbers)}"
     folder.mkdir()
@@ -292,7 +294,7 @@ def registry(
     if like:
         shutil.rmtree(folder / "storage")
         shutil.copytree(like.folder / "storage", folder / "storage")
-    address: Json = {"addr": f"{HOST}:0", "secret": "no secret"}
+    address: Json = {"addr": f"{HOST}:0", "secret": "no secret", "relativeurls": relative}
     config: Json = {
         "version": "0.1",
         # Its access log does not say which requests are still under way; the other log does.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.builders import ImageSpec, Member, directory, file, layer, on_base, whiteout
 from tests.compat import services
-from tests.compat.services import Unavailable, run
+from tests.compat.services import CommandFailed, Unavailable, run
 
 PROGRAMS = ("/bin/sh", "/bin/rm", "/bin/chmod", "/bin/cat")
 MTIME = 1_500_000_000
@@ -26,8 +26,6 @@ RUN cat /app/big /app/big > /app/cache
 RUN rm /app/cache /etc/old
 RUN echo new > /etc/changed
 """
-STEPS_WITH_LAYERS = 5
-
 PLATFORMS = ("linux/amd64", "linux/arm64")
 
 
@@ -62,7 +60,10 @@ def build_app(docker: services.Docker, base: str, tag: str, scratch: Path) -> No
     scratch.mkdir()
     (scratch / "big").write_bytes(random.Random("app").randbytes(200_000))
     (scratch / "Dockerfile").write_text(DOCKERFILE.format(base=base))
-    docker.run("build", "--quiet", "--network", "none", "--tag", tag, scratch)
+    try:
+        docker.run("build", "--quiet", "--network", "none", "--tag", tag, scratch)
+    except CommandFailed as error:
+        raise Unavailable(f"docker cannot run the steps of a build here: {error}") from error
 
 
 def platform_bases() -> list[ImageSpec]:
@@ -84,3 +85,11 @@ def platform_apps() -> list[ImageSpec]:
         )
         for base in platform_bases()
     ]
+
+
+def repeating_app() -> list[ImageSpec]:
+    """A base, and an app on it whose layers come twice: one of the base's, and one of its own."""
+    first = layer(directory("d"), file("d/a", b"first"), file("b", b"b"))
+    second = layer(directory("d"), file("d/a", b"second" * 99), whiteout("b"))
+    base = ImageSpec([first, layer(file("c", b"c"))], ["base:1"])
+    return [base, on_base(base, second, first, second, tags=["app:1"])]

@@ -281,6 +281,46 @@ def test_a_registry_that_does_not_mount(registry: Registry, person: Person) -> N
     assert_whole(registry, "other", "1", DOCKER_MANIFEST)
 
 
+def test_a_registry_with_relative_addresses(state: Path, images_registry: Registry, person: Person) -> None:
+    """An address for an upload that has no host is the registry's own."""
+    with registries.registry(state, like=images_registry, relative=True) as registry:
+        place = f"docker://{registry.host}/"
+        person.squash(f"{place}app:1", "--keep-base", f"{place}base:1", "-o", f"{place}other:1")
+        new_layer(registry, "other", "1")
+        assert_whole(registry, "other", "1", DOCKER_MANIFEST)
+
+
+@pytest.mark.parametrize("how", ["gzip", "zstd"])
+def test_layers_that_come_twice(
+    how: str, registry: Registry, person: Person, umoci: services.Umoci
+) -> None:
+    """A blob that is several layers of an image comes down once, and kept ones stay as they are packed."""
+    place, mark = f"docker://{registry.host}/", registry.mark()
+    source, base = f"{place}repeating-{how}:1", f"{place}repeating-base-{how}:1"
+    person.squash(source, "--keep-base", base, "-o", f"{place}other:1")
+    kept = registry.layers(f"repeating-base-{how}", "1")
+    layers = registry.layers("other", "1")
+    assert layers[:-1] == kept
+    assert_whole(registry, "other", "1", OCI_MANIFEST)
+    kinds = [one["mediaType"].rpartition("+")[2] for one in registry.manifest("other", "1")["layers"]]
+    assert kinds == [how] * 3
+    log = registry.log(mark)
+    down = downloaded(log)
+    assert len(down) == len(set(down))
+    assert not uploaded(log) & set(kept)
+    found = [umoci.snapshot(one, PLAIN) for one in (source, f"{place}other:1")]
+    assert_same([(how, found[0], found[1])])
+
+
+def test_a_name_without_a_tag_is_the_latest(registry: Registry, person: Person) -> None:
+    """HOST/NAME means HOST/NAME:latest, for what is written and for what is read."""
+    place = f"docker://{registry.host}/"
+    person.squash(f"{place}app:1", "--keep-layers", "2", "-o", f"{place}newest")
+    assert registry.tags("newest").keys() == {"latest"}
+    done = person.run("cat", f"{place}newest", "/etc/changed")
+    assert (done.code, done.out) == (0, b"new\n"), done.err
+
+
 # --- other sources, other targets ------------------------------------------------------------
 
 
@@ -414,6 +454,16 @@ def _with_arch(umoci: services.Umoci, source: str, option: str) -> Snapshot:
     ]
     services.run(command)
     return umoci.snapshot(f"oci:{layout}:image")
+
+
+def test_attestations_stay_out(registry: Registry, person: Person) -> None:
+    """What describes the old images is not in the new index, and that is told."""
+    place = f"docker://{registry.host}/"
+    assert len(registry.manifest("attested", "1")["manifests"]) == 4
+    arguments = ["--platform", "all", "--keep-layers", "1", "-o", f"{place}attested:new"]
+    report = person.squash(f"{place}attested:1", *arguments)
+    assert len(registry.manifest("attested", "new")["manifests"]) == 2
+    assert any("Attestations" in note for one in report["platforms"].values() for note in one["notes"])
 
 
 def test_one_platform_of_an_index(registry: Registry, person: Person) -> None:
@@ -678,6 +728,26 @@ def test_who_may_only_read_writes_nothing(
     assert person.run("cat", f"{place}app:1", "/etc/changed").out == b"new\n"
     done = person.run("squash", f"{place}app:1", "--keep-layers", "2", "-o", f"{place}no:1")
     assert_fails(done, 5, registry.host)
+    assert registry.tags("no") == {}
+
+
+def test_public_images_need_no_credentials(
+    guarded: dict[str, Registry],
+    token_server: TokenServer,
+    person: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Where anybody may read, nobody has to say who he is: to read, not to write."""
+    registry = guarded["bearer"]
+    monkeypatch.setattr(
+        token_server, "grants", lambda user, repository, actions: [one for one in actions if one == "pull"]
+    )
+    place, asked = f"docker://{registry.host}/", len(token_server.asked)
+    arguments = [f"{place}app:1", "--keep-base", f"{place}base:1", "-o"]
+    person.squash(*arguments, tmp_path / "out.tar")
+    assert {one.user for one in token_server.asked[asked:]} == {""}
+    assert_fails(person.run("squash", *arguments, f"{place}no:1"), 5, registry.host)
     assert registry.tags("no") == {}
 
 
