@@ -9,11 +9,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -81,9 +81,35 @@ def available(get: Callable[[], T]) -> T:
     try:
         return get()
     except services.Unavailable as reason:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"unavailable: {reason}")
-        pytest.skip(str(reason))
+        _missing(reason)
+
+
+def _missing(reason: services.Unavailable) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"unavailable: {reason}")
+    pytest.skip(str(reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """A tool that a fixture misses ends the test, too."""
+    with _ended_by_what_is_missing():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """A tool that is found missing midway ends the test, too."""
+    with _ended_by_what_is_missing():
+        return (yield)
+
+
+@contextmanager
+def _ended_by_what_is_missing() -> Iterator[None]:
+    try:
+        yield
+    except services.Unavailable as error:
+        _missing(error)
 
 
 @pytest.fixture(scope="session")
