@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := docker.io containerd iptables podman buildah skopeo umoci crun mmdebstrap zstd \
-         libarchive-tools attr xz-utils bzip2
-COMMANDS := dockerd containerd ctr podman buildah skopeo umoci crun mmdebstrap zstd bsdtar getfattr xz bzip2
+         libarchive-tools attr xz-utils bzip2 docker-registry apache2-utils openssl curl
+COMMANDS := dockerd containerd ctr podman buildah skopeo umoci crun mmdebstrap zstd bsdtar getfattr xz bzip2 \
+            docker-registry htpasswd openssl curl
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 
 .PHONY: demo test lint types unit wheel tools docs man bench clean

@@ -3,18 +3,23 @@
 Where a tool cannot run, a person's tests are skipped with the reason; with CI=true they fail.
 """
 
+import base64
+import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
-from tests.compat import images, services
+from tests.builders import docker_archive_25, oci_archive
+from tests.cli import Json, Result, run_process
+from tests.compat import images, registries, services, small
 from tests.compat.generated import Generated, contested_images, uncontested_images
 from tests.compat.rootfs import Snapshot
 
@@ -26,14 +31,85 @@ Reading = dict[str, Future[dict[str, Snapshot]]]
 """What each tool makes of some archives: by tool, then by tag."""
 
 
+class Person:
+    """Calls squashkit with settings and caches of their own, below one folder, and no daemon."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.config = home / "docker"
+        self.cache = home / "cache"
+        self.config.mkdir(parents=True)
+        self.env = {
+            "HOME": str(home),
+            "DOCKER_CONFIG": str(self.config),
+            "XDG_CACHE_HOME": str(self.cache),
+            "DOCKER_HOST": f"unix://{home}/no-daemon",
+        }
+        self.use_proxies(http_proxy="", https_proxy="", all_proxy="", no_proxy="")
+
+    def run(self, *args: object) -> Result:
+        """Run squashkit to its end, whatever that is."""
+        return run_process(*map(str, args), env=self.env, cwd=self.home)
+
+    def squash(self, *args: object) -> Json:
+        """A squash that must succeed; its report."""
+        done = self.run("squash", *args, "--json")
+        assert done.code == 0, f"{' '.join(map(str, args))}: exit {done.code}\n{done.err}"
+        return done.json
+
+    def forget(self) -> None:
+        """Empty the cache."""
+        shutil.rmtree(self.cache, ignore_errors=True)
+
+    def log_in(self, host: str, name: str, password: str) -> None:
+        """Keep credentials where docker does."""
+        auth = base64.b64encode(f"{name}:{password}".encode()).decode()
+        (self.config / "config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+
+    def use_daemon(self, daemon: services.Docker | str) -> None:
+        """Talk to this daemon from now on."""
+        self.env["DOCKER_HOST"] = daemon if isinstance(daemon, str) else daemon.env["DOCKER_HOST"]
+
+    def use_proxies(self, **proxies: str) -> None:
+        """Set these variables in both cases, as programs differ in which one they read first."""
+        for name, value in proxies.items():
+            self.env |= {name.lower(): value, name.upper(): value}
+
+
 def available(get: Callable[[], T]) -> T:
     """What `get` returns; where a tool is missing, the test ends here."""
     try:
         return get()
     except services.Unavailable as reason:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"unavailable: {reason}")
-        pytest.skip(str(reason))
+        _missing(reason)
+
+
+def _missing(reason: services.Unavailable) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"unavailable: {reason}")
+    pytest.skip(str(reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """A tool that a fixture misses ends the test, too."""
+    with _ended_by_what_is_missing():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """A tool that is found missing midway ends the test, too."""
+    with _ended_by_what_is_missing():
+        return (yield)
+
+
+@contextmanager
+def _ended_by_what_is_missing() -> Iterator[None]:
+    try:
+        yield
+    except services.Unavailable as error:
+        _missing(error)
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +148,75 @@ def umoci(tools: services.Services) -> services.Umoci:
     tool = available(lambda: tools.get("umoci"))
     assert isinstance(tool, services.Umoci)
     return tool
+
+
+@pytest.fixture(scope="session")
+def podman(tools: services.Services) -> services.Podman:
+    """podman with a storage of our own."""
+    tool = available(lambda: tools.get("podman"))
+    assert isinstance(tool, services.Podman)
+    return tool
+
+
+@pytest.fixture(scope="session")
+def authority(state: Path) -> registries.Authority:
+    """Who signs the certificates of our registries."""
+    return available(lambda: registries.Authority(state / "authority"))
+
+
+@pytest.fixture(scope="session")
+def images_registry(
+    state: Path, docker: services.Docker, umoci: services.Umoci, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[registries.Registry]:
+    """A registry that holds the small images; nothing is written to it but by this fixture.
+
+    base:1, which the daemon has pulled from it, and app:1, built there, are docker's schema 2; base-oci:1
+    and app-oci:1 are the same blobs as OCI images. multi-base:1 and multi:1 are OCI indexes of two
+    platforms, multi-base-docker:1 and multi-docker:1 docker's. The daemon knows base:1 and app:1, too.
+    attested:1 is multi:1 with attestations; repeating-gzip:1 and repeating-zstd:1 have layers twice, and
+    are based on repeating-base-gzip:1 and repeating-base-zstd:1.
+    """
+    folder = tmp_path_factory.mktemp("small")
+    with ExitStack() as stack:
+        registry = available(lambda: stack.enter_context(registries.registry(state)))
+        host = registry.host
+
+        def copy(source: str, repository: str, *options: str) -> None:
+            target = f"docker://{host}/{repository}:1"
+            umoci.copy(source, target, "--dest-tls-verify=false", "--src-tls-verify=false", *options)
+
+        docker_archive_25(folder / "base.tar", [available(small.real_base)], compress="gzip")
+        copy(f"oci-archive:{folder}/base.tar", "base", "--format", "v2s2")
+        docker.run("pull", "--quiet", f"{host}/base:1")
+        available(lambda: small.build_app(docker, f"{host}/base:1", f"{host}/app:1", folder / "build"))
+        docker.run("push", "--quiet", f"{host}/app:1")
+        for name in ("base", "app"):
+            docker.run("tag", f"{host}/{name}:1", f"{name}:1")
+            copy(f"docker://{host}/{name}:1", f"{name}-oci", "--format", "oci")
+        for name, specs in (("multi-base", small.platform_bases()), ("multi", small.platform_apps())):
+            oci_archive(folder / f"{name}.tar", specs, nested=True)
+            copy(f"oci-archive:{folder}/{name}.tar", name, "--all")
+            copy(f"oci-archive:{folder}/{name}.tar", f"{name}-docker", "--all", "--format", "v2s2")
+        oci_archive(folder / "attested.tar", small.platform_apps(), nested=True, attestations=True)
+        copy(f"oci-archive:{folder}/attested.tar", "attested", "--all")
+        for name, spec in zip(("repeating-base", "repeating"), small.repeating_app(), strict=True):
+            for how in ("gzip", "zstd"):
+                oci_archive(folder / f"{name}-{how}.tar", [spec], compress=how)
+                copy(f"oci-archive:{folder}/{name}-{how}.tar", f"{name}-{how}", "--format", "oci")
+        yield registry
+
+
+@pytest.fixture
+def registry(state: Path, images_registry: registries.Registry) -> Iterator[registries.Registry]:
+    """A registry of the test's own that holds the small images."""
+    with registries.registry(state, like=images_registry) as made:
+        yield made
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    """Somebody who has just sat down before this machine: no settings, no caches, no daemon."""
+    return Person(tmp_path / "home")
 
 
 @pytest.fixture(scope="session")

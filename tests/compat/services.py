@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tests.compat.images import read_archive
 from tests.compat.rootfs import ROOT, Snapshot, snapshot
@@ -171,6 +172,10 @@ class Docker:
 
     def rootfs(self, archive: Path, tags: Sequence[str]) -> dict[str, Snapshot]:
         self.run("load", "--quiet", "--input", archive)
+        return self.snapshots(*tags)
+
+    def snapshots(self, *tags: str) -> dict[str, Snapshot]:
+        """The root file systems of images that the daemon holds, by the names that they are asked by."""
         scratch = Path(tempfile.mkdtemp(dir=self.folder))
         found = {}
         for tag, image in zip(tags, json.loads(self.run("image", "inspect", *tags)), strict=True):
@@ -181,12 +186,35 @@ class Docker:
                 found[tag] = _below_root(mounted)
         return found
 
+    def inspect(self, name: str) -> dict[str, Any]:
+        """What the daemon says of one image."""
+        (image,) = json.loads(self.run("image", "inspect", name))
+        assert isinstance(image, dict)
+        return image
+
+    def layers(self, name: str) -> list[str]:
+        """The diff_ids of an image, base first."""
+        return list(self.inspect(name)["RootFS"]["Layers"])
+
+    def tags(self) -> dict[str, str]:
+        """Every name that the daemon gives to an image, and the image's ID."""
+        listing = self.run("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+        pairs = [line.split() for line in listing.splitlines()]
+        return {name: image for name, image in pairs if "<none>" not in name}
+
+    def kill(self) -> None:
+        """End the daemon at once, as a power cut does."""
+        os.kill(int((self.folder / "pid").read_text()), signal.SIGKILL)
+
 
 @contextmanager
-def docker(state: Path) -> Iterator[Docker]:
-    """Start dockerd in a folder of its own under `state`."""
-    folder = state / "docker"
-    folder.mkdir()
+def docker(state: Path, name: str = "docker") -> Iterator[Docker]:
+    """Start dockerd in the folder `name` under `state`, on what an earlier one may have left there."""
+    folder = state / name
+    folder.mkdir(exist_ok=True)
+    # A daemon that was killed leaves the numbers of its processes, which may stand for others now.
+    (folder / "pid").unlink(missing_ok=True)
+    shutil.rmtree(folder / "exec", ignore_errors=True)
     host = f"unix://{folder}/sock"
     command: list[str | Path] = [
         *("dockerd", "--data-root", folder / "root", "--exec-root", folder / "exec"),
@@ -205,25 +233,58 @@ class Podman:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def run(self, *arguments: str | Path) -> str:
-        options: list[str | Path] = [
-            *("--root", self.folder / "root", "--runroot", self.folder / "run"),
+        self.command: list[str | Path] = [
+            *("podman", "--root", self.folder / "root", "--runroot", self.folder / "run"),
             *("--tmpdir", self.folder / "tmp", "--storage-driver", "overlay"),
             *("--cgroup-manager", "cgroupfs", "--events-backend", "none"),
         ]
-        return run(["podman", *options, *arguments], env={"TMPDIR": str(self.folder)})
+
+    def run(self, *arguments: str | Path) -> str:
+        return run([*self.command, *arguments], env={"TMPDIR": str(self.folder)})
 
     def rootfs(self, archive: Path, tags: Sequence[str]) -> dict[str, Snapshot]:
         self.run("load", "--quiet", "--input", archive)
         # By image ID: podman writes the names of an archive anew, and an ID is what it read.
         ids = {tag: image.image_id for tag, image in read_archive(archive).items()}
-        wanted = sorted({ids[tag] for tag in tags})
+        return self._snapshots({tag: ids[tag] for tag in tags})
+
+    def snapshots(self, *names: str) -> dict[str, Snapshot]:
+        """The root file systems of images that podman holds, by the names that they are asked by."""
+        return self._snapshots({name: str(self.inspect(name)["Id"]) for name in names})
+
+    def _snapshots(self, ids: dict[str, str]) -> dict[str, Snapshot]:
+        wanted = sorted(set(ids.values()))
         mounts = json.loads(self.run("image", "mount", "--format", "json", *wanted))
         try:
             seen = {image["id"]: _below_root(Path(image["mountpoint"])) for image in mounts}
         finally:
             self.run("image", "umount", *wanted)
-        return {tag: seen[ids[tag]] for tag in tags}
+        return {tag: seen[image] for tag, image in ids.items()}
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """What podman says of one image."""
+        (image,) = json.loads(self.run("image", "inspect", name))
+        assert isinstance(image, dict)
+        return image
+
+    @property
+    def storage_conf(self) -> Path:
+        """The same storage, for programs that find theirs through CONTAINERS_STORAGE_CONF."""
+        path = self.folder / "storage.conf"
+        roots = f'graphroot = "{self.folder}/root"\nrunroot = "{self.folder}/run"\n'
+        path.write_text(f'[storage]\ndriver = "overlay"\n{roots}')
+        return path
+
+    @contextmanager
+    def service(self) -> Iterator[str]:
+        """Podman's API on a socket, which speaks docker's dialect too; the value for DOCKER_HOST."""
+        folder = self.folder / "service"
+        folder.mkdir(exist_ok=True)
+        host = f"unix://{folder}/sock"
+        options = ["--log-level", "info", "system", "service", "--time", "0", host]
+        command: list[str | Path] = ["env", f"TMPDIR={self.folder}", *self.command, *options]
+        with daemon(command, folder, "API service listening"):
+            yield host
 
 
 @contextmanager
@@ -285,10 +346,17 @@ class Umoci:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def copy(self, source: str, destination: str) -> None:
+    def copy(self, source: str, destination: str, *options: str) -> None:
         """Copy with skopeo, which packs plain layers for a layout; umoci reads no other."""
-        options = ["--quiet", "--dest-compress-level", "1"]
+        options = ("--quiet", "--dest-compress-level", "1", *options)
         run(["skopeo", "--insecure-policy", "copy", *options, source, destination])
+
+    def snapshot(self, source: str, *options: str) -> Snapshot:
+        """The root file system of any image that skopeo can read."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
+            self.copy(source, f"oci:{scratch}/layout:image", *options)
+            run(["umoci", "raw", "unpack", "--image", f"{scratch}/layout:image", f"{scratch}/rootfs"])
+            return snapshot(Path(scratch) / "rootfs")
 
     def layout(self, archive: Path) -> Path:
         """The layout that holds the images of an archive once their rootfs has been read."""
