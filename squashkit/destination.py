@@ -172,6 +172,8 @@ def decide_destination(
         if target.exists() and not target.is_file() and not target.is_dir():
             raise UsageError(f"{target} is no regular file; write to a pipe with `-o -`")
     family = {"oci": OCI_MANIFEST, "docker": DOCKER_MANIFEST, None: None}[format]
+    if family is None and chosen == "oci" and source.remote is not None and reference and reference.is_file:
+        family = OCI_MANIFEST  # skopeo reads no others in a layout, and a registry has both
     zstd = compress is not None and compress.codec is Codec.ZSTD
     if zstd and manifest_family(image, family) == DOCKER_MANIFEST:
         raise UsageError("docker's manifests know no zstd layers; pass --format oci")
@@ -285,9 +287,10 @@ def _protect_tags(tags: Sequence[Tag], reference: Reference, source: Source) -> 
 
 
 def _distinct(tags: Sequence[Tag]) -> list[Tag]:
-    """Each name once: `app` and `app:latest` are one."""
-    by_names = {tuple(sorted(tag.annotations().items())): tag for tag in tags}
-    return list(by_names.values())
+    """Each name once: `app` and `app:latest` are one. A bare REF that another name brings along goes:
+    skopeo finds no image where two descriptors have the same."""
+    by_names = {frozenset(tag.annotations().items()): tag for tag in tags}
+    return [tag for names, tag in by_names.items() if not any(names < others for others in by_names)]
 
 
 def _own_tags(image: Image) -> tuple[Tag, ...]:

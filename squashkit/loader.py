@@ -29,7 +29,7 @@ from squashkit.errors import (
     show_path,
 )
 from squashkit.graph import Image, Layer
-from squashkit.oci import Codec
+from squashkit.oci import Codec, DiffID
 from squashkit.progress import Progress, Silent
 from squashkit.source import Source
 from squashkit.tar import Record
@@ -44,6 +44,14 @@ from squashkit.transports.container import (
 
 _TAIL = 64 << 10
 _PIECE = 64 << 10
+
+
+_Stored = tuple[str | None, DiffID, int | None]
+
+
+def _stored(layer: Layer) -> _Stored:
+    """All that must be the same for one reading to do for two layers."""
+    return layer.member, layer.diff_id, layer.descriptor.size if layer.descriptor else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,9 @@ class Loader:
     checks: list[Future[None]] = field(default_factory=list)
     """Layers whose bytes are still being verified. Join them before anything is committed."""
     _plain: dict[int, Blob] = field(default_factory=dict)
+    _read: dict[_Stored, int] = field(default_factory=dict)
+    """Which layer was read, of those that are the same."""
+    _changesets: dict[int, Changeset] = field(default_factory=dict)
     _spools: list[int] = field(default_factory=list)
     _checked: set[int] = field(default_factory=set)
     _lock: Any = field(default_factory=threading.Lock)
@@ -103,11 +114,27 @@ class Loader:
         wait for the interpreter. Other plain layers are left to be verified by whoever copies them.
         """
         wanted = sorted(indexes, key=lambda index: -self.source.size(self.image.layers[index]))
-        readings = [self.begin(index, data=data(index)) for index in wanted]
+        twins: dict[_Stored, list[int]] = {}  # the same layer may stand in an image more than once
+        for index in wanted:
+            twins.setdefault(_stored(self.image.layers[index]), []).append(index)
+        readings = [
+            self.begin(same[0], data=any(map(data, same)))
+            for stored, same in twins.items()
+            if stored not in self._read or (any(map(data, same)) and self._read[stored] not in self._plain)
+        ]
         inflating = [reading.inflating for reading in readings if reading.inflating]
         changesets = {r.index: self.finish(r) for r in readings if not r.inflating}
         join(inflating, self.cancelled)
         changesets |= {r.index: self.finish(r) for r in readings if r.inflating}
+        for index, changeset in changesets.items():
+            self._changesets[index] = changeset
+            self._read[_stored(self.image.layers[index])] = index
+        for stored, same in twins.items():
+            first = self._read[stored]
+            for index in same:
+                changesets[index] = self._changesets[first]
+                if first in self._plain:
+                    self._plain[index] = self._plain[first]
         return dict(sorted(changesets.items()))
 
     def begin(self, index: int, *, data: bool) -> Reading:

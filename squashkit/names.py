@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from squashkit.errors import InvalidReference
+from squashkit.oci import is_digest
 
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
@@ -28,6 +29,8 @@ def normalise_name(name: str) -> str:
     if tag and not _TAG.fullmatch(tag):
         raise InvalidReference(f"not a tag: {tag!r} in {name!r}")
     if digest:
+        if not is_digest(digest):
+            raise InvalidReference(f"not a sha256 digest: {digest!r} in {name!r}")
         return f"{domain}/{path}@{digest}"
     return f"{domain}/{path}:{tag or 'latest'}"
 

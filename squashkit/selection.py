@@ -254,7 +254,14 @@ def _named_base(
         base = find_by_digest(image, name)
         if base is not None:
             return base
-        raise not_found(name, [*tried, "a chain_id", "a diff_id"], image)
+        tried += ["a chain_id", "a diff_id"]
+        if source.store is None:
+            raise not_found(name, tried, image)
+        try:
+            other = open_base(Reference(source.reference.transport, name), image.platform)
+        except ImageNotFound as error:
+            raise not_found(name, [*tried, f"an image of {source.store.title}"], image) from error
+        return base_of(image, other.images[0], name)
     try:
         reference = parse_reference(name)
         if reference.is_stdio:

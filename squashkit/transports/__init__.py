@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ STORES = ("docker-daemon", "containers-storage")
 REGISTRY = "docker"
 _FOREIGN = ("dir", "ostree", "tarball", "sif", "docker-tar")
 _ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".oci", ".json")
+_HOST = re.compile(r"localhost\b|[\w-]+\.|\[")
 KNOWN = (
     "a path, `-`, docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME,"
     " containers-storage:NAME or docker://HOST/NAME"
@@ -74,6 +76,8 @@ def parse_reference(text: str) -> Reference:
     if text.startswith("docker://"):
         name = text.removeprefix("docker://")
         _check_name(name, "docker://HOST/NAME[:TAG|@DIGEST]", text)
+        if "/" not in name and _HOST.match(name):
+            raise InvalidReference(f"{text!r} names a host and no image; expected docker://HOST/NAME")
         return Reference(REGISTRY, name)
     if Path(text).exists():
         return Reference("", text)

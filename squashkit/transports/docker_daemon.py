@@ -5,6 +5,7 @@ It is found as the docker client finds it: DOCKER_HOST and its TLS variables, el
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 import docker
 import docker.errors
 import requests
+from docker.context import ContextAPI
 from urllib3.exceptions import HTTPError
 
 from squashkit.errors import ImageNotFound, InvalidImage, TransportError, Unavailable, show_text
@@ -22,6 +24,7 @@ from squashkit.transports import Reference
 from squashkit.transports.container import Archive, open_stream
 from squashkit.transports.store import StoredImage
 
+_DEFAULT = "unix:///var/run/docker.sock"
 _PIECE = 1 << 20
 _PATIENCE = 3600  # seconds: a daemon that unpacks a large layer says nothing meanwhile
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
@@ -33,7 +36,7 @@ def connect(reference: Reference) -> Iterator[Daemon]:
     try:
         client = docker.from_env(version="auto", timeout=_PATIENCE, use_ssh_client=True).api
     except Exception as error:  # the SDK lets errors of its libraries and of bad settings through
-        told = _first_line(error)
+        told = f"{_address()}: {_first_line(error)}"
         if reference.guessed:
             raise Unavailable(
                 f"there is no file {reference.path!r}, and no docker daemon to ask for an image of that"
@@ -166,6 +169,14 @@ class Daemon:
             raise Unavailable(
                 f"docker stopped while it was asked to {what}: {_first_line(error)}", reference=self.title
             ) from error
+
+
+def _address() -> str:
+    """Where a daemon was looked for."""
+    with suppress(Exception):
+        context: dict[str, Any] = ContextAPI.kwargs_from_context()
+        return str(os.environ.get("DOCKER_HOST") or context.get("base_url") or _DEFAULT)
+    return _DEFAULT
 
 
 def _familiar(name: str) -> str:

@@ -47,6 +47,8 @@ _BUSY = frozenset({429, 500, 502, 503, 504})
 _PATIENCE = Retry(total=5, backoff_factor=0.4, backoff_max=10, retry_after_max=60)
 _BROKEN = (requests.RequestException, HTTPError, OSError)
 _HOPS = 5
+_PROGRESS = 1 << 20
+"""Bytes after which a broken connection is no sign of one that always breaks."""
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 _ACCEPTED = ", ".join((*sorted(MANIFEST_TYPES | INDEX_TYPES), _SCHEMA_1, "*/*;q=0.1"))
 _HUB = "docker.io"
@@ -124,7 +126,8 @@ class Registry:
         self._credentials = credentials
         local = urlsplit(f"//{host}").hostname
         is_local = local is not None and (local in ("localhost", "::1") or local.startswith("127."))
-        self._verify = access.tls_verify if access.tls_verify is not None else not is_local
+        self._plain = is_local if access.tls_verify is None else not access.tls_verify
+        self._verify = access.tls_verify is not False
         self._session = requests.Session()
         self._session.trust_env = not is_local  # no proxy leads to this very machine, as Go has it too
         self._session.verify = self._verify
@@ -146,30 +149,27 @@ class Registry:
     # Reaching it
 
     def _find_origin(self) -> str:
-        """Where it answers: over HTTPS; where nobody asks for verified TLS, over plain HTTP too."""
+        """Where it answers: over HTTPS; on this very machine, or where nobody asks for verified TLS, over
+        plain HTTP too, as docker has it. A certificate that is wrong is no reason to go without."""
         host = "registry-1.docker.io" if self.host == _HUB else self.host
-        reasons = []
-        for scheme in ("https",) if self._verify else ("https", "http"):
-            url = f"{scheme}://{host}/v2/"
+        for scheme in ("https", "http") if self._plain else ("https",):
             try:
-                with self._request("GET", url, {}) as response:
+                with self._request("GET", f"{scheme}://{host}/v2/", {}) as response:
                     if response.status_code == 401:
                         self._challenge = _Challenge.parse(response, self.host)
-                    elif response.status_code in (404, 400) and scheme == "https" and not self._verify:
-                        reasons.append("no registry's API there over HTTPS")
-                        continue
                     return f"{scheme}://{host}"
             except _BROKEN as error:
-                reasons.append(_reason(error))
+                reason = _reason(error)
+                if re.search(r"(?i)certificate|alert", reason):
+                    break
         raise Unavailable(
-            f"the registry {self.host} does not answer: {reasons[-1]}{self._hint(reasons[0])}",
-            reference=self.host,
+            f"the registry {self.host} does not answer: {reason}{self._hint(reason)}", reference=self.host
         )
 
     def _hint(self, reason: str) -> str:
         if not self._verify or not re.search(r"(?i)ssl|certificate|tls", reason):
             return ""
-        if "WRONG_VERSION" in reason or "wrong version" in reason or "record layer" in reason:
+        if re.search(r"(?i)wrong.version|record.layer|http.request", reason):
             return "; it speaks plain HTTP: --tls-verify=false allows that"
         return "; --cert-dir DIR adds a CA, --tls-verify=false trusts anybody"
 
@@ -459,11 +459,11 @@ class Repository:
 
     def blob(self, digest: Digest, size: int, cancelled: threading.Event) -> Iterator[bytes]:
         """A blob in pieces as they come. Where the connection breaks it goes on from there, a bounded
-        number of times without a byte. Raises DigestMismatch at the end where it is not what it was to
-        be, InvalidImage where it is not there."""
+        number of times for each mebibyte. Raises DigestMismatch at the end where it is not what it was to
+        be, Unavailable where it is not there or does not come."""
         actual = hashlib.sha256()
         at = 0
-        patience = _PATIENCE
+        patience, came = _PATIENCE, 0
         interrupts = self.registry.interrupts
         while at < size or not at:
             try:
@@ -473,8 +473,10 @@ class Repository:
                             raise Cancelled
                         actual.update(piece)
                         at += len(piece)
-                        patience = _PATIENCE
                         self.registry.traffic.down += len(piece)
+                        came += len(piece)
+                        if came > _PROGRESS:
+                            patience, came = _PATIENCE, 0
                         yield piece
                         if at > size:
                             break
@@ -505,7 +507,7 @@ class Repository:
         response = self._send("GET", f"blobs/{digest}", headers=headers)
         if response.status_code == 404:
             response.close()
-            raise InvalidImage(f"the registry does not have the blob {digest}", where=self.title)
+            raise self._unavailable(f"{self.path} lacks the blob {digest}, which its manifest names")
         if response.status_code not in (200, 206):
             with response:
                 raise self._refused(response, f"reading the blob {digest}")
