@@ -14,7 +14,7 @@ import pytest
 from tests.cli import (
     assert_fails,
 )
-from tests.compat import registries, services
+from tests.compat import registries
 from tests.compat.conftest import Person, available
 from tests.compat.registries import (
     BLOB,
@@ -27,7 +27,6 @@ from tests.compat.registries import (
     new_layer,
     uploaded,
 )
-from tests.compat.rootfs import Snapshot
 
 USER, PASSWORD = "ada", "pa:ss-word"
 NAMES = (HOST, "localhost", "registry.test")
@@ -258,9 +257,7 @@ def test_a_token_that_is_refused_midway_is_asked_for_again(
 
 
 @pytest.mark.parametrize("kind", ["basic", "bearer"])
-def test_a_redirect_gets_no_credentials(
-    kind: str, guarded: dict[str, Registry], person: Person, umoci: services.Umoci, source_rootfs: Snapshot
-) -> None:
+def test_a_redirect_gets_no_credentials(kind: str, guarded: dict[str, Registry], person: Person) -> None:
     """Blobs that the registry has elsewhere are fetched there, without a word of who is asking."""
     registry = guarded[kind]
     with (
@@ -354,6 +351,23 @@ def test_tls(
     else:
         new_layer(registry, "tls", tag)
     assert code is None or done.code == code, done.err
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_options_go_before_other_programs_variables(
+    variable: str, secure: Registry, authority: Authority, other_authority: Authority, person: Person
+) -> None:
+    """--tls-verify=false and --cert-dir hold, whatever variables of other programs say of certificates."""
+    name = f"registry.test:{secure.port}"
+    person.env[variable] = str(other_authority.certificate)
+    with registries.proxy(names={name: (HOST, secure.port)}) as proxy:
+        person.use_proxies(https_proxy=f"http://{proxy.host}")
+        for options in (["--tls-verify=false"], ["--cert-dir", authority.folder_for_clients()]):
+            place = f"docker://{name}/"
+            tag = variable + str(options[0]).strip("-").replace("=", "-")
+            arguments = ["--keep-layers", "2", "-o", f"{place}tls:{tag}"]
+            done = person.run("squash", f"{place}app:1", *arguments, *options)
+            assert done.code == 0, (options, done.err)
 
 
 def test_a_tunnel_through_a_proxy(secure: Registry, authority: Authority, person: Person) -> None:
