@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import (
-    assert_fails,
-)
+from tests.cli import assert_fails
 from tests.compat import registries
 from tests.compat.conftest import Person, available
 from tests.compat.registries import (
