@@ -1,0 +1,5 @@
+"""What real tools, servers and daemons make of images."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.compat.registries")

@@ -44,6 +44,8 @@ class Person:
             "DOCKER_CONFIG": str(self.config),
             "XDG_CACHE_HOME": str(self.cache),
             "DOCKER_HOST": f"unix://{home}/no-daemon",
+            "REQUESTS_CA_BUNDLE": "",
+            "CURL_CA_BUNDLE": "",
         }
         self.use_proxies(http_proxy="", https_proxy="", all_proxy="", no_proxy="")
 

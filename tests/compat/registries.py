@@ -30,6 +30,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+from tests.cli import CONFIG_TYPE, LAYER_TYPES
 from tests.compat import services
 from tests.compat.services import CommandFailed, Unavailable, run
 
@@ -263,6 +264,25 @@ def downloaded(log: Iterable[Request]) -> list[str]:
 def mounted(log: Iterable[Request]) -> set[str]:
     """The digests of the blobs that were mounted from another repository."""
     return {one.query["mount"] for one in log if "mount" in one.query and one.status == 201}
+
+
+def new_layer(registry: Registry, repository: str, reference: str) -> str:
+    """The digest of the one layer above base:1, whose own layers are as the registry had them."""
+    layers = registry.layers(repository, reference)
+    assert layers[:-1] == registry.layers("base", "1")
+    return layers[-1]
+
+
+def assert_whole(registry: Registry, repository: str, reference: str, media_type: str) -> None:
+    """Manifest, config and layers are there, and of one family of media types."""
+    manifest = registry.manifest(repository, reference)
+    assert manifest["mediaType"] == media_type
+    assert manifest["config"]["mediaType"] == CONFIG_TYPE[media_type]
+    for one in [manifest["config"], *manifest["layers"]]:
+        assert len(registry.blob(one["digest"])) == one["size"]
+    assert {one["mediaType"] for one in manifest["layers"]} <= LAYER_TYPES[media_type].keys()
+    diff_ids = registry.config(repository, reference)["rootfs"]["diff_ids"]
+    assert len(diff_ids) == len(manifest["layers"])
 
 
 _numbers = itertools.count(1)
@@ -513,7 +533,7 @@ class Fault:
 
     answer: it never reaches the server and gets this status, with `headers` and `body`;
     redirect: it is sent on to this address and the last part of its path;
-    no_query: it reaches the server without its query;
+    no_query, no_range: it reaches the server without its query, or without its Range;
     cut_down, cut_up: the connection ends after so many bytes of the answer's or the request's body;
     flip: the byte of the answer's body at this offset is another one;
     pause: the answer's body comes in twenty pieces with so many seconds between them;
@@ -528,6 +548,7 @@ class Fault:
     body: bytes = b""
     redirect: str = ""
     no_query: bool = False
+    no_range: bool = False
     cut_down: int = -1
     cut_up: int = -1
     flip: int = -1
@@ -692,7 +713,9 @@ class _ProxyHandler(_Handler):
     ) -> None:
         upstream.putrequest(self.command, path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
-            if name.lower() not in _OF_ONE_CONNECTION:
+            if name.lower() in _OF_ONE_CONNECTION:
+                continue
+            if not (fault and fault.no_range and name.lower() == "range"):
                 upstream.putheader(name, value)
         chunked = "Transfer-Encoding" in self.headers
         if chunked:

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli import (
-    CONFIG_TYPE,
     DOCKER_MANIFEST,
-    LAYER_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
     assert_fails,
     read_image,
-    spawn,
 )
 from tests.compat import registries, services, small
-from tests.compat.conftest import Person, available
+from tests.compat.conftest import Person
 from tests.compat.registries import (
-    BLOB,
     HOST,
-    UPLOAD,
-    Authority,
     Fault,
-    Proxy,
     Registry,
-    TokenServer,
+    assert_whole,
     downloaded,
     mounted,
+    new_layer,
     uploaded,
 )
 from tests.compat.rootfs import Snapshot
@@ -66,26 +54,6 @@ def archive(
     path = tmp_path_factory.mktemp("saved") / "app.tar"
     docker.run("save", "--output", path, "app:1", "base:1")
     return path
-
-
-def new_layer(registry: Registry, repository: str, reference: str) -> str:
-    """The digest of the one layer above the base, whose own layers are as they were stored."""
-    base = registry.layers("base", "1")
-    layers = registry.layers(repository, reference)
-    assert layers[:-1] == base
-    return layers[-1]
-
-
-def assert_whole(registry: Registry, repository: str, reference: str, media_type: str) -> None:
-    """Manifest, config and layers are there, and of one family of media types."""
-    manifest = registry.manifest(repository, reference)
-    assert manifest["mediaType"] == media_type
-    assert manifest["config"]["mediaType"] == CONFIG_TYPE[media_type]
-    for one in [manifest["config"], *manifest["layers"]]:
-        assert len(registry.blob(one["digest"])) == one["size"]
-    assert {one["mediaType"] for one in manifest["layers"]} <= LAYER_TYPES[media_type].keys()
-    diff_ids = registry.config(repository, reference)["rootfs"]["diff_ids"]
-    assert len(diff_ids) == len(manifest["layers"])
 
 
 def assert_tag_came_last(registry: Registry, since: int, tag: str) -> None:
@@ -374,7 +342,7 @@ def test_without_a_base_in_the_registry_all_is_packed(
 
 
 @pytest.mark.parametrize(
-    "target", ["docker-archive:{}/out.tar", "oci-archive:{}/out.tar", "oci:{}/out:new"]
+    "target", ["docker-archive:{}/out.tar", "oci-archive:{}/out.tar", "oci:{}/out:result"]
 )
 def test_from_a_registry_into_a_file(
     target: str,
@@ -481,7 +449,9 @@ def test_a_platform_that_fails_tags_nothing(registry: Registry, person: Person) 
     registry.forget("multi", lost)
     place = f"docker://{registry.host}/"
     arguments = ["--platform", "all", "--keep-layers", "1", "-o", f"{place}multi:new"]
-    assert_fails(person.run("squash", f"{place}multi:1", *arguments), 5, "linux/arm64")
+    done = person.run("squash", f"{place}multi:1", *arguments)
+    assert done.code in (4, 5)
+    assert_fails(done, done.code, "linux/arm64", lost)
     assert registry.tags("multi").keys() == {"1"}
 
 
@@ -564,525 +534,6 @@ def test_the_report_tells_what_moved(registry: Registry, person: Person) -> None
             assert sent <= registry.size([layer]) + DOCUMENTS
 
 
-# --- who may -----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def token_server(authority: Authority) -> Iterator[TokenServer]:
-    """A server of tokens that knows one user."""
-    with registries.token_server(authority, {USER: PASSWORD, "reader": PASSWORD}) as tokens:
-        tokens.grants = lambda user, repository, actions: (
-            [one for one in actions if one == "pull"] if user == "reader" else actions if user else []
-        )
-        yield tokens
-
-
-@pytest.fixture(scope="module")
-def guarded(
-    state: Path, images_registry: Registry, token_server: TokenServer
-) -> Iterator[dict[str, Registry]]:
-    """Registries that ask who is there: by password, and by token."""
-    with ExitStack() as stack:
-        basic = registries.registry(state, users={USER: PASSWORD}, like=images_registry)
-        bearer = registries.registry(state, tokens=token_server, like=images_registry)
-        yield {
-            "basic": available(lambda: stack.enter_context(basic)),
-            "bearer": available(lambda: stack.enter_context(bearer)),
-        }
-
-
-def auth_file(folder: Path, host: str, name: str, password: str) -> Path:
-    """A file of credentials, as podman and skopeo keep it."""
-    Person(folder).log_in(host, name, password)
-    return folder / "docker" / "config.json"
-
-
-def credential_helper(person: Person, folder: Path, host: str, password: str = PASSWORD) -> None:
-    """A program that knows one password, on the PATH."""
-    folder.mkdir()
-    answer = json.dumps({"ServerURL": host, "Username": USER, "Secret": password})
-    script = folder / "docker-credential-squashkit-test"
-    script.write_text(
-        f"#!/bin/sh\nread server\n"
-        f'if [ "$1" = get ] && [ "$server" = "{host}" ]; then echo \'{answer}\'\n'
-        f"else echo 'credentials not found in native keychain'; exit 1; fi\n"
-    )
-    script.chmod(0o755)
-    person.env["PATH"] = f"{folder}:{os.environ['PATH']}"
-
-
-Way = Callable[[Person, str, Path], list[str | Path]]
-
-
-def _docker_config(person: Person, host: str, folder: Path) -> list[str | Path]:
-    person.log_in(host, USER, PASSWORD)
-    return []
-
-
-def _authfile(person: Person, host: str, folder: Path) -> list[str | Path]:
-    return ["--authfile", auth_file(folder / "auth", host, USER, PASSWORD)]
-
-
-def _authfile_first(person: Person, host: str, folder: Path) -> list[str | Path]:
-    person.log_in(host, USER, "an old one")
-    return _authfile(person, host, folder)
-
-
-def _variable(person: Person, host: str, folder: Path) -> list[str | Path]:
-    person.env["REGISTRY_AUTH_FILE"] = str(auth_file(folder / "auth", host, USER, PASSWORD))
-    return []
-
-
-def _helper(person: Person, host: str, folder: Path) -> list[str | Path]:
-    credential_helper(person, folder / "bin", host)
-    config = {"credHelpers": {host: "squashkit-test"}}
-    (person.config / "config.json").write_text(json.dumps(config))
-    return []
-
-
-def _store(person: Person, host: str, folder: Path) -> list[str | Path]:
-    credential_helper(person, folder / "bin", host)
-    config = {"credsStore": "squashkit-test", "auths": {host: {}}}
-    (person.config / "config.json").write_text(json.dumps(config))
-    return []
-
-
-WAYS: dict[str, Way] = {
-    "DOCKER_CONFIG": _docker_config,
-    "--authfile": _authfile,
-    "--authfile before DOCKER_CONFIG": _authfile_first,
-    "REGISTRY_AUTH_FILE": _variable,
-    "credHelpers": _helper,
-    "credsStore": _store,
-}
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("kind", ["basic", "bearer"])
-def test_credentials_are_found(
-    kind: str, way: str, guarded: dict[str, Registry], person: Person, tmp_path: Path
-) -> None:
-    """Credentials come from where docker, podman and skopeo keep them, for both kinds of registries."""
-    registry = guarded[kind]
-    place, tag = f"docker://{registry.host}/", re.sub(r"\W", "_", way)
-    options = WAYS[way](person, registry.host, tmp_path)
-    mark = registry.mark()
-    arguments = ["--keep-base", f"{place}base:1", "-o", f"{place}{kind}:{tag}"]
-    person.squash(f"{place}app:1", *arguments, *options)
-    new_layer(registry, kind, tag)
-    assert not uploaded(registry.log(mark)) & set(registry.layers("base", "1"))
-
-
-def _nothing(person: Person, host: str, folder: Path) -> list[str | Path]:
-    return []
-
-
-def _wrong(person: Person, host: str, folder: Path) -> list[str | Path]:
-    person.log_in(host, USER, "wrong-" + PASSWORD)
-    return []
-
-
-def _for_another_host(person: Person, host: str, folder: Path) -> list[str | Path]:
-    person.log_in("other.test", USER, PASSWORD)
-    return []
-
-
-def _empty_store(person: Person, host: str, folder: Path) -> list[str | Path]:
-    credential_helper(person, folder / "bin", "other.test")
-    (person.config / "config.json").write_text('{"credsStore": "squashkit-test"}')
-    return []
-
-
-NO_WAYS: dict[str, Way] = {
-    "nothing": _nothing,
-    "wrong password": _wrong,
-    "for another host": _for_another_host,
-    "empty store": _empty_store,
-}
-
-
-@pytest.mark.parametrize("way", NO_WAYS)
-@pytest.mark.parametrize("kind", ["basic", "bearer"])
-def test_without_credentials_nothing_is_done(
-    kind: str, way: str, guarded: dict[str, Registry], person: Person, tmp_path: Path
-) -> None:
-    """A refusal is told in one line that names the registry, shows no password, and changes nothing."""
-    registry = guarded[kind]
-    options = NO_WAYS[way](person, registry.host, tmp_path)
-    place, before = f"docker://{registry.host}/", registry.blobs()
-    arguments = [f"{place}app:1", "--keep-base", f"{place}base:1", "-o", f"{place}no:1", *options]
-    done = person.run("squash", *arguments)
-    assert_fails(done, 5, registry.host)
-    assert PASSWORD not in person.run("squash", *arguments, "--debug").err
-    assert registry.tags("no") == {}
-    assert registry.blobs() == before
-
-
-def test_who_may_only_read_writes_nothing(
-    guarded: dict[str, Registry], token_server: TokenServer, person: Person
-) -> None:
-    """Without the right to push reading goes on and a squash fails, with nothing tagged."""
-    registry = guarded["bearer"]
-    place = f"docker://{registry.host}/"
-    person.log_in(registry.host, "reader", PASSWORD)
-    assert person.run("cat", f"{place}app:1", "/etc/changed").out == b"new\n"
-    done = person.run("squash", f"{place}app:1", "--keep-layers", "2", "-o", f"{place}no:1")
-    assert_fails(done, 5, registry.host)
-    assert registry.tags("no") == {}
-
-
-def test_public_images_need_no_credentials(
-    guarded: dict[str, Registry],
-    token_server: TokenServer,
-    person: Person,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    """Where anybody may read, nobody has to say who he is: to read, not to write."""
-    registry = guarded["bearer"]
-    monkeypatch.setattr(
-        token_server, "grants", lambda user, repository, actions: [one for one in actions if one == "pull"]
-    )
-    place, asked = f"docker://{registry.host}/", len(token_server.asked)
-    arguments = [f"{place}app:1", "--keep-base", f"{place}base:1", "-o"]
-    person.squash(*arguments, tmp_path / "out.tar")
-    assert {one.user for one in token_server.asked[asked:]} == {""}
-    assert_fails(person.run("squash", *arguments, f"{place}no:1"), 5, registry.host)
-    assert registry.tags("no") == {}
-
-
-def test_a_token_for_a_mount_covers_both_repositories(
-    guarded: dict[str, Registry], token_server: TokenServer, person: Person
-) -> None:
-    """A mount is asked for with a token that lets read there and write here, and is granted."""
-    registry = guarded["bearer"]
-    place, asked = f"docker://{registry.host}/", len(token_server.asked)
-    person.log_in(registry.host, USER, PASSWORD)
-    mark = registry.mark()
-    arguments = ["--keep-base", f"{place}base:1", "-o", f"{place}for-mount:1"]
-    person.squash(f"{place}app:1", *arguments)
-    assert mounted(registry.log(mark)) == set(registry.layers("base", "1"))
-    scopes = [" ".join(one.scopes) for one in token_server.asked[asked:]]
-    assert any(re.search(r"for-mount:\S*push", one) and one.count("repository:") > 1 for one in scopes)
-    assert all(one.user == USER for one in token_server.asked[asked:])
-    assert len(scopes) <= 8, "a token is asked for once, and used again"
-
-
-@pytest.mark.parametrize("kind", ["basic", "bearer"])
-def test_a_token_that_is_refused_midway_is_asked_for_again(
-    kind: str, guarded: dict[str, Registry], token_server: TokenServer, person: Person
-) -> None:
-    """A 401 in the middle of the work is answered with new credentials, not with an error."""
-    registry = guarded[kind]
-    challenge = {
-        "basic": 'Basic realm="tests"',
-        "bearer": f'Bearer realm="{token_server.url}/token",service="{registries.SERVICE}"',
-    }[kind]
-    with registries.proxy((HOST, registry.port)) as proxy:
-        layer = registry.layers("app", "1")[-1]
-        headers = {"WWW-Authenticate": challenge}
-        fault = proxy.add(Fault("GET", f"/blobs/{layer}", 1, answer=401, headers=headers))
-        place = f"docker://{proxy.host}/"
-        person.log_in(proxy.host, USER, PASSWORD)
-        person.squash(f"{place}app:1", "--keep-layers", "2", "-o", f"{place}midway:1")
-        assert fault.hits == 1
-
-
-@pytest.mark.parametrize("kind", ["basic", "bearer"])
-def test_a_redirect_gets_no_credentials(
-    kind: str, guarded: dict[str, Registry], person: Person, umoci: services.Umoci, source_rootfs: Snapshot
-) -> None:
-    """Blobs that the registry has elsewhere are fetched there, without a word of who is asking."""
-    registry = guarded[kind]
-    with (
-        registries.store(registry) as elsewhere,
-        registries.proxy((HOST, registry.port)) as proxy,
-    ):
-        fault = proxy.add(Fault("GET", BLOB, redirect=f"http://localhost:{elsewhere.port}"))
-        place = f"docker://{proxy.host}/"
-        person.log_in(proxy.host, USER, PASSWORD)
-        person.squash(f"{place}app:1", "--keep-base", f"{place}base:1", "-o", f"{place}redirected:1")
-        assert fault.hits
-        assert {one.status for one in elsewhere.requests} == {200}
-        assert not any("authorization" in one.headers for one in elsewhere.requests)
-        assert all("authorization" in one.headers for one in proxy.seen("GET", BLOB))
-    new_layer(registry, "redirected", "1")
-
-
-# --- TLS and proxies -------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def secure(state: Path, images_registry: Registry, authority: Authority) -> Iterator[Registry]:
-    """A registry behind TLS, with a certificate that no machine trusts by itself."""
-    with registries.registry(
-        state, authority=authority, hosts=[HOST, "localhost", "registry.test"], like=images_registry
-    ) as registry:
-        yield registry
-
-
-@pytest.fixture(scope="module")
-def strict(state: Path, images_registry: Registry, authority: Authority) -> Iterator[Registry]:
-    """A registry that knows its clients by their certificates."""
-    with registries.registry(state, authority=authority, clients=True, like=images_registry) as registry:
-        yield registry
-
-
-@pytest.fixture(scope="module")
-def other_authority(state: Path) -> Authority:
-    """One that signed nothing here."""
-    return available(lambda: Authority(state / "other-authority"))
-
-
-@pytest.mark.parametrize("host", [HOST, "localhost"])
-@pytest.mark.parametrize(
-    ("which", "options", "code"),
-    [
-        ("secure", ["--cert-dir", "own"], 0),
-        ("secure", ["--tls-verify=false"], 0),
-        ("secure", [], 5),
-        ("secure", ["--cert-dir", "other"], 5),
-        ("strict", ["--cert-dir", "client"], 0),
-        ("strict", ["--cert-dir", "own"], 5),
-    ],
-)
-def test_tls(
-    which: str,
-    options: list[str],
-    code: int,
-    host: str,
-    secure: Registry,
-    strict: Registry,
-    authority: Authority,
-    other_authority: Authority,
-    person: Person,
-) -> None:
-    """A certificate is trusted where --cert-dir or --tls-verify=false says so, else there is a hint."""
-    registry = {"secure": secure, "strict": strict}[which]
-    folders = {
-        "own": authority.folder_for_clients(),
-        "client": authority.folder_for_clients(client=True),
-        "other": other_authority.folder_for_clients(),
-    }
-    said = [str(folders.get(word, word)) for word in options]
-    place, tag = f"docker://{host}:{registry.port}/", re.sub(r"\W", "_", "-".join(["t", host, *options]))
-    arguments = ["--keep-base", f"{place}base:1", "-o", f"{place}tls:{tag}"]
-    done = person.run("squash", f"{place}app:1", *arguments, *said)
-    if code:
-        assert_fails(done, code, f"{host}:{registry.port}")
-        assert "--cert-dir" in done.err or "--tls-verify" in done.err
-        assert tag not in registry.tags("tls")
-    else:
-        assert done.code == 0, done.err
-        new_layer(registry, "tls", tag)
-
-
-def test_a_tunnel_through_a_proxy(secure: Registry, authority: Authority, person: Person) -> None:
-    """HTTPS_PROXY leads to a registry that nobody but the proxy can find."""
-    with registries.proxy(names={"registry.test:443": (HOST, secure.port)}) as proxy:
-        person.use_proxies(https_proxy=f"http://{proxy.host}")
-        options = ["--cert-dir", authority.folder_for_clients()]
-        place = "docker://registry.test/"
-        arguments = ["--keep-base", f"{place}base:1", "-o", f"{place}tunnel:1"]
-        person.squash(f"{place}app:1", *arguments, *options)
-        assert {one.path for one in proxy.seen("CONNECT")} == {"registry.test:443"}
-    new_layer(secure, "tunnel", "1")
-
-
-def test_plain_requests_through_a_proxy(registry: Registry, person: Person) -> None:
-    """HTTP_PROXY leads to a registry without TLS, where --tls-verify=false allows that."""
-    with registries.proxy(names={"registry.test:5000": (HOST, registry.port)}) as proxy:
-        person.use_proxies(http_proxy=f"http://{proxy.host}", https_proxy=f"http://{proxy.host}")
-        place = "docker://registry.test:5000/"
-        arguments = ["--keep-base", f"{place}base:1", "-o", f"{place}plain:1", "--tls-verify=false"]
-        person.squash(f"{place}app:1", *arguments)
-        assert proxy.seen("GET", "^http://registry.test:5000/v2/")
-    new_layer(registry, "plain", "1")
-
-
-def test_some_hosts_need_no_proxy(registry: Registry, person: Person) -> None:
-    """What NO_PROXY lists is asked directly."""
-    with registries.proxy() as proxy:
-        address = f"http://{proxy.host}"
-        person.use_proxies(http_proxy=address, https_proxy=address, no_proxy="127.0.0.1,localhost")
-        place = f"docker://{registry.host}/"
-        person.squash(f"{place}app:1", "--keep-layers", "2", "-o", f"{place}app:new")
-        assert proxy.requests == []
-
-
-# --- what goes wrong on the way --------------------------------------------------------------
-
-COPIED, LAST = 2, -1
-"""A layer of 200 kB above the base, and the topmost, a very small one."""
-
-FAULTS: dict[str, tuple[Fault, int]] = {
-    "slow blob": (Fault("GET", "layer", pause=0.05), 0),
-    "blob cut once": (Fault("GET", "layer", 1, cut_down=100_000), 0),
-    "blob cut twice": (Fault("GET", "layer", 2, cut_down=100_000), 0),
-    "blob cut always": (Fault("GET", "layer", cut_down=10_000), 5),
-    "blob cut at once, always": (Fault("GET", "layer", cut_down=0), 5),
-    "base blob cut once": (Fault("GET", "base", 1, cut_down=500_000), 0),
-    "config cut always": (Fault("GET", "config", cut_down=10), 5),
-    "manifest cut always": (Fault("GET", "/manifests/", cut_down=10), 5),
-    "429 for a manifest": (Fault("GET", "/manifests/", 1, answer=429, headers={"Retry-After": "1"}), 0),
-    "429 for a blob": (Fault("GET", "layer", 1, answer=429, headers={"Retry-After": "1"}), 0),
-    "429 for an upload": (Fault("POST", "/uploads/", 1, answer=429, headers={"Retry-After": "1"}), 0),
-    "500 twice for a blob": (Fault("GET", "layer", 2, answer=500), 0),
-    "503 twice for an upload": (Fault("POST", "/uploads/", 2, answer=503), 0),
-    "502 once for the tag": (Fault("PUT", "/manifests/new", 1, answer=502), 0),
-    "500 always for a blob": (Fault("GET", "layer", answer=500), 5),
-    "500 always for the tag": (Fault("PUT", "/manifests/new", answer=500), 5),
-    "403 for an upload": (Fault("POST", "/uploads/", answer=403), 5),
-    "403 for the tag": (Fault("PUT", "/manifests/new", answer=403), 5),
-    "400 for the tag": (Fault("PUT", "/manifests/new", answer=400), 5),
-    "404 for a blob": (Fault("GET", "layer", answer=404), 5),
-    "no JSON for a manifest": (Fault("GET", "/manifests/1", answer=200, body=b"<html>"), 5),
-    "wrong byte in a blob": (Fault("GET", "layer", flip=100_000), 4),
-    "wrong byte in the last one": (Fault("GET", "last", flip=20), 4),
-    "wrong byte in the base": (Fault("GET", "base", flip=500_000), 4),
-    "wrong byte in the config": (Fault("GET", "config", flip=30), 4),
-    "wrong byte in the manifest": (Fault("GET", "/manifests/sha256:", flip=30), 4),
-    "upload cut once": (Fault("PATCH|PUT", UPLOAD, 1, cut_up=1000), 0),
-    "upload cut always": (Fault("PATCH|PUT", UPLOAD, cut_up=1000), 5),
-}
-EITHER = {"no JSON for a manifest": {4, 5}}
-"""Where two exit codes are right."""
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_faults_on_the_way(name: str, registry: Registry, person: Person) -> None:
-    """What passes is tried again, what lasts is one clear line and no tag, and no wrong byte gets in."""
-    template, code = FAULTS[name]
-    app = registry.layers("app", "1")
-    paths = {
-        "layer": f"/blobs/{app[COPIED]}",
-        "last": f"/blobs/{app[LAST]}",
-        "base": f"/blobs/{app[0]}",
-        "config": f"/blobs/{registry.manifest('app', '1')['config']['digest']}",
-    }
-    before = registry.tags("app")
-    with registries.proxy((HOST, registry.port)) as proxy:
-        fault = proxy.add(replace(template, path=paths.get(template.path, template.path)))
-        place = f"docker://{proxy.host}/"
-        source = f"app@{before['1']}" if "manifest" in name else "app:1"
-        if "JSON" in name:
-            source = "app:1"
-        arguments = ["--keep-base", f"{place}base:1", "-o", f"{place}app:new"]
-        done = person.run("squash", f"{place}{source}", *arguments)
-        assert fault.hits
-    if code:
-        assert done.code in EITHER.get(name, {code}), (done.code, done.err)
-        assert_fails(done, done.code)
-        assert registry.tags("app") == before
-    else:
-        assert done.code == 0, done.err
-        new_layer(registry, "app", "new")
-        assert_whole(registry, "app", "new", DOCKER_MANIFEST)
-
-
-def test_a_blob_goes_on_where_it_was_cut(registry: Registry, person: Person) -> None:
-    """After a cut not everything comes again: the rest of the blob does, and the same image is made."""
-    place = f"docker://{registry.host}/"
-    person.squash(f"{place}app:1", "--keep-base", f"{place}base:1", "-o", f"{place}app:uncut")
-    person.forget()
-    base = registry.layers("base", "1")[1]
-    with registries.proxy((HOST, registry.port)) as proxy:
-        proxy.add(Fault("GET", f"/blobs/{base}", 1, cut_down=1_500_000))
-        place = f"docker://{proxy.host}/"
-        person.squash(f"{place}app:1", "--keep-base", f"{place}base:1", "-o", f"{place}app:cut")
-        first, second = proxy.seen("GET", f"/blobs/{base}")
-        assert re.fullmatch(r"bytes=\d+-", second.headers.get("range", ""))
-        assert second.status == 206
-        assert first.down + second.down < registry.size([base]) + (1 << 20)
-    assert registry.tags("app")["cut"] == registry.tags("app")["uncut"]
-
-
-@pytest.mark.parametrize("missing", ["source", "base", "target"])
-def test_a_registry_that_is_not_there(missing: str, registry: Registry, person: Person) -> None:
-    """Where nobody listens it is one clear line that names the host."""
-    with registries.proxy() as gone:
-        pass
-    hosts = dict.fromkeys(("source", "base", "target"), registry.host) | {missing: gone.host}
-    arguments = [
-        "--keep-base",
-        f"docker://{hosts['base']}/base:1",
-        "-o",
-        f"docker://{hosts['target']}/no:1",
-    ]
-    assert_fails(person.run("squash", f"docker://{hosts['source']}/app:1", *arguments), 5, gone.host)
-    assert registry.tags("no") == {}
-
-
-@pytest.mark.parametrize("name", ["app:none", "none:1", "app@sha256:" + "0" * 64])
-@pytest.mark.parametrize("role", ["source", "base"])
-def test_an_image_that_is_not_there(role: str, name: str, registry: Registry, person: Person) -> None:
-    """A tag, a repository or a digest that the registry does not have is one clear line that names it."""
-    place = f"docker://{registry.host}/"
-    names = {"source": "app:1", "base": "base:1"} | {role: name}
-    arguments = ["--keep-base", place + names["base"], "-o", f"{place}no:1"]
-    done = person.run("squash", place + names["source"], *arguments)
-    assert done.code in ({5} if role == "source" else {1, 5}), done.err
-    assert_fails(done, done.code, name)
-    assert registry.tags("no") == {}
-
-
-def test_a_base_of_another_image(registry: Registry, person: Person) -> None:
-    """A base that the image is not built on is refused before anything moves."""
-    mark, place = registry.mark(), f"docker://{registry.host}/"
-    arguments = ["--keep-base", f"{place}multi:1", "--platform", "linux/amd64", "-o", f"{place}no:1"]
-    assert_fails(person.run("squash", f"{place}app:1", *arguments), 1, "is not based on")
-    log = registry.log(mark)
-    assert not [one for one in log if one.writes]
-    assert not set(downloaded(log)) & set(registry.layers("app", "1"))
-
-
-def test_an_interrupt_leaves_no_tag(registry: Registry, person: Person) -> None:
-    """Ctrl-C in the middle of an upload ends the run, and nothing is tagged."""
-    with registries.proxy((HOST, registry.port)) as proxy:
-        place = f"docker://{proxy.host}/"
-        arguments = [f"{place}app:1", "--keep-layers", "2", "-o", f"{place}app:new"]
-
-        def interrupt() -> None:
-            process.send_signal(signal.SIGINT)
-            process.wait(30)
-
-        fault = proxy.add(Fault("PATCH|PUT", UPLOAD, 1, call=interrupt, call_at=1))
-        process = spawn("squash", *arguments, env=person.env, cwd=person.home)
-        _, said = process.communicate(timeout=60)
-        assert fault.hits == 1
-    assert process.returncode == 130, said
-    assert b"Traceback" not in said
-    assert registry.tags("app").keys() == {"1"}
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["docker://", "-o", "x.tar"],
-        ["docker://HOST", "-o", "x.tar"],
-        ["docker://HOST/", "-o", "x.tar"],
-        ["docker://HOST/UPPER:1", "-o", "x.tar"],
-        ["docker://HOST/app@sha256:12", "-o", "x.tar"],
-        ["docker://HOST/app:1", "-o", "docker://HOST/app@sha256:" + "0" * 64],
-        ["docker://HOST/app:1", "-o", "x.tar", "--push-by-digest"],
-        ["docker://HOST/app:1", "-o", "docker://HOST/app:1"],
-        ["docker://HOST/app:1", "-o", "docker://HOST/app:x", "--cert-dir", "not-there"],
-        ["docker://HOST/app:1", "-o", "docker://HOST/app:x", "--authfile", "not-there"],
-    ],
-    ids=" ".join,
-)
-def test_what_makes_no_sense_is_a_usage_error(
-    arguments: list[str], registry: Registry, person: Person
-) -> None:
-    """References that name nothing, and options that do not fit, are told before anything moves."""
-    mark, before = registry.mark(), registry.tags("app")
-    said = [word.replace("HOST", registry.host) for word in arguments]
-    done = person.run("squash", *said, "--keep-layers", "2")
-    assert_fails(done, 2)
-    assert not [one for one in registry.log(mark) if one.writes]
-    assert registry.tags("app") == before
-
-
 def test_the_sources_tag_moves_where_that_is_asked_for(registry: Registry, person: Person) -> None:
     """--replace puts the result where its source was, and the source stays to be had by its digest."""
     place, before = f"docker://{registry.host}/", registry.tags("app")["1"]
@@ -1136,22 +587,3 @@ def test_a_comparison_across_places(
         assert done.code == 0, done.err
     done = person.run("diff", here, "docker-daemon:base:1")
     assert done.code == 3, done.err
-
-
-def test_an_export_from_a_registry(
-    images_registry: Registry, person: Person, tmp_path: Path, proxied: Proxy
-) -> None:
-    """A wrong byte on the way is found by export and verify as in a file."""
-    app = images_registry.layers("app", "1")
-    proxied.add(Fault("GET", f"/blobs/{app[COPIED]}", flip=100_000))
-    place = f"docker://{proxied.host}/"
-    assert_fails(person.run("export", f"{place}app:1", "-o", tmp_path / "out.tar"), 4)
-    assert not (tmp_path / "out.tar").exists()
-    assert person.run("verify", f"{place}app:1").code == 4
-
-
-@pytest.fixture
-def proxied(images_registry: Registry) -> Iterator[Proxy]:
-    """A proxy before the registry of the small images."""
-    with registries.proxy((HOST, images_registry.port)) as proxy:
-        yield proxy
