@@ -432,7 +432,9 @@ class TaskRun:
             words += self.args if word == "$(params.args[*])" else [self.replaced(word)]
         env = {pair["name"]: self.replaced(pair["value"]) for pair in step["env"]}
         image = self.replaced(step["image"])
-        options = ("--entrypoint", str(script), *options)
+        rights = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+        assert step["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        options = ("--entrypoint", str(script), *rights, *options)
         return contain(self.docker, self.folder, image, *words, options=options, **env)
 
     def result(self, name: str) -> str:
@@ -473,15 +475,17 @@ def test_the_task_logs_in(
     assert run_task().returncode == 5
     config = tmp_path / "docker"
     config.mkdir()
-    (user, password), file = *USER.items(), config / "config.json"
-    run(
-        [
-            *("skopeo", "login", "--authfile", file, "--tls-verify=false"),
-            *("--username", user, "--password", password, private_hub.host),
-        ]
-    )
-    file.chmod(0o644)
-    options = []
+    ((user, password),) = USER.items()
+    words: list[str | Path] = [
+        "skopeo",
+        "login",
+        "--authfile",
+        config / "config.json",
+        "--tls-verify=false",
+    ]
+    run([*words, "--username", user, "--password", password, private_hub.host])
+    (config / "config.json").chmod(0o644)
+    options: list[str] = []
     if place == "workspace":
         run_task.config = config
     else:
