@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +110,14 @@ def private_hub(state: Path, archive: Path) -> Iterator[Registry]:
         (login,) = USER.items()
         available(lambda: _upload(archive, made, "--dest-creds", ":".join(login)))
         yield made
+
+
+def with_packages(make: Callable[[], object]) -> None:
+    """Make something of packages: they come over the network, which a machine need not have."""
+    try:
+        make()
+    except CommandFailed as error:
+        raise Unavailable(str(error)) from error
 
 
 def diff_ids(docker: services.Docker, name: str) -> list[str]:
@@ -297,10 +305,7 @@ def python_base() -> Path:
         path = images.cache_folder() / f"python-{key}.tar"
         if not path.exists():
             partial = path.with_name(f".{path.name}.{os.getpid()}")
-            try:
-                run([*PYTHON_BASE, partial])
-            except CommandFailed as error:
-                raise Unavailable(f"the base cannot be made: {error}") from error
+            with_packages(lambda: run([*PYTHON_BASE, partial]))
             partial.replace(path)
         return path
 
@@ -320,11 +325,7 @@ def own_image(docker: services.Docker, tmp_path_factory: pytest.TempPathFactory)
         docker.run("import", python_base(), PYTHON)
         docker.run("build", "--quiet", "--tag", PYTHON, folder)
         options = ["--network", "host", "--build-arg", f"BASE={PYTHON}", "--tag", OWN_IMAGE]
-        try:
-            docker.run("build", "--quiet", *options, ROOT)
-        except CommandFailed as error:
-            # The packages come over the network, which a machine need not have.
-            raise Unavailable(f"the image cannot be built: {error}") from error
+        with_packages(lambda: docker.run("build", "--quiet", *options, ROOT))
 
     available(build)
     return docker
@@ -513,12 +514,9 @@ def test_a_parameter_is_never_run(
 def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The single file, as `make pyz` writes it."""
     path = tmp_path_factory.mktemp("pyz") / "squashkit.pyz"
-    words = ["make", "-s", "-C", ROOT, "-o", ".venv/installed-dev", "pyz"]
-    try:
-        available(lambda: run([*words, f"BIN={Path(sys.executable).parent}", f"PYZ={path}"]))
-    except CommandFailed as error:
-        reason = Unavailable(f"the packages for it cannot be had: {error}")
-        available(lambda: (_ for _ in ()).throw(reason))
+    words = ["make", "-s", "-C", str(ROOT), "-o", ".venv/installed-dev", "pyz"]
+    words += [f"BIN={Path(sys.executable).parent}", f"PYZ={path}"]
+    available(lambda: with_packages(lambda: run(words)))
     return path
 
 
