@@ -51,7 +51,7 @@ PYTHON_BASE = [
 PYTHON = "squashkit-python:12"
 OWN_IMAGE = "squashkit"
 USER = {"ci": "a secret: with $signs"}
-HOST = "registry.example.com"
+HOST = "registry.example"
 """The registry that the documentation writes of."""
 
 
@@ -216,28 +216,29 @@ def action(tmp_path_factory: pytest.TempPathFactory) -> Runner:
 def test_the_action_squashes_an_image_of_docker(
     action: Runner, stocked: services.Docker, tmp_path: Path
 ) -> None:
-    """With a tag, docker gets the result under it, above the very layers of the base."""
+    """With a tag, docker has the result under it, above the very layers of the base, however often."""
     inputs = {
         "image": "docker-daemon:app:latest",
-        "keep-base": "docker-daemon:fedora:28",
+        "keep-base": "fedora:28",
         "tag": "app:small",
     }
-    ran = action(tmp_path, inputs, **stocked.env)
-    assert ran.code == 0, ran.said
+    for _ in range(2):
+        ran = action(tmp_path, inputs, **stocked.env)
+        assert ran.code == 0, ran.said
     layers = diff_ids(stocked, "app:small")
     assert len(layers) == 2
     assert layers[:1] == diff_ids(stocked, "fedora:28")
     assert len(diff_ids(stocked, "app:latest")) == 3
     assert int(ran.outputs["saved-bytes"]) > 299_000
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", ran.outputs["digest"])
-    assert "saved" in ran.summary and ran.summary.count("```") == 2
+    assert "saved" in ran.summary and ran.summary.count("```") == 4
 
 
 def test_the_action_puts_an_image_back_where_it_came_from(
     action: Runner, stocked: services.Docker, tmp_path: Path
 ) -> None:
     """Without a tag and an output the image's own name stands for the result."""
-    inputs = {"image": "docker-daemon:app:latest", "keep-base": "docker-daemon:fedora:28"}
+    inputs = {"image": "docker-daemon:app:latest", "keep-base": "fedora:28"}
     ran = action(tmp_path, inputs, **stocked.env)
     assert ran.code == 0, ran.said
     assert len(diff_ids(stocked, "app:latest")) == 2
@@ -249,7 +250,7 @@ def test_the_action_works_in_a_registry(action: Runner, hub: Registry, tmp_path:
         "image": f"docker://{hub.host}/app:latest",
         "keep-base": f"docker://{hub.host}/fedora:28",
         "output": f"docker://{hub.host}/app:small",
-        "args": "--tls-verify=false\n--check",
+        "args": "--history drop\n--check",
     }
     ran = action(tmp_path, inputs)
     assert ran.code == 0, ran.said
@@ -283,7 +284,8 @@ def test_an_input_is_never_run(action: Runner, archive: Path, name: str, tmp_pat
     """Whatever an input holds, the shell takes it for a value."""
     inputs = {"image": f"{archive}:app:latest", "keep-base": "fedora:28", "tag": "app:1", "output": "x.tar"}
     ran = action(tmp_path, {**inputs, name: "$(touch pwned) `touch pwned` ';touch pwned;\"|touch pwned"})
-    assert ran.code == 0 if name == "output" else ran.code in (1, 2, 5), ran.said
+    # An output may have any name.
+    assert ran.code in ((0,) if name == "output" else (1, 2, 5)), ran.said
     assert not (tmp_path / "pwned").exists()
 
 
@@ -381,7 +383,7 @@ def test_the_job_squashes_in_its_registry(
         "SQUASHKIT_IMAGE": f"docker://{hub.host}/app:latest",
         "SQUASHKIT_KEEP_BASE": f"docker://{hub.host}/fedora:28",
         "SQUASHKIT_OUTPUT": f"docker://{hub.host}/app:small",
-        "SQUASHKIT_ARGS": "--tls-verify=false --message *",
+        "SQUASHKIT_ARGS": "--history keep --message *",
         "CI_REGISTRY": hub.host,
         "CI_REGISTRY_USER": user,
         "CI_REGISTRY_PASSWORD": password,
@@ -451,13 +453,13 @@ def task_run(docker: services.Docker, hub: Registry, folder: Path, **params: str
         "keep-base": f"docker://{hub.host}/fedora:28",
         "output": f"docker://{hub.host}/app:small",
     }
-    return TaskRun(docker, folder, values | params, ["--tls-verify=false"])
+    return TaskRun(docker, folder, values | params, ["--message", "by the task"])
 
 
 def test_the_task_squashes_from_registry_to_registry(
     own_image: services.Docker, hub: Registry, tmp_path: Path
 ) -> None:
-    """The results are the digest that the registry has, and what its blobs are smaller."""
+    """The results are the registry's digest and what its blobs are smaller; once more changes nothing."""
     run_task = task_run(own_image, hub, tmp_path)
     done = run_task()
     assert done.returncode == 0, done.stderr
@@ -465,6 +467,10 @@ def test_the_task_squashes_from_registry_to_registry(
     assert after[0] == before[0] and len(after) == 2
     assert run_task.result("digest") == hub.tags("app")["small"]
     assert run_task.result("saved-bytes") == str(hub.size(before) - hub.size(after))
+    blobs = hub.blobs()
+    done = run_task()
+    assert done.returncode == 0, done.stderr
+    assert hub.blobs() == blobs
 
 
 @pytest.mark.parametrize("place", ["workspace", "home"])
@@ -503,7 +509,7 @@ def test_a_parameter_is_never_run(
     """Whatever a parameter holds, the shell takes it for a value."""
     evil = "$(touch pwned) `touch pwned` ';touch pwned;\"|touch pwned"
     run_task = task_run(own_image, hub, tmp_path, **{name: evil})
-    assert run_task().returncode in (1, 2, 5)
+    assert run_task().returncode in ((0,) if name == "output" else (1, 2, 5))
     assert not (tmp_path / "pwned").exists()
 
 
@@ -610,12 +616,11 @@ def test_the_steps_after_buildah_run(state: Path, archive: Path, tmp_path: Path)
     (storage / "storage.conf").write_text(f'[storage]\ndriver = "overlay"\n{roots}')
     env = {"CONTAINERS_STORAGE_CONF": str(storage / "storage.conf"), "TMPDIR": str(tmp_path)}
 
-    def stock() -> None:
-        run(["buildah", "--version"])
-        words = ["skopeo", "--insecure-policy", "copy", "--quiet", f"docker-archive:{archive}:fedora:28"]
-        run([*words, "containers-storage:localhost/fedora:28"], env=env)
-
-    available(stock)
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "os-release").write_text("ID=fedora\n")
+    (base / "Dockerfile").write_text("FROM scratch\nCOPY os-release /etc/os-release\n")
+    available(lambda: run(["buildah", "bud", "--quiet", "-t", "fedora:28", base], env=env))
     build_context(tmp_path)
     first, second = blocks("After buildah")
     shell(first, tmp_path, **env)
@@ -640,20 +645,24 @@ def test_the_steps_after_kaniko_run(hub: Registry, archive: Path, tmp_path: Path
     run([*words, f"docker-archive:{archive}:app:latest", target])
     for block in blocks("After kaniko"):
         kept = [line for line in block.splitlines() if not line.startswith("/kaniko/")]
-        script = "\n".join(line.replace(HOST, hub.host) + " --tls-verify=false" for line in kept)
-        shell(script, tmp_path)
+        shell("\n".join(kept).replace(HOST, hub.host), tmp_path)
         layers = hub.layers("app", "1.0")
         assert layers[0] == hub.layers("fedora", "28")[0] and len(layers) == 2
 
 
 def test_the_commands_with_the_image_run(own_image: services.Docker, archive: Path, tmp_path: Path) -> None:
-    """What the page does with squashkit's own image works for files that belong to who runs it."""
+    """What the page does with squashkit's own image works, for files and for docker's images."""
     shutil.copy(archive, tmp_path / "app.tar")
+    own_image.run("load", "--quiet", "--input", archive)
+    socket = own_image.env["DOCKER_HOST"].removeprefix("unix://")
     for block in blocks("squashkit's own image"):
         lines = [line for line in block.splitlines() if not line.startswith("docker build ")]
-        shell("\n".join(lines), tmp_path, **own_image.env)
-    assert (tmp_path / "small.tar").stat().st_uid == os.getuid()
-    assert len(images.read_archive(tmp_path / "small.tar")["app:squashed"].layers) == 2
+        script = "\n".join(lines).replace("/var/run/docker.sock:", f"{socket}:")
+        shell(script, tmp_path, **own_image.env)
+    squashed = tmp_path / "app-squashed.tar"
+    assert squashed.stat().st_uid == os.getuid()
+    assert len(images.read_archive(squashed)["app:squashed"].layers) == 2
+    assert len(diff_ids(own_image, "app:inside")) == 2
 
 
 def test_the_page_names_all_there_is_to_set() -> None:
