@@ -6,6 +6,7 @@ a docker daemon and a registry of our own; the image is built, and the single fi
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -30,6 +31,7 @@ from tests.builders import (
     file,
     kaniko_archive,
     layer,
+    oci_layout,
     on_base,
     whiteout,
 )
@@ -264,11 +266,16 @@ def test_the_action_leaves_alone_what_saves_too_little(
     action: Runner, archive: Path, tmp_path: Path
 ) -> None:
     """An image that would not get smaller by `min-saving` goes through as it is, with 0 bytes saved."""
-    inputs = {"image": f"{archive}:app:latest", "args": "--keep-layers 1", "output": "small.tar"}
-    ran = action(tmp_path, {**inputs, "min-saving": "10MB"})
+    shutil.copy(archive, tmp_path / "an app.tar")
+    inputs = {
+        "image": "an app.tar:app:latest",
+        "keep-base": "an app.tar:fedora:28",
+        "output": "as it is.tar",
+    }
+    ran = action(tmp_path, {**inputs, "min-saving": "10 MB"})
     assert ran.code == 0, ran.said
     assert ran.outputs["saved-bytes"] == "0"
-    assert len(images.read_archive(tmp_path / "small.tar")["app:latest"].layers) == 3
+    assert len(images.read_archive(tmp_path / "as it is.tar")["app:latest"].layers) == 3
 
 
 def test_the_action_ends_as_squashkit_does(action: Runner, archive: Path, tmp_path: Path) -> None:
@@ -373,31 +380,45 @@ def test_the_image_adds_little_to_its_base(own_image: services.Docker) -> None:
 # --- GitLab ----------------------------------------------------------------------------------
 
 
+def run_job(
+    docker: services.Docker, folder: Path, shell: Sequence[str], **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the job's script as GitLab's runner does, with one shell for all its lines."""
+    script = folder / "script"
+    script.write_text("\n".join(JOB["script"]))
+    options = ["--entrypoint", *JOB["image"]["entrypoint"]]
+    command = [OWN_IMAGE, *shell, str(script)]
+    return contain(docker, folder, *command, options=options, **JOB["variables"] | variables)
+
+
+def variables_for_later(folder: Path) -> dict[str, str]:
+    """What the job leaves in its dotenv artifact."""
+    lines = (folder / JOB["artifacts"]["reports"]["dotenv"]).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
 @pytest.mark.parametrize("shell", [["bash", "-eo", "pipefail"], ["sh", "-e"]], ids=["bash", "sh"])
 def test_the_job_squashes_in_its_registry(
     own_image: services.Docker, private_hub: Registry, shell: list[str], tmp_path: Path
 ) -> None:
     """The job logs in as GitLab lets it, and leaves its variables and its report for later jobs."""
     hub, ((user, password),) = private_hub, USER.items()
-    variables = JOB["variables"] | {
-        "SQUASHKIT_IMAGE": f"docker://{hub.host}/app:latest",
-        "SQUASHKIT_KEEP_BASE": f"docker://{hub.host}/fedora:28",
-        "SQUASHKIT_OUTPUT": f"docker://{hub.host}/app:small",
-        "SQUASHKIT_ARGS": "--history keep --message *",
-        "CI_REGISTRY": hub.host,
-        "CI_REGISTRY_USER": user,
-        "CI_REGISTRY_PASSWORD": password,
-    }
-    (tmp_path / "script").write_text("\n".join(JOB["script"]))
-    (entrypoint,) = JOB["image"]["entrypoint"]
-    command = [OWN_IMAGE, *shell, str(tmp_path / "script")]
-    done = contain(own_image, tmp_path, *command, options=["--entrypoint", entrypoint], **variables)
+    done = run_job(
+        *(own_image, tmp_path, shell),
+        SQUASHKIT_IMAGE=f"docker://{hub.host}/app:latest",
+        SQUASHKIT_KEEP_BASE=f"docker://{hub.host}/fedora:28",
+        SQUASHKIT_OUTPUT=f"docker://{hub.host}/app:small",
+        SQUASHKIT_ARGS="--history keep --message *",
+        CI_REGISTRY=hub.host,
+        CI_REGISTRY_USER=user,
+        CI_REGISTRY_PASSWORD=password,
+    )
     assert done.returncode == 0, done.stderr
     assert hub.layers("app", "small")[0] == hub.layers("app", "latest")[0]
-    lines = (tmp_path / JOB["artifacts"]["reports"]["dotenv"]).read_text().splitlines()
     saved = hub.size(hub.layers("app", "latest")) - hub.size(hub.layers("app", "small"))
     digest = hub.tags("app")["small"]
-    assert lines == [f"SQUASHKIT_DIGEST={digest}", f"SQUASHKIT_SAVED_BYTES={saved}"]
+    wanted = {"SQUASHKIT_DIGEST": digest, "SQUASHKIT_SAVED_BYTES": str(saved)}
+    assert variables_for_later(tmp_path) == wanted
     (path,) = JOB["artifacts"]["paths"]
     assert json.loads((tmp_path / path).read_text())["manifest_digest"] == digest
     assert password not in done.stdout + done.stderr
@@ -511,6 +532,42 @@ def test_a_parameter_is_never_run(
     run_task = task_run(own_image, hub, tmp_path, **{name: evil})
     assert run_task().returncode in ((0,) if name == "output" else (1, 2, 5))
     assert not (tmp_path / "pwned").exists()
+
+
+# --- every platform --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", ["action", "job", "task"])
+def test_all_platforms_go_together(
+    action: Runner, own_image: services.Docker, hub: Registry, service: str, tmp_path: Path
+) -> None:
+    """With `--platform all` the digest is the index's, and the saved bytes are those of all platforms."""
+    platforms = ("linux/amd64", "linux/arm64")
+    specs = [ImageSpec(APP.layers, ["app:1"], platform=platform) for platform in platforms]
+    oci_layout(tmp_path / "layout", specs, nested=True)
+    args = ["--platform", "all", "--keep-layers", "1"]
+    image, output = f"oci:{tmp_path}/layout:1", f"docker://{hub.host}/app:all"
+    if service == "action":
+        ran = action(tmp_path, {"image": image, "output": output, "args": " ".join(args)})
+        assert ran.code == 0, ran.said
+        digest, saved = ran.outputs["digest"], ran.outputs["saved-bytes"]
+    elif service == "job":
+        variables = {"SQUASHKIT_IMAGE": image, "SQUASHKIT_OUTPUT": output, "SQUASHKIT_ARGS": " ".join(args)}
+        done = run_job(own_image, tmp_path, ["bash", "-eo", "pipefail"], **variables)
+        assert done.returncode == 0, done.stderr
+        digest, saved = variables_for_later(tmp_path).values()
+    else:
+        run_task = task_run(own_image, hub, tmp_path, **{"image": image, "output": output, "keep-base": ""})
+        run_task.args = args
+        done = run_task()
+        assert done.returncode == 0, done.stderr
+        digest, saved = run_task.result("digest"), run_task.result("saved-bytes")
+    assert digest == hub.tags("app")["all"]
+    results = [hub.manifest("app", one["digest"]) for one in hub.manifest("app", digest)["manifests"]]
+    assert len(results) == len(platforms)
+    stored = sum(layer["size"] for result in results for layer in result["layers"])
+    before = sum(len(gzip.compress(data, 6, mtime=0)) for data in APP.layers) * len(platforms)
+    assert int(saved) == before - stored
 
 
 # --- one file --------------------------------------------------------------------------------
