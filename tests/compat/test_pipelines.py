@@ -370,9 +370,10 @@ def test_the_image_runs_squashkit_as_nobody(own_image: services.Docker, tmp_path
 
 
 def test_the_image_adds_little_to_its_base(own_image: services.Docker) -> None:
-    """What is built from and with stays out: above the base there are less than 25 MB, in one layer."""
+    """What it is built from and with stays out: above the base there are less than 25 MB."""
     base, own = diff_ids(own_image, PYTHON), diff_ids(own_image, OWN_IMAGE)
     assert own[: len(base)] == base
+    assert len(own) - len(base) <= 2
     sizes = [json.loads(own_image.run("image", "inspect", name))[0]["Size"] for name in (PYTHON, OWN_IMAGE)]
     assert sizes[1] - sizes[0] < 25_000_000
 
@@ -403,6 +404,8 @@ def test_the_job_squashes_in_its_registry(
 ) -> None:
     """The job logs in as GitLab lets it, and leaves its variables and its report for later jobs."""
     hub, ((user, password),) = private_hub, USER.items()
+    (tmp_path / "file").touch()
+    (tmp_path / "another").touch()
     done = run_job(
         *(own_image, tmp_path, shell),
         SQUASHKIT_IMAGE=f"docker://{hub.host}/app:latest",
