@@ -6,9 +6,11 @@ TOOLS := docker.io containerd iptables podman buildah skopeo umoci crun mmdebstr
          libarchive-tools attr xz-utils bzip2 docker-registry apache2-utils openssl curl
 COMMANDS := dockerd containerd ctr podman buildah skopeo umoci crun mmdebstrap zstd bsdtar getfattr xz bzip2 \
             docker-registry htpasswd openssl curl
+PYTHONS := 3.11 3.12 3.13 3.14
+PYZ := build/squashkit.pyz
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint types unit wheel tools docs man bench clean
+.PHONY: demo test lint types unit wheel pyz tools docs man bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/squashkit demo
@@ -52,6 +54,21 @@ wheel:
 	cd build/wheel && venv/bin/squashkit demo
 	cd build/wheel && venv/bin/python -m pytest -q -p no:cacheprovider --rootdir ../.. -c ../../pyproject.toml \
 	  --import-mode=append ../../tests/test_wheel.py
+
+# One file that runs with any Python of PYTHONS, on the platform it was built on. What is compiled comes once for each.
+pyz: $(VENV)/installed-dev
+	rm -rf build/pyz && mkdir -p build/pyz
+	$(BIN)/pip install --quiet --no-compile --target build/pyz/site .
+	rm -rf build/pyz/site/bin build/pyz/site/squashkit-*.dist-info/direct_url.json
+	$(BIN)/pip freeze --path build/pyz/site | grep -v '^squashkit' > build/pyz/versions
+	for python in $(PYTHONS); do \
+	  names='isal zlib-ng backports.zstd'; [ $$python != 3.14 ] || names='isal zlib-ng'; \
+	  $(BIN)/pip install --quiet --no-compile --no-deps --only-binary :all: --python-version $$python \
+	    --constraint build/pyz/versions --target build/pyz/$$python $$names && \
+	  cp -R build/pyz/$$python/. build/pyz/site || exit 1; \
+	done
+	$(BIN)/shiv --site-packages build/pyz/site --preamble ci/pyz_preamble.py --console-script squashkit \
+	  --compressed --reproducible --output-file $(PYZ) >/dev/null
 
 # The documentation site, and man pages of all commands, from the same help texts.
 docs: $(VENV)/installed-dev
