@@ -151,10 +151,12 @@ class Job:
     def _check_kept(self) -> None:
         """Raises InvalidImage where a blob that is to be carried over is neither here nor there."""
         for layer in self.kept if self.sink is not None else ():
-            there = self._is_there(layer)
-            if there and (known := self._origin(layer).known) is not None:
+            if layer.member is not None:
+                self.loader.check_size(layer)
+            known = self._origin(layer).known if self._is_there(layer) else None
+            if known is not None:
                 self.there[known.digest] = known.size
-            if layer.member is not None or not there:
+            elif layer.member is None:
                 self.loader.check_size(layer)
 
     def _load(self, keep: Callable[[], None]) -> dict[int, Changeset]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from squashkit.base import (
     Base,
@@ -266,6 +266,8 @@ def _named_base(
         reference = parse_reference(name)
         if reference.is_stdio:
             raise UsageError("the base cannot come from standard input")
+        if reference.guessed and source.store is not None:
+            reference = replace(reference, transport=source.reference.transport)
         other = open_base(reference, image.platform)
     except TransportError as error:
         told = str(error).partition("; there are:")[0]

@@ -130,7 +130,6 @@ class Registry:
         self._verify = access.tls_verify is not False
         self._session = requests.Session()
         self._session.trust_env = not is_local  # no proxy leads to this very machine, as Go has it too
-        self._session.verify = self._verify
         if not self._verify:
             disable_warnings(InsecureRequestWarning)
         self._session.auth = lambda request: request  # else requests would look for a .netrc
@@ -152,6 +151,7 @@ class Registry:
         """Where it answers: over HTTPS; on this very machine, or where nobody asks for verified TLS, over
         plain HTTP too, as docker has it. A certificate that is wrong is no reason to go without."""
         host = "registry-1.docker.io" if self.host == _HUB else self.host
+        reason = ""
         for scheme in ("https", "http") if self._plain else ("https",):
             try:
                 with self._request("GET", f"{scheme}://{host}/v2/", {}) as response:
@@ -159,7 +159,7 @@ class Registry:
                         self._challenge = _Challenge.parse(response, self.host)
                     return f"{scheme}://{host}"
             except _BROKEN as error:
-                reason = _reason(error)
+                reason = reason or _reason(error)
                 if re.search(r"(?i)certificate|alert", reason):
                     break
         raise Unavailable(
@@ -196,9 +196,11 @@ class Registry:
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], data: Any = None
     ) -> requests.Response:
+        # Said again for each request: variables that are meant for other programs would go before it.
         return self._session.request(
-            method, url, headers=headers, data=data, stream=True, timeout=_TIMEOUT, allow_redirects=False
-        )
+            method, url, headers=headers, data=data, stream=True, timeout=_TIMEOUT,
+            allow_redirects=False, verify=self._verify,
+        )  # fmt: skip
 
     def send(
         self,

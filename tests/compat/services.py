@@ -354,7 +354,8 @@ class Umoci:
     def snapshot(self, source: str, *options: str) -> Snapshot:
         """The root file system of any image that skopeo can read."""
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
-            self.copy(source, f"oci:{scratch}/layout:image", *options)
+            gzip = ("--dest-compress-format", "gzip")  # umoci knows no zstd
+            self.copy(source, f"oci:{scratch}/layout:image", *gzip, *options)
             run(["umoci", "raw", "unpack", "--image", f"{scratch}/layout:image", f"{scratch}/rootfs"])
             return snapshot(Path(scratch) / "rootfs")
 
