@@ -13,7 +13,7 @@ from squashkit.compression import Compression
 from squashkit.errors import InvalidReference, UsageError
 from squashkit.graph import Image
 from squashkit.metadata import manifest_family
-from squashkit.names import familiar_name, is_tag, normalise_name, same_name
+from squashkit.names import familiar_name, is_tag, normalise_name, repository_of, same_name
 from squashkit.oci import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec, Digest
 from squashkit.planner import Segment
 from squashkit.progress import Progress
@@ -113,6 +113,18 @@ class Destination:
     @property
     def is_registry(self) -> bool:
         return self.reference is not None and self.reference.transport == REGISTRY
+
+    @property
+    def host(self) -> str:
+        """A registry's host."""
+        assert self.reference is not None
+        return repository_of(self.reference.path).partition("/")[0]
+
+    @property
+    def repository(self) -> str:
+        """A repository on its host."""
+        assert self.reference is not None
+        return repository_of(self.reference.path).partition("/")[2]
 
     @property
     def is_stream(self) -> bool:

@@ -8,33 +8,31 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from squashkit import metadata
-from squashkit.base import Base
 from squashkit.cancellation import Cancellation
 from squashkit.check import check_result
-from squashkit.destination import AtHand, Destination, decide_destination, parse_output
+from squashkit.destination import Destination, decide_destination, parse_output
 from squashkit.entrycache import EntryCache, cache_folder
-from squashkit.errors import TransportError, UsageError, told_of
+from squashkit.errors import UsageError, told_of
 from squashkit.execute import Job, Notify
 from squashkit.graph import Image
+from squashkit.inputs import Inputs
 from squashkit.loader import Loader
 from squashkit.metadata import StoredLayer
-from squashkit.names import normalise_name
-from squashkit.oci import ALL, Codec, Descriptor, DiffID, Digest, Platform, PlatformChoice, chain_ids
+from squashkit.oci import ALL, Codec, Descriptor, DiffID
 from squashkit.options import Options
 from squashkit.planner import KeptLayer, LayerPlan
 from squashkit.progress import Progress, Silent
 from squashkit.report.squash import IndexReport, Report, Transfer
 from squashkit.selection import Chosen, Decision, decide
-from squashkit.source import Source, open_base, open_source, temporary_folder
-from squashkit.transports import REGISTRY, Reference, parse_reference
-from squashkit.transports.container import Archive, Blob, Container
+from squashkit.source import Source, temporary_folder
+from squashkit.transports import parse_reference
+from squashkit.transports.container import Archive, Container
 from squashkit.transports.remote import Registries
 from squashkit.transports.sink import Sink, Written, WrittenImage
 from squashkit.transports.store_sink import StoreSink
@@ -107,18 +105,14 @@ class _Work:
         notify: Notify,
     ) -> None:
         self._options = options
-        self._stack = stack
-        self._tmp_dir = tmp_dir = _temporary_folder(options, output)
+        tmp_dir = _temporary_folder(options, output)
         self._registries = stack.enter_context(closing(Registries(options.access)))
-        source = stack.enter_context(
-            open_source(
-                parse_reference(image), tmp_dir, progress, None, self._registries, options.platform
-            )
+        self._inputs = inputs = Inputs(
+            stack, parse_reference(image), options.platform, tmp_dir, self._registries, progress
         )
-        self._source = source
-        self._bases: list[Source] = []
+        source = inputs.source
         decisions, self.chosen = decide(
-            source, options.keep, options.platform, self._open_base, skip_missing=options.skip_missing
+            source, options.keep, options.platform, inputs.open_base, skip_missing=options.skip_missing
         )
         destinations = [
             decide_destination(
@@ -129,7 +123,7 @@ class _Work:
             for decision in decisions
         ]  # fmt: skip
         self._destination = destination = destinations[0]
-        _protect_inputs(destination, [source, *self._bases])
+        _protect_inputs(destination, inputs.all)
         writes = output is not None and not options.dry_run
         if options.check and (not writes or destination.is_stream):
             raise UsageError(
@@ -147,14 +141,14 @@ class _Work:
             )
             for decision in decisions
         ]  # fmt: skip
-        stored = [self._stored_elsewhere(decision, destination) for decision in decisions]
+        stored = [inputs.stored_elsewhere(decision, destination) for decision in decisions]
         self.sink: Sink | None = None
         if not writes:
             destination.check_free(force=options.force)
         else:
             self.sink = destination.open(
                 stack, tmp_dir, force=options.force, registries=self._registries, cancelled=cancelled,
-                progress=progress, at_hand=AtHand(self._held(decisions), self._beside(destination)),
+                progress=progress, at_hand=inputs.at_hand(decisions, destination),
             )  # fmt: skip
             stack.callback(self.sink.close)
         for loader in loaders:  # closed first: its threads write to the sink
@@ -168,100 +162,6 @@ class _Work:
                 decisions, loaders, destinations, stored, strict=True
             )
         ]  # fmt: skip
-
-    def _open_base(self, reference: Reference, platform: Platform) -> Source:
-        choice: PlatformChoice = ALL if self._options.platform == ALL else platform
-        source = self._stack.enter_context(
-            open_base(reference, self._tmp_dir, self._registries, choice)
-        )
-        self._bases.append(source)
-        return source
-
-    def _base_source(self, decision: Decision) -> Source | None:
-        """Where the base's own image was read, if it was."""
-        base = decision.base.image
-        return next((s for s in self._bases if any(image is base for image in s.images)), None)
-
-    def _stored_elsewhere(
-        self, decision: Decision, destination: Destination
-    ) -> tuple[Base, dict[DiffID, Origin]]:
-        """For a registry: the base, and the kept layers of a plain source, as a registry has them.
-
-        A base that was named by its name in a daemon is looked for where that daemon had it from, if that
-        is the registry that is written to.
-        """
-        base = decision.base
-        if not destination.is_registry or base.image is None or self._source.remote is not None:
-            return base, {}
-        source = self._base_source(decision)
-        image = base.image
-        if source is not None and source.in_store is not None:
-            source = self._pulled_from(source.in_store.digests, destination, image.platform)
-            same = [i for i in source.images if i.diff_ids == image.diff_ids] if source else []
-            if not same:
-                return base, {}
-            image = same[0]
-        if source is None:
-            return base, {}
-        layers = [layer for layer in image.layers if layer.descriptor is not None]
-        return replace(base, image=image), {
-            layer.diff_id: Origin(decision.image.layers[layer.index], source, layer) for layer in layers
-        }
-
-    def _pulled_from(
-        self, digests: Sequence[str], destination: Destination, platform: Platform
-    ) -> Source | None:
-        assert destination.reference is not None
-        host = normalise_name(destination.reference.path).partition("/")[0]
-        for name in digests:
-            if normalise_name(name).partition("/")[0] == host:
-                try:
-                    return self._open_base(Reference(REGISTRY, name), platform)
-                except TransportError:
-                    continue  # it is no longer there
-        return None
-
-    def _held(self, decisions: Sequence[Decision]) -> dict[Digest, Callable[[], Blob]]:
-        """Blobs of the lowest kept layers, as far as the store that they go to was seen to have them."""
-        if len(decisions) != 1 or self._destination.reference is None:
-            return {}
-        transport = self._destination.reference.transport
-        stores = [s for s in (self._source, *self._bases) if s.reference.transport == transport]
-        known = {c for s in stores if s.in_store for c in chain_ids(s.in_store.diff_ids)}
-        (decision,) = decisions
-        kept = [
-            layer
-            for segment in decision.segments
-            if segment.keep or len(segment) == 1
-            for layer in decision.image.layers[segment.start : segment.stop]
-        ]
-        held: dict[Digest, Callable[[], Blob]] = {}
-        for number, layer in enumerate(kept):
-            if layer.index != number or layer.chain_id not in known:
-                break
-            digest = self._source.digest(layer)
-            if digest and all(other.diff_id != layer.diff_id for other in kept[number + 1 :]):
-                held[digest] = partial(self._source.blob, layer)
-        return held
-
-    def _beside(self, destination: Destination) -> dict[Digest, str]:
-        """Blobs of the inputs that lie in the registry that is written to, in another repository."""
-        if not destination.is_registry or destination.reference is None:
-            return {}
-        host, _, path = normalise_name(destination.reference.path).partition("/")
-        beside: dict[Digest, str] = {}
-        for source in (self._source, *self._bases):
-            if source.reference.transport != REGISTRY:
-                continue
-            there, _, other = normalise_name(source.reference.path).partition("/")
-            other = other.partition("@")[0] if "@" in other else other.rpartition(":")[0]
-            if there != host or other == path.partition("@")[0].rpartition(":")[0]:
-                continue
-            for image in source.images:
-                for layer in image.layers:
-                    if layer.descriptor is not None:
-                        beside.setdefault(layer.descriptor.digest, other)
-        return beside
 
     @property
     def reports(self) -> list[Report]:
@@ -284,7 +184,8 @@ class _Work:
     def _transferred(self) -> Transfer | None:
         """Bytes to and from daemons and registries; None where there is neither."""
         counted = self._registries.traffic
-        saved = self._source.container if self._source.in_store is not None else None
+        source = self._inputs.source
+        saved = source.container if source.in_store is not None else None
         loaded = self.sink if isinstance(self.sink, StoreSink) else None
         if counted is None and saved is None and loaded is None:
             return None

@@ -46,6 +46,12 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
+def repository_of(name: str) -> str:
+    """The repository with its host: `docker.io/library/app` of `app:1`."""
+    full = normalise_name(name)
+    return full.partition("@")[0] if "@" in full else full.rpartition(":")[0]
+
+
 def tag_of(name: str) -> str:
     return normalise_name(name).rpartition(":")[2]
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from squashkit.transports.container import Container
 
 if TYPE_CHECKING:
-    from squashkit.transports.registry import Registry, RepositoryName
+    from squashkit.transports.registry import RepositoryName
+    from squashkit.transports.registry_client import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Registries:
         """The registry of a repository. Raises Unavailable where it does not answer, Unauthorized where
         credentials cannot be read."""
         from squashkit.transports.credentials import find_credentials
-        from squashkit.transports.registry import Registry
+        from squashkit.transports.registry_client import Registry
 
         credentials = find_credentials(name.host, name.path, self.access.authfile)
         key = name.host, credentials

@@ -1,0 +1,139 @@
+"""The images that a squash reads, its source and bases, and what of them a destination has already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from squashkit.base import Base
+from squashkit.destination import AtHand, Destination
+from squashkit.errors import TransportError
+from squashkit.graph import Layer
+from squashkit.names import normalise_name, repository_of
+from squashkit.oci import ALL, Codec, DiffID, Digest, Platform, PlatformChoice, chain_ids
+from squashkit.progress import Progress
+from squashkit.selection import Decision
+from squashkit.source import Source, open_base, open_source
+from squashkit.transports import REGISTRY, Reference
+from squashkit.transports.container import Blob
+from squashkit.transports.remote import Registries
+from squashkit.writer import Origin
+
+
+class Inputs:
+    """The source, open, and every base that was opened for it. All are closed with the stack."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        reference: Reference,
+        platform: PlatformChoice | None,
+        tmp_dir: Path,
+        registries: Registries,
+        progress: Progress,
+    ) -> None:
+        self._stack = stack
+        self._platform = platform
+        self._tmp_dir = tmp_dir
+        self._registries = registries
+        self.source = stack.enter_context(
+            open_source(reference, tmp_dir, progress, None, registries, platform)
+        )
+        self.bases: list[Source] = []
+
+    @property
+    def all(self) -> list[Source]:
+        return [self.source, *self.bases]
+
+    def open_base(self, reference: Reference, platform: Platform) -> Source:
+        """Open a base, with the images for one platform unless all are worked on."""
+        choice: PlatformChoice = ALL if self._platform == ALL else platform
+        base = self._stack.enter_context(
+            open_base(reference, self._tmp_dir, self._registries, choice)
+        )
+        self.bases.append(base)
+        return base
+
+    def stored_elsewhere(
+        self, decision: Decision, destination: Destination
+    ) -> tuple[Base, dict[DiffID, Origin]]:
+        """For a registry: the base, and those kept layers that are plain in the source, as a registry has
+        them. Found by diff_id, since their compressed digests are the registry's own."""
+        base = decision.base
+        if not destination.is_registry or base.image is None or self.source.remote is not None:
+            return base, {}
+        found = next((s for s in self.bases if any(image is base.image for image in s.images)), None)
+        if found is not None and found.in_store is not None:
+            found = self._pulled_from(found.in_store.digests, destination, base.image.platform)
+        images = found.images if found is not None else []
+        same = [image for image in images if image.diff_ids == base.image.diff_ids]
+        if found is None or not same:
+            return base, {}
+        elsewhere = {}
+        for layer, stored in zip(decision.image.layers, same[0].layers, strict=False):
+            if stored.descriptor is not None and self.source.codec(layer) is Codec.NONE:
+                elsewhere[layer.diff_id] = Origin(layer, found, stored)
+        return replace(base, image=same[0]), elsewhere
+
+    def _pulled_from(
+        self, digests: Sequence[str], destination: Destination, platform: Platform
+    ) -> Source | None:
+        """A daemon's image in the registry that is written to, where the daemon had it from there."""
+        for name in digests:
+            if normalise_name(name).partition("/")[0] == destination.host:
+                try:
+                    return self.open_base(Reference(REGISTRY, name), platform)
+                except TransportError:
+                    continue  # it is no longer there
+        return None
+
+    def at_hand(self, decisions: Sequence[Decision], destination: Destination) -> AtHand:
+        """What the destination has already of these images."""
+        held = self._held(decisions[0], destination) if len(decisions) == 1 else {}
+        return AtHand(held, self._beside(destination))
+
+    def _held(self, decision: Decision, destination: Destination) -> dict[Digest, Callable[[], Blob]]:
+        """Blobs of the lowest kept layers, as far as the store that they go to was seen to have them.
+
+        A store finds them by chain_id: one that stands in the image again, on others, must be sent.
+        """
+        reference = destination.reference
+        transport = reference.transport if reference is not None else ""
+        stores = [s.in_store for s in self.all if s.in_store and s.reference.transport == transport]
+        known = {chain_id for stored in stores for chain_id in chain_ids(stored.diff_ids)}
+        kept = _kept(decision)
+        held: dict[Digest, Callable[[], Blob]] = {}
+        for number, layer in enumerate(kept):
+            if layer.index != number or layer.chain_id not in known:
+                break
+            digest = self.source.digest(layer)
+            if digest and all(other.diff_id != layer.diff_id for other in kept[number + 1 :]):
+                held[digest] = partial(self.source.blob, layer)
+        return held
+
+    def _beside(self, destination: Destination) -> dict[Digest, str]:
+        """Blobs of the inputs that lie in the registry that is written to, in another repository."""
+        beside: dict[Digest, str] = {}
+        for source in self.all if destination.is_registry else ():
+            if source.reference.transport != REGISTRY:
+                continue
+            host, _, repository = repository_of(source.reference.path).partition("/")
+            if host != destination.host or repository == destination.repository:
+                continue
+            for image in source.images:
+                for layer in image.layers:
+                    if layer.descriptor is not None:
+                        beside.setdefault(layer.descriptor.digest, repository)
+        return beside
+
+
+def _kept(decision: Decision) -> list[Layer]:
+    return [
+        layer
+        for segment in decision.segments
+        if segment.keep or len(segment) == 1
+        for layer in decision.image.layers[segment.start : segment.stop]
+    ]
