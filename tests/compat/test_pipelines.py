@@ -44,7 +44,7 @@ ROOT = Path(__file__).parent.parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 JOB = yaml.safe_load((ROOT / "ci/gitlab.yml").read_text())[".squashkit"]
 TASK = yaml.safe_load((ROOT / "ci/tekton-task.yaml").read_text())["spec"]
-PAGE = (ROOT / "docs/ci.md").read_text()
+PAGE = (ROOT / "docs/pipelines.md").read_text()
 
 PYTHON_BASE = [
     *("mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"),
