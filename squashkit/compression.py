@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAGIC_SIZE = 6
 _CHUNK = 1 << 20
 _DICTIONARY = 32 << 10  # deflate looks back no further
+_SAMPLES, _SAMPLE = 4, 16 << 10
+_WORTH = 0.995
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
 
@@ -222,9 +224,23 @@ class _Gzip:
             self._write(self._pending.popleft().result())
 
 
+def _is_worth_it(chunk: bytes, level: int) -> bool:
+    """Whether a chunk seems to shrink, by samples of it. What is compressed already (archives in an image,
+    pictures, keys) is stored as it is, at the speed of a copy."""
+    from zlib_ng import zlib_ng
+
+    step = len(chunk) // _SAMPLES
+    if step < _SAMPLE:
+        return True
+    samples = b"".join(chunk[at : at + _SAMPLE] for at in range(0, step * _SAMPLES, step))
+    return len(zlib_ng.compress(samples, level)) < len(samples) * _WORTH
+
+
 def _deflate(chunk: bytes, dictionary: bytes, level: int, last: bool) -> bytes:
     from zlib_ng import zlib_ng
 
+    if not _is_worth_it(chunk, level):
+        level = 0
     if dictionary:
         encoder = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15, zdict=dictionary)
     else:

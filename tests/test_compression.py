@@ -29,11 +29,11 @@ def pieces(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-def compressed(text: str, jobs: int, size: int = 1 << 20) -> bytes:
-    """DATA through a Compressor, fed in blocks of a size."""
+def compressed(text: str, jobs: int, size: int = 1 << 20, data: bytes = DATA) -> bytes:
+    """Data through a Compressor, fed in blocks of a size."""
     out: list[bytes] = []
     compressor = Compressor(Compression.parse(text), out.append, jobs)
-    for piece in pieces(DATA, size):
+    for piece in pieces(data, size):
         compressor.feed(memoryview(piece))
     compressor.close()
     return b"".join(out)
@@ -120,3 +120,13 @@ def test_bad_options_are_told(text: str) -> None:
     """A codec or a level that there is not is a ValueError."""
     with pytest.raises(ValueError, match="level|is not"):
         Compression.parse(text)
+
+
+def test_what_does_not_shrink_is_stored_as_it_is() -> None:
+    """Random bytes come out hardly longer than they are, and text beside them shrinks as it does alone."""
+    noise = random.Random(1).randbytes(3 << 20)
+    text = b"".join(b"%d lines of text\n" % number for number in range(100_000))
+    alone, both = (len(compressed("gzip", 2, data=data)) for data in (text, noise + text))
+    assert gzip.decompress(compressed("gzip", 2, data=noise + text)) == noise + text
+    assert alone < len(text) / 4
+    assert both < len(noise) * 1.001 + alone * 1.1
