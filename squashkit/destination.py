@@ -82,8 +82,7 @@ class Destination:
             from squashkit.transports.store_sink import StoreSink
 
             store = stack.enter_context(open_store(self.reference))
-            held = at_hand.held if at_hand.held and store.takes_parts() else {}
-            return StoreSink(store, tmp_dir, held, progress.advance)
+            return StoreSink(store, tmp_dir, at_hand.held, progress.advance)
         if self.reference.transport == REGISTRY:
             from squashkit.transports.registry import RepositoryName
             from squashkit.transports.registry_sink import RegistrySink

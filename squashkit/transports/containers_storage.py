@@ -61,7 +61,7 @@ class Podman:
 
         return open_stream(blocks(), tmp_dir, f"{_STORAGE}:{image.asked}")
 
-    def takes_parts(self) -> bool:
+    def is_classic(self) -> bool:
         return True
 
     def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:

@@ -119,8 +119,9 @@ class Daemon:
 
         return open_stream(blocks(), tmp_dir, f"docker-daemon:{image.asked}")
 
-    def takes_parts(self) -> bool:
-        """docker's own storage does; what containerd's image store does with such archives is not known."""
+    def is_classic(self) -> bool:
+        """docker's own storage is; containerd's image store knows manifests, and what it does with parts of
+        archives is not known."""
         with self._told("tell of itself"):
             info = self._client.info()
         return not any(_SNAPSHOTTER in pair for pair in info.get("DriverStatus") or ())

@@ -50,8 +50,9 @@ class Store(Protocol):
     def save(self, image: StoredImage, tmp_dir: Path, progress: Callable[[int], None]) -> Archive:
         """The image as an archive without a name."""
 
-    def takes_parts(self) -> bool:
-        """Whether it loads an archive without the layers that it has."""
+    def is_classic(self) -> bool:
+        """Whether it knows images by the digests of their configs, and loads an archive that lacks the
+        layers that it has."""
 
     def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
         """Take the images of an archive in."""

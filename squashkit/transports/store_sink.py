@@ -1,7 +1,8 @@
 """A store to write into: a docker daemon, or podman's storage.
 
-The archive is made in a file without a name, less the layers that the store has already, and loaded without
-a name. Once the store says that it has the very layers, the image gets its names.
+The archive is made in a file without a name, less the layers that the store has. Its image is loaded
+without a name, or where the store finds none without, with one for the time being. Once the store says that
+it has the very layers, the image gets its names.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from squashkit.oci import Digest
 from squashkit.transports.archive_sink import ArchiveWriter
 from squashkit.transports.container import Archive, Blob, open_unnamed
 from squashkit.transports.oci_layout import blob_name
-from squashkit.transports.sink import Check, Written, WrittenImage
+from squashkit.transports.sink import Check, Tag, Written, WrittenImage
 from squashkit.transports.store import Store, StoredImage
 
 _PIECE = 2 << 20
@@ -41,7 +42,9 @@ class StoreSink(ArchiveWriter):
         self.left_out = 0
         """Bytes of blobs that it was not sent."""
         self._store = store
-        self._held = held
+        classic = store.is_classic()
+        self._alias = None if classic else f"squashkit-loading:{os.urandom(6).hex()}"
+        self._held = held if classic else {}
         self._left_out: dict[Digest, int] = {}
         self._progress = progress
 
@@ -53,23 +56,29 @@ class StoreSink(ArchiveWriter):
 
     def commit(self, written: Written, check: Check | None = None) -> None:
         (image,) = written.images
-        nameless = replace(written, tags=(), repo_tags=())
+        alias = [self._alias] if self._alias else []
+        nameless = replace(written, tags=[Tag(name) for name in alias], repo_tags=alias)
         size = self.end(nameless)
         if check is not None:
             held = {digest: blob() for digest, blob in self._held.items()}
             with closing(_WithHeld(os.dup(self.fd), size, held)) as archive:
                 check(archive)
-        there = self._load(image)
-        if there is None and self._held:
-            self._add_held()
-            self.end(nameless)
-            there = self._load(image, last=True)
-        if there is None:
-            raise Unavailable(
-                f"{self.title} took the image and does not have its layers; it got no name",
-                reference=self.title,
-            )
-        self._name(there, written.repo_tags)
+        try:
+            there = self._load(image)
+            if there is None and self._held:
+                self._add_held()
+                self.end(nameless)
+                there = self._load(image, last=True)
+            if there is None:
+                raise Unavailable(
+                    f"{self.title} took the image and does not have its layers; it got no name",
+                    reference=self.title,
+                )
+            self._name(there, written.repo_tags)
+        finally:
+            if self._alias is not None:
+                with suppress(SquashkitError):
+                    self._store.untag(self._alias)
 
     def _load(self, image: WrittenImage, *, last: bool = False) -> StoredImage | None:
         """Load the archive. None where the store, afterwards, does not have these very layers: with layers
@@ -93,10 +102,8 @@ class StoreSink(ArchiveWriter):
         return None
 
     def _find(self, image: WrittenImage) -> StoredImage | None:
-        """An image by the id that the store gives it: its config's digest, or its manifest's."""
-        for digest in (image.config, image.manifest.digest):
-            with suppress(ImageNotFound):
-                return self._store.inspect(digest)
+        with suppress(ImageNotFound):
+            return self._store.inspect(self._alias or image.config)
         return None
 
     def _add_held(self) -> None:

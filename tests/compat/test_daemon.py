@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from squashkit.job import squash
+from squashkit.options import Options
+from squashkit.selection import Keep
+from squashkit.transports.docker_daemon import Daemon
 from tests.cli import assert_fails
 from tests.compat import registries, services
 from tests.compat.conftest import Person, available
@@ -107,6 +111,21 @@ def test_a_squash_in_a_daemon(
     assert after == before
     config, source = daemon.inspect(SQUASHED)["Config"], daemon.inspect("app:1")["Config"]
     assert config["Env"] == source["Env"]
+
+
+def test_a_daemon_that_finds_images_by_name_alone(
+    daemon: services.Docker, person: Person, source_rootfs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done for docker's containerd store works in docker's own, too: the whole archive goes in
+    under a name of its own, which is gone afterwards."""
+    monkeypatch.setenv("DOCKER_HOST", daemon.env["DOCKER_HOST"])
+    monkeypatch.setattr(Daemon, "is_classic", lambda self: False)
+    before = daemon.tags()
+    options = Options(keep=Keep(base="base:1"), tags=(SQUASHED,))
+    report = squash("app:1", f"docker-daemon:{SQUASHED}", options)
+    assert_squashed(daemon, SQUASHED, source_rootfs)
+    assert daemon.tags() == before | {SQUASHED: report.image_id}
+    assert report.transfer is not None and report.transfer.not_moved == 0
 
 
 def test_several_tags(daemon: services.Docker, person: Person) -> None:
