@@ -15,6 +15,7 @@ from pathlib import Path
 
 from squashkit.changeset import Changeset
 from squashkit.compare import Difference, iter_differences
+from squashkit.entrycache import EntryCache, cache_folder
 from squashkit.errors import PathNotFound, UnsupportedImage, UsageError, show_path
 from squashkit.graph import Image
 from squashkit.loader import Loader, join
@@ -116,7 +117,8 @@ def open_view(
 
     Raises what `Loader.load` and `Rootfs.apply` raise.
     """
-    loader = Loader(source, image, tmp_dir, jobs, progress=progress)
+    cache = EntryCache(cache_folder()) if source.remote is not None and not verify else None
+    loader = Loader(source, image, tmp_dir, jobs, progress=progress, cache=cache)
     progress.stage("Reading", None)
     try:
         rootfs = Rootfs()

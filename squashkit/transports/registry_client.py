@@ -243,6 +243,11 @@ class Registry:
     def _fetch_token(self, challenge: _Challenge, scopes: Sequence[str]) -> str:
         """A token from the registry's token server (distribution's auth/token.md and auth/oauth.md)."""
         credentials = self._credentials
+        if self._verify and self.origin.startswith("https:") and not challenge.realm.startswith("https:"):
+            raise Unavailable(
+                f"{self.host} wants credentials sent to {show_text(challenge.realm)} without TLS",
+                reference=self.host,
+            )
         fields = {"service": challenge.service} if challenge.service else {}
         patience = PATIENCE
         while True:
