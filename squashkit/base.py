@@ -201,8 +201,8 @@ def base_from_step(image: Image, text: str) -> Base:
     return Base(found[0].index, f"the step {found[0].index} that contains {text!r}")
 
 
-def not_found(reference: str, tried: Sequence[str], image: Image) -> BaseNotFound:
-    """What to say where a base answers to no name, path or digest."""
+def not_found(reference: str, tried: Sequence[str], image: Image, way: str) -> BaseNotFound:
+    """What to say where a base answers to no name, path or digest. `way` says how to come by it."""
     if is_digest(reference):
         return BaseNotFound(
             f"no base {reference}: it is neither {', nor '.join(tried)}; --keep-layers N keeps N layers:\n"
@@ -212,8 +212,8 @@ def not_found(reference: str, tried: Sequence[str], image: Image) -> BaseNotFoun
         )
     return BaseNotFound(
         f"no base {reference!r}: looked for it as {', as '.join(tried)}.\n"
-        f"Save it with the image (docker save {image.title} {reference} -o both.tar), pass the base's own"
-        " archive, a digest, or --keep-layers N:\n" + show_layers(image),
+        f"{way.format(image=image.title, base=reference)}, a digest, or --keep-layers N:\n"
+        + show_layers(image),
         reference=reference,
         tried=tried,
     )

@@ -14,7 +14,15 @@ from squashkit.errors import InvalidReference, UsageError
 from squashkit.graph import Image
 from squashkit.metadata import manifest_family
 from squashkit.names import familiar_name, is_tag, normalise_name, repository_of, same_name
-from squashkit.oci import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec, Digest
+from squashkit.oci import (
+    CONTAINERD_NAME,
+    DOCKER_MANIFEST,
+    OCI_MANIFEST,
+    REF_NAME,
+    Codec,
+    Digest,
+    is_digest,
+)
 from squashkit.planner import Segment
 from squashkit.progress import Progress
 from squashkit.source import Source
@@ -38,6 +46,10 @@ class AtHand:
     """Blobs of layers that a store has on the same parents, and how to get them all the same."""
     beside: Mapping[Digest, str] = field(default_factory=dict)
     """Blobs that a registry has in another repository, and in which."""
+    read_tags: Mapping[str, Digest] = field(default_factory=dict)
+    """Tags of registries that were read (`team/app:1`), and what they meant."""
+    replace: Digest | None = None
+    """The manifest whose tag is to be moved to the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,9 @@ class Destination:
 
             name = RepositoryName.parse(self.reference.path)
             tags = [tag.name.rpartition(":")[2] for tag in self.tags]
-            return RegistrySink(name, registries, tmp_dir, at_hand.beside, tags)
+            return RegistrySink(
+                name, registries, tmp_dir, at_hand.beside, tags, at_hand.read_tags, at_hand.replace
+            )
         docker = self.format == "docker"
         path = Path(self.reference.path)
         if self.reference.is_stdio:
@@ -174,6 +188,10 @@ def decide_destination(
         )
     if by_digest and (reference is None or reference.transport != REGISTRY):
         raise UsageError("--push-by-digest is for registries: -o docker://HOST/NAME")
+    if by_digest and (tags or replace or has_tag(reference)):
+        raise UsageError("--push-by-digest gives no tag: leave --replace, -t and the tag of -o out")
+    if replace and not _is_own_place(reference, source):
+        raise UsageError("--replace moves the source's own tag: leave -o out, or name just that tag")
     if replace and reference is not None and reference.is_file:
         raise UsageError("--replace moves a tag of a daemon or a registry; --force replaces an output")
     if reference is not None and reference.is_file and not reference.is_stdio:
@@ -191,7 +209,7 @@ def decide_destination(
     if reference is not None and reference.transport in STORES:
         names = _store_tags(tags, reference)
     elif reference is not None and reference.transport == REGISTRY:
-        names = () if by_digest else _registry_tags(tags, reference)
+        names = () if by_digest else _registry_tags(tags, reference, replace=replace)
     else:
         names = _tags(tags, reference, image)
     if reference is not None and not replace:
@@ -214,6 +232,16 @@ def parse_output(text: str) -> Reference:
     if ":" in text and (transport in (*STORES, "dir") or text.startswith("docker:/")):
         return parse_reference(text)
     return Reference("", text)
+
+
+def refuse_mistaken_file(output: str, source: Reference) -> None:
+    """Raises UsageError where an image that comes from a daemon or a registry is to go into a file that has
+    the form of an image's name: that was hardly meant."""
+    if parse_output(output).transport or source.is_file or not parse_reference(output).guessed:
+        return
+    raise UsageError(
+        f"-o {output} would be a file; pass docker-daemon:{output}, docker://{output} or ./{output}"
+    )
 
 
 def _format(reference: Reference | None, source: Source, format: Format | None) -> Format:
@@ -261,7 +289,9 @@ def _store_tags(wanted: Sequence[str], reference: Reference) -> tuple[Tag, ...]:
     return tuple(_distinct([Tag(familiar_name(name)) for name in names]))
 
 
-def _registry_tags(wanted: Sequence[str], reference: Reference) -> tuple[Tag, ...]:
+def _registry_tags(
+    wanted: Sequence[str], reference: Reference, *, replace: bool
+) -> tuple[Tag, ...]:
     """Tags of one repository: the reference's own, and others as `TAG` or by their full names."""
     full = normalise_name(reference.path)
     if "@" in full:
@@ -269,8 +299,7 @@ def _registry_tags(wanted: Sequence[str], reference: Reference) -> tuple[Tag, ..
             f"{reference} names a digest, which nobody can choose; --push-by-digest gives no tag"
         )
     repository, _, tag = full.rpartition(":")
-    has_tag = ":" in reference.path.rpartition("/")[2]
-    tags = [tag] if has_tag or not wanted else []
+    tags = [tag] if has_tag(reference) or replace or not wanted else []
     for name in wanted:
         if is_tag(name):
             tags.append(name)
@@ -280,6 +309,19 @@ def _registry_tags(wanted: Sequence[str], reference: Reference) -> tuple[Tag, ..
             raise UsageError(f"-t {name} is not in {repository}, where the result goes")
         tags.append(tag)
     return tuple(_distinct([Tag(f"{repository}:{tag}") for tag in tags]))
+
+
+def has_tag(reference: Reference | None) -> bool:
+    """Whether a registry's reference has a tag of its own."""
+    return reference is not None and ":" in reference.path.rpartition("/")[2]
+
+
+def _is_own_place(reference: Reference | None, source: Source) -> bool:
+    """Whether an output is the very name that the source was read by."""
+    if reference is None or reference.is_file or source.reference.transport != reference.transport:
+        return False
+    path = source.reference.path
+    return not is_digest(path) and "@" not in path and same_name(reference.path, path)
 
 
 def _protect_tags(tags: Sequence[Tag], reference: Reference, source: Source) -> None:

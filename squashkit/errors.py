@@ -15,7 +15,8 @@
     └── TransportError(reference)
         ├── ImageNotFound(choices)
         ├── Unauthorized                      credentials are wanted, or not enough
-        └── Unavailable                       nobody answers, or gives up in the middle
+        ├── Unavailable                       nobody answers, or gives up in the middle
+        └── Interrupted                       Ctrl-C, while something got its name
 
 An error names its subject and the way out; its fields say the same to a program. `exit_code` is what
 the command line returns for it.
@@ -137,6 +138,12 @@ class Unauthorized(TransportError):
 
 class Unavailable(TransportError):
     """A daemon or registry that does not answer, refuses, or stops in the middle."""
+
+
+class Interrupted(TransportError):
+    """Ctrl-C at a moment at which it is not known whether something got its name."""
+
+    exit_code = 130
 
 
 def show_path(path: bytes) -> str:

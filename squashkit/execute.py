@@ -134,9 +134,13 @@ class Job:
             # What a pipe has sent cannot be taken back: the plan must stand, on bytes that are right.
             join(self.loader.checks, self.loader.cancelled)
             keep()
-        new = self._write_runs(writer, plan)
+        enough = self._is_stored_alike or self._saves_enough(*_plain_sizes(plan))
+        new = self._write_runs(writer, plan) if enough else {}
         join([*self.loader.checks, *copies], self.loader.cancelled)
-        if self.runs and not self._saves_enough(sum(stored.size for stored, _ in new.values())):
+        if self._is_stored_alike:
+            size = sum(stored.size for stored, _ in new.values())
+            enough = self._saves_enough(self._stored_size(self.squashed), size)
+        if self.runs and not enough:
             for _, slot in reversed(new.values()):
                 slot.discard()
             rest = [self._origin(layer) for layer in self.squashed]
@@ -225,11 +229,17 @@ class Job:
             return {self.runs[0].start: writer.empty(self.destination.compression)}
         return {run.start: writer.squash(run, self.destination.compression) for run in runs}
 
-    def _saves_enough(self, new: int) -> bool:
-        """Whether new layers of so many bytes save what --min-saving asks."""
+    @property
+    def _is_stored_alike(self) -> bool:
+        """Whether the stored sizes of squashed and new layers can be compared: not where plain ones become
+        compressed, which saves bytes without any squash."""
+        before = {self.report.before[layer.index].codec for layer in self.squashed}
+        return self.destination.compression.codec is Codec.NONE or before != {Codec.NONE}
+
+    def _saves_enough(self, before: int, after: int) -> bool:
+        """Whether bytes of squashed layers that become so many save what --min-saving asks."""
         wanted = self.options.min_saving
-        before = self._stored_size(self.squashed)
-        saved = before - new
+        saved = before - after
         return wanted is None or (saved >= wanted.size and saved >= wanted.share * before)
 
     def _stored_size(self, layers: Sequence[Layer]) -> int:
@@ -252,7 +262,7 @@ class Job:
             self.report.notes.append(
                 "A dry run compresses nothing: new layers are counted with the size of their plain tars."
             )
-        elif not self._saves_enough(sum(p.diff_size for p in self.report.runs)):
+        elif not self._saves_enough(*_plain_sizes(plan)):
             self.report.notes.append(
                 "It would be written unchanged: squashing would not save what --min-saving asks."
             )
@@ -318,9 +328,7 @@ class Job:
     def _new_size(self, plan: LayerPlan) -> int:
         """Bytes that the new layers will take: exact where they are plain, else by the ratio at which the
         squashed ones are compressed."""
-        runs = [p for p in plan.layers if isinstance(p, SquashedLayer)]
-        size_ = sum(run.diff_size for run in runs)
-        before = sum(run.source_size for run in runs)
+        before, size_ = _plain_sizes(plan)
         if self.destination.compression.codec is Codec.NONE or not before:
             return size_
         return size_ * self._stored_size(self.squashed) // before
@@ -355,6 +363,12 @@ class Job:
                 )
             if need:
                 self.notify(f"Needs {size(need)} in {folder}; {size(free)} are free.")
+
+
+def _plain_sizes(plan: LayerPlan) -> tuple[int, int]:
+    """Bytes of the squashed layers' plain tars, and of those that they become."""
+    runs = [planned for planned in plan.layers if isinstance(planned, SquashedLayer)]
+    return sum(run.source_size for run in runs), sum(run.diff_size for run in runs)
 
 
 def _base_annotation(base: Base) -> tuple[str, Digest] | None:

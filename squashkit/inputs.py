@@ -10,10 +10,19 @@ from pathlib import Path
 
 from squashkit.base import Base
 from squashkit.destination import AtHand, Destination
-from squashkit.errors import TransportError
+from squashkit.errors import InvalidReference, TransportError, UsageError
 from squashkit.graph import Layer
-from squashkit.names import normalise_name, repository_of
-from squashkit.oci import ALL, Codec, DiffID, Digest, Platform, PlatformChoice, chain_ids
+from squashkit.names import normalise_name, repository_of, same_name
+from squashkit.oci import (
+    ALL,
+    Codec,
+    DiffID,
+    Digest,
+    Platform,
+    PlatformChoice,
+    chain_ids,
+    is_digest,
+)
 from squashkit.progress import Progress
 from squashkit.selection import Decision
 from squashkit.source import Source, open_base, open_source
@@ -76,24 +85,59 @@ class Inputs:
         for layer, stored in zip(decision.image.layers, same[0].layers, strict=False):
             if stored.descriptor is not None and self.source.codec(layer) is Codec.NONE:
                 elsewhere[layer.diff_id] = Origin(layer, found, stored)
-        return replace(base, image=same[0]), elsewhere
+        name = base.name
+        if found.reference.transport == REGISTRY and found.in_store is None:
+            known = self._names(base)
+            name = next((n for n in known if repository_of(n) == repository_of(found.reference.path)), name)
+        return replace(base, image=same[0], name=name), elsewhere
+
+    def _names(self, base: Base) -> list[str]:
+        """The names that a daemon knows a base by, the one that was asked for first."""
+        stored = [s.in_store for s in self.bases if s.in_store and base.image in s.images]
+        names = [name for one in stored for name in (one.asked, *one.names)]
+        return [name for name in names if not is_digest(name)]
 
     def _pulled_from(
         self, digests: Sequence[str], destination: Destination, platform: Platform
     ) -> Source | None:
         """A daemon's image in the registry that is written to, where the daemon had it from there."""
         for name in digests:
-            if normalise_name(name).partition("/")[0] == destination.host:
-                try:
+            try:
+                if normalise_name(name).partition("/")[0] == destination.host:
                     return self.open_base(Reference(REGISTRY, name), platform)
-                except TransportError:
-                    continue  # it is no longer there
+            except (TransportError, InvalidReference):
+                continue  # it is no longer there, or is no name
         return None
 
-    def at_hand(self, decisions: Sequence[Decision], destination: Destination) -> AtHand:
-        """What the destination has already of these images."""
+    def at_hand(
+        self, decisions: Sequence[Decision], destination: Destination, *, replace: bool
+    ) -> AtHand:
+        """What the destination has already of these images. Raises UsageError where it would give a name
+        of the base's to the result."""
+        for base in self.bases:
+            self._protect_base(base, destination)
         held = self._held(decisions[0], destination) if len(decisions) == 1 else {}
-        return AtHand(held, self._beside(destination))
+        root = self.source.root
+        return AtHand(
+            held, self._beside(destination), self._read_tags(), root if replace else None
+        )
+
+    def _protect_base(self, base: Source, destination: Destination) -> None:
+        reference = destination.reference
+        if reference is None or reference.transport != base.reference.transport:
+            return
+        names = base.in_store.names if base.in_store else [base.reference.path]
+        for tag in destination.tags:
+            if not reference.is_file and any(same_name(tag.name, name) for name in names):
+                raise UsageError(f"{tag.name} is the base, whose name is not moved; -t or -o gives another")
+
+    def _read_tags(self) -> dict[str, Digest]:
+        """Tags of registries that were read, without their hosts, which may have several names."""
+        tags = {}
+        for source in self.all:
+            if source.root is not None:
+                tags[normalise_name(source.reference.path).partition("/")[2]] = source.root
+        return tags
 
     def _held(self, decision: Decision, destination: Destination) -> dict[Digest, Callable[[], Blob]]:
         """Blobs of the lowest kept layers, as far as the store that they go to was seen to have them.

@@ -16,7 +16,12 @@ from pathlib import Path
 from squashkit import metadata
 from squashkit.cancellation import Cancellation
 from squashkit.check import check_result
-from squashkit.destination import Destination, decide_destination, parse_output
+from squashkit.destination import (
+    Destination,
+    decide_destination,
+    parse_output,
+    refuse_mistaken_file,
+)
 from squashkit.entrycache import EntryCache, cache_folder
 from squashkit.errors import UsageError, told_of
 from squashkit.execute import Job, Notify
@@ -105,6 +110,9 @@ class _Work:
         notify: Notify,
     ) -> None:
         self._options = options
+        options.keep.check()
+        if output is not None:
+            refuse_mistaken_file(output, parse_reference(image))
         tmp_dir = _temporary_folder(options, output)
         self._registries = stack.enter_context(closing(Registries(options.access)))
         self._inputs = inputs = Inputs(
@@ -148,7 +156,7 @@ class _Work:
         else:
             self.sink = destination.open(
                 stack, tmp_dir, force=options.force, registries=self._registries, cancelled=cancelled,
-                progress=progress, at_hand=inputs.at_hand(decisions, destination),
+                progress=progress, at_hand=inputs.at_hand(decisions, destination, replace=options.replace),
             )  # fmt: skip
             stack.callback(self.sink.close)
         for loader in loaders:  # closed first: its threads write to the sink
@@ -281,7 +289,7 @@ def _notes(
     image, segments = decision.image, decision.segments
     reference = destination.reference
     named = reference is not None and (reference.image or not reference.is_file)
-    if not options.tags and not named and destination.tags:
+    if not options.tags and not named and destination.tags and (reference or source.reference.is_file):
         names = ", ".join(tag.verbatim or tag.name for tag in destination.tags)
         notes.append(f"No -t was given: the result has the source's own name ({names}).")
     if chosen.missing:
@@ -318,7 +326,7 @@ def _notes(
         and any(source.codec(layer) is Codec.NONE for layer in image.layers)
     ):
         notes.append(
-            "The kept layers are compressed anew, so hosts that pulled the base do not share them as blobs;"
+            "The kept layers are compressed anew: a host that has pulled the base downloads them again."
             " --keep-base docker://HOST/NAME takes them as that registry has them."
         )
     if options.history.drop:

@@ -96,6 +96,7 @@ class Loader:
     def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(max(1, self.jobs))
         if self.source.remote is not None:
+            self.source.remote.resume()
             self.cancelled.wakes.append(self.source.remote.interrupt)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from squashkit.errors import InvalidReference
 from squashkit.oci import is_digest
 
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
@@ -21,6 +22,9 @@ def normalise_name(name: str) -> str:
     domain, slash, path = repository.partition("/")
     if not slash or not ("." in domain or ":" in domain or domain == "localhost"):
         domain, path = "docker.io", repository
+    domain = domain.lower()
+    if not _DOMAIN.fullmatch(domain):
+        raise InvalidReference(f"not a host: {domain!r} in {name!r}")
     if domain in ("docker.io", "index.docker.io"):
         domain = "docker.io"
         path = path if "/" in path else f"library/{path}"

@@ -21,6 +21,9 @@ class Progress(Protocol):
     def advance(self, size: int) -> None:
         """Count bytes of the current stage. Called from several threads."""
 
+    def close(self) -> None:
+        """End the current stage: something is about to be printed."""
+
 
 class Silent:
     """Reports nothing."""
@@ -29,6 +32,9 @@ class Silent:
         pass
 
     def advance(self, size: int) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
 

@@ -26,17 +26,18 @@ from squashkit.base import (
 from squashkit.errors import (
     BaseNotFound,
     ImageNotFound,
+    InvalidReference,
     TransportError,
     UnsupportedImage,
     UsageError,
     told_of,
 )
 from squashkit.graph import Image
-from squashkit.names import same_name
-from squashkit.oci import ALL, Platform, PlatformChoice, is_digest
+from squashkit.names import repository_of, same_name
+from squashkit.oci import ALL, BASE_DIGEST, BASE_NAME, Platform, PlatformChoice, is_digest
 from squashkit.planner import Segment
 from squashkit.source import Source, machine_platform
-from squashkit.transports import Reference, parse_reference
+from squashkit.transports import REGISTRY, Reference, parse_reference
 from squashkit.transports.oci_layout import names_of, refuse_unsupported
 
 
@@ -54,6 +55,17 @@ class Keep:
     """Squash all layers into one."""
     segments: str | None = None
     """Runs of layers, as in `=2,3,=1`; those with `=` stay."""
+
+    def check(self) -> None:
+        """Raises UsageError where more than one is given."""
+        given = [
+            self.base is not None, self.layers is not None, self.from_step is not None, self.nothing,
+            self.segments is not None,
+        ]  # fmt: skip
+        if sum(given) > 1:
+            raise UsageError(
+                "--keep-base, --keep-layers, --from-step, --all and --segments exclude one another"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +141,7 @@ def decide(
     ImageNotFound, BaseNotFound or NotBasedOn, each with what there is to choose from.
     """
     _refuse_without_images(source)
-    given = [
-        keep.base is not None, keep.layers is not None, keep.from_step is not None, keep.nothing,
-        keep.segments is not None,
-    ]  # fmt: skip
-    if sum(given) > 1:
-        raise UsageError(
-            "--keep-base, --keep-layers, --from-step, --all and --segments exclude one another"
-        )
+    keep.check()
     candidates = source.images
     here = []
     if keep.base is not None:
@@ -226,7 +231,7 @@ def _find_base(
         return base_from_step(image, keep.from_step)
     if keep.base is not None:
         return _named_base(image, source, here, keep.base, open_base)
-    base = base_by_annotations(image, source.images)
+    base = base_by_annotations(image, source.images) or _annotated_base(image, source, open_base)
     if base is None:
         near = [other.names[0] for other in source.graph.bases_of(image) if other.names]
         hint = f"\n{image.title} stands on {near[0]}: --keep-base {near[0]} keeps that." if near else ""
@@ -256,11 +261,12 @@ def _named_base(
             return base
         tried += ["a chain_id", "a diff_id"]
         if source.store is None:
-            raise not_found(name, tried, image)
+            raise not_found(name, tried, image, _way(source))
         try:
             other = open_base(Reference(source.reference.transport, name), image.platform)
         except ImageNotFound as error:
-            raise not_found(name, [*tried, f"an image of {source.store.title}"], image) from error
+            tried.append(f"an image of {source.store.title}")
+            raise not_found(name, tried, image, _way(source)) from error
         return base_of(image, other.images[0], name)
     try:
         reference = parse_reference(name)
@@ -272,14 +278,45 @@ def _named_base(
     except TransportError as error:
         told = str(error).partition("; there are:")[0]
         if reference.guessed:
-            raise not_found(name, [*tried, "a path", f"an image of docker ({told})"], image) from error
+            tried += ["a path", f"an image of docker ({told})"]
+            raise not_found(name, tried, image, _way(source)) from error
         if reference.is_file and not os.path.exists(reference.path):
-            raise not_found(name, [*tried, f"a path ({told})"], image) from error
+            raise not_found(name, [*tried, f"a path ({told})"], image, _way(source)) from error
         raise
     base_image = choose_image(
         other.images, reference.image, image.platform, machine_platform(), other.example
     )
-    return base_of(image, base_image, base_image.title if base_image.names else name)
+    by_title = base_image.names and reference.is_file
+    return base_of(image, base_image, base_image.title if by_title else str(reference))
+
+
+def _annotated_base(
+    image: Image, source: Source, open_base: Callable[[Reference, Platform], Source]
+) -> Base | None:
+    """The base that a registry's image names in its annotations, fetched to verify it."""
+    annotations = image.manifest.annotations if image.manifest else {}
+    name, digest = annotations.get(BASE_NAME, ""), annotations.get(BASE_DIGEST, "")
+    if source.remote is None or not name or not is_digest(digest):
+        return None
+    try:
+        other = open_base(Reference(REGISTRY, f"{repository_of(name)}@{digest}"), image.platform)
+    except (TransportError, InvalidReference):
+        return None  # it is no longer there, or is nobody's to read
+    found = [base for base in other.images if base.platform.matches(image.platform)]
+    if not found:
+        return None
+    base = base_of(image, found[0], name)
+    return replace(base, evidence=f"{name}, by the annotation {BASE_DIGEST}")
+
+
+def _way(source: Source) -> str:
+    """How to come by a base that was not found."""
+    if source.reference.is_file:
+        save = "docker save {image} {base} -o both.tar"
+        return f"Save it with the image ({save}), pass the base's own archive"
+    if source.store is not None:
+        return "Get it (docker pull {base}), pass docker://HOST/NAME"
+    return "Pass it as docker://HOST/NAME"
 
 
 def parse_segments(text: str, total: int) -> list[Segment]:

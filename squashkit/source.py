@@ -60,6 +60,11 @@ class Source:
         return "docker-archive:-:REF" if self.reference.is_stdio else f"{self.title}:REF"
 
     @property
+    def root(self) -> Digest | None:
+        """The digest of what its reference means in a registry: of a manifest or an index."""
+        return self.remote.root if self.remote is not None else None
+
+    @property
     def remote(self) -> Remote | None:
         """The container, where its blobs lie elsewhere and are fetched when they are asked for."""
         return self.container if isinstance(self.container, Remote) else None
@@ -197,7 +202,7 @@ def open_base(
 def _from_store(reference: Reference, tmp_dir: Path, progress: Progress) -> Iterator[Source]:
     with open_store(reference) as store:
         found = store.inspect(reference.path)
-        progress.stage(f"Reading from {store.title}", found.size or None)
+        progress.stage(f"Reading from {store.title}", None)  # it does not say how much will come
         container = store.save(found, tmp_dir, progress.advance)
         try:
             source = list_source(reference, container)

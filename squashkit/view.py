@@ -125,6 +125,7 @@ def open_view(
         changesets = loader.load(range(len(image.layers)), data=lambda index: verify)
         for index, changeset in changesets.items():
             apply_layer(rootfs, changeset, index)
+        progress.close()
         yield View(source, image, loader, rootfs, changesets)
     finally:
         loader.close()

@@ -19,7 +19,7 @@ from squashkit import tar
 from squashkit.compression import Compression, Compressor, decompress
 from squashkit.errors import Cancelled
 from squashkit.graph import Layer
-from squashkit.loader import Loader, check_digest
+from squashkit.loader import Loader, check_digest, join
 from squashkit.merge import Copy, Piece, SquashedLayer
 from squashkit.metadata import StoredLayer
 from squashkit.oci import Codec, Descriptor, DiffID, Digest
@@ -61,6 +61,10 @@ class Origin:
             return Descriptor("", Digest(self.layer.diff_id), self.size)
         return None
 
+    def fetch(self) -> None:
+        """Have the blob at hand: only then its own bytes say how it is compressed."""
+        self.source.blob(self.blob)
+
     def blocks(self, cancelled: threading.Event) -> Iterator[memoryview]:
         """The blob's bytes. One that lies elsewhere is fetched, and then is here for whoever scans it."""
         blob = self.source.blob(self.blob)
@@ -95,11 +99,13 @@ class Writer:
         is first; those that must be unpacked follow, one after another.
         """
         unique = {o.layer.diff_id: o for o in layers if o.layer.diff_id not in self.stored}
+        absent = [origin for origin in unique.values() if not self._is_there(origin)]
+        join([pool.submit(origin.fetch) for origin in absent], self.loader.cancelled)
         jobs: list[Callable[[], None]] = []
         in_order: list[Callable[[], None]] = []
         for origin in unique.values():
             known = origin.known
-            if known is not None and self.sink.has(known.digest, known.size):
+            if known is not None and origin not in absent:
                 self._remember(origin.stored(known.digest, known.size))
                 if self.loader.verify and not self.in_place:
                     jobs.append(partial(self.sink.verify, known.digest))
@@ -118,6 +124,10 @@ class Writer:
             futures.append(self._tail)
         return futures
 
+    def _is_there(self, origin: Origin) -> bool:
+        known = origin.known
+        return known is not None and self.sink.has(known.digest, known.size)
+
     def _send(self, origin: Origin) -> None:
         digest = origin.known.digest if origin.known is not None else None
         self._copy(origin, self.sink.slot(origin.size, digest))
@@ -130,11 +140,21 @@ class Writer:
                 check_digest(where, origin.known.digest, digest)
             if origin.codec is Codec.NONE:
                 check_digest(where, origin.layer.diff_id, digest)
-        if origin.known is None:  # nothing else says what the blob must be
+        if origin.blob is not origin.layer:
+            self._check_content(origin)
+        elif origin.known is None:  # nothing else says what the blob must be
             self.loader.verify_content(origin.layer)
         slot.seal()
         slot.finish(digest)
         self._remember(origin.stored(digest, size))
+
+    def _check_content(self, origin: Origin) -> None:
+        """A blob that another image says to be this layer must be it."""
+        digest = hashlib.sha256()
+        where = origin.layer.where
+        for piece in decompress(origin.codec, origin.blocks(self.loader.cancelled), where):
+            digest.update(piece)
+        check_digest(where, origin.layer.diff_id, f"sha256:{digest.hexdigest()}")
 
     def _unpack(self, origin: Origin) -> None:
         where = origin.layer.where

@@ -208,7 +208,7 @@ def assert_fails(result: Result, code: int, *words: str) -> None:
         assert len(lines) == 1, result.err
     else:
         assert lines[0].startswith("squashkit: "), result.err
-        more = ("  ", "--", "Save it", "Was the image")
+        more = ("  ", "--", "Save it", "Get it", "Pass it", "Was the image")
         for number, line in enumerate(lines[1:], 2):
             assert line.startswith(more) or number == len(lines), result.err
     for word in words:

@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from squashkit import __version__
-from squashkit.errors import SquashkitError
+from squashkit.errors import SquashkitError, show_text
 
 FAILED = 1
 INTERRUPTED = 130
@@ -105,10 +105,16 @@ def main() -> NoReturn:
     except SquashkitError as error:
         if debug:
             traceback.print_exc()
-        print(f"squashkit: {error}", file=sys.stderr)
+        print(f"squashkit: {_harmless(str(error))}", file=sys.stderr)
         code = error.exit_code
     except OSError as error:
         print(f"squashkit: {explain(error)}", file=sys.stderr)
+        code = FAILED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        what = _harmless(f"{type(error).__name__}: {error}"[:500])
+        print(f"squashkit: this is a fault of squashkit, please report it: {what}", file=sys.stderr)
         code = FAILED
     # Everything is written, closed and said. Taking 100,000 values apart one by one would only cost time,
     # and a reader that went away must not make the interpreter complain.
@@ -116,6 +122,11 @@ def main() -> NoReturn:
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
+
+
+def _harmless(text: str) -> str:
+    """A message for a terminal: others' words in it must not steer that."""
+    return "\n".join(show_text(line) for line in text.split("\n"))
 
 
 def explain(error: OSError) -> str:

@@ -164,11 +164,14 @@ class InspectReport:
             return [f"There is nothing to squash{' above the base' if self.base else ''}."]
         if not self.base:
             keep = "--all"
-            known = "Which layers are its base is not known; --keep-base REF or --keep-layers N says it."
+            known = "What its base is is not known; squash takes --keep-base REF or --keep-layers N."
         else:
             keep = f"--keep-base {self.base.name}" if self.base.name else f"--keep-layers {squash.start}"
             known = ""
         saved = squash.before - squash.after
+        if saved < squash.before / 100:
+            nothing = f"Squashing the layers {above} would save next to nothing."
+            return [*([known] if known else []), nothing]
         return [
             *([known] if known else []),
             f"The {squash.stop - squash.start} layers {above} are {size(squash.before)} stored; as one they"

@@ -12,7 +12,7 @@ from squashkit.errors import show_path
 from squashkit.graph import Image
 from squashkit.merge import SquashedLayer
 from squashkit.metadata import StoredLayer
-from squashkit.oci import Digest
+from squashkit.oci import Codec, Digest
 from squashkit.planner import LayerPlan
 from squashkit.report.text import count, percent, size, table
 from squashkit.rootfs import Cause
@@ -70,6 +70,21 @@ class Report:
         return sum(layer.size for layer in self.after)
 
     @property
+    def is_stored_alike(self) -> bool:
+        """Whether stored sizes can be compared: not where plain layers become compressed, which saves bytes
+        without any squash, nor where a dry run counts what would be compressed as it is."""
+        compressed = any(layer.codec is not Codec.NONE for layer in self.after)
+        plain = all(layer.codec is Codec.NONE for layer in self.before)
+        return not (compressed and (plain or self.dry_run))
+
+    @property
+    def saved(self) -> int:
+        """Stored bytes that are saved; of the plain tars where stored ones cannot be compared."""
+        if self.is_stored_alike:
+            return self.stored_before - self.stored_after
+        return sum(run.source_size - run.diff_size for run in self.runs)
+
+    @property
     def shared_in_registry(self) -> int:
         """Bytes of blobs with a digest that the source has too."""
         before = {layer.digest for layer in self.before} | self.known_digests
@@ -111,7 +126,7 @@ class Report:
             "stored_bytes": {
                 "before": self.stored_before,
                 "after": self.stored_after,
-                "saved": self.stored_before - self.stored_after,
+                "saved": self.saved,
             },
             "shared_bytes": {"registry": self.shared_in_registry, "host": self.shared_on_host},
             "transfer": {
@@ -177,29 +192,38 @@ class Report:
             if self.checked:
                 lines.append("Checked: read back, it is the source at every kept layer and at the top.")
             if self.transfer:
-                lines.append(
-                    f"Moved {size(self.transfer.down)} down and {size(self.transfer.up)} up;"
-                    f" {size(self.transfer.not_moved)} did not move."
-                )
-            lines.append(f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}")
-            lines.append(f"image_id {self.image_id}")
+                lines.append(self._moved(self.transfer))
             if self.in_registry:
-                lines.append(f"digest   {self.manifest_digest}")
+                by_digest = f"{self.output}@{self.manifest_digest}"
+                names = [f"docker://{tag}" for tag in self.tags] or [by_digest]
+                lines += [f"Wrote {', '.join(names)}", f"digest   {self.manifest_digest}"]
+            else:
+                lines.append(f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}")
+            lines.append(f"image_id {self.image_id}")
         return "\n".join(lines)
 
+    def _moved(self, transfer: Transfer) -> str:
+        parts = [f"{size(transfer.down)} read from {self.source}"] if transfer.down else []
+        if transfer.up:
+            parts.append(f"{size(transfer.up)} sent to {self.output}")
+        if transfer.not_moved:
+            parts.append(f"{size(transfer.not_moved)} there already")
+        return f"Moved: {', '.join(parts) or 'nothing'}."
+
     def _sizes(self) -> list[str]:
-        saved = self.stored_before - self.stored_after
+        alike = self.is_stored_alike
+        before, after = self.stored_before, self.stored_after
         rows = [
             ["layers", str(len(self.before)), str(len(self.after)), ""],
-            [
-                "stored",
-                size(self.stored_before),
-                size(self.stored_after),
-                f"{size(saved)} saved ({percent(saved, self.stored_before)})"
-                if saved >= 0
-                else f"{size(-saved)} more ({percent(-saved, self.stored_before)})",
-            ],
-            ["shared in registries", "", size(self.shared_in_registry), "the same blobs as the source"],
+            ["stored", size(before), size(after), _saved(self.saved, before) if alike else ""],
+        ]
+        if not alike and self.runs:
+            plain = sum(run.source_size for run in self.runs)
+            merged = sum(run.diff_size for run in self.runs)
+            rows.append(["merged, as plain tars", size(plain), size(merged), _saved(plain - merged, plain)])
+        blobs = "as a registry has the base" if self.known_digests else "the same blobs as the source"
+        rows += [
+            ["shared in registries", "", size(self.shared_in_registry), blobs],
             ["shared on hosts", "", size(self.shared_on_host), "the same layers from below"],
         ]
         layers = count(self.base.layers, "layer")
@@ -262,6 +286,12 @@ class IndexReport:
         if self.index_digest:
             parts.append(f"index {self.index_digest}, {count(len(self.reports), 'platform')}")
         return "\n\n".join(parts)
+
+
+def _saved(saved: int, before: int) -> str:
+    if saved >= 0:
+        return f"{size(saved)} saved ({percent(saved, before)})"
+    return f"{size(-saved)} more ({percent(-saved, before)})"
 
 
 def _some(items: list[str], total: int, limit: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,18 +39,40 @@ def find_credentials(host: str, repository: str, authfile: Path | None) -> Crede
     import docker.errors
 
     given = authfile or (Path(text) if (text := os.environ.get("REGISTRY_AUTH_FILE")) else None)
-    if given is not None and not given.is_file():
-        raise UsageError(f"the file with credentials {given} is not there")
+    if given is not None:
+        _check_file(given)
     try:
         config = docker.auth.load_config(str(given) if given else None)
         parts = repository.split("/")
         for count in range(len(parts), 0, -1):
             key = "/".join((host, *parts[:count]))
-            if key in config.auths:
+            if config.auths.get(key):
                 return _credentials(config.auths[key])
-        return _credentials(config.resolve_authconfig(host))
-    except (docker.errors.DockerException, ValueError, KeyError) as error:
-        raise Unauthorized(f"credentials for {host} cannot be read: {error}", reference=host) from error
+        # The SDK takes a key with any path for its host; but such a key is for that path alone.
+        whole = {key: value for key, value in config.auths.items() if _names_a_host(key)}
+        return _credentials(docker.auth.AuthConfig({**config, "auths": whole}).resolve_authconfig(host))
+    except (docker.errors.DockerException, ValueError, KeyError, TypeError, AttributeError) as error:
+        # What a helper said may hold secrets, so it is not repeated.
+        raise Unauthorized(
+            f"credentials for {host} cannot be read: the file with them, or a helper that it names, is not"
+            " in order",
+            reference=host,
+        ) from error
+
+
+def _check_file(path: Path) -> None:
+    try:
+        json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"the file with credentials {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"the file with credentials {path} is no JSON") from error
+
+
+def _names_a_host(key: str) -> bool:
+    """Whether a key stands for a whole registry, also as a URL as docker once wrote them."""
+    path = key.removeprefix("https://").removeprefix("http://").partition("/")[2]
+    return path.strip("/") in ("", "v1", "v2")
 
 
 def _credentials(found: Mapping[str, Any] | None) -> Credentials | None:

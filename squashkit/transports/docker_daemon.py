@@ -5,6 +5,7 @@ It is found as the docker client finds it: DOCKER_HOST and its TLS variables, el
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ from squashkit.transports.store import StoredImage
 
 _DEFAULT = "unix:///var/run/docker.sock"
 _PIECE = 1 << 20
+_GREETING = 30  # seconds
 _PATIENCE = 3600  # seconds: a daemon that unpacks a large layer says nothing meanwhile
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
 
@@ -34,7 +36,8 @@ _SNAPSHOTTER = "io.containerd.snapshotter.v1"
 def connect(reference: Reference) -> Iterator[Daemon]:
     """The daemon that the docker client would talk to. Raises Unavailable where none answers."""
     try:
-        client = docker.from_env(version="auto", timeout=_PATIENCE, use_ssh_client=True).api
+        client = docker.from_env(version="auto", timeout=_GREETING, use_ssh_client=True).api
+        client.timeout = _PATIENCE
     except Exception as error:  # the SDK lets errors of its libraries and of bad settings through
         told = f"{_address()}: {_first_line(error)}"
         if reference.guessed:
@@ -62,7 +65,7 @@ class Daemon:
         self._client = client
 
     def inspect(self, name: str) -> StoredImage:
-        asked = name if is_digest(name) or "@" in name else _familiar(name)
+        asked = name if is_digest(name) or "@" in name else familiar_name(name)
         try:
             with self._told(f"inspect {name}"):
                 found = self._inspect(asked) or (self._inspect(name) if asked != name else None)
@@ -70,14 +73,20 @@ class Daemon:
                     raise self._not_found(name)
         except docker.errors.ImageNotFound:
             raise self._not_found(name) from None
-        return self._stored(name, found)
+        try:
+            return self._stored(name, found)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise Unavailable(
+                f"docker says of {name} what is not understood: {error}", reference=name
+            ) from error
 
     def _inspect(self, name: str) -> dict[str, Any] | None:
         try:
             found = self._client.inspect_image(name)
         except docker.errors.ImageNotFound:
             return None
-        assert isinstance(found, dict)
+        if not isinstance(found, dict):
+            raise Unavailable(f"docker says of {name} what is not understood", reference=name)
         return found
 
     def _stored(self, asked: str, found: dict[str, Any]) -> StoredImage:
@@ -100,8 +109,10 @@ class Daemon:
     def _not_found(self, name: str) -> ImageNotFound:
         with self._told("list its images"):
             images = self._client.images()
-        names = sorted({tag for image in images for tag in image.get("RepoTags") or () if ":" in tag})
-        names = [tag for tag in names if not tag.startswith("<none>")]
+        names: list[str] = []
+        with suppress(TypeError, AttributeError):
+            found = {tag for image in images for tag in image.get("RepoTags") or () if ":" in tag}
+            names = sorted(tag for tag in found if not tag.startswith("<none>"))
         shown = "".join(f"\n  {show_text(tag)}" for tag in names[:20])
         more = f"\n  and {len(names) - 20} more" if len(names) > 20 else ""
         return ImageNotFound(
@@ -124,7 +135,7 @@ class Daemon:
         archives is not known."""
         with self._told("tell of itself"):
             info = self._client.info()
-        return not any(_SNAPSHOTTER in pair for pair in info.get("DriverStatus") or ())
+        return _SNAPSHOTTER not in json.dumps(info)
 
     def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
         def blocks() -> Iterator[bytes]:
@@ -178,10 +189,6 @@ def _address() -> str:
         context: dict[str, Any] = ContextAPI.kwargs_from_context()
         return str(os.environ.get("DOCKER_HOST") or context.get("base_url") or _DEFAULT)
     return _DEFAULT
-
-
-def _familiar(name: str) -> str:
-    return familiar_name(name)
 
 
 def _full_id(text: str) -> str:

@@ -41,6 +41,7 @@ INDEX = "index.json"
 LAYOUT = "oci-layout"
 LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
 _MAX_DEPTH = 8
+_MAX_VISITS = 10_000
 _ATTESTATION = "vnd.docker.reference.type"
 
 
@@ -96,6 +97,7 @@ class _Walk:
     container: Container
     listing: Listing
     faults: Faults | None
+    visited: int = 0
 
     def index(
         self,
@@ -115,6 +117,9 @@ class _Walk:
 
     def _visit(self, descriptor: Descriptor, place: str, above: tuple[Digest, ...]) -> None:
         listing = self.listing
+        self.visited += 1
+        if self.visited > _MAX_VISITS:
+            raise UnsupportedImage(f"{place}: over {_MAX_VISITS:,} images", what="index")
         if _is_attestation(descriptor):
             listing.attestations += 1
             return

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +26,17 @@ from squashkit.errors import (
 from squashkit.names import normalise_name
 from squashkit.oci import INDEX_TYPES, MANIFEST_TYPES, Digest, is_digest, load_json, sha256
 from squashkit.transports.container import MAX_DOCUMENT, READ_SIZE
-from squashkit.transports.registry_client import BROKEN, PATIENCE, Registry, once_more, reason, told
+from squashkit.transports.registry_client import (
+    BROKEN,
+    BUSY,
+    PATIENCE,
+    Registry,
+    limited,
+    once_more,
+    reason,
+    seconds,
+    told,
+)
 
 CHUNK = 16 << 20
 """Bytes of an upload that are sent at a time. ECR, for one, takes no less than 5 MiB."""
@@ -83,7 +93,7 @@ class Repository:
         url = path if "://" in path or path.startswith("/") else f"/v2/{self.path}/{path}"
         try:
             return self.registry.send(method, url, self._scopes, **options)
-        except BROKEN as error:
+        except (*BROKEN, ValueError) as error:
             raise self._unavailable(reason(error)) from error
 
     def _unavailable(self, why: str) -> Unavailable:
@@ -99,13 +109,11 @@ class Repository:
     def manifest(self, reference: str) -> tuple[bytes, str]:
         """A manifest or an index by tag or digest, with its media type. One that was asked for by digest
         is verified."""
-        with self._send("GET", f"manifests/{reference}", headers={"Accept": _ACCEPTED}) as response:
-            if response.status_code == 404:
-                raise self._not_found(reference)
-            if response.status_code != 200:
-                raise self._refused(response, f"reading the manifest {reference} of {self.path}")
-            data = self._document(response, f"manifest {reference}")
-            media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        found = self._fetch(f"manifests/{reference}", f"the manifest {reference} of {self.path}")
+        if found is None:
+            raise self._not_found(reference)
+        data, content_type = found
+        media_type = content_type.partition(";")[0].strip()
         if is_digest(reference) and sha256(data) != reference:
             raise DigestMismatch(f"manifest of {self.title}", expected=reference, actual=sha256(data))
         return data, media_type
@@ -116,7 +124,8 @@ class Repository:
             with self._send("GET", "tags/list?n=20") as response:
                 data = self._document(response, "tags") if response.status_code == 200 else b"{}"
             value = load_json(data, "tags")
-            tags = [str(tag) for tag in value.get("tags") or ()] if isinstance(value, dict) else []
+            listed = value.get("tags") if isinstance(value, dict) else None
+            tags = [str(tag) for tag in listed] if isinstance(listed, list) else []
         joint = "@" if is_digest(reference) else ":"
         shown = "; its tags: " + show_text(", ".join(tags[:20])) if tags else ""
         return ImageNotFound(
@@ -124,25 +133,35 @@ class Repository:
         )
 
     def _document(self, response: requests.Response, where: str) -> bytes:
-        data = bytearray()
-        try:
-            for piece in response.iter_content(64 << 10):
-                data += piece
-                if len(data) > MAX_DOCUMENT:
-                    raise InvalidImage(f"a document of over {MAX_DOCUMENT} bytes", where=where)
-        except BROKEN as error:
-            raise self._unavailable(reason(error)) from error
+        data = limited(response, MAX_DOCUMENT + 1)
+        if len(data) > MAX_DOCUMENT:
+            raise InvalidImage(f"a document of over {MAX_DOCUMENT} bytes", where=where)
         self.registry.traffic.down += len(data)
-        return bytes(data)
+        return data
 
     def document(self, digest: Digest) -> bytes | None:
         """A small blob, None where it is not there. Whoever reads it verifies it."""
-        with self._send("GET", f"blobs/{digest}") as response:
-            if response.status_code == 404:
-                return None
-            if response.status_code != 200:
-                raise self._refused(response, f"reading the blob {digest}")
-            return self._document(response, digest)
+        found = self._fetch(f"blobs/{digest}", f"the blob {digest}")
+        return None if found is None else found[0]
+
+    def _fetch(self, path: str, what: str) -> tuple[bytes, str] | None:
+        """A document and its type, None where it is not there. One that breaks off is asked for again."""
+        patience = PATIENCE
+        while True:
+            with self._send("GET", path, headers={"Accept": _ACCEPTED}) as response:
+                if response.status_code == 404:
+                    return None
+                if response.status_code != 200:
+                    raise self._refused(response, f"reading {what}")
+                try:
+                    return self._document(response, what), response.headers.get("Content-Type", "")
+                except BROKEN as error:
+                    why = error
+            try:
+                patience = once_more(patience, why)
+            except BROKEN as last:
+                raise self._unavailable(f"{what} broke off: {reason(last)}") from last
+            self.registry.pause(patience.get_backoff_time())
 
     def blob(self, digest: Digest, size: int, cancelled: threading.Event) -> Iterator[bytes]:
         """A blob in pieces as they come. Where the connection breaks it goes on from there, a bounded
@@ -151,10 +170,11 @@ class Repository:
         actual = hashlib.sha256()
         at = 0
         patience, came = PATIENCE, 0
-        interrupts = self.registry.interrupts
+        ranges = True
         while at < size or not at:
             try:
-                with self.registry.live(self._begin(digest, at)) as response:
+                with self._begin(digest, at if ranges else 0) as response:
+                    ranges = response.status_code != 416
                     for piece in self._pieces(response, at):
                         if cancelled.is_set():
                             raise Cancelled
@@ -171,10 +191,10 @@ class Repository:
                     break
                 raise EOFError(f"the blob {digest} ends after {at} of {size} bytes")
             except (*BROKEN, EOFError) as error:
-                if cancelled.is_set() or self.registry.interrupts != interrupts:
+                if cancelled.is_set() or self.registry.stopped:
                     raise Cancelled from None
                 try:
-                    patience = once_more(patience, "GET", digest, error)
+                    patience = once_more(patience, error)
                 except Exception as last:
                     if isinstance(error, EOFError):
                         break  # complete, as the server says, and too short
@@ -195,15 +215,19 @@ class Repository:
         if response.status_code == 404:
             response.close()
             raise self._unavailable(f"{self.path} lacks the blob {digest}, which its manifest names")
-        if response.status_code not in (200, 206):
+        if response.status_code not in (200, 206, 416):
             with response:
                 raise self._refused(response, f"reading the blob {digest}")
         return response
 
     @staticmethod
     def _pieces(response: requests.Response, at: int) -> Iterator[bytes]:
-        """What comes from `at` on, also where the server sends all from the beginning."""
+        """What comes from `at` on, also where the server sends all from the beginning. Nothing where it
+        sends another part."""
         skip = at if response.status_code == 200 else 0
+        begins = response.headers.get("Content-Range", f"bytes {at}-").startswith(f"bytes {at}-")
+        if response.status_code == 416 or (response.status_code == 206 and not begins):
+            return
         while piece := response.raw.read(READ_SIZE, decode_content=False):
             if skip >= len(piece):
                 skip -= len(piece)
@@ -221,7 +245,7 @@ class Repository:
             if response.status_code != 200:
                 raise self._refused(response, f"looking for the blob {digest}")
             there = response.headers.get("Content-Length", "")
-            if there.isdigit() and int(there) != size:
+            if there.isascii() and there.isdigit() and int(there[:20]) not in (size, 0):
                 raise InvalidImage(
                     f"the blob {digest} there has {there} bytes instead of {size}", where=self.title
                 )
@@ -252,7 +276,9 @@ class Repository:
         origin = urlsplit(self.registry.origin)
         there = urlsplit(where)
         if there.netloc == origin.netloc:  # behind a proxy that does TLS some do not know their scheme
-            where = there._replace(scheme=origin.scheme).geturl()
+            return there._replace(scheme=origin.scheme).geturl()
+        if origin.scheme == "https" and there.scheme != "https":
+            raise self._unavailable(f"it wants uploads sent to {show_text(where[:200])}, without TLS")
         return where
 
     def upload_chunk(self, where: str, at: int, chunk: bytes) -> str | None:
@@ -267,9 +293,7 @@ class Repository:
             with self.registry.send(
                 "PATCH", where, self._scopes, headers=headers, data=chunk, repeat=False
             ) as response:
-                if response.status_code in (401, 403):
-                    raise self._refused(response, "an upload")
-                if response.status_code not in (201, 202, 204):
+                if not self._is_taken(response, (400, 404, 405, 411, 416)):
                     return None
                 self.registry.traffic.up += len(chunk)
                 return self._location(response)
@@ -281,7 +305,7 @@ class Repository:
         with self._send("GET", where) as response:
             if response.status_code != 204:
                 return None
-            found = re.fullmatch(r"(?:bytes=)?0-(\d+)", response.headers.get("Range", ""))
+            found = re.fullmatch(r"(?:bytes=)?0-(\d{1,18})", response.headers.get("Range", ""), re.ASCII)
             last = int(found[1]) if found else 0  # `0-0` is said of nothing, too
             return self._location(response), last + 1 if last else 0
 
@@ -294,17 +318,34 @@ class Repository:
                 "PUT", f"{where}{joint}{urlencode({'digest': digest})}", self._scopes,
                 headers=headers, data=rest or None, repeat=False,
             ) as response:  # fmt: skip
-                if response.status_code in (401, 403):
-                    raise self._refused(response, "an upload")
+                if not self._is_taken(response, (404,)):
+                    return False
                 self.registry.traffic.up += len(rest)
-                return response.status_code in (201, 204)
+                return True
         except BROKEN:
             return False
 
+    def _is_taken(self, response: requests.Response, again: Sequence[int]) -> bool:
+        """Whether bytes were taken. False, after a pause if the registry is busy, where another way may do;
+        what it refuses for good is raised with its reason."""
+        status = response.status_code
+        if status in (201, 202, 204):
+            return True
+        if status in BUSY:
+            self.registry.pause(seconds(PATIENCE.increment().increment(), response))
+        elif status not in again:
+            raise self._refused(response, f"an upload to {self.path}")
+        return False
+
     def drop_upload(self, where: str) -> None:
         """Give an upload up. A registry that does not know how cleans up by itself."""
-        with suppress(Unavailable, Unauthorized):
-            self._send("DELETE", urljoin(self.registry.origin, where), repeat=False).close()
+        with suppress(Unavailable, Unauthorized, Cancelled):
+            self._send("DELETE", urljoin(self.registry.origin, where), repeat=False, last=True).close()
+
+    def digest_of(self, reference: str) -> Digest | None:
+        """The digest of what a tag means now, None where there is no such tag."""
+        found = self._fetch(f"manifests/{reference}", f"the manifest {reference} of {self.path}")
+        return None if found is None else sha256(found[0])
 
     def put_manifest(self, reference: str, media_type: str, data: bytes) -> None:
         """Store a manifest or an index under a tag or its digest."""

@@ -1,5 +1,5 @@
 """A repository of a registry to write into. Blobs that are there, or in a repository beside it, are not
-moved; tags move last."""
+moved; tags move last, and not those that mean an image that was read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from squashkit.errors import Unavailable
+from squashkit.errors import Interrupted, SquashkitError, Unavailable, UsageError
 from squashkit.oci import Descriptor, Digest, sha256
 from squashkit.transports import Reference
 from squashkit.transports.container import READ_SIZE, open_unnamed, write_all
@@ -24,7 +24,9 @@ _TRIES = 4
 
 class RegistrySink:
     """A repository. `beside` says of blobs which other repository of the same registry has them, `tags` are
-    the names to give; none where the digest is to be the only name."""
+    the names to give; none where the digest is to be the only name. `read_tags` are names that were read
+    (without their hosts, which may have several names) and what they meant: such a tag is not moved, unless
+    the name is still that of the manifest to `replace`."""
 
     parallel = True
 
@@ -35,6 +37,8 @@ class RegistrySink:
         tmp_dir: Path,
         beside: Mapping[Digest, str],
         tags: Sequence[str],
+        read_tags: Mapping[str, Digest],
+        replace: Digest | None,
     ) -> None:
         self.name = name
         self.title = f"docker://{name.repository}"
@@ -44,10 +48,30 @@ class RegistrySink:
         self._registries = registries
         self._tmp_dir = tmp_dir
         self._tags = tags
+        self._read_tags = read_tags
+        self._replace = replace
         self._stored: dict[Digest, bool] = {}
         self._manifests: dict[Digest, tuple[str, bytes]] = {}
         self._slots: list[_Upload] = []
         self._lock = threading.Lock()
+        self._check_tags()
+
+    def _check_tags(self) -> None:
+        """Raises UsageError where a tag means an image that was read, or no longer the one to replace."""
+        for tag in self._tags:
+            read = self._read_tags.get(f"{self.name.path}:{tag}")
+            if read is None:
+                continue
+            now = self.repository.digest_of(tag)
+            if now == read and read != self._replace:
+                raise UsageError(
+                    f"{self.name.repository}:{tag} was read, and is not moved; -o or -t gives another name,"
+                    " --replace moves the source's own"
+                )
+            if now != read and read == self._replace:
+                raise UsageError(
+                    f"{self.name.repository}:{tag} no longer means what was read; nothing was replaced"
+                )
 
     def has(self, digest: Digest, size: int) -> bool:
         """Whether a blob is there, or was beside it and is now here too."""
@@ -80,9 +104,21 @@ class RegistrySink:
                 self.repository.put_manifest(digest, media_type, data)
         if check is not None:
             self._check(root, check)
+        self._check_tags()
         media_type, data = self._manifests[root.digest]
-        for tag in self._tags:
-            self.repository.put_manifest(tag, media_type, data)
+        for number, tag in enumerate(self._tags):
+            try:
+                self.repository.put_manifest(tag, media_type, data)
+            except KeyboardInterrupt:
+                raise Interrupted(
+                    f"interrupted while the tag {tag} of {self.name.repository} was moved; it may mean the"
+                    " result already",
+                    reference=self.title,
+                ) from None
+            except SquashkitError as error:
+                done = ", ".join(self._tags[:number])
+                error.args = (f"{error}; the tag {tag} was not moved" + (f", {done} was" if done else ""),)
+                raise
 
     def _check(self, root: Descriptor, check: Check) -> None:
         reference = Reference("docker", f"{self.name.repository}@{root.digest}")
@@ -134,7 +170,7 @@ class _Upload:
         self._count_try()
         status = self._repository.upload_status(self._where)
         if status is None or not self._sent <= status[1] <= self._sent + len(chunk):
-            self._where = None
+            self._drop()
             return
         if status[1] == self._sent and self._tries > 1:
             self._chunked = False  # it answers, and takes no chunks
@@ -177,9 +213,9 @@ class _Upload:
 
     def _send_at_once(self, digest: Digest) -> bool:
         self._drop()
-        where = self._repository.begin_upload()
+        self._where = self._repository.begin_upload()
         body = _Body(self._fd, self._size) if self._size > CHUNK else os.pread(self._fd, self._size, 0)
-        return self._repository.finish_upload(where, digest, body)
+        return self._repository.finish_upload(self._where, digest, body)
 
     def discard(self) -> None:
         if self._fd >= 0:

@@ -64,7 +64,8 @@ class RegistryImages:
             stated = load_json(data, "manifest")
             media_type = str(stated.get("mediaType") or "") if isinstance(stated, dict) else ""
         names = {} if is_digest(self.name.reference) else {CONTAINERD_NAME: str(self.name)}
-        root = Descriptor(media_type, sha256(data), len(data), names)
+        self.root = sha256(data)
+        root = Descriptor(media_type, self.root, len(data), names)
         self._take(root, data)
         return dump_json(index_json([root.json()], None))
 
@@ -144,6 +145,9 @@ class RegistryImages:
 
     def interrupt(self) -> None:
         self.registry.interrupt()
+
+    def resume(self) -> None:
+        self.registry.resume()
 
     def names(self) -> list[str]:
         return [blob_name(digest) for digest in self._documents]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from squashkit.oci import Digest
 from squashkit.transports.container import Container
 
 if TYPE_CHECKING:
@@ -63,9 +64,14 @@ class Registries:
         return Traffic(sum(one.down for one in counted), sum(one.up for one in counted))
 
     def interrupt(self) -> None:
-        """End all waiting for the network now, with Cancelled."""
+        """End all waiting for the network, with Cancelled, and ask nothing more."""
         for registry in list(self._open.values()):
             registry.interrupt()
+
+    def resume(self) -> None:
+        """Work begins (anew)."""
+        for registry in self._open.values():
+            registry.resume()
 
     def close(self) -> None:
         for registry in self._open.values():
@@ -76,6 +82,9 @@ class Registries:
 class Remote(Container, Protocol):
     """A container over the network. `get` fetches a whole blob, once, to a file without a name."""
 
+    root: Digest
+    """What its reference means: a manifest or an index."""
+
     def is_here(self, name: str) -> bool:
         """Whether a blob has been fetched."""
 
@@ -83,4 +92,7 @@ class Remote(Container, Protocol):
         """A blob's bytes as they come, verified and not kept."""
 
     def interrupt(self) -> None:
-        """End all waiting for the network now, with Cancelled."""
+        """End all waiting for the network, with Cancelled, and ask nothing more."""
+
+    def resume(self) -> None:
+        """Work begins (anew)."""
