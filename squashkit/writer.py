@@ -223,15 +223,19 @@ class Writer:
         size = 0
         writing: Future[None] | None = None
         with ThreadPoolExecutor(1) as pool:
-            for block in blocks:
+            try:
+                for block in blocks:
+                    if writing is not None:
+                        writing.result()
+                    writing = pool.submit(write, block)
+                    digest.update(block)
+                    size += len(block)
+                    self.loader.progress.advance(len(block))
                 if writing is not None:
                     writing.result()
-                writing = pool.submit(write, block)
-                digest.update(block)
-                size += len(block)
-                self.loader.progress.advance(len(block))
-            if writing is not None:
-                writing.result()
+            except BaseException:
+                self.loader.cancelled.set()  # the pool waits for a write that may wait for a server
+                raise
         return size, Digest(f"sha256:{digest.hexdigest()}")
 
 
