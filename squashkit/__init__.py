@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "Access": "transports.remote",
     "Changeset": "changeset",
     "Compression": "compression",
     "HistoryOptions": "metadata",
@@ -56,8 +57,10 @@ if TYPE_CHECKING:
     from squashkit.source import open_source
     from squashkit.tar import scan
     from squashkit.transports import parse_reference
+    from squashkit.transports.remote import Access
 
 __all__ = [
+    "Access",
     "Changeset",
     "Compression",
     "HistoryOptions",

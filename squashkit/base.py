@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from squashkit.errors import (
     BaseNotFound,
@@ -32,6 +32,9 @@ class Base:
     evidence: str
     image: Image | None = None
     name: str = ""
+    """The base as it was asked for."""
+    image_name: str = ""
+    """Its name, where it has one: not a path, not a digest, and no transport before it."""
 
 
 def matches(image: Image, reference: str) -> bool:
@@ -139,7 +142,13 @@ def base_of(image: Image, base: Image, name: str) -> Base:
             shared=shared,
             wanted=wanted,
         )
-    return Base(wanted, f"{name}, found by its layers' diff_ids", base, name)
+    return Base(wanted, f"{name}, found by its layers' diff_ids", base, name, _name_of(base, name))
+
+
+def _name_of(image: Image, asked: str) -> str:
+    """The name of an image that was asked for by it, or by something else."""
+    known = any(same_name(name, asked) for name in image.names)
+    return asked if known and not is_digest(asked) else next(iter(image.names), "")
 
 
 def find_by_digest(image: Image, digest: str) -> Base | None:
@@ -167,8 +176,9 @@ def base_by_annotations(image: Image, at_hand: Iterable[Image]) -> Base | None:
     for other in at_hand:
         descriptor = other.manifest_descriptor
         if digest and descriptor and descriptor.digest == digest:
-            base = base_of(image, other, name or digest)
-            return Base(base.layers, f"the annotation {BASE_DIGEST}", other, name or other.title)
+            base = base_of(image, other, name or other.title)
+            told = f"the annotation {BASE_DIGEST}"
+            return replace(base, evidence=told, image_name=name or base.image_name)
     return None
 
 

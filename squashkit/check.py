@@ -45,10 +45,9 @@ def check_result(
         for image in result.images
         if image.manifest_descriptor and image.manifest_descriptor.digest == written.manifest.digest
     )
-    loader = Loader(result, image, source.tmp_dir, source.jobs, progress=source.progress)
-    loader.progress.stage("Checking", sum(layer.size for layer in image.manifest.layers)
-                          if image.manifest else None)  # fmt: skip
-    try:
+    with Loader(result, image, source.tmp_dir, source.jobs, progress=source.progress) as loader:
+        stored = image.manifest.layers if image.manifest else ()
+        loader.progress.stage("Checking", sum(layer.size for layer in stored) or None)
         changesets = loader.load(range(len(image.layers)), data=lambda index: True)
         rest = [layer.index for layer in source.image.layers if layer.index not in known]
         ours = {**known, **source.load(rest, data=lambda index: False)}
@@ -64,8 +63,6 @@ def check_result(
                     + "\nThis is a fault of squashkit; please report it"
                 )
         join(loader.checks, loader.cancelled)
-    finally:
-        loader.close()
 
 
 def _boundaries(left: View, right: View, plan: LayerPlan) -> Iterator[str]:

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 class SquashkitError(Exception):
@@ -154,6 +155,22 @@ def show_path(path: bytes) -> str:
 def show_text(text: str) -> str:
     """A text that somebody else wrote, safe for a terminal: control signs are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def gist_of(error: BaseException) -> str:
+    """What lies at the bottom of an error that wraps others, in one line."""
+    inner: Any = error
+    while True:
+        below = getattr(inner, "reason", None)
+        if not isinstance(below, BaseException):
+            below = inner.args[0] if inner.args and isinstance(inner.args[0], BaseException) else None
+        if below is None:
+            below = inner.__cause__ or inner.__context__
+        if below is None or below is inner:
+            break
+        inner = below
+    text = str((isinstance(inner, OSError) and inner.strerror) or inner).strip() or type(inner).__name__
+    return show_text(text.splitlines()[0][:300])
 
 
 class PathNotFound(SquashkitError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from squashkit import metadata
 from squashkit.base import Base
 from squashkit.changeset import Changeset
 from squashkit.destination import Destination
-from squashkit.errors import InvalidLayer, PlanError, SquashkitError
+from squashkit.errors import Cancelled, InvalidLayer, InvalidReference, PlanError
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, join, spool_need
 from squashkit.merge import SquashedLayer
@@ -62,6 +63,8 @@ class Job:
     """Kept blobs that the destination had before, and their sizes in bytes."""
     changesets: dict[int, Changeset] = field(default_factory=dict)
     """Those that were read for the plan."""
+    copies: list[Future[None]] = field(default_factory=list)
+    """Kept blobs on their way."""
 
     @property
     def image(self) -> Image:
@@ -105,6 +108,9 @@ class Job:
         except InvalidLayer:
             join(self.loader.checks, self.loader.cancelled)  # damaged bytes are told as such
             raise
+        except Cancelled:
+            join([*self.loader.checks, *self.copies], self.loader.cancelled)  # one of them failed
+            raise
         except BaseException:
             self.loader.cancelled.set()
             raise
@@ -123,10 +129,9 @@ class Job:
             in_place=self._in_place,
             pack=self.destination.compression if self.destination.is_registry else None,
         )
-        copies: list[Future[None]] = []
 
         def keep() -> None:
-            copies.extend(writer.keep(self.loader.pool, [self._origin(layer) for layer in self.kept]))
+            self.copies.extend(writer.keep(self.loader.pool, [self._origin(layer) for layer in self.kept]))
 
         plan = self._plan(self._load(keep if self.sink.parallel else lambda: None))
         self._check_space(self._new_size(plan))
@@ -136,7 +141,7 @@ class Job:
             keep()
         enough = self._is_stored_alike or self._saves_enough(*_plain_sizes(plan))
         new = self._write_runs(writer, plan) if enough else {}
-        join([*self.loader.checks, *copies], self.loader.cancelled)
+        join([*self.loader.checks, *self.copies], self.loader.cancelled)
         if self._is_stored_alike:
             size = sum(stored.size for stored, _ in new.values())
             enough = self._saves_enough(self._stored_size(self.squashed), size)
@@ -375,10 +380,9 @@ def _base_annotation(base: Base) -> tuple[str, Digest] | None:
     """The base's name and digest, only from a manifest that was read."""
     if base.image is None or base.image.manifest_descriptor is None:
         return None
-    try:
-        name = normalise_name(base.name)
-    except SquashkitError:
-        name = base.name
+    name = base.image_name
+    with suppress(InvalidReference):  # layouts and archives may give any name
+        name = normalise_name(name)
     return name, base.image.manifest_descriptor.digest
 
 

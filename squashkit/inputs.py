@@ -13,16 +13,7 @@ from squashkit.destination import AtHand, Destination
 from squashkit.errors import InvalidReference, TransportError, UsageError
 from squashkit.graph import Layer
 from squashkit.names import normalise_name, repository_of, same_name
-from squashkit.oci import (
-    ALL,
-    Codec,
-    DiffID,
-    Digest,
-    Platform,
-    PlatformChoice,
-    chain_ids,
-    is_digest,
-)
+from squashkit.oci import ALL, DiffID, Digest, Platform, PlatformChoice, chain_ids, is_digest
 from squashkit.progress import Progress
 from squashkit.selection import Decision
 from squashkit.source import Source, open_base, open_source
@@ -69,8 +60,8 @@ class Inputs:
     def stored_elsewhere(
         self, decision: Decision, destination: Destination
     ) -> tuple[Base, dict[DiffID, Origin]]:
-        """For a registry: the base, and those kept layers that are plain in the source, as a registry has
-        them. Found by diff_id, since their compressed digests are the registry's own."""
+        """For a registry: the base, and its layers as a registry has them. They are found by diff_id: what
+        is plain, or compressed by somebody else, has another digest than what hosts have pulled."""
         base = decision.base
         if not destination.is_registry or base.image is None or self.source.remote is not None:
             return base, {}
@@ -83,13 +74,13 @@ class Inputs:
             return base, {}
         elsewhere = {}
         for layer, stored in zip(decision.image.layers, same[0].layers, strict=False):
-            if stored.descriptor is not None and self.source.codec(layer) is Codec.NONE:
+            if stored.descriptor is not None:
                 elsewhere[layer.diff_id] = Origin(layer, found, stored)
-        name = base.name
+        name = base.image_name
         if found.reference.transport == REGISTRY and found.in_store is None:
             known = self._names(base)
             name = next((n for n in known if repository_of(n) == repository_of(found.reference.path)), name)
-        return replace(base, image=same[0], name=name), elsewhere
+        return replace(base, image=same[0], image_name=name), elsewhere
 
     def _names(self, base: Base) -> list[str]:
         """The names that a daemon knows a base by, the one that was asked for first."""
@@ -112,24 +103,27 @@ class Inputs:
     def at_hand(
         self, decisions: Sequence[Decision], destination: Destination, *, replace: bool
     ) -> AtHand:
-        """What the destination has already of these images. Raises UsageError where it would give a name
-        of the base's to the result."""
-        for base in self.bases:
-            self._protect_base(base, destination)
+        """What the destination has already of these images."""
         held = self._held(decisions[0], destination) if len(decisions) == 1 else {}
         root = self.source.root
         return AtHand(
             held, self._beside(destination), self._read_tags(), root if replace else None
         )
 
-    def _protect_base(self, base: Source, destination: Destination) -> None:
+    def protect_bases(self, destination: Destination) -> None:
+        """Raises UsageError where the result would get a name that a base has in a daemon or a registry."""
         reference = destination.reference
-        if reference is None or reference.transport != base.reference.transport:
+        if reference is None or reference.is_file:
             return
-        names = base.in_store.names if base.in_store else [base.reference.path]
-        for tag in destination.tags:
-            if not reference.is_file and any(same_name(tag.name, name) for name in names):
-                raise UsageError(f"{tag.name} is the base, whose name is not moved; -t or -o gives another")
+        for base in self.bases:
+            if base.reference.transport != reference.transport:
+                continue
+            names = base.in_store.names if base.in_store else [base.reference.path]
+            for tag in destination.tags:
+                if any(same_name(tag.name, name) for name in names):
+                    raise UsageError(
+                        f"{tag.name} is the base, whose name is not moved; -t or -o gives another"
+                    )
 
     def _read_tags(self) -> dict[str, Digest]:
         """Tags of registries that were read, without their hosts, which may have several names."""

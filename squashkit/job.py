@@ -132,20 +132,16 @@ class _Work:
         ]  # fmt: skip
         self._destination = destination = destinations[0]
         _protect_inputs(destination, inputs.all)
+        inputs.protect_bases(destination)
         writes = output is not None and not options.dry_run
-        if options.check and (not writes or destination.is_stream):
-            raise UsageError(
-                "--check reads back what was written, which a pipe cannot give; write to a file or a layout"
-                if destination.is_stream
-                else "--check reads back what was written; a dry run writes nothing"
-            )
+        if options.check:
+            _refuse_vain_check(destination, writes=writes)
         cancelled = Cancellation()
         cancelled.wakes.append(self._registries.interrupt)
-        cache = EntryCache(cache_folder())
         loaders = [
             Loader(
-                source, decision.image, tmp_dir, options.jobs, options.verify, progress, cancelled, cache,
-                options.fetch_base,
+                source, decision.image, tmp_dir, options.jobs, options.verify, progress, cancelled,
+                EntryCache(cache_folder()), options.fetch_base,
             )
             for decision in decisions
         ]  # fmt: skip
@@ -160,7 +156,7 @@ class _Work:
             )  # fmt: skip
             stack.callback(self.sink.close)
         for loader in loaders:  # closed first: its threads write to the sink
-            stack.callback(loader.close)
+            stack.push(loader)
         self.jobs = [
             Job(
                 base, decision.segments, loader, self.sink, where, options,
@@ -242,6 +238,16 @@ class _Work:
             known_digests=frozenset(o.known.digest for o in elsewhere.values() if o.known is not None),
             notes=_notes(source, decision, self._options, destination, self.chosen, elsewhere),
         )
+
+
+def _refuse_vain_check(destination: Destination, *, writes: bool) -> None:
+    """Raises UsageError where there will be nothing to read back."""
+    if destination.is_stream:
+        raise UsageError(
+            "--check reads back what was written, which a pipe cannot give; write to a file or a layout"
+        )
+    if not writes:
+        raise UsageError("--check reads back what was written; a dry run writes nothing")
 
 
 def _protect_inputs(destination: Destination, sources: Sequence[Source]) -> None:

@@ -10,11 +10,11 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from squashkit import tar
 from squashkit.cancellation import Cancellation
@@ -99,8 +99,16 @@ class Loader:
             self.source.remote.resume()
             self.cancelled.wakes.append(self.source.remote.interrupt)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.cancelled.set()
+        self.close()
+
     def close(self) -> None:
-        self.cancelled.set()
+        """Wait for what still goes on, and give back all space."""
         self.pool.shutdown()
         for fd in self._spools:
             os.close(fd)
@@ -404,14 +412,22 @@ def check_digest(where: str, expected: str, actual: str) -> None:
 
 
 def join(futures: Iterable[Future[Any]], cancelled: threading.Event) -> None:
-    """Wait for work; the first failure, or an interrupt, stops the rest and is raised."""
+    """Wait for work; the first failure, or an interrupt, stops the rest and is raised. Of work that
+    stopped since other work failed, the other's failure is raised."""
     waiting = set(futures)
+    stopped: Exception | None = None
     try:
         while waiting:
             # In turns: an interrupt that comes just before a wait begins is seen only after it.
             done, waiting = wait(waiting, timeout=0.2, return_when="FIRST_COMPLETED")
             for future in done:
-                future.result()
+                try:
+                    future.result()
+                except (Cancelled, CancelledError) as error:
+                    stopped = error
+                    cancelled.set()
+        if stopped is not None:
+            raise Cancelled from stopped
     except BaseException:
         cancelled.set()
         for future in waiting:

@@ -198,8 +198,8 @@ def image_manifest(
 ) -> bytes:
     """The manifest of the written image.
 
-    An unchanged image of the same family keeps its own, byte for byte. `base` is the base's name and
-    manifest digest, where that manifest was read.
+    An unchanged image of the same family keeps its own, byte for byte. `base` is the base's name (empty
+    where it has none) and manifest digest, where that manifest was read.
     """
     source = image.manifest
     descriptors = [layer_descriptor(layer, family) for layer in layers]
@@ -219,11 +219,12 @@ def image_manifest(
             return source.data
         return dump_json(raw)
     annotations = dict(source.annotations if source else {})
-    if not base_kept:
+    if base is not None or not base_kept:
         annotations.pop(BASE_NAME, None)
         annotations.pop(BASE_DIGEST, None)
     if base is not None:
-        annotations[BASE_NAME], annotations[BASE_DIGEST] = base
+        name, digest = base
+        annotations |= {BASE_NAME: name, BASE_DIGEST: digest} if name else {BASE_DIGEST: digest}
     if family != DOCKER_MANIFEST:
         descriptor = image.manifest_descriptor
         annotations[SOURCE_DIGEST] = descriptor.digest if descriptor else image.image_id

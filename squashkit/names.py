@@ -56,10 +56,6 @@ def repository_of(name: str) -> str:
     return full.partition("@")[0] if "@" in full else full.rpartition(":")[0]
 
 
-def tag_of(name: str) -> str:
-    return normalise_name(name).rpartition(":")[2]
-
-
 def same_name(a: str, b: str) -> bool:
     """Whether two names mean the same image: as they stand, or after normalising.
 

@@ -287,7 +287,9 @@ def _named_base(
         other.images, reference.image, image.platform, machine_platform(), other.example
     )
     by_title = base_image.names and reference.is_file
-    return base_of(image, base_image, base_image.title if by_title else str(reference))
+    base = base_of(image, base_image, base_image.title if by_title else str(reference))
+    named = not reference.is_file and not is_digest(reference.path)
+    return replace(base, image_name=reference.path) if named else base
 
 
 def _annotated_base(
@@ -306,7 +308,8 @@ def _annotated_base(
     if not found:
         return None
     base = base_of(image, found[0], name)
-    return replace(base, evidence=f"{name}, by the annotation {BASE_DIGEST}")
+    told = f"{name}, by the annotation {BASE_DIGEST}"
+    return replace(base, evidence=told, image_name=name)
 
 
 def _way(source: Source) -> str:

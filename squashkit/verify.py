@@ -137,6 +137,7 @@ class _Verifier:
     def close(self) -> None:
         self.cancelled.set()
         for loader in self._loaders:
+            loader.cancelled.set()
             loader.close()
 
     def fault(self, error: SquashkitError) -> None:

@@ -118,14 +118,11 @@ def open_view(
     Raises what `Loader.load` and `Rootfs.apply` raise.
     """
     cache = EntryCache(cache_folder()) if source.remote is not None and not verify else None
-    loader = Loader(source, image, tmp_dir, jobs, progress=progress, cache=cache)
-    progress.stage("Reading", None)
-    try:
+    with Loader(source, image, tmp_dir, jobs, progress=progress, cache=cache) as loader:
+        progress.stage("Reading", None)
         rootfs = Rootfs()
         changesets = loader.load(range(len(image.layers)), data=lambda index: verify)
         for index, changeset in changesets.items():
             apply_layer(rootfs, changeset, index)
         progress.close()
         yield View(source, image, loader, rootfs, changesets)
-    finally:
-        loader.close()

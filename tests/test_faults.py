@@ -550,6 +550,13 @@ def test_a_damaged_stream_is_refused(name: str, index: int, tmp_path: Path) -> N
     assert word in result.err or "sha256:" in result.err
     assert_refused(source, tmp_path, 4, f"layer {index}")
 
+def test_what_is_found_while_the_new_layer_is_written_is_told(tmp_path: Path) -> None:
+    """A kept layer's damage that stops the writing of the new one is what the message tells."""
+    layers = [OK, *APP.layers[1:], layer(file("large", bytes(64 << 20)))]
+    files = docker_files(ImageSpec(layers, ["app:1"])) | {"0.tar": FRAME[:-3]}
+    source = write_archive(tmp_path / "source.tar", files)
+    assert_fails(run("squash", source, *KEEP_2, "-o", tmp_path / "probe.tar"), 4, "layer 0", "zstd")
+
 
 # --- places ----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -289,6 +290,17 @@ def test_the_base_is_named_from_its_manifest(tmp_path: Path) -> None:
     made = annotated(tmp_path, {}, "--keep-base", "base:1")
     assert made[BASE_NAME] == "docker.io/library/base:1"
     assert made[BASE_DIGEST] == base_digest(tmp_path)
+
+
+def test_a_base_without_a_name_is_told_by_its_digest(tmp_path: Path) -> None:
+    """A path is no image's name: for a base that has no other, base.digest stands alone."""
+    nameless, app = tmp_path / "nameless", tmp_path / "app"
+    (digest,) = oci_layout(nameless, [replace(BASE, tags=())])
+    oci_layout(app, [APP])
+    squash(app, "--keep-base", f"oci:{nameless}", "-t", "new:1", "-o", tmp_path / "out.tar")
+    made = read_image(tmp_path / "out.tar").annotations
+    assert made[BASE_DIGEST] == digest
+    assert BASE_NAME not in made
 
 
 def test_the_base_is_not_named_without_a_manifest(tmp_path: Path) -> None:

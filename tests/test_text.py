@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from squashkit.errors import InvalidReference, show_path
-from squashkit.names import familiar_name, normalise_name, same_name, tag_of
+from squashkit.names import familiar_name, normalise_name, repository_of, same_name
 from squashkit.oci import Platform, chain_ids, sha256
 from squashkit.report.text import count, percent, show_time, size, table
 from squashkit.transports import Reference, parse_reference
@@ -66,7 +66,7 @@ def test_names(name: str, full: str, familiar: str) -> None:
     """Short names mean what docker takes them for."""
     assert normalise_name(name) == full
     assert familiar_name(full) == familiar_name(name) == familiar
-    assert tag_of(name) == full.rpartition(":")[2]
+    assert repository_of(name) == full.rpartition(":")[0]
 
 
 @pytest.mark.parametrize("name", ["", "App", "a//b", "app:", "app:a b", "-x", "ä"])

@@ -18,7 +18,14 @@ import requests
 from docker.context import ContextAPI
 from urllib3.exceptions import HTTPError
 
-from squashkit.errors import ImageNotFound, InvalidImage, TransportError, Unavailable, show_text
+from squashkit.errors import (
+    ImageNotFound,
+    InvalidImage,
+    TransportError,
+    Unavailable,
+    gist_of,
+    show_text,
+)
 from squashkit.names import familiar_name
 from squashkit.oci import DiffID, Platform, is_digest, parse_digest
 from squashkit.transports import Reference
@@ -39,7 +46,7 @@ def connect(reference: Reference) -> Iterator[Daemon]:
         client = docker.from_env(version="auto", timeout=_GREETING, use_ssh_client=True).api
         client.timeout = _PATIENCE
     except Exception as error:  # the SDK lets errors of its libraries and of bad settings through
-        told = f"{_address()}: {_first_line(error)}"
+        told = f"{_address()}: {gist_of(error)}"
         if reference.guessed:
             raise Unavailable(
                 f"there is no file {reference.path!r}, and no docker daemon to ask for an image of that"
@@ -173,13 +180,13 @@ class Daemon:
         except docker.errors.ImageNotFound:
             raise
         except docker.errors.APIError as error:
-            told = show_text(str(error.explanation or _first_line(error)))
+            told = show_text(str(error.explanation or gist_of(error)))
             raise Unavailable(f"docker does not {what}: {told}", reference=self.title) from error
         except (
             docker.errors.DockerException, requests.RequestException, HTTPError, ConnectionError,
         ) as error:  # fmt: skip
             raise Unavailable(
-                f"docker stopped while it was asked to {what}: {_first_line(error)}", reference=self.title
+                f"docker stopped while it was asked to {what}: {gist_of(error)}", reference=self.title
             ) from error
 
 
@@ -194,12 +201,3 @@ def _address() -> str:
 def _full_id(text: str) -> str:
     """podman's API gives ids without their algorithm."""
     return text if ":" in text else f"sha256:{text}"
-
-
-def _first_line(error: BaseException) -> str:
-    """The gist of an error that wraps others: the innermost's text."""
-    inner: BaseException = error
-    while (cause := inner.__cause__ or inner.__context__) is not None:
-        inner = cause
-    text = getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
-    return show_text(text.strip().splitlines()[0][:300]) if text.strip() else type(inner).__name__

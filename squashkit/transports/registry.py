@@ -21,6 +21,7 @@ from squashkit.errors import (
     InvalidImage,
     Unauthorized,
     Unavailable,
+    gist_of,
     show_text,
 )
 from squashkit.names import normalise_name
@@ -33,7 +34,6 @@ from squashkit.transports.registry_client import (
     Registry,
     limited,
     once_more,
-    reason,
     seconds,
     told,
 )
@@ -94,7 +94,7 @@ class Repository:
         try:
             return self.registry.send(method, url, self._scopes, **options)
         except (*BROKEN, ValueError) as error:
-            raise self._unavailable(reason(error)) from error
+            raise self._unavailable(gist_of(error)) from error
 
     def _unavailable(self, why: str) -> Unavailable:
         return Unavailable(f"the registry {self.registry.host}: {why}", reference=self.title)
@@ -160,7 +160,7 @@ class Repository:
             try:
                 patience = once_more(patience, why)
             except BROKEN as last:
-                raise self._unavailable(f"{what} broke off: {reason(last)}") from last
+                raise self._unavailable(f"{what} broke off: {gist_of(last)}") from last
             self.registry.pause(patience.get_backoff_time())
 
     def blob(self, digest: Digest, size: int, cancelled: threading.Event) -> Iterator[bytes]:
@@ -199,7 +199,7 @@ class Repository:
                     if isinstance(error, EOFError):
                         break  # complete, as the server says, and too short
                     raise self._unavailable(
-                        f"the blob {digest} broke off after {at} of {size} bytes: {reason(error)}"
+                        f"the blob {digest} broke off after {at} of {size} bytes: {gist_of(error)}"
                     ) from last
                 self.registry.pause(patience.get_backoff_time())
         if at != size:

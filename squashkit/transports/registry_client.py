@@ -25,7 +25,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError
 from urllib3.util import Retry
 
 from squashkit import __version__
-from squashkit.errors import Cancelled, Unauthorized, Unavailable, UsageError, show_text
+from squashkit.errors import Cancelled, Unauthorized, Unavailable, UsageError, gist_of, show_text
 from squashkit.oci import load_json
 from squashkit.transports.credentials import Credentials
 from squashkit.transports.remote import Access, Traffic
@@ -156,7 +156,7 @@ class Registry:
                         self._challenge = _Challenge.parse(response, self.host)
                     return f"{scheme}://{host}"
             except (*BROKEN, ValueError) as error:
-                why = why or reason(error)
+                why = why or gist_of(error)
                 if re.search(r"(?i)certificate|alert|refused|not known", why):
                     break
         raise Unavailable(
@@ -325,7 +325,7 @@ class Registry:
                     patience = once_more(patience, error)
                 except BROKEN as last:
                     raise Unavailable(
-                        f"the token server of {self.host} does not answer: {reason(last)}",
+                        f"the token server of {self.host} does not answer: {gist_of(last)}",
                         reference=self.host,
                     ) from last
             self.pause(seconds(patience, response))
@@ -429,20 +429,3 @@ def told(response: requests.Response) -> str:
         (first, *_) = load_json(limited(response, 64 << 10), "")["errors"]
         return f", {show_text(str(first.get('message') or first.get('code')))[:200]}"
     return ""
-
-
-def reason(error: BaseException) -> str:
-    """The gist of an error that wraps others: the innermost one's text."""
-    inner: Any = error
-    while True:
-        below = getattr(inner, "reason", None)
-        if not isinstance(below, BaseException):
-            below = inner.args[0] if inner.args and isinstance(inner.args[0], BaseException) else None
-        if below is None:
-            below = inner.__cause__ or inner.__context__
-        if below is None or below is inner:
-            break
-        inner = below
-    if isinstance(inner, OSError) and inner.strerror:
-        return show_text(inner.strerror)
-    return show_text(str(inner) or type(inner).__name__)

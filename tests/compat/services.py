@@ -208,8 +208,11 @@ class Docker:
 
 
 @contextmanager
-def docker(state: Path, name: str = "docker") -> Iterator[Docker]:
-    """Start dockerd in the folder `name` under `state`, on what an earlier one may have left there."""
+def docker(state: Path, name: str = "docker", *, mirror: str | None = None) -> Iterator[Docker]:
+    """Start dockerd in the folder `name` under `state`, on what an earlier one may have left there.
+
+    mirror: the host of a registry that is asked for the Docker Hub's images.
+    """
     folder = state / name
     folder.mkdir(exist_ok=True)
     # A daemon that was killed leaves the numbers of its processes, which may stand for others now.
@@ -220,6 +223,7 @@ def docker(state: Path, name: str = "docker") -> Iterator[Docker]:
         *("dockerd", "--data-root", folder / "root", "--exec-root", folder / "exec"),
         *("--host", host, "--pidfile", folder / "pid", "--storage-driver", "overlay2"),
         *("--iptables=false", "--bridge=none"),
+        *(["--registry-mirror", f"http://{mirror}"] if mirror else []),
     ]
     with daemon(command, folder, "API listen"):
         tool = Docker(folder, host)

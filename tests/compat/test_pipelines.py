@@ -79,6 +79,16 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def docker(state: Path, archive: Path) -> Iterator[services.Docker]:
+    """A docker daemon for these tests alone, to which their base is an image of the Docker Hub's."""
+    with ExitStack() as stack:
+        mirror = available(lambda: stack.enter_context(registry(state)))
+        available(lambda: _upload(archive, mirror, "fedora:28", "library/fedora:28"))
+        start = services.docker(state, "pipelines", mirror=mirror.host)
+        yield available(lambda: stack.enter_context(start))
+
+
 @pytest.fixture
 def stocked(docker: services.Docker, archive: Path) -> services.Docker:
     """The daemon, with the image and its base and no result of another test."""
@@ -88,11 +98,15 @@ def stocked(docker: services.Docker, archive: Path) -> services.Docker:
     return docker
 
 
-def _upload(archive: Path, to: Registry, *options: str) -> None:
+def _upload(archive: Path, to: Registry, name: str, target: str, *options: str) -> None:
+    flags = ["--dest-tls-verify=false", "--quiet", *options]
+    source, url = f"docker-archive:{archive}:{name}", f"docker://{to.host}/{target}"
+    run(["skopeo", "--insecure-policy", "copy", *flags, source, url])
+
+
+def _stock(archive: Path, made: Registry, *options: str) -> None:
     for name in ("app:latest", "fedora:28"):
-        target = f"docker://{to.host}/{name}"
-        flags = ["--dest-tls-verify=false", "--quiet", *options]
-        run(["skopeo", "--insecure-policy", "copy", *flags, f"docker-archive:{archive}:{name}", target])
+        _upload(archive, made, name, name, *options)
 
 
 @pytest.fixture
@@ -100,7 +114,7 @@ def hub(state: Path, archive: Path) -> Iterator[Registry]:
     """A registry that holds the image and its base."""
     with ExitStack() as stack:
         made = available(lambda: stack.enter_context(registry(state)))
-        available(lambda: _upload(archive, made))
+        available(lambda: _stock(archive, made))
         yield made
 
 
@@ -110,7 +124,7 @@ def private_hub(state: Path, archive: Path) -> Iterator[Registry]:
     with ExitStack() as stack:
         made = available(lambda: stack.enter_context(registry(state, users=USER)))
         (login,) = USER.items()
-        available(lambda: _upload(archive, made, "--dest-creds", ":".join(login)))
+        available(lambda: _stock(archive, made, "--dest-creds", ":".join(login)))
         yield made
 
 

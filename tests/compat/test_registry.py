@@ -100,6 +100,19 @@ def test_daemon_to_registry_moves_one_layer(
 # --- from registry to registry ---------------------------------------------------------------
 
 
+@pytest.mark.parametrize("options", [[], ["--min-saving", "99%"]], ids=["squashed", "unchanged"])
+def test_what_a_registry_holds_is_checked(
+    options: list[str], registry: Registry, person: Person, umoci: services.Umoci, source_rootfs: Snapshot
+) -> None:
+    """--check reads the result back from the registry, and then it gets its tag."""
+    words = [f"docker://{registry.host}/app:1", "--keep-base", f"docker://{registry.host}/base:1"]
+    report = person.squash(*words, "-o", f"docker://{registry.host}/app:checked", "--check", *options)
+    assert (report["checked"], report["changed"]) == (True, not options)
+    assert registry.tags("app")["checked"] == report["manifest_digest"]
+    there = umoci.snapshot(f"docker://{registry.host}/app:checked", PLAIN)
+    assert_same([("app", source_rootfs, there)])
+
+
 @pytest.mark.parametrize(
     ("source", "target", "options", "media_type"),
     [
