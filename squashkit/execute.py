@@ -32,7 +32,7 @@ from squashkit.oci import (
     sha256,
 )
 from squashkit.options import Options
-from squashkit.planner import KeptLayer, LayerPlan, Segment, needs_lower, plan_squash
+from squashkit.planner import KeptLayer, LayerPlan, Ready, Segment, needs_lower, plan_squash
 from squashkit.report.squash import Report
 from squashkit.report.text import size
 from squashkit.transports.archive_sink import ArchiveFile
@@ -59,6 +59,8 @@ class Job:
     notify: Notify
     elsewhere: Mapping[DiffID, Origin] = field(default_factory=dict)
     """Kept layers that a registry has in a form of its own, and which."""
+    ready: Ready | None = None
+    """The plan, where it is made already."""
     there: dict[Digest, int] = field(default_factory=dict)
     """Kept blobs that the destination had before, and their sizes in bytes."""
     changesets: dict[int, Changeset] = field(default_factory=dict)
@@ -72,7 +74,7 @@ class Job:
 
     @property
     def runs(self) -> list[Segment]:
-        return [s for s in self.segments if not s.keep and len(s) > 1]
+        return [segment for segment in self.segments if not segment.is_kept]
 
     @property
     def squashed(self) -> list[Layer]:
@@ -205,13 +207,15 @@ class Job:
         changesets |= self.loader.load(
             around, data=lambda index: index in there and source.is_here(layers[index])
         )
+        if self.ready is not None:
+            changesets |= self.ready.changesets
         self.changesets = dict(sorted(changesets.items()))
         return self.changesets
 
     def _plan(self, changesets: dict[int, Changeset]) -> LayerPlan:
         if not self.runs:
             return self.report.plan
-        plan = plan_squash(
+        plan = self.ready.plan if self.ready else plan_squash(
             changesets,
             self.segments,
             self.loader.header_of,

@@ -172,6 +172,6 @@ def _kept(decision: Decision) -> list[Layer]:
     return [
         layer
         for segment in decision.segments
-        if segment.keep or len(segment) == 1
+        if segment.is_kept
         for layer in decision.image.layers[segment.start : segment.stop]
     ]

@@ -23,9 +23,16 @@ class Segment:
     start: int
     stop: int
     keep: bool
+    remake: bool = False
+    """A run of one layer is made anew, too; else that is kept."""
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its layers are carried over as they are."""
+        return self.keep or (len(self) == 1 and not self.remake)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,15 @@ class LayerPlan:
     """(layer, path): hard links of kept layers to files of a squashed run below them."""
     guaranteed: bool = True
     """False where layers below a run were not at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A plan that was made before anything is written, and the changesets of all layers that it was made
+    of: they need not be those that the layers hold."""
+
+    plan: LayerPlan
+    changesets: Mapping[int, Changeset]
 
 
 def needs_lower(changesets: Sequence[Changeset]) -> bool:
@@ -89,7 +105,8 @@ def plan_squash(
 
     `changesets` holds every layer of the squashed runs and, unless `needs_lower` says otherwise, all
     below them; layers above the last run may be there too. Segments partition the layers base first; a
-    run of one layer is kept. With `blind`, layers below may be missing, and the result is not guaranteed.
+    run of one layer is kept, unless it says `remake`. With `blind`, layers below may be missing, and the
+    result is not guaranteed.
 
     The same input gives the same plan. Raises PlanError where a layer is missing or a run cannot be
     merged, UnsupportedImage for overlay marks in a run, InvalidLayer as `Rootfs.apply` does.
@@ -100,7 +117,7 @@ def plan_squash(
     below = Rootfs(follow_lower_symlinks=follow_lower_symlinks)
     applied = 0
     for segment in segments:
-        if segment.keep or len(segment) == 1:
+        if segment.is_kept:
             layers.extend(KeptLayer(index) for index in range(segment.start, segment.stop))
             continue
         run = {index: changesets[index] for index in range(segment.start, segment.stop)}

@@ -1,0 +1,313 @@
+"""A piece of work on images: where results go, what there is of them already, one commit at the end.
+
+What becomes of the images is decided before (selection.py, rebase.py); here their decisions get a loader, a
+destination and a report each, and together they get one sink.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+from squashkit import metadata
+from squashkit.cancellation import Cancellation
+from squashkit.check import check_result
+from squashkit.destination import (
+    Destination,
+    decide_destination,
+    parse_output,
+    refuse_mistaken_file,
+)
+from squashkit.entrycache import EntryCache, cache_folder
+from squashkit.errors import UsageError, told_of
+from squashkit.execute import Job, Notify
+from squashkit.graph import Image
+from squashkit.inputs import Inputs
+from squashkit.loader import Loader
+from squashkit.metadata import StoredLayer
+from squashkit.oci import ALL, Codec, Descriptor, DiffID
+from squashkit.options import Options
+from squashkit.planner import KeptLayer, LayerPlan, Ready
+from squashkit.progress import Progress
+from squashkit.report.squash import Report, Transfer
+from squashkit.selection import Chosen, Decision
+from squashkit.source import Source, temporary_folder
+from squashkit.transports import parse_reference
+from squashkit.transports.container import Archive, Container
+from squashkit.transports.remote import Registries
+from squashkit.transports.sink import Sink, Written, WrittenImage
+from squashkit.transports.store_sink import StoreSink
+from squashkit.writer import Origin
+
+
+class Work:
+    """Images under way from one source to one destination. All that it opens is closed with the stack.
+
+    First `decide` where they go, which reads no layer; then `begin`, `run` and `commit`.
+    """
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        image: str,
+        output: str | None,
+        options: Options,
+        progress: Progress,
+        notify: Notify,
+    ) -> None:
+        self._stack = stack
+        self._output = output
+        self._options = options
+        self._progress = progress
+        self._notify = notify
+        if output is not None:
+            refuse_mistaken_file(output, parse_reference(image))
+        self.tmp_dir = _temporary_folder(options, output)
+        self._registries = stack.enter_context(closing(Registries(options.access)))
+        self.cancelled = Cancellation()
+        self.cancelled.wakes.append(self._registries.interrupt)
+        self.inputs = Inputs(
+            stack, parse_reference(image), options.platform, self.tmp_dir, self._registries, progress
+        )
+        self.sink: Sink | None = None
+        self.jobs: list[Job] = []
+
+    def decide(self, decisions: Sequence[Decision]) -> None:
+        """Where these images go. Raises UsageError where something must not be written there."""
+        options, inputs = self._options, self.inputs
+        self._destinations = [
+            decide_destination(
+                self._output, inputs.source, decision.image, decision.segments, tags=options.tags,
+                format=options.format, compress=options.compress, several=options.platform == ALL,
+                replace=options.replace, by_digest=options.push_by_digest,
+            )
+            for decision in decisions
+        ]  # fmt: skip
+        self._destination = destination = self._destinations[0]
+        _protect_inputs(destination, inputs.all)
+        inputs.protect_bases(destination)
+        self._writes = self._output is not None and not options.dry_run
+        if options.check:
+            _refuse_vain_check(destination, writes=self._writes)
+        if not self._writes:
+            destination.check_free(force=options.force)
+
+    def loader(self, source: Source, image: Image) -> Loader:
+        """What reads an image's layers for this work."""
+        options = self._options
+        return Loader(
+            source, image, self.tmp_dir, options.jobs, options.verify, self._progress, self.cancelled,
+            EntryCache(cache_folder()), options.fetch_base,
+        )  # fmt: skip
+
+    def begin(
+        self,
+        decisions: Sequence[Decision],
+        chosen: Chosen,
+        loaders: Sequence[Loader] | None = None,
+        ready: Sequence[Ready | None] | None = None,
+    ) -> None:
+        """Open the destination: a job for each image. A plan that is ready is carried out as it is."""
+        inputs, destination = self.inputs, self._destination
+        source = inputs.source
+        loaders = loaders or [self.loader(source, decision.image) for decision in decisions]
+        ready = ready or [None] * len(decisions)
+        stored = [inputs.stored_elsewhere(decision, destination) for decision in decisions]
+        if self._writes:
+            self.sink = destination.open(
+                self._stack, self.tmp_dir, force=self._options.force, registries=self._registries,
+                cancelled=self.cancelled, progress=self._progress,
+                at_hand=inputs.at_hand(decisions, destination, replace=self._options.replace),
+            )  # fmt: skip
+            self._stack.callback(self.sink.close)
+        for loader in loaders:  # closed first: its threads write to the sink
+            self._stack.push(loader)
+        self.jobs = [
+            Job(
+                base, decision.segments, loader, self.sink, where, self._options,
+                self._report(decision, chosen, where, elsewhere), self._notify, elsewhere, made,
+            )
+            for decision, loader, made, where, (base, elsewhere) in zip(
+                decisions, loaders, ready, self._destinations, stored, strict=True
+            )
+        ]  # fmt: skip
+
+    @property
+    def reports(self) -> list[Report]:
+        return [job.report for job in self.jobs]
+
+    def run(self) -> list[WrittenImage | None]:
+        """Write every image, none of which has a name yet; None for each in a dry run."""
+        results = []
+        for job in self.jobs:
+            with told_of(str(job.image.platform) if self._options.platform == ALL else ""):
+                results.append(job.run())
+        return results
+
+    def count_transfer(self) -> None:
+        """Tell the reports what went over the wire: all that this work moved."""
+        transfer = self._transferred()
+        for report in self.reports:
+            report.transfer = transfer
+
+    def _transferred(self) -> Transfer | None:
+        """Bytes to and from daemons and registries; None where there is neither."""
+        counted = self._registries.traffic
+        source = self.inputs.source
+        saved = source.container if source.in_store is not None else None
+        loaded = self.sink if isinstance(self.sink, StoreSink) else None
+        if counted is None and saved is None and loaded is None:
+            return None
+        unmoved = {digest: size for job in self.jobs for digest, size in job.there.items()}
+        return Transfer(
+            down=(counted.down if counted else 0) + (saved.size if isinstance(saved, Archive) else 0),
+            up=(counted.up if counted else 0) + (loaded.loaded if loaded else 0),
+            not_moved=loaded.left_out if loaded else sum(unmoved.values()),
+        )
+
+    def commit(self, root: Descriptor, images: Sequence[WrittenImage]) -> None:
+        """Give what was written its names."""
+        assert self.sink is not None
+        destination = self._destination
+        written = Written(root, images, destination.tags, destination.repo_tags)
+        check = partial(self._check, images) if self._options.check else None
+        self.sink.commit(written, check)
+
+    def _check(self, images: Sequence[WrittenImage], container: Container) -> None:
+        for job, written in zip(self.jobs, images, strict=True):
+            check_result(
+                job.loader, job.report.plan, job.changesets, written, container,
+                follow=self._options.symlink_parents == "follow",
+            )  # fmt: skip
+
+    def _report(
+        self,
+        decision: Decision,
+        chosen: Chosen,
+        destination: Destination,
+        elsewhere: Mapping[DiffID, Origin],
+    ) -> Report:
+        source, image = self.inputs.source, decision.image
+        kept = tuple(KeptLayer(index) for index in range(len(image.layers)))
+        return Report(
+            source=source.title,
+            image=image,
+            base=decision.base,
+            plan=LayerPlan(tuple(decision.segments), kept),
+            before=_stored_before(source, image),
+            tags=[tag.verbatim or tag.name for tag in destination.tags],
+            output=self.sink.title if self.sink else None,
+            dry_run=self.sink is None,
+            checked=self._options.check,
+            in_registry=destination.is_registry,
+            known_digests=frozenset(o.known.digest for o in elsewhere.values() if o.known is not None),
+            notes=_notes(source, decision, self._options, destination, chosen, elsewhere),
+        )
+
+
+def _refuse_vain_check(destination: Destination, *, writes: bool) -> None:
+    """Raises UsageError where there will be nothing to read back."""
+    if destination.is_stream:
+        raise UsageError(
+            "--check reads back what was written, which a pipe cannot give; write to a file or a layout"
+        )
+    if not writes:
+        raise UsageError("--check reads back what was written; a dry run writes nothing")
+
+
+def _protect_inputs(destination: Destination, sources: Sequence[Source]) -> None:
+    """Raises UsageError where the output is one of the inputs, or lies within one."""
+    reference = destination.reference
+    if reference is None or not reference.is_file:
+        return
+    for source in sources:
+        if not reference.is_stdio:
+            source.refuse_as_output(Path(reference.path))
+        elif sys.stdout is not None and source.is_file(os.fstat(sys.stdout.fileno())):
+            raise UsageError(f"standard output is {source.title}, an input, which is never written to")
+
+
+def _temporary_folder(options: Options, output: str | None) -> Path:
+    """As `temporary_folder`, but beside the output where there is one."""
+    reference = parse_output(output) if output is not None else None
+    if options.tmp_dir is None and reference is not None and reference.is_file and not reference.is_stdio:
+        path = Path(reference.path)
+        for folder in (path, path.parent):
+            if folder.is_dir() and os.access(folder, os.W_OK):
+                return folder
+    return temporary_folder(options.tmp_dir)
+
+
+def _stored_before(source: Source, image: Image) -> list[StoredLayer]:
+    """The source's layers as they are stored."""
+    return [
+        StoredLayer(
+            layer.diff_id, source.digest(layer), source.size(layer), source.codec(layer), layer.descriptor
+        )
+        for layer in image.layers
+    ]
+
+
+def _notes(
+    source: Source,
+    decision: Decision,
+    options: Options,
+    destination: Destination,
+    chosen: Chosen,
+    elsewhere: Mapping[DiffID, Origin],
+) -> list[str]:
+    notes = []
+    image, segments = decision.image, decision.segments
+    reference = destination.reference
+    named = reference is not None and (reference.image or not reference.is_file)
+    if not options.tags and not named and destination.tags and (reference or source.reference.is_file):
+        names = ", ".join(tag.verbatim or tag.name for tag in destination.tags)
+        notes.append(f"No -t was given: the result has the source's own name ({names}).")
+    if chosen.missing:
+        missing = ", ".join(chosen.missing)
+        notes.append(f"Left out, since not all of its blobs are there: {missing}.")
+    if source.listing.attestations:
+        notes.append(
+            "Attestations (provenance, SBOM) describe the image before the squash and are left out."
+        )
+    if source.listing.artifacts:
+        notes.append(
+            "Signatures and other artifacts beside the image refer to it before the squash and are left"
+            " out."
+        )
+    if image.manifest and "subject" in image.manifest.raw:
+        notes.append("The manifest's subject is dropped: it refers to the image before the squash.")
+    if metadata.has_broken_history(image):
+        notes.append(
+            "The history does not fit the layers; it is replaced by one entry a layer, and its text is"
+            " kept in a comment."
+        )
+    if destination.format == "docker" and any(
+        layer.descriptor and layer.descriptor.codec is Codec.ZSTD for layer in image.layers
+    ):
+        notes.append(
+            "A docker archive cannot hold zstd layers: kept ones are stored plain. Their diff_ids, and so"
+            " sharing on hosts, stay the same."
+        )
+    if (
+        destination.is_registry
+        and source.remote is None
+        and not elsewhere
+        and any(s.keep for s in segments)
+        and any(source.codec(layer) is Codec.NONE for layer in image.layers)
+    ):
+        notes.append(
+            "The kept layers are compressed anew: a host that has pulled the base downloads them again."
+            " --keep-base docker://HOST/NAME takes them as that registry has them."
+        )
+    if options.history.drop:
+        notes.append(
+            "History dropped; secrets may remain in Env and labels, which are never touched."
+        )
+    if destination.is_oci_archive:
+        notes.append("docker before 25 cannot load an OCI archive; what --format docker writes, it can.")
+    return notes
