@@ -142,10 +142,10 @@ def base_of(image: Image, base: Image, name: str) -> Base:
             shared=shared,
             wanted=wanted,
         )
-    return Base(wanted, f"{name}, found by its layers' diff_ids", base, name, _name_of(base, name))
+    return Base(wanted, f"{name}, found by its layers' diff_ids", base, name, name_of(base, name))
 
 
-def _name_of(image: Image, asked: str) -> str:
+def name_of(image: Image, asked: str) -> str:
     """The name of an image that was asked for by it, or by something else."""
     known = any(same_name(name, asked) for name in image.names)
     return asked if known and not is_digest(asked) else next(iter(image.names), "")

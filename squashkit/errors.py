@@ -9,7 +9,8 @@
     ├── UnsupportedImage(what)
     ├── PlanError                             a valid image, an impossible request
     │   ├── BaseNotFound(reference, tried)
-    │   └── NotBasedOn(shared, wanted)
+    │   ├── NotBasedOn(shared, wanted)
+    │   └── RebaseConflict(report)            the layers do not fit the new base
     ├── CheckFailed                           what was written is not what was read
     ├── PathNotFound(path)                    no such file in an image, or not one that is asked for
     └── TransportError(reference)
@@ -113,6 +114,16 @@ class NotBasedOn(PlanError):
         super().__init__(message)
         self.shared = shared
         self.wanted = wanted
+
+
+class RebaseConflict(PlanError):
+    """A rebase that would break the image. `report` has every risk, and which of them stop it."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, report: Any) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class TransportError(SquashkitError):

@@ -154,7 +154,8 @@ class Job:
             join(writer.keep(self.loader.pool, rest), self.loader.cancelled)
             return self._pass_through(writer, "squashing would not save what --min-saving asks")
         if not self.runs:
-            return self._pass_through(writer, "there is nothing to squash")
+            why = "it lies on this base already" if self.ready else "there is nothing to squash"
+            return self._pass_through(writer, why)
         for stored, slot in new.values():
             slot.finish(stored.digest)
         return self._write_squashed(writer, plan, {k: v[0] for k, v in new.items()})
@@ -284,8 +285,10 @@ class Job:
         self.report.plan = LayerPlan(
             tuple(self.segments), tuple(KeptLayer(i) for i in range(len(layers)))
         )
-        self.report.notes.append(f"Written unchanged: {why}.")
-        return self._write_documents(self.image.config.data, layers, changed=False)
+        changed = sha256(self.image.config.data) != self.image.image_id  # a rebase's config has changed
+        if not changed:
+            self.report.notes.append(f"Written unchanged: {why}.")
+        return self._write_documents(self.image.config.data, layers, changed=changed)
 
     def _write_squashed(
         self, writer: Writer, plan: LayerPlan, new: dict[int, StoredLayer]

@@ -11,7 +11,7 @@ from pathlib import Path
 from squashkit.base import Base
 from squashkit.destination import AtHand, Destination
 from squashkit.errors import InvalidReference, TransportError, UsageError
-from squashkit.graph import Layer
+from squashkit.graph import Layer, LayerGraph
 from squashkit.names import normalise_name, repository_of, same_name
 from squashkit.oci import ALL, DiffID, Digest, Platform, PlatformChoice, chain_ids, is_digest
 from squashkit.progress import Progress
@@ -19,6 +19,7 @@ from squashkit.selection import Decision
 from squashkit.source import Source, open_base, open_source
 from squashkit.transports import REGISTRY, Reference
 from squashkit.transports.container import Blob
+from squashkit.transports.joined import join_containers
 from squashkit.transports.remote import Registries
 from squashkit.writer import Origin
 
@@ -39,10 +40,24 @@ class Inputs:
         self._platform = platform
         self._tmp_dir = tmp_dir
         self._registries = registries
+        self._progress = progress
         self.source = stack.enter_context(
             open_source(reference, tmp_dir, progress, None, registries, platform)
         )
+        self.layers = self.source
+        """Where the layers of the images lie that are worked on."""
         self.bases: list[Source] = []
+
+    def join(self, new: Source) -> None:
+        """Work on images from now on whose upper layers are the source's, and whose lower ones are those of
+        another base. Their blobs have the names that `Joined.name` gives them, the source's first."""
+        self.layers = replace(
+            self.source,
+            container=join_containers(self.source.container, new.container),
+            images=[],
+            graph=LayerGraph(),
+            folder=None,
+        )
 
     @property
     def all(self) -> list[Source]:
@@ -51,11 +66,18 @@ class Inputs:
     def open_base(self, reference: Reference, platform: Platform) -> Source:
         """Open a base, with the images for one platform unless all are worked on."""
         choice: PlatformChoice = ALL if self._platform == ALL else platform
-        base = self._stack.enter_context(
-            open_base(reference, self._tmp_dir, self._registries, choice)
+        opened = open_base(reference, self._tmp_dir, self._registries, choice)
+        self.bases.append(self._stack.enter_context(opened))
+        return self.bases[-1]
+
+    def open_new_base(self, reference: Reference, platform: Platform) -> Source:
+        """The same for a base whose layers will be read."""
+        choice: PlatformChoice = ALL if self._platform == ALL else platform
+        opened = open_source(
+            reference, self._tmp_dir, self._progress, None, self._registries, choice
         )
-        self.bases.append(base)
-        return base
+        self.bases.append(self._stack.enter_context(opened))
+        return self.bases[-1]
 
     def stored_elsewhere(
         self, decision: Decision, destination: Destination
@@ -63,7 +85,7 @@ class Inputs:
         """For a registry: the base, and its layers as a registry has them. They are found by diff_id: what
         is plain, or compressed by somebody else, has another digest than what hosts have pulled."""
         base = decision.base
-        if not destination.is_registry or base.image is None or self.source.remote is not None:
+        if not destination.is_registry or base.image is None or self.layers.remote is not None:
             return base, {}
         found = next((s for s in self.bases if any(image is base.image for image in s.images)), None)
         if found is not None and found.in_store is not None:
@@ -147,9 +169,9 @@ class Inputs:
         for number, layer in enumerate(kept):
             if layer.index != number or layer.chain_id not in known:
                 break
-            digest = self.source.digest(layer)
+            digest = self.layers.digest(layer)
             if digest and all(other.diff_id != layer.diff_id for other in kept[number + 1 :]):
-                held[digest] = partial(self.source.blob, layer)
+                held[digest] = partial(self.layers.blob, layer)
         return held
 
     def _beside(self, destination: Destination) -> dict[Digest, str]:

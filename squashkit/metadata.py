@@ -108,6 +108,9 @@ def squashed_history(
         if isinstance(planned, KeptLayer):
             history += by_layer[planned.index]
             continue
+        if planned.stop - planned.start == 1 and planned.pieces:  # made anew, and what it was
+            history += by_layer[planned.start]
+            continue
         if options.drop:
             # The steps without a layer before the run's first belong to what lies below it.
             history += by_layer[planned.start][:-1]

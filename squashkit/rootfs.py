@@ -490,6 +490,15 @@ class Rootfs:
         self.contested.append(Contested(construct, path, self._layer))
 
 
+def node_at(rootfs: Rootfs, path: bytes) -> Node | None:
+    """What lies at a path, no symlinks followed."""
+    if not path:
+        return rootfs.root
+    parent, _, name = path.rpartition(b"/")
+    directory = rootfs.directories.get(parent)
+    return directory.children.get(name) if directory is not None else None
+
+
 def resolve(rootfs: Rootfs, path: bytes, *, follow: bool) -> Node | None:
     """What a path of the finished tree means, symlinks on the way followed inside the root, the last part's
     too with `follow`. None where nothing is there, or the way leads in a circle."""

@@ -20,6 +20,7 @@ from squashkit.base import (
     every_platform,
     find_by_digest,
     matches,
+    name_of,
     not_found,
     show_layers,
 )
@@ -290,6 +291,40 @@ def _named_base(
     base = base_of(image, base_image, base_image.title if by_title else str(reference))
     named = not reference.is_file and not is_digest(reference.path)
     return replace(base, image_name=reference.path) if named else base
+
+
+def open_new_base(
+    name: str,
+    source: Source,
+    images: Sequence[Image],
+    open_base: Callable[[Reference, Platform], Source],
+) -> tuple[Source, list[Base]]:
+    """The base that images are to be put on: its source, and its image for each of theirs.
+
+    Like an old one it is looked for in the image's own container, then by reference. Where there is none
+    for a platform, the one there is. Raises ImageNotFound, UsageError and what `open_base` raises.
+    """
+    here = [other for other in source.images if matches(other, name)]
+    where, reference = source, None
+    if not here:
+        reference = parse_reference(name)
+        if reference.is_stdio:
+            raise UsageError("the new base cannot come from standard input")
+        if reference.guessed and source.store is not None:
+            reference = replace(reference, transport=source.reference.transport)
+        where = open_base(reference, images[0].platform)
+    bases = []
+    for image in images:
+        found = here or list(where.images)
+        fitting = [other for other in found if other.platform.matches(image.platform)] or found
+        wanted = reference.image if reference is not None else None
+        base = choose_image(fitting, wanted, None, machine_platform(), where.example)
+        refuse_unsupported(base)
+        told = base.title if reference is None or (base.names and reference.is_file) else str(reference)
+        named = reference is not None and not reference.is_file and not is_digest(reference.path)
+        image_name = reference.path if named and reference is not None else name_of(base, name)
+        bases.append(Base(len(base.layers), f"--new-base {name}", base, told, image_name))
+    return where, bases
 
 
 def _annotated_base(

@@ -81,7 +81,7 @@ class Work:
         options, inputs = self._options, self.inputs
         self._destinations = [
             decide_destination(
-                self._output, inputs.source, decision.image, decision.segments, tags=options.tags,
+                self._output, inputs.layers, decision.image, decision.segments, tags=options.tags,
                 format=options.format, compress=options.compress, several=options.platform == ALL,
                 replace=options.replace, by_digest=options.push_by_digest,
             )
@@ -113,8 +113,7 @@ class Work:
     ) -> None:
         """Open the destination: a job for each image. A plan that is ready is carried out as it is."""
         inputs, destination = self.inputs, self._destination
-        source = inputs.source
-        loaders = loaders or [self.loader(source, decision.image) for decision in decisions]
+        loaders = loaders or [self.loader(inputs.layers, decision.image) for decision in decisions]
         ready = ready or [None] * len(decisions)
         stored = [inputs.stored_elsewhere(decision, destination) for decision in decisions]
         if self._writes:
@@ -157,14 +156,17 @@ class Work:
     def _transferred(self) -> Transfer | None:
         """Bytes to and from daemons and registries; None where there is neither."""
         counted = self._registries.traffic
-        source = self.inputs.source
-        saved = source.container if source.in_store is not None else None
+        saved = [
+            source.container.size
+            for source in self.inputs.all
+            if source.in_store is not None and isinstance(source.container, Archive)
+        ]
         loaded = self.sink if isinstance(self.sink, StoreSink) else None
-        if counted is None and saved is None and loaded is None:
+        if counted is None and not saved and loaded is None:
             return None
         unmoved = {digest: size for job in self.jobs for digest, size in job.there.items()}
         return Transfer(
-            down=(counted.down if counted else 0) + (saved.size if isinstance(saved, Archive) else 0),
+            down=(counted.down if counted else 0) + sum(saved),
             up=(counted.up if counted else 0) + (loaded.loaded if loaded else 0),
             not_moved=loaded.left_out if loaded else sum(unmoved.values()),
         )
@@ -191,7 +193,7 @@ class Work:
         destination: Destination,
         elsewhere: Mapping[DiffID, Origin],
     ) -> Report:
-        source, image = self.inputs.source, decision.image
+        source, image = self.inputs.layers, decision.image
         kept = tuple(KeptLayer(index) for index in range(len(image.layers)))
         return Report(
             source=source.title,

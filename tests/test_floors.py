@@ -13,7 +13,7 @@ import squashkit
 ROOT = Path(squashkit.__file__).parent
 PURE = [
     "oci", "tar", "changeset", "rootfs", "graph", "names", "base", "merge", "planner", "compare",
-    "trace", "absent", "metadata",
+    "trace", "absent", "metadata", "rebase", "risks", "inherit",
 ]  # fmt: skip
 PLACES = {
     "click": {"cli"},

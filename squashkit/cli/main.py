@@ -26,6 +26,7 @@ _COMMANDS = {
     "export": "Write the root file system of an image, or one layer, as a tar.",
     "inspect": "Show the layers of an image, its base, and what a squash would give.",
     "ls": "List files of an image or of one layer.",
+    "rebase": "Put the layers of an image on another base.",
     "squash": "Merge the layers of an image above its base.",
     "verify": "Check everything an image promises; prove that something is not in it.",
     "which": "Tell which layers hold or hide a path.",

@@ -192,17 +192,20 @@ class Report:
             if self.checked:
                 lines.append("Checked: read back, it is the source at every kept layer and at the top.")
             if self.transfer:
-                lines.append(self._moved(self.transfer))
-            if self.in_registry:
-                by_digest = f"{self.output}@{self.manifest_digest}"
-                names = [f"docker://{tag}" for tag in self.tags] or [by_digest]
-                lines += [f"Wrote {', '.join(names)}", f"digest   {self.manifest_digest}"]
-            else:
-                lines.append(f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}")
-            lines.append(f"image_id {self.image_id}")
+                lines.append(self.moved(self.transfer))
+            lines += self.wrote()
         return "\n".join(lines)
 
-    def _moved(self, transfer: Transfer) -> str:
+    def wrote(self) -> list[str]:
+        """What was written, and where."""
+        image_id = f"image_id {self.image_id}"
+        if not self.in_registry:
+            return [f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}", image_id]
+        names = [f"docker://{tag}" for tag in self.tags] or [f"{self.output}@{self.manifest_digest}"]
+        return [f"Wrote {', '.join(names)}", f"digest   {self.manifest_digest}", image_id]
+
+    def moved(self, transfer: Transfer) -> str:
+        """What went over the wire."""
         parts = [f"{size(transfer.down)} read from {self.source}"] if transfer.down else []
         if transfer.up:
             parts.append(f"{size(transfer.up)} sent to {self.output}")
@@ -269,6 +272,10 @@ class IndexReport:
     missing: Sequence[str] = ()
     """Platforms that were left out, since their blobs are not there."""
     index_digest: str = ""
+
+    @property
+    def manifest_digest(self) -> str:
+        return self.index_digest
 
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints; each platform's are those of a single image."""

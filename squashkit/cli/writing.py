@@ -1,0 +1,254 @@
+"""What the commands share that write an image: options, where it comes from and goes to, what is told."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+
+from squashkit.cli.shared import (
+    Command,
+    access_options,
+    debug_option,
+    parsed,
+    platform_options,
+    tmp_dir_option,
+)
+from squashkit.compression import Compression
+from squashkit.destination import parse_output
+from squashkit.errors import UsageError
+from squashkit.execute import Notify
+from squashkit.metadata import HistoryOptions
+from squashkit.oci import PlatformChoice, is_digest
+from squashkit.options import Options
+from squashkit.progress import Progress, shown
+from squashkit.selection import Keep
+from squashkit.transports import REGISTRY, STORES, Reference, parse_reference
+from squashkit.transports.remote import Access
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+class Written(Protocol):
+    """What a command that writes has to tell."""
+
+    @property
+    def manifest_digest(self) -> str:
+        """Of the result's manifest, or its index; empty in a dry run."""
+
+    def json(self) -> dict[str, Any]: ...
+
+    def text(self, *, verbose: bool = False) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """What `writing_options` were given."""
+
+    output: str | None
+    tags: tuple[str, ...]
+    format: Any
+    compress: Compression | None
+    platform: PlatformChoice | None
+    skip_missing: bool
+    force: bool
+    dry_run: bool
+    no_verify: bool
+    replace: bool
+    push_by_digest: bool
+    digest_file: Path | None
+    no_fetch_base: bool
+    check: bool
+    jobs: int | None
+    tmp_dir: Path | None
+    access: Access
+    as_json: bool
+    report: Path | None
+    quiet: bool
+    verbose: bool
+
+    def options(self, keep: Keep, history: HistoryOptions, **others: Any) -> Options:
+        """As the library takes them, with a command's own."""
+        return Options(
+            keep=keep,
+            tags=self.tags,
+            format=self.format,
+            compress=self.compress,
+            platform=self.platform,
+            skip_missing=self.skip_missing,
+            history=history,
+            force=self.force,
+            replace=self.replace,
+            push_by_digest=self.push_by_digest,
+            access=self.access,
+            fetch_base=not self.no_fetch_base,
+            verify=not self.no_verify,
+            check=self.check,
+            dry_run=self.dry_run,
+            jobs=self.jobs or os.cpu_count() or 1,
+            tmp_dir=self.tmp_dir,
+            **others,
+        )
+
+    def run(
+        self,
+        image: str | None,
+        bases: tuple[str | None, ...],
+        work: Callable[[str, str | None, Progress, Notify], Written],
+    ) -> None:
+        """Do the work, from where the image is to where the result goes, and tell what it did.
+
+        `bases` are read too, and so are not written to. Raises UsageError for ends that do not fit together.
+        """
+        image, output = self._ends(image)
+        piped_out = output is not None and parse_output(output).is_stdio and not self.dry_run
+        if piped_out and self.as_json and self.report is None:
+            raise UsageError("the image goes to standard output; write the report to a file: --report FILE")
+        for option, path in (("--report", self.report), ("--digest-file", self.digest_file)):
+            if path is not None:
+                _check_writable(option, path, image, output, *bases)
+
+        def notify(text: str) -> None:
+            if self.verbose and not self.quiet:
+                click.echo(text, err=True)
+
+        with shown(quiet=self.quiet) as progress:
+            done = work(image, output, progress, notify)
+        if self.digest_file is not None and not self.dry_run:
+            self.digest_file.write_text(done.manifest_digest + "\n", encoding="utf-8")
+        self.show(done, piped_out=piped_out)
+
+    def show(self, done: Written, *, piped_out: bool = False) -> None:
+        """Print the report, and write it to its file where one is named."""
+        document = json.dumps(done.json(), indent=2, ensure_ascii=False)
+        if self.report is not None:
+            self.report.write_text(document + "\n", encoding="utf-8")
+        if self.as_json and not piped_out:
+            click.echo(document)
+        elif not self.quiet:
+            click.echo(done.text(verbose=self.verbose), err=piped_out)
+
+    def _ends(self, image: str | None) -> tuple[str, str | None]:
+        """Where the image comes from and goes to, where that is left out."""
+        output = self.output
+        if image is None:
+            if sys.stdin is None or sys.stdin.isatty():
+                raise UsageError("no IMAGE was given; pass a path, or pipe an archive into squashkit")
+            image = "-"
+        source = parse_reference(image)
+        to_terminal = sys.stdout is None or sys.stdout.isatty()
+        if output is None and not source.is_file:
+            return image, self._output_beside(source)
+        if self.dry_run:
+            return image, output
+        if output is None:
+            if not source.is_stdio:
+                raise UsageError("no output was given; pass -o PATH, -o - for a pipe, or --dry-run")
+            if to_terminal:
+                raise UsageError(
+                    "standard output is a terminal; pass -o PATH, or pipe it into docker load"
+                )
+            return image, "-"
+        if parse_output(output).is_stdio and to_terminal:
+            raise UsageError("standard output is a terminal; pipe it into docker load, or pass -o PATH")
+        return image, output
+
+    def _output_beside(self, source: Reference) -> str | None:
+        """Where the result goes that stays where its source is: under the source's own name, or another."""
+        if self.replace:
+            return f"docker://{source.path}" if source.transport == REGISTRY else str(source)
+        if source.transport in STORES and self.tags:
+            return f"{source.transport}:{self.tags[0]}"
+        if self.dry_run:
+            return None
+        if source.transport == REGISTRY:
+            raise UsageError(
+                f"no output was given; pass -o docker://HOST/NAME, or --replace to move {source}"
+            )
+        raise UsageError(
+            f"the result needs a name; pass -t NAME, or --replace to move {source.path} to it"
+        )
+
+
+def writing_options(command: Command) -> Command:
+    """The options of every command that writes an image; it gets them as one `writing`."""
+
+    @functools.wraps(command)
+    def collected(*args: Any, **kwargs: Any) -> Any:
+        own = {name: kwargs.pop(name) for name in Writing.__dataclass_fields__}
+        return command(*args, writing=Writing(**own), **kwargs)
+
+    made: Command = collected
+    for option in reversed(_OPTIONS):
+        made = option(made)
+    return made
+
+
+def parse_created(text: str) -> str:
+    """A time as RFC 3339. Raises ValueError."""
+    from datetime import datetime
+
+    try:
+        if _RFC3339.fullmatch(text):
+            datetime.fromisoformat(text[:19])
+            return text
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is no time like 2018-05-01T12:00:00Z")
+
+
+def created_from_environment() -> str | None:
+    """SOURCE_DATE_EPOCH, as reproducible builds set it."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return None
+    from datetime import UTC, datetime
+
+    if not (epoch.isascii() and epoch.isdigit() and len(epoch) <= 11):
+        raise UsageError(f"SOURCE_DATE_EPOCH is no number of seconds: {epoch!r}")
+    return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _check_writable(option: str, target: Path, *references: str | None) -> None:
+    """Raises UsageError where a file cannot be written, or would replace an input or the output."""
+    if target.is_dir() or not target.parent.is_dir():
+        raise UsageError(f"{option} {target}: no file can be written there")
+    for text in references:
+        if text is None or is_digest(text) or not (reference := parse_reference(text)).is_file:
+            continue
+        path = Path(reference.path)
+        if target.resolve() == path.resolve() or (target.exists() and path.exists() and target.samefile(path)):
+            raise UsageError(f"{option} {target} is an input or the output")
+
+
+_OPTIONS: list[Callable[[Command], Command]] = [
+    click.option("-o", "--output", metavar="REF", help="Where the result goes: a path, -, docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME, containers-storage:NAME or docker://HOST/NAME. Default for an image of a daemon: that daemon."),
+    click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="A name for the result; any number of times. Without it: the source's own."),
+    click.option("--format", type=click.Choice(["docker", "oci"]), help="Form of the result. Default: the source's."),
+    click.option("--compress", metavar="CODEC", callback=parsed(Compression.parse), help="Store new layers as none, gzip[:LEVEL] or zstd[:LEVEL]. Default: as the kept ones are."),
+    platform_options,
+    click.option("--force", is_flag=True, help="Replace an existing output, or move an existing tag of a layout."),
+    click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; write nothing."),
+    click.option("--no-verify", is_flag=True, help="Do not check digests of what is read."),
+    click.option("--replace", is_flag=True, help="Move the source's own tag, in a daemon or a registry, to the result."),
+    click.option("--push-by-digest", is_flag=True, help="Give the result no tag in a registry."),
+    click.option("--digest-file", type=click.Path(path_type=Path), metavar="FILE", help="Write the digest of the result's manifest (or index) to a file."),
+    click.option("--no-fetch-base", is_flag=True, help="Do not read a base that lies in a registry; fail where its entries are needed and not remembered."),
+    click.option("--check", is_flag=True, help="Read back what was written and compare it with the source, at every kept layer, before it gets its name."),
+    click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor. The result does not depend on it."),
+    tmp_dir_option("the output's"),
+    access_options,
+    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+    click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON to a file."),
+    click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
+    click.option("-v", "--verbose", is_flag=True, help="Print more: every contested path."),
+    debug_option,
+]

@@ -1,0 +1,238 @@
+"""A rebase, reference to report: the function to read is `rebase`.
+
+What fits is decided in rebase.py, what is at risk in risks.py, what is inherited in inherit.py; the rest is
+what every work on images does (work.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from squashkit import metadata
+from squashkit.base import Base
+from squashkit.errors import RebaseConflict, UsageError
+from squashkit.execute import Notify
+from squashkit.graph import Image, stack_layers
+from squashkit.inherit import Inherited, inherit
+from squashkit.loader import Loader
+from squashkit.oci import ALL, Descriptor, ImageConfig
+from squashkit.options import Options
+from squashkit.planner import Ready, Segment
+from squashkit.progress import Progress, Silent
+from squashkit.rebase import fit, plan_rebase
+from squashkit.report.rebase import RebaseIndexReport, RebaseReport
+from squashkit.risks import Finder, Kind, Side, platform_risks
+from squashkit.rootfs import Inode
+from squashkit.selection import Decision, decide, open_new_base
+from squashkit.transports.joined import Joined
+from squashkit.work import Work
+
+
+@dataclass(frozen=True, slots=True)
+class RebaseOptions:
+    """How to rebase; `Options.keep.base` names the old base."""
+
+    new_base: str
+    squash: bool = False
+    """Merge the layers above the base into one."""
+    config: Literal["follow", "keep"] = "follow"
+    """Whether inherited settings follow the new base."""
+    strict: bool = True
+    """Stop at errors."""
+    allow: frozenset[Kind] = field(default_factory=frozenset)
+    """Errors that stop nothing."""
+
+
+def rebase(
+    image: str,
+    output: str | None,
+    how: RebaseOptions,
+    options: Options | None = None,
+    *,
+    progress: Progress | None = None,
+    notify: Notify = lambda message: None,
+) -> RebaseReport:
+    """Put the layers of an image that lie above its base on another base, and write the result.
+
+    Neither base is changed, and layers that need not be made anew are carried over byte for byte. Raises
+    RebaseConflict, before anything is written, where what is wrong with that would break the image.
+    Otherwise as `squash`.
+    """
+    if options is not None and options.platform == ALL:
+        raise UsageError("all platforms are the work of rebase_platforms")
+    return _rebase(image, output, how, options or Options(), progress, notify)[0]
+
+
+def rebase_platforms(
+    image: str,
+    output: str | None,
+    how: RebaseOptions,
+    options: Options,
+    *,
+    progress: Progress | None = None,
+    notify: Notify = lambda message: None,
+) -> RebaseIndexReport:
+    """Rebase every platform of an index, each onto the new base for it, and write a new index."""
+    reports = _rebase(image, output, how, options, progress, notify)
+    return RebaseIndexReport(reports, reports[0].index_digest)
+
+
+def _rebase(
+    image: str,
+    output: str | None,
+    how: RebaseOptions,
+    options: Options,
+    progress: Progress | None,
+    notify: Notify,
+) -> list[RebaseReport]:
+    with ExitStack() as stack:
+        work = Work(stack, image, output, options, progress or Silent(), notify)
+        inputs, source = work.inputs, work.inputs.source
+        found, chosen = decide(
+            source, options.keep, options.platform, inputs.open_base, skip_missing=options.skip_missing
+        )
+        images = [one.image for one in found]
+        where, new_bases = open_new_base(how.new_base, source, images, inputs.open_new_base)
+        if where is source:
+            where = replace(source)
+        inputs.join(where)
+        moves = [
+            _Move.of(one, new, how) for one, new in zip(found, new_bases, strict=True)
+        ]
+        work.decide([Decision(move.image, move.new, move.kept) for move in moves])
+        readings = [_read(stack, work, move, how) for move in moves]
+        reports = [reading.report for reading in readings]
+        _stop_at_errors(reports, how)
+        ready = [reading.plan(how) for reading in readings]
+        decisions = [
+            Decision(move.image, move.new, plan.plan.segments)
+            for move, plan in zip(moves, ready, strict=True)
+        ]
+        work.begin(decisions, chosen, [reading.loader for reading in readings], ready)
+        written = [one for one in work.run() if one is not None]
+        for report, job in zip(reports, work.jobs, strict=True):
+            report.job = job.report
+        if work.sink is not None and written:
+            root = written[0].manifest
+            if options.platform == ALL:
+                manifests = [one.manifest for one in written]
+                index, media_type = metadata.image_index(manifests), metadata.index_type(manifests)
+                digest = work.sink.manifest(media_type, index)
+                root = Descriptor(media_type, digest, len(index))
+                for report in reports:
+                    report.index_digest = digest
+            work.commit(root, written)
+        work.count_transfer()
+        return reports
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """One image on its way from base to base."""
+
+    app: Image
+    old: Base
+    new: Base
+    image: Image
+    """The result, as far as it is known: layers of both sources, and the config that it will have."""
+    lower: Image
+    """The app's own lower layers: what it was built on."""
+    inherited: Inherited
+
+    @classmethod
+    def of(cls, found: Decision, new: Base, how: RebaseOptions) -> _Move:
+        app, old = found.image, found.base
+        assert new.image is not None
+        lower = replace(app, layers=app.layers[: old.layers], names=())
+        known = old.image
+        if known is None:
+            if how.config == "follow":
+                raise UsageError(
+                    f"what the image inherits from its base is not known by {old.evidence}: name the old"
+                    " base's image, or pass --config keep"
+                )
+            known = replace(lower, config=_bare_config(app, old.layers))
+        digest = new.image.manifest_descriptor.digest if new.image.manifest_descriptor else None
+        inherited = inherit(
+            app, known, new.image, keep=how.config == "keep", base_name=new.image_name, base_digest=digest
+        )
+        below, above = new.image.layers, app.layers[old.layers :]
+        parts = [*((1, layer) for layer in below), *((0, layer) for layer in above)]
+        members = [layer.member and Joined.name(part, layer.member) for part, layer in parts]
+        descriptors = [layer.descriptor for _, layer in parts]
+        layers = stack_layers(inherited.config, members, descriptors, app.title)
+        image = replace(app, config=inherited.config, layers=layers)
+        return cls(app, old, new, image, lower, inherited)
+
+    @property
+    def kept(self) -> list[Segment]:
+        """Every layer as it is, as long as nothing else is known."""
+        return [Segment(0, len(self.image.layers), True)]
+
+
+def _bare_config(app: Image, layers: int) -> ImageConfig:
+    """What can be said of a base of which only the layers are known."""
+    config = app.config
+    return replace(config, diff_ids=config.diff_ids[:layers], history=None, raw={})
+
+
+@dataclass(slots=True)
+class _Reading:
+    """All layers of an image, read and held against each other."""
+
+    loader: Loader
+    report: RebaseReport
+
+    def plan(self, how: RebaseOptions) -> Ready:
+        return plan_rebase(self.report.fitted, self.loader.header_of, squash=how.squash)
+
+
+def _read(stack: ExitStack, work: Work, move: _Move, how: RebaseOptions) -> _Reading:
+    """Read what the old base, the new base and the layers above have, and see what does not fit."""
+    below = stack.enter_context(work.loader(work.inputs.source, move.lower))
+    loader = stack.enter_context(work.loader(work.inputs.layers, move.image))
+    below.progress.stage("Reading", None)
+    loaded = []
+    for one in (below, loader):
+        here = [one.source.is_here(layer) for layer in one.image.layers]
+        loaded.append(one.load(range(len(one.image.layers)), data=here.__getitem__))
+    loader.checks += below.checks  # the old base's layers are not copied: nobody else verifies them
+    old, result = (list(changesets.values()) for changesets in loaded)
+    fitted = fit(old, result[: move.new.layers], result[move.new.layers :])
+
+    def read(side: Side, inode: Inode) -> Iterator[bytes] | None:
+        of = below if side is Side.OLD else loader
+        if not of.source.is_here(of.image.layers[inode.layer]):
+            return None
+        return of.payload(inode.layer, inode.entry)
+
+    finder = Finder(fitted, read)
+    assert move.new.image is not None
+    risks = [*platform_risks(move.app.config, move.new.image.config), *fitted.risks]
+    if not any(risk.kind is Kind.LINK for risk in risks):
+        risks += finder.risks()
+    report = RebaseReport(
+        app=move.app, old=move.old, new=move.new, source=work.inputs.source.title, fitted=fitted,
+        risks=risks, copied=finder.copied, changes=move.inherited.changes, squash=how.squash,
+        allowed=how.allow if how.strict else frozenset(Kind),
+    )  # fmt: skip
+    return _Reading(loader, report)
+
+
+def _stop_at_errors(reports: Sequence[RebaseReport], how: RebaseOptions) -> None:
+    """Raises RebaseConflict where something would break that is not allowed."""
+    for report in reports:
+        stopping = report.stopping
+        if stopping:
+            kinds = sorted({risk.kind.value for risk in stopping})
+            allow = " ".join(f"--allow {kind}" for kind in kinds if kind != Kind.LINK.value)
+            lines = [f"  {line}" for line in report.risk_lines(stopping)]
+            raise RebaseConflict(
+                f"{report.app.title} does not fit {report.new.name}; nothing was written:\n"
+                + "\n".join(lines)
+                + (f"\n{allow} goes on all the same" if allow else ""),
+                report=report,
+            )

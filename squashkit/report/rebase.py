@@ -1,0 +1,214 @@
+"""The report of a rebase: one value serves the dry run, the summary and `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from squashkit.base import Base
+from squashkit.errors import show_path, show_text
+from squashkit.graph import Image
+from squashkit.inherit import Change
+from squashkit.rebase import Fitted
+from squashkit.report.squash import Report
+from squashkit.report.text import count, shorten, table
+from squashkit.risks import Copied, Kind, Risk
+
+_LISTED = 8
+
+
+@dataclass(slots=True)
+class RebaseReport:
+    """What a rebase did, or with a dry run would do. Sizes are bytes."""
+
+    app: Image
+    old: Base
+    new: Base
+    source: str
+    fitted: Fitted
+    risks: Sequence[Risk]
+    copied: Sequence[Copied]
+    changes: Sequence[Change]
+    """Settings that follow the new base."""
+    squash: bool
+    allowed: Collection[Kind]
+    job: Report | None = None
+    """What was written. None where nothing was tried."""
+    index_digest: str = ""
+
+    @property
+    def stopping(self) -> list[Risk]:
+        """What stops the rebase: errors that are not allowed. No permission mends a layer that cannot be
+        unpacked."""
+        return [
+            risk
+            for risk in self.risks
+            if risk.stops and (risk.kind not in self.allowed or risk.kind is Kind.LINK)
+        ]
+
+    @property
+    def manifest_digest(self) -> str:
+        return self.job.manifest_digest if self.job is not None else ""
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints; docs/rebase.md documents them."""
+        job = self.job.json() if self.job is not None else {}
+        above = len(self.app.layers) - self.old.layers
+        return {
+            "source": self.source,
+            "output": job.get("output"),
+            "dry_run": job.get("dry_run", False),
+            "checked": job.get("checked", False),
+            "changed": job.get("changed", False),
+            "tags": job.get("tags", []),
+            "platform": str(self.app.platform),
+            "old_base": _base(self.old),
+            "new_base": _base(self.new),
+            "image_id": {"before": self.app.image_id, "after": job.get("image_id", {}).get("after")},
+            "manifest_digest": job.get("manifest_digest"),
+            "layers": {
+                "before": len(self.app.layers),
+                "after": job["layers"]["after"] if job else self.new.layers + above,
+            },
+            "remade_layers": sorted(self.fitted.remade),
+            "risks": [
+                {
+                    "kind": risk.kind.value,
+                    "severity": "error" if risk.stops else "warning",
+                    "stops": risk in self.stopping,
+                    "path": show_path(risk.path),
+                    "old": risk.old,
+                    "new": risk.new,
+                    "layer": risk.layer,
+                    "effect": risk.effect,
+                }
+                for risk in self.risks
+            ],
+            "copied_up": [
+                {
+                    "path": show_path(copied.path),
+                    "layer": copied.layer,
+                    "same_content": copied.same_content,
+                    "changed_below": copied.changed_below,
+                }
+                for copied in self.copied
+            ],
+            "config": [
+                {"field": change.field, "before": change.before, "after": change.after}
+                for change in self.changes
+            ],
+            "stored_bytes": job.get("stored_bytes", {}).get("after"),
+            "result_layers": job.get("result_layers", []),
+            "transfer": job.get("transfer"),
+            "notes": job.get("notes", []),
+        }
+
+    def text(self, *, verbose: bool = False) -> str:
+        """The summary that a person reads after a rebase."""
+        limit = None if verbose else _LISTED
+        lines = [
+            f"Old base: {count(self.old.layers, 'layer')}, {self.old.evidence}",
+            f"New base: {count(self.new.layers, 'layer')}, {show_text(self.new.name)}",
+            self._above(),
+            "",
+        ]
+        if self.changes:
+            lines += ["Settings that follow the new base:", *self._changes(limit), ""]
+        lines += [*self._risks(limit), ""]
+        lines += self._written()
+        return "\n".join(lines)
+
+    def _above(self) -> str:
+        above, remade = len(self.app.layers) - self.old.layers, len(self.fitted.remade)
+        if self.squash and above > 1:
+            return f"Above:    {count(above, 'layer')}, merged into one"
+        text = f"Above:    {count(above, 'layer')}, "
+        if not remade:
+            return text + "byte for byte as they were"
+        return text + f"{remade} of them made anew to fit"
+
+    def _changes(self, limit: int | None) -> list[str]:
+        rows = [
+            [f"  {show_text(change.field)}", _value(change.before), _value(change.after)]
+            for change in self.changes[:limit]
+        ]
+        return [*table(["", "before", "after"], rows), *_more(self.changes, limit)]
+
+    def _risks(self, limit: int | None) -> list[str]:
+        if not self.risks:
+            return ["Nothing in the layers above depends on what differs between the bases."]
+        errors = sum(risk.stops for risk in self.risks)
+        warnings = len(self.risks) - errors
+        told = [count(errors, "error")] if errors else []
+        told += [count(warnings, "warning")] if warnings else []
+        lines = [f"At risk ({' and '.join(told)}):"]
+        lines += [f"  {line}" for line in self.risk_lines(self.risks[:limit])]
+        return [*lines, *_more(self.risks, limit)]
+
+    @staticmethod
+    def risk_lines(risks: Sequence[Risk]) -> list[str]:
+        """Each risk on two lines: where and what, then what will be seen."""
+        lines = []
+        for risk in risks:
+            where = f"/{show_path(risk.path)}: " if risk.path else ""
+            layer = f" (layer {risk.layer} above the base)" if risk.layer is not None else ""
+            old, new = show_text(risk.old), show_text(risk.new)
+            lines.append(f"{risk.kind.value:9} {where}{old} -> {new}{layer}")
+            lines.append(f"{'':9} {show_text(risk.effect)}")
+        return lines
+
+    def _written(self) -> list[str]:
+        job = self.job
+        if job is None:
+            return ["Nothing was written."]
+        if job.dry_run:
+            return [*job.notes, "Dry run: nothing was written."]
+        lines = list(job.notes)
+        if job.checked:
+            lines.append("Checked: read back, it is the layers on the new base.")
+        if job.transfer:
+            lines.append(job.moved(job.transfer))
+        lines += job.wrote()
+        return lines
+
+
+@dataclass(slots=True)
+class RebaseIndexReport:
+    """What a rebase of every platform did: a report for each."""
+
+    reports: Sequence[RebaseReport]
+    index_digest: str = ""
+
+    @property
+    def manifest_digest(self) -> str:
+        return self.index_digest
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "index_digest": self.index_digest or None,
+            "platforms": {str(report.app.platform): report.json() for report in self.reports},
+        }
+
+    def text(self, *, verbose: bool = False) -> str:
+        parts = [
+            f"==> {report.app.platform} <==\n{report.text(verbose=verbose)}" for report in self.reports
+        ]
+        if self.index_digest:
+            parts.append(f"index {self.index_digest}, {count(len(self.reports), 'platform')}")
+        return "\n\n".join(parts)
+
+
+def _base(base: Base) -> dict[str, Any]:
+    return {"layers": base.layers, "name": base.name or None, "evidence": base.evidence}
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "(not set)"
+    return shorten(value if isinstance(value, str) else repr(value), 60)
+
+
+def _more(items: Sequence[object], limit: int | None) -> list[str]:
+    more = len(items) - len(items[:limit])
+    return [f"  and {more:,} more (-v lists them)"] if more else []
