@@ -1,7 +1,7 @@
 """A piece of work on images: where results go, what there is of them already, one commit at the end.
 
-What becomes of the images is decided before (selection.py, rebase.py); here their decisions get a loader, a
-destination and a report each, and together they get one sink.
+What becomes of the images is decided before (selection.py, fitting.py); here their decisions get a loader,
+a destination and a report each, and together they get one sink.
 """
 
 from __future__ import annotations
