@@ -38,7 +38,7 @@ def find_base(
         or _by_annotations(image, source, open_base)
         or _by_buildpacks(image, catalogue)
         or _by_provenance(image, source, open_base)
-        or _by_catalogue(image, catalogue)
+        or base_by_catalogue(image, catalogue)
     )
 
 
@@ -83,7 +83,8 @@ def _by_provenance(image: Image, source: Source, open_base: OpenBase) -> Base | 
     return max(found, key=lambda base: base.layers, default=None)
 
 
-def _by_catalogue(image: Image, catalogue: Catalogue | None) -> Base | None:
+def base_by_catalogue(image: Image, catalogue: Catalogue | None) -> Base | None:
+    """The base in the catalogue of which the image has the most layers."""
     known = catalogue.find(image.diff_ids, image.platform) if catalogue is not None else None
     if known is None:
         return None
