@@ -59,6 +59,28 @@ def _chains(stacks: Iterable[Stack]) -> dict[tuple[int, str], Blob]:
     return found
 
 
+def growth(stacks: Sequence[Stack]) -> list[tuple[int, int]]:
+    """What the first 1, 2, 3... images take: in a registry, and on a host."""
+    stored: set[str] = set()
+    there: set[tuple[int, str]] = set()
+    numbers: dict[tuple[int, str], int] = {}
+    registry = host = 0
+    grown = []
+    for stack in stacks:
+        at = 0
+        for blob in stack:
+            place = at, blob.key
+            if blob.key not in stored:
+                stored.add(blob.key)
+                registry += blob.stored
+            if place not in there:
+                there.add(place)
+                host += blob.content
+            at = numbers.setdefault(place, len(numbers) + 1)
+        grown.append((registry, host))
+    return grown
+
+
 def pulled(stacks: Sequence[Stack]) -> list[int]:
     """Bytes that a host downloads for each image, one after another: layers that it has on the same parents
     are there (docker finds them by chain_id)."""

@@ -25,13 +25,17 @@ from squashkit.fleet import (
     registry_bytes,
 )
 from squashkit.graph import Image, shared_prefix
-from squashkit.oci import ChainID, Codec, Platform
+from squashkit.job import squash
+from squashkit.names import familiar_name
+from squashkit.oci import ChainID, Codec, DiffID, Platform
+from squashkit.options import Options
 from squashkit.planner import Segment
 from squashkit.pricing import Layers, Member
 from squashkit.progress import Progress
-from squashkit.report.fleet import FleetReport, Strategy
+from squashkit.report.fleet import FleetReport, SquashedFleet, Strategy, show_segments
+from squashkit.selection import Keep
 from squashkit.source import Source, machine_platform, open_base, open_source, temporary_folder
-from squashkit.transports import REGISTRY, STORES, parse_reference
+from squashkit.transports import STORES, parse_reference
 from squashkit.transports.remote import Access, Registries
 from squashkit.transports.store import open_store
 
@@ -61,6 +65,13 @@ def measure_fleet(
     there, `docker://HOST/PREFIX/` all tags of all repositories below, a path all images in it. Layers are
     counted, not configs and manifests. Plain layers count as they would be compressed in a registry.
     """
+    return _measure(references, options, progress)[0]
+
+
+def _measure(
+    references: Sequence[str], options: FleetOptions, progress: Progress
+) -> tuple[FleetReport, list[str]]:
+    """The report, and the references of the images by which each can be read again."""
     tmp_dir = temporary_folder(options.tmp_dir)
     with ExitStack() as stack:
         registries = stack.enter_context(closing(Registries(options.access)))
@@ -78,10 +89,62 @@ def measure_fleet(
         trie = Trie([member.image for member in members])
         strategies = list(_strategies(trie, layers, bases, options))
         names = [member.name for member in members]
-        return FleetReport(
+        report = FleetReport(
             names, trie.references, len(trie.nodes), layers.entries, strategies, options.minimise,
             options.estimate,
         )  # fmt: skip
+        return report, [member.reference for member in members]
+
+
+def squash_fleet(
+    references: Sequence[str],
+    into: str,
+    strategy: str,
+    options: FleetOptions,
+    progress: Progress,
+    *,
+    force: bool = False,
+) -> SquashedFleet:
+    """Squash all images of a fleet along the trie, or by the best cut, into one place.
+
+    `into` is a layout's folder (`oci:DIR`), where each image has its name, or `docker://HOST/PREFIX`, below
+    which each has the last part of its name. Each image is squashed as `squash` does it: its root file
+    system is its source's. Images that share a run share its new layer, since the same run gives the same
+    bytes.
+    """
+    place, is_registry = _place(into)
+    fleet, members = _measure(references, options, progress)
+    chosen = fleet.strategy(strategy)
+    outputs = [place + (_last_part(name) if is_registry else name) for name in fleet.names]
+    twice = sorted({output for output in outputs if outputs.count(output) > 1})
+    if twice:
+        raise UsageError(f"several images of the fleet would be {', '.join(twice)}; squash them apart")
+    done = []
+    for reference, output, segments in zip(members, outputs, chosen.segments, strict=True):
+        how = Options(
+            keep=Keep(segments=show_segments(segments)) if segments else Keep(nothing=True),
+            platform=options.platform, access=options.access, jobs=options.jobs, tmp_dir=options.tmp_dir,
+            force=force,
+        )  # fmt: skip
+        done.append((output, squash(reference, output, how, progress=progress)))
+    return SquashedFleet(fleet, strategy, done)
+
+
+def _place(into: str) -> tuple[str, bool]:
+    """What stands before the images' names, and whether that is a registry."""
+    if into.startswith("docker://"):
+        return into.rstrip("/") + "/", True
+    reference = parse_reference(into)
+    if reference.transport not in ("", "oci") or reference.image or not reference.is_file:
+        raise UsageError(
+            f"--into {into}: a fleet goes into a folder (oci:DIR), or below docker://HOST/PREFIX"
+        )
+    return f"oci:{reference.path}:", False
+
+
+def _last_part(name: str) -> str:
+    """The repository's own name and its tag, without what stands before."""
+    return familiar_name(name).rpartition("/")[2]
 
 
 @dataclass(slots=True)
@@ -111,7 +174,8 @@ class _Opening:
                 source = self._open(text)
                 fitting = [i for i in source.images if i.platform.matches(self._wanted)] or source.images
                 for image in {image.image_id: image for image in fitting}.values():
-                    yield Member(image.names[0] if image.names else source.title, source, image)
+                    name = image.names[0] if image.names else image.image_id
+                    yield Member(name, source, image, f"{text}:{name}")
             else:
                 yield self._one(text)
 
@@ -121,10 +185,12 @@ class _Opening:
 
     def _one(self, text: str) -> Member:
         source = self._open(text)
+        reference = source.reference
         image = choose_image(
-            source.images, source.reference.image, self.platform, machine_platform(), source.example
+            source.images, reference.image, self.platform, machine_platform(), source.example
         )
-        return Member(text, source, image)
+        name = reference.image or (image.names[0] if reference.is_file and image.names else reference.path)
+        return Member(name, source, image, text)
 
     def _open(self, text: str) -> Source:
         return self.stack.enter_context(
@@ -240,7 +306,12 @@ class _Pricing:
 
 def _base_layers(image: Image, members: Sequence[Member], bases: Sequence[Image]) -> int:
     """How many layers of an image are its base's: of a base that is named, of one in the catalogue, or of
-    another image of the fleet; 0 where none is known."""
+    another image of the fleet; 0 where none is known. What is a base itself is one as a whole."""
+    others = [member.image.diff_ids for member in members]
+    if any(len(other) > len(image.diff_ids) and _lies_on(image, other) for other in others):
+        return len(image.layers)
+    if any(base.diff_ids == image.diff_ids for base in bases):
+        return len(image.layers)
     stands_on = [0]
     for base in bases:
         try:
@@ -250,22 +321,10 @@ def _base_layers(image: Image, members: Sequence[Member], bases: Sequence[Image]
     known = Catalogue.of_user().find(image.diff_ids, image.platform)
     if known is not None:
         stands_on.append(len(known.diff_ids))
-    for member in members:
-        other = member.image.diff_ids
-        if len(other) < len(image.diff_ids) and shared_prefix(other, image.diff_ids) == len(other):
-            stands_on.append(len(other))
+    shorter = [other for other in others if len(other) < len(image.diff_ids)]
+    stands_on += [len(other) for other in shorter if shared_prefix(other, image.diff_ids) == len(other)]
     return max(stands_on)
 
 
-def place_of(reference: str) -> str:
-    """Where the images of a fleet go: a layout's folder, or a registry and a prefix. Raises UsageError."""
-    if reference.startswith("docker://"):
-        return reference.rstrip("/") + "/"
-    parsed = parse_reference(reference)
-    if parsed.transport not in ("", "oci") or parsed.image:
-        raise UsageError(f"--into {reference}: a fleet goes into a folder (oci:DIR) or below docker://HOST/PREFIX")
-    return f"oci:{parsed.path}:"
-
-
-def is_registry(place: str) -> bool:
-    return place.startswith(f"{REGISTRY}://")
+def _lies_on(base: Image, diff_ids: Sequence[DiffID]) -> bool:
+    return bool(base.diff_ids) and shared_prefix(base.diff_ids, diff_ids) == len(base.diff_ids)

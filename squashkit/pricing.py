@@ -34,9 +34,10 @@ class Member:
     """An image of a fleet."""
 
     name: str
-    """The reference by which it was named."""
     source: Source
     image: Image
+    reference: str
+    """By which it can be read again."""
 
 
 @dataclass(slots=True)

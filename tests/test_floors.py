@@ -14,7 +14,7 @@ ROOT = Path(squashkit.__file__).parent
 PURE = [
     "oci", "tar", "changeset", "rootfs", "graph", "names", "base", "merge", "planner", "compare",
     "trace", "absent", "metadata", "fitting", "risks", "inherit",
-    "provenance",
+    "provenance", "fleet",
 ]  # fmt: skip
 PLACES = {
     "click": {"cli"},

@@ -20,9 +20,11 @@ from squashkit.cli.shared import (
 )
 from squashkit.errors import UsageError
 from squashkit.fleet import MAX_LAYERS
-from squashkit.fleet_job import FleetOptions, measure_fleet
+from squashkit.fleet_job import FleetOptions, measure_fleet, squash_fleet
 from squashkit.oci import Platform
 from squashkit.progress import shown
+from squashkit.report.chart import check_chart, write_chart
+from squashkit.report.fleet import AdviceReport
 from squashkit.transports.remote import Access
 
 
@@ -74,9 +76,12 @@ Examples:
 @click.argument("images", nargs=-1, metavar="IMAGE...")
 @_fleet_options
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="Write what the first 1, 2, 3... images take under each strategy.")
+@click.option("--chart", type=click.Path(path_type=Path), metavar="FILE", help="Draw that: an SVG, PNG or PDF. Needs matplotlib.")
 @json_option("the report")
 @debug_option
-def storage(images: Sequence[str], csv_file: Path | None, as_json: bool, **others: Any) -> None:
+def storage(
+    images: Sequence[str], csv_file: Path | None, chart: Path | None, as_json: bool, **others: Any
+) -> None:
     """Tell what the IMAGEs take together, in a registry and on a host: as they are, squashed into one layer
     each, squashed above their bases, squashed along the trie of their layers, and cut where they take least.
 
@@ -87,11 +92,66 @@ def storage(images: Sequence[str], csv_file: Path | None, as_json: bool, **other
     references, options = _read_options(images, **others)
     if csv_file is not None and (csv_file.is_dir() or not csv_file.parent.is_dir()):
         raise UsageError(f"--csv {csv_file}: no file can be written there")
+    if chart is not None:
+        check_chart(chart)
     with shown() as progress:
         report = measure_fleet(references, options, progress)
+    if chart is not None:
+        write_chart(report, chart)
     if csv_file is not None:
         csv_file.write_text(report.csv(), encoding="utf-8")
     show_report(report, as_json=as_json)
+
+
+@fleet.command(
+    short_help="What to do with each image of a fleet.",
+    epilog="""\b
+Examples:
+  squashkit fleet advise docker://registry.example/team/ --estimate
+  squashkit fleet advise a.tar b.tar --json
+""",
+)
+@click.argument("images", nargs=-1, metavar="IMAGE...")
+@_fleet_options
+@json_option("the advice")
+@debug_option
+def advise(images: Sequence[str], as_json: bool, **others: Any) -> None:
+    """Tell for each IMAGE which --segments to squash it by, so that all of them together take least; as
+    Markdown. "Do not squash" where that is the answer."""
+    references, options = _read_options(images, **others)
+    with shown() as progress:
+        report = measure_fleet(references, options, progress)
+    show_report(AdviceReport(report), as_json=as_json)
+
+
+@fleet.command(
+    short_help="Squash a whole fleet, and keep what its images share.",
+    epilog="""\b
+Examples:
+  squashkit fleet squash a.tar b.tar c.tar --into oci:squashed
+  squashkit fleet squash docker://registry.example/team/ --into docker://registry.example/squashed
+""",
+)
+@click.argument("images", nargs=-1, metavar="IMAGE...")
+@click.option("--into", required=True, metavar="REF", help="Where the results go: oci:DIR, or docker://HOST/PREFIX.")
+@click.option("--strategy", type=click.Choice(["trie", "best"]), default="best", show_default=True, help="Cut where the fleet branches, or where it takes least.")
+@click.option("--force", is_flag=True, help="Move existing tags of a layout.")
+@_fleet_options
+@json_option("the report")
+@debug_option
+def squash(
+    images: Sequence[str], into: str, strategy: str, force: bool, as_json: bool, **others: Any
+) -> None:
+    """Squash the IMAGEs and write them to one place, where they share the layers of what they share.
+
+    Each result has its source's root file system. All images are cut at the same places, and the same layers
+    merged give the same bytes, so each merged layer is stored once.
+    """
+    references, options = _read_options(images, **others)
+    name = {"trie": "along the trie", "best": "best cut"}[strategy]
+    with shown() as progress:
+        done = squash_fleet(references, into, name, options, progress, force=force)
+    show_report(done, as_json=as_json)
 
 
 def _read_options(

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from squashkit.fleet import Blob, host_bytes, pulled, pulled_blobs, registry_bytes
+from squashkit.errors import show_text
+from squashkit.fleet import Blob, growth, host_bytes, pulled, pulled_blobs, registry_bytes
 from squashkit.planner import Segment
+from squashkit.report.squash import Report
 from squashkit.report.text import count, size, table
 
 
@@ -36,6 +38,15 @@ class Strategy:
     def pulled(self) -> list[int]:
         """Bytes that a host downloads for each next image."""
         return pulled(self.stacks)
+
+    @cached_property
+    def growth(self) -> list[tuple[int, int]]:
+        """Bytes in a registry and on a host of the first 1, 2, 3... images."""
+        return growth(self.stacks)
+
+    def update(self, before: int, after: int) -> int:
+        """Bytes that a host which has one image downloads for another."""
+        return pulled([self.stacks[before], self.stacks[after]])[1]
 
     @property
     def layers(self) -> int:
@@ -84,6 +95,29 @@ class FleetReport:
     minimise: str
     estimate: bool
 
+    @property
+    def updates(self) -> list[tuple[int, int]]:
+        """Which images are releases of one repository, one after the other, as they are named."""
+        last: dict[str, int] = {}
+        found = []
+        for number, name in enumerate(self.names):
+            repository = name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
+            if repository in last:
+                found.append((last[repository], number))
+            last[repository] = number
+        return found
+
+    @property
+    def crossing(self) -> int | None:
+        """From how many images on squashing all of them takes more than they take as built; None where it
+        never does."""
+        kind = int(self.minimise == "host")
+        built, whole = self.strategies[0].growth, self.strategy("squash all").growth
+        more = [w[kind] > b[kind] for b, w in zip(built, whole, strict=True)]
+        if not more or not more[-1]:
+            return None
+        return len(more) - next((n for n, one in enumerate(more[::-1]) if not one), len(more)) + 1
+
     def strategy(self, name: str) -> Strategy:
         return next(one for one in self.strategies if one.name == name)
 
@@ -95,7 +129,17 @@ class FleetReport:
             "entries": self.entries,
             "minimise": self.minimise,
             "estimate": self.estimate,
-            "strategies": [one.json(self.names) for one in self.strategies],
+            "squash_all_costs_more_from": self.crossing,
+            "strategies": [
+                {
+                    **one.json(self.names),
+                    "updates": [
+                        {"from": self.names[a], "to": self.names[b], "pulled": one.update(a, b)}
+                        for a, b in self.updates
+                    ],
+                }
+                for one in self.strategies
+            ],
         }
 
     def csv(self) -> str:
@@ -104,13 +148,10 @@ class FleetReport:
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(["strategy", "images", "registry_bytes", "host_bytes", "layers", "pulled_bytes"])
         for one in self.strategies:
-            for number in range(1, len(self.names) + 1):
-                stacks = one.stacks[:number]
-                layers = sum(len(stack) for stack in stacks)
-                rows.writerow(
-                    [one.name, number, registry_bytes(stacks), host_bytes(stacks), layers,
-                     one.pulled[number - 1]]
-                )  # fmt: skip
+            layers = 0
+            for number, (registry, host) in enumerate(one.growth):
+                layers += len(one.stacks[number])
+                rows.writerow([one.name, number + 1, registry, host, layers, one.pulled[number]])
         return out.getvalue()
 
     def lines(self) -> list[str]:
@@ -118,6 +159,7 @@ class FleetReport:
         about = " about" if self.estimate else ""
         images = count(len(self.names), "image")
         shared = f"{count(self.nodes, 'layer')}, {count(self.references, 'reference')} to them"
+        head = ["strategy", f"registry{about}", "", "host", "", "layers", "all pulled"]
         rows = [
             [
                 one.name, size(one.registry), _change(one.registry, built.registry), size(one.host),
@@ -125,13 +167,19 @@ class FleetReport:
             ]
             for one in self.strategies
         ]  # fmt: skip
-        head = [
-            "strategy", f"registry{about}", "", "host", "", "layers", "pulled in this order",
-        ]  # fmt: skip
-        return [f"{images}, {shared}", "", *table(head, rows, right={1, 2, 3, 4, 5, 6}), "", self._advice()]
+        if self.updates:
+            head.append("an update")
+            for row, one in zip(rows, self.strategies, strict=True):
+                sizes = [one.update(a, b) for a, b in self.updates]
+                row.append(size(sum(sizes) // len(sizes)))
+        right = set(range(1, len(head)))
+        lines = [f"{images}, {shared}", "", *table(head, rows, right=right), "", self.answer()]
+        if self.crossing is not None:
+            lines.append(f"Squashing all takes more than as built from {count(self.crossing, 'image')} on.")
+        return lines
 
-    def _advice(self) -> str:
-        """The plain answer."""
+    def answer(self) -> str:
+        """The plain answer to whether to squash."""
         kind = "registry" if self.minimise == "registry" else "host"
         best, built = self.strategy("best cut"), self.strategies[0]
         before, after = (getattr(one, kind) for one in (built, best))
@@ -140,8 +188,128 @@ class FleetReport:
             return "Do not squash: as it was built this fleet takes least."
         text = f"The best cut saves {size(before - after)} ({100 * (before - after) / before:.1f} %)"
         if whole > after:
-            text += f"; squashing every image on its own would take {size(whole - after)} more than that"
+            text += f"; squashing each image whole would take {size(whole - after)} more than that"
         return text + "."
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do with one image of a fleet. Sizes are bytes in a registry."""
+
+    name: str
+    segments: str
+    """For `squash --segments`; all kept where it is not to be squashed."""
+    changed: bool
+    saved: int
+    """Of the image's own layers."""
+    squash_all_costs: int
+    """What squashing it whole would take that it does not share with others, compared with this."""
+    next_release: int
+    """What a host that has it downloads where its uppermost layer changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdviceReport:
+    """Advice for each image of a fleet."""
+
+    fleet: FleetReport
+
+    @property
+    def advice(self) -> list[Advice]:
+        fleet = self.fleet
+        built, best, whole = (fleet.strategy(n) for n in ("as built", "best cut", "squash all"))
+        found = []
+        for number, name in enumerate(fleet.names):
+            stacks = built.stacks[number], best.stacks[number], whole.stacks[number]
+            before, after, one = (sum(blob.stored for blob in stack) for stack in stacks)
+            others = {b.key for n, stack in enumerate(best.stacks) if n != number for b in stack}
+            own = sum(blob.stored for blob in stacks[1] if blob.key not in others)
+            changed = [blob.key for blob in stacks[0]] != [blob.key for blob in stacks[1]]
+            top = stacks[1][-1].stored if stacks[1] else 0
+            text = show_segments(best.segments[number])
+            found.append(Advice(name, text, changed, before - after, one - own, top))
+        return found
+
+    def json(self) -> dict[str, Any]:
+        best, built = self.fleet.strategy("best cut"), self.fleet.strategies[0]
+        return {
+            "answer": self.fleet.answer(),
+            "minimise": self.fleet.minimise,
+            "estimate": self.fleet.estimate,
+            "registry_bytes": {"as_built": built.registry, "advised": best.registry},
+            "host_bytes": {"as_built": built.host, "advised": best.host},
+            "images": {
+                one.name: {
+                    "squash": one.changed,
+                    "segments": one.segments,
+                    "saved_bytes": one.saved,
+                    "squash_all_costs_bytes": one.squash_all_costs,
+                    "next_release_pulls_bytes": one.next_release,
+                }
+                for one in self.advice
+            },
+        }
+
+    def lines(self) -> list[str]:
+        """As Markdown, which pipelines can put into a summary."""
+        rows = [
+            [
+                f"`{show_text(one.name)}`",
+                f"`--segments {one.segments}`" if one.changed else "do not squash",
+                _signed(one.saved) if one.changed else "",
+                _signed(one.squash_all_costs),
+                size(one.next_release),
+            ]
+            for one in self.advice
+        ]  # fmt: skip
+        head = ["image", "advice", "saves", "squashing it whole costs", "a next release pulls"]
+        marks = ["---", "---", "--:", "--:", "--:"]
+        table_ = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
+        return [*table_, "", self.fleet.answer()]
+
+
+@dataclass(frozen=True, slots=True)
+class SquashedFleet:
+    """What a squash of a whole fleet wrote."""
+
+    fleet: FleetReport
+    strategy: str
+    outputs: Sequence[tuple[str, Report]]
+    """For each image where it went, and its own report."""
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the different layers that were written."""
+        layers = {layer.digest: layer.size for _, one in self.outputs for layer in one.after}
+        return sum(layers.values())
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "strategy": self.strategy,
+            "stored_bytes": {"as_built": self.fleet.strategies[0].registry, "written": self.stored},
+            "images": {
+                name: {"output": output, **report.json()}
+                for name, (output, report) in zip(self.fleet.names, self.outputs, strict=True)
+            },
+        }
+
+    def lines(self) -> list[str]:
+        rows = [
+            [
+                show_text(name), str(len(report.before)), str(len(report.after)),
+                size(report.stored_before), size(report.stored_after), output,
+            ]
+            for name, (output, report) in zip(self.fleet.names, self.outputs, strict=True)
+        ]  # fmt: skip
+        head = ["image", "layers", "now", "stored", "now", "written as"]
+        return [
+            *table(head, rows, right={1, 2, 3, 4}), "",
+            f"Together {size(self.stored)} of layers, each of them stored once.",
+        ]  # fmt: skip
+
+
+def _signed(value: int) -> str:
+    return size(value) if value >= 0 else f"-{size(-value)}"
 
 
 def _change(value: int, before: int) -> str:
