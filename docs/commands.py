@@ -62,6 +62,9 @@ def documented(command: click.Command, write: Write, parent: click.Context | Non
     made.epilog = None
     made.params = [copy.copy(parameter) for parameter in command.get_params(context)]
     made.add_help_option = False
+    if isinstance(command, click.Group) and isinstance(made, click.Group):
+        below = click.Context(command, info_name=command.name, parent=context)
+        made.commands = {name: documented(one, write, below) for name, one in command.commands.items()}
     if write is roff:
         made.short_help = escaped(command.get_short_help_str(100))
         for parameter in made.params:

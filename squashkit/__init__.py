@@ -4,11 +4,11 @@
                                                       │
                                     which layers are the base ──▶ Segments
                                                       │
-                                                 plan_squash ──▶ LayerPlan ──▶ Report
+                                   plan_squash, plan_rebase ──▶ LayerPlan ──▶ Report
                                                       │
                                 Sink ◀────────── write kept and new layers
 
-`squash` does the whole job; the other names are its parts.
+`squash` and `rebase` do the whole job; the other names are their parts.
 """
 
 from importlib import import_module
@@ -29,6 +29,8 @@ _WHERE = {
     "LayerPlan": "planner",
     "MinSaving": "options",
     "Options": "options",
+    "RebaseOptions": "rebase_job",
+    "RebaseReport": "report.rebase",
     "Report": "report.squash",
     "Rootfs": "rootfs",
     "Segment": "planner",
@@ -37,6 +39,8 @@ _WHERE = {
     "parse_changeset": "changeset",
     "parse_reference": "transports",
     "plan_squash": "planner",
+    "rebase": "rebase_job",
+    "rebase_platforms": "rebase_job",
     "scan": "tar",
     "squash": "job",
     "squash_platforms": "job",
@@ -51,6 +55,8 @@ if TYPE_CHECKING:
     from squashkit.metadata import HistoryOptions
     from squashkit.options import MinSaving, Options
     from squashkit.planner import LayerPlan, Segment, plan_squash
+    from squashkit.rebase_job import RebaseOptions, rebase, rebase_platforms
+    from squashkit.report.rebase import RebaseReport
     from squashkit.report.squash import IndexReport, Report
     from squashkit.rootfs import Rootfs
     from squashkit.selection import Keep
@@ -72,6 +78,8 @@ __all__ = [
     "LayerPlan",
     "MinSaving",
     "Options",
+    "RebaseOptions",
+    "RebaseReport",
     "Report",
     "Rootfs",
     "Segment",
@@ -80,6 +88,8 @@ __all__ = [
     "parse_changeset",
     "parse_reference",
     "plan_squash",
+    "rebase",
+    "rebase_platforms",
     "scan",
     "squash",
     "squash_platforms",

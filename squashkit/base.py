@@ -169,10 +169,40 @@ def find_by_digest(image: Image, digest: str) -> Base | None:
     return Base(found[0] + 1, f"diff_id of layer {found[0]}", name=digest) if found else None
 
 
-def base_by_annotations(image: Image, at_hand: Iterable[Image]) -> Base | None:
-    """The base that the manifest's annotations name, where that manifest is at hand to verify it."""
+def stated_base(image: Image) -> tuple[str, str]:
+    """The name and the digest by which an image names its base, in the manifest's annotations or else in
+    the config's labels; empty where it does not."""
     annotations = image.manifest.annotations if image.manifest else {}
-    digest, name = annotations.get(BASE_DIGEST, ""), annotations.get(BASE_NAME, "")
+    if BASE_NAME not in annotations and BASE_DIGEST not in annotations:
+        annotations = (image.config.raw.get("config") or {}).get("Labels") or {}
+    return str(annotations.get(BASE_NAME) or ""), str(annotations.get(BASE_DIGEST) or "")
+
+
+def history_hint(image: Image) -> str:
+    """What the history lets one guess of the base, for people: it decides nothing. Empty where that is
+    nothing."""
+    layers = 0
+    for entry in image.config.history or ():
+        comment = str(entry.raw.get("comment") or "")
+        if comment.startswith("FROM ") and layers:  # podman and buildah, on the first step of their own
+            return f"the history has {show_text(comment)!r} above {_layers(layers)}"
+        layers += not entry.empty_layer
+    first = (image.config.history or ())[:2]
+    if len(first) == 2 and first[1].empty_layer and first[1].created_by.endswith(_SHELLS):
+        return f"the history begins as official images do, with {_layers(1)} and its shell"
+    return ""
+
+
+_SHELLS = ('CMD ["bash"]', 'CMD ["/bin/bash"]', 'CMD ["/bin/sh"]', 'CMD ["sh"]')
+
+
+def _layers(number: int) -> str:
+    return f"{number} layer{'s' * (number != 1)}"
+
+
+def base_by_annotations(image: Image, at_hand: Iterable[Image]) -> Base | None:
+    """The base that an image's annotations name, where its manifest is at hand to verify it."""
+    name, digest = stated_base(image)
     for other in at_hand:
         descriptor = other.manifest_descriptor
         if digest and descriptor and descriptor.digest == digest:

@@ -318,7 +318,7 @@ class Job:
             layers,
             changed=changed,
             base=_base_annotation(self.base),
-            base_kept=_is_base_kept(self.image, self.base),
+            base_kept=self.ready is None and _is_base_kept(self.image, self.base),
         )
         put(self.sink, config)
         digest = self.sink.manifest(family, manifest)

@@ -1,7 +1,7 @@
 """The whole job, reference to report: read an image, keep its base, merge the rest, write it.
 
-These are the functions to read first. What is decided is decided in base.py, planner.py, rebase.py and
-metadata.py; what is read and written goes through loader.py and writer.py.
+These are the functions to read first. What is decided is decided in base.py, planner.py and metadata.py;
+what is read and written goes through loader.py and writer.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from squashkit import metadata
+from squashkit.catalogue import Catalogue
 from squashkit.errors import UsageError
 from squashkit.execute import Notify
 from squashkit.oci import ALL, Descriptor
@@ -81,8 +82,9 @@ def _decide(work: Work, options: Options) -> Chosen:
     """Choose the images and what of them is kept, and begin to work on them."""
     inputs = work.inputs
     decisions, chosen = decide(
-        inputs.source, options.keep, options.platform, inputs.open_base, skip_missing=options.skip_missing
-    )
+        inputs.source, options.keep, options.platform, inputs.open_base, Catalogue.of_user(),
+        skip_missing=options.skip_missing,
+    )  # fmt: skip
     work.decide(decisions)
     work.begin(decisions, chosen)
     return chosen

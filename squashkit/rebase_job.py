@@ -1,7 +1,7 @@
 """A rebase, reference to report: the function to read is `rebase`.
 
-What fits is decided in rebase.py, what is at risk in risks.py, what is inherited in inherit.py; the rest is
-what every work on images does (work.py).
+What fits is decided in fitting.py, what is at risk in risks.py, what is inherited in inherit.py; the rest
+is what every work on images does (work.py).
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Literal
 
 from squashkit import metadata
 from squashkit.base import Base
+from squashkit.catalogue import Catalogue
 from squashkit.errors import RebaseConflict, UsageError
 from squashkit.execute import Notify
+from squashkit.fitting import fit, plan_rebase
 from squashkit.graph import Image, stack_layers
 from squashkit.inherit import Inherited, inherit
 from squashkit.loader import Loader
@@ -22,7 +24,6 @@ from squashkit.oci import ALL, Descriptor, ImageConfig
 from squashkit.options import Options
 from squashkit.planner import Ready, Segment
 from squashkit.progress import Progress, Silent
-from squashkit.rebase import fit, plan_rebase
 from squashkit.report.rebase import RebaseIndexReport, RebaseReport
 from squashkit.risks import Finder, Kind, Side, platform_risks
 from squashkit.rootfs import Inode
@@ -92,8 +93,9 @@ def _rebase(
         work = Work(stack, image, output, options, progress or Silent(), notify)
         inputs, source = work.inputs, work.inputs.source
         found, chosen = decide(
-            source, options.keep, options.platform, inputs.open_base, skip_missing=options.skip_missing
-        )
+            source, options.keep, options.platform, inputs.open_base, Catalogue.of_user(),
+            skip_missing=options.skip_missing,
+        )  # fmt: skip
         images = [one.image for one in found]
         where, new_bases = open_new_base(how.new_base, source, images, inputs.open_new_base)
         if where is source:

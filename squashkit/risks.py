@@ -19,7 +19,7 @@ from squashkit.rootfs import Inode, Node, node_at
 from squashkit.tar import REGULAR, SYMLINK
 
 if TYPE_CHECKING:
-    from squashkit.rebase import Fitted
+    from squashkit.fitting import Fitted
 
 
 class Bases(NamedTuple):
@@ -365,7 +365,12 @@ def _target(inode: Inode) -> str:
 
 def _sizes(old: Inode, new: Inode) -> tuple[str, str]:
     before, after = old.entry.record.size, new.entry.record.size
-    return f"{before:,} bytes", "other bytes, as many" if before == after else f"{after:,} bytes"
+    same = "other bytes, as many"
+    return _bytes(before), same if before == after else _bytes(after)
+
+
+def _bytes(number: int) -> str:
+    return f"{number:,} byte{'s' * (number != 1)}"
 
 
 def _some(items: Iterator[str] | list[str]) -> str:

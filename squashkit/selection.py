@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from squashkit.base import (
     Base,
-    base_by_annotations,
     base_from_step,
     base_of,
     choices,
@@ -24,21 +23,22 @@ from squashkit.base import (
     not_found,
     show_layers,
 )
+from squashkit.catalogue import Catalogue
 from squashkit.errors import (
     BaseNotFound,
     ImageNotFound,
-    InvalidReference,
     TransportError,
     UnsupportedImage,
     UsageError,
     told_of,
 )
+from squashkit.finding import find_base
 from squashkit.graph import Image
-from squashkit.names import repository_of, same_name
-from squashkit.oci import ALL, BASE_DIGEST, BASE_NAME, Platform, PlatformChoice, is_digest
+from squashkit.names import same_name
+from squashkit.oci import ALL, Platform, PlatformChoice, is_digest
 from squashkit.planner import Segment
 from squashkit.source import Source, machine_platform
-from squashkit.transports import REGISTRY, Reference, parse_reference
+from squashkit.transports import Reference, parse_reference
 from squashkit.transports.oci_layout import names_of, refuse_unsupported
 
 
@@ -133,13 +133,15 @@ def decide(
     keep: Keep,
     platform: PlatformChoice | None,
     open_base: Callable[[Reference, Platform], Source],
+    catalogue: Catalogue | None = None,
     *,
     skip_missing: bool = False,
 ) -> tuple[list[Decision], Chosen]:
     """For every image that is meant: where its base ends, and the segments that follow from it.
 
-    `open_base` opens a base that lies elsewhere, for the platform of the image. Raises UsageError,
-    ImageNotFound, BaseNotFound or NotBasedOn, each with what there is to choose from.
+    `open_base` opens a base that lies elsewhere, for the platform of the image; where nothing else says
+    what the base is, the catalogue may. Raises UsageError, ImageNotFound, BaseNotFound or NotBasedOn, each
+    with what there is to choose from.
     """
     _refuse_without_images(source)
     keep.check()
@@ -172,7 +174,7 @@ def decide(
     decisions = []
     for image in chosen.images:
         with told_of(str(image.platform) if platform == ALL else ""):
-            decisions.append(_decide(image, source, here, keep, open_once))
+            decisions.append(_decide(image, source, here, keep, open_once, catalogue))
     return decisions, chosen
 
 
@@ -182,13 +184,14 @@ def _decide(
     here: Sequence[Image],
     keep: Keep,
     open_base: Callable[[Reference, Platform], Source],
+    catalogue: Catalogue | None,
 ) -> Decision:
     if keep.segments is not None:
         segments = parse_segments(keep.segments, len(image.layers))
         first = segments[0]
         kept = first.stop if first.keep else 0
         return Decision(image, Base(kept, f"the segments {keep.segments}"), segments)
-    base = _find_base(image, source, here, keep, open_base)
+    base = _find_base(image, source, here, keep, open_base, catalogue)
     total = len(image.layers)
     segments = [Segment(0, base.layers, True), Segment(base.layers, total, False)]
     return Decision(image, base, [segment for segment in segments if len(segment)])
@@ -218,6 +221,7 @@ def _find_base(
     here: Sequence[Image],
     keep: Keep,
     open_base: Callable[[Reference, Platform], Source],
+    catalogue: Catalogue | None,
 ) -> Base:
     total = len(image.layers)
     if keep.nothing:
@@ -232,7 +236,7 @@ def _find_base(
         return base_from_step(image, keep.from_step)
     if keep.base is not None:
         return _named_base(image, source, here, keep.base, open_base)
-    base = base_by_annotations(image, source.images) or _annotated_base(image, source, open_base)
+    base = find_base(image, source, open_base, catalogue)
     if base is None:
         near = [other.names[0] for other in source.graph.bases_of(image) if other.names]
         hint = f"\n{image.title} stands on {near[0]}: --keep-base {near[0]} keeps that." if near else ""
@@ -325,26 +329,6 @@ def open_new_base(
         image_name = reference.path if named and reference is not None else name_of(base, name)
         bases.append(Base(len(base.layers), f"--new-base {name}", base, told, image_name))
     return where, bases
-
-
-def _annotated_base(
-    image: Image, source: Source, open_base: Callable[[Reference, Platform], Source]
-) -> Base | None:
-    """The base that a registry's image names in its annotations, fetched to verify it."""
-    annotations = image.manifest.annotations if image.manifest else {}
-    name, digest = annotations.get(BASE_NAME, ""), annotations.get(BASE_DIGEST, "")
-    if source.remote is None or not name or not is_digest(digest):
-        return None
-    try:
-        other = open_base(Reference(REGISTRY, f"{repository_of(name)}@{digest}"), image.platform)
-    except (TransportError, InvalidReference):
-        return None  # it is no longer there, or is nobody's to read
-    found = [base for base in other.images if base.platform.matches(image.platform)]
-    if not found:
-        return None
-    base = base_of(image, found[0], name)
-    told = f"{name}, by the annotation {BASE_DIGEST}"
-    return replace(base, evidence=told, image_name=name)
 
 
 def _way(source: Source) -> str:

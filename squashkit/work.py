@@ -1,7 +1,7 @@
 """A piece of work on images: where results go, what there is of them already, one commit at the end.
 
-What becomes of the images is decided before (selection.py, rebase.py); here their decisions get a loader, a
-destination and a report each, and together they get one sink.
+What becomes of the images is decided before (selection.py, fitting.py); here their decisions get a loader,
+a destination and a report each, and together they get one sink.
 """
 
 from __future__ import annotations
@@ -274,15 +274,15 @@ def _notes(
         notes.append(f"Left out, since not all of its blobs are there: {missing}.")
     if source.listing.attestations:
         notes.append(
-            "Attestations (provenance, SBOM) describe the image before the squash and are left out."
+            "Attestations (provenance, SBOM) describe the image as it was and are left out."
         )
     if source.listing.artifacts:
         notes.append(
-            "Signatures and other artifacts beside the image refer to it before the squash and are left"
+            "Signatures and other artifacts beside the image refer to it as it was and are left"
             " out."
         )
     if image.manifest and "subject" in image.manifest.raw:
-        notes.append("The manifest's subject is dropped: it refers to the image before the squash.")
+        notes.append("The manifest's subject is dropped: it refers to the image as it was.")
     if metadata.has_broken_history(image):
         notes.append(
             "The history does not fit the layers; it is replaced by one entry a layer, and its text is"
@@ -304,7 +304,7 @@ def _notes(
     ):
         notes.append(
             "The kept layers are compressed anew: a host that has pulled the base downloads them again."
-            " --keep-base docker://HOST/NAME takes them as that registry has them."
+            " A base that is named as docker://HOST/NAME is taken as that registry has it."
         )
     if options.history.drop:
         notes.append(

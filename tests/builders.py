@@ -588,10 +588,13 @@ class _Layout:
             ),
         )
 
-    def add_attestation(self, subject: Json) -> Json:
+    def add_attestation(self, subject: Json, stated: Json | None = None) -> Json:
         """What BuildKit leaves beside an image: a manifest of a statement, for no platform."""
         unknown = {"architecture": "unknown", "os": "unknown"}
-        statement = self.add("application/vnd.in-toto+json", _json({"subject": subject["digest"]}))
+        content = {"subject": subject["digest"], **(stated or {})}
+        statement = self.add("application/vnd.in-toto+json", _json(content))
+        if "predicateType" in content:
+            statement["annotations"] = {"in-toto.io/predicate-type": content["predicateType"]}
         config = self.add(
             f"{OCI}config.v1+json",
             _json(
@@ -658,6 +661,7 @@ def _layout(
     nested: bool = False,
     attestations: bool = False,
     absent: Sequence[str] = (),
+    stated: Json | None = None,
 ) -> tuple[_Layout, list[str]]:
     layout = _Layout()
     digests = []
@@ -679,7 +683,7 @@ def _layout(
             }
         )
     if attestations:
-        inner += [layout.add_attestation(manifest) for manifest in inner[: len(images)]]
+        inner += [layout.add_attestation(manifest, stated) for manifest in inner[: len(images)]]
     if nested:
         index = {"schemaVersion": 2, "mediaType": f"{OCI}index.v1+json", "manifests": inner}
         layout.tag(layout.add(f"{OCI}index.v1+json", _json(index)), images[0].tags)
@@ -696,14 +700,16 @@ def oci_layout(
     nested: bool = False,
     attestations: bool = False,
     absent: Sequence[str] = (),
+    stated: Json | None = None,
 ) -> list[str]:
     """An OCI layout in a folder; returns the manifests' digests.
 
     nested: all images stand as platforms in one inner index with the first one's tags;
     attestations: beside each image stands a manifest for platform unknown/unknown;
-    absent: platforms that the index names and whose blobs are not there.
+    absent: platforms that the index names and whose blobs are not there;
+    stated: fields of the attestations' in-toto statements.
     """
-    layout, digests = _layout(images, compress, nested, attestations, absent)
+    layout, digests = _layout(images, compress, nested, attestations, absent, stated)
     for name, content in layout.files().items():
         target = folder / name
         if name.endswith("/"):

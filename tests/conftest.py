@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="session")
 def of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No daemon answers unless a test starts one; credentials and the cache are empty folders."""
+    """No daemon answers unless a test starts one; credentials, cache and catalogue are empty folders."""
     folder: Path = tmp_path_factory.mktemp("home")
     (folder / "docker").mkdir()
     (folder / "docker" / "config.json").write_text("{}")
@@ -19,6 +19,7 @@ def of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "DOCKER_HOST": f"unix://{folder}/nobody.sock",
         "DOCKER_CONFIG": str(folder / "docker"),
         "XDG_CACHE_HOME": str(folder / "cache"),
+        "XDG_DATA_HOME": str(folder / "data"),
     }
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)

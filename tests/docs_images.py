@@ -21,6 +21,7 @@ from tests.builders import (
 CREATED = "2018-05-01T12:00:00Z"
 TOKEN = b"4f2a9c71-d0e8\n"
 BASE_STEPS = ["ADD fedora-28.tar.xz /", "COPY ca.crt /etc/pki/ca.crt"]
+PATCHED_STEPS = [BASE_STEPS[0], "RUN dnf upgrade -y"]
 STEPS = [
     "RUN dnf install -y nginx",
     "COPY files/ /",
@@ -48,6 +49,18 @@ def base_layers(number: int) -> list[bytes]:
             *random_files("usr/lib/base", number, 100_000, 28),
         ),
         layer(directory("etc"), directory("etc/pki"), file("etc/pki/ca.crt", b"certificate\n")),
+    ]
+
+
+def patched_layers(base: list[bytes]) -> list[bytes]:
+    """The same operating system, with one program patched and another certificate."""
+    return [
+        base[0],
+        layer(
+            *map(directory, ("etc", "etc/pki", "usr", "usr/bin")),
+            file("etc/pki/ca.crt", b"new certificate\n"),
+            file("usr/bin/env", b"\x7fELF patched" + bytes(40_000), mode=0o755),
+        ),
     ]
 
 
@@ -98,6 +111,9 @@ def write_files(folder: Path) -> None:
     latest = image(base + app, BASE_STEPS + STEPS, ["app:latest"])
     docker_archive_25(folder / "app.tar", [latest, fedora])
     docker_archive_25(folder / "fedora.tar", [fedora])
+    patched = image(patched_layers(base), PATCHED_STEPS, ["fedora:28-patched"])
+    patched.config["config"]["Env"] = ["PATH=/usr/bin:/bin", "container=oci"]
+    docker_archive_25(folder / "patched.tar", [patched])
     oci_layout(folder / "images", [image(base + app, BASE_STEPS + STEPS, ["app"])])
     small = base_layers(3)
     debian = image(small, BASE_STEPS, ["debian:12"])

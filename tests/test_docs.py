@@ -60,7 +60,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     changed = ("SOURCE_DATE_EPOCH", "COLUMNS", "LINES")
     kept = {name: value for name, value in os.environ.items() if name not in changed}
     path = f"{program.parent}:{os.environ['PATH']}"
-    return {**kept, "PATH": path, "PYTHONPATH": str(TOP), "LC_ALL": "C.UTF-8"}
+    own = {"PATH": path, "PYTHONPATH": str(TOP), "XDG_DATA_HOME": str(tmp_path / "data")}
+    return {**kept, **own, "LC_ALL": "C.UTF-8"}
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if any(examples(p))], ids=lambda page: page.stem)

@@ -13,7 +13,8 @@ import squashkit
 ROOT = Path(squashkit.__file__).parent
 PURE = [
     "oci", "tar", "changeset", "rootfs", "graph", "names", "base", "merge", "planner", "compare",
-    "trace", "absent", "metadata", "rebase", "risks", "inherit",
+    "trace", "absent", "metadata", "fitting", "risks", "inherit",
+    "provenance",
 ]  # fmt: skip
 PLACES = {
     "click": {"cli"},

@@ -9,7 +9,9 @@ from functools import partial
 import click
 
 from squashkit.base import known_base
+from squashkit.catalogue import Catalogue
 from squashkit.cli.shared import Looking, Opened, json_option, look_options, show_report
+from squashkit.finding import base_by_catalogue
 from squashkit.graph import Image, Layer
 from squashkit.oci import Codec
 from squashkit.report.inspect import InspectReport, LayerFacts
@@ -65,7 +67,7 @@ def _report(opened: Opened, image: Image, *, verify: bool, verbose: bool) -> Ins
     reference = source.title
     if len({one.image_id for one in source.images}) > 1:
         reference = source.example.removesuffix("REF") + image.title
-    base = known_base(image, source.graph)
+    base = known_base(image, source.graph) or base_by_catalogue(image, Catalogue.of_user())
     facts = [_stored_facts(opened, layer) for layer in image.layers]
     if all(layer.member is not None for layer in image.layers):
         with opened.view(image, verify=verify) as view:

@@ -19,6 +19,7 @@ from squashkit.errors import SquashkitError, show_text
 FAILED = 1
 INTERRUPTED = 130
 _COMMANDS = {
+    "base": "Find the base of an image; see whether it is outdated; keep a catalogue of bases.",
     "cat": "Print a file of an image.",
     "completion": "Print a completion script for a shell.",
     "demo": "Show on small images what a squash does.",

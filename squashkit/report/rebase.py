@@ -8,9 +8,9 @@ from typing import Any
 
 from squashkit.base import Base
 from squashkit.errors import show_path, show_text
+from squashkit.fitting import Fitted
 from squashkit.graph import Image
 from squashkit.inherit import Change
-from squashkit.rebase import Fitted
 from squashkit.report.squash import Report
 from squashkit.report.text import count, shorten, table
 from squashkit.risks import Copied, Kind, Risk

@@ -43,6 +43,7 @@ class Podman:
             ),
             platform=Platform(found.get("Os", ""), found.get("Architecture", ""), found.get("Variant", "")),
             size=int(found.get("Size") or 0),
+            settings=found.get("Config") or {},
         )
 
     def _names(self) -> list[str]:

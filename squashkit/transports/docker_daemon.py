@@ -111,6 +111,7 @@ class Daemon:
                 str(found.get("Variant") or ""),
             ),
             size=int(found.get("Size") or 0),
+            settings=found.get("Config") or {},
         )
 
     def _not_found(self, name: str) -> ImageNotFound:

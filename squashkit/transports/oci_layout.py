@@ -51,7 +51,7 @@ class Listing:
 
     images: list[Image] = field(default_factory=list)
     absent: list[Descriptor] = field(default_factory=list)
-    attestations: int = 0
+    attestations: list[Descriptor] = field(default_factory=list)
     artifacts: list[str] = field(default_factory=list)
     """The types of manifests that are no images."""
 
@@ -120,8 +120,8 @@ class _Walk:
         self.visited += 1
         if self.visited > _MAX_VISITS:
             raise UnsupportedImage(f"{place}: over {_MAX_VISITS:,} images", what="index")
-        if _is_attestation(descriptor):
-            listing.attestations += 1
+        if is_attestation(descriptor):
+            listing.attestations.append(descriptor)
             return
         data = read_verified(self.container, descriptor, place)
         if data is None:
@@ -164,7 +164,7 @@ def _guess_type(data: bytes) -> str:
     return OCI_MANIFEST if isinstance(value, dict) and "layers" in value else "unknown"
 
 
-def _is_attestation(descriptor: Descriptor) -> bool:
+def is_attestation(descriptor: Descriptor) -> bool:
     if _ATTESTATION in descriptor.annotations:
         return True
     platform = descriptor.platform

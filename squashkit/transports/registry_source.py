@@ -25,7 +25,7 @@ from squashkit.oci import (
 )
 from squashkit.transports import Reference
 from squashkit.transports.container import Blob, fill_blocks, open_unnamed, write_all
-from squashkit.transports.oci_layout import INDEX, blob_name, index_json
+from squashkit.transports.oci_layout import INDEX, blob_name, index_json, is_attestation
 from squashkit.transports.registry import Repository, RepositoryName
 from squashkit.transports.remote import Registries
 
@@ -77,8 +77,8 @@ class RegistryImages:
             return
         if "manifests" in value:
             named = parse_index(data, "index")
-            wanted = [d for d in named if self._is_wanted(d)] or named
-            for below in wanted:
+            found = any(self._is_wanted(d) for d in named if not is_attestation(d))
+            for below in [d for d in named if self._is_wanted(d)] if found else named:
                 self._manifests.add(below.digest)
                 self._sizes[below.digest] = below.size
         elif "layers" in value and value.get("schemaVersion") == 2:
@@ -88,7 +88,9 @@ class RegistryImages:
 
     def _is_wanted(self, descriptor: Descriptor) -> bool:
         stated = descriptor.platform
-        return self._platform is None or (stated is not None and stated.matches(self._platform))
+        if self._platform is None or is_attestation(descriptor):
+            return True
+        return stated is not None and stated.matches(self._platform)
 
     def has(self, name: str) -> bool:
         return name == INDEX or self._digest(name) in self._sizes

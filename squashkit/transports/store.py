@@ -6,11 +6,11 @@ left out. What it says of an image without giving it (`inspect`) is enough to kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from squashkit.graph import Image, stack_layers
 from squashkit.names import same_name
@@ -31,6 +31,8 @@ class StoredImage:
     diff_ids: tuple[DiffID, ...]
     platform: Platform
     size: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The `config` of its config."""
 
     @property
     def name(self) -> str:
@@ -81,8 +83,10 @@ def open_store(reference: Reference) -> Iterator[Store]:
 
 
 def bare_image(stored: StoredImage) -> Image:
-    """An image of which no more is known than its layers' diff_ids."""
-    config = ImageConfig(stored.diff_ids, None, stored.platform, None, {}, b"")
+    """An image of which no more is known than its layers' diff_ids and its settings."""
+    config = ImageConfig(
+        stored.diff_ids, None, stored.platform, None, {"config": dict(stored.settings)}, b""
+    )
     nothing = [None] * len(stored.diff_ids)
     return Image(
         names=stored.names or (stored.asked,),

@@ -43,6 +43,7 @@ class Person:
             "HOME": str(home),
             "DOCKER_CONFIG": str(self.config),
             "XDG_CACHE_HOME": str(self.cache),
+            "XDG_DATA_HOME": str(home / "data"),
             "DOCKER_HOST": f"unix://{home}/no-daemon",
             "REQUESTS_CA_BUNDLE": "",
             "CURL_CA_BUNDLE": "",

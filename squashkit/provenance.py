@@ -1,0 +1,42 @@
+"""What BuildKit's provenance says of an image's base: pure.
+
+An attestation is an in-toto statement; SLSA provenance in it lists what the build took in: v0.2 as
+`predicate.materials`, v1 as `predicate.buildDefinition.resolvedDependencies`. Images are among them as
+package URLs (`pkg:docker/debian@12?platform=linux%2Famd64`) with their digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+from squashkit.errors import InvalidImage
+from squashkit.oci import Digest, is_digest, load_json
+
+REFERENCE_DIGEST = "vnd.docker.reference.digest"
+"""An attestation's annotation: the manifest that it is about."""
+PREDICATE_TYPE = "in-toto.io/predicate-type"
+PROVENANCE = "https://slsa.dev/provenance/"
+
+
+def base_images(statement: bytes) -> list[tuple[str, Digest]]:
+    """The images that a build took in, by name and digest, in the order that it names them. The base is one
+    of them; which one, only the layers say. What is not understood is passed over."""
+    try:
+        found = load_json(statement, "provenance")
+        predicate = found["predicate"]
+        materials = predicate.get("materials") or predicate["buildDefinition"]["resolvedDependencies"]
+        return list(_images(materials))
+    except (InvalidImage, TypeError, KeyError, AttributeError):
+        return []
+
+
+def _images(materials: Any) -> Iterator[tuple[str, Digest]]:
+    for material in materials:
+        uri = str(material.get("uri") or "")
+        digest = f"sha256:{(material.get('digest') or {}).get('sha256')}"
+        if uri.startswith("pkg:docker/") and is_digest(digest):
+            name, _, _ = uri.removeprefix("pkg:docker/").partition("?")
+            name, _, tag = unquote(name).partition("@")
+            yield (f"{name}:{tag}" if tag and not is_digest(tag) else name), Digest(digest)

@@ -1,0 +1,168 @@
+"""What `squashkit base` tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from squashkit.base import Base
+from squashkit.catalogue import KnownBase
+from squashkit.errors import show_text
+from squashkit.graph import Image
+from squashkit.oci import ChainID
+from squashkit.report.text import count, table
+
+_SHORT = 19
+
+
+@dataclass(frozen=True, slots=True)
+class FoundReport:
+    """The base of an image, or that it is not known."""
+
+    image: Image
+    base: Base | None
+    hint: str
+    """What the history lets one guess, empty for nothing."""
+
+    @property
+    def sure(self) -> str:
+        """`stated` where the image names its base, `matched` where it has only the layers of one."""
+        assert self.base is not None
+        return "matched" if self.base.evidence.endswith("by the catalogue of bases") else "stated"
+
+    def json(self) -> dict[str, Any]:
+        base = self.base
+        return {
+            "image": self.image.title,
+            "platform": str(self.image.platform),
+            "layers": len(self.image.layers),
+            "base": {
+                "name": base.name,
+                "layers": base.layers,
+                "chain_id": _chain_id(self.image, base.layers),
+                "evidence": base.evidence,
+                "sure": self.sure,
+            }
+            if base is not None
+            else None,
+            "hint": self.hint or None,
+        }
+
+    def lines(self) -> list[str]:
+        layers = count(len(self.image.layers), "layer")
+        head = f"{self.image.title} ({self.image.platform}), {layers}"
+        if self.base is None:
+            hint = f"\n  {self.hint[:1].upper()}{self.hint[1:]}, which proves nothing." if self.hint else ""
+            return [f"{head}: its base is not known.{hint}"]
+        sure = {
+            "stated": "stated by the image, and the layers are that base's",
+            "matched": "the layers are that base's; the image itself does not say it",
+        }[self.sure]
+        return [
+            head,
+            f"base      {show_text(self.base.name)}, {count(self.base.layers, 'layer')}",
+            f"evidence  {show_text(self.base.evidence)}",
+            f"sure      {sure}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentReport:
+    """Whether the base that an image was built on is still what its name means."""
+
+    image: Image
+    base: Base
+    reference: str
+    """What was asked what it means now."""
+    now: Image
+    digest_now: str
+    """Of the manifest or index that it means now, empty where there is none."""
+    digest_built: str
+    """Of the base that the image names, empty where it names none."""
+
+    @property
+    def current(self) -> bool:
+        """Whether the image begins with the layers that the reference has now."""
+        now = self.now.diff_ids
+        return bool(now) and self.image.diff_ids[: len(now)] == now
+
+    @property
+    def _built(self) -> str:
+        return self.digest_built or _chain_id(self.image, self.base.layers)
+
+    @property
+    def _means(self) -> str:
+        """Now, by the same kind of digest as the image has it."""
+        if self.digest_built and self.digest_now:
+            return self.digest_now
+        chain = [layer.chain_id for layer in self.now.layers]
+        return chain[-1] if chain else ""
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "image": self.image.title,
+            "platform": str(self.image.platform),
+            "base": {
+                "reference": self.reference,
+                "layers": self.base.layers,
+                "evidence": self.base.evidence,
+            },
+            "built_on": {
+                "digest": self.digest_built or None,
+                "chain_id": _chain_id(self.image, self.base.layers),
+            },
+            "now": {
+                "digest": self.digest_now or None,
+                "chain_id": self.now.layers[-1].chain_id if self.now.layers else None,
+            },
+            "current": self.current,
+        }
+
+    def lines(self) -> list[str]:
+        title, reference = self.image.title, show_text(self.reference)
+        if self.current:
+            return [f"current: {title} stands on {reference} as it is now", f"  {self._means}"]
+        return [
+            f"outdated: {title} does not stand on {reference} as it is now",
+            f"  built on {self._built}",
+            f"  now      {self._means}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueReport:
+    """The bases of the catalogue."""
+
+    bases: Sequence[KnownBase]
+
+    def json(self) -> dict[str, Any]:
+        bases = [
+            {
+                "reference": base.reference,
+                "platform": str(base.platform),
+                "image_id": base.image_id,
+                "digest": base.digest or None,
+                "diff_ids": list(base.diff_ids),
+                "chain_ids": [layer.chain_id for layer in base.image().layers],
+                "seen": base.seen,
+            }
+            for base in self.bases
+        ]
+        return {"bases": bases}
+
+    def lines(self) -> list[str]:
+        if not self.bases:
+            return ["The catalogue is empty: squashkit base add REF adds a base."]
+        rows = [
+            [
+                show_text(base.reference), str(base.platform), str(len(base.diff_ids)),
+                base.image_id[:_SHORT], base.seen[:16].replace("T", " "),
+            ]
+            for base in self.bases
+        ]  # fmt: skip
+        return table(["base", "platform", "layers", "image_id", "seen (UTC)"], rows, right={2})
+
+
+def _chain_id(image: Image, layers: int) -> ChainID | str:
+    return image.layers[layers - 1].chain_id if layers else ""
