@@ -1,0 +1,336 @@
+"""What many images take together, and where to cut them: pure accounting over the trie of their layers.
+
+Images that share layers form a trie: a node is a layer on its parents (a chain_id), an image ends at a
+node. A strategy gives every image a stack of blobs; what these take in a registry, on a host and over the
+wire is counted here in one way for all strategies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+from squashkit.graph import Image
+from squashkit.oci import ChainID
+from squashkit.planner import Segment
+
+MAX_LAYERS = 127
+"""What docker allows (moby, layer/layer_store.go)."""
+_SUBSETS = 12
+
+
+class Blob(NamedTuple):
+    """One layer of a result. Equal keys are equal bytes."""
+
+    key: str
+    stored: int
+    """Bytes in a registry."""
+    content: int
+    """Bytes of the files, as docker counts a layer."""
+
+
+Stack = Sequence[Blob]
+"""The layers of one image's result, base first."""
+
+
+def registry_bytes(stacks: Iterable[Stack]) -> int:
+    """What a registry stores: every blob once, whatever it lies on."""
+    return sum({blob.key: blob.stored for stack in stacks for blob in stack}.values())
+
+
+def host_bytes(stacks: Iterable[Stack]) -> int:
+    """What a host stores: a layer once for each stack of layers that it lies on."""
+    return sum(blob.content for blob in _chains(stacks).values())
+
+
+def _chains(stacks: Iterable[Stack]) -> dict[tuple[int, str], Blob]:
+    """Each layer on its parents, once. Stacks of parents are numbered as they come."""
+    numbers: dict[tuple[int, str], int] = {}
+    found: dict[tuple[int, str], Blob] = {}
+    for stack in stacks:
+        at = 0
+        for blob in stack:
+            place = at, blob.key
+            at = numbers.setdefault(place, len(numbers) + 1)
+            found[place] = blob
+    return found
+
+
+def pulled(stacks: Sequence[Stack]) -> list[int]:
+    """Bytes that a host downloads for each image, one after another: layers that it has on the same parents
+    are there (docker finds them by chain_id)."""
+    have: set[tuple[int, str]] = set()
+    numbers: dict[tuple[int, str], int] = {}
+    downs = []
+    for stack in stacks:
+        at = down = 0
+        for blob in stack:
+            place = at, blob.key
+            if place not in have:
+                have.add(place)
+                down += blob.stored
+            at = numbers.setdefault(place, len(numbers) + 1)
+        downs.append(down)
+    return downs
+
+
+def pulled_blobs(stacks: Sequence[Stack]) -> list[int]:
+    """The same for a host that keeps blobs by digest (containerd)."""
+    have: set[str] = set()
+    downs = []
+    for stack in stacks:
+        new = {blob.key: blob.stored for blob in stack if blob.key not in have}
+        have |= new.keys()
+        downs.append(sum(new.values()))
+    return downs
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A layer on its parents."""
+
+    chain_id: ChainID
+    parent: Node | None
+    image: Image
+    """One that holds it."""
+    depth: int
+    """How many layers lie below it."""
+    children: list[Node] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    """Images that end here, by their place in the fleet."""
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the fleet branches here, or an image ends."""
+        return len(self.children) != 1 or bool(self.ends)
+
+    @property
+    def index(self) -> int:
+        """Its place in its images, from the base."""
+        return self.depth
+
+
+class Run(NamedTuple):
+    """Layers that lie on one another: those above `above` up to `top`."""
+
+    above: Node | None
+    top: Node
+
+    @property
+    def start(self) -> int:
+        return self.above.depth + 1 if self.above is not None else 0
+
+    @property
+    def stop(self) -> int:
+        return self.top.depth + 1
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+class Trie:
+    """The layers of a fleet."""
+
+    def __init__(self, images: Sequence[Image]) -> None:
+        self.images = images
+        self.nodes: dict[ChainID, Node] = {}
+        self.roots: list[Node] = []
+        self.empty: list[int] = []
+        """Images without layers."""
+        for number, image in enumerate(images):
+            parent: Node | None = None
+            for layer in image.layers:
+                node = self.nodes.get(layer.chain_id)
+                if node is None:
+                    node = Node(layer.chain_id, parent, image, layer.index)
+                    self.nodes[layer.chain_id] = node
+                    (self.roots if parent is None else parent.children).append(node)
+                parent = node
+            (self.empty if parent is None else parent.ends).append(number)
+
+    @property
+    def references(self) -> int:
+        """Layers of all images, those that they share counted for each."""
+        return sum(len(image.layers) for image in self.images)
+
+    @cached_property
+    def order(self) -> list[Node]:
+        """Parents before children."""
+        found = []
+        stack = self.roots[::-1]
+        while stack:
+            node = stack.pop()
+            found.append(node)
+            stack.extend(node.children[::-1])
+        return found
+
+    def path(self, number: int) -> list[Node]:
+        """The nodes of an image, base first."""
+        return [self.nodes[layer.chain_id] for layer in self.images[number].layers]
+
+    @property
+    def natural_cuts(self) -> set[ChainID]:
+        """Where images branch or end."""
+        return {node.chain_id for node in self.order if node.is_cut}
+
+    def runs(self, number: int, cuts: Iterable[ChainID]) -> list[Run]:
+        """An image's runs between cuts; its end is one."""
+        wanted = cuts if isinstance(cuts, set | frozenset) else set(cuts)
+        path = self.path(number)
+        marks = [node for node in path if node.chain_id in wanted or node is path[-1]]
+        return [Run(above, top) for above, top in pairwise([None, *marks]) if top is not None]
+
+    def segments(self, number: int, cuts: Iterable[ChainID]) -> list[Segment]:
+        """The same as the planner takes them."""
+        return [Segment(run.start, run.stop, len(run) == 1) for run in self.runs(number, cuts)]
+
+
+class Priced(NamedTuple):
+    """What a run would become."""
+
+    key: str
+    """Equal keys are equal blobs."""
+    cost: int
+
+
+Price = Callable[[Run], Priced]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A set of nodes to cut at, common to all images."""
+
+    nodes: frozenset[ChainID]
+    cost: int
+    """What the fleet takes then."""
+    is_least: bool
+    """Whether no other set takes less: proven, unless too many runs give the same blobs."""
+
+
+def best_cut(
+    trie: Trie, price: Price, *, by_blob: bool, max_layers: int = MAX_LAYERS
+) -> Cut:
+    """Where to cut so that the fleet takes least, no image having more than `max_layers` layers.
+
+    Dynamic programming over (node, last cut above it): at a node one either cuts, and pays for the run that
+    ends there, or goes on into every branch. Image ends are always cut. With `by_blob` a blob that several
+    runs become is paid for once (a registry), else once for each stack that it lies on (a host). Blobs that
+    stand in several places make branches depend on one another: for each set of them that is taken as paid,
+    the rest is solved, and the least of all is the least there is.
+
+    Raises ValueError where an image has more ends on its path than `max_layers`.
+    """
+    priced = {run: price(run) for run in _runs(trie)}
+    places: dict[_Place, int] = {}
+    for run, one in priced.items():
+        place = _place(run, one, by_blob=by_blob)
+        places[place] = places.get(place, 0) + 1
+    costs = {_place(run, one, by_blob=by_blob): one.cost for run, one in priced.items()}
+    shared = sorted((p for p, n in places.items() if n > 1 and costs[p]), key=lambda p: (-costs[p], p))
+    tried = shared[:_SUBSETS]
+    best: Cut | None = None
+    for choice in range(1 << len(tried)):
+        free = {place for bit, place in enumerate(tried) if choice >> bit & 1}
+        nodes = _least(trie, priced, free, max_layers, by_blob=by_blob)
+        cost = sum(costs[place] for place in _places(trie, nodes, priced, by_blob=by_blob))
+        if best is None or cost < best.cost:
+            best = Cut(frozenset(nodes), cost, is_least=len(shared) <= _SUBSETS)
+    assert best is not None
+    return best
+
+
+_Place = tuple[str, str]
+"""What is paid for once: a blob by its key, on a host a layer by its key and what it lies on."""
+
+
+def _place(run: Run, one: Priced, *, by_blob: bool) -> _Place:
+    return one.key, "" if by_blob or run.above is None else run.above.chain_id
+
+
+def _runs(trie: Trie) -> Iterable[Run]:
+    """Every run that a set of cuts may have: none has an image's end inside, but at its top."""
+    for node in trie.order:
+        above = node.parent
+        while True:
+            yield Run(above, node)
+            if above is None or above.ends:
+                break
+            above = above.parent
+
+
+def _places(
+    trie: Trie, cuts: set[ChainID], priced: Mapping[Run, Priced], *, by_blob: bool
+) -> set[_Place]:
+    """All that a fleet that is cut so has to pay for."""
+    return {
+        _place(run, priced[run], by_blob=by_blob)
+        for number, image in enumerate(trie.images)
+        if image.layers
+        for run in trie.runs(number, cuts)
+    }
+
+
+_State = tuple[ChainID, ChainID | None, int]
+
+
+def _least(
+    trie: Trie, priced: Mapping[Run, Priced], free: set[_Place], max_layers: int, *, by_blob: bool
+) -> set[ChainID]:
+    """The cuts of least additive cost, where what is in `free` costs nothing. Bottom up: for each node,
+    each last cut above it, and each number of layers that is still allowed there."""
+    deepest = max((len(image.layers) for image in trie.images), default=0)
+    step = int(deepest > max_layers)  # else nothing can exceed what is allowed, and nobody need count
+    costs: dict[_State, tuple[int, bool]] = {}
+    for node in reversed(trie.order):
+        above = node.parent
+        while True:
+            key = above.chain_id if above is not None else None
+            run = Run(above, node)
+            cost = 0 if _place(run, priced[run], by_blob=by_blob) in free else priced[run].cost
+            least = max(0, max_layers - node.depth)
+            for left in range(least, max_layers + 1) if step else (0,):
+                costs[node.chain_id, key, left] = _choose(node, key, left, step, cost, costs)
+            if above is None or above.ends:
+                break
+            above = above.parent
+    cuts: set[ChainID] = set()
+    start = max_layers if step else 0
+    stack: list[tuple[Node, ChainID | None, int]] = [(root, None, start) for root in trie.roots]
+    while stack:
+        node, key, left = stack.pop()
+        total, cut = costs[node.chain_id, key, left]
+        if total >= _NEVER:
+            raise ValueError(f"an image needs more than {max_layers} layers")
+        if cut:
+            cuts.add(node.chain_id)
+        below = (node.chain_id, left - step) if cut else (key, left)
+        stack.extend((child, *below) for child in node.children)
+    return cuts
+
+
+_NEVER = 1 << 100
+
+
+def _choose(
+    node: Node,
+    key: ChainID | None,
+    left: int,
+    step: int,
+    run_cost: int,
+    costs: Mapping[_State, tuple[int, bool]],
+) -> tuple[int, bool]:
+    """The least cost of a node and all above it, and whether it is cut there."""
+
+    def rest(last: ChainID | None, allowed: int) -> int:
+        return sum(costs[child.chain_id, last, allowed][0] for child in node.children)
+
+    with_cut = run_cost + rest(node.chain_id, left - step) if left >= step else _NEVER
+    if node.ends or not node.children:
+        return with_cut, True
+    without = rest(key, left)
+    # Where both cost the same: fewer layers, but a cut where the fleet branches, which shares more.
+    prefer_cut = with_cut < without or (with_cut == without and node.is_cut)
+    return (with_cut, True) if prefer_cut else (without, False)

@@ -1,0 +1,153 @@
+"""Accounting over a fleet's layers: what is stored and pulled, and where to cut so that least is stored."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+
+import pytest
+
+from squashkit.fleet import (
+    Blob,
+    Priced,
+    Run,
+    Trie,
+    best_cut,
+    host_bytes,
+    pulled,
+    pulled_blobs,
+    registry_bytes,
+)
+from squashkit.graph import Image, stack_layers
+from squashkit.oci import ChainID, DiffID, ImageConfig, Platform, sha256
+
+
+def image(*layers: str) -> Image:
+    """An image of layers of these names."""
+    diff_ids = tuple(DiffID(sha256(name.encode())) for name in layers)
+    config = ImageConfig(diff_ids, None, Platform("linux", "amd64"), None, {}, b"")
+    nothing = [None] * len(layers)
+    stack = stack_layers(config, nothing, nothing, "")
+    return Image((), sha256(" ".join(layers).encode()), config, stack, None, None)
+
+
+def blobs(*names: str, size: int = 10) -> list[Blob]:
+    return [Blob(name, size, size + 1) for name in names]
+
+
+# --- accounting ------------------------------------------------------------------------------
+
+
+def test_a_registry_stores_a_blob_once() -> None:
+    """Whatever a blob lies on, a registry stores it once."""
+    assert registry_bytes([blobs("a", "b"), blobs("c", "b")]) == 30
+
+
+def test_a_host_stores_a_layer_once_for_each_stack_below() -> None:
+    """The same layer on other parents is another layer on a host."""
+    assert host_bytes([blobs("a", "b"), blobs("c", "b"), blobs("a", "b", "c")]) == 5 * 11
+
+
+def test_pulls_count_what_is_not_there() -> None:
+    """Hosts that find layers by their parents pull what those that find blobs need not."""
+    stacks = [blobs("a", "b"), blobs("c", "b"), blobs("a", "b", "d")]
+    assert pulled(stacks) == [20, 20, 10]
+    assert pulled_blobs(stacks) == [20, 10, 10]
+
+
+def test_the_trie_shares_layers_by_their_parents() -> None:
+    """Images share nodes as far as their stacks agree from below."""
+    trie = Trie([image("a", "b", "c"), image("a", "b", "d"), image("x", "b"), image("a")])
+    assert (len(trie.nodes), len(trie.roots), trie.references) == (6, 2, 9)
+    assert len(trie.natural_cuts) == 5  # a, where an image ends; b, where two branch; c, d and b on x
+    assert [(run.start, run.stop) for run in trie.runs(0, trie.natural_cuts)] == [(0, 1), (1, 2), (2, 3)]
+    assert [(s.start, s.stop, s.keep) for s in trie.segments(2, trie.natural_cuts)] == [(0, 2, False)]
+
+
+# --- the best cut ----------------------------------------------------------------------------
+
+
+def random_fleet(seed: int) -> tuple[Trie, dict[Run, Priced]]:
+    """A small fleet, and what its runs would become: some of them the same blobs."""
+    chance = random.Random(seed)
+    images = []
+    for _ in range(chance.randint(1, 4)):
+        stem = list(chance.choice(images).config.raw["names"]) if images and chance.random() < 0.8 else []
+        names = stem[: chance.randint(0, len(stem))]
+        names += [chance.choice("abcde") for _ in range(chance.randint(1, 3))]
+        made = image(*names)
+        made.config.raw["names"] = names  # type: ignore[index]
+        images.append(made)
+    trie = Trie(images)
+    prices = {}
+    for node in trie.order:
+        above = node.parent
+        while True:
+            run = Run(above, node)
+            length = len(run)
+            key = f"key{chance.randint(0, 5)}" if chance.random() < 0.3 else f"run{len(prices)}"
+            prices[run] = Priced(key, chance.randint(0, 9 * length))
+            above = above.parent if above is not None else None
+            if run.above is None:
+                break
+    sizes: dict[str, int] = {}
+    for run, one in prices.items():
+        prices[run] = Priced(one.key, sizes.setdefault(one.key, one.cost))
+    return trie, prices
+
+
+def stacks_of(trie: Trie, cuts: Sequence[ChainID], prices: dict[Run, Priced]) -> Iterator[list[Blob]]:
+    for number in range(len(trie.images)):
+        runs = trie.runs(number, set(cuts))
+        yield [Blob(prices[run].key, prices[run].cost, prices[run].cost) for run in runs]
+
+
+def every_cut(trie: Trie) -> Iterator[list[ChainID]]:
+    """All sets of nodes to cut at, image ends always among them."""
+    ends = [node.chain_id for node in trie.order if node.ends]
+    free = [node.chain_id for node in trie.order if not node.ends]
+    for size in range(len(free) + 1):
+        for some in combinations(free, size):
+            yield [*ends, *some]
+
+
+@pytest.mark.parametrize("by_blob", [True, False], ids=["registry", "host"])
+@pytest.mark.parametrize("limit", [127, 2], ids=["free", "two layers"])
+def test_the_best_cut_is_the_least_there_is(by_blob: bool, limit: int) -> None:
+    """On small fleets no set of cuts takes less, by either count and under a limit of layers."""
+    measure = registry_bytes if by_blob else host_bytes
+    compared = 0
+    for seed in range(300):
+        trie, prices = random_fleet(seed)
+        costs = [
+            measure(list(stacks_of(trie, cuts, prices)))
+            for cuts in every_cut(trie)
+            if all(len(trie.runs(n, set(cuts))) <= limit for n in range(len(trie.images)))
+        ]
+        if not costs:
+            with pytest.raises(ValueError, match="more than 2 layers"):
+                best_cut(trie, prices.__getitem__, by_blob=by_blob, max_layers=limit)
+            continue
+        found = best_cut(trie, prices.__getitem__, by_blob=by_blob, max_layers=limit)
+        assert all(len(trie.runs(n, found.nodes)) <= limit for n in range(len(trie.images)))
+        assert found.cost == measure(list(stacks_of(trie, list(found.nodes), prices))), seed
+        assert found.is_least
+        assert found.cost == min(costs), seed
+        compared += 1
+    assert compared > 150
+
+
+def test_the_best_cut_of_a_deep_chain_stays_within_the_limit() -> None:
+    """An image of more layers than docker allows is cut into as many as it does."""
+    trie = Trie([image(*(str(number) for number in range(200)))])
+
+    def cut(cost: Callable[[int], int]) -> int:
+        """How many layers the best cut leaves where a run of so many layers costs so much."""
+        found = best_cut(
+            trie, lambda run: Priced(f"{run.start}:{run.stop}", cost(len(run))), by_blob=True, max_layers=5
+        )
+        return len(trie.runs(0, found.nodes))
+
+    assert cut(lambda layers: 1000 + layers) == 1
+    assert cut(lambda layers: layers**2) == 5
