@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
-from squashkit.tar import HARD_LINK, Record
+from squashkit.tar import HARD_LINK, REGULAR, Record
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -52,6 +52,11 @@ class Changeset:
     def count(self) -> int:
         """How many entries, whiteouts and opaque markers it has."""
         return len(self.entries) + len(self.whiteouts) + len(self.opaques)
+
+    @property
+    def content_size(self) -> int:
+        """Bytes of its files, as docker counts a layer."""
+        return sum(record.realsize for _, record in self.entries if record.typeflag == REGULAR)
 
 
 def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:

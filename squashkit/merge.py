@@ -30,7 +30,7 @@ from squashkit.rootfs import (
     Rootfs,
     lower_children,
 )
-from squashkit.tar import DIRECTORY, HARD_LINK, Record
+from squashkit.tar import DIRECTORY, HARD_LINK, REGULAR, Record
 
 HeaderOf = Callable[[int, Record], bytes]
 """Gives the header blocks of a record of a layer (its bytes from `start` to `data`)."""
@@ -60,6 +60,8 @@ class SquashedLayer:
     dropped: tuple[Dropped, ...]
     copies: tuple[tuple[bytes, bytes], ...]
     """(path, target): hard links to a lower layer that became copies of their target."""
+    content_size: int = 0
+    """Bytes of its files, as docker counts a layer."""
 
     @property
     def diff_size(self) -> int:
@@ -135,7 +137,14 @@ def merge_run(
         source_size=sum(c.diff_size for c in changesets.values()),
         dropped=tuple(dead for dead in rootfs.dropped if dead.layer >= start),
         copies=tuple(copies),
+        content_size=_content_size(found),
     )
+
+
+def _content_size(found: _Run) -> int:
+    """A group of hard links counts once."""
+    inodes = [*(inode for _, inode in found.files), *found.groups.values()]
+    return sum(inode.entry.record.realsize for inode in inodes if inode.entry.record.typeflag == REGULAR)
 
 
 def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:

@@ -25,6 +25,7 @@ _COMMANDS = {
     "demo": "Show on small images what a squash does.",
     "diff": "Compare the root file systems of two images.",
     "export": "Write the root file system of an image, or one layer, as a tar.",
+    "fleet": "Measure what many images take together, and squash them so that they take least.",
     "inspect": "Show the layers of an image, its base, and what a squash would give.",
     "ls": "List files of an image or of one layer.",
     "rebase": "Put the layers of an image on another base.",

@@ -24,7 +24,7 @@ class Podman:
     def inspect(self, name: str) -> StoredImage:
         done = self._run("image", "inspect", "--format", "json", name, check=False)
         if done.returncode:
-            names = self._names()
+            names = self.names()
             shown = "".join(f"\n  {show_text(tag)}" for tag in names[:20])
             raise ImageNotFound(
                 f"podman has no image {name!r}" + (f"; there are:{shown}" if names else ""),
@@ -46,7 +46,7 @@ class Podman:
             settings=found.get("Config") or {},
         )
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
         said = self._run("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode()
         return sorted(name for name in said.splitlines() if "<none>" not in name)
 

@@ -114,13 +114,17 @@ class Daemon:
             settings=found.get("Config") or {},
         )
 
-    def _not_found(self, name: str) -> ImageNotFound:
+    def names(self) -> list[str]:
         with self._told("list its images"):
             images = self._client.images()
-        names: list[str] = []
-        with suppress(TypeError, AttributeError):
+        try:
             found = {tag for image in images for tag in image.get("RepoTags") or () if ":" in tag}
-            names = sorted(tag for tag in found if not tag.startswith("<none>"))
+        except (TypeError, AttributeError):
+            return []
+        return sorted(tag for tag in found if not tag.startswith("<none>"))
+
+    def _not_found(self, name: str) -> ImageNotFound:
+        names = self.names()
         shown = "".join(f"\n  {show_text(tag)}" for tag in names[:20])
         more = f"\n  and {len(names) - 20} more" if len(names) > 20 else ""
         return ImageNotFound(

@@ -72,6 +72,16 @@ class RepositoryName:
         return f"{self.repository}{'@' if is_digest(self.reference) else ':'}{self.reference}"
 
 
+def repositories(registry: Registry) -> list[str]:
+    """The names of all repositories, as far as the registry tells them. Raises as `Repository` does."""
+    whole = Repository(registry, "")
+    whole._scopes = ["registry:catalog:*"]
+    return whole._list("/v2/_catalog?n=1000", "repositories", _MOST)
+
+
+_PAGE, _MOST = 1000, 100_000
+
+
 class Repository:
     """One repository of a registry. `also` are others of the same registry from which blobs may be mounted;
     raises what `Registry` raises, and Unavailable, Unauthorized or ImageNotFound where a request fails."""
@@ -118,14 +128,30 @@ class Repository:
             raise DigestMismatch(f"manifest of {self.title}", expected=reference, actual=sha256(data))
         return data, media_type
 
+    def tags(self, most: int = _MOST) -> list[str]:
+        """Its tags, `most` of them at most."""
+        return self._list(f"tags/list?n={min(most, _PAGE)}", "tags", most)
+
+    def _list(self, path: str, what: str, most: int) -> list[str]:
+        """The names in a list that comes in pages (distribution spec, "Listing Tags")."""
+        names: list[str] = []
+        while path and len(names) < most:
+            with self._send("GET", path) as response:
+                if response.status_code == 404:
+                    break
+                if response.status_code != 200:
+                    raise self._refused(response, f"listing {what}")
+                value = load_json(self._document(response, what), what)
+                following = response.links.get("next", {}).get("url", "")
+                path = urljoin(response.url, following) if following else ""
+            listed = value.get(what) if isinstance(value, dict) else None
+            names += map(str, listed if isinstance(listed, list) else [])
+        return names
+
     def _not_found(self, reference: str) -> ImageNotFound:
         tags: list[str] = []
         with suppress(Unavailable, Unauthorized, InvalidImage):
-            with self._send("GET", "tags/list?n=20") as response:
-                data = self._document(response, "tags") if response.status_code == 200 else b"{}"
-            value = load_json(data, "tags")
-            listed = value.get("tags") if isinstance(value, dict) else None
-            tags = [str(tag) for tag in listed] if isinstance(listed, list) else []
+            tags = self.tags(20)
         joint = "@" if is_digest(reference) else ":"
         shown = "; its tags: " + show_text(", ".join(tags[:20])) if tags else ""
         return ImageNotFound(

@@ -49,6 +49,9 @@ class Store(Protocol):
     def inspect(self, name: str) -> StoredImage:
         """Raises ImageNotFound with the images there are."""
 
+    def names(self) -> list[str]:
+        """The names of all its images, with their tags."""
+
     def save(self, image: StoredImage, tmp_dir: Path, progress: Callable[[int], None]) -> Archive:
         """The image as an archive without a name."""
 

@@ -1,0 +1,120 @@
+"""`squashkit fleet`: what many images take together under each strategy, and squashing them accordingly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from squashkit.cli.shared import (
+    Command,
+    access_options,
+    debug_option,
+    json_option,
+    parsed,
+    show_report,
+    tmp_dir_option,
+)
+from squashkit.errors import UsageError
+from squashkit.fleet import MAX_LAYERS
+from squashkit.fleet_job import FleetOptions, measure_fleet
+from squashkit.oci import Platform
+from squashkit.progress import shown
+from squashkit.transports.remote import Access
+
+
+@click.group(
+    short_help="Measure what many images take together, squashed or not.",
+    epilog="""\b
+Examples:
+  squashkit fleet storage a.tar b.tar c.tar
+  squashkit fleet storage docker-daemon:
+  squashkit fleet storage docker://registry.example/team/ --json
+""",
+)
+def fleet() -> None:
+    """Say what squashing saves and costs for the images that a team really has.
+
+    Squashing an image whole kills its dead bytes, and its sharing with others too. Counted over all images of a
+    fleet, one or the other may weigh more; cutting each image where the fleet branches keeps the sharing.
+    """
+
+
+def _fleet_options(command: Command) -> Command:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS: list[Callable[[Command], Command]] = [
+    click.option("--from", "listed", type=click.Path(path_type=Path), metavar="FILE", help="More images, a reference a line; # begins a comment."),
+    click.option("--base", "bases", multiple=True, metavar="REF", help="A base that images stand on; any number of times. Known as well: the catalogue's, and the fleet's own images."),
+    click.option("--minimise", type=click.Choice(["registry", "host"]), default="registry", show_default=True, help="What the best cut is to make least."),
+    click.option("--max-layers", type=click.IntRange(1), default=MAX_LAYERS, show_default=True, metavar="N", help="The most layers that an image may have."),
+    click.option("--estimate", is_flag=True, help="Compress nothing: stored sizes by the ratios at which the layers are compressed."),
+    click.option("--platform", metavar="OS/ARCH", callback=parsed(Platform.parse), help="The platform to take from indexes. Default: this machine's."),
+    access_options,
+    click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor."),
+    tmp_dir_option("the system's"),
+]
+
+
+@fleet.command(
+    short_help="What a fleet takes under each strategy.",
+    epilog="""\b
+Examples:
+  squashkit fleet storage a.tar b.tar c.tar
+  squashkit fleet storage docker-daemon: --minimise host
+  squashkit fleet storage docker://registry.example/team/ --estimate --csv growth.csv
+""",
+)
+@click.argument("images", nargs=-1, metavar="IMAGE...")
+@_fleet_options
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="Write what the first 1, 2, 3... images take under each strategy.")
+@json_option("the report")
+@debug_option
+def storage(images: Sequence[str], csv_file: Path | None, as_json: bool, **others: Any) -> None:
+    """Tell what the IMAGEs take together, in a registry and on a host: as they are, squashed into one layer
+    each, squashed above their bases, squashed along the trie of their layers, and cut where they take least.
+
+    IMAGE is any reference; a path means all images in it, docker-daemon: and containers-storage: all that are
+    there, docker://HOST/PREFIX/ all tags of all repositories below. Sizes are of layers. Plain layers count as
+    they are compressed in a registry. Every layer is read once.
+    """
+    references, options = _read_options(images, **others)
+    if csv_file is not None and (csv_file.is_dir() or not csv_file.parent.is_dir()):
+        raise UsageError(f"--csv {csv_file}: no file can be written there")
+    with shown() as progress:
+        report = measure_fleet(references, options, progress)
+    if csv_file is not None:
+        csv_file.write_text(report.csv(), encoding="utf-8")
+    show_report(report, as_json=as_json)
+
+
+def _read_options(
+    images: Sequence[str],
+    *,
+    listed: Path | None,
+    bases: tuple[str, ...],
+    minimise: Any,
+    max_layers: int,
+    estimate: bool,
+    platform: Platform | None,
+    access: Access,
+    jobs: int | None,
+    tmp_dir: Path | None,
+) -> tuple[list[str], FleetOptions]:
+    """The references of the fleet, and how to look at it."""
+    references = list(images)
+    if listed is not None:
+        lines = (line.partition("#")[0].strip() for line in listed.read_text(encoding="utf-8").splitlines())
+        references += filter(None, lines)
+    if not references:
+        raise UsageError("no images were given; name some, or --from FILE")
+    options = FleetOptions(
+        bases, minimise, max_layers, estimate, platform, access, jobs or os.cpu_count() or 1, tmp_dir
+    )
+    return references, options

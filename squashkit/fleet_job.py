@@ -1,0 +1,271 @@
+"""A fleet's storage under each strategy, reference to report: the function to read is `measure_fleet`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from squashkit.base import base_of, choose_image
+from squashkit.catalogue import Catalogue
+from squashkit.compression import Compression
+from squashkit.errors import NotBasedOn, UsageError
+from squashkit.fleet import (
+    MAX_LAYERS,
+    Cut,
+    Node,
+    Priced,
+    Run,
+    Trie,
+    best_cut,
+    host_bytes,
+    registry_bytes,
+)
+from squashkit.graph import Image, shared_prefix
+from squashkit.oci import ChainID, Codec, Platform
+from squashkit.planner import Segment
+from squashkit.pricing import Layers, Member
+from squashkit.progress import Progress
+from squashkit.report.fleet import FleetReport, Strategy
+from squashkit.source import Source, machine_platform, open_base, open_source, temporary_folder
+from squashkit.transports import REGISTRY, STORES, parse_reference
+from squashkit.transports.remote import Access, Registries
+from squashkit.transports.store import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    """How to look at a fleet."""
+
+    bases: tuple[str, ...] = ()
+    """Bases that images are known to stand on, beside the catalogue's and the fleet's own images."""
+    minimise: Literal["registry", "host"] = "registry"
+    max_layers: int = MAX_LAYERS
+    estimate: bool = False
+    """Compress nothing: stored sizes by the ratios at which the layers are compressed."""
+    platform: Platform | None = None
+    access: Access = field(default_factory=Access)
+    jobs: int = 1
+    tmp_dir: Path | None = None
+
+
+def measure_fleet(
+    references: Sequence[str], options: FleetOptions, progress: Progress
+) -> FleetReport:
+    """What images take together as they are, squashed in each way, and cut where that takes least.
+
+    References are those of single images; `docker-daemon:` and `containers-storage:` mean all that is
+    there, `docker://HOST/PREFIX/` all tags of all repositories below, a path all images in it. Layers are
+    counted, not configs and manifests. Plain layers count as they would be compressed in a registry.
+    """
+    tmp_dir = temporary_folder(options.tmp_dir)
+    with ExitStack() as stack:
+        registries = stack.enter_context(closing(Registries(options.access)))
+        fleet = _Opening(stack, tmp_dir, registries, progress, options.platform)
+        members = [member for text in references for member in fleet.members(text)]
+        if not members:
+            raise UsageError("the fleet has no image")
+        bases = [fleet.base(text) for text in options.bases]
+        layers = Layers.open(
+            stack, members, compression=Compression.of(Codec.GZIP), estimate=options.estimate,
+            tmp_dir=tmp_dir, jobs=options.jobs, progress=progress,
+        )  # fmt: skip
+        layers.read()
+        progress.stage("Compressing" if not options.estimate else "Planning", None)
+        trie = Trie([member.image for member in members])
+        strategies = list(_strategies(trie, layers, bases, options))
+        names = [member.name for member in members]
+        return FleetReport(
+            names, trie.references, len(trie.nodes), layers.entries, strategies, options.minimise,
+            options.estimate,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Opening:
+    """The images of a fleet, opened one reference after another."""
+
+    stack: ExitStack
+    tmp_dir: Path
+    registries: Registries
+    progress: Progress
+    platform: Platform | None
+
+    def members(self, text: str) -> Iterator[Member]:
+        """The images that a reference of a fleet means."""
+        whole = text.removesuffix(":")
+        if text.endswith(":") and whole in STORES:
+            with open_store(parse_reference(f"{whole}:any")) as store:
+                names = store.names()
+            for name in names:
+                yield self._one(f"{whole}:{name}")
+        elif text.startswith("docker://") and text.endswith("/"):
+            for name in self._names_below(text.removeprefix("docker://")):
+                yield self._one(f"docker://{name}")
+        else:
+            reference = parse_reference(text)
+            if reference.is_file and reference.image is None:
+                source = self._open(text)
+                fitting = [i for i in source.images if i.platform.matches(self._wanted)] or source.images
+                for image in {image.image_id: image for image in fitting}.values():
+                    yield Member(image.names[0] if image.names else source.title, source, image)
+            else:
+                yield self._one(text)
+
+    @property
+    def _wanted(self) -> Platform:
+        return self.platform or machine_platform()
+
+    def _one(self, text: str) -> Member:
+        source = self._open(text)
+        image = choose_image(
+            source.images, source.reference.image, self.platform, machine_platform(), source.example
+        )
+        return Member(text, source, image)
+
+    def _open(self, text: str) -> Source:
+        return self.stack.enter_context(
+            open_source(
+                parse_reference(text), self.tmp_dir, self.progress, None, self.registries, self.platform
+            )
+        )
+
+    def base(self, text: str) -> Image:
+        """A base that is named."""
+        reference = parse_reference(text)
+        source = self.stack.enter_context(
+            open_base(reference, self.tmp_dir, self.registries, self.platform)
+        )
+        return choose_image(
+            source.images, reference.image, self.platform, machine_platform(), source.example
+        )
+
+    def _names_below(self, place: str) -> list[str]:
+        """Every tag of every repository whose name begins so, by the registry's catalogue."""
+        from squashkit.transports.registry import Repository, RepositoryName, repositories
+
+        host, _, prefix = place.partition("/")
+        if not re.match(r"[^/]+$", host):
+            raise UsageError(f"docker://{place} names no host")
+        registry = self.registries.get(RepositoryName(host, prefix.rstrip("/") or "any", "latest"))
+        found = [path for path in repositories(registry) if path.startswith(prefix)]
+        return [f"{host}/{path}:{tag}" for path in found for tag in Repository(registry, path).tags()]
+
+
+def _strategies(
+    trie: Trie, layers: Layers, bases: Sequence[Image], options: FleetOptions
+) -> Iterator[Strategy]:
+    """Each way to keep the fleet, and what it takes."""
+    numbers = range(len(layers.members))
+    sizes = [len(member.image.layers) for member in layers.members]
+    built = [_kept(0, size) for size in sizes]
+    yield _strategy("as built", built, layers)
+    yield _strategy("squash all", [[Segment(0, size, False)] if size else [] for size in sizes], layers)
+    found = [_base_layers(member.image, layers.members, bases) for member in layers.members]
+    above = [
+        [*_kept(0, base), *([Segment(base, size, False)] if size > base else [])]
+        for base, size in zip(found, sizes, strict=True)
+    ]
+    yield _strategy("keep base", above, layers)
+    natural = trie.natural_cuts
+    along = _strategy("along the trie", [_worthwhile(trie, layers, n, natural) for n in numbers], layers)
+    yield along
+    cut = best_cut(
+        trie, _price(trie, layers, host=options.minimise == "host"),
+        by_blob=options.minimise == "registry", max_layers=options.max_layers,
+    )  # fmt: skip
+    yield _best(trie, layers, cut, along, options)
+
+
+def _best(
+    trie: Trie, layers: Layers, cut: Cut, along: Strategy, options: FleetOptions
+) -> Strategy:
+    """The best cut. Its runs were priced by estimates: what is measured decides against the trie's own."""
+    numbers = range(len(layers.members))
+    best = _strategy("best cut", [_worthwhile(trie, layers, n, cut.nodes) for n in numbers], layers)
+    measure = registry_bytes if options.minimise == "registry" else host_bytes
+    deepest = max((len(stack) for stack in along.stacks), default=0)
+    if measure(along.stacks) < measure(best.stacks) and deepest <= options.max_layers:
+        return Strategy("best cut", along.segments, along.stacks)
+    return best
+
+
+def _strategy(name: str, segments: Sequence[Sequence[Segment]], layers: Layers) -> Strategy:
+    stacks = [layers.stack(number, one) for number, one in enumerate(segments)]
+    return Strategy(name, [tuple(one) for one in segments], stacks)
+
+
+def _kept(start: int, stop: int) -> list[Segment]:
+    return [Segment(index, index + 1, True) for index in range(start, stop)]
+
+
+def _worthwhile(
+    trie: Trie, layers: Layers, number: int, cuts: set[ChainID] | frozenset[ChainID]
+) -> list[Segment]:
+    """An image's runs between cuts. One that would not become smaller stays as it is."""
+    segments: list[Segment] = []
+    for run in trie.runs(number, cuts):
+        kept = _kept(run.start, run.stop)
+        made = layers.run(number, run) if len(run) > 1 else None
+        image = layers.members[number].image
+        before = sum(layers.layer(image.layers[s.start]).stored for s in kept)
+        smaller = len(run) > 1 and (made.stored if made is not None else 0) < before
+        segments += [Segment(run.start, run.stop, False)] if smaller else kept
+    return segments
+
+
+def _price(trie: Trie, layers: Layers, *, host: bool) -> _Pricing:
+    holders: dict[ChainID, int] = {}
+    for number in range(len(layers.members)):
+        for node in trie.path(number):
+            holders.setdefault(node.chain_id, number)
+    return _Pricing(layers, holders, host)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pricing:
+    """Prices runs where some image holds them."""
+
+    layers: Layers
+    holders: dict[ChainID, int]
+    host: bool
+
+    def __call__(self, run: Run) -> Priced:
+        top: Node = run.top
+        return self.layers.price(self.holders[top.chain_id], run, host=self.host)
+
+
+def _base_layers(image: Image, members: Sequence[Member], bases: Sequence[Image]) -> int:
+    """How many layers of an image are its base's: of a base that is named, of one in the catalogue, or of
+    another image of the fleet; 0 where none is known."""
+    stands_on = [0]
+    for base in bases:
+        try:
+            stands_on.append(base_of(image, base, "").layers)
+        except NotBasedOn:
+            continue
+    known = Catalogue.of_user().find(image.diff_ids, image.platform)
+    if known is not None:
+        stands_on.append(len(known.diff_ids))
+    for member in members:
+        other = member.image.diff_ids
+        if len(other) < len(image.diff_ids) and shared_prefix(other, image.diff_ids) == len(other):
+            stands_on.append(len(other))
+    return max(stands_on)
+
+
+def place_of(reference: str) -> str:
+    """Where the images of a fleet go: a layout's folder, or a registry and a prefix. Raises UsageError."""
+    if reference.startswith("docker://"):
+        return reference.rstrip("/") + "/"
+    parsed = parse_reference(reference)
+    if parsed.transport not in ("", "oci") or parsed.image:
+        raise UsageError(f"--into {reference}: a fleet goes into a folder (oci:DIR) or below docker://HOST/PREFIX")
+    return f"oci:{parsed.path}:"
+
+
+def is_registry(place: str) -> bool:
+    return place.startswith(f"{REGISTRY}://")
