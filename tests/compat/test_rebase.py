@@ -148,8 +148,8 @@ def said(docker: services.Docker, image: str, *command: str) -> str:
     return docker.run("run", "--rm", "--network", "none", "--user", "0", image, *command)
 
 
-def stack(archive: Path, base: str, app: str, *, below: int = 1) -> ImageSpec:
-    """The layers of a base and, above them, those of an app but the lowest: no more than that."""
+def stack(archive: Path, base: str, app: str | None = None) -> ImageSpec:
+    """The layers of a base and, above them, all of an app's but the lowest: no more than that."""
     with tarfile.open(archive) as container:
 
         def read(name: str) -> bytes:
@@ -159,7 +159,7 @@ def stack(archive: Path, base: str, app: str, *, below: int = 1) -> ImageSpec:
 
         listed = json.loads(read("manifest.json"))
         by_name = {tag: image["Layers"] for image in listed for tag in image["RepoTags"]}
-        wanted = [*by_name[base], *(by_name[app][below:] if app else ())]
+        wanted = [*by_name[base], *(by_name[app][1:] if app else ())]
         return ImageSpec([read(name) for name in wanted], ["stack:1"])
 
 
@@ -307,7 +307,7 @@ def test_an_app_of_its_own_files_is_as_if_built(
     report_of(rebase(CLEAN, source=archive if place == "archive" else None))
     found = stocked.snapshots(RESULT, BUILT[CLEAN])
     assert b"opt/clean/tool" in found[RESULT]
-    assert_same([(CLEAN, *(without_times(found[name]) for name in (BUILT[CLEAN], RESULT)))])
+    assert_same([(CLEAN, without_times(found[BUILT[CLEAN]]), without_times(found[RESULT]))])
 
 
 def test_a_dry_run_tells_all_and_writes_nothing(
@@ -420,7 +420,7 @@ def test_a_removal_whose_folder_is_gone_is_left_out(rebase: Rebase, stocked: ser
 @pytest.fixture
 def unlisted(archive: Path, tmp_path: Path) -> Iterator[Path]:
     """An archive with an app that puts a file into a folder which the old base alone lists."""
-    spec = stack(archive, OLD, "")
+    spec = stack(archive, OLD)
     data = file("var/lib/legacy/data", b"data\n")
     app = replace(spec, layers=[*spec.layers, layer(data)], tags=["unlisted:1"])
     path = tmp_path / "unlisted.tar"
