@@ -590,6 +590,18 @@ def test_a_recompressed_base_is_the_same_base(somebody: Person, layout: Path, tm
     assert report["risks"] == []
 
 
+def test_an_image_takes_its_sources_place(somebody: Person, stocked: services.Docker) -> None:
+    """With `--replace` the source's own tag in the daemon is the result's."""
+    stocked.run("tag", CLEAN, RESULT)
+    try:
+        options = ["--old-base", OLD, "--new-base", NEW, "--replace", "--json"]
+        report = report_of(somebody.run("rebase", RESULT, *options))
+        assert stocked.tags()[RESULT] == report["image_id"]["after"]
+        assert stocked.layers(RESULT) == [*stocked.layers(NEW), *stocked.layers(CLEAN)[1:]]
+    finally:
+        stocked.run("rmi", "--force", RESULT)
+
+
 def test_another_images_base_is_not_the_old_one(rebase: Rebase, stocked: services.Docker) -> None:
     """A base that the image was not built on is refused, and nothing is written."""
     done = rebase(CLEAN, old=PLAIN)
