@@ -97,6 +97,15 @@ class Job:
         return known is not None and self.sink.has(known.digest, known.size)
 
     @property
+    def _has_new_config(self) -> bool:
+        """Whether the config is another than the image that was read has: so it is in a rebase."""
+        return sha256(self.image.config.data) != self.image.image_id
+
+    @property
+    def _why_unchanged(self) -> str:
+        return "it lies on this base already" if self.ready else "there is nothing to squash"
+
+    @property
     def _in_place(self) -> bool:
         folder = self.loader.source.folder
         return folder is not None and isinstance(self.sink, Layout) and folder.samefile(self.sink.path)
@@ -154,8 +163,7 @@ class Job:
             join(writer.keep(self.loader.pool, rest), self.loader.cancelled)
             return self._pass_through(writer, "squashing would not save what --min-saving asks")
         if not self.runs:
-            why = "it lies on this base already" if self.ready else "there is nothing to squash"
-            return self._pass_through(writer, why)
+            return self._pass_through(writer, self._why_unchanged)
         for stored, slot in new.values():
             slot.finish(stored.digest)
         return self._write_squashed(writer, plan, {k: v[0] for k, v in new.items()})
@@ -265,9 +273,11 @@ class Job:
                 self.report.after.append(
                     StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec)
                 )
-        self.report.changed = bool(self.runs)
-        if not self.runs:
-            self.report.notes.append("It would be written unchanged: there is nothing to squash.")
+        self.report.changed = bool(self.runs) or self._has_new_config
+        if not self.report.changed:
+            self.report.notes.append(f"It would be written unchanged: {self._why_unchanged}.")
+        elif not self.runs:
+            return
         elif self.destination.compression.codec is not Codec.NONE:
             self.report.notes.append(
                 "A dry run compresses nothing: new layers are counted with the size of their plain tars."
@@ -285,10 +295,9 @@ class Job:
         self.report.plan = LayerPlan(
             tuple(self.segments), tuple(KeptLayer(i) for i in range(len(layers)))
         )
-        changed = sha256(self.image.config.data) != self.image.image_id  # a rebase's config has changed
-        if not changed:
+        if not self._has_new_config:
             self.report.notes.append(f"Written unchanged: {why}.")
-        return self._write_documents(self.image.config.data, layers, changed=changed)
+        return self._write_documents(self.image.config.data, layers, changed=self._has_new_config)
 
     def _write_squashed(
         self, writer: Writer, plan: LayerPlan, new: dict[int, StoredLayer]

@@ -185,7 +185,8 @@ class _Layer:
                 self._blocked.add(path)
                 self._conflict(path, was, there, "the layer's directory takes its place, and all that the"
                                " new base has behind it is gone")  # fmt: skip
-            elif there is None and isinstance(was, Directory) and parent in self.after.directories:
+            gone = there is None and isinstance(was, Directory) and bool(was.children)
+            if gone and parent in self.after.directories:
                 self._vanished(path, error=False)
             return
         if isinstance(there, Directory) and not isinstance(was, Directory):
@@ -203,7 +204,7 @@ class _Layer:
         self.risks.append(Risk(Kind.TYPE, path, kind_of(was), kind_of(there), self.number, effect))
 
     def _vanished(self, path: bytes, *, error: bool) -> None:
-        effect = "what the layer puts there lies there alone; the old base's files beside it are gone"
+        effect = "the old base's files in it are gone; what the layers above have there lies there alone"
         self.risks.append(
             Risk(Kind.PARENT, path, "a directory", "nothing", self.number, effect, is_error=error)
         )

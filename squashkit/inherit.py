@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from squashkit.graph import Image
+from squashkit.metadata import STALE
 from squashkit.oci import BASE_DIGEST, BASE_NAME, DiffID, Digest, ImageConfig, dump_json, load_json
 
 _MAPS = ("Labels", "ExposedPorts", "Volumes")
@@ -72,7 +73,9 @@ def inherit(
     history = rebased_history(app, old, new)
     if history is not None and history != [entry.raw for entry in app.config.history or ()]:
         raw["history"] = history
-    data = app.config.data if raw == app.config.raw else dump_json(raw)
+    if raw == app.config.raw:
+        return Inherited(app.config, ())
+    data = dump_json({key: value for key, value in raw.items() if key not in STALE})
     return Inherited(ImageConfig.parse(data), tuple(changes))
 
 
@@ -95,7 +98,7 @@ def _merge(
             combined = _mapping(name, mine or {}, before or {}, after or {}, changes)
             if combined != (mine or {}):
                 merged[name] = combined
-        elif name != "Image":  # classic builders' note of their parent
+        elif name != "Image":  # the classic builder's note of what it was made from
             _follow(merged, name, mine, before, after, changes)
     return merged
 

@@ -34,7 +34,7 @@ from squashkit.oci import (
 from squashkit.planner import KeptLayer, LayerPlan
 
 EPOCH = "1970-01-01T00:00:00Z"
-_STALE = (
+STALE = (
     "container",
     "container_config",
     "parent",
@@ -42,6 +42,7 @@ _STALE = (
     "moby.buildkit.cache.v0",
     "moby.buildkit.buildinfo.v1",
 )
+"""What described the layers of the image that was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def squashed_config(
 ) -> bytes:
     """The config of the squashed image."""
     created = options.created or image.config.created or EPOCH
-    raw: dict[str, Any] = {k: v for k, v in image.config.raw.items() if k not in _STALE}
+    raw: dict[str, Any] = {k: v for k, v in image.config.raw.items() if k not in STALE}
     raw["created"] = created
     raw["rootfs"] = {**raw.get("rootfs", {"type": "layers"}), "diff_ids": list(diff_ids)}
     history = squashed_history(image, plan, created, options)

@@ -112,6 +112,7 @@ _AUTHORITIES = (
 )  # fmt: skip
 ACCOUNTS = {b"etc/passwd": "user", b"etc/group": "group"}
 _NAMES = (b"etc/shadow", b"etc/gshadow", b"etc/subuid", b"etc/subgid")
+_BACKUPS = frozenset(path + b"-" for path in (*ACCOUNTS, *_NAMES))
 _SYSTEM_IDS = range(1, 1000)
 _SHOWN = 3
 
@@ -159,7 +160,7 @@ class Finder:
             return
         new = bases.new if isinstance(bases.new, Inode) else None
         old = bases.old if isinstance(bases.old, Inode) else None
-        if path.startswith(_VOLATILE):
+        if path.startswith(_VOLATILE) or path in _BACKUPS:
             return
         if path == _DPKG or path in _APK:
             yield from self._packages(path, above, new)
@@ -232,9 +233,7 @@ class Finder:
             return
         ours, theirs = self._text(above), self._text(new)
         missing = (
-            set(_LIBRARY.findall(theirs)) - set(_LIBRARY.findall(ours))
-            if ours is not None and theirs is not None
-            else {b"?"}
+            _libraries(theirs) - _libraries(ours) if ours is not None and theirs is not None else {b"?"}
         )
         if missing:
             names = _some(sorted(show_path(name) for name in missing)) if missing != {b"?"} else "its own"
@@ -297,26 +296,36 @@ class Finder:
         """The new base's own passwd is seen: whose are the files of the layers above?"""
         if not isinstance(bases.old, Inode) or not isinstance(bases.new, Inode):
             return
+        used = self._used_ids(users=path == b"etc/passwd")
+        if not used or self._agree(bases.old, bases.new):
+            return
+        what = ACCOUNTS[path]
         before, after = self._text(bases.old, Side.OLD), self._text(bases.new)
-        if before is None or after is None or before == after:
+        if before is None or after is None:
+            numbers = _some([str(number) for number in sorted(used)])
+            effect = f"files of the layers above belong to {what} ids ({numbers}) that may mean others now"
+            yield Risk(Kind.ACCOUNTS, path, "its own", "its own", None, effect)
             return
         was = {number: name for name, number in _ids(before).items()}
         now = {number: name for name, number in _ids(after).items()}
-        users = path == b"etc/passwd"
+        for number, at in sorted(used.items()):
+            name, holder = was.get(number), now.get(number)
+            if name != holder:
+                whose = f"were {name}'s" if name else f"were no {what}'s"
+                means = f"the {what} {holder}" if holder else f"no {what}"
+                effect = f"files of the layers above that {whose} belong to {means}"
+                old_text, new_text = f"{name or 'nobody'} {number}", f"{holder or 'nobody'} {number}"
+                yield Risk(Kind.ACCOUNTS, at, old_text, new_text, None, effect)
+
+    def _used_ids(self, *, users: bool) -> dict[int, bytes]:
+        """The ids of system accounts to which the layers above give something, and what is given."""
         used: dict[int, bytes] = {}
         for changeset in self._fitted.above:
             for at, record in changeset.entries:
-                used.setdefault(record.uid if users else record.gid, at)
-        for number, at in sorted(used.items()):
-            name = was.get(number)
-            if number in _SYSTEM_IDS and name is not None and now.get(number) != name:
-                what = ACCOUNTS[path]
-                holder = now.get(number)
-                effect = f"files of the layers above that were {name}'s belong to " + (
-                    f"the {what} {holder}" if holder else f"no {what}"
-                )
-                new_text = f"{holder or 'nobody'} {number}"
-                yield Risk(Kind.ACCOUNTS, at, f"{name} {number}", new_text, None, effect)
+                number = record.uid if users else record.gid
+                if number in _SYSTEM_IDS:
+                    used.setdefault(number, at)
+        return used
 
     # Contents
 
@@ -346,7 +355,7 @@ class Finder:
         return all(p == q for p, q in zip(x, y, strict=True))
 
 
-_LIBRARY = re.compile(rb"[\w.+-]+\.so[\w.+-]*")
+_LIBRARY = re.compile(rb"(?:.*/)?([\w.+-]+\.so(?:\.[\w.+-]*)?)")
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END", re.DOTALL)
 
 
@@ -377,6 +386,13 @@ def _some(items: Iterator[str] | list[str]) -> str:
     texts = list(items)
     more = len(texts) - _SHOWN
     return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _libraries(cache: bytes) -> set[bytes]:
+    """The libraries that a cache of the loader lists, by their sonames: strings with zeros around them
+    (glibc, sysdeps/generic/dl-cache.h). Its magic looks like one."""
+    found = map(_LIBRARY.fullmatch, cache.split(b"\0"))
+    return {match[1] for match in found if match is not None and b"ld.so.cache" not in match[0]}
 
 
 def _ids(text: bytes) -> dict[str, int]:

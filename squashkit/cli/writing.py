@@ -164,7 +164,8 @@ class Writing:
     def _output_beside(self, source: Reference) -> str | None:
         """Where the result goes that stays where its source is: under the source's own name, or another."""
         if self.replace:
-            return f"docker://{source.path}" if source.transport == REGISTRY else str(source)
+            joint = "://" if source.transport == REGISTRY else ":"
+            return f"{source.transport}{joint}{source.path}"
         if source.transport in STORES and self.tags:
             return f"{source.transport}:{self.tags[0]}"
         if self.dry_run:
