@@ -30,6 +30,12 @@ class Blob(NamedTuple):
     """Bytes in a registry."""
     content: int
     """Bytes of the files, as docker counts a layer."""
+    diff_id: str = ""
+    """Equal ones are equal tars, however they are compressed; the key where it is not given."""
+
+    @property
+    def tar(self) -> str:
+        return self.diff_id or self.key
 
 
 Stack = Sequence[Blob]
@@ -53,7 +59,7 @@ def _chains(stacks: Iterable[Stack]) -> dict[tuple[int, str], Blob]:
     for stack in stacks:
         at = 0
         for blob in stack:
-            place = at, blob.key
+            place = at, blob.tar
             at = numbers.setdefault(place, len(numbers) + 1)
             found[place] = blob
     return found
@@ -69,7 +75,7 @@ def growth(stacks: Sequence[Stack]) -> list[tuple[int, int]]:
     for stack in stacks:
         at = 0
         for blob in stack:
-            place = at, blob.key
+            place = at, blob.tar
             if blob.key not in stored:
                 stored.add(blob.key)
                 registry += blob.stored
@@ -90,7 +96,7 @@ def pulled(stacks: Sequence[Stack]) -> list[int]:
     for stack in stacks:
         at = down = 0
         for blob in stack:
-            place = at, blob.key
+            place = at, blob.tar
             if place not in have:
                 have.add(place)
                 down += blob.stored

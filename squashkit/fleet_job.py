@@ -50,6 +50,8 @@ class FleetOptions:
     max_layers: int = MAX_LAYERS
     estimate: bool = False
     """Compress nothing: stored sizes by the ratios at which the layers are compressed."""
+    scan: bool = True
+    """Read layers. Without, only what was built is told, and nothing of hosts."""
     platform: Platform | None = None
     access: Access = field(default_factory=Access)
     jobs: int = 1
@@ -81,17 +83,28 @@ def _measure(
             raise UsageError("the fleet has no image")
         bases = [fleet.base(text) for text in options.bases]
         layers = Layers.open(
-            stack, members, compression=Compression.of(Codec.GZIP), estimate=options.estimate,
-            tmp_dir=tmp_dir, jobs=options.jobs, progress=progress,
+            stack, members, compression=Compression.of(Codec.GZIP),
+            estimate=options.estimate or not options.scan, tmp_dir=tmp_dir, jobs=options.jobs,
+            progress=progress,
         )  # fmt: skip
-        layers.read()
-        progress.stage("Compressing" if not options.estimate else "Planning", None)
         trie = Trie([member.image for member in members])
-        strategies = list(_strategies(trie, layers, bases, options))
+        once = None
+        if options.scan:
+            layers.read()
+            progress.stage("Compressing" if not options.estimate else "Planning", None)
+            strategies = list(_strategies(trie, layers, bases, options))
+            once = layers.files_once()
+        else:
+            stacks = [
+                [layers.layer(number, layer) for layer in member.image.layers]
+                for number, member in enumerate(members)
+            ]
+            kept = [tuple(_kept(0, len(stack))) for stack in stacks]
+            strategies = [Strategy("as built", kept, [tuple(stack) for stack in stacks])]
         names = [member.name for member in members]
         report = FleetReport(
             names, trie.references, len(trie.nodes), layers.entries, strategies, options.minimise,
-            options.estimate,
+            options.estimate, once,
         )  # fmt: skip
         return report, [member.reference for member in members]
 
@@ -277,7 +290,7 @@ def _worthwhile(
         kept = _kept(run.start, run.stop)
         made = layers.run(number, run) if len(run) > 1 else None
         image = layers.members[number].image
-        before = sum(layers.layer(image.layers[s.start]).stored for s in kept)
+        before = sum(layers.layer(number, image.layers[s.start]).stored for s in kept)
         smaller = len(run) > 1 and (made.stored if made is not None else 0) < before
         segments += [Segment(run.start, run.stop, False)] if smaller else kept
     return segments

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from squashkit.changeset import Changeset
+from squashkit.compare import iter_nodes
 from squashkit.compression import Compression, Compressor
 from squashkit.entrycache import EntryCache, cache_folder
 from squashkit.fleet import Blob, Priced, Run
@@ -20,10 +21,11 @@ from squashkit.graph import Image, Layer, LayerGraph, stack_layers
 from squashkit.loader import Loader, join
 from squashkit.merge import Copy, Piece, SquashedLayer
 from squashkit.oci import Codec, DiffID, ImageConfig, Platform
-from squashkit.planner import KeptLayer, LayerPlan, Segment, plan_squash
+from squashkit.planner import KeptLayer, LayerPlan, Segment, apply_layer, plan_squash
 from squashkit.progress import Progress
+from squashkit.rootfs import Inode, Rootfs
 from squashkit.source import Source
-from squashkit.tar import Record
+from squashkit.tar import REGULAR, Record
 from squashkit.transports.container import read_blocks
 from squashkit.transports.joined import Joined, join_containers
 from squashkit.writer import gather
@@ -106,25 +108,51 @@ class Layers:
         self._changesets = {layers[index].diff_id: changeset for index, changeset in found.items()}
         join(self.loader.checks, self.loader.cancelled)
 
-    def layer(self, layer: Layer) -> Blob:
-        """A layer as it is: in a registry its own blob, a plain one compressed."""
+    def files_once(self) -> int | None:
+        """Bytes of all different contents of files that the images show: less can nobody store without
+        compressing. None where layers are not at hand."""
+        layers = self.loader.image.layers
+        if not all(self.loader.source.is_here(layer) for layer in layers):
+            return None
+        sizes: dict[bytes, int] = {}
+        seen: set[tuple[int, int]] = set()
+        for member in self.members:
+            rootfs = Rootfs()
+            for layer in member.image.layers:
+                apply_layer(rootfs, self._changesets[layer.diff_id], layer.index)
+            for _, node in iter_nodes(rootfs.root):
+                if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
+                    continue
+                index = self._index[member.image.diff_ids[node.layer]]
+                place = index, node.entry.record.start
+                if place not in seen:
+                    seen.add(place)
+                    content = hashlib.sha256()
+                    for piece in self.loader.payload(index, node.entry):
+                        content.update(piece)
+                    sizes[content.digest()] = node.entry.record.realsize
+        return sum(sizes.values())
+
+    def layer(self, number: int, layer: Layer) -> Blob:
+        """A layer of an image as it is: in a registry its own blob, a plain one compressed. Two images may
+        have the same layer in blobs of different compressors."""
+        source = self.members[number].source
         mine = self.loader.image.layers[self._index[layer.diff_id]]
         changeset = self._changesets.get(layer.diff_id)
         content = changeset.content_size if changeset is not None else 0
-        codec = self.loader.source.codec(mine)
-        if codec is not Codec.NONE or self.compression.codec is Codec.NONE:
-            digest = self.loader.source.digest(mine) or mine.diff_id
-            return Blob(digest, self.loader.source.size(mine), content)
+        if source.codec(layer) is not Codec.NONE or self.compression.codec is Codec.NONE:
+            size = source.size(layer)
+            key = source.digest(layer) or f"{layer.diff_id} in {size} bytes"
+            return Blob(key, size, content, layer.diff_id)
         key = f"packed {mine.diff_id}"
         if key not in self._stored:
-            self._stored[key] = (
-                self.loader.source.size(mine)
-                if self.estimate
-                else self._compressed(
-                    read_blocks(self.loader.bytes_of(mine.index), self.loader.cancelled, mine.where)
-                )
-            )
-        return Blob(key, self._stored[key], content)
+            self._stored[key] = source.size(layer) if self.estimate else self._packed(mine)
+        return Blob(key, self._stored[key], content, layer.diff_id)
+
+    def _packed(self, layer: Layer) -> int:
+        """Bytes that one of the fleet's layers takes where squashkit compresses it."""
+        blob = self.loader.bytes_of(layer.index)
+        return self._compressed(read_blocks(blob, self.loader.cancelled, layer.where))
 
     def stack(self, number: int, segments: Sequence[Segment]) -> tuple[Blob, ...]:
         """The layers of an image that is partitioned so. Raises what `plan_squash` raises."""
@@ -148,7 +176,7 @@ class Layers:
         blobs = []
         for planned in plan.layers:
             if isinstance(planned, KeptLayer):
-                blobs.append(self.layer(image.layers[planned.index]))
+                blobs.append(self.layer(number, image.layers[planned.index]))
             elif planned.pieces:
                 blobs.append(self._squashed(image, planned))
         return blobs
@@ -205,7 +233,7 @@ class Layers:
         """What one run of an image becomes; None where it becomes nothing."""
         image = self.members[number].image
         if len(run) == 1:
-            return self.layer(image.layers[run.start])
+            return self.layer(number, image.layers[run.start])
         stack = self.stack(number, self._alone(run))
         return stack[run.start] if len(stack) > run.start else None
 
@@ -213,7 +241,7 @@ class Layers:
         """About what a run takes, without compressing anything."""
         image = self.members[number].image
         if len(run) == 1:
-            blob = self.layer(image.layers[run.start])
+            blob = self.layer(number, image.layers[run.start])
             return Priced(blob.key, blob.content if host else blob.stored)
         planned = self.plan(number, self._alone(run)).layers[-1]
         assert isinstance(planned, SquashedLayer)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from squashkit.cli.fleet import STRATEGIES
 from tests.builders import (
     ImageSpec,
     Json,
@@ -142,11 +143,11 @@ def test_the_trie_never_stores_more_than_as_built(tmp_path: Path) -> None:
 # --- what is counted is what is stored -------------------------------------------------------
 
 
-@pytest.mark.parametrize("strategy", ["trie", "best"])
+@pytest.mark.parametrize("strategy", ["built", "all", "base", "trie", "best"])
 def test_a_squashed_fleet_is_what_was_predicted(strategy: str, tmp_path: Path) -> None:
     """The layers of the layout take the bytes that the table had, and shared runs are one blob."""
     paths = wasteful(tmp_path)
-    name = {"trie": "along the trie", "best": "best cut"}[strategy]
+    name = STRATEGIES[strategy]
     predicted = storage(*paths)[name]["registry_bytes"]
     done = run("fleet", "squash", *paths, "--into", f"oci:{tmp_path}/out", "--strategy", strategy, "--json")
     assert done.code == 0, done.err
@@ -191,6 +192,33 @@ def test_bases_that_are_named_are_kept(tmp_path: Path) -> None:
     found = storage(*paths, "--base", tmp_path / "base.tar")
     assert set(found["keep base"]["segments"].values()) == {"=1,2"}
     assert set(storage(*paths)["keep base"]["segments"].values()) == {"3"}
+
+
+def test_every_file_once_is_a_bound(tmp_path: Path) -> None:
+    """The bytes of all different contents that the images show: dead ones do not count, equal ones once."""
+    same, dead = noise(3000, "same"), noise(9000, "dead")
+    base = ImageSpec([layer(file("a", same), file("dead", dead))], ["base:1"])
+    apps = [
+        on_base(base, layer(whiteout("dead"), file("b", same), file("c", noise(500, n))), tags=[f"{n}:1"])
+        for n in "12"
+    ]
+    done = run("fleet", "storage", *write(tmp_path, *apps), "--json")
+    assert done.json["files_once_bytes"] == 3000 + 500 + 500
+    assert "every file once" in run("fleet", "storage", *write(tmp_path, *apps)).text
+
+
+def test_without_a_scan_only_manifests_are_read(tmp_path: Path) -> None:
+    """--no-scan tells what was built, though not one layer is there."""
+    oci_layout(tmp_path / "layout", [ImageSpec([blob("a", 900), blob("b", 500)], ["app:1"])])
+    whole = storage(tmp_path / "layout")["as built"]["registry_bytes"]
+    for path in (tmp_path / "layout/blobs/sha256").iterdir():
+        if path.stat().st_size > 480 and not path.read_bytes().startswith(b"{"):
+            path.unlink()
+    done = run("fleet", "storage", tmp_path / "layout", "--no-scan", "--json")
+    assert done.code == 0, done.err
+    (built,) = done.json["strategies"]
+    assert (built["strategy"], built["registry_bytes"]) == ("as built", whole)
+    assert "--no-scan" in run("fleet", "storage", tmp_path / "layout", "--no-scan").text
 
 
 # --- lists, tables, charts -------------------------------------------------------------------

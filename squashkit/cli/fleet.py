@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ from squashkit.progress import shown
 from squashkit.report.chart import check_chart, write_chart
 from squashkit.report.fleet import AdviceReport
 from squashkit.transports.remote import Access
+
+STRATEGIES = {
+    "built": "as built", "all": "squash all", "base": "keep base", "trie": "along the trie", "best": "best cut",
+}  # fmt: skip
+"""What `--strategy` takes, and how the reports call it."""
 
 
 @click.group(
@@ -75,12 +81,18 @@ Examples:
 )
 @click.argument("images", nargs=-1, metavar="IMAGE...")
 @_fleet_options
+@click.option("--no-scan", is_flag=True, help="Read manifests and configs only, and tell what was built.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="Write what the first 1, 2, 3... images take under each strategy.")
 @click.option("--chart", type=click.Path(path_type=Path), metavar="FILE", help="Draw that: an SVG, PNG or PDF. Needs matplotlib.")
 @json_option("the report")
 @debug_option
 def storage(
-    images: Sequence[str], csv_file: Path | None, chart: Path | None, as_json: bool, **others: Any
+    images: Sequence[str],
+    no_scan: bool,
+    csv_file: Path | None,
+    chart: Path | None,
+    as_json: bool,
+    **others: Any,
 ) -> None:
     """Tell what the IMAGEs take together, in a registry and on a host: as they are, squashed into one layer
     each, squashed above their bases, squashed along the trie of their layers, and cut where they take least.
@@ -95,7 +107,7 @@ def storage(
     if chart is not None:
         check_chart(chart)
     with shown() as progress:
-        report = measure_fleet(references, options, progress)
+        report = measure_fleet(references, replace(options, scan=not no_scan), progress)
     if chart is not None:
         write_chart(report, chart)
     if csv_file is not None:
@@ -134,7 +146,7 @@ Examples:
 )
 @click.argument("images", nargs=-1, metavar="IMAGE...")
 @click.option("--into", required=True, metavar="REF", help="Where the results go: oci:DIR, or docker://HOST/PREFIX.")
-@click.option("--strategy", type=click.Choice(["trie", "best"]), default="best", show_default=True, help="Cut where the fleet branches, or where it takes least.")
+@click.option("--strategy", type=click.Choice(list(STRATEGIES)), default="best", show_default=True, help="Leave all as it was built, squash each image whole, above its base, along the trie, or where it takes least.")
 @click.option("--force", is_flag=True, help="Move existing tags of a layout.")
 @_fleet_options
 @json_option("the report")
@@ -148,9 +160,8 @@ def squash(
     merged give the same bytes, so each merged layer is stored once.
     """
     references, options = _read_options(images, **others)
-    name = {"trie": "along the trie", "best": "best cut"}[strategy]
     with shown() as progress:
-        done = squash_fleet(references, into, name, options, progress, force=force)
+        done = squash_fleet(references, into, STRATEGIES[strategy], options, progress, force=force)
     show_report(done, as_json=as_json)
 
 
@@ -175,6 +186,7 @@ def _read_options(
     if not references:
         raise UsageError("no images were given; name some, or --from FILE")
     options = FleetOptions(
-        bases, minimise, max_layers, estimate, platform, access, jobs or os.cpu_count() or 1, tmp_dir
-    )
+        bases, minimise, max_layers, estimate, platform=platform, access=access,
+        jobs=jobs or os.cpu_count() or 1, tmp_dir=tmp_dir,
+    )  # fmt: skip
     return references, options

@@ -94,6 +94,13 @@ class FleetReport:
     strategies: Sequence[Strategy]
     minimise: str
     estimate: bool
+    files_once: int | None = None
+    """Bytes of all different contents of files, None where that is not known."""
+
+    @property
+    def is_scanned(self) -> bool:
+        """Whether layers were read: else only what was built is known, and nothing of hosts."""
+        return len(self.strategies) > 1
 
     @property
     def updates(self) -> list[tuple[int, int]]:
@@ -111,6 +118,8 @@ class FleetReport:
     def crossing(self) -> int | None:
         """From how many images on squashing all of them takes more than they take as built; None where it
         never does."""
+        if not self.is_scanned:
+            return None
         kind = int(self.minimise == "host")
         built, whole = self.strategies[0].growth, self.strategy("squash all").growth
         more = [w[kind] > b[kind] for b, w in zip(built, whole, strict=True)]
@@ -130,6 +139,7 @@ class FleetReport:
             "minimise": self.minimise,
             "estimate": self.estimate,
             "squash_all_costs_more_from": self.crossing,
+            "files_once_bytes": self.files_once,
             "strategies": [
                 {
                     **one.json(self.names),
@@ -162,8 +172,9 @@ class FleetReport:
         head = ["strategy", f"registry{about}", "", "host", "", "layers", "all pulled"]
         rows = [
             [
-                one.name, size(one.registry), _change(one.registry, built.registry), size(one.host),
-                _change(one.host, built.host), str(one.layers), size(sum(one.pulled)),
+                one.name, size(one.registry), _change(one.registry, built.registry),
+                size(one.host) if self.is_scanned else "", _change(one.host, built.host), str(one.layers),
+                size(sum(one.pulled)),
             ]
             for one in self.strategies
         ]  # fmt: skip
@@ -172,6 +183,9 @@ class FleetReport:
             for row, one in zip(rows, self.strategies, strict=True):
                 sizes = [one.update(a, b) for a, b in self.updates]
                 row.append(size(sum(sizes) // len(sizes)))
+        if self.files_once is not None:
+            bound = ["every file once", "", "", size(self.files_once), _change(self.files_once, built.host)]
+            rows.append([*bound, *[""] * (len(head) - len(bound))])
         right = set(range(1, len(head)))
         lines = [f"{images}, {shared}", "", *table(head, rows, right=right), "", self.answer()]
         if self.crossing is not None:
@@ -180,6 +194,8 @@ class FleetReport:
 
     def answer(self) -> str:
         """The plain answer to whether to squash."""
+        if not self.is_scanned:
+            return "What squashing would give is known once the layers are read (without --no-scan)."
         kind = "registry" if self.minimise == "registry" else "host"
         best, built = self.strategy("best cut"), self.strategies[0]
         before, after = (getattr(one, kind) for one in (built, best))
