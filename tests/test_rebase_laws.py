@@ -156,6 +156,7 @@ def losses(draw: st.DrawFn) -> Move:
     listing it."""
     rng = draw(st.randoms(use_true_random=False))
     old, above = cut_image(rng, contested=False)
+    above = above * one_in(rng, 2)  # layers above tend to make the directory anew
     image = [*old, *above]
     directories = directories_of(old)
     assume(directories)
