@@ -359,7 +359,8 @@ NEW_STEPS = "n0 n1 -N n2 -C"
     ],
     ids=[
         "same prefix", "empty steps of the app at the boundary", "empty steps first", "old base without",
-        "old base otherwise", "empty steps in between", "old base broken", "new base without", "new base broken", "app without",
+        "old base otherwise", "empty steps in between", "old base broken", "new base without",
+        "new base broken", "app without",
         "app too short", "app too long",
     ],
 )  # fmt: skip
