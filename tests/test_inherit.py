@@ -399,6 +399,7 @@ def test_history_of_a_base_without_layers() -> None:
 
 # --- identity --------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("text", ["null", "{}", '{"Env": ["A=1", "A=2", "B"], "Labels": null, "zz": []}'])
 def test_the_same_base_changes_no_byte(text: str, keep: bool) -> None:
