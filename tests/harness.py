@@ -1,13 +1,20 @@
-"""The planner over layers at hand as bytes: what the property tests squash with."""
+"""The planner over layers at hand as bytes: what the property tests squash and rebase with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from squashkit import tar
-from squashkit.changeset import parse_changeset
+from squashkit.changeset import Changeset, parse_changeset
+from squashkit.fitting import fit, plan_rebase
 from squashkit.merge import Copy, SquashedLayer
 from squashkit.planner import KeptLayer, LayerPlan, Segment, plan_export, plan_squash
+
+
+def read_changeset(layer: bytes) -> Changeset:
+    """What a layer's tar says."""
+    return parse_changeset(tar.scan_bytes(layer), len(layer))
 
 
 def plan_layers(
@@ -21,9 +28,7 @@ def plan_layers(
 ) -> LayerPlan:
     """Plan over tar bytes; layers whose index is in `hidden` are not shown to the planner."""
     changesets = {
-        index: parse_changeset(tar.scan_bytes(layer), len(layer))
-        for index, layer in enumerate(layers)
-        if index not in hidden
+        index: read_changeset(layer) for index, layer in enumerate(layers) if index not in hidden
     }
     return plan_squash(
         changesets,
@@ -50,9 +55,7 @@ def render(layers: Sequence[bytes], layer: KeptLayer | SquashedLayer) -> bytes:
 
 def export_layers(layers: Sequence[bytes]) -> bytes:
     """The root file system of a stack of layers, as one tar."""
-    changesets = {
-        index: parse_changeset(tar.scan_bytes(layer), len(layer)) for index, layer in enumerate(layers)
-    }
+    changesets = {index: read_changeset(layer) for index, layer in enumerate(layers)}
     plan = plan_export(
         changesets, lambda index, record: layers[index][record.start : record.data]
     )
@@ -76,3 +79,40 @@ def squash_layers(
         for layer in plan.layers
         if isinstance(layer, KeptLayer) or layer.pieces
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebased:
+    """What became of layers on another base."""
+
+    layers: list[bytes]
+    """All of the result, base first."""
+    above: list[bytes | None]
+    """What became of each layer above the base, None where nothing is left; with a squash, of all."""
+    remade: frozenset[int]
+    risks: list[tuple[str, bytes, bool]]
+    """The kind of each, its path, and whether it is an error. With a link among them, nothing is made."""
+
+    def has(self, kind: str) -> bool:
+        """Whether a risk of this kind was told."""
+        return any(kind == told for told, _, _ in self.risks)
+
+
+def rebase_layers(
+    old: Sequence[bytes], new: Sequence[bytes], above: Sequence[bytes], *, squash: bool = False
+) -> Rebased:
+    """Put the layers above an old base on a new one."""
+    fitted = fit(*([read_changeset(layer) for layer in part] for part in (old, new, above)))
+    risks = [(risk.kind.value, risk.path, risk.stops) for risk in fitted.risks]
+    if any(kind == "link" for kind, _, _ in risks):
+        return Rebased([], [], fitted.remade, risks)
+    layers = [*new, *above]
+    ready = plan_rebase(
+        fitted, lambda index, record: layers[index][record.start : record.data], squash=squash
+    )
+    made = [
+        render(layers, layer) if isinstance(layer, KeptLayer) or layer.pieces else None
+        for layer in ready.plan.layers
+    ]
+    whole = [layer for layer in made if layer is not None]
+    return Rebased(whole, made[len(new) :], fitted.remade, risks)

@@ -363,6 +363,11 @@ class _Tree:
     numbers: Iterable[int] = field(default_factory=count)
 
     def apply(self, layer: bytes, index: int) -> None:
+        for _ in self.apply_slowly(layer, index):
+            pass
+
+    def apply_slowly(self, layer: bytes, index: int) -> Iterator[None]:
+        """Apply a layer with a stop after what it hides, and after each member."""
         members = [(*meaning(record.name), record) for record in read_members(layer)]
         below = {path: name.inode.node.kind for path, name in self.names.items()} | {
             b"": "directory"
@@ -373,12 +378,14 @@ class _Tree:
             if what == "opaque" and below.get(path) == "directory":
                 for child in [other for other in self.names if parent_of(other) == path]:
                     self.remove(child)
+        yield
         plnk: dict[bytes, _Inode] = {}
         for what, path, record in members:
             if what == "plnk":
                 plnk[path] = self.new_inode(record, index)
             elif what == "entry":
                 self.enter(path, record, index, plnk)
+            yield
 
     def remove(self, path: bytes) -> None:
         for other in [o for o in self.names if o == path or o.startswith(path + b"/")]:
@@ -439,10 +446,14 @@ class _Tree:
                     raise Illegal(why, f"the way leads through {here!r}, a {kind} of its layer")
                 if not make:
                     raise Illegal(why, f"nothing at {here!r}")
-                self.remove(here)
-                self.names[here] = _Name(self.new_inode(IMPLIED, index), index)
+                self.names[here] = _Name(self.implied(here, index), index)
             real.append(part)
         return b"/".join(real)
+
+    def implied(self, path: bytes, index: int) -> _Inode:
+        """The directory that a path leads through, made in place of what is there."""
+        self.remove(path)
+        return self.new_inode(IMPLIED, index)
 
     def target(self, record: Record, index: int, plnk: Mapping[bytes, _Inode]) -> _Inode:
         parts = split_path(record.linkname)
@@ -481,6 +492,36 @@ class _Tree:
 
 
 IMPLIED = Record(b"", "directory", 0o755, 0, 0, Fraction(0), b"", (0, 0), b"", {}, {}, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class _Moved(_Tree):
+    """The tree of layers on another base than their own, `home`, which is applied beside it. Where a path
+    leads through nothing, and through a directory at home, it is that directory."""
+
+    home: _Tree = field(default_factory=lambda: _Tree("overlay"))
+
+    def implied(self, path: bytes, index: int) -> _Inode:
+        own = self.home.names.get(path)
+        if path in self.names or own is None or own.inode.node.kind != "directory":
+            return _Tree.implied(self, path, index)
+        inode = self.new_inode(IMPLIED, index)
+        inode.node = replace(own.inode.node, made_in=index, inode=inode.node.inode)
+        return inode
+
+
+def rebased(old: Sequence[bytes], new: Sequence[bytes], above: Sequence[bytes]) -> Rootfs:
+    """The root file system that layers made on an old base make on a new one. Raises Illegal."""
+    home = _Tree("overlay")
+    moved = _Moved("overlay", home=home)
+    for tree, base in ((moved, new), (home, old)):
+        for index, layer in enumerate(base, -len(base)):
+            tree.apply(layer, index)
+    for index, layer in enumerate(above):
+        # The new place first: what is at home is what the layer found there.
+        for _ in zip(moved.apply_slowly(layer, index), home.apply_slowly(layer, index), strict=True):
+            pass
+    return moved.rootfs()
 
 
 def _iter_trees(
