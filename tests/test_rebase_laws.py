@@ -156,15 +156,14 @@ def losses(draw: st.DrawFn) -> Move:
     listing it."""
     rng = draw(st.randoms(use_true_random=False))
     old, above = cut_image(rng, contested=False)
+    above = above * one_in(rng, 2)  # layers above tend to make the directory anew
     image = [*old, *above]
     directories = directories_of(old)
     assume(directories)
     gone = rng.choice(directories)
     assume(gone in directories_of(image))
     rootfs = apply_layers(image)
-    listed = [
-        directory(path, **same_attributes(rootfs.nodes[path])) for path in [*ancestors(gone), gone]
-    ]
+    listed = [directory(path, **same_attributes(rootfs.nodes[path])) for path in [*ancestors(gone), gone]]
     number = rng.randint(1, 3)
     inside = rootfs.children(gone)
     choices = [
@@ -366,18 +365,16 @@ def test_no_layer_is_made_anew_without_a_reason(move: Move) -> None:
     goes into a directory that only the old base has."""
     result = rebase(move)
     for number in result.remade:
-        old, new = (
-            apply_layers([*base, *move.above[:number]]) for base in (move.old, move.new)
-        )
+        old, new = (apply_layers([*base, *move.above[:number]]) for base in (move.old, move.new))
         members = [(*meaning(record.name), record) for record in read_members(move.above[number])]
         needed = {
             above
             for what, path, _ in members
             for above in (*ancestors(path), *([path] if what == "opaque" else []))
         }
-        assert any(
-            old.kind(above) == "directory" and new.kind(above) != "directory" for above in needed
-        ), number
+        assert any(old.kind(above) == "directory" and new.kind(above) != "directory" for above in needed), (
+            number
+        )
 
 
 @given(moves())
