@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from squashkit import metadata
 from squashkit.catalogue import Catalogue
 from squashkit.errors import UsageError
 from squashkit.execute import Notify
-from squashkit.oci import ALL, Descriptor
+from squashkit.oci import ALL
 from squashkit.options import Options
 from squashkit.progress import Progress, Silent
 from squashkit.report.squash import IndexReport, Report
@@ -42,10 +41,7 @@ def squash(
     with ExitStack() as stack:
         work = Work(stack, image, output, options, progress or Silent(), notify)
         _decide(work, options)
-        (written,) = work.run()
-        if work.sink is not None and written is not None:
-            work.commit(written.manifest, [written])
-        work.count_transfer()
+        work.finish()
         return work.reports[0]
 
 
@@ -66,16 +62,8 @@ def squash_platforms(
     with ExitStack() as stack:
         work = Work(stack, image, output, options, progress or Silent(), notify)
         chosen = _decide(work, options)
-        results = [written for written in work.run() if written is not None]
-        report = IndexReport(work.reports, missing=chosen.missing)
-        if work.sink is not None and results:
-            manifests = [result.manifest for result in results]
-            index = metadata.image_index(manifests)
-            media_type = metadata.index_type(manifests)
-            report.index_digest = work.sink.manifest(media_type, index)
-            work.commit(Descriptor(media_type, report.index_digest, len(index)), results)
-        work.count_transfer()
-        return report
+        digest = work.finish()
+        return IndexReport(work.reports, missing=chosen.missing, index_digest=digest or "")
 
 
 def _decide(work: Work, options: Options) -> Chosen:

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from squashkit import metadata
 from squashkit.base import Base
 from squashkit.catalogue import Catalogue
 from squashkit.errors import RebaseConflict, UsageError
@@ -20,7 +19,7 @@ from squashkit.fitting import fit, plan_rebase
 from squashkit.graph import Image, stack_layers
 from squashkit.inherit import Inherited, inherit
 from squashkit.loader import Loader
-from squashkit.oci import ALL, Descriptor, ImageConfig
+from squashkit.oci import ALL, ImageConfig
 from squashkit.options import Options
 from squashkit.planner import Ready, Segment
 from squashkit.progress import Progress, Silent
@@ -64,7 +63,8 @@ def rebase(
     """
     if options is not None and options.platform == ALL:
         raise UsageError("all platforms are the work of rebase_platforms")
-    return _rebase(image, output, how, options or Options(), progress, notify)[0]
+    (report,), _ = _rebase(image, output, how, options or Options(), progress, notify)
+    return report
 
 
 def rebase_platforms(
@@ -77,8 +77,7 @@ def rebase_platforms(
     notify: Notify = lambda message: None,
 ) -> RebaseIndexReport:
     """Rebase every platform of an index, each onto the new base for it, and write a new index."""
-    reports = _rebase(image, output, how, options, progress, notify)
-    return RebaseIndexReport(reports, reports[0].index_digest)
+    return RebaseIndexReport(*_rebase(image, output, how, options, progress, notify))
 
 
 def _rebase(
@@ -88,7 +87,8 @@ def _rebase(
     options: Options,
     progress: Progress | None,
     notify: Notify,
-) -> list[RebaseReport]:
+) -> tuple[list[RebaseReport], str]:
+    """A report for each image, and the digest of their index, empty where there is none."""
     with ExitStack() as stack:
         work = Work(stack, image, output, options, progress or Silent(), notify)
         inputs, source = work.inputs, work.inputs.source
@@ -98,8 +98,6 @@ def _rebase(
         )  # fmt: skip
         images = [one.image for one in found]
         where, new_bases = open_new_base(how.new_base, source, images, inputs.open_new_base)
-        if where is source:
-            where = replace(source)
         inputs.join(where)
         moves = [
             _Move.of(one, new, how) for one, new in zip(found, new_bases, strict=True)
@@ -114,21 +112,10 @@ def _rebase(
             for move, plan in zip(moves, ready, strict=True)
         ]
         work.begin(decisions, chosen, [reading.loader for reading in readings], ready)
-        written = [one for one in work.run() if one is not None]
         for report, job in zip(reports, work.jobs, strict=True):
             report.job = job.report
-        if work.sink is not None and written:
-            root = written[0].manifest
-            if options.platform == ALL:
-                manifests = [one.manifest for one in written]
-                index, media_type = metadata.image_index(manifests), metadata.index_type(manifests)
-                digest = work.sink.manifest(media_type, index)
-                root = Descriptor(media_type, digest, len(index))
-                for report in reports:
-                    report.index_digest = digest
-            work.commit(root, written)
-        work.count_transfer()
-        return reports
+        index = work.finish()
+        return reports, index or ""
 
 
 @dataclass(frozen=True, slots=True)

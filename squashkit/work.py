@@ -29,7 +29,7 @@ from squashkit.graph import Image
 from squashkit.inputs import Inputs
 from squashkit.loader import Loader
 from squashkit.metadata import StoredLayer
-from squashkit.oci import ALL, Codec, Descriptor, DiffID
+from squashkit.oci import ALL, Codec, Descriptor, DiffID, Digest
 from squashkit.options import Options
 from squashkit.planner import KeptLayer, LayerPlan, Ready
 from squashkit.progress import Progress
@@ -47,7 +47,7 @@ from squashkit.writer import Origin
 class Work:
     """Images under way from one source to one destination. All that it opens is closed with the stack.
 
-    First `decide` where they go, which reads no layer; then `begin`, `run` and `commit`.
+    First `decide` where they go, which reads no layer; then `begin` and `finish`.
     """
 
     def __init__(
@@ -139,19 +139,13 @@ class Work:
     def reports(self) -> list[Report]:
         return [job.report for job in self.jobs]
 
-    def run(self) -> list[WrittenImage | None]:
+    def _run(self) -> list[WrittenImage | None]:
         """Write every image, none of which has a name yet; None for each in a dry run."""
         results = []
         for job in self.jobs:
             with told_of(str(job.image.platform) if self._options.platform == ALL else ""):
                 results.append(job.run())
         return results
-
-    def count_transfer(self) -> None:
-        """Tell the reports what went over the wire: all that this work moved."""
-        transfer = self._transferred()
-        for report in self.reports:
-            report.transfer = transfer
 
     def _transferred(self) -> Transfer | None:
         """Bytes to and from daemons and registries; None where there is neither."""
@@ -171,13 +165,25 @@ class Work:
             not_moved=loaded.left_out if loaded else sum(unmoved.values()),
         )
 
-    def commit(self, root: Descriptor, images: Sequence[WrittenImage]) -> None:
-        """Give what was written its names."""
-        assert self.sink is not None
-        destination = self._destination
-        written = Written(root, images, destination.tags, destination.repo_tags)
-        check = partial(self._check, images) if self._options.check else None
-        self.sink.commit(written, check)
+    def finish(self) -> Digest | None:
+        """Write every image and give what was written its names: of all platforms to an index of theirs,
+        whose digest is returned. Nothing has a name before all of it is right."""
+        images = [written for written in self._run() if written is not None]
+        digest = None
+        if self.sink is not None and images:
+            root = images[0].manifest
+            if self._options.platform == ALL:
+                manifests = [image.manifest for image in images]
+                index, media_type = metadata.image_index(manifests), metadata.index_type(manifests)
+                digest = self.sink.manifest(media_type, index)
+                root = Descriptor(media_type, digest, len(index))
+            destination = self._destination
+            written = Written(root, images, destination.tags, destination.repo_tags)
+            self.sink.commit(written, partial(self._check, images) if self._options.check else None)
+        transfer = self._transferred()
+        for report in self.reports:
+            report.transfer = transfer
+        return digest
 
     def _check(self, images: Sequence[WrittenImage], container: Container) -> None:
         for job, written in zip(self.jobs, images, strict=True):

@@ -18,7 +18,7 @@ from squashkit.cli.shared import (
     look_options,
     show_report,
 )
-from squashkit.errors import BaseNotFound, UsageError
+from squashkit.errors import BaseNotFound, TransportError, Unavailable, UsageError
 from squashkit.finding import find_base
 from squashkit.graph import Image
 from squashkit.oci import PlatformChoice
@@ -96,7 +96,12 @@ def check(image: str, reference: str | None, as_json: bool, looking: Looking) ->
         for one in opened.images():
             found = find_base(one, opened.source, bases.open, Catalogue.of_user())
             where = _where_to_ask(one, found, reference, opened.source)
-            now = bases.open(where, one.platform)
+            try:
+                now = bases.open(where, one.platform)
+            except TransportError as error:
+                if reference is not None:
+                    raise
+                raise Unavailable(f"{error}; --base REF asks elsewhere", reference=str(where)) from error
             image_now = choose(now, one.platform).images[0]
             manifest = image_now.manifest_descriptor
             digest = now.root or (manifest.digest if manifest is not None else "")

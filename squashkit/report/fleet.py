@@ -15,6 +15,9 @@ from squashkit.planner import Segment
 from squashkit.report.squash import Report
 from squashkit.report.text import count, size, table
 
+_WORTH = 0.005
+"""The share of all bytes that squashing a fleet must save to be advised."""
+
 
 @dataclass(frozen=True)
 class Strategy:
@@ -197,15 +200,25 @@ class FleetReport:
         if not self.is_scanned:
             return "What squashing would give is known once the layers are read (without --no-scan)."
         kind = "registry" if self.minimise == "registry" else "host"
-        best, built = self.strategy("best cut"), self.strategies[0]
-        before, after = (getattr(one, kind) for one in (built, best))
-        whole = getattr(self.strategy("squash all"), kind)
-        if after >= before:
+        best, built, whole = (
+            getattr(self.strategy(name), kind) for name in ("best cut", "as built", "squash all")
+        )
+        if best >= built:
             return "Do not squash: as it was built this fleet takes least."
-        text = f"The best cut saves {size(before - after)} ({100 * (before - after) / before:.1f} %)"
-        if whole > after:
-            text += f"; squashing each image whole would take {size(whole - after)} more than that"
+        saved = f"{size(built - best)} ({100 * (built - best) / built:.1f} %)"
+        if not self.is_worthwhile:
+            return f"Do not squash: the best cut would save {saved}, and change digests for that."
+        text = f"The best cut saves {saved}"
+        if whole > best:
+            text += f"; squashing each image whole would take {size(whole - best)} more than that"
         return text + "."
+
+    @property
+    def is_worthwhile(self) -> bool:
+        """Whether the best cut saves enough to be worth new digests."""
+        kind = "registry" if self.minimise == "registry" else "host"
+        best, built = (getattr(self.strategy(name), kind) for name in ("best cut", "as built"))
+        return bool(best < built * (1 - _WORTH))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +253,8 @@ class AdviceReport:
             before, after, one = (sum(blob.stored for blob in stack) for stack in stacks)
             others = {b.key for n, stack in enumerate(best.stacks) if n != number for b in stack}
             own = sum(blob.stored for blob in stacks[1] if blob.key not in others)
-            changed = [blob.key for blob in stacks[0]] != [blob.key for blob in stacks[1]]
+            other = [blob.key for blob in stacks[0]] != [blob.key for blob in stacks[1]]
+            changed = fleet.is_worthwhile and other
             top = stacks[1][-1].stored if stacks[1] else 0
             text = show_segments(best.segments[number])
             found.append(Advice(name, text, changed, before - after, one - own, top))

@@ -35,7 +35,6 @@ class RebaseReport:
     allowed: Collection[Kind]
     job: Report | None = None
     """What was written. None where nothing was tried."""
-    index_digest: str = ""
 
     @property
     def stopping(self) -> list[Risk]:
