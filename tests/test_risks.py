@@ -229,6 +229,8 @@ def test_a_deletion_of_what_is_something_else_now(tmp_path: Path) -> None:
         (within("x/a"), within("x/b")),
         ([file("x")], [symlink("x", "z")]),
         ([file("x")], [NOTHING]),
+        (within("x/a"), [NOTHING]),
+        ([NOTHING], within("x/a")),
     ):
         moved = place(tmp_path, old, new, [whiteout("x")])
         assert told(passes(moved, "--force")) == []
@@ -812,6 +814,9 @@ def test_a_report_is_written_of_a_conflict(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     result = moved.run("--report", str(report))
     assert result.code == 3
+    assert json.loads(report.read_bytes()) == result.json
+    report.unlink()
+    assert run("rebase", *moved.arguments, "-o", moved.out, "-q", "--report", report).out == b""
     assert json.loads(report.read_bytes()) == result.json
     assert result.json["output"] is None and result.json["image_id"]["after"] is None
     assert result.json["result_layers"] == []
