@@ -7,8 +7,9 @@ since the same layer compresses differently from one tool to the next.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from squashkit.errors import (
     BaseNotFound,
@@ -20,7 +21,7 @@ from squashkit.errors import (
 )
 from squashkit.graph import Image, LayerGraph, shared_prefix
 from squashkit.names import same_name
-from squashkit.oci import BASE_DIGEST, BASE_NAME, DiffID, Platform, is_digest
+from squashkit.oci import BASE_DIGEST, BASE_NAME, DiffID, ImageConfig, Platform, is_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +170,19 @@ def find_by_digest(image: Image, digest: str) -> Base | None:
     return Base(found[0] + 1, f"diff_id of layer {found[0]}", name=digest) if found else None
 
 
+def labels_of(config: ImageConfig) -> Mapping[str, Any]:
+    """The labels in a config; none where they are no object."""
+    settings = config.raw.get("config")
+    labels = settings.get("Labels") if isinstance(settings, dict) else None
+    return labels if isinstance(labels, dict) else {}
+
+
 def stated_base(image: Image) -> tuple[str, str]:
     """The name and the digest by which an image names its base, in the manifest's annotations or else in
     the config's labels; empty where it does not."""
     annotations = image.manifest.annotations if image.manifest else {}
     if BASE_NAME not in annotations and BASE_DIGEST not in annotations:
-        annotations = (image.config.raw.get("config") or {}).get("Labels") or {}
+        annotations = labels_of(image.config)
     return str(annotations.get(BASE_NAME) or ""), str(annotations.get(BASE_DIGEST) or "")
 
 

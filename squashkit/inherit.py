@@ -11,11 +11,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from squashkit.base import labels_of
+from squashkit.errors import InvalidImage
 from squashkit.graph import Image
 from squashkit.metadata import STALE
-from squashkit.oci import BASE_DIGEST, BASE_NAME, DiffID, Digest, ImageConfig, dump_json, load_json
+from squashkit.oci import BASE_DIGEST, BASE_NAME, DiffID, Digest, ImageConfig, dump_json
 
 _MAPS = ("Labels", "ExposedPorts", "Volumes")
+_NOT_INHERITED = frozenset({"Image", "OnBuild"})
+"""The classic builder's note of what an image was made from; triggers, which the next build uses up."""
 _PATH = "PATH"
 _BUILDPACKS = "io.buildpacks.lifecycle.metadata"
 _OF_THE_SYSTEM = ("os.version", "os.features")
@@ -61,7 +65,8 @@ def inherit(
         settings = _merge(_settings(app.config), before, after, changes)
         labels = settings.get("Labels")
         if labels and old.diff_ids != new.diff_ids:
-            own = {key for key, value in labels.items() if value != (before.get("Labels") or {}).get(key)}
+            mine, theirs = _settings(app.config).get("Labels") or {}, before.get("Labels") or {}
+            own = {key for key, value in mine.items() if value != theirs.get(key)}
             settings["Labels"] = _rename_base(labels, own, old, new, base_name, base_digest)
         if settings != _settings(app.config):
             raw["config"] = settings
@@ -80,7 +85,18 @@ def inherit(
 
 
 def _settings(config: ImageConfig) -> dict[str, Any]:
-    return dict(config.raw.get("config") or {})
+    """The `config` of a config. Raises InvalidImage where what is merged has not the type that the
+    image-spec gives it."""
+    settings = config.raw.get("config") or {}
+    if not isinstance(settings, dict):
+        raise InvalidImage("expected an object", where="config.config")
+    for name in _MAPS:
+        if not isinstance(settings.get(name) or {}, dict):
+            raise InvalidImage("expected an object", where=f"config.config.{name}")
+    variables = settings.get("Env") or []
+    if not isinstance(variables, list) or not all(isinstance(text, str) for text in variables):
+        raise InvalidImage("expected a list of strings", where="config.config.Env")
+    return dict(settings)
 
 
 def _merge(
@@ -98,7 +114,9 @@ def _merge(
             combined = _mapping(name, mine or {}, before or {}, after or {}, changes)
             if combined != (mine or {}):
                 merged[name] = combined
-        elif name != "Image":  # the classic builder's note of what it was made from
+        elif name == "Cmd" and _value(app, "Entrypoint") != _value(old, "Entrypoint"):
+            continue  # who sets an ENTRYPOINT loses the base's CMD, so this one is the app's own
+        elif name not in _NOT_INHERITED:
             _follow(merged, name, mine, before, after, changes)
     return merged
 
@@ -145,41 +163,45 @@ def _environment(
 ) -> list[str]:
     """Variables as `_mapping` has them; in a PATH that holds the old base's stands the new base's."""
     known = len(changes)
-    own, was, now = (dict(_variable(text) for text in texts) for texts in (mine, before, after))
-    path, base, new_base = own.get(_PATH), was.get(_PATH), now.get(_PATH)
+    own, was, now = ({_name(text): text for text in texts} for texts in (mine, before, after))
+    path, base, new_base = (_path_of(texts) for texts in (own, was, now))
     if path and base and new_base and path != base and new_base != base:
         extended = _replace_path(path, base, new_base)
         if extended is not None:
             changes.append(Change(f"Env.{_PATH}", path, extended))
-            own[_PATH] = extended
+            own[_PATH] = f"{_PATH}={extended}"
     merged: dict[str, str] = dict(own)
-    added: dict[str, str] = {}
+    added: list[str] = []
     for key in dict.fromkeys((*own, *now)):
         if own.get(key) != was.get(key) or was.get(key) == now.get(key):
             continue
-        changes.append(Change(f"Env.{key}", was.get(key), now.get(key)))
+        changes.append(Change(f"Env.{key}", _value_of(was.get(key)), _value_of(now.get(key))))
         if key not in now:
             del merged[key]
         elif key in merged:
             merged[key] = now[key]
         else:
-            added[key] = now[key]
+            added.append(now[key])
     if len(changes) == known:
         return list(mine)
-    result: list[tuple[str, str]] = []
     inherited = [key for key in merged if key in was]
-    for key, value in merged.items():
-        result.append((key, value))
-        if inherited and key == inherited[-1]:
-            result += added.items()
     if not inherited:
-        result = [*added.items(), *result]
-    return [f"{key}={value}" for key, value in result]
+        return [*added, *merged.values()]
+    at = list(merged).index(inherited[-1]) + 1
+    texts = list(merged.values())
+    return [*texts[:at], *added, *texts[at:]]
 
 
-def _variable(text: str) -> tuple[str, str]:
-    key, _, value = str(text).partition("=")
-    return key, value
+def _name(text: str) -> str:
+    return text.partition("=")[0]
+
+
+def _value_of(text: str | None) -> str | None:
+    return None if text is None else text.partition("=")[2]
+
+
+def _path_of(texts: Mapping[str, str]) -> str | None:
+    return _value_of(texts.get(_PATH))
 
 
 def _replace_path(path: str, base: str, new: str) -> str | None:
@@ -206,23 +228,31 @@ def _rename_base(
             renamed.pop(key, None)
             if value:
                 renamed[key] = value
-    text = labels.get(_BUILDPACKS)
-    if isinstance(text, str) and old.diff_ids and new.diff_ids and old.diff_ids[-1] in text:
-        metadata = load_json(text.encode(), _BUILDPACKS)
-        run_image = metadata.get("runImage") if isinstance(metadata, dict) else None
-        if isinstance(run_image, dict) and run_image.get("topLayer") == old.diff_ids[-1]:
-            run_image["topLayer"] = new.diff_ids[-1]
-            if digest and name and "reference" in run_image:
-                run_image["reference"] = f"{name.rpartition(':')[0] or name}@{digest}"
-            renamed[_BUILDPACKS] = json.dumps(metadata, separators=(",", ":"))
+    top, _ = _run_image(labels)
+    if old.diff_ids and new.diff_ids and top == old.diff_ids[-1]:
+        metadata = json.loads(labels[_BUILDPACKS])
+        metadata["runImage"]["topLayer"] = new.diff_ids[-1]
+        if digest and name and "reference" in metadata["runImage"]:
+            metadata["runImage"]["reference"] = f"{_repository(name)}@{digest}"
+        renamed[_BUILDPACKS] = json.dumps(metadata, separators=(",", ":"))
     return renamed
 
 
+def _repository(name: str) -> str:
+    """A name without its tag and its digest; a port is no tag."""
+    bare = name.partition("@")[0]
+    before, _, tag = bare.rpartition(":")
+    return before if before and "/" not in tag else bare
+
+
 def run_image_of(config: ImageConfig) -> tuple[DiffID | None, str]:
-    """What buildpacks noted of their base: its top layer's diff_id, and its name."""
-    text = (_settings(config).get("Labels") or {}).get(_BUILDPACKS)
+    """What buildpacks noted of an image's base: its top layer's diff_id, and its name."""
+    return _run_image(labels_of(config))
+
+
+def _run_image(labels: Mapping[str, Any]) -> tuple[DiffID | None, str]:
     try:
-        run_image = json.loads(text or "")["runImage"]
+        run_image = json.loads(labels.get(_BUILDPACKS) or "")["runImage"]
         return DiffID(str(run_image["topLayer"])), str(run_image.get("reference") or "")
     except (TypeError, ValueError, KeyError, AttributeError):
         return None, ""
@@ -234,6 +264,8 @@ def rebased_history(app: Image, old: Image, new: Image) -> list[dict[str, Any]] 
     if app.config.layer_history is None:
         return None
     entries = [dict(entry.raw) for entry in app.config.history or ()]
+    if old.diff_ids and old.diff_ids == new.diff_ids:
+        return entries
     below = [dict(entry.raw) for entry in old.config.history or ()]
     if new.config.layer_history is not None:
         base = [dict(entry.raw) for entry in new.config.history or ()]
@@ -247,4 +279,10 @@ def rebased_history(app: Image, old: Image, new: Image) -> list[dict[str, Any]] 
     while count and at < len(entries):
         count -= entries[at].get("empty_layer") is not True
         at += 1
+    if not below:  # a daemon tells no history: what the new base says at its end, the old one said too
+        said = [entry.get("created_by") for entry in base if entry.get("empty_layer") is True]
+        for entry in entries[at:]:
+            if entry.get("empty_layer") is not True or entry.get("created_by") not in said:
+                break
+            at += 1
     return [*base, *entries[at:]]

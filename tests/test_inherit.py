@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from squashkit.graph import Image, stack_layers
 from squashkit.inherit import Inherited, inherit, rebased_history, run_image_of
 from squashkit.oci import Digest, ImageConfig, sha256
-from tests.builders import Json, digest
-from tests.cli import BASE_DIGEST, BASE_NAME
+from tests.builders import ImageSpec, Json, digest, docker_archive_old, file, layer
+from tests.cli import BASE_DIGEST, BASE_NAME, run
 
 BUILDPACKS = "io.buildpacks.lifecycle.metadata"
 CREATED = "2021-02-03T04:05:06Z"
@@ -432,3 +433,88 @@ def test_a_change_of_layers_alone_keeps_the_settings() -> None:
     base = {"Env": ["A=1"], "Labels": None}
     assert settings(app, base, base) == app
     assert told(app, base, base) == []
+
+
+def test_a_base_whose_history_is_not_told_is_not_doubled() -> None:
+    """A daemon tells an old base's layers and no history: steps without a layer at its end go with it,
+    where the new base has them too."""
+    app = image(APP_LAYERS, history=steps("o0 o1 -CMD -APP a"))
+    old, new = image(OLD_LAYERS), image(NEW_LAYERS, history=steps("n0 n1 n2 -CMD"))
+    assert rebased_history(app, old, new) == steps("n0 n1 n2 -CMD -APP a")
+
+
+# --- what is not inherited, and what is odd -----------------------------------------------------
+
+
+@pytest.mark.parametrize("old", [None, "o0", "o0 o1 o2"], ids=["none", "too short", "too long"])
+def test_the_same_base_keeps_the_history_whatever_its_own(old: str | None) -> None:
+    """A base without a history, or with a broken one, changes nothing of an app that stays on it."""
+    fields = {} if old is None else {"history": steps(old)}
+    base = image(OLD_LAYERS, **fields)
+    app = image(APP_LAYERS, history=steps("o0 o1 -O a"))
+    assert inherit(app, base, base).config.data == app.config.data
+
+
+def test_a_command_does_not_come_to_an_entrypoint_of_the_app() -> None:
+    """An ENTRYPOINT takes the Cmd of its base away (Dockerfile reference): the new base's does not come."""
+    assert settings({"Entrypoint": ["app"]}, {}, {"Cmd": ["bash"]}) == {"Entrypoint": ["app"]}
+
+
+def test_a_command_beside_an_entrypoint_of_the_app_is_the_app_s() -> None:
+    """Where the Entrypoint is the app's, so is the Cmd: none could have been inherited."""
+    app = {"Entrypoint": ["app"], "Cmd": ["sh"]}
+    assert settings(app, {"Cmd": ["sh"]}, {"Cmd": ["bash"]}) == app
+
+
+def test_triggers_are_not_inherited() -> None:
+    """ONBUILD triggers of a base run in the next build and are never handed on."""
+    assert "OnBuild" not in settings({"User": "1"}, {}, {"OnBuild": ["RUN evil"]})
+
+
+def test_a_base_name_that_was_inherited_is_the_new_base_s() -> None:
+    """A label by which the old base named *its* base follows the new base, and that is told."""
+    app, old, new = ({"Labels": {BASE_NAME: name}} for name in ("deb:1", "deb:1", "deb:2"))
+    assert told(app, old, new) == [(f"Labels.{BASE_NAME}", "deb:1", "deb:2")]
+    assert settings(app, old, new, **NAMES) == {"Labels": {BASE_NAME: "deb:2"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("localhost:5000/run", "localhost:5000/run"),
+        ("localhost:5000/run@" + NEW_DIGEST, "localhost:5000/run"),
+        ("host/run:1@" + NEW_DIGEST, "host/run"),
+    ],
+)
+def test_a_run_image_s_repository_is_its_own(name: str, repository: str) -> None:
+    """A port is no tag, and a digest no part of the repository."""
+    label = buildpacks(OLD_LAYERS[-1], reference="x@sha256:1")
+    found = settings({"Labels": {BUILDPACKS: label}}, {}, {}, base_name=name, base_digest=NEW_DIGEST)
+    reference = json.loads(found["Labels"][BUILDPACKS])["runImage"]["reference"]
+    assert reference == f"{repository}@{NEW_DIGEST}"
+
+
+def test_a_label_that_is_no_json_stays() -> None:
+    """A buildpacks label that cannot be read stops nothing, even where the layer's digest is in it."""
+    label = "{" + OLD_LAYERS[-1]
+    assert settings({"Labels": {BUILDPACKS: label}}, {}, {}, **NAMES) == {"Labels": {BUILDPACKS: label}}
+
+
+def test_a_variable_without_a_value_stays_one() -> None:
+    """`B` is not `B=`, whatever else changes."""
+    assert env(["B", "V=1"], ["V=1"], ["V=2"]) == ["B", "V=2"]
+
+
+@pytest.mark.parametrize(
+    "config", ["x", {"Labels": ["a"]}, {"ExposedPorts": ["80/tcp"]}, {"Env": {"A": "1"}}, {"Env": [1]}]
+)
+def test_a_config_of_wrong_types_is_an_invalid_image(config: object, tmp_path: Path) -> None:
+    """One clear line with exit code 4, no fault of squashkit."""
+    base, new = layer(file("a")), layer(file("b"))
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec([base, layer()], ["a:1"], {"config": config})])
+    docker_archive_old(tmp_path / "old.tar", [ImageSpec([base], ["o:1"], {"config": config})])
+    fresh = {"Labels": {"x": "y"}, "ExposedPorts": {"1/tcp": {}}, "Env": ["A=2"]}
+    docker_archive_old(tmp_path / "new.tar", [ImageSpec([new], ["n:1"], {"config": fresh})])
+    bases = ("--old-base", tmp_path / "old.tar", "--new-base", tmp_path / "new.tar")
+    result = run("rebase", tmp_path / "app.tar", *bases, "-o", tmp_path / "out.tar")
+    assert result.code == 4, (result.code, result.err)
