@@ -2,6 +2,7 @@
 
     SquashkitError
     ├── UsageError                            what was asked for contradicts itself
+    │   └── BaseUnknown                       nothing says which layers are the base
     ├── InvalidReference                      cannot parse "transport:details"
     ├── InvalidImage(where)                   "manifest.layers[3].digest: ..."
     │   ├── DigestMismatch(expected, actual)
@@ -40,6 +41,10 @@ class UsageError(SquashkitError):
     """Options that contradict each other, or an output that must not be overwritten."""
 
     exit_code = 2
+
+
+class BaseUnknown(UsageError):
+    """Nothing says which layers are the base, and nobody was asked for it."""
 
 
 class InvalidReference(SquashkitError):

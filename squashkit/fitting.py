@@ -14,9 +14,9 @@ from squashkit.changeset import Changeset, Entry, is_hard_link, link_target
 from squashkit.errors import show_path
 from squashkit.merge import HeaderOf
 from squashkit.planner import Ready, Segment, apply_layer, plan_squash
-from squashkit.risks import ACCOUNTS, Bases, Kind, Risk
+from squashkit.risks import ACCOUNTS, Bases, Kind, Risk, kind_of
 from squashkit.rootfs import Directory, Inode, Node, Rootfs, node_at
-from squashkit.tar import DIRECTORY, SYMLINK
+from squashkit.tar import DIRECTORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +90,6 @@ def plan_rebase(fitted: Fitted, header_of: HeaderOf, *, squash: bool = False) ->
     return Ready(plan, changesets)
 
 
-def kind_of(node: Node | None) -> str:
-    """What a node is, for people."""
-    if node is None:
-        return "nothing"
-    if isinstance(node, Directory):
-        return "a directory"
-    record = node.entry.record
-    if record.typeflag == SYMLINK:
-        return f"a symlink to {show_path(record.linkname)}"
-    return "a file"
-
-
 @dataclass(slots=True)
 class _Layer:
     """One layer, held against what lies below it before and after."""
@@ -120,9 +108,17 @@ class _Layer:
     _blocked: set[bytes] = field(default_factory=set)
     """Directories that cannot be there as they were."""
     _seen: set[bytes] = field(default_factory=set)
+    _hidden: frozenset[bytes] = frozenset()
+    _removed: set[bytes] = field(default_factory=set)
+    """Directories that the layer itself deletes and puts something into."""
+    _written: set[bytes] = field(default_factory=set)
+    """Paths of entries that came before."""
+    _through_links: bool = False
+    """Whether paths go through symlinks of the layer, and lead elsewhere than they say."""
 
     def look(self) -> None:
         self._own = {path: record.typeflag == DIRECTORY for path, record in self.changeset.entries}
+        self._hidden = frozenset(self.changeset.whiteouts)
         for path in self.changeset.whiteouts:
             self._whiteout(path)
         for path in self.changeset.opaques:
@@ -132,6 +128,7 @@ class _Layer:
             for directory in self._unseen_above(entry.path):
                 self._ancestor(directory)
             self._entry(entry)
+            self._written.add(entry.path)
 
     def _unseen_above(self, path: bytes) -> Iterator[bytes]:
         """The directories above a path that were not looked at yet, the topmost first."""
@@ -146,32 +143,51 @@ class _Layer:
     def _whiteout(self, path: bytes) -> None:
         parent = path.rpartition(b"/")[0]
         if parent not in self.after.directories:
-            self.lost = self.lost or parent in self.before.directories
+            if parent in self.before.directories:
+                self.lost = True
+                self._blocked_way(parent)
             return
         was, there = node_at(self.before, path), node_at(self.after, path)
         other = isinstance(was, Directory) != isinstance(there, Directory)
         if was is not None and there is not None and other:
             self._conflict(path, was, there, "a layer deletes it, made for what the old base had there")
 
+    def _blocked_way(self, directory: bytes) -> None:
+        """Tell where a directory is a symlink or a file now, so that whiteouts in it hide nothing."""
+        while directory and directory not in self._blocked:
+            there = node_at(self.after, directory)
+            if isinstance(there, Inode):
+                self._blocked.add(directory)
+                was = node_at(self.before, directory)
+                effect = "what the layer deletes in it is there again"
+                self._conflict(directory, was, there, effect)
+            directory = directory.rpartition(b"/")[0]
+
     def _ancestor(self, directory: bytes) -> None:
         """A directory that an entry needs, and that the layer itself may not list."""
         parent = directory.rpartition(b"/")[0]
+        if self._own.get(parent) is False or self._own.get(directory) is False:
+            self._through_links = True
         if parent in self._blocked or self._own.get(parent) is False:
             self._blocked.add(directory)  # or it is reached through a symlink of the layer
             return
+        if directory in self._hidden or parent in self._removed:
+            self._removed.add(directory)  # by the layer itself, which makes it anew
+            return
         if directory in self._own or directory in self.after.directories:
             return
-        was, there = self.before.directories.get(directory), node_at(self.after, directory)
-        if was is None:
+        was, there = node_at(self.before, directory), node_at(self.after, directory)
+        if isinstance(was, Inode) or (was is None and there is None):
             return
         if there is not None:
             self._blocked.add(directory)
             self._conflict(directory, was, there, "overlay file systems make it a directory, and all that"
                            " the new base has behind it is gone")  # fmt: skip
             return
+        assert was is not None
         if was.entry is not None:
             self.ancestors.append(was.entry)
-        if parent in self.after.directories:
+        if parent in self.after.directories or self._own.get(parent):
             self._vanished(directory, error=True)
 
     def _entry(self, entry: Entry) -> None:
@@ -194,8 +210,9 @@ class _Layer:
                            " directory is gone")  # fmt: skip
         if is_hard_link(entry):
             target = link_target(entry)
-            lost = node_at(self.before, target) is not None and node_at(self.after, target) is None
-            if target not in self._own and lost:
+            was_file = isinstance(node_at(self.before, target), Inode)
+            lost = was_file and not isinstance(node_at(self.after, target), Inode)
+            if lost and target not in self._written and not self._through_links:
                 was_link = f"a hard link to {show_path(target)}"
                 effect = "the layer cannot be unpacked"
                 self.risks.append(Risk(Kind.LINK, path, was_link, "nothing there", self.number, effect))

@@ -13,7 +13,7 @@ from typing import Literal
 
 from squashkit.base import Base
 from squashkit.catalogue import Catalogue
-from squashkit.errors import RebaseConflict, UsageError
+from squashkit.errors import BaseUnknown, RebaseConflict, UsageError
 from squashkit.execute import Notify
 from squashkit.fitting import fit, plan_rebase
 from squashkit.graph import Image, stack_layers
@@ -92,10 +92,13 @@ def _rebase(
     with ExitStack() as stack:
         work = Work(stack, image, output, options, progress or Silent(), notify)
         inputs, source = work.inputs, work.inputs.source
-        found, chosen = decide(
-            source, options.keep, options.platform, inputs.open_base, Catalogue.of_user(),
-            skip_missing=options.skip_missing,
-        )  # fmt: skip
+        try:
+            found, chosen = decide(
+                source, options.keep, options.platform, inputs.open_base, Catalogue.of_user(),
+                skip_missing=options.skip_missing,
+            )  # fmt: skip
+        except BaseUnknown as error:
+            raise UsageError("nothing says what the old base is; pass --old-base REF") from error
         images = [one.image for one in found]
         where, new_bases = open_new_base(how.new_base, source, images, inputs.open_new_base)
         inputs.join(where)
@@ -103,7 +106,7 @@ def _rebase(
             _Move.of(one, new, how) for one, new in zip(found, new_bases, strict=True)
         ]
         work.decide([Decision(move.image, move.new, move.kept) for move in moves])
-        readings = [_read(stack, work, move, how) for move in moves]
+        readings = [_read(stack, work, move, how, dry_run=options.dry_run) for move in moves]
         reports = [reading.report for reading in readings]
         _stop_at_errors(reports, how)
         ready = [reading.plan(how) for reading in readings]
@@ -179,7 +182,9 @@ class _Reading:
         return plan_rebase(self.report.fitted, self.loader.header_of, squash=how.squash)
 
 
-def _read(stack: ExitStack, work: Work, move: _Move, how: RebaseOptions) -> _Reading:
+def _read(
+    stack: ExitStack, work: Work, move: _Move, how: RebaseOptions, *, dry_run: bool
+) -> _Reading:
     """Read what the old base, the new base and the layers above have, and see what does not fit."""
     below = stack.enter_context(work.loader(work.inputs.source, move.lower))
     loader = stack.enter_context(work.loader(work.inputs.layers, move.image))
@@ -203,10 +208,12 @@ def _read(stack: ExitStack, work: Work, move: _Move, how: RebaseOptions) -> _Rea
     risks = [*platform_risks(move.app.config, move.new.image.config), *fitted.risks]
     if not any(risk.kind is Kind.LINK for risk in risks):
         risks += finder.risks()
+        settings = move.inherited.config.raw.get("config") or {}
+        risks += finder.user_risks(str(settings.get("User") or ""))
     report = RebaseReport(
         app=move.app, old=move.old, new=move.new, source=work.inputs.source.title, fitted=fitted,
         risks=risks, copied=finder.copied, changes=move.inherited.changes, squash=how.squash,
-        allowed=how.allow if how.strict else frozenset(Kind),
+        allowed=how.allow if how.strict else frozenset(Kind), dry_run=dry_run,
     )  # fmt: skip
     return _Reading(loader, report)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from squashkit.errors import show_path, show_text
 from squashkit.oci import ImageConfig
-from squashkit.rootfs import Inode, Node, node_at
+from squashkit.rootfs import Directory, Inode, Node, node_at
 from squashkit.tar import REGULAR, SYMLINK
 
 if TYPE_CHECKING:
@@ -117,6 +117,18 @@ _SYSTEM_IDS = range(1, 1000)
 _SHOWN = 3
 
 
+def kind_of(node: Node | None) -> str:
+    """What a node is, for people."""
+    if node is None:
+        return "nothing"
+    if isinstance(node, Directory):
+        return "a directory"
+    record = node.entry.record
+    if record.typeflag == SYMLINK:
+        return f"a symlink to {show_path(record.linkname)}"
+    return "a file"
+
+
 def platform_risks(old: ImageConfig, new: ImageConfig) -> list[Risk]:
     """Whether what was made for the one base runs on the other."""
     risks = []
@@ -154,16 +166,16 @@ class Finder:
         return node if isinstance(node, Inode) and node.layer >= self._fitted.bottom else None
 
     def _at(self, path: bytes, bases: Bases, above: Inode) -> Iterator[Risk]:
-        if self._agree(bases.old, bases.new):
-            if isinstance(bases.old, Inode):
-                self._note_copy(path, bases.old, above, changed=False)
+        if path.startswith(_VOLATILE) or path in _BACKUPS:
+            return
+        agree = self._agree(bases.old, bases.new)
+        same = isinstance(bases.old, Inode) and self._note_copy(path, bases.old, above, changed=not agree)
+        if agree or isinstance(bases.new, Directory):  # a change of type is told as that
             return
         new = bases.new if isinstance(bases.new, Inode) else None
         old = bases.old if isinstance(bases.old, Inode) else None
-        if path.startswith(_VOLATILE) or path in _BACKUPS:
-            return
         if path == _DPKG or path in _APK:
-            yield from self._packages(path, above, new)
+            yield from self._packages(path, above, old, new)
         elif path in _RPM and new is not None:
             effect = "rpm lists what the old base had; scanners go by it"
             yield self._risk(Kind.PACKAGES, path, above, "another database", "its own database", effect)
@@ -185,14 +197,24 @@ class Finder:
                 effect = "the layer's choice stands, made among what the old base had"
                 yield self._risk(Kind.CACHE, path, above, _target(old), _target(new), effect)
         elif old is not None:
-            yield from self._content(path, old, new, above)
+            yield from self._content(path, old, new, above, same=same)
+
+    def user_risks(self, user: str) -> Iterator[Risk]:
+        """Whether the account that the image runs as is still there; a number always is."""
+        name = user.partition(":")[0]
+        node = node_at(self._fitted.tree, b"etc/passwd")
+        text = self._text(node) if isinstance(node, Inode) else None
+        if name and not name.isdigit() and text is not None and name not in _ids(text):
+            effect = "no container of it starts"
+            yield Risk(Kind.ACCOUNTS, b"", f"User {name}", "no such user", None, effect)
 
     # Files that were copied up
 
-    def _content(self, path: bytes, old: Inode, new: Inode | None, above: Inode) -> Iterator[Risk]:
+    def _content(
+        self, path: bytes, old: Inode, new: Inode | None, above: Inode, *, same: bool
+    ) -> Iterator[Risk]:
         if not _is_file(old) or not _is_file(above):
             return
-        same = self._note_copy(path, old, above, changed=True)
         if new is None:
             yield self._risk(Kind.CONTENT, path, above, "a file", "nothing",
                              "the old base's file stays, though the new base has it no longer")  # fmt: skip
@@ -201,7 +223,8 @@ class Finder:
             return
         kept = "keeps the old base's content" if same else "was made from the old base's"
         effect = f"the copy above {kept}; the new base's is not seen"
-        yield self._risk(Kind.CONTENT, path, above, *_sizes(old, new), effect)
+        texts = _sizes(old, new) if _is_file(new) else (kind_of(old), kind_of(new))
+        yield self._risk(Kind.CONTENT, path, above, *texts, effect)
 
     def _note_copy(self, path: bytes, old: Inode, above: Inode, *, changed: bool) -> bool:
         same = self._same(Side.OLD, old, Side.NEW, above)
@@ -211,7 +234,9 @@ class Finder:
 
     # What programs look things up in
 
-    def _packages(self, path: bytes, above: Inode, new: Inode | None) -> Iterator[Risk]:
+    def _packages(
+        self, path: bytes, above: Inode, old: Inode | None, new: Inode | None
+    ) -> Iterator[Risk]:
         if new is None:
             return
         parse = _dpkg_versions if path == _DPKG else _apk_versions
@@ -222,11 +247,14 @@ class Finder:
             return
         shown, there = parse(listed), parse(real)
         hidden = {name: version for name, version in there.items() if shown.get(name) != version}
+        before = parse(self._text(old, Side.OLD) or b"") if old is not None else {}
+        gone = [name for name in before if name in shown and name not in there]
+        hidden |= dict.fromkeys(gone, "(not there)")
         if hidden:
-            old = _some(f"{name} {shown.get(name, '(not listed)')}" for name in hidden)
+            old_text = _some(f"{name} {shown.get(name, '(not listed)')}" for name in hidden)
             new_text = _some(f"{name} {version}" for name, version in hidden.items())
             effect = "packages are listed as the left side has them, while the new base's files are there"
-            yield self._risk(Kind.PACKAGES, path, above, old, new_text, effect)
+            yield self._risk(Kind.PACKAGES, path, above, old_text, new_text, effect)
 
     def _libraries(self, path: bytes, new: Inode | None, above: Inode) -> Iterator[Risk]:
         if new is None:
@@ -323,9 +351,15 @@ class Finder:
         for changeset in self._fitted.above:
             for at, record in changeset.entries:
                 number = record.uid if users else record.gid
-                if number in _SYSTEM_IDS:
+                if number in _SYSTEM_IDS and self._is_there(at):
                     used.setdefault(number, at)
         return used
+
+    def _is_there(self, path: bytes) -> bool:
+        """Whether the result has something at a path that the layers above put there."""
+        node = node_at(self._fitted.tree, path)
+        layer = node.entry_layer if isinstance(node, Directory) else node.layer if node else -1
+        return layer >= self._fitted.bottom
 
     # Contents
 

@@ -26,6 +26,7 @@ from squashkit.base import (
 from squashkit.catalogue import Catalogue
 from squashkit.errors import (
     BaseNotFound,
+    BaseUnknown,
     ImageNotFound,
     TransportError,
     UnsupportedImage,
@@ -240,7 +241,7 @@ def _find_base(
     if base is None:
         near = [other.names[0] for other in source.graph.bases_of(image) if other.names]
         hint = f"\n{image.title} stands on {near[0]}: --keep-base {near[0]} keeps that." if near else ""
-        raise UsageError(
+        raise BaseUnknown(
             "nothing says which layers are the base: pass --keep-base REF, --keep-layers N,"
             " --from-step TEXT, --segments, or --all to squash everything\n" + show_layers(image) + hint
         )

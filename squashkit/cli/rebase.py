@@ -68,6 +68,5 @@ def rebase(
     try:
         writing.run(image, (old_base, new_base), work)
     except RebaseConflict as conflict:
-        if writing.as_json or writing.report:
-            writing.show(conflict.report)
+        writing.show_refused(conflict.report)
         raise

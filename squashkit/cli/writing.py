@@ -136,6 +136,14 @@ class Writing:
         elif not self.quiet:
             click.echo(done.text(verbose=self.verbose), err=piped_out)
 
+    def show_refused(self, done: Written) -> None:
+        """What stopped the work, for programs, and in a dry run for people. A pipe gets nothing."""
+        piped = self.report is not None and (self.output is None or parse_output(self.output).is_stdio)
+        if self.report is not None or self.as_json:
+            self.show(done, piped_out=piped)
+        elif self.dry_run and not self.quiet:
+            click.echo(done.text(verbose=self.verbose))
+
     def _ends(self, image: str | None) -> tuple[str, str | None]:
         """Where the image comes from and goes to, where that is left out."""
         output = self.output

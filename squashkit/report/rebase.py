@@ -33,6 +33,7 @@ class RebaseReport:
     """Settings that follow the new base."""
     squash: bool
     allowed: Collection[Kind]
+    dry_run: bool = False
     job: Report | None = None
     """What was written. None where nothing was tried."""
 
@@ -54,10 +55,11 @@ class RebaseReport:
         """The fields that `--json` prints; docs/rebase.md documents them."""
         job = self.job.json() if self.job is not None else {}
         above = len(self.app.layers) - self.old.layers
+        stopping = {id(risk) for risk in self.stopping}
         return {
             "source": self.source,
             "output": job.get("output"),
-            "dry_run": job.get("dry_run", False),
+            "dry_run": self.dry_run,
             "checked": job.get("checked", False),
             "changed": job.get("changed", False),
             "tags": job.get("tags", []),
@@ -75,7 +77,7 @@ class RebaseReport:
                 {
                     "kind": risk.kind.value,
                     "severity": "error" if risk.stops else "warning",
-                    "stops": risk in self.stopping,
+                    "stops": id(risk) in stopping,
                     "path": show_path(risk.path),
                     "old": risk.old,
                     "new": risk.new,
