@@ -15,8 +15,8 @@ from squashkit.errors import show_path
 from squashkit.merge import HeaderOf
 from squashkit.planner import Ready, Segment, apply_layer, plan_squash
 from squashkit.risks import ACCOUNTS, Bases, Kind, Risk, kind_of
-from squashkit.rootfs import Directory, Inode, Node, Rootfs, node_at
-from squashkit.tar import DIRECTORY
+from squashkit.rootfs import MAX_SYMLINKS, Directory, Inode, Node, Rootfs, node_at
+from squashkit.tar import DIRECTORY, SYMLINK
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,8 @@ class _Layer:
     """Directories that the layer itself deletes and puts something into."""
     _written: set[bytes] = field(default_factory=set)
     """Paths of entries that came before."""
-    _through_links: bool = False
-    """Whether paths go through symlinks of the layer, and lead elsewhere than they say."""
+    _links: dict[bytes, bytes] = field(default_factory=dict)
+    """Symlinks that the layer has made so far, and their targets."""
 
     def look(self) -> None:
         self._own = {path: record.typeflag == DIRECTORY for path, record in self.changeset.entries}
@@ -125,10 +125,40 @@ class _Layer:
             gone = path not in self.after.directories and not self._own.get(path, False)
             self.lost = self.lost or (gone and path in self.before.directories)
         for entry in self.changeset.entries:
-            for directory in self._unseen_above(entry.path):
+            path = self._real(entry.path)
+            for directory in self._unseen_above(path):
                 self._ancestor(directory)
-            self._entry(entry)
-            self._written.add(entry.path)
+            self._entry(entry, path)
+            self._written.add(path)
+            if entry.record.typeflag == SYMLINK:
+                self._links[path] = entry.record.linkname
+            elif self._links:
+                self._links.pop(path, None)
+
+    def _real(self, path: bytes) -> bytes:
+        """Where a path leads: through symlinks that the layer itself has made before, and no others."""
+        if not self._links:
+            return path
+        at, hops = b"", 0
+        parts = path.split(b"/")[::-1]
+        while len(parts) > 1:
+            part = parts.pop()
+            if part in (b"", b"."):
+                continue
+            if part == b"..":
+                at = at.rpartition(b"/")[0]
+                continue
+            step = at + b"/" + part if at else part
+            target = self._links.get(step)
+            if target is None:
+                at = step
+                continue
+            hops += 1
+            if hops > MAX_SYMLINKS:
+                return path
+            at = b"" if target.startswith(b"/") else at
+            parts.extend(target.split(b"/")[::-1])
+        return at + b"/" + parts[0] if at else parts[0]
 
     def _unseen_above(self, path: bytes) -> Iterator[bytes]:
         """The directories above a path that were not looked at yet, the topmost first."""
@@ -166,10 +196,8 @@ class _Layer:
     def _ancestor(self, directory: bytes) -> None:
         """A directory that an entry needs, and that the layer itself may not list."""
         parent = directory.rpartition(b"/")[0]
-        if self._own.get(parent) is False or self._own.get(directory) is False:
-            self._through_links = True
-        if parent in self._blocked or self._own.get(parent) is False:
-            self._blocked.add(directory)  # or it is reached through a symlink of the layer
+        if parent in self._blocked:
+            self._blocked.add(directory)
             return
         if directory in self._hidden or parent in self._removed:
             self._removed.add(directory)  # by the layer itself, which makes it anew
@@ -190,8 +218,7 @@ class _Layer:
         if parent in self.after.directories or self._own.get(parent):
             self._vanished(directory, error=True)
 
-    def _entry(self, entry: Entry) -> None:
-        path = entry.path
+    def _entry(self, entry: Entry, path: bytes) -> None:
         parent = path.rpartition(b"/")[0]
         if parent in self._blocked:
             return
@@ -209,10 +236,10 @@ class _Layer:
             self._conflict(path, was, there, "the layer's file takes its place, and all in the new base's"
                            " directory is gone")  # fmt: skip
         if is_hard_link(entry):
-            target = link_target(entry)
+            target = self._real(link_target(entry))
             was_file = isinstance(node_at(self.before, target), Inode)
             lost = was_file and not isinstance(node_at(self.after, target), Inode)
-            if lost and target not in self._written and not self._through_links:
+            if lost and target not in self._written:
                 was_link = f"a hard link to {show_path(target)}"
                 effect = "the layer cannot be unpacked"
                 self.risks.append(Risk(Kind.LINK, path, was_link, "nothing there", self.number, effect))
