@@ -7,7 +7,7 @@ wire is counted here in one way for all strategies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -49,40 +49,33 @@ def registry_bytes(stacks: Iterable[Stack]) -> int:
 
 def host_bytes(stacks: Iterable[Stack]) -> int:
     """What a host stores: a layer once for each stack of layers that it lies on."""
-    return sum(blob.content for blob in _chains(stacks).values())
+    return sum(blob.content for layers in _layers(stacks) for blob, new in layers if new)
 
 
-def _chains(stacks: Iterable[Stack]) -> dict[tuple[int, str], Blob]:
-    """Each layer on its parents, once. Stacks of parents are numbered as they come."""
+def _layers(stacks: Iterable[Stack]) -> Iterator[list[tuple[Blob, bool]]]:
+    """Each image's layers, and whether each is new to a host that has the images before: it finds layers by
+    what they lie on. Stacks of parents are numbered as they come."""
     numbers: dict[tuple[int, str], int] = {}
-    found: dict[tuple[int, str], Blob] = {}
     for stack in stacks:
-        at = 0
+        at, layers = 0, []
         for blob in stack:
             place = at, blob.tar
+            layers.append((blob, place not in numbers))
             at = numbers.setdefault(place, len(numbers) + 1)
-            found[place] = blob
-    return found
+        yield layers
 
 
 def growth(stacks: Sequence[Stack]) -> list[tuple[int, int]]:
     """What the first 1, 2, 3... images take: in a registry, and on a host."""
     stored: set[str] = set()
-    there: set[tuple[int, str]] = set()
-    numbers: dict[tuple[int, str], int] = {}
     registry = host = 0
     grown = []
-    for stack in stacks:
-        at = 0
-        for blob in stack:
-            place = at, blob.tar
+    for layers in _layers(stacks):
+        for blob, new in layers:
             if blob.key not in stored:
                 stored.add(blob.key)
                 registry += blob.stored
-            if place not in there:
-                there.add(place)
-                host += blob.content
-            at = numbers.setdefault(place, len(numbers) + 1)
+            host += blob.content * new
         grown.append((registry, host))
     return grown
 
@@ -90,19 +83,7 @@ def growth(stacks: Sequence[Stack]) -> list[tuple[int, int]]:
 def pulled(stacks: Sequence[Stack]) -> list[int]:
     """Bytes that a host downloads for each image, one after another: layers that it has on the same parents
     are there (docker finds them by chain_id)."""
-    have: set[tuple[int, str]] = set()
-    numbers: dict[tuple[int, str], int] = {}
-    downs = []
-    for stack in stacks:
-        at = down = 0
-        for blob in stack:
-            place = at, blob.tar
-            if place not in have:
-                have.add(place)
-                down += blob.stored
-            at = numbers.setdefault(place, len(numbers) + 1)
-        downs.append(down)
-    return downs
+    return [sum(blob.stored for blob, new in layers if new) for layers in _layers(stacks)]
 
 
 def pulled_blobs(stacks: Sequence[Stack]) -> list[int]:
@@ -134,11 +115,6 @@ class Node:
     def is_cut(self) -> bool:
         """Whether the fleet branches here, or an image ends."""
         return len(self.children) != 1 or bool(self.ends)
-
-    @property
-    def index(self) -> int:
-        """Its place in its images, from the base."""
-        return self.depth
 
 
 class Run(NamedTuple):

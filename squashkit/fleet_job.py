@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from squashkit.base import base_of, choose_image
+from squashkit.base import choose_image
 from squashkit.catalogue import Catalogue
 from squashkit.compression import Compression
-from squashkit.errors import NotBasedOn, UsageError
+from squashkit.errors import PlanError, UsageError
 from squashkit.fleet import (
     MAX_LAYERS,
     Cut,
@@ -252,10 +252,13 @@ def _strategies(
     natural = trie.natural_cuts
     along = _strategy("along the trie", [_worthwhile(trie, layers, n, natural) for n in numbers], layers)
     yield along
-    cut = best_cut(
-        trie, _price(trie, layers, host=options.minimise == "host"),
-        by_blob=options.minimise == "registry", max_layers=options.max_layers,
-    )  # fmt: skip
+    try:
+        cut = best_cut(
+            trie, _price(trie, layers, host=options.minimise == "host"),
+            by_blob=options.minimise == "registry", max_layers=options.max_layers,
+        )  # fmt: skip
+    except ValueError as error:
+        raise PlanError(f"--max-layers {options.max_layers}: {error}; allow more") from error
     yield _best(trie, layers, cut, along, options)
 
 
@@ -326,11 +329,7 @@ def _base_layers(image: Image, members: Sequence[Member], bases: Sequence[Image]
     if any(base.diff_ids == image.diff_ids for base in bases):
         return len(image.layers)
     stands_on = [0]
-    for base in bases:
-        try:
-            stands_on.append(base_of(image, base, "").layers)
-        except NotBasedOn:
-            continue
+    stands_on += [len(base.diff_ids) for base in bases if _lies_on(base, image.diff_ids)]
     known = Catalogue.of_user().find(image.diff_ids, image.platform)
     if known is not None:
         stands_on.append(len(known.diff_ids))

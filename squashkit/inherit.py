@@ -14,7 +14,7 @@ from typing import Any
 from squashkit.base import labels_of
 from squashkit.errors import InvalidImage
 from squashkit.graph import Image
-from squashkit.metadata import STALE
+from squashkit.metadata import EPOCH, STALE
 from squashkit.oci import BASE_DIGEST, BASE_NAME, DiffID, Digest, ImageConfig, dump_json
 
 _MAPS = ("Labels", "ExposedPorts", "Volumes")
@@ -270,7 +270,7 @@ def rebased_history(app: Image, old: Image, new: Image) -> list[dict[str, Any]] 
     if new.config.layer_history is not None:
         base = [dict(entry.raw) for entry in new.config.history or ()]
     else:
-        created = new.config.created or app.config.created or "1970-01-01T00:00:00Z"
+        created = new.config.created or app.config.created or EPOCH
         base = [{"created": created, "created_by": f"layer {i}"} for i in range(len(new.diff_ids))]
     if below and entries[: len(below)] == below:
         return [*base, *entries[len(below) :]]

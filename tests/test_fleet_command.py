@@ -183,6 +183,13 @@ def test_a_limit_of_layers_is_kept(tmp_path: Path) -> None:
     assert found["best cut"]["most_layers"] == 1
 
 
+def test_a_limit_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
+    """An image that others stand on ends on their way: with one layer allowed there is no cut."""
+    base = ImageSpec([blob("a", 900)], ["base:1"])
+    paths = write(tmp_path, base, on_base(base, blob("app", 900), tags=["app:1"]))
+    assert_fails(run("fleet", "storage", *paths, "--max-layers", "1"), 1, "--max-layers 1")
+
+
 def test_bases_that_are_named_are_kept(tmp_path: Path) -> None:
     """--base names bases for the strategy that keeps them."""
     paths = wasteful(tmp_path)

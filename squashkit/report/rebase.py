@@ -11,7 +11,7 @@ from squashkit.errors import show_path, show_text
 from squashkit.fitting import Fitted
 from squashkit.graph import Image
 from squashkit.inherit import Change
-from squashkit.report.squash import Report
+from squashkit.report.squash import Report, show_platforms
 from squashkit.report.text import count, shorten, table
 from squashkit.risks import Copied, Kind, Risk
 
@@ -192,12 +192,8 @@ class RebaseIndexReport:
         }
 
     def text(self, *, verbose: bool = False) -> str:
-        parts = [
-            f"==> {report.app.platform} <==\n{report.text(verbose=verbose)}" for report in self.reports
-        ]
-        if self.index_digest:
-            parts.append(f"index {self.index_digest}, {count(len(self.reports), 'platform')}")
-        return "\n\n".join(parts)
+        texts = {str(report.app.platform): report.text(verbose=verbose) for report in self.reports}
+        return show_platforms(texts, self.index_digest)
 
 
 def _base(base: Base) -> dict[str, Any]:

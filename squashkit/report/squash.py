@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -287,12 +287,16 @@ class IndexReport:
 
     def text(self, *, verbose: bool = False) -> str:
         """The summaries of all platforms, one after the other."""
-        parts = [
-            f"==> {report.image.platform} <==\n{report.text(verbose=verbose)}" for report in self.reports
-        ]
-        if self.index_digest:
-            parts.append(f"index {self.index_digest}, {count(len(self.reports), 'platform')}")
-        return "\n\n".join(parts)
+        texts = {str(report.image.platform): report.text(verbose=verbose) for report in self.reports}
+        return show_platforms(texts, self.index_digest)
+
+
+def show_platforms(texts: Mapping[str, str], index_digest: str) -> str:
+    """What is told of each platform, under its heading, and of the index of all."""
+    parts = [f"==> {platform} <==\n{text}" for platform, text in texts.items()]
+    if index_digest:
+        parts.append(f"index {index_digest}, {count(len(texts), 'platform')}")
+    return "\n\n".join(parts)
 
 
 def _saved(saved: int, before: int) -> str:
