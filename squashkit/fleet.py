@@ -7,10 +7,11 @@ wire is counted here in one way for all strategies.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import compress, pairwise, product
 from typing import NamedTuple
 
 from squashkit.graph import Image
@@ -19,7 +20,6 @@ from squashkit.planner import Segment
 
 MAX_LAYERS = 127
 """What docker allows (moby, layer/layer_store.go)."""
-_SUBSETS = 12
 
 
 class Blob(NamedTuple):
@@ -211,47 +211,66 @@ class Cut:
     cost: int
     """What the fleet takes then."""
     is_least: bool
-    """Whether no other set takes less: proven, unless too many runs give the same blobs."""
+    """Whether it is proven that no other set takes less."""
 
 
-def best_cut(
-    trie: Trie, price: Price, *, by_blob: bool, max_layers: int = MAX_LAYERS
-) -> Cut:
+def best_cut(trie: Trie, price: Price, *, by_blob: bool, max_layers: int = MAX_LAYERS) -> Cut:
     """Where to cut so that the fleet takes least, no image having more than `max_layers` layers.
 
     Dynamic programming over (node, last cut above it): at a node one either cuts, and pays for the run that
     ends there, or goes on into every branch. Image ends are always cut. With `by_blob` a blob that several
-    runs become is paid for once (a registry), else once for each stack that it lies on (a host). Blobs that
-    stand in several places make branches depend on one another: for each set of them that is taken as paid,
-    the rest is solved, and the least of all is the least there is.
+    runs become is paid for once (a registry), else once for each stack that it lies on (a host).
+
+    Blobs that stand in several places make branches depend on one another. For each set of them that is
+    taken as paid, the rest is solved, and the least of all is the least there is. Where there are too many
+    sets, those are taken as paid that the last solution pays for anyway, until it pays for no others: each
+    takes no more than the one before.
 
     Raises ValueError where an image has more ends on its path than `max_layers`.
     """
-    priced = {run: price(run) for run in _runs(trie)}
-    places: dict[_Place, int] = {}
-    for run, one in priced.items():
-        place = _place(run, one, by_blob=by_blob)
-        places[place] = places.get(place, 0) + 1
-    costs = {_place(run, one, by_blob=by_blob): one.cost for run, one in priced.items()}
-    shared = sorted((p for p, n in places.items() if n > 1 and costs[p]), key=lambda p: (-costs[p], p))
-    tried = shared[:_SUBSETS]
-    best: Cut | None = None
-    for choice in range(1 << len(tried)):
-        free = {place for bit, place in enumerate(tried) if choice >> bit & 1}
-        nodes = _least(trie, priced, free, max_layers, by_blob=by_blob)
-        cost = sum(costs[place] for place in _places(trie, nodes, priced, by_blob=by_blob))
-        if best is None or cost < best.cost:
-            best = Cut(frozenset(nodes), cost, is_least=len(shared) <= _SUBSETS)
-    assert best is not None
-    return best
+    places: dict[_Ends, _Place] = {}
+    costs: dict[_Place, int] = {}
+    for run in _runs(trie):
+        place, costs[place] = _bill(run, price(run), by_blob=by_blob)
+        places[_ends(run)] = place
+    times = Counter(places.values())
+    shared = sorted(place for place, n in times.items() if n > 1 and costs[place])
+
+    def solve(paid: Iterable[_Place]) -> tuple[set[ChainID], set[_Place]]:
+        """The cuts, and all that is to be paid for with them."""
+        nodes = _least(trie, places, {**costs, **dict.fromkeys(paid, 0)}, max_layers)
+        runs = (run for number in range(len(trie.images)) for run in trie.runs(number, nodes))
+        return nodes, {places[_ends(run)] for run in runs}
+
+    def cost(solution: tuple[set[ChainID], set[_Place]]) -> int:
+        return sum(costs[place] for place in solution[1])
+
+    proven = not shared or len(places) << min(len(shared), 40) <= _MOST_RUNS
+    if proven:
+        choices = (compress(shared, bits) for bits in product((0, 1), repeat=len(shared)))
+        best = min(map(solve, choices), key=cost)
+    else:
+        paid, best = set[_Place](), solve(())
+        while not paid >= (pays := best[1].intersection(shared)):
+            paid = pays
+            best = solve(paid)
+    return Cut(frozenset(best[0]), cost(best), is_least=proven)
 
 
+_MOST_RUNS = 2_000_000
+"""How many runs may be looked at, all in all, to prove that a cut is the best."""
+_Ends = tuple[ChainID, ChainID | None]
+"""A run's top, and the layer that it lies on."""
 _Place = tuple[str, str]
 """What is paid for once: a blob by its key, on a host a layer by its key and what it lies on."""
 
 
-def _place(run: Run, one: Priced, *, by_blob: bool) -> _Place:
-    return one.key, "" if by_blob or run.above is None else run.above.chain_id
+def _ends(run: Run) -> _Ends:
+    return run.top.chain_id, run.above.chain_id if run.above is not None else None
+
+
+def _bill(run: Run, priced: Priced, *, by_blob: bool) -> tuple[_Place, int]:
+    return (priced.key, "" if by_blob or run.above is None else run.above.chain_id), priced.cost
 
 
 def _runs(trie: Trie) -> Iterable[Run]:
@@ -265,38 +284,25 @@ def _runs(trie: Trie) -> Iterable[Run]:
             above = above.parent
 
 
-def _places(
-    trie: Trie, cuts: set[ChainID], priced: Mapping[Run, Priced], *, by_blob: bool
-) -> set[_Place]:
-    """All that a fleet that is cut so has to pay for."""
-    return {
-        _place(run, priced[run], by_blob=by_blob)
-        for number, image in enumerate(trie.images)
-        if image.layers
-        for run in trie.runs(number, cuts)
-    }
-
-
 _State = tuple[ChainID, ChainID | None, int]
 
 
 def _least(
-    trie: Trie, priced: Mapping[Run, Priced], free: set[_Place], max_layers: int, *, by_blob: bool
+    trie: Trie, places: Mapping[_Ends, _Place], costs: Mapping[_Place, int], max_layers: int
 ) -> set[ChainID]:
-    """The cuts of least additive cost, where what is in `free` costs nothing. Bottom up: for each node,
-    each last cut above it, and each number of layers that is still allowed there."""
+    """The cuts of least additive cost. Bottom up: for each node, each last cut above it, and each number of
+    layers that is still allowed there."""
     deepest = max((len(image.layers) for image in trie.images), default=0)
     step = int(deepest > max_layers)  # else nothing can exceed what is allowed, and nobody need count
-    costs: dict[_State, tuple[int, bool]] = {}
+    least: dict[_State, tuple[int, bool]] = {}
     for node in reversed(trie.order):
         above = node.parent
         while True:
             key = above.chain_id if above is not None else None
-            run = Run(above, node)
-            cost = 0 if _place(run, priced[run], by_blob=by_blob) in free else priced[run].cost
-            least = max(0, max_layers - node.depth)
-            for left in range(least, max_layers + 1) if step else (0,):
-                costs[node.chain_id, key, left] = _choose(node, key, left, step, cost, costs)
+            cost = costs[places[node.chain_id, key]]
+            fewest = max(0, max_layers - node.depth)
+            for left in range(fewest, max_layers + 1) if step else (0,):
+                least[node.chain_id, key, left] = _choose(node, key, left, step, cost, least)
             if above is None or above.ends:
                 break
             above = above.parent
@@ -305,7 +311,7 @@ def _least(
     stack: list[tuple[Node, ChainID | None, int]] = [(root, None, start) for root in trie.roots]
     while stack:
         node, key, left = stack.pop()
-        total, cut = costs[node.chain_id, key, left]
+        total, cut = least[node.chain_id, key, left]
         if total >= _NEVER:
             raise ValueError(f"an image needs more than {max_layers} layers")
         if cut:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,6 @@ from squashkit.compression import Compression
 from squashkit.errors import PlanError, UsageError
 from squashkit.fleet import (
     MAX_LAYERS,
-    Cut,
     Node,
     Priced,
     Run,
@@ -27,7 +26,7 @@ from squashkit.fleet import (
 from squashkit.graph import Image, shared_prefix
 from squashkit.job import squash
 from squashkit.names import familiar_name
-from squashkit.oci import ChainID, Codec, DiffID, Platform
+from squashkit.oci import ChainID, Codec, Platform
 from squashkit.options import Options
 from squashkit.planner import Segment
 from squashkit.pricing import Layers, Member
@@ -238,41 +237,47 @@ def _strategies(
     trie: Trie, layers: Layers, bases: Sequence[Image], options: FleetOptions
 ) -> Iterator[Strategy]:
     """Each way to keep the fleet, and what it takes."""
-    numbers = range(len(layers.members))
-    sizes = [len(member.image.layers) for member in layers.members]
-    built = [_kept(0, size) for size in sizes]
-    yield _strategy("as built", built, layers)
+    sizes = [len(image.layers) for image in trie.images]
+    yield _strategy("as built", [_kept(0, size) for size in sizes], layers)
     yield _strategy("squash all", [[Segment(0, size, False)] if size else [] for size in sizes], layers)
-    found = [_base_layers(member.image, layers.members, bases) for member in layers.members]
+    stands_on = [_base_layers(number, trie, bases) for number in range(len(sizes))]
     above = [
         [*_kept(0, base), *([Segment(base, size, False)] if size > base else [])]
-        for base, size in zip(found, sizes, strict=True)
+        for base, size in zip(stands_on, sizes, strict=True)
     ]
     yield _strategy("keep base", above, layers)
-    natural = trie.natural_cuts
-    along = _strategy("along the trie", [_worthwhile(trie, layers, n, natural) for n in numbers], layers)
+    along = _cut(trie, layers, trie.natural_cuts, "along the trie")
     yield along
-    try:
-        cut = best_cut(
-            trie, _price(trie, layers, host=options.minimise == "host"),
-            by_blob=options.minimise == "registry", max_layers=options.max_layers,
-        )  # fmt: skip
-    except ValueError as error:
-        raise PlanError(f"--max-layers {options.max_layers}: {error}; allow more") from error
-    yield _best(trie, layers, cut, along, options)
+    yield _best(trie, layers, along, options)
 
 
-def _best(
-    trie: Trie, layers: Layers, cut: Cut, along: Strategy, options: FleetOptions
-) -> Strategy:
-    """The best cut. Its runs were priced by estimates: what is measured decides against the trie's own."""
-    numbers = range(len(layers.members))
-    best = _strategy("best cut", [_worthwhile(trie, layers, n, cut.nodes) for n in numbers], layers)
-    measure = registry_bytes if options.minimise == "registry" else host_bytes
-    deepest = max((len(stack) for stack in along.stacks), default=0)
-    if measure(along.stacks) < measure(best.stacks) and deepest <= options.max_layers:
-        return Strategy("best cut", along.segments, along.stacks)
-    return best
+_ROUNDS = 4
+
+
+def _best(trie: Trie, layers: Layers, along: Strategy, options: FleetOptions) -> Strategy:
+    """The best cut. What a run takes is estimated until it is measured: the runs of each best cut are, and
+    then looked for a better one, until the best has none that is not. The trie's own are measured before.
+
+    Raises PlanError where no cut keeps to the limit of layers.
+    """
+    host = options.minimise == "host"
+    price = _price(trie, layers, host=host)
+    measure = host_bytes if host else registry_bytes
+    crowded = any(len(image.layers) > options.max_layers for image in trie.images)
+    found = []
+    if max(map(len, along.stacks), default=0) <= options.max_layers:
+        found.append(along)
+    for _ in range(_ROUNDS):
+        try:
+            cut = best_cut(trie, price, by_blob=not host, max_layers=options.max_layers)
+        except ValueError as error:
+            raise PlanError(f"--max-layers {options.max_layers}: {error}; allow more") from error
+        before = layers.measured
+        found.append(_cut(trie, layers, cut.nodes, "best cut", merge_all=crowded))
+        if layers.measured == before:
+            break
+    best = min(found, key=lambda one: measure(one.stacks))
+    return Strategy("best cut", best.segments, best.stacks)
 
 
 def _strategy(name: str, segments: Sequence[Sequence[Segment]], layers: Layers) -> Strategy:
@@ -284,19 +289,22 @@ def _kept(start: int, stop: int) -> list[Segment]:
     return [Segment(index, index + 1, True) for index in range(start, stop)]
 
 
-def _worthwhile(
-    trie: Trie, layers: Layers, number: int, cuts: set[ChainID] | frozenset[ChainID]
-) -> list[Segment]:
-    """An image's runs between cuts. One that would not become smaller stays as it is."""
-    segments: list[Segment] = []
-    for run in trie.runs(number, cuts):
-        kept = _kept(run.start, run.stop)
-        made = layers.run(number, run) if len(run) > 1 else None
-        image = layers.members[number].image
-        before = sum(layers.layer(number, image.layers[s.start]).stored for s in kept)
-        smaller = len(run) > 1 and (made.stored if made is not None else 0) < before
-        segments += [Segment(run.start, run.stop, False)] if smaller else kept
-    return segments
+def _cut(
+    trie: Trie, layers: Layers, cuts: Set[ChainID], name: str, *, merge_all: bool = False
+) -> Strategy:
+    """The fleet cut so. A run that would not become smaller stays as it is, unless there would be too many
+    layers then."""
+    partitions = []
+    for number in range(len(trie.images)):
+        segments: list[Segment] = []
+        runs = trie.segments(number, cuts)
+        for run, made in zip(runs, layers.blobs(number, runs), strict=True):
+            kept = _kept(run.start, run.stop)
+            ((*before,),) = zip(*layers.blobs(number, kept), strict=True)
+            smaller = sum(blob.stored for blob in made) < sum(blob.stored for blob in before)
+            segments += [run] if merge_all or smaller else kept
+        partitions.append(segments)
+    return _strategy(name, partitions, layers)
 
 
 def _price(trie: Trie, layers: Layers, *, host: bool) -> _Pricing:
@@ -320,23 +328,18 @@ class _Pricing:
         return self.layers.price(self.holders[top.chain_id], run, host=self.host)
 
 
-def _base_layers(image: Image, members: Sequence[Member], bases: Sequence[Image]) -> int:
+def _base_layers(number: int, trie: Trie, bases: Sequence[Image]) -> int:
     """How many layers of an image are its base's: of a base that is named, of one in the catalogue, or of
     another image of the fleet; 0 where none is known. What is a base itself is one as a whole."""
-    others = [member.image.diff_ids for member in members]
-    if any(len(other) > len(image.diff_ids) and _lies_on(image, other) for other in others):
-        return len(image.layers)
-    if any(base.diff_ids == image.diff_ids for base in bases):
-        return len(image.layers)
-    stands_on = [0]
-    stands_on += [len(base.diff_ids) for base in bases if _lies_on(base, image.diff_ids)]
+    image = trie.images[number]
+    path = trie.path(number)
+    if path and path[-1].children:
+        return len(path)
+    stands_on = [node.depth + 1 for node in path[:-1] if node.ends]
+    for base in bases:
+        if shared_prefix(base.diff_ids, image.diff_ids) == len(base.diff_ids):
+            stands_on.append(len(base.diff_ids))
     known = Catalogue.of_user().find(image.diff_ids, image.platform)
     if known is not None:
         stands_on.append(len(known.diff_ids))
-    shorter = [other for other in others if len(other) < len(image.diff_ids)]
-    stands_on += [len(other) for other in shorter if shared_prefix(other, image.diff_ids) == len(other)]
-    return max(stands_on)
-
-
-def _lies_on(base: Image, diff_ids: Sequence[DiffID]) -> bool:
-    return bool(base.diff_ids) and shared_prefix(base.diff_ids, diff_ids) == len(base.diff_ids)
+    return max(stands_on, default=0)

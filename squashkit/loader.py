@@ -14,6 +14,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 from squashkit import tar
@@ -415,17 +416,23 @@ def join(futures: Iterable[Future[Any]], cancelled: threading.Event) -> None:
     """Wait for work; the first failure, or an interrupt, stops the rest and is raised. Of work that
     stopped since other work failed, the other's failure is raised."""
     waiting = set(futures)
+    done: SimpleQueue[Future[Any]] = SimpleQueue()
     stopped: Exception | None = None
     try:
+        for future in waiting:
+            future.add_done_callback(done.put)
         while waiting:
-            # In turns: an interrupt that comes just before a wait begins is seen only after it.
-            done, waiting = wait(waiting, timeout=0.2, return_when="FIRST_COMPLETED")
-            for future in done:
-                try:
-                    future.result()
-                except (Cancelled, CancelledError) as error:
-                    stopped = error
-                    cancelled.set()
+            try:
+                # In turns: an interrupt that comes just before a wait begins is seen only after it.
+                future = done.get(timeout=0.2)
+            except Empty:
+                continue
+            waiting.remove(future)
+            try:
+                future.result()
+            except (Cancelled, CancelledError) as error:
+                stopped = error
+                cancelled.set()
         if stopped is not None:
             raise Cancelled from stopped
     except BaseException:

@@ -7,10 +7,13 @@ planned where an image holds it; two runs of the same bytes have the same key, w
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 from squashkit.changeset import Changeset
 from squashkit.compare import iter_nodes
@@ -20,8 +23,8 @@ from squashkit.fleet import Blob, Priced, Run
 from squashkit.graph import Image, Layer, LayerGraph, stack_layers
 from squashkit.loader import Loader, join
 from squashkit.merge import Copy, Piece, SquashedLayer
-from squashkit.oci import Codec, DiffID, ImageConfig, Platform
-from squashkit.planner import KeptLayer, LayerPlan, Segment, apply_layer, plan_squash
+from squashkit.oci import ChainID, Codec, DiffID, ImageConfig, Platform
+from squashkit.planner import LayerPlan, Segment, apply_layer, plan_squash
 from squashkit.progress import Progress
 from squashkit.rootfs import Inode, Rootfs
 from squashkit.source import Source
@@ -42,6 +45,23 @@ class Member:
     """By which it can be read again."""
 
 
+_NOTHING = Blob("nothing", 0, 0)
+_Place = tuple[ChainID | None, ChainID]
+"""Where a run lies: what is below it, and its uppermost layer on all that is."""
+
+
+def _place(image: Image, run: Segment | SquashedLayer) -> _Place:
+    return image.layers[run.start].parent, image.layers[run.stop - 1].chain_id
+
+
+class _Alive(NamedTuple):
+    """What of an image's layers is alive at a node, summed from the layer of each index up: bytes in a
+    registry, about, and of files. A file that a hard link copies up counts once."""
+
+    stored: list[float]
+    content: list[float]
+
+
 @dataclass(slots=True)
 class Layers:
     """The different layers of a fleet's images, and what they and their runs take.
@@ -54,10 +74,16 @@ class Layers:
     compression: Compression
     estimate: bool
     _index: Mapping[DiffID, int]
+    _pairs: Counter[tuple[DiffID, DiffID]]
+    """Layers that lie on one another, and how often they do, on different ones below."""
     _changesets: dict[DiffID, Changeset] = field(default_factory=dict)
     _stored: dict[str, int] = field(default_factory=dict)
     """Bytes in a registry, by key."""
-    _plans: dict[tuple[int, tuple[Segment, ...]], tuple[Blob, ...]] = field(default_factory=dict)
+    _layers: dict[tuple[int, DiffID], Blob] = field(default_factory=dict)
+    """Layers as each source has them."""
+    _runs: dict[_Place, Blob | None] = field(default_factory=dict)
+    """What runs become that were merged, None where that is nothing."""
+    _alive: dict[ChainID, _Alive] = field(default_factory=dict)
 
     @classmethod
     def open(
@@ -72,14 +98,18 @@ class Layers:
         progress: Progress,
     ) -> Layers:
         """Everything is closed with the stack."""
-        parts = list(dict.fromkeys(id(member.source) for member in members))
-        sources = {id(member.source): member.source for member in members}
-        container = join_containers(*(sources[part].container for part in parts))
+        sources = list({id(member.source): member.source for member in members}.values())
+        parts = {id(source): part for part, source in enumerate(sources)}
+        container = join_containers(*(source.container for source in sources))
         found: dict[DiffID, tuple[int, Layer]] = {}
+        pairs: dict[ChainID, tuple[DiffID, DiffID]] = {}
         for member in members:
+            below = DiffID("")
             for layer in member.image.layers:
                 if layer.diff_id not in found or found[layer.diff_id][1].member is None:
-                    found[layer.diff_id] = parts.index(id(member.source)), layer
+                    found[layer.diff_id] = parts[id(member.source)], layer
+                pairs[layer.chain_id] = below, layer.diff_id
+                below = layer.diff_id
         config = ImageConfig(tuple(found), None, Platform("", ""), None, {}, b"")
         names = [layer.member and Joined.name(part, layer.member) for part, layer in found.values()]
         layers = stack_layers(config, names, [layer.descriptor for _, layer in found.values()], "the fleet")
@@ -91,7 +121,7 @@ class Layers:
             Loader(source, image, tmp_dir, jobs, progress=progress, cache=EntryCache(cache_folder()))
         )
         index = {diff_id: number for number, diff_id in enumerate(found)}
-        return cls(loader, members, compression, estimate, index)
+        return cls(loader, members, compression, estimate, index, Counter(pairs.values()))
 
     @property
     def entries(self) -> int:
@@ -137,6 +167,12 @@ class Layers:
         """A layer of an image as it is: in a registry its own blob, a plain one compressed. Two images may
         have the same layer in blobs of different compressors."""
         source = self.members[number].source
+        place = id(source), layer.diff_id
+        if place not in self._layers:
+            self._layers[place] = self._as_it_is(source, layer)
+        return self._layers[place]
+
+    def _as_it_is(self, source: Source, layer: Layer) -> Blob:
         mine = self.loader.image.layers[self._index[layer.diff_id]]
         changeset = self._changesets.get(layer.diff_id)
         content = changeset.content_size if changeset is not None else 0
@@ -156,30 +192,43 @@ class Layers:
 
     def stack(self, number: int, segments: Sequence[Segment]) -> tuple[Blob, ...]:
         """The layers of an image that is partitioned so. Raises what `plan_squash` raises."""
-        place = number, tuple(segments)
-        if place not in self._plans:
-            self._plans[place] = tuple(self._blobs(number, self.plan(number, segments)))
-        return self._plans[place]
+        return tuple(blob for blobs in self.blobs(number, segments) for blob in blobs)
 
-    def plan(self, number: int, segments: Sequence[Segment]) -> LayerPlan:
-        """How an image would be squashed."""
+    def blobs(self, number: int, segments: Sequence[Segment]) -> list[tuple[Blob, ...]]:
+        """The layers that each segment of an image becomes: of a run one, or none."""
         image = self.members[number].image
-        changesets = {layer.index: self._changesets[layer.diff_id] for layer in image.layers}
+        self._merge(image, segments)
+        return [
+            tuple(self.layer(number, layer) for layer in image.layers[segment.start : segment.stop])
+            if segment.is_kept
+            else tuple(filter(None, [self._runs[_place(image, segment)]]))
+            for segment in segments
+        ]
+
+    def _merge(self, image: Image, segments: Sequence[Segment]) -> None:
+        """Plan and measure the runs of an image that no image had before."""
+        new = [not one.is_kept and _place(image, one) not in self._runs for one in segments]
+        last = max((number for number, is_new in enumerate(new) if is_new), default=-1)
+        wanted = [
+            one if is_new else replace(one, keep=True)
+            for one, is_new in zip(segments[: last + 1], new, strict=False)
+        ]
+        if not wanted:
+            return
+        for planned in self._plan(image, wanted).layers:
+            if isinstance(planned, SquashedLayer):
+                blob = self._squashed(image, planned) if planned.pieces else None
+                self._runs[_place(image, planned)] = blob
+
+    def _plan(self, image: Image, segments: Sequence[Segment]) -> LayerPlan:
+        """How an image's lower layers, as far as the segments go, would be squashed."""
+        layers = image.layers[: segments[-1].stop]
+        changesets = {layer.index: self._changesets[layer.diff_id] for layer in layers}
 
         def header_of(index: int, record: Record) -> bytes:
             return self.loader.header_of(self._index[image.diff_ids[index]], record)
 
         return plan_squash(changesets, segments, header_of)
-
-    def _blobs(self, number: int, plan: LayerPlan) -> list[Blob]:
-        image = self.members[number].image
-        blobs = []
-        for planned in plan.layers:
-            if isinstance(planned, KeptLayer):
-                blobs.append(self.layer(number, image.layers[planned.index]))
-            elif planned.pieces:
-                blobs.append(self._squashed(image, planned))
-        return blobs
 
     def _squashed(self, image: Image, planned: SquashedLayer) -> Blob:
         key, pieces = self._identify(image, planned)
@@ -229,26 +278,54 @@ class Layers:
         compressor.close()
         return size
 
-    def run(self, number: int, run: Run) -> Blob | None:
-        """What one run of an image becomes; None where it becomes nothing."""
-        image = self.members[number].image
-        if len(run) == 1:
-            return self.layer(number, image.layers[run.start])
-        stack = self.stack(number, self._alone(run))
-        return stack[run.start] if len(stack) > run.start else None
+    @property
+    def measured(self) -> int:
+        """How many runs have been merged."""
+        return len(self._runs)
 
     def price(self, number: int, run: Run, *, host: bool) -> Priced:
-        """About what a run takes, without compressing anything."""
+        """What a run takes: exactly where it has been merged, else about, by what of its layers is alive at
+        its top. Only runs that may give the same bytes as others elsewhere are planned for it."""
         image = self.members[number].image
-        if len(run) == 1:
-            blob = self.layer(number, image.layers[run.start])
+        segment = Segment(run.start, run.stop, False)
+        if segment.is_kept or _place(image, segment) in self._runs:
+            ((*blobs,),) = self.blobs(number, [segment])
+            blob = blobs[0] if blobs else _NOTHING
             return Priced(blob.key, blob.content if host else blob.stored)
-        planned = self.plan(number, self._alone(run)).layers[-1]
-        assert isinstance(planned, SquashedLayer)
-        key, pieces = self._identify(image, planned)
-        return Priced(key, planned.content_size if host else self._estimated(pieces))
+        alive = self._alive_at(number, run.top.chain_id)
+        cost = round((alive.content if host else alive.stored)[run.start])
+        pair = image.diff_ids[run.stop - 2], image.diff_ids[run.stop - 1]
+        if self._pairs[pair] > 1:
+            below = [Segment(0, run.start, True)] if run.start else []
+            planned = self._plan(image, [*below, segment]).layers[-1]
+            assert isinstance(planned, SquashedLayer)
+            return Priced(self._identify(image, planned)[0], cost)
+        return Priced(f"{run.top.chain_id} from {run.start}", cost)
 
-    @staticmethod
-    def _alone(run: Run) -> list[Segment]:
-        before = [Segment(0, run.start, True)] if run.start else []
-        return [*before, Segment(run.start, run.stop, False)]
+    def _alive_at(self, number: int, chain_id: ChainID) -> _Alive:
+        """What is alive at a node of an image, whose layers are applied once for all of its nodes."""
+        if chain_id not in self._alive:
+            image = self.members[number].image
+            rootfs = Rootfs()
+            stored: list[float] = []
+            content: list[int] = []
+            ratios = []
+            for layer in image.layers:
+                changeset = self._changesets[layer.diff_id]
+                seen = len(rootfs.dropped)
+                apply_layer(rootfs, changeset, layer.index)
+                ratios.append(self.layer(number, layer).stored / max(changeset.diff_size, 1))
+                stored.append(ratios[-1] * sum(record.length for _, record in changeset.entries))
+                content.append(changeset.content_size)
+                for dead in rootfs.dropped[seen:]:
+                    record = dead.entry.record
+                    stored[dead.layer] -= ratios[dead.layer] * record.length
+                    content[dead.layer] -= record.realsize if record.typeflag == REGULAR else 0
+                self._alive[layer.chain_id] = _Alive(_from_top(stored), _from_top(content))
+        return self._alive[chain_id]
+
+
+
+def _from_top(values: Sequence[float]) -> list[float]:
+    """The sums of a list's ends: of all values, of all but the first, and so on."""
+    return list(accumulate(reversed(values)))[::-1]

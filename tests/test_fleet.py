@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 
@@ -136,6 +137,27 @@ def test_the_best_cut_is_the_least_there_is(by_blob: bool, limit: int) -> None:
         assert found.cost == min(costs), seed
         compared += 1
     assert compared > 150
+
+
+def test_where_too_many_blobs_are_shared_each_try_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nothing is proven, and the cut found is as a rule the best: never worse than one that takes no
+    account of sharing, and told as what it is."""
+    least = 0
+    for seed in range(300):
+        trie, prices = random_fleet(seed)
+        best = best_cut(trie, prices.__getitem__, by_blob=True)
+        alone = {run: Priced(f"{number}", one.cost) for number, (run, one) in enumerate(prices.items())}
+        blind = best_cut(trie, alone.__getitem__, by_blob=True)
+        with monkeypatch.context() as patched:
+            patched.setattr("squashkit.fleet._MOST_RUNS", 0)
+            found = best_cut(trie, prices.__getitem__, by_blob=True)
+        assert found.cost == registry_bytes(list(stacks_of(trie, list(found.nodes), prices)))
+        assert found.cost <= registry_bytes(list(stacks_of(trie, list(blind.nodes), prices)))
+        times = Counter(one.key for one in prices.values() if one.cost)
+        if not found.is_least:
+            assert max(times.values()) > 1
+        least += found.cost == best.cost
+    assert least > 200
 
 
 def test_the_best_cut_of_a_deep_chain_stays_within_the_limit() -> None:

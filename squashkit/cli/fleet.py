@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -49,6 +50,7 @@ def fleet() -> None:
     Squashing an image whole kills its dead bytes, and its sharing with others too. Counted over all images of a
     fleet, one or the other may weigh more; cutting each image where the fleet branches keeps the sharing.
     """
+    gc.enable()  # the trees of many images come and go, and are full of cycles
 
 
 def _fleet_options(command: Command) -> Command:
