@@ -39,7 +39,7 @@ from squashkit.transports.archive_sink import ArchiveFile
 from squashkit.transports.layout_sink import Layout
 from squashkit.transports.sink import Sink, Slot, WrittenImage, put
 from squashkit.transports.store_sink import StoreSink
-from squashkit.writer import Origin, Writer
+from squashkit.writer import Made, Origin, Writer
 
 Notify = Callable[[str], None]
 """Gets messages for people while the work goes on."""
@@ -61,6 +61,7 @@ class Job:
     """Kept layers that a registry has in a form of its own, and which."""
     ready: Ready | None = None
     """The plan, where it is made already."""
+    made: Made = field(default_factory=Made)
     there: dict[Digest, int] = field(default_factory=dict)
     """Kept blobs that the destination had before, and their sizes in bytes."""
     changesets: dict[int, Changeset] = field(default_factory=dict)
@@ -139,6 +140,7 @@ class Job:
             plain_zstd=self.destination.format == "docker",
             in_place=self._in_place,
             pack=self.destination.compression if self.destination.is_registry else None,
+            made=self.made,
         )
 
         def keep() -> None:
@@ -158,14 +160,19 @@ class Job:
             enough = self._saves_enough(self._stored_size(self.squashed), size)
         if self.runs and not enough:
             for _, slot in reversed(new.values()):
-                slot.discard()
+                if slot is not None:
+                    slot.discard()
             rest = [self._origin(layer) for layer in self.squashed]
             join(writer.keep(self.loader.pool, rest), self.loader.cancelled)
             return self._pass_through(writer, "squashing would not save what --min-saving asks")
         if not self.runs:
             return self._pass_through(writer, self._why_unchanged)
         for stored, slot in new.values():
-            slot.finish(stored.digest)
+            if slot is not None:
+                slot.finish(stored.digest)
+        for run in self.runs:
+            if run.start in new:
+                self.made.runs[self.image.place(run.start, run.stop)] = new[run.start][0]
         return self._write_squashed(writer, plan, {k: v[0] for k, v in new.items()})
 
     def _check_kept(self) -> None:
@@ -191,10 +198,11 @@ class Job:
         there = {layer.index for layer in self.kept if self._is_there(layer)}
         self.loader.progress.stage("Reading", sum(b.size for b in self.report.before))
         squashed = {layer.index for layer in self.squashed}
+        copied = {i for run in self.runs if not self._made(run) for i in range(run.start, run.stop)}
         last = max((segment.start for segment in runs), default=0)
         cheap = {layer.index for layer in layers[:last] if self.loader.is_cheap(layer)}
         changesets = self.loader.load(
-            squashed | (cheap - there), data=lambda index: index in squashed
+            squashed | (cheap - there), data=lambda index: index in copied
         )
         keep()
         lower = max(
@@ -235,17 +243,28 @@ class Job:
         self.report.plan = plan
         return plan
 
+    def _made(self, run: Segment | SquashedLayer) -> StoredLayer | None:
+        """What a run became for another image, where the destination has that."""
+        made = self.made.runs.get(self.image.place(run.start, run.stop))
+        there = made is not None and self.sink is not None and self.sink.has(made.digest, made.size)
+        return made if there else None
+
     def _write_runs(
         self, writer: Writer, plan: LayerPlan
-    ) -> dict[int, tuple[StoredLayer, Slot]]:
-        """New layers by the layer that their run starts at; their places are still to be finished."""
+    ) -> dict[int, tuple[StoredLayer, Slot | None]]:
+        """New layers by the layer that their run starts at; their places are still to be finished. There is
+        none for those that were made before."""
         runs = [p for p in plan.layers if isinstance(p, SquashedLayer) and p.pieces]
         if runs:
             self.loader.progress.stage("Writing", sum(run.diff_size for run in runs))
         if self.runs and not any(isinstance(p, KeptLayer) or p.pieces for p in plan.layers):
             # `docker save` and podman fail on images without layers
             return {self.runs[0].start: writer.empty(self.destination.compression)}
-        return {run.start: writer.squash(run, self.destination.compression) for run in runs}
+        written: dict[int, tuple[StoredLayer, Slot | None]] = {}
+        for run in runs:
+            made = self._made(run)
+            written[run.start] = (made, None) if made else writer.squash(run, self.destination.compression)
+        return written
 
     @property
     def _is_stored_alike(self) -> bool:

@@ -8,7 +8,7 @@ wire is counted here in one way for all strategies.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress, pairwise, product
@@ -110,11 +110,18 @@ class Node:
     children: list[Node] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     """Images that end here, by their place in the fleet."""
+    of_base: bool = False
+    """Whether it is a layer of a base that stays as it is."""
+
+    @property
+    def must_cut(self) -> bool:
+        """Whether an image ends here, or the layer belongs to a base: no run goes over it."""
+        return bool(self.ends) or self.of_base
 
     @property
     def is_cut(self) -> bool:
-        """Whether the fleet branches here, or an image ends."""
-        return len(self.children) != 1 or bool(self.ends)
+        """Whether the fleet branches here, or must be cut."""
+        return len(self.children) != 1 or self.must_cut
 
 
 class Run(NamedTuple):
@@ -136,10 +143,12 @@ class Run(NamedTuple):
 
 
 class Trie:
-    """The layers of a fleet."""
+    """The layers of a fleet. `bases` are the uppermost layers of bases that are known: all layers of these
+    stay as they are."""
 
-    def __init__(self, images: Sequence[Image]) -> None:
+    def __init__(self, images: Sequence[Image], bases: Collection[ChainID] = ()) -> None:
         self.images = images
+        self.bases = bases
         self.nodes: dict[ChainID, Node] = {}
         self.roots: list[Node] = []
         self.empty: list[int] = []
@@ -154,6 +163,11 @@ class Trie:
                     (self.roots if parent is None else parent.children).append(node)
                 parent = node
             (self.empty if parent is None else parent.ends).append(number)
+        for top in bases:
+            at = self.nodes.get(top)
+            while at is not None and not at.of_base:
+                at.of_base = True
+                at = at.parent
 
     @property
     def references(self) -> int:
@@ -175,9 +189,16 @@ class Trie:
         """The nodes of an image, base first."""
         return [self.nodes[layer.chain_id] for layer in self.images[number].layers]
 
+    def base_layers(self, number: int) -> int:
+        """How many layers of an image are its base's: of a base that is known, or of another image of the
+        fleet; 0 where there is none. What others stand on is a base itself, as a whole."""
+        path = self.path(number)
+        below = (n.depth + 1 for n in path if n.chain_id in self.bases or (n.ends and n is not path[-1]))
+        return len(path) if path and path[-1].children else max(below, default=0)
+
     @property
     def natural_cuts(self) -> set[ChainID]:
-        """Where images branch or end."""
+        """Where images branch or end, and where known bases are."""
         return {node.chain_id for node in self.order if node.is_cut}
 
     def runs(self, number: int, cuts: Iterable[ChainID]) -> list[Run]:
@@ -218,7 +239,7 @@ def best_cut(trie: Trie, price: Price, *, by_blob: bool, max_layers: int = MAX_L
     """Where to cut so that the fleet takes least, no image having more than `max_layers` layers.
 
     Dynamic programming over (node, last cut above it): at a node one either cuts, and pays for the run that
-    ends there, or goes on into every branch. Image ends are always cut. With `by_blob` a blob that several
+    ends there, or goes on into every branch; where it must be cut it is. With `by_blob` a blob that several
     runs become is paid for once (a registry), else once for each stack that it lies on (a host).
 
     Blobs that stand in several places make branches depend on one another. For each set of them that is
@@ -274,14 +295,21 @@ def _bill(run: Run, priced: Priced, *, by_blob: bool) -> tuple[_Place, int]:
 
 
 def _runs(trie: Trie) -> Iterable[Run]:
-    """Every run that a set of cuts may have: none has an image's end inside, but at its top."""
+    """Every run that a set of cuts may have: none goes over a node that must be cut."""
     for node in trie.order:
-        above = node.parent
-        while True:
+        for above in _last_cuts(node):
             yield Run(above, node)
-            if above is None or above.ends:
-                break
-            above = above.parent
+
+
+def _last_cuts(node: Node) -> Iterator[Node | None]:
+    """The nodes above a node that may be the last that is cut, the nearest first."""
+    above = node.parent
+    while above is not None:
+        yield above
+        if above.must_cut:
+            return
+        above = above.parent
+    yield None
 
 
 _State = tuple[ChainID, ChainID | None, int]
@@ -296,16 +324,12 @@ def _least(
     step = int(deepest > max_layers)  # else nothing can exceed what is allowed, and nobody need count
     least: dict[_State, tuple[int, bool]] = {}
     for node in reversed(trie.order):
-        above = node.parent
-        while True:
+        for above in _last_cuts(node):
             key = above.chain_id if above is not None else None
             cost = costs[places[node.chain_id, key]]
             fewest = max(0, max_layers - node.depth)
             for left in range(fewest, max_layers + 1) if step else (0,):
                 least[node.chain_id, key, left] = _choose(node, key, left, step, cost, least)
-            if above is None or above.ends:
-                break
-            above = above.parent
     cuts: set[ChainID] = set()
     start = max_layers if step else 0
     stack: list[tuple[Node, ChainID | None, int]] = [(root, None, start) for root in trie.roots]
@@ -338,7 +362,7 @@ def _choose(
         return sum(costs[child.chain_id, last, allowed][0] for child in node.children)
 
     with_cut = run_cost + rest(node.chain_id, left - step) if left >= step else _NEVER
-    if node.ends or not node.children:
+    if node.must_cut or not node.children:
         return with_cut, True
     without = rest(key, left)
     # Where both cost the same: fewer layers, but a cut where the fleet branches, which shares more.

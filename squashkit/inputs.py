@@ -35,13 +35,15 @@ class Inputs:
         tmp_dir: Path,
         registries: Registries,
         progress: Progress,
+        source: Source | None = None,
     ) -> None:
+        """`source` is what the reference means, where that is open already; whoever opened it closes it."""
         self._stack = stack
         self._platform = platform
         self._tmp_dir = tmp_dir
         self._registries = registries
         self._progress = progress
-        self.source = stack.enter_context(
+        self.source = source or stack.enter_context(
             open_source(reference, tmp_dir, progress, None, registries, platform)
         )
         self.layers = self.source

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -64,6 +64,15 @@ class Reading:
     check: Future[None] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Layers that were read and verified before, by diff_id: what they hold, and where their plain tars lie
+    as long as whoever read them keeps them."""
+
+    changesets: Mapping[DiffID, Changeset] = field(default_factory=dict)
+    plain: Mapping[DiffID, Blob] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Loader:
     """Reads the layers of one image. Safe to use from several threads.
@@ -82,6 +91,8 @@ class Loader:
     """Where the entries of layers that lie elsewhere are kept from one run to the next."""
     fetch_base: bool = True
     """Whether a layer that lies elsewhere may be read for its entries alone."""
+    known: Known = field(default_factory=Known)
+    """What need not be read again."""
     pool: ThreadPoolExecutor = field(init=False)
     """Where hashing, inflating and copying goes on."""
     checks: list[Future[None]] = field(default_factory=list)
@@ -96,6 +107,12 @@ class Loader:
 
     def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(max(1, self.jobs))
+        for layer in self.image.layers:
+            if layer.diff_id in self.known.changesets:
+                self._changesets[layer.index] = self.known.changesets[layer.diff_id]
+                self._read[_stored(layer)] = layer.index
+                if layer.diff_id in self.known.plain:
+                    self._plain[layer.index] = self.known.plain[layer.diff_id]
         if self.source.remote is not None:
             self.source.remote.resume()
             self.cancelled.wakes.append(self.source.remote.interrupt)
@@ -266,6 +283,12 @@ class Loader:
                 )  # fmt: skip
             yield piece
             at += len(piece)
+
+    def known_now(self) -> Known:
+        """All that was read so far, for loaders of other images. It lasts as long as this one is open."""
+        layers = self.image.layers
+        changesets = {layers[index].diff_id: changeset for index, changeset in self._changesets.items()}
+        return Known(changesets, {layers[index].diff_id: blob for index, blob in self._plain.items()})
 
     def header_of(self, index: int, record: Record) -> bytes:
         """The header blocks of a record of a layer."""

@@ -20,40 +20,31 @@ from squashkit.compare import iter_nodes
 from squashkit.compression import Compression, Compressor
 from squashkit.entrycache import EntryCache, cache_folder
 from squashkit.fleet import Blob, Priced, Run
-from squashkit.graph import Image, Layer, LayerGraph, stack_layers
+from squashkit.graph import Image, Layer, LayerGraph, Place, stack_layers
 from squashkit.loader import Loader, join
+from squashkit.members import Member
 from squashkit.merge import Copy, Piece, SquashedLayer
-from squashkit.oci import ChainID, Codec, DiffID, ImageConfig, Platform
-from squashkit.planner import LayerPlan, Segment, apply_layer, plan_squash
+from squashkit.metadata import (
+    HistoryOptions,
+    StoredLayer,
+    image_manifest,
+    manifest_family,
+    squashed_config,
+)
+from squashkit.oci import ChainID, Codec, DiffID, Digest, ImageConfig, Platform, sha256
+from squashkit.planner import KeptLayer, LayerPlan, Segment, apply_layer, plan_squash
 from squashkit.progress import Progress
 from squashkit.rootfs import Inode, Rootfs
 from squashkit.source import Source
-from squashkit.tar import REGULAR, Record
+from squashkit.tar import BLOCK, REGULAR, Record
 from squashkit.transports.container import read_blocks
 from squashkit.transports.joined import Joined, join_containers
 from squashkit.writer import gather
 
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """An image of a fleet."""
-
-    name: str
-    source: Source
-    image: Image
-    reference: str
-    """By which it can be read again."""
-
-
+_HEADER = 64
+"""About what a header takes once it is compressed: it is mostly zeros."""
 _NOTHING = Blob("nothing", 0, 0)
-_Place = tuple[ChainID | None, ChainID]
-"""Where a run lies: what is below it, and its uppermost layer on all that is."""
-
-
-def _place(image: Image, run: Segment | SquashedLayer) -> _Place:
-    return image.layers[run.start].parent, image.layers[run.stop - 1].chain_id
-
-
+_EMPTY = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), ())
 class _Alive(NamedTuple):
     """What of an image's layers is alive at a node, summed from the layer of each index up: bytes in a
     registry, about, and of files. A file that a hard link copies up counts once."""
@@ -81,7 +72,7 @@ class Layers:
     """Bytes in a registry, by key."""
     _layers: dict[tuple[int, DiffID], Blob] = field(default_factory=dict)
     """Layers as each source has them."""
-    _runs: dict[_Place, Blob | None] = field(default_factory=dict)
+    _runs: dict[Place, Blob | None] = field(default_factory=dict)
     """What runs become that were merged, None where that is nothing."""
     _alive: dict[ChainID, _Alive] = field(default_factory=dict)
 
@@ -198,16 +189,57 @@ class Layers:
         """The layers that each segment of an image becomes: of a run one, or none."""
         image = self.members[number].image
         self._merge(image, segments)
-        return [
-            tuple(self.layer(number, layer) for layer in image.layers[segment.start : segment.stop])
-            if segment.is_kept
-            else tuple(filter(None, [self._runs[_place(image, segment)]]))
-            for segment in segments
-        ]
+        found = []
+        for segment in segments:
+            if segment.is_kept:
+                layers = image.layers[segment.start : segment.stop]
+                found.append(tuple(self.layer(number, layer) for layer in layers))
+            else:
+                made = self._runs[image.place(segment.start, segment.stop)]
+                found.append((made,) if made is not None else ())
+        is_whole = sum(map(len, segments)) == len(image.layers) > 0
+        if is_whole and not any(found):  # an image has a layer, if an empty one
+            found[0] = (self._squashed(image, _EMPTY),)
+        return found
+
+    def documents(self, number: int, segments: Sequence[Segment]) -> dict[Digest, int]:
+        """The config and the manifest that an image partitioned so has in a registry, and their bytes. Of
+        those with new layers, whose digests nobody knows yet, the digests are others than they will be."""
+        member = self.members[number]
+        image, source = member.image, member.source
+        planned: list[KeptLayer | SquashedLayer] = []
+        stored: list[StoredLayer] = []
+        for segment, blobs in zip(segments, self.blobs(number, segments), strict=True):
+            if segment.is_kept:
+                for layer, blob in zip(image.layers[segment.start : segment.stop], blobs, strict=True):
+                    planned.append(KeptLayer(layer.index))
+                    is_plain = source.codec(layer) is Codec.NONE
+                    codec = self.compression.codec if is_plain else source.codec(layer)
+                    digest = sha256(blob.key.encode()) if is_plain else source.digest(layer)
+                    described = None if is_plain else layer.descriptor
+                    stored.append(
+                        StoredLayer(layer.diff_id, digest or sha256(b""), blob.stored, codec, described)
+                    )
+                continue
+            empty = not blobs or self._runs[image.place(segment.start, segment.stop)] is None
+            pieces = () if empty else _EMPTY.pieces
+            planned.append(replace(_EMPTY, start=segment.start, stop=segment.stop, pieces=pieces))
+            for blob in blobs:
+                digest = sha256(blob.key.encode())
+                stored.append(StoredLayer(DiffID(digest), digest, blob.stored, self.compression.codec))
+        changed = not all(segment.is_kept for segment in segments)
+        config = image.config.data
+        if changed:
+            plan = LayerPlan(tuple(segments), tuple(planned))
+            config = squashed_config(image, plan, [one.diff_id for one in stored], HistoryOptions())
+        manifest = image_manifest(
+            image, manifest_family(image, None), config, stored, changed=changed, base=None, base_kept=False
+        )
+        return {sha256(config): len(config), sha256(manifest): len(manifest)}
 
     def _merge(self, image: Image, segments: Sequence[Segment]) -> None:
         """Plan and measure the runs of an image that no image had before."""
-        new = [not one.is_kept and _place(image, one) not in self._runs for one in segments]
+        new = [not one.is_kept and image.place(one.start, one.stop) not in self._runs for one in segments]
         last = max((number for number, is_new in enumerate(new) if is_new), default=-1)
         wanted = [
             one if is_new else replace(one, keep=True)
@@ -218,7 +250,7 @@ class Layers:
         for planned in self._plan(image, wanted).layers:
             if isinstance(planned, SquashedLayer):
                 blob = self._squashed(image, planned) if planned.pieces else None
-                self._runs[_place(image, planned)] = blob
+                self._runs[image.place(planned.start, planned.stop)] = blob
 
     def _plan(self, image: Image, segments: Sequence[Segment]) -> LayerPlan:
         """How an image's lower layers, as far as the segments go, would be squashed."""
@@ -256,7 +288,7 @@ class Layers:
         total = 0.0
         for piece in pieces:
             if isinstance(piece, bytes):
-                total += len(piece) / 8  # headers are mostly zeros
+                total += len(piece) // BLOCK * _HEADER
                 continue
             layer = self.loader.image.layers[piece.layer]
             whole = self._changesets[layer.diff_id].diff_size
@@ -288,7 +320,7 @@ class Layers:
         its top. Only runs that may give the same bytes as others elsewhere are planned for it."""
         image = self.members[number].image
         segment = Segment(run.start, run.stop, False)
-        if segment.is_kept or _place(image, segment) in self._runs:
+        if segment.is_kept or image.place(run.start, run.stop) in self._runs:
             ((*blobs,),) = self.blobs(number, [segment])
             blob = blobs[0] if blobs else _NOTHING
             return Priced(blob.key, blob.content if host else blob.stored)
@@ -314,12 +346,15 @@ class Layers:
                 changeset = self._changesets[layer.diff_id]
                 seen = len(rootfs.dropped)
                 apply_layer(rootfs, changeset, layer.index)
-                ratios.append(self.layer(number, layer).stored / max(changeset.diff_size, 1))
-                stored.append(ratios[-1] * sum(record.length for _, record in changeset.entries))
+                headers = _HEADER * changeset.count
+                payload = sum(record.size for _, record in changeset.entries)
+                packed = self.layer(number, layer).stored - headers
+                ratios.append(min(1.0, max(0.0, packed / max(payload, 1))))
+                stored.append(_HEADER * len(changeset.entries) + ratios[-1] * payload)
                 content.append(changeset.content_size)
                 for dead in rootfs.dropped[seen:]:
                     record = dead.entry.record
-                    stored[dead.layer] -= ratios[dead.layer] * record.length
+                    stored[dead.layer] -= _HEADER + ratios[dead.layer] * record.size
                     content[dead.layer] -= record.realsize if record.typeflag == REGULAR else 0
                 self._alive[layer.chain_id] = _Alive(_from_top(stored), _from_top(content))
         return self._alive[chain_id]

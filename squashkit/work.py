@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from squashkit.errors import UsageError, told_of
 from squashkit.execute import Job, Notify
 from squashkit.graph import Image
 from squashkit.inputs import Inputs
-from squashkit.loader import Loader
+from squashkit.loader import Known, Loader
 from squashkit.metadata import StoredLayer
 from squashkit.oci import ALL, Codec, Descriptor, DiffID, Digest
 from squashkit.options import Options
@@ -41,7 +42,38 @@ from squashkit.transports.container import Archive, Container
 from squashkit.transports.remote import Registries
 from squashkit.transports.sink import Sink, Written, WrittenImage
 from squashkit.transports.store_sink import StoreSink
-from squashkit.writer import Origin
+from squashkit.writer import Made, Origin
+
+
+@dataclass(slots=True)
+class Batch:
+    """Works that follow one another with results that share layers: what was made is not made again. Where
+    they go into one archive or layout, nothing of it has a name before the last of them is right."""
+
+    sink: Sink | None
+    """One for all; None where each image has a repository of its own."""
+    known: Known
+    made: Made = field(default_factory=Made)
+    beside: dict[Digest, str] = field(default_factory=dict)
+    """For each blob of the images that were written to a registry a repository that has it."""
+    written: list[Written] = field(default_factory=list)
+
+    def have(self, decisions: Sequence[Decision]) -> dict[Digest, str]:
+        """Of what these images will have, what repositories written before have."""
+        made = self.made
+        wanted: set[Digest] = set()
+        for one in decisions:
+            for layer in one.image.layers:
+                packed = made.packed.get(layer.diff_id)
+                wanted |= {stored.digest for stored in (packed, layer.descriptor) if stored is not None}
+            runs = (made.runs.get(one.image.place(run.start, run.stop)) for run in one.segments)
+            wanted |= {stored.digest for stored in runs if stored is not None}
+        return {digest: self.beside[digest] for digest in wanted if digest in self.beside}
+
+    def commit(self) -> None:
+        """Give all images their names."""
+        if self.sink is not None:
+            self.sink.commit(self.written)
 
 
 class Work:
@@ -58,12 +90,17 @@ class Work:
         options: Options,
         progress: Progress,
         notify: Notify,
+        *,
+        source: Source | None = None,
+        batch: Batch | None = None,
     ) -> None:
+        """`source` is the open source, where there is one; the images of a batch are written together."""
         self._stack = stack
         self._output = output
         self._options = options
         self._progress = progress
         self._notify = notify
+        self._batch = batch or Batch(None, Known())
         if output is not None:
             refuse_mistaken_file(output, parse_reference(image))
         self.tmp_dir = _temporary_folder(options, output)
@@ -71,8 +108,9 @@ class Work:
         self.cancelled = Cancellation()
         self.cancelled.wakes.append(self._registries.interrupt)
         self.inputs = Inputs(
-            stack, parse_reference(image), options.platform, self.tmp_dir, self._registries, progress
-        )
+            stack, parse_reference(image), options.platform, self.tmp_dir, self._registries, progress,
+            source,
+        )  # fmt: skip
         self.sink: Sink | None = None
         self.jobs: list[Job] = []
 
@@ -101,7 +139,7 @@ class Work:
         options = self._options
         return Loader(
             source, image, self.tmp_dir, options.jobs, options.verify, self._progress, self.cancelled,
-            EntryCache(cache_folder()), options.fetch_base,
+            EntryCache(cache_folder()), options.fetch_base, self._batch.known,
         )  # fmt: skip
 
     def begin(
@@ -116,11 +154,14 @@ class Work:
         loaders = loaders or [self.loader(inputs.layers, decision.image) for decision in decisions]
         ready = ready or [None] * len(decisions)
         stored = [inputs.stored_elsewhere(decision, destination) for decision in decisions]
-        if self._writes:
+        if self._batch.sink is not None:
+            self.sink = self._batch.sink
+        elif self._writes:
+            at_hand = inputs.at_hand(decisions, destination, replace=self._options.replace)
             self.sink = destination.open(
                 self._stack, self.tmp_dir, force=self._options.force, registries=self._registries,
                 cancelled=self.cancelled, progress=self._progress,
-                at_hand=inputs.at_hand(decisions, destination, replace=self._options.replace),
+                at_hand=replace(at_hand, beside={**self._batch.have(decisions), **at_hand.beside}),
             )  # fmt: skip
             self._stack.callback(self.sink.close)
         for loader in loaders:  # closed first: its threads write to the sink
@@ -128,9 +169,10 @@ class Work:
         self.jobs = [
             Job(
                 base, decision.segments, loader, self.sink, where, self._options,
-                self._report(decision, chosen, where, elsewhere), self._notify, elsewhere, made,
+                self._report(decision, chosen, where, elsewhere), self._notify, elsewhere, plan,
+                self._batch.made,
             )
-            for decision, loader, made, where, (base, elsewhere) in zip(
+            for decision, loader, plan, where, (base, elsewhere) in zip(
                 decisions, loaders, ready, self._destinations, stored, strict=True
             )
         ]  # fmt: skip
@@ -179,7 +221,13 @@ class Work:
                 root = Descriptor(media_type, digest, len(index))
             destination = self._destination
             written = Written(root, images, destination.tags, destination.repo_tags)
-            self.sink.commit(written, partial(self._check, images) if self._options.check else None)
+            if self._batch.sink is not None:
+                self._batch.written.append(written)
+            else:
+                self.sink.commit([written], partial(self._check, images) if self._options.check else None)
+            if destination.is_registry:
+                for digest in (digest for image in images for digest in image.layers):
+                    self._batch.beside.setdefault(digest, destination.repository)
         transfer = self._transferred()
         for report in self.reports:
             report.transfer = transfer

@@ -18,7 +18,7 @@ from typing import Any
 from squashkit import tar
 from squashkit.compression import Compression, Compressor, decompress
 from squashkit.errors import Cancelled
-from squashkit.graph import Layer
+from squashkit.graph import Layer, Place
 from squashkit.loader import Loader, check_digest, join
 from squashkit.merge import Copy, Piece, SquashedLayer
 from squashkit.metadata import StoredLayer
@@ -76,6 +76,15 @@ class Origin:
 
 
 @dataclass(slots=True)
+class Made:
+    """Layers that were made for other images of the same destination, which are not made again where it has
+    them: of runs, and plain ones that were compressed."""
+
+    runs: dict[Place, StoredLayer] = field(default_factory=dict)
+    packed: dict[DiffID, StoredLayer] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Writer:
     """Writes the layers of one image into a sink."""
 
@@ -87,6 +96,7 @@ class Writer:
     """The destination is the source's own layout, whose blobs are there as they are."""
     pack: Compression | None = None
     """Compress kept plain layers, for a registry."""
+    made: Made = field(default_factory=Made)
     stored: dict[DiffID, StoredLayer] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
     _tail: Future[None] | None = None
@@ -103,7 +113,7 @@ class Writer:
         join([pool.submit(origin.fetch) for origin in absent], self.loader.cancelled)
         jobs: list[Callable[[], None]] = []
         in_order: list[Callable[[], None]] = []
-        for origin in unique.values():
+        for diff_id, origin in unique.items():
             known = origin.known
             if known is not None and origin not in absent:
                 self._remember(origin.stored(known.digest, known.size))
@@ -113,7 +123,11 @@ class Writer:
             if origin.codec is Codec.ZSTD and self.plain_zstd:
                 in_order.append(partial(self._unpack, origin))
             elif origin.codec is Codec.NONE and self.pack is not None:
-                jobs.append(partial(self._pack, origin, self.pack))
+                packed = self.made.packed.get(diff_id)
+                if packed is not None and self.sink.has(packed.digest, packed.size):
+                    self._remember(packed)
+                else:
+                    jobs.append(partial(self._pack, origin, self.pack))
             elif self.sink.parallel:
                 jobs.append(partial(self._copy, origin, self.sink.slot(origin.size)))
             else:
@@ -171,6 +185,7 @@ class Writer:
         stored = self._compress(origin.blocks(self.loader.cancelled), compression, slot)
         check_digest(origin.layer.where, origin.layer.diff_id, stored.diff_id)
         slot.finish(stored.digest)
+        self.made.packed[stored.diff_id] = stored
         self._remember(stored)
 
     def _remember(self, stored: StoredLayer) -> None:

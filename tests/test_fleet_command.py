@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import csv
 import random
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from squashkit.cli.fleet import STRATEGIES
+from squashkit.errors import PlanError
+from squashkit.execute import Job
+from squashkit.transports.sink import WrittenImage
+from squashkit.writer import Writer
 from tests.builders import (
     ImageSpec,
     Json,
@@ -22,6 +27,15 @@ from tests.builders import (
     whiteout,
 )
 from tests.cli import assert_fails, read_images, run
+
+STRATEGIES = {
+    "built": "as built",
+    "all": "squash all",
+    "base": "keep base",
+    "trie": "along the trie",
+    "best": "best cut",
+}
+"""What `--strategy` takes, and how the reports call it."""
 
 
 def noise(size: int, seed: str) -> bytes:
@@ -279,9 +293,143 @@ def test_a_fleet_needs_images() -> None:
 
 
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
-    """Nothing is overwritten by another image of the same fleet."""
+    """Nothing is overwritten by another image of the same fleet; both are named."""
     paths = wasteful(tmp_path)
-    done = run("fleet", "squash", paths[0], paths[0], "--into", f"oci:{tmp_path}/out")
+    docker_archive_25(tmp_path / "other.tar", [ImageSpec([blob("other", 900)], ["app0:1"])])
+    done = run("fleet", "squash", paths[0], tmp_path / "other.tar", "--into", f"oci:{tmp_path}/out")
     assert_fails(done, 2, "several images of the fleet")
+    assert "other.tar" in done.err
+    assert "0.tar" in done.err
     assert not (tmp_path / "out").exists()
     assert_fails(run("fleet", "squash", *paths, "--into", "docker-daemon:x"), 2, "oci:DIR")
+
+
+def test_an_image_that_is_named_twice_counts_once(tmp_path: Path) -> None:
+    """The same image of the same file is one, however it is named; and that is said."""
+    paths = wasteful(tmp_path)
+    done = run("fleet", "storage", paths[0], f"{paths[0]}:app0:1", paths[1], "--json")
+    assert done.json["images"] == ["app0:1", "app1:1"]
+    assert "app0:1" in done.json["notes"][0]
+
+
+def test_an_image_without_a_name_gets_none(tmp_path: Path) -> None:
+    """It is measured, and a squash of it is refused with what to do."""
+    docker_archive_25(tmp_path / "a.tar", [ImageSpec([blob("a", 900)], [])])
+    assert run("fleet", "storage", tmp_path / "a.tar").code == 0
+    assert_fails(run("fleet", "squash", tmp_path / "a.tar", "--into", tmp_path / "b.tar"), 2, "docker tag")
+
+
+def test_a_platform_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """Of an index one platform is taken, and that is said; one that is not there is an error."""
+    system = ImageSpec([blob("base", 900)], ["base:1"])
+    arm = ImageSpec([blob("arm", 900)], ["base:1"], platform="linux/arm64")
+    oci_layout(tmp_path / "both", [system, arm])
+    done = run("fleet", "storage", tmp_path / "both", "--platform", "linux/arm64", "--json")
+    assert len(done.json["images"]) == 1
+    assert "2 platforms" in done.json["notes"][0]
+    missing = run("fleet", "storage", tmp_path / "both", "--platform", "linux/s390x")
+    assert_fails(missing, 5, "no image for linux/s390x")
+
+
+def test_lists_that_are_none_are_told(tmp_path: Path) -> None:
+    """A binary file, an empty list, and one on standard input."""
+    paths = wasteful(tmp_path)
+    (tmp_path / "binary").write_bytes(b"\xb4\x00")
+    assert_fails(run("fleet", "storage", "--from", tmp_path / "binary"), 2, "no list of references")
+    (tmp_path / "empty").write_text("# nothing\n")
+    assert_fails(run("fleet", "storage", "--from", tmp_path / "empty"), 2, "names none")
+    piped = "".join(f"{path}\n" for path in paths).encode()
+    (tmp_path / "one").write_text(f"{paths[0]}\n")
+    done = run("fleet", "storage", "--from", tmp_path / "one", "--from", "-", "--json", stdin=piped)
+    assert done.json["images"] == ["app0:1", "app1:1", "app2:1"]
+
+
+# --- whole fleets ----------------------------------------------------------------------------
+
+
+def test_a_known_base_stays_as_it_is(tmp_path: Path) -> None:
+    """A base of two layers with waste in it: along the trie it is one layer, unless --base names it."""
+    base = ImageSpec([blob("a", 9000), layer(whiteout("a"), file("b", noise(9000, "b")))], ["base:1"])
+    apps = [
+        on_base(base, blob(f"{n}", 900), layer(whiteout(f"{n}"), file("x", n.encode())), tags=[f"{n}:1"])
+        for n in ("one", "two")
+    ]
+    paths = write(tmp_path, *apps)
+    docker_archive_25(tmp_path / "base.tar", [base])
+    assert set(storage(*paths)["along the trie"]["segments"].values()) == {"2,2"}
+    known = storage(*paths, "--base", tmp_path / "base.tar")
+    for name in ("along the trie", "best cut", "keep base"):
+        assert set(known[name]["segments"].values()) == {"=2,2"}, name
+    told = run("fleet", "storage", *paths, "--json").json["notes"]
+    assert any("No base is known of 2 images" in note for note in told)
+
+
+@pytest.mark.parametrize("kind", ["docker-archive:", "oci-archive:", ""])
+def test_a_fleet_goes_into_an_archive(kind: str, tmp_path: Path) -> None:
+    """All images by their names, each its source's root file system, every layer once."""
+    paths = wasteful(tmp_path)
+    into = tmp_path / "all.tar"
+    done = run("fleet", "squash", *paths, "--into", f"{kind}{into}", "--json")
+    assert done.code == 0, done.err
+    for number, path in enumerate(paths):
+        same = run("diff", path, f"{into}:app{number}:1")
+        assert same.code == 0, same.text
+    with tarfile.open(into) as archive:
+        names = archive.getnames()
+    assert len(names) == len(set(names))
+    layers = {one["digest"] for image in done.json["images"].values() for one in image["result_layers"]}
+    assert {f"blobs/{digest.replace(':', '/')}" for digest in layers} <= set(names)
+    again = run("fleet", "squash", *paths, "--into", f"{kind}{into}")
+    assert_fails(again, 2, "--force")
+
+
+def test_what_images_share_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that three images have is written for the first of them."""
+    written = []
+    squash = Writer.squash
+
+    def counted(writer: Writer, planned: Any, compression: Any) -> Any:
+        written.append(planned)
+        return squash(writer, planned, compression)
+
+    monkeypatch.setattr(Writer, "squash", counted)
+    shared = ImageSpec([blob("a", 9000), layer(whiteout("a"), file("b", noise(9000, "b")))], [])
+    apps = [on_base(shared, blob(f"app{n}", 900), tags=[f"app{n}:1"]) for n in range(3)]
+    paths = write(tmp_path, *apps)
+    done = run("fleet", "squash", *paths, "--into", f"oci:{tmp_path}/out", "--strategy", "trie")
+    assert done.code == 0, done.err
+    assert len(written) == 1
+    for number, path in enumerate(paths):
+        same = run("diff", path, f"oci:{tmp_path}/out:app{number}:1")
+        assert same.code == 0, same.text
+
+
+@pytest.mark.parametrize("into", ["all.tar", "oci:out"])
+def test_a_fleet_is_written_whole_or_not_at_all(
+    into: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image that fails as the last one leaves nothing of the others."""
+    paths = wasteful(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    there = set(tmp_path.iterdir())
+    written = []
+
+    def fail(job: Job) -> WrittenImage | None:
+        if len(written) == 2:
+            raise PlanError("the last one fails")
+        written.append(write_image(job))
+        return written[-1]
+
+    write_image = Job.run
+    monkeypatch.setattr(Job, "run", fail)
+    assert_fails(run("fleet", "squash", *paths, "--into", into), 1, "the last one fails")
+    assert set(tmp_path.iterdir()) == there
+
+
+def test_an_image_whose_files_are_all_gone_counts_its_empty_layer(tmp_path: Path) -> None:
+    """docker wants a layer, and so one is written, and counted."""
+    docker_archive_25(tmp_path / "a.tar", [ImageSpec([blob("a", 900), layer(whiteout("a"))], ["a:1"])])
+    predicted = storage(tmp_path / "a.tar")["squash all"]["registry_bytes"]
+    into = f"oci:{tmp_path}/out"
+    done = run("fleet", "squash", tmp_path / "a.tar", "--into", into, "--strategy", "all", "--json")
+    assert done.json["stored_bytes"]["written"] == predicted > 0

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -27,12 +27,8 @@ from squashkit.oci import Platform
 from squashkit.progress import shown
 from squashkit.report.chart import check_chart, write_chart
 from squashkit.report.fleet import AdviceReport
+from squashkit.strategies import STRATEGIES
 from squashkit.transports.remote import Access
-
-STRATEGIES = {
-    "built": "as built", "all": "squash all", "base": "keep base", "trie": "along the trie", "best": "best cut",
-}  # fmt: skip
-"""What `--strategy` takes, and how the reports call it."""
 
 
 @click.group(
@@ -60,8 +56,8 @@ def _fleet_options(command: Command) -> Command:
 
 
 _OPTIONS: list[Callable[[Command], Command]] = [
-    click.option("--from", "listed", type=click.Path(path_type=Path), metavar="FILE", help="More images, a reference a line; # begins a comment."),
-    click.option("--base", "bases", multiple=True, metavar="REF", help="A base that images stand on; any number of times. Known as well: the catalogue's, and the fleet's own images."),
+    click.option("--from", "listed", type=click.File("rb"), multiple=True, metavar="FILE", help="More images, a reference a line; # begins a comment. - is standard input."),
+    click.option("--base", "bases", multiple=True, metavar="REF", help="A base that images stand on, and that stays as it is; any number of times. The catalogue's are known."),
     click.option("--minimise", type=click.Choice(["registry", "host"]), default="registry", show_default=True, help="What the best cut is to make least."),
     click.option("--max-layers", type=click.IntRange(1), default=MAX_LAYERS, show_default=True, metavar="N", help="The most layers that an image may have."),
     click.option("--estimate", is_flag=True, help="Compress nothing: stored sizes by the ratios at which the layers are compressed."),
@@ -142,14 +138,14 @@ def advise(images: Sequence[str], as_json: bool, **others: Any) -> None:
     short_help="Squash a whole fleet, and keep what its images share.",
     epilog="""\b
 Examples:
-  squashkit fleet squash a.tar b.tar c.tar --into oci:squashed
+  squashkit fleet squash a.tar b.tar c.tar --into squashed.tar
   squashkit fleet squash docker://registry.example/team/ --into docker://registry.example/squashed
 """,
 )
 @click.argument("images", nargs=-1, metavar="IMAGE...")
-@click.option("--into", required=True, metavar="REF", help="Where the results go: oci:DIR, or docker://HOST/PREFIX.")
+@click.option("--into", required=True, metavar="REF", help="Where the results go: a file (a docker archive), oci-archive:FILE, oci:DIR, or docker://HOST/PREFIX.")
 @click.option("--strategy", type=click.Choice(list(STRATEGIES)), default="best", show_default=True, help="Leave all as it was built, squash each image whole, above its base, along the trie, or where it takes least.")
-@click.option("--force", is_flag=True, help="Move existing tags of a layout.")
+@click.option("--force", is_flag=True, help="Replace an archive, move existing tags of a layout or a registry.")
 @_fleet_options
 @json_option("the report")
 @debug_option
@@ -163,14 +159,14 @@ def squash(
     """
     references, options = _read_options(images, **others)
     with shown() as progress:
-        done = squash_fleet(references, into, STRATEGIES[strategy], options, progress, force=force)
+        done = squash_fleet(references, into, strategy, options, progress, force=force)
     show_report(done, as_json=as_json)
 
 
 def _read_options(
     images: Sequence[str],
     *,
-    listed: Path | None,
+    listed: Sequence[IO[bytes]],
     bases: tuple[str, ...],
     minimise: Any,
     max_layers: int,
@@ -181,14 +177,21 @@ def _read_options(
     tmp_dir: Path | None,
 ) -> tuple[list[str], FleetOptions]:
     """The references of the fleet, and how to look at it."""
-    references = list(images)
-    if listed is not None:
-        lines = (line.partition("#")[0].strip() for line in listed.read_text(encoding="utf-8").splitlines())
-        references += filter(None, lines)
+    references = [*images, *(one for file in listed for one in _read_list(file))]
     if not references:
-        raise UsageError("no images were given; name some, or --from FILE")
+        empty = f"{listed[0].name} names none" if listed else "none was given"
+        raise UsageError(f"a fleet needs images, and {empty}; name some, or --from FILE")
     options = FleetOptions(
         bases, minimise, max_layers, estimate, platform=platform, access=access,
         jobs=jobs or os.cpu_count() or 1, tmp_dir=tmp_dir,
     )  # fmt: skip
     return references, options
+
+
+def _read_list(file: IO[bytes]) -> list[str]:
+    """The references that a file names. Raises UsageError where it is no text."""
+    try:
+        text = file.read().decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--from {file.name}: that is no list of references, one a line") from error
+    return list(filter(None, (line.partition("#")[0].strip() for line in text.splitlines())))

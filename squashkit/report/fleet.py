@@ -26,6 +26,8 @@ class Strategy:
     name: str
     segments: Sequence[tuple[Segment, ...]]
     stacks: Sequence[tuple[Blob, ...]]
+    documents: int
+    """Bytes of different configs and manifests in a registry."""
 
     @cached_property
     def registry(self) -> int:
@@ -56,11 +58,12 @@ class Strategy:
         """Layers of all images, those that they share counted once for each."""
         return sum(len(stack) for stack in self.stacks)
 
-    def json(self, names: Sequence[str]) -> dict[str, Any]:
+    def json(self, names: Sequence[str], *, is_scanned: bool) -> dict[str, Any]:
         return {
             "strategy": self.name,
             "registry_bytes": self.registry,
-            "host_bytes": self.host,
+            "documents_bytes": self.documents,
+            "host_bytes": self.host if is_scanned else None,
             "layers": self.layers,
             "most_layers": max((len(stack) for stack in self.stacks), default=0),
             "pulled": {"by_chain": self.pulled, "by_blob": pulled_blobs(self.stacks)},
@@ -97,13 +100,12 @@ class FleetReport:
     strategies: Sequence[Strategy]
     minimise: str
     estimate: bool
+    is_scanned: bool
+    """Whether layers were read: else only what was built is known, and nothing of hosts."""
     files_once: int | None = None
     """Bytes of all different contents of files, None where that is not known."""
-
-    @property
-    def is_scanned(self) -> bool:
-        """Whether layers were read: else only what was built is known, and nothing of hosts."""
-        return len(self.strategies) > 1
+    notes: Sequence[str] = ()
+    """What a person should know besides."""
 
     @property
     def updates(self) -> list[tuple[int, int]]:
@@ -143,9 +145,10 @@ class FleetReport:
             "estimate": self.estimate,
             "squash_all_costs_more_from": self.crossing,
             "files_once_bytes": self.files_once,
+            "notes": list(self.notes),
             "strategies": [
                 {
-                    **one.json(self.names),
+                    **one.json(self.names, is_scanned=self.is_scanned),
                     "updates": [
                         {"from": self.names[a], "to": self.names[b], "pulled": one.update(a, b)}
                         for a, b in self.updates
@@ -164,7 +167,8 @@ class FleetReport:
             layers = 0
             for number, (registry, host) in enumerate(one.growth):
                 layers += len(one.stacks[number])
-                rows.writerow([one.name, number + 1, registry, host, layers, one.pulled[number]])
+                held = host if self.is_scanned else ""
+                rows.writerow([one.name, number + 1, registry, held, layers, one.pulled[number]])
         return out.getvalue()
 
     def lines(self) -> list[str]:
@@ -172,7 +176,7 @@ class FleetReport:
         about = " about" if self.estimate else ""
         images = count(len(self.names), "image")
         shared = f"{count(self.nodes, 'layer')}, {count(self.references, 'reference')} to them"
-        head = ["strategy", f"registry{about}", "", "host", "", "layers", "all pulled"]
+        head = ["strategy", f"registry{about}", "", "host", "", "layers", "pulled"]
         rows = [
             [
                 one.name, size(one.registry), _change(one.registry, built.registry),
@@ -182,7 +186,7 @@ class FleetReport:
             for one in self.strategies
         ]  # fmt: skip
         if self.updates:
-            head.append("an update")
+            head.append("update")
             for row, one in zip(rows, self.strategies, strict=True):
                 sizes = [one.update(a, b) for a, b in self.updates]
                 row.append(size(sum(sizes) // len(sizes)))
@@ -191,9 +195,10 @@ class FleetReport:
             rows.append([*bound, *[""] * (len(head) - len(bound))])
         right = set(range(1, len(head)))
         lines = [f"{images}, {shared}", "", *table(head, rows, right=right), "", self.answer()]
-        if self.crossing is not None:
-            lines.append(f"Squashing all takes more than as built from {count(self.crossing, 'image')} on.")
-        return lines
+        if self.crossing is not None and self.crossing > 1:
+            number = f"{self.crossing:,} images"
+            lines.append(f"In this order, squashing all takes more than as built from {number} on.")
+        return [*lines, *self.notes]
 
     def answer(self) -> str:
         """The plain answer to whether to squash."""
@@ -264,6 +269,7 @@ class AdviceReport:
         best, built = self.fleet.strategy("best cut"), self.fleet.strategies[0]
         return {
             "answer": self.fleet.answer(),
+            "notes": list(self.fleet.notes),
             "minimise": self.fleet.minimise,
             "estimate": self.fleet.estimate,
             "registry_bytes": {"as_built": built.registry, "advised": best.registry},
@@ -295,7 +301,8 @@ class AdviceReport:
         head = ["image", "advice", "saves", "squashing it whole costs", "a next release pulls"]
         marks = ["---", "---", "--:", "--:", "--:"]
         table_ = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
-        return [*table_, "", self.fleet.answer()]
+        notes = [line for note in self.fleet.notes for line in ("", note)]
+        return [*table_, "", self.fleet.answer(), *notes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,10 +338,11 @@ class SquashedFleet:
             ]
             for name, (output, report) in zip(self.fleet.names, self.outputs, strict=True)
         ]  # fmt: skip
-        head = ["image", "layers", "now", "stored", "now", "written as"]
+        head = ["image", "layers", "after", "stored", "after", "written as"]
         return [
             *table(head, rows, right={1, 2, 3, 4}), "",
             f"Together {size(self.stored)} of layers, each of them stored once.",
+            *self.fleet.notes,
         ]  # fmt: skip
 
 

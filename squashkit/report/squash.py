@@ -100,6 +100,16 @@ class Report:
             shared += after.size
         return shared
 
+    @property
+    def update_before(self) -> int:
+        """Bytes that a host pulls at most which has the release before, as built: all above the base."""
+        return sum(layer.size for layer in self.before[self.base.layers :])
+
+    @property
+    def update_after(self) -> int:
+        """The same where both releases are squashed so."""
+        return sum(layer.size for layer in self.after[self.base.layers :])
+
     def dropped(self, cause: Cause) -> tuple[int, int]:
         """Entries and bytes (headers included) that did not survive for this reason."""
         dead = [d for run in self.runs for d in run.dropped if d.cause is cause]
@@ -129,6 +139,7 @@ class Report:
                 "saved": self.saved,
             },
             "shared_bytes": {"registry": self.shared_in_registry, "host": self.shared_on_host},
+            "update_bytes": {"before": self.update_before, "after": self.update_after},
             "transfer": {
                 "down": self.transfer.down,
                 "up": self.transfer.up,
@@ -229,6 +240,9 @@ class Report:
             ["shared in registries", "", size(self.shared_in_registry), blobs],
             ["shared on hosts", "", size(self.shared_on_host), "the same layers from below"],
         ]
+        if alike:
+            update = [size(self.update_before), size(self.update_after)]
+            rows.append(["pulled by an update", *update, "at most, by hosts with the release before"])
         layers = count(self.base.layers, "layer")
         base = f"Kept {layers} as the base: {self.base.evidence}" if self.base.layers else "No base kept"
         return [*table(["", "before", "after", ""], rows, right={1, 2}), "", base]

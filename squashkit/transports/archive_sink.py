@@ -11,7 +11,7 @@ import select
 import stat
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -25,14 +25,16 @@ from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_
 from squashkit.transports.sink import Check, Slot, Written, descriptors, put
 
 
-def _documents(written: Written, *, docker: bool) -> list[tuple[str, bytes]]:
-    """The members of an archive that make its blobs an image."""
+def _documents(written: Sequence[Written], *, docker: bool) -> list[tuple[str, bytes]]:
+    """The members of an archive that make its blobs images."""
     documents = [(INDEX, dump_json(index_json(descriptors(written), None)))]
     if docker:
-        (image,) = written.images
-        layers = [blob_name(digest) for digest in image.layers]
-        entry = manifest_json(blob_name(image.config), list(written.repo_tags), layers)
-        documents.append((MANIFEST, dump_json(entry)))
+        entries = []
+        for one in written:
+            (image,) = one.images
+            layers = [blob_name(digest) for digest in image.layers]
+            entries += manifest_json(blob_name(image.config), list(one.repo_tags), layers)
+        documents.append((MANIFEST, dump_json(entries)))
     documents.append((LAYOUT, LAYOUT_CONTENT))
     return documents
 
@@ -79,7 +81,7 @@ class ArchiveWriter:
     def manifest(self, media_type: str, data: bytes) -> Digest:
         return put(self, data)
 
-    def end(self, written: Written) -> int:
+    def end(self, written: Sequence[Written]) -> int:
         """Write the documents behind all blobs; the whole archive's size in bytes. More blobs may come,
         and another end."""
         at = self._end
@@ -111,7 +113,7 @@ class ArchiveFile(ArchiveWriter):
         self._file = AtomicFile(path)
         super().__init__(self._file.fd, docker=docker)
 
-    def commit(self, written: Written, check: Check | None = None) -> None:
+    def commit(self, written: Sequence[Written], check: Check | None = None) -> None:
         size = self.end(written)
         if check is not None:
             with closing(Archive(os.dup(self.fd), size)) as archive:
@@ -188,7 +190,7 @@ class Pipe:
     def manifest(self, media_type: str, data: bytes) -> Digest:
         return put(self, data)
 
-    def commit(self, written: Written, check: Check | None = None) -> None:
+    def commit(self, written: Sequence[Written], check: Check | None = None) -> None:
         assert check is None, "a pipe cannot be read back"
         for name, data in _documents(written, docker=self._docker):
             self._write(_member(name, len(data)) + data + _padding(len(data)))

@@ -75,7 +75,7 @@ class Layout:
     def manifest(self, media_type: str, data: bytes) -> Digest:
         return put(self, data)
 
-    def commit(self, written: Written, check: Check | None = None) -> None:
+    def commit(self, written: Sequence[Written], check: Check | None = None) -> None:
         if check is not None:
             self._check(written, check)
         for digest, file in self._finished.items():
@@ -87,13 +87,13 @@ class Layout:
         try:  # two runs into one layout must not lose each other's tags
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = self._read_index()
-            kept = self._check_tags(before, written.tags)
+            kept = self._check_tags(before, [tag for one in written for tag in one.tags])
             index = index_json(kept + descriptors(written), before)
             self._publish(INDEX, dump_json(index), replace=True)
         finally:
             os.close(lock)
 
-    def _check(self, written: Written, check: Check) -> None:
+    def _check(self, written: Sequence[Written], check: Check) -> None:
         """Show the layout as it will be, new blobs without names among those that are there."""
         new = {blob_name(digest): file.fd for digest, file in self._finished.items()}
         documents = {INDEX: dump_json(index_json(descriptors(written), None))}

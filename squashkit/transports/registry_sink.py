@@ -97,8 +97,9 @@ class RegistrySink:
         self._manifests[digest] = (media_type, data)
         return digest
 
-    def commit(self, written: Written, check: Check | None = None) -> None:
-        root = written.root
+    def commit(self, written: Sequence[Written], check: Check | None = None) -> None:
+        (one,) = written
+        root = one.root
         for digest, (media_type, data) in self._manifests.items():
             if digest != root.digest or check is not None or not self._tags:
                 self.repository.put_manifest(digest, media_type, data)

@@ -90,8 +90,9 @@ class Sink(Protocol):
     def manifest(self, media_type: str, data: bytes) -> Digest:
         """Store a manifest or an index."""
 
-    def commit(self, written: Written, check: Check | None = None) -> None:
-        """Give what was written its names, once `check` has nothing against it."""
+    def commit(self, written: Sequence[Written], check: Check | None = None) -> None:
+        """Give what was written its names, once `check` has nothing against it. Only archives and layouts
+        take more than one at a time."""
 
     def close(self) -> None:
         """Drop whatever was not committed."""
@@ -116,10 +117,10 @@ def put(sink: Blobs, data: bytes) -> Digest:
     return digest
 
 
-def descriptors(written: Written) -> list[dict[str, Any]]:
+def descriptors(written: Sequence[Written]) -> list[dict[str, Any]]:
     """One descriptor a tag, one without a name where there is none."""
-    root = written.root
     return [
-        Descriptor(root.media_type, root.digest, root.size, names, root.platform).json()
-        for names in [tag.annotations() for tag in written.tags] or [{}]
+        Descriptor(one.root.media_type, one.root.digest, one.root.size, names, one.root.platform).json()
+        for one in written
+        for names in [tag.annotations() for tag in one.tags] or [{}]
     ]

@@ -54,10 +54,11 @@ class StoreSink(ArchiveWriter):
             return True
         return super().has(digest, size)
 
-    def commit(self, written: Written, check: Check | None = None) -> None:
-        (image,) = written.images
+    def commit(self, written: Sequence[Written], check: Check | None = None) -> None:
+        (one,) = written
+        (image,) = one.images
         alias = [self._alias] if self._alias else []
-        nameless = replace(written, tags=[Tag(name) for name in alias], repo_tags=alias)
+        nameless = [replace(one, tags=[Tag(name) for name in alias], repo_tags=alias)]
         size = self.end(nameless)
         if check is not None:
             held = {digest: blob() for digest, blob in self._held.items()}
@@ -74,7 +75,7 @@ class StoreSink(ArchiveWriter):
                     f"{self.title} took the image and does not have its layers; it got no name",
                     reference=self.title,
                 )
-            self._name(there, written.repo_tags)
+            self._name(there, one.repo_tags)
         finally:
             if self._alias is not None:
                 with suppress(SquashkitError):

@@ -8,7 +8,6 @@ from pathlib import Path
 import docker as docker_sdk
 import pytest
 
-from squashkit.cli.fleet import STRATEGIES
 from tests.builders import (
     ImageSpec,
     directory,
@@ -23,6 +22,15 @@ from tests.cli import Json
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry
+
+STRATEGIES = {
+    "built": "as built",
+    "all": "squash all",
+    "base": "keep base",
+    "trie": "along the trie",
+    "best": "best cut",
+}
+"""What `--strategy` takes, and how the reports call it."""
 
 
 def noise(size: int, seed: str) -> bytes:
@@ -82,7 +90,9 @@ def layers_of(registry: Registry, prefix: str) -> dict[str, int]:
 def test_registries_and_hosts_take_what_was_predicted(
     strategy: str, sources: list[str], state: Path, registry: Registry, person: Person
 ) -> None:
-    """To the byte: the layers in a registry, and what docker counts once it has pulled them all."""
+    """To the byte: the layers in a registry, all that it stores, and what docker counts once it has pulled
+    them."""
+    before = registry.blobs()
     into = f"docker://{registry.host}/{strategy}"
     told = person.run("fleet", "storage", *sources, "--json").json["strategies"]
     predicted: dict[str, Json] = {one["strategy"]: one for one in told}
@@ -91,6 +101,8 @@ def test_registries_and_hosts_take_what_was_predicted(
     stored = layers_of(registry, strategy)
     expected = predicted[STRATEGIES[strategy]]
     assert sum(stored.values()) == expected["registry_bytes"] == done.json["stored_bytes"]["written"]
+    new = registry.blobs() - before
+    assert registry.size(new) == expected["registry_bytes"] + expected["documents_bytes"]
     with services.docker(state, f"fleet-{strategy}") as daemon:
         for one in fleet():
             daemon.run("pull", "--quiet", f"{registry.host}/{strategy}/{one.tags[0]}")
@@ -120,3 +132,47 @@ def test_a_daemons_images_are_a_fleet(
     assert done.code == 0, done.err
     assert {"app:1", "base:1"} <= set(done.json["images"])
     assert len(done.json["images"]) == len(docker.tags())
+
+
+def test_an_archive_of_a_fleet_is_loaded_whole(
+    sources: list[str], tmp_path: Path, state: Path, person: Person
+) -> None:
+    """docker loads every image of it by its name, and counts what the table says."""
+    told = person.run("fleet", "storage", *sources, "--json").json["strategies"]
+    (expected,) = [one["host_bytes"] for one in told if one["strategy"] == "along the trie"]
+    done = person.run("fleet", "squash", *sources, "--into", tmp_path / "all.tar", "--strategy", "trie")
+    assert done.code == 0, done.err
+    with services.docker(state, "fleet-archive") as daemon:
+        daemon.run("load", "--quiet", "--input", tmp_path / "all.tar")
+        assert set(daemon.tags()) == {one.tags[0] for one in fleet()}
+        client = docker_sdk.DockerClient(base_url=daemon.env["DOCKER_HOST"])
+        assert client.df()["LayersSize"] == expected
+        client.close()
+
+
+def test_tags_that_are_there_are_not_moved(
+    sources: list[str], registry: Registry, person: Person
+) -> None:
+    """A second run says so before it does anything; with --force it moves them."""
+    into = f"docker://{registry.host}/again"
+    assert person.run("fleet", "squash", *sources, "--into", into).code == 0
+    before = registry.blobs()
+    refused = person.run("fleet", "squash", *sources, "--into", into, "--strategy", "built")
+    assert refused.code == 2
+    assert "--force" in refused.err
+    assert registry.blobs() == before
+    assert person.run("fleet", "squash", *sources, "--into", into, "--force").code == 0
+
+
+def test_a_repositorys_tags_come_as_releases(
+    sources: list[str], registry: Registry, person: Person
+) -> None:
+    """docker://HOST/REPO/ means all tags of one repository, too, 2 before 10."""
+    assert person.run("fleet", "squash", *sources, "--into", f"docker://{registry.host}/x").code == 0
+    copy = [f"docker://{registry.host}/x/shop:{tag}" for tag in ("1", "10")]
+    services.run(["skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", *copy])
+    done = person.run("fleet", "storage", f"docker://{registry.host}/x/shop/", "--json")
+    assert done.json["images"] == [f"{registry.host}/x/shop:{tag}" for tag in (1, 2, 10)]
+    nothing = person.run("fleet", "storage", f"docker://{registry.host}/nothing/")
+    assert nothing.code == 5
+    assert "nothing below" in nothing.err
