@@ -1,10 +1,12 @@
-"""A fleet that docker built, under every strategy: predicted, and then held by a registry and by docker.
+"""Fleets under every strategy: one that docker built, and seeded ones of 10 to 1,000 images.
 
     python -m benchmarks.bench_fleet --out benchmarks/results/fleet.json
 
 A Debian base, nginx and Python on it, a dozen apps on these with and without package caches, some in
-releases: all made with mmdebstrap and `docker build`, with packages from the network. Beside squashkit's
-strategies stands what people have today: `docker build --squash` of an experimental daemon.
+releases: all made with mmdebstrap and `docker build`, with packages from the network. What is predicted is
+written, and counted in a registry and in docker. Beside it stands what people have today: `docker build
+--squash` of an experimental daemon, and docker-squash. The seeded fleets (benchmarks/fleets.py) are
+predicted and written as well; of 1,000 images the time counts.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from pathlib import Path
 
 import docker
 
-from benchmarks import corpus
+from benchmarks import corpus, fleets, peers
 from benchmarks.bench_places import registry
 from benchmarks.bench_squash import Results, machine, measure
 from squashkit.oci import MANIFEST_TYPES
@@ -134,6 +136,36 @@ def layers_of(host: str, prefix: str) -> dict[str, int]:
     return found
 
 
+def stored_in(folder: Path) -> int:
+    """Bytes of all blobs of a registry: layers, configs and manifests."""
+    return sum(path.stat().st_size for path in folder.rglob("blobs/sha256/*/*/data"))
+
+
+def weigh(client: docker.DockerClient, host: str, name: str) -> dict[str, int]:
+    """What a way of today takes: in the daemon, and pushed to a registry."""
+    taken = client.df()["LayersSize"]
+    for image in names():
+        client.images.get(image).tag(f"{host}/{name}/{image}")
+        client.images.push(f"{host}/{name}/{image}")
+    return {"host": taken, "registry": sum(layers_of(host, name).values())}
+
+
+def docker_squash(client: docker.DockerClient, work: Path, socket: str) -> float:
+    """Squash every app above what it is built FROM, in the daemon; the seconds that it took."""
+    peers.install("docker-squash", work)
+    program = str(peers.program("docker-squash", work))
+    begun = time.perf_counter()
+    for name, lines in APPS.items():
+        below = client.images.get(lines[0].split()[1]).history()
+        steps = len(client.images.get(name).history()) - len(below)
+        words = [program, "-f", str(steps), "-t", name, name]
+        env = {**os.environ, "DOCKER_HOST": socket}
+        subprocess.run(words, env=env, check=True, capture_output=True)
+    took = time.perf_counter() - begun
+    client.images.prune(filters={"dangling": True})
+    return took
+
+
 def names() -> list[str]:
     return ["debian:12", *SERVERS, *APPS]
 
@@ -145,22 +177,29 @@ def measure_fleet(work: Path) -> Results:
         words = ["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", "bookworm", str(base)]
         subprocess.run(words, check=True)
     results: Results = {"strategies": {}, "today": {}}
-    with daemon(host_daemon) as client:
-        build(client, work, base)
-        results["today"]["docker build"] = {"host": client.df()["LayersSize"]}
-        host = f"unix://{host_daemon}/sock"
-        subprocess.run(["docker", "-H", host, "save", "-o", str(archive), *names()], check=True)
-    with daemon(host_daemon, "--experimental") as client:
-        build(client, work, base, squash=True)
-        results["today"]["docker build --squash"] = {"host": client.df()["LayersSize"]}
+    socket = f"unix://{host_daemon}/sock"
+    with registry(work / "registry") as host:
+        with daemon(host_daemon) as client:
+            build(client, work, base)
+            subprocess.run(["docker", "-H", socket, "save", "-o", str(archive), *names()], check=True)
+            results["today"]["docker build"] = weigh(client, host, "built")
+        with daemon(host_daemon) as client:
+            subprocess.run(
+                ["docker", "-H", socket, "load", "-i", str(archive)], check=True, capture_output=True
+            )
+            seconds = docker_squash(client, work, socket)
+            results["today"]["docker-squash -f"] = weigh(client, host, "peer") | {"seconds": seconds}
+        with daemon(host_daemon, "--experimental") as client:
+            build(client, work, base, squash=True)
+            results["today"]["docker build --squash"] = weigh(client, host, "squash")
     words = [*FLEET, "storage", str(archive), "--json", "--chart", str(work / "fleet.svg")]
     sample = measure(words, dict(os.environ), work / "fleet.json", 3600)
     results["storage_seconds"], results["storage_memory"] = sample.wall, sample.peak_rss
     predicted = json.loads((work / "fleet.json").read_text())
     kept = ("layers", "layer_references", "entries", "files_once_bytes")
     results |= {key: predicted[key] for key in kept}
-    with registry(work / "registry") as host:
-        for option, name in STRATEGIES.items():
+    for option, name in STRATEGIES.items():
+        with registry(work / "registry") as host:
             begun = time.perf_counter()
             into = f"docker://{host}/{option}"
             subprocess.run(
@@ -169,6 +208,7 @@ def measure_fleet(work: Path) -> Results:
             )  # fmt: skip
             took = time.perf_counter() - begun
             stored = sum(layers_of(host, option).values())
+            blobs = stored_in(work / "registry")
             (row,) = [one for one in predicted["strategies"] if one["strategy"] == name]
             with daemon(host_daemon) as client:
                 for image in names():
@@ -177,6 +217,7 @@ def measure_fleet(work: Path) -> Results:
             results["strategies"][name] = {
                 "seconds": took,
                 "registry": {"predicted": row["registry_bytes"], "found": stored},
+                "blobs": {"predicted": row["registry_bytes"] + row["documents_bytes"], "found": blobs},
                 "host": {"predicted": row["host_bytes"], "found": held},
                 "layers": row["layers"],
                 "pulled": sum(row["pulled"]["by_chain"]),
@@ -185,6 +226,48 @@ def measure_fleet(work: Path) -> Results:
             }
             print(name, json.dumps(results["strategies"][name]["registry"]), file=sys.stderr, flush=True)
     archive.unlink()
+    return results
+
+
+SEEDED = {
+    "10 images": (10, fleets.Scale(), []),
+    "100 images": (100, fleets.Scale(), []),
+    "250 small": (250, fleets.SMALL, ["--estimate"]),
+    "500 small": (500, fleets.SMALL, ["--estimate"]),
+    "1,000 small": (1000, fleets.SMALL, ["--estimate"]),
+    "1,000 small, by sizes": (1000, fleets.SMALL, ["--no-scan"]),
+}
+
+
+def measure_seeded(work: Path) -> Results:
+    """Predict fleets that are made from a seed; those that are compressed are written, too, and counted."""
+    results: Results = {}
+    for title, (number, scale, flags) in SEEDED.items():
+        folder, squashed = work / "fleet.seeded", work / "fleet.squashed"
+        for path in (folder, squashed):
+            shutil.rmtree(path, ignore_errors=True)
+        fleets.make(folder, number, scale)
+        words = [*FLEET, "storage", f"oci:{folder}", "--json", *flags]
+        if title == "100 images":
+            words += ["--chart", str(work / "fleet100.svg")]
+        sample = measure(words, dict(os.environ), work / "seeded.json", 3600)
+        told = json.loads((work / "seeded.json").read_text())
+        kept = ("layers", "layer_references", "entries", "merged_entries", "files_once_bytes")
+        row: Results = {key: told[key] for key in kept}
+        row |= {"images": len(told["images"]), "seconds": sample.wall, "memory": sample.peak_rss}
+        row["crossing"] = told["squash_all_costs_more_from"]
+        for one in told["strategies"]:
+            row[one["strategy"]] = {key: one[key] for key in ("registry_bytes", "host_bytes", "layers")}
+        if not flags:
+            begun = time.perf_counter()
+            words = [*FLEET, "squash", f"oci:{folder}", "--into", f"oci:{squashed}", "--json"]
+            done = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
+            row["squash_seconds"] = time.perf_counter() - begun
+            row["best cut"]["found"] = done["stored_bytes"]["written"]
+        results[title] = row
+        print(title, f"{sample.wall:.1f} s", file=sys.stderr, flush=True)
+    for path in (folder, squashed):
+        shutil.rmtree(path, ignore_errors=True)
     return results
 
 
@@ -198,39 +281,72 @@ def markdown(results: Results) -> str:
         f" {fleet['entries']:,} entries. `fleet storage` took {fleet['storage_seconds']:.0f} s and"
         f" {fleet['storage_memory'] / 1e6:.0f} MB; {about['processor']}, {about['cores']} processors.",
         "",
-        "| strategy | registry, predicted | found | host, predicted | found | layers | an update pulls |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| strategy | layers in a registry, predicted | found | all blobs, predicted | found | host, predicted |"
+        " found | layers | an update pulls |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, row in fleet["strategies"].items():
-        stored, held = row["registry"], row["host"]
-        lines.append(
-            f"| {name} | {stored['predicted']:,} | {stored['found']:,} | {held['predicted']:,} |"
-            f" {held['found']:,} | {row['layers']} | {row['update'] / 1e6:.1f} MB |"
-        )
+        pairs = [row["registry"], row["blobs"], row["host"]]
+        cells = [f"{pair['predicted']:,} | {pair['found']:,}" for pair in pairs]
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['layers']} | {row['update'] / 1e6:.1f} MB |")
     lines += [
-        f"| every file once | | | {fleet['files_once_bytes']:,} | | | |",
+        f"| every file once | | | | | {fleet['files_once_bytes']:,} | | | |",
         "",
-        "Bytes: of different layers in the registry; by `docker system df` in a daemon that pulled all.",
+        "Bytes: of different layers in the registry; of all that it stores, configs and manifests among them; by",
+        "`docker system df` in a daemon that pulled all.",
         "",
-        "| ways of today | host |",
-        "|---|--:|",
-        *(f"| {name} | {row['host']:,} |" for name, row in fleet["today"].items()),
+        "| ways of today | registry | host |",
+        "|---|--:|--:|",
+        *(f"| {name} | {one['registry']:,} | {one['host']:,} |" for name, one in fleet["today"].items()),
+        "",
+        "The apps are squashed above what they are built FROM; the servers and the base are not. Pushed by",
+        "docker, which compresses in its own way.",
+        "",
+        "## Seeded fleets",
+        "",
+        "| fleet | layers, references | registry: as built | squash all | keep base | trie |"
+        " best cut, found | every file once | storage took |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for title, row in results["seeded"].items():
+        cells = [mb(row[name]["registry_bytes"]) if name in row else "" for name in STRATEGIES.values()]
+        if "found" in row.get("best cut", {}):
+            cells[-1] += f", {mb(row['best cut']['found'])}"
+        once = mb(row["files_once_bytes"]) if row["files_once_bytes"] else ""
+        took = f"{row['seconds']:.1f} s, {row['memory'] / 1e6:.0f} MB"
+        size = f"{row['layers']:,}, {row['layer_references']:,}"
+        lines.append(f"| {' | '.join([title, size, *cells, once, took])} |")
+    small = results["seeded"]["1,000 small"]
+    rate = small["merged_entries"] / small["seconds"]
+    lines += [
+        "",
+        f"Of 1,000 images {small['entries']:,} entries were read, and {small['merged_entries']:,} of different",
+        f"runs merged, for all strategies together: {rate:,.0f} a second, reading and all else included.",
         "",
     ]
     return "\n".join(lines)
+
+
+def mb(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Measure a fleet that docker built.")
     parser.add_argument("--work", type=Path, default=corpus.default_work())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/fleet.json"))
+    parser.add_argument("--seeded", action="store_true", help="only the seeded fleets; the rest as it was")
     options = parser.parse_args(arguments)
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    results = {"machine": machine(work), "fleet": measure_fleet(work)}
+    results = {"machine": machine(work)}
+    before = json.loads(options.out.read_text()) if options.seeded else {}
+    results["fleet"] = before["fleet"] if options.seeded else measure_fleet(work)
+    results["seeded"] = measure_seeded(work)
     options.out.write_text(json.dumps(results, indent=2) + "\n")
     options.out.with_suffix(".md").write_text(markdown(results))
-    shutil.copy(work / "fleet.svg", options.out.with_suffix(".svg"))
+    for name in ["fleet100.svg"] if options.seeded else ["fleet.svg", "fleet100.svg"]:
+        shutil.copy(work / name, options.out.with_name(name))
 
 
 if __name__ == "__main__":

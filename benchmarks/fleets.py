@@ -39,6 +39,10 @@ class Scale:
     """Small layers that each app has besides."""
 
 
+SMALL = Scale(system=150, runtime=80, dependencies=60, code=20, size=600, steps=12)
+"""For very many images: small files, and as many layers as an image may well have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """Layers on one another: descriptors and diff_ids, base first; and the files that can be seen."""

@@ -178,8 +178,8 @@ class _Open:
     ) -> FleetReport:
         names = [member.name for member in self.members]
         return FleetReport(
-            names, self.trie.references, len(self.trie.nodes), self.layers.entries, chosen,
-            options.minimise, options.estimate, options.scan, once,
+            names, self.trie.references, len(self.trie.nodes), self.layers.entries, self.layers.merged,
+            chosen, options.minimise, options.estimate, options.scan, once,
             [*self.fleet.notes, *self._of_bases(options)],
         )  # fmt: skip
 

@@ -64,6 +64,8 @@ class Layers:
     members: Sequence[Member]
     compression: Compression
     estimate: bool
+    merged: int = field(default=0, init=False)
+    """Entries of the different runs that were merged."""
     _index: Mapping[DiffID, int]
     _pairs: Counter[tuple[DiffID, DiffID]]
     """Layers that lie on one another, and how often they do, on different ones below."""
@@ -249,6 +251,7 @@ class Layers:
             return
         for planned in self._plan(image, wanted).layers:
             if isinstance(planned, SquashedLayer):
+                self.merged += planned.source_entries
                 blob = self._squashed(image, planned) if planned.pieces else None
                 self._runs[image.place(planned.start, planned.stop)] = blob
 
@@ -309,11 +312,6 @@ class Layers:
             self.loader.progress.advance(len(block))
         compressor.close()
         return size
-
-    @property
-    def measured(self) -> int:
-        """How many runs have been merged."""
-        return len(self._runs)
 
     def price(self, number: int, run: Run, *, host: bool) -> Priced:
         """What a run takes: exactly where it has been merged, else about, by what of its layers is alive at

@@ -76,9 +76,9 @@ class Strategies:
                 )
             except ValueError as error:
                 raise PlanError(f"--max-layers {self.max_layers}: {error}; allow more") from error
-            before = self.layers.measured
+            before = self.layers.merged
             found.append(self._cut("best cut", cut.nodes, merge_all=crowded))
-            if self.layers.measured == before:
+            if self.layers.merged == before:
                 break
         costs = [self.cost(one) for one in found]
         enough = min(min(costs) * (1 + _NEAR), costs[0])

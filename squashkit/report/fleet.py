@@ -97,6 +97,8 @@ class FleetReport:
     """Different layers on different parents."""
     entries: int
     """Entries of all different layers."""
+    merged: int
+    """Entries of all different runs that were merged for it."""
     strategies: Sequence[Strategy]
     minimise: str
     estimate: bool
@@ -141,6 +143,7 @@ class FleetReport:
             "layer_references": self.references,
             "layers": self.nodes,
             "entries": self.entries,
+            "merged_entries": self.merged,
             "minimise": self.minimise,
             "estimate": self.estimate,
             "squash_all_costs_more_from": self.crossing,
