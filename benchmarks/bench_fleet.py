@@ -281,8 +281,8 @@ def markdown(results: Results) -> str:
         f" {fleet['entries']:,} entries. `fleet storage` took {fleet['storage_seconds']:.0f} s and"
         f" {fleet['storage_memory'] / 1e6:.0f} MB; {about['processor']}, {about['cores']} processors.",
         "",
-        "| strategy | layers in a registry, predicted | found | all blobs, predicted | found | host, predicted |"
-        " found | layers | an update pulls |",
+        "| strategy | layers in a registry, predicted | found | all blobs, predicted | found |"
+        " host, predicted | found | layers | an update pulls |",
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, row in fleet["strategies"].items():
@@ -292,8 +292,8 @@ def markdown(results: Results) -> str:
     lines += [
         f"| every file once | | | | | {fleet['files_once_bytes']:,} | | | |",
         "",
-        "Bytes: of different layers in the registry; of all that it stores, configs and manifests among them; by",
-        "`docker system df` in a daemon that pulled all.",
+        "Bytes: of different layers in the registry; of all that it stores, configs and manifests among",
+        "them; by `docker system df` in a daemon that pulled all.",
         "",
         "| ways of today | registry | host |",
         "|---|--:|--:|",
@@ -320,8 +320,8 @@ def markdown(results: Results) -> str:
     rate = small["merged_entries"] / small["seconds"]
     lines += [
         "",
-        f"Of 1,000 images {small['entries']:,} entries were read, and {small['merged_entries']:,} of different",
-        f"runs merged, for all strategies together: {rate:,.0f} a second, reading and all else included.",
+        f"Of 1,000 images {small['entries']:,} entries were read, and {small['merged_entries']:,} of",
+        f"different runs merged, for all strategies together: {rate:,.0f} a second, all else included.",
         "",
     ]
     return "\n".join(lines)
