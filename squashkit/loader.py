@@ -101,7 +101,9 @@ class Loader:
     _read: dict[_Stored, int] = field(default_factory=dict)
     """Which layer was read, of those that are the same."""
     _changesets: dict[int, Changeset] = field(default_factory=dict)
-    _spools: list[int] = field(default_factory=list)
+    _spools: dict[int, int] = field(default_factory=dict)
+    """The file of each thread, to which it inflates one layer after another: thousands of layers need not
+    be as many open files."""
     _checked: set[int] = field(default_factory=set)
     _lock: Any = field(default_factory=threading.Lock)
 
@@ -128,7 +130,7 @@ class Loader:
     def close(self) -> None:
         """Wait for what still goes on, and give back all space."""
         self.pool.shutdown()
-        for fd in self._spools:
+        for fd in self._spools.values():
             os.close(fd)
         self._spools.clear()
 
@@ -299,9 +301,8 @@ class Loader:
         kept the cache takes the headers."""
         where = layer.where
         stored = hashlib.sha256()
-        spool = open_unnamed(self.tmp_dir) if keep else None
-        if spool is not None:
-            self._spools.append(spool)
+        spool = self._spool() if keep else None
+        start = os.lseek(spool, 0, os.SEEK_END) if spool is not None else 0
 
         def compressed() -> Iterator[memoryview]:
             for block in self.source.blocks(layer, self.cancelled):
@@ -341,8 +342,15 @@ class Loader:
             if recorder is not None:
                 recorder.close()
         if spool is not None:
-            self._plain[layer.index] = Blob(spool, 0, changeset.diff_size)
+            self._plain[layer.index] = Blob(spool, start, changeset.diff_size)
         return changeset
+
+    def _spool(self) -> int:
+        """This thread's file."""
+        thread = threading.get_ident()
+        if thread not in self._spools:
+            self._spools[thread] = open_unnamed(self.tmp_dir)
+        return self._spools[thread]
 
     def _scan(
         self, layer: Layer, blocks: Iterator[memoryview], where: str, recorder: Recorder | None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from squashkit.errors import PlanError
+from squashkit.errors import PlanError, show_text
 from squashkit.fleet import Priced, Run, Trie, best_cut, host_bytes, registry_bytes
 from squashkit.oci import ChainID, Digest
 from squashkit.planner import Segment
@@ -65,17 +65,15 @@ class Strategies:
 
         Raises PlanError where no cut keeps to the limit of layers.
         """
+        self._check_limit()
         crowded = any(size > self.max_layers for size in self._sizes)
         found = []
         if max(map(len, self.along_trie.stacks), default=0) <= self.max_layers:
             found.append(self.along_trie)
         for _ in range(_ROUNDS):
-            try:
-                cut = best_cut(
-                    self.trie, self._price, by_blob=self.minimise == "registry", max_layers=self.max_layers
-                )
-            except ValueError as error:
-                raise PlanError(f"--max-layers {self.max_layers}: {error}; allow more") from error
+            cut = best_cut(
+                self.trie, self._price, by_blob=self.minimise == "registry", max_layers=self.max_layers
+            )
             before = self.layers.merged
             found.append(self._cut("best cut", cut.nodes, merge_all=crowded))
             if self.layers.merged == before:
@@ -85,6 +83,15 @@ class Strategies:
         near = [one for one, cost in zip(found, costs, strict=True) if cost <= enough]
         best = min(near, key=lambda one: (one.layers, self.cost(one)))
         return replace(best, name="best cut")
+
+    def _check_limit(self) -> None:
+        for number, member in enumerate(self.layers.members):
+            fewest = sum(node.must_cut for node in self.trie.path(number))
+            if fewest > self.max_layers:
+                raise PlanError(
+                    f"--max-layers {self.max_layers}: {show_text(member.name)} needs {fewest}: other images"
+                    " end on its way, or layers of its base stay; allow more"
+                )
 
     def cost(self, strategy: Strategy) -> int:
         """What the best cut makes least."""

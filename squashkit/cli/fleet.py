@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,8 @@ def fleet() -> None:
     fleet, one or the other may weigh more; cutting each image where the fleet branches keeps the sharing.
     """
     gc.enable()  # the trees of many images come and go, and are full of cycles
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # every archive is an open file
 
 
 def _fleet_options(command: Command) -> Command:

@@ -17,6 +17,8 @@ _COLOURS = {
     "along the trie": "#3572b0",
     "best cut": "#1b7f5c",
 }
+_DASHES = {"keep base": "-.", "along the trie": "--"}
+"""Lines that may lie on others."""
 _FORMS = (".svg", ".png", ".pdf")
 
 
@@ -38,17 +40,20 @@ def write_chart(report: FleetReport, path: Path) -> None:
     for strategy in report.strategies:
         values = [grown[kind] / 1e6 for grown in strategy.growth]
         thick = 2.4 if strategy.name == "best cut" else 1.6
-        dashes = "--" if strategy.name == "along the trie" else "-"
         marker = "o" if len(values) <= 12 else None
         axes.plot(
-            images, values, dashes, label=strategy.name, color=_COLOURS[strategy.name], lw=thick,
-            marker=marker, ms=3.5, zorder=3 if strategy.name == "along the trie" else 2,
+            images, values, _DASHES.get(strategy.name, "-"), label=strategy.name,
+            color=_COLOURS[strategy.name], lw=thick, marker=marker, ms=3.5,
+            zorder=3 if strategy.name == "along the trie" else 2,
         )  # fmt: skip
     if report.crossing is not None:
         axes.axvline(report.crossing, color="#b03535", lw=0.8, ls=":")
+        is_late = report.crossing > 0.6 * len(report.names)
         axes.annotate(
             f"from {count(report.crossing, 'image')} on\nsquash all takes more than as built",
-            (report.crossing, 0), xytext=(6, 10), textcoords="offset points", fontsize=8, color="#b03535",
+            (report.crossing, 1), xycoords=("data", "axes fraction"), xytext=(-6 if is_late else 6, -4),
+            textcoords="offset points", ha="right" if is_late else "left", va="top", fontsize=8,
+            color="#b03535",
         )  # fmt: skip
     where = "on a host" if kind else "in a registry"
     axes.set_xlabel("images")
