@@ -32,7 +32,14 @@ from squashkit.metadata import (
     squashed_config,
 )
 from squashkit.oci import ChainID, Codec, DiffID, Digest, ImageConfig, Platform, sha256
-from squashkit.planner import KeptLayer, LayerPlan, Segment, apply_layer, plan_squash
+from squashkit.planner import (
+    KeptLayer,
+    LayerPlan,
+    Segment,
+    apply_layer,
+    needs_lower,
+    plan_squash,
+)
 from squashkit.progress import Progress
 from squashkit.rootfs import Inode, Rootfs
 from squashkit.source import Source
@@ -256,9 +263,15 @@ class Layers:
                 self._runs[image.place(planned.start, planned.stop)] = blob
 
     def _plan(self, image: Image, segments: Sequence[Segment]) -> LayerPlan:
-        """How an image's lower layers, as far as the segments go, would be squashed."""
-        layers = image.layers[: segments[-1].stop]
-        changesets = {layer.index: self._changesets[layer.diff_id] for layer in layers}
+        """How an image's lower layers, as far as the segments go, would be squashed. What lies below a run
+        is looked at only where the run's own layers do not tell enough: a base has many entries, and many
+        images."""
+        changesets: dict[int, Changeset] = {}
+        for run in (one for one in segments if not one.is_kept):
+            own = {i: self._changesets[image.diff_ids[i]] for i in range(run.start, run.stop)}
+            if needs_lower(list(own.values())):
+                changesets |= {i: self._changesets[image.diff_ids[i]] for i in range(run.start)}
+            changesets |= own
 
         def header_of(index: int, record: Record) -> bytes:
             return self.loader.header_of(self._index[image.diff_ids[index]], record)

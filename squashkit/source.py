@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -45,6 +45,11 @@ class Source:
     """The store that it was read from, where it was."""
     in_store: StoredImage | None = None
     """What that store says of the image."""
+    remote: Remote | None = field(init=False)
+    """The container, where its blobs lie elsewhere and are fetched when they are asked for."""
+
+    def __post_init__(self) -> None:
+        self.remote = self.container if isinstance(self.container, Remote) else None
 
     @property
     def title(self) -> str:
@@ -63,11 +68,6 @@ class Source:
     def root(self) -> Digest | None:
         """The digest of what its reference means in a registry: of a manifest or an index."""
         return self.remote.root if self.remote is not None else None
-
-    @property
-    def remote(self) -> Remote | None:
-        """The container, where its blobs lie elsewhere and are fetched when they are asked for."""
-        return self.container if isinstance(self.container, Remote) else None
 
     def is_file(self, there: os.stat_result) -> bool:
         """Whether this is the very file that it was opened from."""
