@@ -8,7 +8,8 @@
                                                       │
                                 Sink ◀────────── write kept and new layers
 
-`squash` and `rebase` do the whole job; the other names are their parts.
+`squash` and `rebase` do the whole job, `measure_fleet` and `squash_fleet` for many images; the other names
+are their parts.
 """
 
 from importlib import import_module
@@ -20,6 +21,8 @@ _WHERE = {
     "Access": "transports.remote",
     "Changeset": "changeset",
     "Compression": "compression",
+    "FleetOptions": "fleet_job",
+    "FleetReport": "report.fleet",
     "HistoryOptions": "metadata",
     "Image": "graph",
     "IndexReport": "report.squash",
@@ -35,6 +38,7 @@ _WHERE = {
     "Rootfs": "rootfs",
     "Segment": "planner",
     "SquashkitError": "errors",
+    "measure_fleet": "fleet_job",
     "open_source": "source",
     "parse_changeset": "changeset",
     "parse_reference": "transports",
@@ -43,6 +47,7 @@ _WHERE = {
     "rebase_platforms": "rebase_job",
     "scan": "tar",
     "squash": "job",
+    "squash_fleet": "fleet_job",
     "squash_platforms": "job",
 }
 
@@ -50,12 +55,14 @@ if TYPE_CHECKING:
     from squashkit.changeset import Changeset, parse_changeset
     from squashkit.compression import Compression
     from squashkit.errors import SquashkitError
+    from squashkit.fleet_job import FleetOptions, measure_fleet, squash_fleet
     from squashkit.graph import Image, Layer, LayerGraph
     from squashkit.job import squash, squash_platforms
     from squashkit.metadata import HistoryOptions
     from squashkit.options import MinSaving, Options
     from squashkit.planner import LayerPlan, Segment, plan_squash
     from squashkit.rebase_job import RebaseOptions, rebase, rebase_platforms
+    from squashkit.report.fleet import FleetReport
     from squashkit.report.rebase import RebaseReport
     from squashkit.report.squash import IndexReport, Report
     from squashkit.rootfs import Rootfs
@@ -69,6 +76,8 @@ __all__ = [
     "Access",
     "Changeset",
     "Compression",
+    "FleetOptions",
+    "FleetReport",
     "HistoryOptions",
     "Image",
     "IndexReport",
@@ -84,6 +93,7 @@ __all__ = [
     "Rootfs",
     "Segment",
     "SquashkitError",
+    "measure_fleet",
     "open_source",
     "parse_changeset",
     "parse_reference",
@@ -92,6 +102,7 @@ __all__ = [
     "rebase_platforms",
     "scan",
     "squash",
+    "squash_fleet",
     "squash_platforms",
 ]
 

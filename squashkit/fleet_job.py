@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from squashkit.oci import ChainID, Codec, Platform, chain_ids
 from squashkit.options import Options
 from squashkit.planner import Segment
 from squashkit.pricing import Layers
-from squashkit.progress import Progress
+from squashkit.progress import Progress, Silent
 from squashkit.report.fleet import FleetReport, SquashedFleet, Strategy, show_segments
 from squashkit.report.squash import Report
 from squashkit.report.text import count
@@ -52,12 +53,15 @@ class FleetOptions:
     """Read layers. Without, only what was built is told, and nothing of hosts."""
     platform: Platform | None = None
     access: Access = field(default_factory=Access)
-    jobs: int = 1
+    jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     tmp_dir: Path | None = None
 
 
 def measure_fleet(
-    references: Sequence[str], options: FleetOptions, progress: Progress
+    references: Sequence[str],
+    options: FleetOptions | None = None,
+    *,
+    progress: Progress | None = None,
 ) -> FleetReport:
     """What images take together as they are, squashed in each way, and cut where that takes least.
 
@@ -66,6 +70,7 @@ def measure_fleet(
     count as they would be compressed in a registry. Raises what opening and reading the images does, and
     PlanError where --max-layers cannot be kept.
     """
+    options, progress = options or FleetOptions(), progress or Silent()
     with ExitStack() as stack:
         opened = _Open.of(stack, references, options, progress)
         ways, layers = opened.ways, opened.layers
@@ -83,11 +88,11 @@ def measure_fleet(
 def squash_fleet(
     references: Sequence[str],
     into: str,
-    strategy: str,
-    options: FleetOptions,
-    progress: Progress,
+    strategy: str = "best",
+    options: FleetOptions | None = None,
     *,
     force: bool = False,
+    progress: Progress | None = None,
 ) -> SquashedFleet:
     """Squash all images of a fleet by a strategy (a key of STRATEGIES) into one place.
 
@@ -100,6 +105,7 @@ def squash_fleet(
     Raises UsageError where images have no names or the same, or where a name is taken, unless `force` moves
     it; otherwise as `squash`.
     """
+    options, progress = options or FleetOptions(), progress or Silent()
     place = _Place.parse(into)
     with ExitStack() as stack:
         opened = _Open.of(stack, references, options, progress)

@@ -79,7 +79,7 @@ class Layers:
     _changesets: dict[DiffID, Changeset] = field(default_factory=dict)
     _stored: dict[str, int] = field(default_factory=dict)
     """Bytes in a registry, by key."""
-    _layers: dict[tuple[int, DiffID], Blob] = field(default_factory=dict)
+    _layers: dict[tuple[int, str], Blob] = field(default_factory=dict)
     """Layers as each source has them."""
     _runs: dict[Place, Blob | None] = field(default_factory=dict)
     """What runs become that were merged, None where that is nothing."""
@@ -167,7 +167,7 @@ class Layers:
         """A layer of an image as it is: in a registry its own blob, a plain one compressed. Two images may
         have the same layer in blobs of different compressors."""
         source = self.members[number].source
-        place = id(source), layer.diff_id
+        place = id(source), layer.member or layer.diff_id
         if place not in self._layers:
             self._layers[place] = self._as_it_is(source, layer)
         return self._layers[place]

@@ -108,7 +108,7 @@ def storage(
     if chart is not None:
         check_chart(chart)
     with shown() as progress:
-        report = measure_fleet(references, replace(options, scan=not no_scan), progress)
+        report = measure_fleet(references, replace(options, scan=not no_scan), progress=progress)
     if chart is not None:
         write_chart(report, chart)
     if csv_file is not None:
@@ -133,7 +133,7 @@ def advise(images: Sequence[str], as_json: bool, **others: Any) -> None:
     Markdown. "Do not squash" where that is the answer."""
     references, options = _read_options(images, **others)
     with shown() as progress:
-        report = measure_fleet(references, options, progress)
+        report = measure_fleet(references, options, progress=progress)
     show_report(AdviceReport(report), as_json=as_json)
 
 
@@ -162,7 +162,7 @@ def squash(
     """
     references, options = _read_options(images, **others)
     with shown() as progress:
-        done = squash_fleet(references, into, strategy, options, progress, force=force)
+        done = squash_fleet(references, into, strategy, options, force=force, progress=progress)
     show_report(done, as_json=as_json)
 
 
