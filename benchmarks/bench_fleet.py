@@ -31,14 +31,8 @@ from benchmarks import corpus, fleets, peers
 from benchmarks.bench_places import registry
 from benchmarks.bench_squash import Results, machine, measure
 from squashkit.oci import MANIFEST_TYPES
+from squashkit.report.fleet import NAMES
 
-STRATEGIES = {
-    "built": "as built",
-    "all": "squash all",
-    "base": "keep base",
-    "trie": "along the trie",
-    "best": "best cut",
-}
 FLEET = [sys.executable, "-m", "squashkit", "fleet"]
 INSTALL = "RUN apt-get update && apt-get install -y --no-install-recommends"
 CLEAN = "RUN apt-get clean && rm -rf /var/lib/apt/lists/*"
@@ -198,7 +192,7 @@ def measure_fleet(work: Path) -> Results:
     predicted = json.loads((work / "fleet.json").read_text())
     kept = ("layers", "layer_references", "entries", "files_once_bytes")
     results |= {key: predicted[key] for key in kept}
-    for option, name in STRATEGIES.items():
+    for option, name in NAMES.items():
         with registry(work / "registry") as host:
             begun = time.perf_counter()
             into = f"docker://{host}/{option}"
@@ -309,7 +303,7 @@ def markdown(results: Results) -> str:
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for title, row in results["seeded"].items():
-        cells = [mb(row[name]["registry_bytes"]) if name in row else "" for name in STRATEGIES.values()]
+        cells = [mb(row[name]["registry_bytes"]) if name in row else "" for name in NAMES.values()]
         if "found" in row.get("best cut", {}):
             cells[-1] += f", {mb(row['best cut']['found'])}"
         once = mb(row["files_once_bytes"]) if row["files_once_bytes"] else ""

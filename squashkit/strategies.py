@@ -16,7 +16,7 @@ from squashkit.fleet import Priced, Run, Trie, best_cut, host_bytes, registry_by
 from squashkit.oci import ChainID, Digest
 from squashkit.planner import Segment
 from squashkit.pricing import Layers
-from squashkit.report.fleet import Strategy
+from squashkit.report.fleet import NAMES, Strategy
 
 Partition = Sequence[Segment]
 _ROUNDS = 4
@@ -36,12 +36,12 @@ class Strategies:
     @cached_property
     def built(self) -> Strategy:
         """Every layer as it is."""
-        return self._measure("as built", [_kept(0, size) for size in self._sizes])
+        return self._measure(NAMES["built"], [_kept(0, size) for size in self._sizes])
 
     @cached_property
     def whole(self) -> Strategy:
         """Every image as one layer."""
-        return self._measure("squash all", [_merged(0, size) for size in self._sizes])
+        return self._measure(NAMES["all"], [_merged(0, size) for size in self._sizes])
 
     @cached_property
     def above_bases(self) -> Strategy:
@@ -50,12 +50,12 @@ class Strategies:
         partitions = [
             [*_kept(0, base), *_merged(base, size)] for base, size in zip(bases, self._sizes, strict=True)
         ]
-        return self._measure("keep base", partitions)
+        return self._measure(NAMES["base"], partitions)
 
     @cached_property
     def along_trie(self) -> Strategy:
         """Cut where the fleet branches or an image ends."""
-        return self._cut("along the trie", self.trie.natural_cuts)
+        return self._cut(NAMES["trie"], self.trie.natural_cuts)
 
     @cached_property
     def best(self) -> Strategy:
@@ -75,14 +75,14 @@ class Strategies:
                 self.trie, self._price, by_blob=self.minimise == "registry", max_layers=self.max_layers
             )
             before = self.layers.merged
-            found.append(self._cut("best cut", cut.nodes, merge_all=crowded))
+            found.append(self._cut(NAMES["best"], cut.nodes, merge_all=crowded))
             if self.layers.merged == before:
                 break
         costs = [self.cost(one) for one in found]
         enough = min(min(costs) * (1 + _NEAR), costs[0])
         near = [one for one, cost in zip(found, costs, strict=True) if cost <= enough]
         best = min(near, key=lambda one: (one.layers, self.cost(one)))
-        return replace(best, name="best cut")
+        return replace(best, name=NAMES["best"])
 
     def _check_limit(self) -> None:
         for number, member in enumerate(self.layers.members):
@@ -144,7 +144,7 @@ STRATEGIES: dict[str, Callable[[Strategies], Strategy]] = {
     "trie": lambda all_: all_.along_trie,
     "best": lambda all_: all_.best,
 }
-"""What a person calls them."""
+"""How to get each, by what a person calls it."""
 
 
 def _kept(start: int, stop: int) -> list[Segment]:

@@ -12,6 +12,7 @@ import pytest
 
 from squashkit.errors import PlanError
 from squashkit.execute import Job
+from squashkit.report.fleet import NAMES
 from squashkit.transports.sink import WrittenImage
 from squashkit.writer import Writer
 from tests.builders import (
@@ -27,15 +28,6 @@ from tests.builders import (
     whiteout,
 )
 from tests.cli import assert_fails, read_images, run
-
-STRATEGIES = {
-    "built": "as built",
-    "all": "squash all",
-    "base": "keep base",
-    "trie": "along the trie",
-    "best": "best cut",
-}
-"""What `--strategy` takes, and how the reports call it."""
 
 
 def noise(size: int, seed: str) -> bytes:
@@ -159,7 +151,7 @@ def test_the_trie_never_stores_more_than_as_built(tmp_path: Path) -> None:
 def test_a_squashed_fleet_is_what_was_predicted(strategy: str, tmp_path: Path) -> None:
     """The layers of the layout take the bytes that the table had, and shared runs are one blob."""
     paths = wasteful(tmp_path)
-    name = STRATEGIES[strategy]
+    name = NAMES[strategy]
     predicted = storage(*paths)[name]["registry_bytes"]
     done = run("fleet", "squash", *paths, "--into", f"oci:{tmp_path}/out", "--strategy", strategy, "--json")
     assert done.code == 0, done.err

@@ -15,6 +15,14 @@ from squashkit.planner import Segment
 from squashkit.report.squash import Report
 from squashkit.report.text import count, size, table
 
+NAMES = {
+    "built": "as built",
+    "all": "squash all",
+    "base": "keep base",
+    "trie": "along the trie",
+    "best": "best cut",
+}
+"""What a person calls the strategies by, and how reports call them."""
 _WORTH = 0.005
 """The share of all bytes that squashing a fleet must save to be advised."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import docker as docker_sdk
 import pytest
 
+from squashkit.report.fleet import NAMES
 from tests.builders import (
     ImageSpec,
     directory,
@@ -22,15 +23,6 @@ from tests.cli import Json
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry
-
-STRATEGIES = {
-    "built": "as built",
-    "all": "squash all",
-    "base": "keep base",
-    "trie": "along the trie",
-    "best": "best cut",
-}
-"""What `--strategy` takes, and how the reports call it."""
 
 
 def noise(size: int, seed: str) -> bytes:
@@ -86,7 +78,7 @@ def layers_of(registry: Registry, prefix: str) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", NAMES)
 def test_registries_and_hosts_take_what_was_predicted(
     strategy: str, sources: list[str], state: Path, registry: Registry, person: Person
 ) -> None:
@@ -99,7 +91,7 @@ def test_registries_and_hosts_take_what_was_predicted(
     done = person.run("fleet", "squash", *sources, "--into", into, "--strategy", strategy, "--json")
     assert done.code == 0, done.err
     stored = layers_of(registry, strategy)
-    expected = predicted[STRATEGIES[strategy]]
+    expected = predicted[NAMES[strategy]]
     assert sum(stored.values()) == expected["registry_bytes"] == done.json["stored_bytes"]["written"]
     new = registry.blobs() - before
     assert registry.size(new) == expected["registry_bytes"] + expected["documents_bytes"]
