@@ -21,7 +21,7 @@ from squashkit.oci import ChainID, Codec, Platform, chain_ids
 from squashkit.options import Options
 from squashkit.planner import Segment
 from squashkit.pricing import Layers
-from squashkit.progress import Progress, Silent
+from squashkit.progress import OneOf, Progress, Silent
 from squashkit.report.fleet import FleetReport, SquashedFleet, Strategy, show_segments
 from squashkit.report.squash import Report
 from squashkit.report.text import count
@@ -119,12 +119,12 @@ def squash_fleet(
             compress=GZIP, access=options.access, jobs=options.jobs, tmp_dir=options.tmp_dir, force=force,
             platform=options.platform,
         )  # fmt: skip
-        done = [
-            (output, _squash(member, output, segments, how, progress, batch))
-            for member, output, segments in zip(
-                opened.members, map(place.output, names), chosen.segments, strict=True
-            )
-        ]
+        outputs = [place.output(name) for name in names]
+        done = []
+        for number, output in enumerate(outputs):
+            member, segments = opened.members[number], chosen.segments[number]
+            told = OneOf(progress, number + 1, len(outputs))
+            done.append((output, _squash(member, output, segments, how, told, batch)))
         batch.commit()
         report = opened.report([opened.ways.built, chosen], options)
         return SquashedFleet(report, chosen.name, done)

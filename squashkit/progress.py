@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 
@@ -36,6 +37,24 @@ class Silent:
 
     def close(self) -> None:
         pass
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The stages of one of several pieces of work: each says which it is of."""
+
+    whole: Progress
+    number: int
+    total: int
+
+    def stage(self, title: str, total: int | None) -> None:
+        self.whole.stage(f"{title} {self.number} of {self.total}", total)
+
+    def advance(self, size: int) -> None:
+        self.whole.advance(size)
+
+    def close(self) -> None:
+        self.whole.close()
 
 
 class Bars:
