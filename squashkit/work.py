@@ -226,8 +226,8 @@ class Work:
             else:
                 self.sink.commit([written], partial(self._check, images) if self._options.check else None)
             if destination.is_registry:
-                for digest in (digest for image in images for digest in image.layers):
-                    self._batch.beside.setdefault(digest, destination.repository)
+                for blob in (blob for image in images for blob in image.layers):
+                    self._batch.beside.setdefault(blob, destination.repository)
         transfer = self._transferred()
         for report in self.reports:
             report.transfer = transfer

@@ -8,6 +8,7 @@ Names are text or bytes, as in tar they need not be UTF-8.
 import gzip
 import hashlib
 import json
+import random
 import sys
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,11 @@ Json = dict[str, Any]
 BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 OCTAL_LIMIT = 0o7777777
+
+
+def noise(size: int, seed: str) -> bytes:
+    """Bytes that no compressor makes smaller, the same ones every time."""
+    return random.Random(seed).randbytes(size)
 
 
 # --- members ---------------------------------------------------------------------------------

@@ -23,16 +23,12 @@ from tests.builders import (
     docker_archive_old,
     file,
     layer,
+    noise,
     oci_layout,
     on_base,
     whiteout,
 )
 from tests.cli import assert_fails, read_images, run
-
-
-def noise(size: int, seed: str) -> bytes:
-    """Bytes that no compressor makes smaller, the same ones every time."""
-    return random.Random(seed).randbytes(size)
 
 
 def blob(name: str, size: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import docker as docker_sdk
@@ -15,6 +14,7 @@ from tests.builders import (
     docker_archive_25,
     file,
     layer,
+    noise,
     oci_layout,
     on_base,
     whiteout,
@@ -23,10 +23,6 @@ from tests.cli import Json
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry
-
-
-def noise(size: int, seed: str) -> bytes:
-    return random.Random(seed).randbytes(size)
 
 
 def fleet() -> list[ImageSpec]:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 import pytest
 import yaml
@@ -31,6 +30,7 @@ from tests.builders import (
     file,
     kaniko_archive,
     layer,
+    noise,
     oci_layout,
     on_base,
     whiteout,
@@ -57,16 +57,11 @@ HOST = "registry.example"
 """The registry that the documentation writes of."""
 
 
-def noise(size: int) -> bytes:
-    """Bytes that no compressor makes smaller; the same ones every time."""
-    return Random(size).randbytes(size)
-
-
 BASE = ImageSpec([layer(directory("etc"), file("etc/os-release", b"ID=fedora\n"))], ["fedora:28"])
 APP = on_base(
     BASE,
-    layer(directory("root"), file("root/.netrc", b"secret"), file("cache", noise(300_000))),
-    layer(whiteout("cache"), whiteout("root/.netrc"), file("app", noise(5000))),
+    layer(directory("root"), file("root/.netrc", b"secret"), file("cache", noise(300_000, "big"))),
+    layer(whiteout("cache"), whiteout("root/.netrc"), file("app", noise(5000, "app"))),
     tags=["app:latest"],
 )
 
@@ -667,8 +662,8 @@ def shell(script: str, folder: Path, **env: str) -> None:
 
 def build_context(folder: Path) -> None:
     """What a build is made from: a file is replaced one step later, so the first one is dead."""
-    (folder / "big").write_bytes(noise(300_000))
-    (folder / "small").write_bytes(noise(3000))
+    (folder / "big").write_bytes(noise(300_000, "big"))
+    (folder / "small").write_bytes(noise(3000, "small"))
     (folder / "Dockerfile").write_text("FROM fedora:28\nCOPY big /data\nCOPY small /data\n")
 
 
