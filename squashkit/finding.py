@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from squashkit.base import Base, base_by_annotations, base_of, stated_base
+from squashkit.base import Base, BaseOption, base_by_annotations, base_of, stated_base
 from squashkit.catalogue import Catalogue
 from squashkit.errors import InvalidImage, InvalidReference, NotBasedOn, TransportError
 from squashkit.graph import Image
@@ -26,28 +26,34 @@ OpenBase = Callable[[Reference, Platform], Source]
 
 
 def find_base(
-    image: Image, source: Source, open_base: OpenBase, catalogue: Catalogue | None
+    image: Image,
+    source: Source,
+    open_base: OpenBase,
+    catalogue: Catalogue | None,
+    option: BaseOption | None = None,
 ) -> Base | None:
     """The base that is known without being asked for, None where nothing says it.
 
     A base in a registry is fetched to verify it, where the image itself comes from one. Raises NotBasedOn
-    where an annotation names a base that is at hand, and is wrong.
+    where an annotation names a base that is at hand, and is wrong; `option` is what that advises.
     """
     return (
-        base_by_annotations(image, source.images)
-        or _by_annotations(image, source, open_base)
+        base_by_annotations(image, source.images, option)
+        or _by_annotations(image, source, open_base, option)
         or _by_buildpacks(image, catalogue)
         or _by_provenance(image, source, open_base)
         or base_by_catalogue(image, catalogue)
     )
 
 
-def _by_annotations(image: Image, source: Source, open_base: OpenBase) -> Base | None:
+def _by_annotations(
+    image: Image, source: Source, open_base: OpenBase, option: BaseOption | None
+) -> Base | None:
     """The base that an image names, fetched to verify it."""
     name, digest = stated_base(image)
     if not name or not is_digest(digest):
         return None
-    base = _fetch(image, source, open_base, name, Digest(digest))
+    base = _fetch(image, source, open_base, name, Digest(digest), option)
     return base and replace(base, evidence=f"{name}, by the annotation {BASE_DIGEST}")
 
 
@@ -94,7 +100,12 @@ def base_by_catalogue(image: Image, catalogue: Catalogue | None) -> Base | None:
 
 
 def _fetch(
-    image: Image, source: Source, open_base: OpenBase, name: str, digest: Digest
+    image: Image,
+    source: Source,
+    open_base: OpenBase,
+    name: str,
+    digest: Digest,
+    option: BaseOption | None = None,
 ) -> Base | None:
     """A base by its digest from its registry; None where it is no longer there, or is nobody's to read."""
     if source.remote is None:
@@ -104,7 +115,7 @@ def _fetch(
     except (TransportError, InvalidReference):
         return None
     fitting = [base for base in other.images if base.platform.matches(image.platform)]
-    return replace(base_of(image, fitting[0], name), image_name=name) if fitting else None
+    return replace(base_of(image, fitting[0], name, option), image_name=name) if fitting else None
 
 
 def _has_digest(image: Image, digest: Digest) -> bool:

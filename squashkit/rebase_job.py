@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from squashkit.base import Base
+from squashkit.base import Base, BaseOption
 from squashkit.catalogue import Catalogue
-from squashkit.errors import BaseUnknown, RebaseConflict, UsageError
+from squashkit.errors import RebaseConflict, UsageError
 from squashkit.execute import Notify
 from squashkit.fitting import fit, plan_rebase
 from squashkit.graph import Image, stack_layers
@@ -92,13 +92,10 @@ def _rebase(
     with ExitStack() as stack:
         work = Work(stack, image, output, options, progress or Silent(), notify)
         inputs, source = work.inputs, work.inputs.source
-        try:
-            found, chosen = decide(
-                source, options.keep, options.platform, inputs.open_base, Catalogue.of_user(),
-                skip_missing=options.skip_missing,
-            )  # fmt: skip
-        except BaseUnknown as error:
-            raise UsageError("nothing says what the old base is; pass --old-base REF") from error
+        found, chosen = decide(
+            source, replace(options.keep, option=BaseOption.OLD), options.platform, inputs.open_base,
+            Catalogue.of_user(), skip_missing=options.skip_missing,
+        )  # fmt: skip
         images = [one.image for one in found]
         where, new_bases = open_new_base(how.new_base, source, images, inputs.open_new_base)
         inputs.join(where)

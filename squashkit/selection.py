@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from squashkit.base import (
     Base,
+    BaseOption,
     base_from_step,
     base_of,
     choices,
@@ -57,6 +58,8 @@ class Keep:
     """Squash all layers into one."""
     segments: str | None = None
     """Runs of layers, as in `=2,3,=1`; those with `=` stay."""
+    option: BaseOption = BaseOption.KEEP
+    """What errors call `base`."""
 
     def check(self) -> None:
         """Raises UsageError where more than one is given."""
@@ -230,21 +233,27 @@ def _find_base(
     if keep.layers is not None:
         if not 0 <= keep.layers <= total:
             raise UsageError(
-                f"--keep-layers {keep.layers}: {image.title} has {total} layers\n{show_layers(image)}"
+                f"--keep-layers {keep.layers}: {image.title} has {total} layers\n"
+                + show_layers(image, BaseOption.KEEP)
             )
         return Base(keep.layers, f"--keep-layers {keep.layers}")
     if keep.from_step is not None:
         return base_from_step(image, keep.from_step)
     if keep.base is not None:
-        return _named_base(image, source, here, keep.base, open_base)
-    base = find_base(image, source, open_base, catalogue)
+        return _named_base(image, source, here, keep.base, keep.option, open_base)
+    base = find_base(image, source, open_base, catalogue, keep.option)
     if base is None:
         near = [other.names[0] for other in source.graph.bases_of(image) if other.names]
-        hint = f"\n{image.title} stands on {near[0]}: --keep-base {near[0]} keeps that." if near else ""
-        raise BaseUnknown(
-            "nothing says which layers are the base: pass --keep-base REF, --keep-layers N,"
-            " --from-step TEXT, --segments, or --all to squash everything\n" + show_layers(image) + hint
+        old = keep.option is BaseOption.OLD
+        advice = f"{keep.option.value} {near[0]} {'names' if old else 'keeps'}" if near else ""
+        hint = f"\n{image.title} stands on {near[0]}: {advice} that." if near else ""
+        what = (
+            "nothing says what the old base is: pass --old-base REF"
+            if old
+            else "nothing says which layers are the base: pass --keep-base REF, --keep-layers N,"
+            " --from-step TEXT, --segments, or --all to squash everything"
         )
+        raise BaseUnknown(f"{what}\n{show_layers(image, keep.option)}{hint}")
     return base
 
 
@@ -253,27 +262,28 @@ def _named_base(
     source: Source,
     here: Sequence[Image],
     name: str,
+    option: BaseOption,
     open_base: Callable[[Reference, Platform], Source],
 ) -> Base:
     """The base by name in the same archive, by reference elsewhere, or by digest."""
     if here:
         fitting = [other for other in here if other.platform.matches(image.platform)] or here
         based = [other for other in fitting if other.diff_ids == image.diff_ids[: len(other.diff_ids)]]
-        return base_of(image, (based or fitting)[0], name)
+        return base_of(image, (based or fitting)[0], name, option)
     tried = [f"an image in {source.title}"]
     if is_digest(name):
-        base = find_by_digest(image, name)
+        base = find_by_digest(image, name, option)
         if base is not None:
             return base
         tried += ["a chain_id", "a diff_id"]
         if source.store is None:
-            raise not_found(name, tried, image, _way(source))
+            raise not_found(name, tried, image, _way(source), option)
         try:
             other = open_base(Reference(source.reference.transport, name), image.platform)
         except ImageNotFound as error:
             tried.append(f"an image of {source.store.title}")
-            raise not_found(name, tried, image, _way(source)) from error
-        return base_of(image, other.images[0], name)
+            raise not_found(name, tried, image, _way(source), option) from error
+        return base_of(image, other.images[0], name, option)
     try:
         reference = parse_reference(name)
         if reference.is_stdio:
@@ -284,16 +294,17 @@ def _named_base(
     except TransportError as error:
         told = str(error).partition("; there are:")[0]
         if reference.guessed:
-            tried += ["a path", f"an image of docker ({told})"]
-            raise not_found(name, tried, image, _way(source)) from error
-        if reference.is_file and not os.path.exists(reference.path):
-            raise not_found(name, [*tried, f"a path ({told})"], image, _way(source)) from error
-        raise
+            tried += ["a path", "an image of docker"]
+        elif reference.is_file and not os.path.exists(reference.path):
+            tried.append("a path")
+        else:
+            raise
+        raise not_found(name, tried, image, _way(source), option, told) from error
     base_image = choose_image(
         other.images, reference.image, image.platform, machine_platform(), other.example
     )
     by_title = base_image.names and reference.is_file
-    base = base_of(image, base_image, base_image.title if by_title else str(reference))
+    base = base_of(image, base_image, base_image.title if by_title else str(reference), option)
     named = not reference.is_file and not is_digest(reference.path)
     return replace(base, image_name=reference.path) if named else base
 

@@ -272,8 +272,55 @@ def test_another_image_is_no_old_base(tmp_path: Path) -> None:
     docker_archive_old(tmp_path / "new.tar", [NEW])
     bases = ("--old-base", tmp_path / "new.tar", "--new-base", tmp_path / "new.tar")
     result = run("rebase", tmp_path / "app.tar", *bases, "-o", tmp_path / "out.tar")
-    assert_fails(result, 1, "app:1 is not based on new:1")
+    assert_fails(result, 1, "app:1 is not based on new:1", "--old-base")
+    assert "--keep" not in result.err
     assert listing_of(tmp_path) == ["app.tar", "new.tar"]
+
+
+@pytest.mark.parametrize("base", ["nobody:1", "nowhere.tar", "oci:nowhere", "sha256:" + "0" * 64])
+def test_an_old_base_that_is_not_there_is_told_once(base: str, tmp_path: Path) -> None:
+    """With the options that a rebase has, and the steps of the layers; why, no more than once."""
+    docker_archive_old(tmp_path / "app.tar", [APP])
+    docker_archive_old(tmp_path / "new.tar", [NEW])
+    words = ("--old-base", base, "--new-base", tmp_path / "new.tar", "-o", tmp_path / "out.tar")
+    result = run("rebase", tmp_path / "app.tar", *words)
+    assert_fails(result, 1, base, "--old-base", "  layer  created by", "RUN step 0")
+    assert "--keep" not in result.err
+    assert "((" not in result.err and "))" not in result.err
+    assert result.err.count("No such file") <= 1
+
+
+def test_an_old_base_that_nothing_tells(tmp_path: Path) -> None:
+    """An image that lies beside the one that is meant is pointed at, not taken."""
+    docker_archive_old(tmp_path / "app.tar", [APP, OLD])
+    docker_archive_old(tmp_path / "new.tar", [NEW])
+    words = ("--new-base", tmp_path / "new.tar", "-o", tmp_path / "out.tar")
+    result = run("rebase", f"{tmp_path}/app.tar:app:1", *words)
+    assert_fails(result, 2, "pass --old-base REF", "app:1 stands on old:1: --old-base old:1 names that.")
+    assert "--keep" not in result.err
+
+
+def test_a_digest_of_several_layers_is_no_old_base(tmp_path: Path) -> None:
+    """Only a chain_id tells them apart; a rebase has no option that counts layers."""
+    again = on_base(OLD, OLD.layers[1], layer(file("x")), tags=["app:1"])
+    docker_archive_old(tmp_path / "app.tar", [again])
+    docker_archive_old(tmp_path / "new.tar", [NEW])
+    words = ("--old-base", digest(OLD.layers[1]), "--new-base", tmp_path / "new.tar", "-n")
+    result = run("rebase", tmp_path / "app.tar", *words)
+    assert_fails(result, 1, "1, 2", "chain_id")
+    assert "--keep" not in result.err
+
+
+def test_an_annotation_that_lies_is_told_with_the_rebase_s_option(tmp_path: Path) -> None:
+    """What the image says of its base is wrong: --old-base says better."""
+    other = ImageSpec([layer(file("other"))], ["other:1"])
+    (at,) = oci_layout(tmp_path / "other", [other])
+    labels = {BASE_NAME: "docker.io/library/other:1", BASE_DIGEST: at}
+    oci_layout(tmp_path / "all", [replace(APP, config={"config": {"Labels": labels}}), other, NEW])
+    result = run("rebase", f"{tmp_path}/all:app:1", "--new-base", "new:1", "-n")
+    assert_fails(result, 1, "app:1 is not based on", "--old-base REF")
+    assert "--keep" not in result.err
+    assert "--" not in run("base", "find", f"{tmp_path}/all:app:1").err
 
 
 # --- what must not be written, and what is not there ------------------------------------------
