@@ -46,6 +46,8 @@ class Base:
     """The base as it was asked for."""
     image_name: str = ""
     """Its name, where it has one: not a path, not a digest, and no transport before it."""
+    catalogued: bool = False
+    """Whether only the catalogue says it. `name` is then the reference that it was added by."""
 
 
 def matches(image: Image, reference: str) -> bool:

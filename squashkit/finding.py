@@ -7,7 +7,7 @@ decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from squashkit.base import Base, BaseOption, base_by_annotations, base_of, stated_base
@@ -15,8 +15,8 @@ from squashkit.catalogue import Catalogue
 from squashkit.errors import InvalidImage, InvalidReference, NotBasedOn, TransportError
 from squashkit.graph import Image
 from squashkit.inherit import run_image_of
-from squashkit.names import repository_of
-from squashkit.oci import BASE_DIGEST, Digest, Manifest, Platform, is_digest
+from squashkit.names import repository_of, same_name
+from squashkit.oci import BASE_DIGEST, BASE_NAME, Digest, Manifest, Platform, is_digest
 from squashkit.provenance import PREDICATE_TYPE, PROVENANCE, REFERENCE_DIGEST, base_images
 from squashkit.source import Source
 from squashkit.transports import REGISTRY, Reference
@@ -89,14 +89,32 @@ def _by_provenance(image: Image, source: Source, open_base: OpenBase) -> Base | 
     return max(found, key=lambda base: base.layers, default=None)
 
 
-def base_by_catalogue(image: Image, catalogue: Catalogue | None) -> Base | None:
-    """The base in the catalogue of which the image has the most layers."""
-    known = catalogue.find(image.diff_ids, image.platform) if catalogue is not None else None
+def base_by_catalogue(
+    image: Image, catalogue: Catalogue | None, names: Sequence[str] | None = None
+) -> Base | None:
+    """The base in the catalogue of which the image has the most layers; with `names` only one that has one
+    of them."""
+    known = catalogue.find(image.diff_ids, image.platform, names) if catalogue is not None else None
     if known is None:
         return None
     told = f"{known.reference} of {known.seen[:10]}, by the catalogue of bases"
-    name = known.reference.removeprefix("docker://").removeprefix("docker-daemon:")
-    return Base(len(known.diff_ids), told, known.image(), known.reference, name)
+    return Base(
+        len(known.diff_ids), told, known.image(), known.reference, known.name, catalogued=True
+    )
+
+
+def version_of(
+    image: Image, found: Base | None, catalogue: Catalogue | None, names: Sequence[str]
+) -> Base | None:
+    """The version of a base, by its names, that an image stands on: the base that was found, one of the
+    catalogue, or, not held against the layers, the one that the image itself names. None for none."""
+    if found is not None and any(same_name(found.image_name, name) for name in names):
+        return found
+    known = base_by_catalogue(image, catalogue, names)
+    stated, _ = stated_base(image)
+    if known is None and any(same_name(stated, name) for name in names):
+        return Base(0, f"the annotation {BASE_NAME}", name=stated, image_name=stated)
+    return known
 
 
 def _fetch(
