@@ -34,6 +34,7 @@ from tests.builders import (
     on_base,
 )
 from tests.cli import APP, BASE, BASE_DIGEST, BASE_NAME, KEPT, assert_fails, read_image, run, squash
+from tests.docs_images import write_files
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BIGGER = on_base(BASE, layer(file("more", b"more")), tags=["bigger:1"])
@@ -425,3 +426,23 @@ def test_every_subcommand_is_explained(name: str) -> None:
     assert isinstance(command, click.Command)
     assert f"base {name}" in README
     assert f"squashkit base {name}" in (command.epilog or "")
+
+
+def test_the_examples_with_an_archive_are_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They name one image of the archive that the other examples use."""
+    write_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run("base", "add", "fedora.tar")
+    texts = [README, *(command.epilog or "" for command in (group, *group.commands.values()))]
+    pattern = re.compile(r"squashkit base (?:find|check) (\S+\.tar\S*)")
+    found = [name for text in texts for name in pattern.findall(text)]
+    assert len(found) >= 4
+    for name in set(found):
+        assert run("base", "find", name).code == 0, name
+
+
+def test_image_ids_on_the_page_are_whole() -> None:
+    """As they are printed."""
+    page = (Path(__file__).parent.parent / "docs/rebase.md").read_text(encoding="utf-8")
+    found = re.findall(r"(?m)^image_id sha256:(\w+)$", page)
+    assert found and {len(one) for one in found} == {64}

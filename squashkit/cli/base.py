@@ -38,10 +38,10 @@ _PLACES = (f"{REGISTRY}://", *(f"{store}:" for store in STORES))
     short_help="Find the base of an image; see whether it is outdated; keep a catalogue of bases.",
     epilog="""\b
 Examples:
-  squashkit base find app.tar
+  squashkit base find app.tar:app:latest
   squashkit base add docker://registry.example/debian:12 fedora:28
   squashkit base check docker://registry.example/app:1
-  squashkit base check app.tar --base docker://registry.example/debian:12
+  squashkit base check app.tar:app:latest --base docker://registry.example/debian:12
 """,
 )
 def base() -> None:
@@ -57,7 +57,7 @@ def base() -> None:
     short_help="Tell which layers of an image are its base.",
     epilog="""\b
 Examples:
-  squashkit base find app.tar
+  squashkit base find app.tar:app:latest
   squashkit base find docker://registry.example/app:1 --json
 """,
 )
@@ -81,7 +81,7 @@ def find(image: str, as_json: bool, looking: Looking) -> None:
     epilog="""\b
 Examples:
   squashkit base check docker://registry.example/app:1
-  squashkit base check app.tar --base docker://registry.example/debian:12 --json
+  squashkit base check app.tar:app:latest --base docker://registry.example/debian:12 --json
 """,
 )
 @click.argument("image")
