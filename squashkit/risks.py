@@ -30,7 +30,7 @@ class Bases(NamedTuple):
 
 
 class Kind(Enum):
-    """What is at risk; the values are what `--allow` takes."""
+    """What is at risk."""
 
     PLATFORM = "platform"
     TYPE = "type"
@@ -42,7 +42,9 @@ class Kind(Enum):
     CACHE = "cache"
 
 
-_ERRORS = frozenset({Kind.PLATFORM, Kind.TYPE, Kind.PARENT, Kind.LINK})
+ALLOWABLE = (Kind.PLATFORM, Kind.TYPE, Kind.PARENT)
+"""Kinds of errors that `--allow` lets through."""
+_ERRORS = frozenset({*ALLOWABLE, Kind.LINK})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from squashkit.risks import Kind
 from tests.builders import (
     ImageSpec,
     Json,
@@ -322,10 +323,11 @@ def test_a_hard_link_to_what_is_gone(tmp_path: Path) -> None:
     """Such a layer cannot be unpacked, and nothing allows that."""
     moved = place(tmp_path, [file("a", b"a")], [NOTHING], [hardlink("b", "a")])
     assert told(stops(moved, "link")) == [("link", "error", "b")]
-    for words in (("--no-strict",), *(("--allow", kind) for kind in ("type", "parent", "content"))):
+    for words in (("--no-strict",), *(("--allow", kind) for kind in ("type", "parent"))):
         assert moved.run(*words).code == 3
         assert not moved.out.exists()
     assert moved.run("--allow", "link").code == 2
+    assert "Errors of kind link always stop" in " ".join(run("rebase", "--help").text.split())
 
 
 def test_a_hard_link_to_what_is_there(tmp_path: Path) -> None:
@@ -788,6 +790,13 @@ def test_to_allow_all_and_some_is_one_too_many(tmp_path: Path) -> None:
     """A usage error, before anything is read."""
     moved = place(tmp_path, *BOTH)
     assert_fails(moved.run("--no-strict", "--allow", "type"), 2, "--no-strict allows everything")
+
+
+@pytest.mark.parametrize("kind", [kind.value for kind in Kind])
+def test_only_what_can_stop_may_be_allowed(kind: str, tmp_path: Path) -> None:
+    """There is nothing to allow where nothing stops."""
+    moved = place(tmp_path, [file("f", b"a")], [file("f", b"b")], [file("f", b"c")])
+    assert moved.run("--allow", kind).code == (0 if kind in ("platform", "type", "parent") else 2)
 
 
 def test_warnings_stop_nothing(tmp_path: Path) -> None:
