@@ -29,6 +29,7 @@ from squashkit.errors import (
     BaseNotFound,
     BaseUnknown,
     ImageNotFound,
+    InvalidImage,
     TransportError,
     UnsupportedImage,
     UsageError,
@@ -37,7 +38,7 @@ from squashkit.errors import (
 from squashkit.finding import find_base
 from squashkit.graph import Image
 from squashkit.names import same_name
-from squashkit.oci import ALL, Platform, PlatformChoice, is_digest
+from squashkit.oci import ALL, Descriptor, Platform, PlatformChoice, is_digest
 from squashkit.planner import Segment
 from squashkit.source import Source, machine_platform
 from squashkit.transports import Reference, parse_reference
@@ -96,10 +97,10 @@ def choose(
     that are of no use here.
     """
     _refuse_without_images(source)
-    wanted, absent = source.reference.image, source.listing.absent
+    wanted = source.reference.image
     images = source.images if candidates is None else candidates
     if platform != ALL:
-        named = [descriptor.platform for descriptor in absent if descriptor.platform]
+        named = [descriptor.platform for descriptor in source.listing.absent if descriptor.platform]
         image = choose_image(
             images, wanted, platform, machine_platform(), source.example, named
         )
@@ -108,10 +109,7 @@ def choose(
     found = every_platform(images, wanted, source.example)
     there = [image for image in found if all(layer.member is not None for layer in image.layers)]
     missing = [str(image.platform) for image in found if image not in there]
-    for descriptor in absent:
-        names = names_of(descriptor.annotations)
-        if wanted is None or any(same_name(name, wanted) for name in names):
-            missing.append(str(descriptor.platform or descriptor.digest))
+    missing += [str(one.platform or one.digest) for one in _absent(source, wanted)]
     if missing and not (skip_missing and there):
         raise ImageNotFound(
             f"{source.title} names {', '.join(missing)}, but not all blobs of that are there"
@@ -121,6 +119,15 @@ def choose(
     for image in there:
         refuse_unsupported(image)
     return Chosen(there, missing)
+
+
+def _absent(source: Source, wanted: str | None) -> list[Descriptor]:
+    """What an index names, by a reference where there is one, and does not hold."""
+    return [
+        descriptor
+        for descriptor in source.listing.absent
+        if wanted is None or any(same_name(name, wanted) for name in names_of(descriptor.annotations))
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +325,8 @@ def open_new_base(
     """The base that images are to be put on: its source, and its image for each of theirs.
 
     Like an old one it is looked for in the image's own container, then by reference. Where there is none
-    for a platform, the one there is. Raises ImageNotFound, UsageError and what `open_base` raises.
+    for a platform, the one there is. Raises ImageNotFound, UsageError, InvalidImage where a layer's blob is
+    not there, and what `open_base` raises.
     """
     here = [other for other in source.images if matches(other, name)]
     where, reference = source, None
@@ -329,18 +337,38 @@ def open_new_base(
         if reference.guessed and source.store is not None:
             reference = replace(reference, transport=source.reference.transport)
         where = open_base(reference, images[0].platform)
+        _refuse_without_images(where)
     bases = []
     for image in images:
         found = here or list(where.images)
-        fitting = [other for other in found if other.platform.matches(image.platform)] or found
         wanted = reference.image if reference is not None else None
-        base = choose_image(fitting, wanted, None, machine_platform(), where.example)
+        fitting = [other for other in found if other.platform.matches(image.platform)]
+        absent = [one.platform for one in _absent(where, wanted if reference is not None else name)]
+        if not fitting and any(one is not None and one.matches(image.platform) for one in absent):
+            raise ImageNotFound(
+                f"the index of the new base {name} names an image for {image.platform}, but its blobs are"
+                " not there",
+                reference=name,
+            )
+        base = choose_image(fitting or found, wanted, None, machine_platform(), where.example)
         refuse_unsupported(base)
+        _refuse_without_blobs(base, where)
         told = base.title if reference is None or (base.names and reference.is_file) else str(reference)
         named = reference is not None and not reference.is_file and not is_digest(reference.path)
         image_name = reference.path if named and reference is not None else name_of(base, name)
         bases.append(Base(len(base.layers), f"--new-base {name}", base, told, image_name))
     return where, bases
+
+
+def _refuse_without_blobs(base: Image, where: Source) -> None:
+    """Raises InvalidImage where a layer of the new base is not there: later its layers are the image's."""
+    for layer in base.layers:
+        if layer.member is None:
+            digest = layer.descriptor.digest if layer.descriptor else layer.diff_id
+            raise InvalidImage(
+                f"the blob {digest} is not in {where.title}",
+                where=f"the new base {base.title} ({base.platform}), layer {layer.index}",
+            )
 
 
 def _way(source: Source) -> str:

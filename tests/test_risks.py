@@ -808,6 +808,17 @@ def test_warnings_stop_nothing(tmp_path: Path) -> None:
     assert "content   /f: 1 byte -> other bytes, as many (layer 0 above the base)" in result.text
 
 
+def test_an_error_lists_no_more_than_twenty(tmp_path: Path) -> None:
+    """The others are counted; JSON has them all."""
+    names = [f"d{number:02}" for number in range(23)]
+    moved = place(tmp_path, [directory(name) for name in names], [file(name) for name in names],
+                  [file(f"{name}/x") for name in names])  # fmt: skip
+    result = stops(moved, "type")
+    assert "/d19: " in result.err and "/d20: " not in result.err
+    assert "\n  and 3 more (--json lists them)\n" in result.err
+    assert len(result.json["risks"]) == 23
+
+
 def test_an_old_output_survives_a_conflict(tmp_path: Path) -> None:
     """Even one that was to be replaced; a digest file is not written."""
     moved = place(tmp_path, *BOTH)

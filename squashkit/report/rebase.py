@@ -124,6 +124,8 @@ class RebaseReport:
         above, remade = len(self.app.layers) - self.old.layers, len(self.fitted.remade)
         if self.squash and above > 1:
             return f"Above:    {count(above, 'layer')}, merged into one"
+        if not above:
+            return f"Above:    nothing: {self.app.title} has no layer above the old base"
         text = f"Above:    {count(above, 'layer')}, "
         if not remade:
             return text + "byte for byte as they were"
