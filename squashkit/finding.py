@@ -97,7 +97,7 @@ def base_by_catalogue(
     known = catalogue.find(image.diff_ids, image.platform, names) if catalogue is not None else None
     if known is None:
         return None
-    told = f"{known.reference} of {known.seen[:10]}, by the catalogue of bases"
+    told = f"{known.reference}, seen {known.seen[:10]}, by the catalogue of bases"
     return Base(
         len(known.diff_ids), told, known.image(), known.reference, known.name, catalogued=True
     )

@@ -55,8 +55,9 @@ class Risk:
     path: bytes
     """Empty where it is about the image as a whole."""
     old: str
-    """What the old base has, for people."""
+    """What the layers go by: what the old base has, or what they have themselves. For people."""
     new: str
+    """What the new base has."""
     layer: int | None
     """The layer above the base that it is about, counted from the lowest."""
     effect: str
@@ -255,7 +256,7 @@ class Finder:
         if hidden:
             old_text = _some(f"{name} {shown.get(name, '(not listed)')}" for name in hidden)
             new_text = _some(f"{name} {version}" for name, version in hidden.items())
-            effect = "packages are listed as the left side has them, while the new base's files are there"
+            effect = "packages are listed in the versions on the left; the files are those on the right"
             yield self._risk(Kind.PACKAGES, path, above, old_text, new_text, effect)
 
     def _libraries(self, path: bytes, new: Inode | None, above: Inode) -> Iterator[Risk]:
@@ -306,10 +307,10 @@ class Finder:
             if shown.get(name) == number:
                 continue
             other = owners.get(number)
-            listed = f"{name} {shown[name]}" if name in shown else f"no {name}"
-            means = f"; {number} means {other}" if other is not None and other != name else ""
-            effect = f"the new base's files of the {what} {name} ({number}) are not that {what}'s{means}"
-            yield self._risk(Kind.ACCOUNTS, path, above, listed + means, f"{name} {number}", effect)
+            listed = f"{name} is {shown[name]}" if name in shown else f"no {name}"
+            taken = f", {other} is {number}" if other is not None else ""
+            effect = f"what the new base gives to {name} ({number}) belongs to {other or f'no {what}'}"
+            yield self._risk(Kind.ACCOUNTS, path, above, listed + taken, f"{name} is {number}", effect)
 
     def _names(self, path: bytes, new: Inode | None, above: Inode) -> Iterator[Risk]:
         if new is None:
@@ -333,7 +334,7 @@ class Finder:
         before, after = self._text(bases.old, Side.OLD), self._text(bases.new)
         if before is None or after is None:
             numbers = _some([str(number) for number in sorted(used)])
-            effect = f"files of the layers above belong to {what} ids ({numbers}) that may mean others now"
+            effect = f"the layers' files of the {what} ids {numbers} may belong to others now"
             yield Risk(Kind.ACCOUNTS, path, "its own", "its own", None, effect)
             return
         was = {number: name for name, number in _ids(before).items()}
@@ -341,10 +342,9 @@ class Finder:
         for number, at in sorted(used.items()):
             name, holder = was.get(number), now.get(number)
             if name != holder:
-                whose = f"were {name}'s" if name else f"were no {what}'s"
-                means = f"the {what} {holder}" if holder else f"no {what}"
-                effect = f"files of the layers above that {whose} belong to {means}"
-                old_text, new_text = f"{name or 'nobody'} {number}", f"{holder or 'nobody'} {number}"
+                before_text, after_text = name or f"no {what}", holder or f"no {what}"
+                effect = f"the layers' files that belonged to {before_text} belong to {after_text}"
+                old_text, new_text = f"{number} is {before_text}", f"{number} is {after_text}"
                 yield Risk(Kind.ACCOUNTS, at, old_text, new_text, None, effect)
 
     def _used_ids(self, *, users: bool) -> dict[int, bytes]:
@@ -410,12 +410,11 @@ def _target(inode: Inode) -> str:
 
 def _sizes(old: Inode, new: Inode) -> tuple[str, str]:
     before, after = old.entry.record.size, new.entry.record.size
-    same = "other bytes, as many"
-    return _bytes(before), same if before == after else _bytes(after)
+    return _bytes(before, "byte"), _bytes(after, "other byte" if before == after else "byte")
 
 
-def _bytes(number: int) -> str:
-    return f"{number:,} byte{'s' * (number != 1)}"
+def _bytes(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _some(items: Iterator[str] | list[str]) -> str:

@@ -6,6 +6,7 @@ Small images go through the command line; what is said comes from its JSON.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.builders import (
     ImageSpec,
     Json,
     Member,
+    config_of,
+    digest,
     directory,
     docker_archive_old,
     file,
@@ -481,7 +484,7 @@ def test_a_chmod_hides_an_update(tmp_path: Path) -> None:
     assert copied(result) == [("bin/su", 1, True, True)]
     (risk,) = result.json["risks"]
     assert risk["layer"] == 1 and "keeps the old base's content" in risk["effect"]
-    assert (risk["old"], risk["new"]) == ("3 bytes", "other bytes, as many")
+    assert (risk["old"], risk["new"]) == ("3 bytes", "3 other bytes")
 
 
 def test_a_change_hides_an_update(tmp_path: Path) -> None:
@@ -577,9 +580,9 @@ def passwd(**ids: int) -> bytes:
 @pytest.mark.parametrize(
     ("new", "own", "expected"),
     [
-        ({"a": 1, "b": 2}, {"a": 1, "app": 500}, [("no b", "b 2")]),
-        ({"a": 5}, {"a": 1, "app": 500}, [("a 1", "a 5")]),
-        ({"a": 1, "b": 500}, {"a": 1, "app": 500}, [("no b; 500 means app", "b 500")]),
+        ({"a": 1, "b": 2}, {"a": 1, "app": 500}, [("no b", "b is 2")]),
+        ({"a": 5}, {"a": 1, "app": 500}, [("a is 1", "a is 5")]),
+        ({"a": 1, "b": 500}, {"a": 1, "app": 500}, [("no b, app is 500", "b is 500")]),
         ({"a": 1}, {"a": 1, "app": 500}, []),
         ({"a": 1, "b": 2}, {"a": 1, "b": 2, "app": 500}, []),
         ({}, {"a": 1, "app": 500}, []),
@@ -621,9 +624,9 @@ def test_backups_of_accounts_are_not_looked_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "owner", "expected"),
     [
-        ({"a": 101}, {"a": 102}, 101, ("a 101", "nobody 101")),
-        ({"a": 101}, {"a": 102, "b": 101}, 101, ("a 101", "b 101")),
-        ({"z": 1}, {"z": 1, "b": 101}, 101, ("nobody 101", "b 101")),
+        ({"a": 101}, {"a": 102}, 101, ("101 is a", "101 is no {}")),
+        ({"a": 101}, {"a": 102, "b": 101}, 101, ("101 is a", "101 is b")),
+        ({"z": 1}, {"z": 1, "b": 101}, 101, ("101 is no {}", "101 is b")),
         ({"a": 101}, {"a": 101, "b": 102}, 101, None),
         ({"a": 101}, {"a": 102}, 0, None),
         ({"a": 101}, {"a": 102}, 1001, None),
@@ -645,9 +648,9 @@ def test_owners_of_the_layer_s_files(
     moved = place(tmp_path, within(path, passwd(**old)), within(path, passwd(**new)), [own])
     result = passes(moved)
     assert told(result) == [("accounts", "warning", "own")] * (expected is not None)
-    assert [(risk["old"], risk["new"]) for risk in result.json["risks"]] == [expected] * (
-        expected is not None
-    )
+    what = "user" if path == PASSWD else "group"
+    sides = [(risk["old"], risk["new"]) for risk in result.json["risks"]]
+    assert sides == ([tuple(side.format(what) for side in expected)] if expected else [])
 
 
 # --- caches ----------------------------------------------------------------------------------
@@ -804,8 +807,34 @@ def test_warnings_stop_nothing(tmp_path: Path) -> None:
     moved = place(tmp_path, [file("f", b"a")], [file("f", b"b")], [file("f", b"c")])
     result = run("rebase", *moved.arguments, "-o", moved.out)
     assert result.code == 0
-    assert "At risk (1 warning):" in result.text
-    assert "content   /f: 1 byte -> other bytes, as many (layer 0 above the base)" in result.text
+    assert "At risk (1 warning), what the layers go by -> what the new base has:\n" in result.text
+    assert "content   /f: 1 byte -> 1 other byte (in layer 1, the 1st above the base)\n" in result.text
+
+
+def test_a_layer_is_named_by_its_number_and_its_place(tmp_path: Path) -> None:
+    """In the image as it was, and above either base."""
+    above = [[file(f"f{number:02}", b"c")] for number in range(23)]
+    names = [f"f{number:02}" for number in range(23)]
+    moved = place(tmp_path, *([file(name, text) for name in names] for text in (b"a", b"b")), *above)
+    text = run("rebase", *moved.arguments, "-n", "-v").text
+    for number, place_ in ((2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (23, "23rd")):
+        assert f"(in layer {number}, the {place_} above the base)" in text
+
+
+def test_bases_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """By the digests of their configs, and when they were made."""
+    moved = place(
+        tmp_path, [file("f", b"a")], [file("f", b"b")], [file("x")],
+        old_config={"created": "2018-05-01T12:00:00Z"}, new_config={"created": "2026-11-26T12:00:00Z"},
+    )  # fmt: skip
+    result = run("rebase", *moved.arguments, "-n")
+    bases = {"Old": (moved.old, "2018-05-01"), "New": (moved.new, "2026-11-26")}
+    for name, (image, made) in bases.items():
+        which = f"({digest(config_of(image))[:19]}, made {made})"
+        assert re.search(rf"(?m)^{name} base: .*{re.escape(which)}$", result.text)
+    report = moved.run("-n").json
+    assert report["old_base"]["image_id"] == digest(config_of(moved.old))
+    assert report["new_base"]["image_id"] == digest(config_of(moved.new))
 
 
 def test_an_error_lists_no_more_than_twenty(tmp_path: Path) -> None:
@@ -953,7 +982,7 @@ def test_many_risks_are_listed_on_request(tmp_path: Path) -> None:
     names = [f"f{number:02}" for number in range(11)]
     moved = place(tmp_path, *([file(name, text) for name in names] for text in (b"a", b"b", b"c")))
     result = run("rebase", *moved.arguments, "-n")
-    assert "At risk (11 warnings):" in result.text and "and 3 more (-v lists them)" in result.text
+    assert "At risk (11 warnings)," in result.text and "and 3 more (-v lists them)" in result.text
     assert "/f10" not in result.text
     assert "/f10" in run("rebase", *moved.arguments, "-n", "-v").text
 
