@@ -177,7 +177,11 @@ class Finder:
             return
         new = bases.new if isinstance(bases.new, Inode) else None
         old = bases.old if isinstance(bases.old, Inode) else None
-        if path == _DPKG or path in _APK:
+        elsewhere = self._elsewhere(path) if old is not None and new is None else ""
+        if elsewhere:
+            effect = "the new base's own lies elsewhere; what layers above installed is not listed in it"
+            yield self._risk(Kind.PACKAGES, path, above, "a database", f"one at /{elsewhere}", effect)
+        elif path == _DPKG or path in _APK:
             yield from self._packages(path, above, old, new)
         elif path in _RPM and new is not None:
             effect = "rpm lists what the old base had; scanners go by it"
@@ -258,6 +262,15 @@ class Finder:
             new_text = _some(f"{name} {version}" for name, version in hidden.items())
             effect = "packages are listed in the versions on the left; the files are those on the right"
             yield self._risk(Kind.PACKAGES, path, above, old_text, new_text, effect)
+
+    def _elsewhere(self, path: bytes) -> str:
+        """Where the new base has the database of packages that the old one has at a path."""
+        for family in (_RPM, _APK):
+            for other in family if path in family else ():
+                node = node_at(self._fitted.tree, other)
+                if isinstance(node, Inode) and node.layer < self._fitted.bottom:
+                    return show_path(other)
+        return ""
 
     def _libraries(self, path: bytes, new: Inode | None, above: Inode) -> Iterator[Risk]:
         if new is None:

@@ -439,6 +439,34 @@ def test_rpm_s_database(path: str, tmp_path: Path) -> None:
         assert told(passes(moved, "--force")) == expected
 
 
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [
+        ("var/lib/rpm/Packages", "usr/lib/sysimage/rpm/rpmdb.sqlite"),
+        ("var/lib/rpm/Packages", "var/lib/rpm/rpmdb.sqlite"),
+        ("lib/apk/db/installed", "usr/lib/apk/db/installed"),
+    ],
+)
+def test_a_database_that_moved(path: str, other: str, tmp_path: Path) -> None:
+    """What the layer wrote lies where the new base's package manager does not look."""
+    moved = place(tmp_path, within(path, b"old"), within(other, b"new"), within(path, b"app's"))
+    (risk,) = (one for one in passes(moved).json["risks"] if one["kind"] != "parent")
+    assert (risk["kind"], risk["severity"], risk["path"]) == ("packages", "warning", path)
+    assert risk["new"] == f"one at /{other}"
+    assert "what layers above installed is not listed in it" in risk["effect"]
+    for old, new in ((within(path, b"old"), [NOTHING]), ([NOTHING], within(other, b"new"))):
+        moved = place(tmp_path, old, new, within(path, b"app's"))
+        assert not [one for one in told(passes(moved, "--force")) if one[0] == "packages"]
+
+
+def test_a_database_behind_a_symlink(tmp_path: Path) -> None:
+    """The layer's directory in the symlink's place is an error, beside what is told of the database."""
+    path, other = "var/lib/rpm/Packages", "usr/lib/sysimage/rpm/rpmdb.sqlite"
+    new = [*within(other, b"new"), *within(path)[:2], symlink("var/lib/rpm", "../../usr/lib/sysimage/rpm")]
+    moved = place(tmp_path, within(path, b"old"), new, within(path, b"app's"))
+    assert told(stops(moved, "type")) == [("type", "error", "var/lib/rpm"), ("packages", "warning", path)]
+
+
 def test_pacman_s_database(tmp_path: Path) -> None:
     """It has a file a package: one that the layer changed hides the new base's, one that it added none."""
     path, own = "var/lib/pacman/local/ssl-1/desc", "var/lib/pacman/local/app-1/desc"
