@@ -357,8 +357,10 @@ class Finder:
             if name != holder:
                 before_text, after_text = name or f"no {what}", holder or f"no {what}"
                 effect = f"the layers' files that belonged to {before_text} belong to {after_text}"
-                old_text, new_text = f"{number} is {before_text}", f"{number} is {after_text}"
-                yield Risk(Kind.ACCOUNTS, at, old_text, new_text, None, effect)
+                owner = f"{'uid' if what == 'user' else 'gid'} {number} is"
+                yield Risk(
+                    Kind.ACCOUNTS, at, f"{owner} {before_text}", f"{owner} {after_text}", None, effect
+                )
 
     def _used_ids(self, *, users: bool) -> dict[int, bytes]:
         """The ids of system accounts to which the layers above give something, and what is given."""

@@ -332,6 +332,10 @@ def test_a_base_that_the_image_names_and_that_is_elsewhere_is_outdated(tmp_path:
     done = run("base", "check", tmp_path / "app.tar", "--base", tmp_path / "newer.tar")
     assert done.code == 3
     assert "built on sha256:" + "0" * 64 in done.text
+    # A name alone says which base is meant, and not which version.
+    docker_archive_old(tmp_path / "named.tar", [labelled(APP, **{BASE_NAME: "newer:1"})])
+    done = run("base", "check", tmp_path / "named.tar", "--base", tmp_path / "newer.tar")
+    assert (done.code, "built on a version that it does not tell" in done.text) == (3, True)
     # Another base's digest is none of this one's.
     run("base", "add", base)
     docker_archive_25(tmp_path / "base2.tar", [ImageSpec([layer(file("newer", b"x"))], ["base:1"])])

@@ -652,9 +652,9 @@ def test_backups_of_accounts_are_not_looked_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "owner", "expected"),
     [
-        ({"a": 101}, {"a": 102}, 101, ("101 is a", "101 is no {}")),
-        ({"a": 101}, {"a": 102, "b": 101}, 101, ("101 is a", "101 is b")),
-        ({"z": 1}, {"z": 1, "b": 101}, 101, ("101 is no {}", "101 is b")),
+        ({"a": 101}, {"a": 102}, 101, ("{id} 101 is a", "{id} 101 is no {what}")),
+        ({"a": 101}, {"a": 102, "b": 101}, 101, ("{id} 101 is a", "{id} 101 is b")),
+        ({"z": 1}, {"z": 1, "b": 101}, 101, ("{id} 101 is no {what}", "{id} 101 is b")),
         ({"a": 101}, {"a": 101, "b": 102}, 101, None),
         ({"a": 101}, {"a": 102}, 0, None),
         ({"a": 101}, {"a": 102}, 1001, None),
@@ -676,9 +676,9 @@ def test_owners_of_the_layer_s_files(
     moved = place(tmp_path, within(path, passwd(**old)), within(path, passwd(**new)), [own])
     result = passes(moved)
     assert told(result) == [("accounts", "warning", "own")] * (expected is not None)
-    what = "user" if path == PASSWD else "group"
+    names = {"id": "uid", "what": "user"} if path == PASSWD else {"id": "gid", "what": "group"}
     sides = [(risk["old"], risk["new"]) for risk in result.json["risks"]]
-    assert sides == ([tuple(side.format(what) for side in expected)] if expected else [])
+    assert sides == ([tuple(side.format(**names) for side in expected)] if expected else [])
 
 
 # --- caches ----------------------------------------------------------------------------------

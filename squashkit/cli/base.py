@@ -94,8 +94,8 @@ def check(image: str, reference: str | None, as_json: bool, looking: Looking) ->
     Exit code 0: the image begins with the layers that the base has now; 3: it stands on another version of
     it; 6: it stands on no version of it that is known here.
 
-    The name is looked up as --base says it, else in the image's own daemon, as the base was added to the
-    catalogue, or where the image or its build names it in that name's registry.
+    The name is looked up as --base says it, else as the base was added to the catalogue, in the image's own
+    daemon, or, where the image or its build states it, in that name's registry.
     """
     reports = []
     catalogue = Catalogue.of_user()

@@ -139,7 +139,7 @@ class CurrentReport:
             return [head] if self.found is None else [head, f"  built on {show_text(self.found.name)}"]
         return [
             f"outdated: {title} does not stand on {reference} as it is now",
-            f"  built on {self.digest_built or self._chain_id}",
+            f"  built on {self.digest_built or self._chain_id or 'a version that it does not tell'}",
             f"  now      {self._means}",
         ]
 
