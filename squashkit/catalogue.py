@@ -119,10 +119,11 @@ class Catalogue:
     def find(
         self, diff_ids: Sequence[DiffID], platform: Platform, names: Sequence[str] | None = None
     ) -> KnownBase | None:
-        """The base with the most layers of which all lie at the bottom of a stack, the stack itself
-        excepted; of several with the same layers the one seen last. With `names` only a base that has one
-        of them."""
-        chain = chain_ids(diff_ids)[:-1]
+        """The base with the most layers of which all lie at the bottom of a stack; of several with the same
+        layers the one seen last. With `names` a base that has one of them; without, none that is the whole
+        stack, since no image is its own base."""
+        chain = chain_ids(diff_ids)
+        chain = chain[:-1] if names is None else chain
         marks = ", ".join("?" * len(chain))
         order = f"WHERE chain_id IN ({marks}) ORDER BY layers DESC, seen DESC"
         found = self._select(order, chain) if chain else []

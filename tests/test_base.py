@@ -307,6 +307,15 @@ def test_a_base_below_the_nearest_one_is_outdated_too(tmp_path: Path, base: Path
     assert (done.code, done.json["status"], done.json["base"]["layers"]) == (3, "outdated", LAYERS)
 
 
+def test_an_image_with_no_layer_above_its_base_is_outdated_too(tmp_path: Path, base: Path) -> None:
+    """A Dockerfile without a step that writes leaves the base's layers alone."""
+    run("base", "add", base)
+    docker_archive_old(tmp_path / "app.tar", [replace(BASE, tags=["app:1"])])
+    docker_archive_25(tmp_path / "newer.tar", [ImageSpec([layer(file("newer", b"x"))], BASE.tags)])
+    done = run("base", "check", tmp_path / "app.tar", "--base", tmp_path / "newer.tar", "--json")
+    assert (done.code, done.json["base"]["layers"]) == (3, LAYERS)
+
+
 def test_one_outdated_platform_makes_an_image_outdated(tmp_path: Path) -> None:
     """Of several answers the one that asks for work counts."""
     newer = layer(file("newer", b"x"))
