@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from squashkit.errors import (
@@ -24,6 +25,15 @@ from squashkit.names import same_name
 from squashkit.oci import BASE_DIGEST, BASE_NAME, DiffID, ImageConfig, Platform, is_digest
 
 
+class BaseOption(Enum):
+    """The option by which a command is told a base: what errors advise."""
+
+    KEEP = "--keep-base"
+    """Beside --keep-layers, which counts."""
+    OLD = "--old-base"
+    """Alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Base:
     """Where an image's base ends. `image` is the base's own image where it was read, `evidence` says
@@ -36,6 +46,8 @@ class Base:
     """The base as it was asked for."""
     image_name: str = ""
     """Its name, where it has one: not a path, not a digest, and no transport before it."""
+    catalogued: bool = False
+    """Whether only the catalogue says it. `name` is then the reference that it was added by."""
 
 
 def matches(image: Image, reference: str) -> bool:
@@ -127,19 +139,21 @@ def choices(images: Sequence[Image]) -> str:
     return "; there are:" + "".join(lines) + more
 
 
-def base_of(image: Image, base: Image, name: str) -> Base:
-    """The base, checked to be a prefix. Raises NotBasedOn with the history and what to pass instead."""
+def base_of(image: Image, base: Image, name: str, option: BaseOption | None = None) -> Base:
+    """The base, checked to be a prefix. Raises NotBasedOn with the history and, where there is an option
+    for it, what to pass instead."""
     shared = shared_prefix(image.diff_ids, base.diff_ids)
     wanted = len(base.diff_ids)
     if shared < wanted:
-        suggestion = (
-            f"\n--keep-layers {shared} keeps what they share."
-            if shared
-            else "\nWas the image built on another version of it?"
-        )
+        suggestion = ""
+        if option is BaseOption.KEEP and shared:
+            suggestion = f"\n--keep-layers {shared} keeps what they share."
+        elif option is not None:
+            suggestion = "\nWas the image built on another version of it?"
+            suggestion += f" Pass that: {option.value} REF." * (option is BaseOption.OLD)
         raise NotBasedOn(
             f"{image.title} is not based on {name}: {shared} of the base's {wanted} layers agree with the"
-            f" image's {len(image.layers)}, counted from below\n{show_layers(image)}{suggestion}",
+            f" image's {len(image.layers)}, counted from below\n{show_layers(image, option)}{suggestion}",
             shared=shared,
             wanted=wanted,
         )
@@ -152,7 +166,7 @@ def name_of(image: Image, asked: str) -> str:
     return asked if known and not is_digest(asked) else next(iter(image.names), "")
 
 
-def find_by_digest(image: Image, digest: str) -> Base | None:
+def find_by_digest(image: Image, digest: str, option: BaseOption) -> Base | None:
     """A base given as the chain_id or the diff_id of its top layer, None where the image has neither.
 
     Raises PlanError where the diff_id stands at several positions.
@@ -160,9 +174,10 @@ def find_by_digest(image: Image, digest: str) -> Base | None:
     found = [layer.index for layer in image.layers if layer.diff_id == DiffID(digest)]
     if len(found) > 1:  # the lowest layer's diff_id is its chain_id too
         positions = ", ".join(str(index) for index in found)
+        number = f", or --keep-layers {found[0] + 1}" if option is BaseOption.KEEP else ""
         raise PlanError(
-            f"{digest} is the diff_id of several layers ({positions}); pass the chain_id of a higher one,"
-            f" or --keep-layers {found[0] + 1}"
+            f"{digest} is the diff_id of several layers ({positions}); pass the chain_id of a higher one"
+            f"{number}"
         )
     for layer in image.layers:
         if layer.chain_id == digest:
@@ -208,13 +223,16 @@ def _layers(number: int) -> str:
     return f"{number} layer{'s' * (number != 1)}"
 
 
-def base_by_annotations(image: Image, at_hand: Iterable[Image]) -> Base | None:
-    """The base that an image's annotations name, where its manifest is at hand to verify it."""
+def base_by_annotations(
+    image: Image, at_hand: Iterable[Image], option: BaseOption | None = None
+) -> Base | None:
+    """The base that an image's annotations name, where its manifest is at hand to verify it. Raises
+    NotBasedOn where they are wrong."""
     name, digest = stated_base(image)
     for other in at_hand:
         descriptor = other.manifest_descriptor
         if digest and descriptor and descriptor.digest == digest:
-            base = base_of(image, other, name or other.title)
+            base = base_of(image, other, name or other.title, option)
             told = f"the annotation {BASE_DIGEST}"
             return replace(base, evidence=told, image_name=name or base.image_name)
     return None
@@ -244,34 +262,42 @@ def base_from_step(image: Image, text: str) -> Base:
     if len(found) != 1:
         count = f"{len(found)} steps" if found else "no step"
         raise PlanError(
-            f"{count} of {image.title} with {text!r}; one is needed\n{show_layers(image)}"
+            f"{count} of {image.title} with {text!r}; one is needed\n{show_layers(image, BaseOption.KEEP)}"
         )
     return Base(found[0].index, f"the step {found[0].index} that contains {text!r}")
 
 
-def not_found(reference: str, tried: Sequence[str], image: Image, way: str) -> BaseNotFound:
-    """What to say where a base answers to no name, path or digest. `way` says how to come by it."""
+def not_found(
+    reference: str, tried: Sequence[str], image: Image, way: str, option: BaseOption, why: str = ""
+) -> BaseNotFound:
+    """What to say where a base answers to no name, path or digest. `way` says how to come by it, `why` what
+    the last place said where it was looked for."""
+    counts = option is BaseOption.KEEP
     if is_digest(reference):
-        return BaseNotFound(
-            f"no base {reference}: it is neither {', nor '.join(tried)}; --keep-layers N keeps N layers:\n"
-            + show_layers(image),
-            reference=reference,
-            tried=tried,
+        advice = "--keep-layers N keeps N layers" if counts else "--old-base takes a name or a path, too"
+        text = f"no base {reference}: it is neither {', nor '.join(tried)}; {advice}"
+    else:
+        others = (
+            "a digest, or --keep-layers N"
+            if counts
+            else "or with --config keep the chain_id of its top layer; --old-base takes each of them"
+        )
+        text = (
+            f"no base {reference!r}: looked for it as {', as '.join(tried)}{': ' * bool(why)}{why}.\n"
+            f"{way.format(image=image.title, base=reference)}, {others}"
         )
     return BaseNotFound(
-        f"no base {reference!r}: looked for it as {', as '.join(tried)}.\n"
-        f"{way.format(image=image.title, base=reference)}, a digest, or --keep-layers N:\n"
-        + show_layers(image),
-        reference=reference,
-        tried=tried,
+        f"{text}:\n{show_layers(image, option)}", reference=reference, tried=tried
     )
 
 
-def show_layers(image: Image) -> str:
-    """The layers with the number that --keep-layers takes to keep each and all below it."""
-    lines = ["  keep  layer created by"]
+def show_layers(image: Image, option: BaseOption | None) -> str:
+    """The layers, with the number that --keep-layers takes to keep each and all below it where that may be
+    passed."""
+    counts = option is BaseOption.KEEP
+    lines = ["  keep  layer created by" if counts else "  layer  created by"]
     for layer in image.layers:
         step = show_text(" ".join(layer.created_by.split())) or f"({layer.diff_id[:19]})"
         step = step if len(step) <= 80 else step[:79] + "…"
-        lines.append(f"  {layer.index + 1:4}  {step}")
+        lines.append(f"  {layer.index + 1:4}  {step}" if counts else f"  {layer.index:5}  {step}")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from squashkit.errors import Unavailable
 from squashkit.graph import Image, stack_layers
+from squashkit.names import same_name
 from squashkit.oci import DiffID, Digest, ImageConfig, Platform, chain_ids
 
 _SCHEMA = """
@@ -57,6 +58,14 @@ class KnownBase:
     """Empty where only its layers were told."""
     seen: str
     """When: RFC 3339, in UTC."""
+
+    @property
+    def name(self) -> str:
+        """By which it was added, without the transport."""
+        name = self.reference
+        for transport in ("docker://", "docker-daemon:", "containers-storage:"):
+            name = name.removeprefix(transport)
+        return name
 
     def image(self) -> Image:
         """As an image whose layers are not at hand."""
@@ -107,14 +116,22 @@ class Catalogue:
             )
             return found.rowcount
 
-    def find(self, diff_ids: Sequence[DiffID], platform: Platform) -> KnownBase | None:
-        """The base with the most layers of which all lie at the bottom of a stack, the stack itself
-        excepted; of several with the same layers the one seen last."""
-        chain = chain_ids(diff_ids)[:-1]
+    def find(
+        self, diff_ids: Sequence[DiffID], platform: Platform, names: Sequence[str] | None = None
+    ) -> KnownBase | None:
+        """The base with the most layers of which all lie at the bottom of a stack; of several with the same
+        layers the one seen last. With `names` a base that has one of them; without, none that is the whole
+        stack, since no image is its own base."""
+        chain = chain_ids(diff_ids)
+        chain = chain[:-1] if names is None else chain
         marks = ", ".join("?" * len(chain))
         order = f"WHERE chain_id IN ({marks}) ORDER BY layers DESC, seen DESC"
         found = self._select(order, chain) if chain else []
-        return next((base for base in found if base.platform.matches(platform)), None)
+        for base in found:
+            named = names is None or any(same_name(base.name, name) for name in names)
+            if named and base.platform.matches(platform):
+                return base
+        return None
 
     def _select(self, rest: str, values: Sequence[str]) -> list[KnownBase]:
         if not self.path.exists():

@@ -7,16 +7,16 @@ decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from squashkit.base import Base, base_by_annotations, base_of, stated_base
+from squashkit.base import Base, BaseOption, base_by_annotations, base_of, stated_base
 from squashkit.catalogue import Catalogue
 from squashkit.errors import InvalidImage, InvalidReference, NotBasedOn, TransportError
 from squashkit.graph import Image
 from squashkit.inherit import run_image_of
-from squashkit.names import repository_of
-from squashkit.oci import BASE_DIGEST, Digest, Manifest, Platform, is_digest
+from squashkit.names import repository_of, same_name
+from squashkit.oci import BASE_DIGEST, BASE_NAME, Digest, Manifest, Platform, is_digest
 from squashkit.provenance import PREDICATE_TYPE, PROVENANCE, REFERENCE_DIGEST, base_images
 from squashkit.source import Source
 from squashkit.transports import REGISTRY, Reference
@@ -26,28 +26,34 @@ OpenBase = Callable[[Reference, Platform], Source]
 
 
 def find_base(
-    image: Image, source: Source, open_base: OpenBase, catalogue: Catalogue | None
+    image: Image,
+    source: Source,
+    open_base: OpenBase,
+    catalogue: Catalogue | None,
+    option: BaseOption | None = None,
 ) -> Base | None:
     """The base that is known without being asked for, None where nothing says it.
 
     A base in a registry is fetched to verify it, where the image itself comes from one. Raises NotBasedOn
-    where an annotation names a base that is at hand, and is wrong.
+    where an annotation names a base that is at hand, and is wrong; `option` is what that advises.
     """
     return (
-        base_by_annotations(image, source.images)
-        or _by_annotations(image, source, open_base)
+        base_by_annotations(image, source.images, option)
+        or _by_annotations(image, source, open_base, option)
         or _by_buildpacks(image, catalogue)
         or _by_provenance(image, source, open_base)
         or base_by_catalogue(image, catalogue)
     )
 
 
-def _by_annotations(image: Image, source: Source, open_base: OpenBase) -> Base | None:
+def _by_annotations(
+    image: Image, source: Source, open_base: OpenBase, option: BaseOption | None
+) -> Base | None:
     """The base that an image names, fetched to verify it."""
     name, digest = stated_base(image)
     if not name or not is_digest(digest):
         return None
-    base = _fetch(image, source, open_base, name, Digest(digest))
+    base = _fetch(image, source, open_base, name, Digest(digest), option)
     return base and replace(base, evidence=f"{name}, by the annotation {BASE_DIGEST}")
 
 
@@ -83,18 +89,41 @@ def _by_provenance(image: Image, source: Source, open_base: OpenBase) -> Base | 
     return max(found, key=lambda base: base.layers, default=None)
 
 
-def base_by_catalogue(image: Image, catalogue: Catalogue | None) -> Base | None:
-    """The base in the catalogue of which the image has the most layers."""
-    known = catalogue.find(image.diff_ids, image.platform) if catalogue is not None else None
+def base_by_catalogue(
+    image: Image, catalogue: Catalogue | None, names: Sequence[str] | None = None
+) -> Base | None:
+    """The base in the catalogue of which the image has the most layers; with `names` only one that has one
+    of them."""
+    known = catalogue.find(image.diff_ids, image.platform, names) if catalogue is not None else None
     if known is None:
         return None
-    told = f"{known.reference} of {known.seen[:10]}, by the catalogue of bases"
-    name = known.reference.removeprefix("docker://").removeprefix("docker-daemon:")
-    return Base(len(known.diff_ids), told, known.image(), known.reference, name)
+    told = f"{known.reference}, seen {known.seen[:10]}, by the catalogue of bases"
+    return Base(
+        len(known.diff_ids), told, known.image(), known.reference, known.name, catalogued=True
+    )
+
+
+def version_of(
+    image: Image, found: Base | None, catalogue: Catalogue | None, names: Sequence[str]
+) -> Base | None:
+    """The version of a base, by its names, that an image stands on: the base that was found, one of the
+    catalogue, or, not held against the layers, the one that the image itself names. None for none."""
+    if found is not None and any(same_name(found.image_name, name) for name in names):
+        return found
+    known = base_by_catalogue(image, catalogue, names)
+    stated, _ = stated_base(image)
+    if known is None and any(same_name(stated, name) for name in names):
+        return Base(0, f"the annotation {BASE_NAME}", name=stated, image_name=stated)
+    return known
 
 
 def _fetch(
-    image: Image, source: Source, open_base: OpenBase, name: str, digest: Digest
+    image: Image,
+    source: Source,
+    open_base: OpenBase,
+    name: str,
+    digest: Digest,
+    option: BaseOption | None = None,
 ) -> Base | None:
     """A base by its digest from its registry; None where it is no longer there, or is nobody's to read."""
     if source.remote is None:
@@ -104,7 +133,7 @@ def _fetch(
     except (TransportError, InvalidReference):
         return None
     fitting = [base for base in other.images if base.platform.matches(image.platform)]
-    return replace(base_of(image, fitting[0], name), image_name=name) if fitting else None
+    return replace(base_of(image, fitting[0], name, option), image_name=name) if fitting else None
 
 
 def _has_digest(image: Image, digest: Digest) -> bool:

@@ -6,14 +6,14 @@ is what every work on images does (work.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from squashkit.base import Base
+from squashkit.base import Base, BaseOption
 from squashkit.catalogue import Catalogue
-from squashkit.errors import BaseUnknown, RebaseConflict, UsageError
+from squashkit.errors import RebaseConflict, UsageError, told_of
 from squashkit.execute import Notify
 from squashkit.fitting import fit, plan_rebase
 from squashkit.graph import Image, stack_layers
@@ -92,23 +92,26 @@ def _rebase(
     with ExitStack() as stack:
         work = Work(stack, image, output, options, progress or Silent(), notify)
         inputs, source = work.inputs, work.inputs.source
-        try:
-            found, chosen = decide(
-                source, options.keep, options.platform, inputs.open_base, Catalogue.of_user(),
-                skip_missing=options.skip_missing,
-            )  # fmt: skip
-        except BaseUnknown as error:
-            raise UsageError("nothing says what the old base is; pass --old-base REF") from error
+        found, chosen = decide(
+            source, replace(options.keep, option=BaseOption.OLD), options.platform, inputs.open_base,
+            Catalogue.of_user(), skip_missing=options.skip_missing,
+        )  # fmt: skip
         images = [one.image for one in found]
         where, new_bases = open_new_base(how.new_base, source, images, inputs.open_new_base)
         inputs.join(where)
-        moves = [
-            _Move.of(one, new, how) for one, new in zip(found, new_bases, strict=True)
-        ]
+        moves = []
+        for one, new in zip(found, new_bases, strict=True):
+            with _about(one.image, options):
+                moves.append(_Move.of(one, new, how))
         work.decide([Decision(move.image, move.new, move.kept) for move in moves])
-        readings = [_read(stack, work, move, how, dry_run=options.dry_run) for move in moves]
+        readings = []
+        for move in moves:
+            with _about(move.app, options):
+                readings.append(_read(stack, work, move, how, dry_run=options.dry_run))
         reports = [reading.report for reading in readings]
-        _stop_at_errors(reports, how)
+        for report in reports:
+            with _about(report.app, options):
+                _stop_at_errors(report)
         ready = [reading.plan(how) for reading in readings]
         decisions = [
             Decision(move.image, move.new, plan.plan.segments)
@@ -119,6 +122,11 @@ def _rebase(
             report.job = job.report
         index = work.finish()
         return reports, index or ""
+
+
+def _about(image: Image, options: Options) -> AbstractContextManager[None]:
+    """Errors from inside name the platform, where there are several."""
+    return told_of(str(image.platform) if options.platform == ALL else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,17 +226,20 @@ def _read(
     return _Reading(loader, report)
 
 
-def _stop_at_errors(reports: Sequence[RebaseReport], how: RebaseOptions) -> None:
+_TOLD = 20
+
+
+def _stop_at_errors(report: RebaseReport) -> None:
     """Raises RebaseConflict where something would break that is not allowed."""
-    for report in reports:
-        stopping = report.stopping
-        if stopping:
-            kinds = sorted({risk.kind.value for risk in stopping})
-            allow = " ".join(f"--allow {kind}" for kind in kinds if kind != Kind.LINK.value)
-            lines = [f"  {line}" for line in report.risk_lines(stopping)]
-            raise RebaseConflict(
-                f"{report.app.title} does not fit {report.new.name}; nothing was written:\n"
-                + "\n".join(lines)
-                + (f"\n{allow} goes on all the same" if allow else ""),
-                report=report,
-            )
+    stopping = report.stopping
+    if not stopping:
+        return
+    kinds = sorted({risk.kind.value for risk in stopping} - {Kind.LINK.value})
+    allow = " ".join(f"--allow {kind}" for kind in kinds)
+    lines = [f"{report.app.title} does not fit {report.new.name}; nothing was written:"]
+    lines += [f"  {line}" for line in report.risk_lines(stopping[:_TOLD])]
+    if len(stopping) > _TOLD:
+        lines.append(f"  and {len(stopping) - _TOLD:,} more (--json lists them)")
+    if allow:
+        lines.append(f"{allow} goes on all the same")
+    raise RebaseConflict("\n".join(lines), report=report)

@@ -30,7 +30,7 @@ class Bases(NamedTuple):
 
 
 class Kind(Enum):
-    """What is at risk; the values are what `--allow` takes."""
+    """What is at risk."""
 
     PLATFORM = "platform"
     TYPE = "type"
@@ -42,7 +42,9 @@ class Kind(Enum):
     CACHE = "cache"
 
 
-_ERRORS = frozenset({Kind.PLATFORM, Kind.TYPE, Kind.PARENT, Kind.LINK})
+ALLOWABLE = (Kind.PLATFORM, Kind.TYPE, Kind.PARENT)
+"""Kinds of errors that `--allow` lets through."""
+_ERRORS = frozenset({*ALLOWABLE, Kind.LINK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,9 @@ class Risk:
     path: bytes
     """Empty where it is about the image as a whole."""
     old: str
-    """What the old base has, for people."""
+    """What the layers go by: what the old base has, or what they have themselves. For people."""
     new: str
+    """What the new base has."""
     layer: int | None
     """The layer above the base that it is about, counted from the lowest."""
     effect: str
@@ -174,7 +177,11 @@ class Finder:
             return
         new = bases.new if isinstance(bases.new, Inode) else None
         old = bases.old if isinstance(bases.old, Inode) else None
-        if path == _DPKG or path in _APK:
+        elsewhere = self._elsewhere(path) if old is not None and new is None else ""
+        if elsewhere:
+            effect = "the new base's own lies elsewhere; what layers above installed is not listed in it"
+            yield self._risk(Kind.PACKAGES, path, above, "a database", f"one at /{elsewhere}", effect)
+        elif path == _DPKG or path in _APK:
             yield from self._packages(path, above, old, new)
         elif path in _RPM and new is not None:
             effect = "rpm lists what the old base had; scanners go by it"
@@ -253,8 +260,17 @@ class Finder:
         if hidden:
             old_text = _some(f"{name} {shown.get(name, '(not listed)')}" for name in hidden)
             new_text = _some(f"{name} {version}" for name, version in hidden.items())
-            effect = "packages are listed as the left side has them, while the new base's files are there"
+            effect = "packages are listed in the versions on the left; the files are those on the right"
             yield self._risk(Kind.PACKAGES, path, above, old_text, new_text, effect)
+
+    def _elsewhere(self, path: bytes) -> str:
+        """Where the new base has the database of packages that the old one has at a path."""
+        for family in (_RPM, _APK):
+            for other in family if path in family else ():
+                node = node_at(self._fitted.tree, other)
+                if isinstance(node, Inode) and node.layer < self._fitted.bottom:
+                    return show_path(other)
+        return ""
 
     def _libraries(self, path: bytes, new: Inode | None, above: Inode) -> Iterator[Risk]:
         if new is None:
@@ -304,10 +320,10 @@ class Finder:
             if shown.get(name) == number:
                 continue
             other = owners.get(number)
-            listed = f"{name} {shown[name]}" if name in shown else f"no {name}"
-            means = f"; {number} means {other}" if other is not None and other != name else ""
-            effect = f"the new base's files of the {what} {name} ({number}) are not that {what}'s{means}"
-            yield self._risk(Kind.ACCOUNTS, path, above, listed + means, f"{name} {number}", effect)
+            listed = f"{name} is {shown[name]}" if name in shown else f"no {name}"
+            taken = f", {other} is {number}" if other is not None else ""
+            effect = f"what the new base gives to {name} ({number}) belongs to {other or f'no {what}'}"
+            yield self._risk(Kind.ACCOUNTS, path, above, listed + taken, f"{name} is {number}", effect)
 
     def _names(self, path: bytes, new: Inode | None, above: Inode) -> Iterator[Risk]:
         if new is None:
@@ -331,7 +347,7 @@ class Finder:
         before, after = self._text(bases.old, Side.OLD), self._text(bases.new)
         if before is None or after is None:
             numbers = _some([str(number) for number in sorted(used)])
-            effect = f"files of the layers above belong to {what} ids ({numbers}) that may mean others now"
+            effect = f"the layers' files of the {what} ids {numbers} may belong to others now"
             yield Risk(Kind.ACCOUNTS, path, "its own", "its own", None, effect)
             return
         was = {number: name for name, number in _ids(before).items()}
@@ -339,11 +355,12 @@ class Finder:
         for number, at in sorted(used.items()):
             name, holder = was.get(number), now.get(number)
             if name != holder:
-                whose = f"were {name}'s" if name else f"were no {what}'s"
-                means = f"the {what} {holder}" if holder else f"no {what}"
-                effect = f"files of the layers above that {whose} belong to {means}"
-                old_text, new_text = f"{name or 'nobody'} {number}", f"{holder or 'nobody'} {number}"
-                yield Risk(Kind.ACCOUNTS, at, old_text, new_text, None, effect)
+                before_text, after_text = name or f"no {what}", holder or f"no {what}"
+                effect = f"the layers' files that belonged to {before_text} belong to {after_text}"
+                owner = f"{'uid' if what == 'user' else 'gid'} {number} is"
+                yield Risk(
+                    Kind.ACCOUNTS, at, f"{owner} {before_text}", f"{owner} {after_text}", None, effect
+                )
 
     def _used_ids(self, *, users: bool) -> dict[int, bytes]:
         """The ids of system accounts to which the layers above give something, and what is given."""
@@ -408,12 +425,11 @@ def _target(inode: Inode) -> str:
 
 def _sizes(old: Inode, new: Inode) -> tuple[str, str]:
     before, after = old.entry.record.size, new.entry.record.size
-    same = "other bytes, as many"
-    return _bytes(before), same if before == after else _bytes(after)
+    return _bytes(before, "byte"), _bytes(after, "other byte" if before == after else "byte")
 
 
-def _bytes(number: int) -> str:
-    return f"{number:,} byte{'s' * (number != 1)}"
+def _bytes(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _some(items: Iterator[str] | list[str]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from squashkit.base import (
     Base,
+    BaseOption,
     base_from_step,
     base_of,
     choices,
@@ -28,6 +29,7 @@ from squashkit.errors import (
     BaseNotFound,
     BaseUnknown,
     ImageNotFound,
+    InvalidImage,
     TransportError,
     UnsupportedImage,
     UsageError,
@@ -36,7 +38,7 @@ from squashkit.errors import (
 from squashkit.finding import find_base
 from squashkit.graph import Image
 from squashkit.names import same_name
-from squashkit.oci import ALL, Platform, PlatformChoice, is_digest
+from squashkit.oci import ALL, Descriptor, Platform, PlatformChoice, is_digest
 from squashkit.planner import Segment
 from squashkit.source import Source, machine_platform
 from squashkit.transports import Reference, parse_reference
@@ -57,6 +59,8 @@ class Keep:
     """Squash all layers into one."""
     segments: str | None = None
     """Runs of layers, as in `=2,3,=1`; those with `=` stay."""
+    option: BaseOption = BaseOption.KEEP
+    """What errors call `base`."""
 
     def check(self) -> None:
         """Raises UsageError where more than one is given."""
@@ -93,10 +97,10 @@ def choose(
     that are of no use here.
     """
     _refuse_without_images(source)
-    wanted, absent = source.reference.image, source.listing.absent
+    wanted = source.reference.image
     images = source.images if candidates is None else candidates
     if platform != ALL:
-        named = [descriptor.platform for descriptor in absent if descriptor.platform]
+        named = [descriptor.platform for descriptor in source.listing.absent if descriptor.platform]
         image = choose_image(
             images, wanted, platform, machine_platform(), source.example, named
         )
@@ -105,10 +109,7 @@ def choose(
     found = every_platform(images, wanted, source.example)
     there = [image for image in found if all(layer.member is not None for layer in image.layers)]
     missing = [str(image.platform) for image in found if image not in there]
-    for descriptor in absent:
-        names = names_of(descriptor.annotations)
-        if wanted is None or any(same_name(name, wanted) for name in names):
-            missing.append(str(descriptor.platform or descriptor.digest))
+    missing += [str(one.platform or one.digest) for one in _absent(source, wanted)]
     if missing and not (skip_missing and there):
         raise ImageNotFound(
             f"{source.title} names {', '.join(missing)}, but not all blobs of that are there"
@@ -118,6 +119,15 @@ def choose(
     for image in there:
         refuse_unsupported(image)
     return Chosen(there, missing)
+
+
+def _absent(source: Source, wanted: str | None) -> list[Descriptor]:
+    """What an index names, by a reference where there is one, and does not hold."""
+    return [
+        descriptor
+        for descriptor in source.listing.absent
+        if wanted is None or any(same_name(name, wanted) for name in names_of(descriptor.annotations))
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,21 +240,27 @@ def _find_base(
     if keep.layers is not None:
         if not 0 <= keep.layers <= total:
             raise UsageError(
-                f"--keep-layers {keep.layers}: {image.title} has {total} layers\n{show_layers(image)}"
+                f"--keep-layers {keep.layers}: {image.title} has {total} layers\n"
+                + show_layers(image, BaseOption.KEEP)
             )
         return Base(keep.layers, f"--keep-layers {keep.layers}")
     if keep.from_step is not None:
         return base_from_step(image, keep.from_step)
     if keep.base is not None:
-        return _named_base(image, source, here, keep.base, open_base)
-    base = find_base(image, source, open_base, catalogue)
+        return _named_base(image, source, here, keep.base, keep.option, open_base)
+    base = find_base(image, source, open_base, catalogue, keep.option)
     if base is None:
         near = [other.names[0] for other in source.graph.bases_of(image) if other.names]
-        hint = f"\n{image.title} stands on {near[0]}: --keep-base {near[0]} keeps that." if near else ""
-        raise BaseUnknown(
-            "nothing says which layers are the base: pass --keep-base REF, --keep-layers N,"
-            " --from-step TEXT, --segments, or --all to squash everything\n" + show_layers(image) + hint
+        old = keep.option is BaseOption.OLD
+        advice = f"{keep.option.value} {near[0]} {'names' if old else 'keeps'}" if near else ""
+        hint = f"\n{image.title} stands on {near[0]}: {advice} that." if near else ""
+        what = (
+            "nothing says what the old base is: pass --old-base REF"
+            if old
+            else "nothing says which layers are the base: pass --keep-base REF, --keep-layers N,"
+            " --from-step TEXT, --segments, or --all to squash everything"
         )
+        raise BaseUnknown(f"{what}\n{show_layers(image, keep.option)}{hint}")
     return base
 
 
@@ -253,27 +269,28 @@ def _named_base(
     source: Source,
     here: Sequence[Image],
     name: str,
+    option: BaseOption,
     open_base: Callable[[Reference, Platform], Source],
 ) -> Base:
     """The base by name in the same archive, by reference elsewhere, or by digest."""
     if here:
         fitting = [other for other in here if other.platform.matches(image.platform)] or here
         based = [other for other in fitting if other.diff_ids == image.diff_ids[: len(other.diff_ids)]]
-        return base_of(image, (based or fitting)[0], name)
+        return base_of(image, (based or fitting)[0], name, option)
     tried = [f"an image in {source.title}"]
     if is_digest(name):
-        base = find_by_digest(image, name)
+        base = find_by_digest(image, name, option)
         if base is not None:
             return base
         tried += ["a chain_id", "a diff_id"]
         if source.store is None:
-            raise not_found(name, tried, image, _way(source))
+            raise not_found(name, tried, image, _way(source), option)
         try:
             other = open_base(Reference(source.reference.transport, name), image.platform)
         except ImageNotFound as error:
             tried.append(f"an image of {source.store.title}")
-            raise not_found(name, tried, image, _way(source)) from error
-        return base_of(image, other.images[0], name)
+            raise not_found(name, tried, image, _way(source), option) from error
+        return base_of(image, other.images[0], name, option)
     try:
         reference = parse_reference(name)
         if reference.is_stdio:
@@ -284,16 +301,17 @@ def _named_base(
     except TransportError as error:
         told = str(error).partition("; there are:")[0]
         if reference.guessed:
-            tried += ["a path", f"an image of docker ({told})"]
-            raise not_found(name, tried, image, _way(source)) from error
-        if reference.is_file and not os.path.exists(reference.path):
-            raise not_found(name, [*tried, f"a path ({told})"], image, _way(source)) from error
-        raise
+            tried += ["a path", "an image of docker"]
+        elif reference.is_file and not os.path.exists(reference.path):
+            tried.append("a path")
+        else:
+            raise
+        raise not_found(name, tried, image, _way(source), option, told) from error
     base_image = choose_image(
         other.images, reference.image, image.platform, machine_platform(), other.example
     )
     by_title = base_image.names and reference.is_file
-    base = base_of(image, base_image, base_image.title if by_title else str(reference))
+    base = base_of(image, base_image, base_image.title if by_title else str(reference), option)
     named = not reference.is_file and not is_digest(reference.path)
     return replace(base, image_name=reference.path) if named else base
 
@@ -307,7 +325,8 @@ def open_new_base(
     """The base that images are to be put on: its source, and its image for each of theirs.
 
     Like an old one it is looked for in the image's own container, then by reference. Where there is none
-    for a platform, the one there is. Raises ImageNotFound, UsageError and what `open_base` raises.
+    for a platform, the one there is. Raises ImageNotFound, UsageError, InvalidImage where a layer's blob is
+    not there, and what `open_base` raises.
     """
     here = [other for other in source.images if matches(other, name)]
     where, reference = source, None
@@ -318,18 +337,38 @@ def open_new_base(
         if reference.guessed and source.store is not None:
             reference = replace(reference, transport=source.reference.transport)
         where = open_base(reference, images[0].platform)
+        _refuse_without_images(where)
     bases = []
     for image in images:
         found = here or list(where.images)
-        fitting = [other for other in found if other.platform.matches(image.platform)] or found
         wanted = reference.image if reference is not None else None
-        base = choose_image(fitting, wanted, None, machine_platform(), where.example)
+        fitting = [other for other in found if other.platform.matches(image.platform)]
+        absent = [one.platform for one in _absent(where, wanted if reference is not None else name)]
+        if not fitting and any(one is not None and one.matches(image.platform) for one in absent):
+            raise ImageNotFound(
+                f"the index of the new base {name} names an image for {image.platform}, but its blobs are"
+                " not there",
+                reference=name,
+            )
+        base = choose_image(fitting or found, wanted, None, machine_platform(), where.example)
         refuse_unsupported(base)
+        _refuse_without_blobs(base, where)
         told = base.title if reference is None or (base.names and reference.is_file) else str(reference)
         named = reference is not None and not reference.is_file and not is_digest(reference.path)
         image_name = reference.path if named and reference is not None else name_of(base, name)
         bases.append(Base(len(base.layers), f"--new-base {name}", base, told, image_name))
     return where, bases
+
+
+def _refuse_without_blobs(base: Image, where: Source) -> None:
+    """Raises InvalidImage where a layer of the new base is not there: later its layers are the image's."""
+    for layer in base.layers:
+        if layer.member is None:
+            digest = layer.descriptor.digest if layer.descriptor else layer.diff_id
+            raise InvalidImage(
+                f"the blob {digest} is not in {where.title}",
+                where=f"the new base {base.title} ({base.platform}), layer {layer.index}",
+            )
 
 
 def _way(source: Source) -> str:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import pytest
 
+from squashkit.catalogue import Catalogue, KnownBase
 from squashkit.cli.base import base as group
+from squashkit.errors import ImageNotFound
+from squashkit.oci import DiffID, Digest, Platform
 from squashkit.provenance import base_images
+from squashkit.source import open_base
+from squashkit.transports import Reference
 from tests.builders import (
     ImageSpec,
     Json,
@@ -25,6 +34,7 @@ from tests.builders import (
     on_base,
 )
 from tests.cli import APP, BASE, BASE_DIGEST, BASE_NAME, KEPT, assert_fails, read_image, run, squash
+from tests.docs_images import write_files
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BIGGER = on_base(BASE, layer(file("more", b"more")), tags=["bigger:1"])
@@ -268,9 +278,155 @@ def test_a_base_that_moved_is_outdated(tmp_path: Path, app: Path, base: Path) ->
     assert told["built_on"]["chain_id"] != told["now"]["chain_id"] == digest(layer(file("newer", b"x")))
 
 
+def test_an_image_on_another_base_is_told_apart(tmp_path: Path, app: Path, base: Path) -> None:
+    """Exit code 6 where it stands on no version of that base that is known, whatever else it stands on."""
+    docker_archive_25(tmp_path / "other.tar", [ImageSpec([layer(file("other", b"x"))], ["other:1"])])
+    done = run("base", "check", app, "--base", tmp_path / "other.tar")
+    assert done.code == 6
+    head = f"not based: app:1 does not stand on {tmp_path}/other.tar, in any version that is known here"
+    assert done.out.decode() == head + "\n"
+    run("base", "add", base)
+    done = run("base", "check", app, "--base", tmp_path / "other.tar")
+    assert (done.code, done.out.decode()) == (6, f"{head}\n  built on base:1\n")
+    told = run("base", "check", app, "--base", tmp_path / "other.tar", "--json").json
+    assert (told["status"], told["current"]) == ("not based", False)
+    assert told["built_on"] == {"digest": None, "chain_id": None}
+    nameless = tmp_path / "nameless.tar"
+    docker_archive_old(nameless, [ImageSpec([layer(file("newer", b"x"))], [])])
+    assert run("base", "check", app, "--base", nameless).code == 6
+
+
+def test_a_base_below_the_nearest_one_is_outdated_too(tmp_path: Path, base: Path) -> None:
+    """The catalogue knows of the versions of a base below bases that were built on it."""
+    docker_archive_25(tmp_path / "bigger.tar", [BIGGER])
+    run("base", "add", base, tmp_path / "bigger.tar")
+    image = on_base(BIGGER, layer(file("app", b"x")), tags=["app:1"])
+    docker_archive_old(tmp_path / "app.tar", [image])
+    docker_archive_25(tmp_path / "newer.tar", [ImageSpec([layer(file("newer", b"x"))], BASE.tags)])
+    done = run("base", "check", tmp_path / "app.tar", "--base", tmp_path / "newer.tar", "--json")
+    assert (done.code, done.json["status"], done.json["base"]["layers"]) == (3, "outdated", LAYERS)
+
+
+def test_an_image_with_no_layer_above_its_base_is_outdated_too(tmp_path: Path, base: Path) -> None:
+    """A Dockerfile without a step that writes leaves the base's layers alone."""
+    run("base", "add", base)
+    docker_archive_old(tmp_path / "app.tar", [replace(BASE, tags=["app:1"])])
+    docker_archive_25(tmp_path / "newer.tar", [ImageSpec([layer(file("newer", b"x"))], BASE.tags)])
+    done = run("base", "check", tmp_path / "app.tar", "--base", tmp_path / "newer.tar", "--json")
+    assert (done.code, done.json["base"]["layers"]) == (3, LAYERS)
+
+
+def test_one_outdated_platform_makes_an_image_outdated(tmp_path: Path) -> None:
+    """Of several answers the one that asks for work counts."""
+    newer = layer(file("newer", b"x"))
+    platforms = ("linux/amd64", "linux/arm64")
+    olds = [ImageSpec([layer(file("old", p.encode()))], ["base:1"], platform=p) for p in platforms]
+    oci_layout(tmp_path / "old", olds[:1], nested=True)
+    apps = [on_base(one, layer(file("app")), tags=["app:1"]) for one in olds]
+    oci_layout(tmp_path / "app", apps, nested=True)
+    oci_layout(tmp_path / "new", [replace(one, layers=[newer]) for one in olds], nested=True)
+    words = ("base", "check", tmp_path / "app", "--base", tmp_path / "new", "--platform", "all", "--json")
+    assert run(*words).code == 6
+    assert run("base", "add", tmp_path / "old", "--platform", "all").code == 0
+    done = run(*words)
+    assert done.code == 3
+    assert [one["status"] for one in done.json.values()] == ["outdated", "not based"]
+
+
+def test_a_base_that_the_image_names_and_that_is_elsewhere_is_outdated(tmp_path: Path, base: Path) -> None:
+    """What the image says of its base is enough to tell that it meant that one."""
+    image = labelled(APP, **{BASE_NAME: "newer:1", BASE_DIGEST: "sha256:" + "0" * 64})
+    docker_archive_old(tmp_path / "app.tar", [image])
+    docker_archive_25(tmp_path / "newer.tar", [ImageSpec([layer(file("newer", b"x"))], ["newer:1"])])
+    done = run("base", "check", tmp_path / "app.tar", "--base", tmp_path / "newer.tar")
+    assert done.code == 3
+    assert "built on sha256:" + "0" * 64 in done.text
+    # A name alone says which base is meant, and not which version.
+    docker_archive_old(tmp_path / "named.tar", [labelled(APP, **{BASE_NAME: "newer:1"})])
+    done = run("base", "check", tmp_path / "named.tar", "--base", tmp_path / "newer.tar")
+    assert (done.code, "built on a version that it does not tell" in done.text) == (3, True)
+    # Another base's digest is none of this one's.
+    run("base", "add", base)
+    docker_archive_25(tmp_path / "base2.tar", [ImageSpec([layer(file("newer", b"x"))], ["base:1"])])
+    told = run("base", "check", tmp_path / "app.tar", "--base", tmp_path / "base2.tar", "--json").json
+    assert told["status"] == "outdated" and told["built_on"]["digest"] is None
+
+
 def test_a_base_without_a_name_cannot_be_looked_up(app: Path) -> None:
     """Where nothing names the base, --base has to."""
     assert_fails(run("base", "check", app), 1, "--base")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The references that bases are looked up by; nobody answers."""
+    found: list[str] = []
+
+    def refuse(reference: Reference, *_: object) -> NoReturn:
+        found.append(f"{reference.transport}:{reference.path}")
+        raise ImageNotFound("nobody answers", reference=str(reference))
+
+    monkeypatch.setattr("squashkit.cli.base.open_base", refuse)
+    return found
+
+
+def test_a_base_of_an_archive_is_not_looked_up_elsewhere(app: Path, base: Path, asked: list[str]) -> None:
+    """A name that only an archive gave its base says nothing of where that is kept, and nobody is asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("squashkit.cli.base.open_base", open_base)
+        assert run("base", "add", base).code == 0
+    assert_fails(run("base", "check", app), 1, "nothing says where its base base:1 is kept; --base REF")
+    assert asked == []
+
+
+def test_a_base_beside_an_image_is_not_looked_up_in_a_registry(tmp_path: Path, asked: list[str]) -> None:
+    """Where the image states a digest alone, the base's name is the archive's word."""
+    (at,) = oci_layout(tmp_path / "base", [BASE])
+    oci_layout(tmp_path / "both", [labelled(APP, **{BASE_DIGEST: at}), BASE])
+    assert_fails(run("base", "check", f"{tmp_path}/both:app:1"), 1, "--base REF does")
+    assert asked == []
+
+
+def test_where_a_name_is_looked_up(data: Path, tmp_path: Path, base: Path, asked: list[str]) -> None:
+    """As the base was added, or where the image names it: in a registry."""
+    docker_archive_old(tmp_path / "app.tar", [replace(APP, tags=["app:1"])])
+    for reference in ("docker://registry.example/base:1", "docker-daemon:base:1"):
+        Catalogue(data).add(known(reference))
+        assert_fails(run("base", "check", tmp_path / "app.tar"), 5, "--base REF asks elsewhere")
+        Catalogue(data).remove(reference)
+    named = labelled(APP, **{BASE_NAME: "registry.example/base:2", BASE_DIGEST: "sha256:" + "0" * 64})
+    docker_archive_old(tmp_path / "named.tar", [named])
+    assert run("base", "check", tmp_path / "named.tar").code == 5
+    registry = "docker:registry.example/base"
+    assert asked == [f"{registry}:1", "docker-daemon:base:1", f"{registry}:2"]
+
+
+def known(reference: str) -> KnownBase:
+    """The base, as the catalogue has it from somewhere."""
+    diff_ids = tuple(DiffID(digest(one)) for one in BASE.layers)
+    platform = Platform("linux", "amd64")
+    return KnownBase(reference, platform, Digest(diff_ids[0]), "", diff_ids, b"", "2026-01-01T00:00:00Z")
+
+
+def test_the_loop_of_patch_day_lists_what_is_outdated(tmp_path: Path) -> None:
+    """Not what stands on another base, and not what could not be checked; that is told."""
+    page = (Path(__file__).parent.parent / "docs/rebase.md").read_text(encoding="utf-8")
+    (loop,) = (block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "> outdated" in block)
+    codes = {"current": 0, "old": 3, "other": 6, "broken": 4, "away": 5}
+    cases = "".join(f"  */{name}:1) exit {code} ;;\n" for name, code in codes.items())
+    for name, text in {
+        "curl": "true",
+        "jq": f"printf 'team/%s\\n' {' '.join(codes)}",
+        "squashkit": f'case "$3" in\n{cases}esac',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-c", loop], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert (tmp_path / "outdated").read_text() == "team/old\n"
+    assert all(name in done.stderr for name in ("team/broken", "team/away"))
 
 
 # --- the command -----------------------------------------------------------------------------
@@ -283,3 +439,23 @@ def test_every_subcommand_is_explained(name: str) -> None:
     assert isinstance(command, click.Command)
     assert f"base {name}" in README
     assert f"squashkit base {name}" in (command.epilog or "")
+
+
+def test_the_examples_with_an_archive_are_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They name one image of the archive that the other examples use."""
+    write_files(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run("base", "add", "fedora.tar")
+    texts = [README, *(command.epilog or "" for command in (group, *group.commands.values()))]
+    pattern = re.compile(r"squashkit base (?:find|check) (\S+\.tar\S*)")
+    found = [name for text in texts for name in pattern.findall(text)]
+    assert len(found) >= 4
+    for name in set(found):
+        assert run("base", "find", name).code == 0, name
+
+
+def test_image_ids_on_the_page_are_whole() -> None:
+    """As they are printed."""
+    page = (Path(__file__).parent.parent / "docs/rebase.md").read_text(encoding="utf-8")
+    found = re.findall(r"(?m)^image_id sha256:(\w+)$", page)
+    assert found and {len(one) for one in found} == {64}

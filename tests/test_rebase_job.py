@@ -209,6 +209,14 @@ def test_an_image_that_is_its_base(tmp_path: Path) -> None:
     assert result.json["risks"] == []
 
 
+def test_that_nothing_lies_above_the_old_base_is_said(files: Path) -> None:
+    """An image that is its old base becomes the new one, which may not be what was meant."""
+    words = ("--new-base", files / "new.tar", "-n")
+    result = run("rebase", f"{files}/app.tar:app:1", "--old-base", f"{files}/app.tar:app:1", *words)
+    assert result.code == 0
+    assert "Above:    nothing: app:1 has no layer above the old base" in result.text
+
+
 def test_an_image_on_itself(tmp_path: Path) -> None:
     """The same layer may stand in an image more than once."""
     docker_archive_old(tmp_path / "all.tar", [APP, OLD])
@@ -272,8 +280,55 @@ def test_another_image_is_no_old_base(tmp_path: Path) -> None:
     docker_archive_old(tmp_path / "new.tar", [NEW])
     bases = ("--old-base", tmp_path / "new.tar", "--new-base", tmp_path / "new.tar")
     result = run("rebase", tmp_path / "app.tar", *bases, "-o", tmp_path / "out.tar")
-    assert_fails(result, 1, "app:1 is not based on new:1")
+    assert_fails(result, 1, "app:1 is not based on new:1", "--old-base")
+    assert "--keep" not in result.err
     assert listing_of(tmp_path) == ["app.tar", "new.tar"]
+
+
+@pytest.mark.parametrize("base", ["nobody:1", "nowhere.tar", "oci:nowhere", "sha256:" + "0" * 64])
+def test_an_old_base_that_is_not_there_is_told_once(base: str, tmp_path: Path) -> None:
+    """With the options that a rebase has, and the steps of the layers; why, no more than once."""
+    docker_archive_old(tmp_path / "app.tar", [APP])
+    docker_archive_old(tmp_path / "new.tar", [NEW])
+    words = ("--old-base", base, "--new-base", tmp_path / "new.tar", "-o", tmp_path / "out.tar")
+    result = run("rebase", tmp_path / "app.tar", *words)
+    assert_fails(result, 1, base, "--old-base", "  layer  created by", "RUN step 0")
+    assert "--keep" not in result.err
+    assert "((" not in result.err and "))" not in result.err
+    assert result.err.count("No such file") <= 1
+
+
+def test_an_old_base_that_nothing_tells(tmp_path: Path) -> None:
+    """An image that lies beside the one that is meant is pointed at, not taken."""
+    docker_archive_old(tmp_path / "app.tar", [APP, OLD])
+    docker_archive_old(tmp_path / "new.tar", [NEW])
+    words = ("--new-base", tmp_path / "new.tar", "-o", tmp_path / "out.tar")
+    result = run("rebase", f"{tmp_path}/app.tar:app:1", *words)
+    assert_fails(result, 2, "pass --old-base REF", "app:1 stands on old:1: --old-base old:1 names that.")
+    assert "--keep" not in result.err
+
+
+def test_a_digest_of_several_layers_is_no_old_base(tmp_path: Path) -> None:
+    """Only a chain_id tells them apart; a rebase has no option that counts layers."""
+    again = on_base(OLD, OLD.layers[1], layer(file("x")), tags=["app:1"])
+    docker_archive_old(tmp_path / "app.tar", [again])
+    docker_archive_old(tmp_path / "new.tar", [NEW])
+    words = ("--old-base", digest(OLD.layers[1]), "--new-base", tmp_path / "new.tar", "-n")
+    result = run("rebase", tmp_path / "app.tar", *words)
+    assert_fails(result, 1, "1, 2", "chain_id")
+    assert "--keep" not in result.err
+
+
+def test_an_annotation_that_lies_is_told_with_the_rebase_s_option(tmp_path: Path) -> None:
+    """What the image says of its base is wrong: --old-base says better."""
+    other = ImageSpec([layer(file("other"))], ["other:1"])
+    (at,) = oci_layout(tmp_path / "other", [other])
+    labels = {BASE_NAME: "docker.io/library/other:1", BASE_DIGEST: at}
+    oci_layout(tmp_path / "all", [replace(APP, config={"config": {"Labels": labels}}), other, NEW])
+    result = run("rebase", f"{tmp_path}/all:app:1", "--new-base", "new:1", "-n")
+    assert_fails(result, 1, "app:1 is not based on", "--old-base REF")
+    assert "--keep" not in result.err
+    assert "--" not in run("base", "find", f"{tmp_path}/all:app:1").err
 
 
 # --- what must not be written, and what is not there ------------------------------------------
@@ -363,6 +418,9 @@ def test_a_layer_that_is_not_what_it_should_be(fault: str, where: str, tmp_path:
     words = ("--old-base", "old:1", "--new-base", f"oci:{tmp_path}/new", "-o", f"oci:{tmp_path}/out:x")
     result = run("rebase", f"oci:{tmp_path}/app:app:1", *words)
     assert_fails(result, 4, hex_digest(data)[:12] if fault == "missing" else "expected")
+    if fault == "missing":
+        named = "the new base new:1 (linux/amd64), layer 0: " if where == "new" else ""
+        assert f"squashkit: {named}" in result.err and f"is not in {tmp_path}/{where}" in result.err
     assert listing_of(tmp_path) == before
 
 
@@ -468,7 +526,21 @@ def test_one_platform_of_an_index(indexes: Path) -> None:
 def test_a_platform_that_the_new_base_lacks(indexes: Path) -> None:
     """It is an error, and no platform is written."""
     oci_layout(indexes / "less", NEWS[:1], nested=True)
-    assert_fails(move_all(indexes, new="less"), 3, "linux/arm64 -> linux/amd64")
+    result = move_all(indexes, new="less")
+    assert_fails(result, 3, "linux/arm64: app:1 does not fit", "linux/arm64 -> linux/amd64")
+    assert not (indexes / "out").exists()
+
+
+def test_a_platform_of_the_new_base_without_blobs(indexes: Path) -> None:
+    """It is told as what it is; another platform's base does not take its place."""
+    oci_layout(indexes / "part", NEWS[:1], nested=True, absent=["linux/arm64"])
+    part = f"oci:{indexes}/part"
+    for words in ((), ("--no-strict",)):
+        result = move_all(indexes, *words, new="part")
+        assert_fails(result, 5, f"the new base {part} names an image for linux/arm64, but its blobs")
+    (at,) = oci_layout(indexes / "none", NEWS[:1], nested=True)
+    (indexes / "none" / blob_path(at)).unlink()
+    assert_fails(move_all(indexes, new="none"), 5, f"{indexes}/none", "its blobs are not there")
     assert not (indexes / "out").exists()
 
 
@@ -476,7 +548,8 @@ def test_a_conflict_of_one_platform_stops_all(indexes: Path) -> None:
     """Nothing has a name before all of it is right."""
     odd = replace(NEWS[1], layers=[layer(file("d", b"no directory"))])
     oci_layout(indexes / "odd", [NEWS[0], odd, NEWS[2]], nested=True)
-    assert_fails(move_all(indexes, new="odd"), 3, "/d: a directory -> a file")
+    result = move_all(indexes, new="odd")
+    assert_fails(result, 3, "squashkit: linux/arm64: app:1 does not fit", "/d: a directory -> a file")
     assert not (indexes / "out").exists()
     result = move_all(indexes, "--allow", "type", "--json", new="odd")
     assert result.code == 0

@@ -6,16 +6,20 @@ Small images go through the command line; what is said comes from its JSON.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from squashkit.risks import Kind
 from tests.builders import (
     ImageSpec,
     Json,
     Member,
+    config_of,
+    digest,
     directory,
     docker_archive_old,
     file,
@@ -322,10 +326,11 @@ def test_a_hard_link_to_what_is_gone(tmp_path: Path) -> None:
     """Such a layer cannot be unpacked, and nothing allows that."""
     moved = place(tmp_path, [file("a", b"a")], [NOTHING], [hardlink("b", "a")])
     assert told(stops(moved, "link")) == [("link", "error", "b")]
-    for words in (("--no-strict",), *(("--allow", kind) for kind in ("type", "parent", "content"))):
+    for words in (("--no-strict",), *(("--allow", kind) for kind in ("type", "parent"))):
         assert moved.run(*words).code == 3
         assert not moved.out.exists()
     assert moved.run("--allow", "link").code == 2
+    assert "Errors of kind link always stop" in " ".join(run("rebase", "--help").text.split())
 
 
 def test_a_hard_link_to_what_is_there(tmp_path: Path) -> None:
@@ -434,6 +439,34 @@ def test_rpm_s_database(path: str, tmp_path: Path) -> None:
         assert told(passes(moved, "--force")) == expected
 
 
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [
+        ("var/lib/rpm/Packages", "usr/lib/sysimage/rpm/rpmdb.sqlite"),
+        ("var/lib/rpm/Packages", "var/lib/rpm/rpmdb.sqlite"),
+        ("lib/apk/db/installed", "usr/lib/apk/db/installed"),
+    ],
+)
+def test_a_database_that_moved(path: str, other: str, tmp_path: Path) -> None:
+    """What the layer wrote lies where the new base's package manager does not look."""
+    moved = place(tmp_path, within(path, b"old"), within(other, b"new"), within(path, b"app's"))
+    (risk,) = (one for one in passes(moved).json["risks"] if one["kind"] != "parent")
+    assert (risk["kind"], risk["severity"], risk["path"]) == ("packages", "warning", path)
+    assert risk["new"] == f"one at /{other}"
+    assert "what layers above installed is not listed in it" in risk["effect"]
+    for old, new in ((within(path, b"old"), [NOTHING]), ([NOTHING], within(other, b"new"))):
+        moved = place(tmp_path, old, new, within(path, b"app's"))
+        assert not [one for one in told(passes(moved, "--force")) if one[0] == "packages"]
+
+
+def test_a_database_behind_a_symlink(tmp_path: Path) -> None:
+    """The layer's directory in the symlink's place is an error, beside what is told of the database."""
+    path, other = "var/lib/rpm/Packages", "usr/lib/sysimage/rpm/rpmdb.sqlite"
+    new = [*within(other, b"new"), *within(path)[:2], symlink("var/lib/rpm", "../../usr/lib/sysimage/rpm")]
+    moved = place(tmp_path, within(path, b"old"), new, within(path, b"app's"))
+    assert told(stops(moved, "type")) == [("type", "error", "var/lib/rpm"), ("packages", "warning", path)]
+
+
 def test_pacman_s_database(tmp_path: Path) -> None:
     """It has a file a package: one that the layer changed hides the new base's, one that it added none."""
     path, own = "var/lib/pacman/local/ssl-1/desc", "var/lib/pacman/local/app-1/desc"
@@ -479,7 +512,7 @@ def test_a_chmod_hides_an_update(tmp_path: Path) -> None:
     assert copied(result) == [("bin/su", 1, True, True)]
     (risk,) = result.json["risks"]
     assert risk["layer"] == 1 and "keeps the old base's content" in risk["effect"]
-    assert (risk["old"], risk["new"]) == ("3 bytes", "other bytes, as many")
+    assert (risk["old"], risk["new"]) == ("3 bytes", "3 other bytes")
 
 
 def test_a_change_hides_an_update(tmp_path: Path) -> None:
@@ -575,9 +608,9 @@ def passwd(**ids: int) -> bytes:
 @pytest.mark.parametrize(
     ("new", "own", "expected"),
     [
-        ({"a": 1, "b": 2}, {"a": 1, "app": 500}, [("no b", "b 2")]),
-        ({"a": 5}, {"a": 1, "app": 500}, [("a 1", "a 5")]),
-        ({"a": 1, "b": 500}, {"a": 1, "app": 500}, [("no b; 500 means app", "b 500")]),
+        ({"a": 1, "b": 2}, {"a": 1, "app": 500}, [("no b", "b is 2")]),
+        ({"a": 5}, {"a": 1, "app": 500}, [("a is 1", "a is 5")]),
+        ({"a": 1, "b": 500}, {"a": 1, "app": 500}, [("no b, app is 500", "b is 500")]),
         ({"a": 1}, {"a": 1, "app": 500}, []),
         ({"a": 1, "b": 2}, {"a": 1, "b": 2, "app": 500}, []),
         ({}, {"a": 1, "app": 500}, []),
@@ -619,9 +652,9 @@ def test_backups_of_accounts_are_not_looked_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "owner", "expected"),
     [
-        ({"a": 101}, {"a": 102}, 101, ("a 101", "nobody 101")),
-        ({"a": 101}, {"a": 102, "b": 101}, 101, ("a 101", "b 101")),
-        ({"z": 1}, {"z": 1, "b": 101}, 101, ("nobody 101", "b 101")),
+        ({"a": 101}, {"a": 102}, 101, ("{id} 101 is a", "{id} 101 is no {what}")),
+        ({"a": 101}, {"a": 102, "b": 101}, 101, ("{id} 101 is a", "{id} 101 is b")),
+        ({"z": 1}, {"z": 1, "b": 101}, 101, ("{id} 101 is no {what}", "{id} 101 is b")),
         ({"a": 101}, {"a": 101, "b": 102}, 101, None),
         ({"a": 101}, {"a": 102}, 0, None),
         ({"a": 101}, {"a": 102}, 1001, None),
@@ -643,9 +676,9 @@ def test_owners_of_the_layer_s_files(
     moved = place(tmp_path, within(path, passwd(**old)), within(path, passwd(**new)), [own])
     result = passes(moved)
     assert told(result) == [("accounts", "warning", "own")] * (expected is not None)
-    assert [(risk["old"], risk["new"]) for risk in result.json["risks"]] == [expected] * (
-        expected is not None
-    )
+    names = {"id": "uid", "what": "user"} if path == PASSWD else {"id": "gid", "what": "group"}
+    sides = [(risk["old"], risk["new"]) for risk in result.json["risks"]]
+    assert sides == ([tuple(side.format(**names) for side in expected)] if expected else [])
 
 
 # --- caches ----------------------------------------------------------------------------------
@@ -790,13 +823,57 @@ def test_to_allow_all_and_some_is_one_too_many(tmp_path: Path) -> None:
     assert_fails(moved.run("--no-strict", "--allow", "type"), 2, "--no-strict allows everything")
 
 
+@pytest.mark.parametrize("kind", [kind.value for kind in Kind])
+def test_only_what_can_stop_may_be_allowed(kind: str, tmp_path: Path) -> None:
+    """There is nothing to allow where nothing stops."""
+    moved = place(tmp_path, [file("f", b"a")], [file("f", b"b")], [file("f", b"c")])
+    assert moved.run("--allow", kind).code == (0 if kind in ("platform", "type", "parent") else 2)
+
+
 def test_warnings_stop_nothing(tmp_path: Path) -> None:
     """They are told on the way."""
     moved = place(tmp_path, [file("f", b"a")], [file("f", b"b")], [file("f", b"c")])
     result = run("rebase", *moved.arguments, "-o", moved.out)
     assert result.code == 0
-    assert "At risk (1 warning):" in result.text
-    assert "content   /f: 1 byte -> other bytes, as many (layer 0 above the base)" in result.text
+    assert "At risk (1 warning), what the layers go by -> what the new base has:\n" in result.text
+    assert "content   /f: 1 byte -> 1 other byte (in layer 1, the 1st above the base)\n" in result.text
+
+
+def test_a_layer_is_named_by_its_number_and_its_place(tmp_path: Path) -> None:
+    """In the image as it was, and above either base."""
+    above = [[file(f"f{number:02}", b"c")] for number in range(23)]
+    names = [f"f{number:02}" for number in range(23)]
+    moved = place(tmp_path, *([file(name, text) for name in names] for text in (b"a", b"b")), *above)
+    text = run("rebase", *moved.arguments, "-n", "-v").text
+    for number, place_ in ((2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (23, "23rd")):
+        assert f"(in layer {number}, the {place_} above the base)" in text
+
+
+def test_bases_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """By the digests of their configs, and when they were made."""
+    moved = place(
+        tmp_path, [file("f", b"a")], [file("f", b"b")], [file("x")],
+        old_config={"created": "2018-05-01T12:00:00Z"}, new_config={"created": "2026-11-26T12:00:00Z"},
+    )  # fmt: skip
+    result = run("rebase", *moved.arguments, "-n")
+    bases = {"Old": (moved.old, "2018-05-01"), "New": (moved.new, "2026-11-26")}
+    for name, (image, made) in bases.items():
+        which = f"({digest(config_of(image))[:19]}, made {made})"
+        assert re.search(rf"(?m)^{name} base: .*{re.escape(which)}$", result.text)
+    report = moved.run("-n").json
+    assert report["old_base"]["image_id"] == digest(config_of(moved.old))
+    assert report["new_base"]["image_id"] == digest(config_of(moved.new))
+
+
+def test_an_error_lists_no_more_than_twenty(tmp_path: Path) -> None:
+    """The others are counted; JSON has them all."""
+    names = [f"d{number:02}" for number in range(23)]
+    moved = place(tmp_path, [directory(name) for name in names], [file(name) for name in names],
+                  [file(f"{name}/x") for name in names])  # fmt: skip
+    result = stops(moved, "type")
+    assert "/d19: " in result.err and "/d20: " not in result.err
+    assert "\n  and 3 more (--json lists them)\n" in result.err
+    assert len(result.json["risks"]) == 23
 
 
 def test_an_old_output_survives_a_conflict(tmp_path: Path) -> None:
@@ -933,7 +1010,7 @@ def test_many_risks_are_listed_on_request(tmp_path: Path) -> None:
     names = [f"f{number:02}" for number in range(11)]
     moved = place(tmp_path, *([file(name, text) for name in names] for text in (b"a", b"b", b"c")))
     result = run("rebase", *moved.arguments, "-n")
-    assert "At risk (11 warnings):" in result.text and "and 3 more (-v lists them)" in result.text
+    assert "At risk (11 warnings)," in result.text and "and 3 more (-v lists them)" in result.text
     assert "/f10" not in result.text
     assert "/f10" in run("rebase", *moved.arguments, "-n", "-v").text
 

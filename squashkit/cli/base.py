@@ -19,27 +19,29 @@ from squashkit.cli.shared import (
     show_report,
 )
 from squashkit.errors import BaseNotFound, TransportError, Unavailable, UsageError
-from squashkit.finding import find_base
+from squashkit.finding import find_base, version_of
 from squashkit.graph import Image
+from squashkit.names import same_name
 from squashkit.oci import PlatformChoice
 from squashkit.report.base import CatalogueReport, CurrentReport, FoundReport
 from squashkit.report.text import count
 from squashkit.selection import choose
 from squashkit.source import Source, open_base, temporary_folder
-from squashkit.transports import Reference, parse_reference
+from squashkit.transports import REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.remote import Access, Registries
 
-_OUTDATED = 3
+_OUTDATED, _NOT_BASED = 3, 6
+_PLACES = (f"{REGISTRY}://", *(f"{store}:" for store in STORES))
 
 
 @click.group(
     short_help="Find the base of an image; see whether it is outdated; keep a catalogue of bases.",
     epilog="""\b
 Examples:
-  squashkit base find app.tar
+  squashkit base find app.tar:app:latest
   squashkit base add docker://registry.example/debian:12 fedora:28
   squashkit base check docker://registry.example/app:1
-  squashkit base check app.tar --base docker://registry.example/debian:12
+  squashkit base check app.tar:app:latest --base docker://registry.example/debian:12
 """,
 )
 def base() -> None:
@@ -55,7 +57,7 @@ def base() -> None:
     short_help="Tell which layers of an image are its base.",
     epilog="""\b
 Examples:
-  squashkit base find app.tar
+  squashkit base find app.tar:app:latest
   squashkit base find docker://registry.example/app:1 --json
 """,
 )
@@ -79,7 +81,7 @@ def find(image: str, as_json: bool, looking: Looking) -> None:
     epilog="""\b
 Examples:
   squashkit base check docker://registry.example/app:1
-  squashkit base check app.tar --base docker://registry.example/debian:12 --json
+  squashkit base check app.tar:app:latest --base docker://registry.example/debian:12 --json
 """,
 )
 @click.argument("image")
@@ -89,12 +91,17 @@ Examples:
 def check(image: str, reference: str | None, as_json: bool, looking: Looking) -> None:
     """Tell whether the base that IMAGE was built on is still what its name means.
 
-    Exit code 0: the image begins with the layers that the base has now; 3: it does not.
+    Exit code 0: the image begins with the layers that the base has now; 3: it stands on another version of
+    it; 6: it stands on no version of it that is known here.
+
+    The name is looked up as --base says it, else as the base was added to the catalogue, in the image's own
+    daemon, or, where the image or its build states it, in that name's registry.
     """
     reports = []
+    catalogue = Catalogue.of_user()
     with looking.open(image) as (opened,), _Bases(looking.access, opened.tmp_dir) as bases:
         for one in opened.images():
-            found = find_base(one, opened.source, bases.open, Catalogue.of_user())
+            found = find_base(one, opened.source, bases.open, catalogue)
             where = _where_to_ask(one, found, reference, opened.source)
             try:
                 now = bases.open(where, one.platform)
@@ -105,30 +112,47 @@ def check(image: str, reference: str | None, as_json: bool, looking: Looking) ->
             image_now = choose(now, one.platform).images[0]
             manifest = image_now.manifest_descriptor
             digest = now.root or (manifest.digest if manifest is not None else "")
-            known = found or Base(0, "not known")
-            report = CurrentReport(one, known, str(where), image_now, digest, stated_base(one)[1])
+            names = image_now.names if where.is_file else (where.path,)
+            built = version_of(one, found, catalogue, names)
+            stated, named = stated_base(one)
+            named = named if any(same_name(stated, name) for name in names) else ""
+            report = CurrentReport(one, found, built, str(where), image_now, digest, named)
             reports.append((one.platform, report))
     looking.show(reports, as_json=as_json)
-    if not all(report.current for _, report in reports):
-        raise click.exceptions.Exit(_OUTDATED)
+    told = {report.status for _, report in reports}
+    if told != {"current"}:
+        raise click.exceptions.Exit(_OUTDATED if "outdated" in told else _NOT_BASED)
 
 
 def _where_to_ask(
     image: Image, found: Base | None, asked: str | None, source: Source
 ) -> Reference:
-    """Where a base's name is looked up: as it is given, in the image's own daemon, else in a registry."""
+    """Where a base's name is looked up: as it is given or was added to the catalogue, in the image's own
+    daemon, or in a registry. There only names go that the image or its build states: what an archive calls
+    a base need not mean the same to a registry."""
     if asked is not None:
         return parse_reference(asked)
-    name = found.image_name if found is not None and found.image_name else stated_base(image)[0]
+    stated, digest = stated_base(image)
+    name = found.image_name if found is not None and found.image_name else stated
     if not name:
         raise BaseNotFound(
             f"{image.title}: its base is not known, or has no name; --base REF says it",
             reference=image.title,
             tried=["annotations", "labels", "provenance", "the catalogue"],
         )
-    if found is not None and "://" in found.name:
+    if found is not None and found.catalogued and found.name.startswith(_PLACES):
         return parse_reference(found.name)
-    return parse_reference(f"{source.reference.transport}:{name}" if source.store else f"docker://{name}")
+    if source.store is not None:
+        return parse_reference(f"{source.reference.transport}:{name}")
+    beside = found is not None and any(found.image is other for other in source.images)
+    if found is not None and (found.catalogued or (beside and digest and not stated)):
+        raise BaseNotFound(
+            f"{image.title}: nothing says where its base {name} is kept; --base REF does, as in --base"
+            " docker://HOST/NAME",
+            reference=name,
+            tried=["annotations", "labels", "provenance", "the catalogue"],
+        )
+    return parse_reference(f"docker://{name}")
 
 
 @base.command(

@@ -14,10 +14,10 @@ from squashkit.oci import ALL
 from squashkit.progress import Progress
 from squashkit.rebase_job import RebaseOptions, rebase_platforms
 from squashkit.rebase_job import rebase as rebase_one
-from squashkit.risks import Kind
+from squashkit.risks import ALLOWABLE, Kind
 from squashkit.selection import Keep
 
-_KINDS = [kind.value for kind in Kind if kind is not Kind.LINK]
+_KINDS = [kind.value for kind in ALLOWABLE]
 
 
 @click.command(
@@ -36,7 +36,7 @@ Examples:
 @click.option("--squash", is_flag=True, help="Merge the layers above the base into one.")
 @click.option("--config", type=click.Choice(["follow", "keep"]), default="follow", show_default=True, help="Settings that the image inherited from the old base: take the new base's, or leave them.")
 @click.option("--strict/--no-strict", default=True, show_default=True, help="Stop, with exit code 3, where the layers do not fit the new base.")
-@click.option("--allow", multiple=True, type=click.Choice(_KINDS), help="Do not stop at errors of this kind; any number of times.")
+@click.option("--allow", multiple=True, type=click.Choice(_KINDS), help="Do not stop at errors of this kind; any number of times. Errors of kind link always stop: nothing can unpack such a layer.")
 @writing_options
 def rebase(
     image: str | None,

@@ -29,7 +29,7 @@ class FoundReport:
     def sure(self) -> str:
         """`stated` where the image names its base, `matched` where it has only the layers of one."""
         assert self.base is not None
-        return "matched" if self.base.evidence.endswith("by the catalogue of bases") else "stated"
+        return "matched" if self.base.catalogued else "stated"
 
     def json(self) -> dict[str, Any]:
         base = self.base
@@ -72,14 +72,17 @@ class CurrentReport:
     """Whether the base that an image was built on is still what its name means."""
 
     image: Image
-    base: Base
+    found: Base | None
+    """The base that the image has, by whatever name; None where it is not known."""
+    built: Base | None
+    """The version of the base that the image was built on; None where none is known."""
     reference: str
     """What was asked what it means now."""
     now: Image
     digest_now: str
     """Of the manifest or index that it means now, empty where there is none."""
     digest_built: str
-    """Of the base that the image names, empty where it names none."""
+    """Of that version as the image names it, empty where it does not."""
 
     @property
     def current(self) -> bool:
@@ -88,8 +91,15 @@ class CurrentReport:
         return bool(now) and self.image.diff_ids[: len(now)] == now
 
     @property
-    def _built(self) -> str:
-        return self.digest_built or _chain_id(self.image, self.base.layers)
+    def status(self) -> str:
+        """`current`, `outdated`, or `not based` where the image stands on no version that is known."""
+        if self.current:
+            return "current"
+        return "outdated" if self.built is not None else "not based"
+
+    @property
+    def _chain_id(self) -> str:
+        return _chain_id(self.image, self.built.layers) if self.built is not None else ""
 
     @property
     def _means(self) -> str:
@@ -105,27 +115,31 @@ class CurrentReport:
             "platform": str(self.image.platform),
             "base": {
                 "reference": self.reference,
-                "layers": self.base.layers,
-                "evidence": self.base.evidence,
+                "layers": self.built.layers if self.built is not None else None,
+                "evidence": self.built.evidence if self.built is not None else None,
             },
             "built_on": {
                 "digest": self.digest_built or None,
-                "chain_id": _chain_id(self.image, self.base.layers),
+                "chain_id": self._chain_id or None,
             },
             "now": {
                 "digest": self.digest_now or None,
                 "chain_id": self.now.layers[-1].chain_id if self.now.layers else None,
             },
             "current": self.current,
+            "status": self.status,
         }
 
     def lines(self) -> list[str]:
         title, reference = self.image.title, show_text(self.reference)
         if self.current:
             return [f"current: {title} stands on {reference} as it is now", f"  {self._means}"]
+        if self.built is None:
+            head = f"not based: {title} does not stand on {reference}, in any version that is known here"
+            return [head] if self.found is None else [head, f"  built on {show_text(self.found.name)}"]
         return [
             f"outdated: {title} does not stand on {reference} as it is now",
-            f"  built on {self._built}",
+            f"  built on {self.digest_built or self._chain_id or 'a version that it does not tell'}",
             f"  now      {self._means}",
         ]
 

@@ -109,8 +109,8 @@ class RebaseReport:
         """The summary that a person reads after a rebase."""
         limit = None if verbose else _LISTED
         lines = [
-            f"Old base: {count(self.old.layers, 'layer')}, {self.old.evidence}",
-            f"New base: {count(self.new.layers, 'layer')}, {show_text(self.new.name)}",
+            f"Old base: {_told(self.old, self.old.evidence)}",
+            f"New base: {_told(self.new, self.new.name)}",
             self._above(),
             "",
         ]
@@ -124,6 +124,8 @@ class RebaseReport:
         above, remade = len(self.app.layers) - self.old.layers, len(self.fitted.remade)
         if self.squash and above > 1:
             return f"Above:    {count(above, 'layer')}, merged into one"
+        if not above:
+            return f"Above:    nothing: {self.app.title} has no layer above the old base"
         text = f"Above:    {count(above, 'layer')}, "
         if not remade:
             return text + "byte for byte as they were"
@@ -143,21 +145,24 @@ class RebaseReport:
         warnings = len(self.risks) - errors
         told = [count(errors, "error")] if errors else []
         told += [count(warnings, "warning")] if warnings else []
-        lines = [f"At risk ({' and '.join(told)}):"]
+        lines = [f"At risk ({' and '.join(told)}), what the layers go by -> what the new base has:"]
         lines += [f"  {line}" for line in self.risk_lines(self.risks[:limit])]
         return [*lines, *_more(self.risks, limit)]
 
-    @staticmethod
-    def risk_lines(risks: Sequence[Risk]) -> list[str]:
+    def risk_lines(self, risks: Sequence[Risk]) -> list[str]:
         """Each risk on two lines: where and what, then what will be seen."""
         lines = []
         for risk in risks:
             where = f"/{show_path(risk.path)}: " if risk.path else ""
-            layer = f" (layer {risk.layer} above the base)" if risk.layer is not None else ""
             old, new = show_text(risk.old), show_text(risk.new)
-            lines.append(f"{risk.kind.value:9} {where}{old} -> {new}{layer}")
+            lines.append(f"{risk.kind.value:9} {where}{old} -> {new}{self._layer(risk)}")
             lines.append(f"{'':9} {show_text(risk.effect)}")
         return lines
+
+    def _layer(self, risk: Risk) -> str:
+        if risk.layer is None:
+            return ""
+        return f" (in layer {self.old.layers + risk.layer}, the {_ordinal(risk.layer + 1)} above the base)"
 
     def _written(self) -> list[str]:
         job = self.job
@@ -197,7 +202,28 @@ class RebaseIndexReport:
 
 
 def _base(base: Base) -> dict[str, Any]:
-    return {"layers": base.layers, "name": base.name or None, "evidence": base.evidence}
+    return {
+        "layers": base.layers,
+        "name": base.name or None,
+        "evidence": base.evidence,
+        "image_id": base.image.image_id if base.image is not None else None,
+    }
+
+
+def _told(base: Base, name: str) -> str:
+    """A base with the image that its name means, and when that was made, where they are known: the old base
+    and the new one often have one name."""
+    text = f"{count(base.layers, 'layer')}, {show_text(name)}"
+    if base.image is None:
+        return text
+    created = base.image.config.created
+    made = f", made {show_text(created[:10])}" if created else ""
+    return f"{text} ({base.image.image_id[:19]}{made})"
+
+
+def _ordinal(number: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
 
 
 def _value(value: Any) -> str:
