@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
-from squashkit.tar import HARD_LINK, REGULAR, Record
+from squashkit.tar import HARD_LINK, REGULAR, SYMLINK, Record
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -56,7 +56,15 @@ class Changeset:
     @property
     def content_size(self) -> int:
         """Bytes of its files, as docker counts a layer."""
-        return sum(record.realsize for _, record in self.entries if record.typeflag == REGULAR)
+        return sum(content_of(record) for _, record in self.entries)
+
+
+def content_of(record: Record) -> int:
+    """Bytes that an entry takes on a host, as docker counts: of a file its content, of a symlink its target
+    (moby, pkg/directory, sums the sizes that lstat(2) gives)."""
+    if record.typeflag == REGULAR:
+        return record.realsize
+    return len(record.linkname) if record.typeflag == SYMLINK else 0
 
 
 def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:

@@ -26,6 +26,7 @@ the command line returns for it.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -161,6 +162,12 @@ class Interrupted(TransportError):
     """Ctrl-C at a moment at which it is not known whether something got its name."""
 
     exit_code = 130
+
+
+def why(error: OSError) -> str:
+    """What the system says of a fault, and what to do where that is not plain."""
+    hint = "; raise their limit (ulimit -n)" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+    return f"{error.strerror or error}{hint}"
 
 
 def show_path(path: bytes) -> str:

@@ -263,8 +263,18 @@ class Job:
         written: dict[int, tuple[StoredLayer, Slot | None]] = {}
         for run in runs:
             made = self._made(run)
-            written[run.start] = (made, None) if made else writer.squash(run, self.destination.compression)
+            written[run.start] = (made, None) if made else self._write_run(writer, run, written)
         return written
+
+    def _write_run(
+        self, writer: Writer, run: SquashedLayer, written: Mapping[int, tuple[StoredLayer, Slot | None]]
+    ) -> tuple[StoredLayer, Slot | None]:
+        """Write a new layer. Two runs of an image may be the same bytes: then it has one place."""
+        stored, slot = writer.squash(run, self.destination.compression)
+        if any(stored.digest == other.digest for other, _ in written.values()):
+            slot.discard()
+            return stored, None
+        return stored, slot
 
     @property
     def _is_stored_alike(self) -> bool:
@@ -377,7 +387,8 @@ class Job:
         """Compare the space that is needed with the space that there is: before anything is read what is
         certain, and once the plan stands the new layers too."""
         source = self.loader.source
-        spool = spool_need(source, self.image, [layer.index for layer in self.squashed])
+        inflating = [one.index for one in self.squashed if not self.loader.is_inflated(one.index)]
+        spool = spool_need(source, self.image, inflating)
         kept = self._stored_size([layer for layer in self.kept if not self._is_there(layer)])
         needs: dict[Path, int] = {}
         if isinstance(self.sink, ArchiveFile | Layout):

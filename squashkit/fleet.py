@@ -15,7 +15,7 @@ from itertools import compress, pairwise, product
 from typing import NamedTuple
 
 from squashkit.graph import Image
-from squashkit.oci import ChainID
+from squashkit.oci import ChainID, DiffID
 from squashkit.planner import Segment
 
 MAX_LAYERS = 127
@@ -112,11 +112,19 @@ class Node:
     """Images that end here, by their place in the fleet."""
     of_base: bool = False
     """Whether it is a layer of a base that stays as it is."""
+    is_fixed: bool = False
+    """Whether it is one that cannot be merged."""
+
+    @property
+    def diff_id(self) -> DiffID:
+        return self.image.layers[self.depth].diff_id
 
     @property
     def must_cut(self) -> bool:
-        """Whether an image ends here, or the layer belongs to a base: no run goes over it."""
-        return bool(self.ends) or self.of_base
+        """Whether no run goes over it: an image ends here, the layer belongs to a base, or it or one on it
+        cannot be merged."""
+        ends = bool(self.ends) or self.of_base or self.is_fixed
+        return ends or any(child.is_fixed for child in self.children)
 
     @property
     def is_cut(self) -> bool:
@@ -168,6 +176,22 @@ class Trie:
             while at is not None and not at.of_base:
                 at.of_base = True
                 at = at.parent
+
+    def fix(self, layers: Collection[DiffID]) -> None:
+        """Keep these layers as they are, whatever else is merged."""
+        for node in self.nodes.values() if layers else ():
+            node.is_fixed = node.diff_id in layers
+
+    def merged(self, number: int, start: int) -> list[Segment]:
+        """An image's layers from one on as one segment, around those that are fixed."""
+        segments: list[Segment] = []
+        for node in self.path(number)[start:]:
+            at = node.depth
+            if not node.is_fixed and segments and not segments[-1].keep:
+                segments[-1] = Segment(segments[-1].start, at + 1, False)
+            else:
+                segments.append(Segment(at, at + 1, node.is_fixed))
+        return segments
 
     @property
     def references(self) -> int:

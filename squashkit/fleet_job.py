@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ from typing import Literal
 from squashkit.base import Base
 from squashkit.catalogue import Catalogue
 from squashkit.compression import Compression
-from squashkit.errors import UsageError, show_text
+from squashkit.errors import Interrupted, InvalidReference, UsageError, show_text
 from squashkit.fleet import MAX_LAYERS, Trie
+from squashkit.graph import Layer
 from squashkit.members import Fleet, Member
-from squashkit.names import familiar_name
-from squashkit.oci import ChainID, Codec, Platform, chain_ids
+from squashkit.names import familiar_name, normalise_name
+from squashkit.oci import ChainID, Codec, DiffID, Platform, chain_ids, is_digest
 from squashkit.options import Options
 from squashkit.planner import Segment
 from squashkit.pricing import Layers
@@ -26,9 +28,9 @@ from squashkit.report.fleet import FleetReport, SquashedFleet, Strategy, show_se
 from squashkit.report.squash import Report
 from squashkit.report.text import count
 from squashkit.selection import Chosen, Decision
-from squashkit.source import temporary_folder
+from squashkit.source import Source, temporary_folder
 from squashkit.strategies import STRATEGIES, Strategies
-from squashkit.transports import Reference
+from squashkit.transports import REGISTRY, Reference
 from squashkit.transports.archive_sink import ArchiveFile
 from squashkit.transports.layout_sink import Layout
 from squashkit.transports.remote import Access, Registries
@@ -78,9 +80,8 @@ def measure_fleet(
         if not options.scan:
             chosen = [ways.built]
         else:
-            layers.read()
-            progress.stage("Compressing" if not options.estimate else "Planning", None)
-            chosen = [strategy(ways) for strategy in STRATEGIES.values()]
+            opened.read(estimate=options.estimate)
+            chosen = ways.all
             once = layers.files_once()
         return opened.report(chosen, options, once)
 
@@ -110,11 +111,12 @@ def squash_fleet(
     with ExitStack() as stack:
         opened = _Open.of(stack, references, options, progress)
         names = place.names(opened.members)
+        place.protect([one.source for one in (*opened.members, *opened.bases)], names)
         sink = place.open(stack, opened, names, force=force)
-        opened.layers.read()
-        progress.stage("Compressing", None)
+        opened.read(estimate=options.estimate)
         chosen = STRATEGIES[strategy](opened.ways)
-        batch = Batch(sink, opened.layers.loader.known_now())
+        report = opened.report([opened.ways.built, chosen], options)
+        batch = Batch(sink, opened.layers.loader.known_now(), opened.in_registries)
         how = Options(
             compress=GZIP, access=options.access, jobs=options.jobs, tmp_dir=options.tmp_dir, force=force,
             platform=options.platform,
@@ -124,9 +126,17 @@ def squash_fleet(
         for number, output in enumerate(outputs):
             member, segments = opened.members[number], chosen.segments[number]
             told = OneOf(progress, number + 1, len(outputs))
-            done.append((output, _squash(member, output, segments, how, told, batch)))
+            try:
+                done.append((output, _squash(member, output, segments, how, told, batch)))
+            except KeyboardInterrupt:
+                if sink is not None or not done:
+                    raise
+                raise Interrupted(
+                    f"interrupted; {len(done)} of {len(outputs)} images have their tags below {into},"
+                    f" the last of them {done[-1][0]}",
+                    reference=into,
+                ) from None
         batch.commit()
-        report = opened.report([opened.ways.built, chosen], options)
         return SquashedFleet(report, chosen.name, done)
 
 
@@ -158,6 +168,7 @@ class _Open:
 
     fleet: Fleet
     members: Sequence[Member]
+    bases: Sequence[Member]
     layers: Layers
     trie: Trie
     ways: Strategies
@@ -170,22 +181,37 @@ class _Open:
         registries = stack.enter_context(closing(Registries(options.access)))
         fleet = Fleet(stack, tmp_dir, registries, progress, options.platform)
         members = fleet.members(references)
-        bases = {base.layers[-1].chain_id for base in map(fleet.base, options.bases) if base.layers}
+        bases = [fleet.base(text) for text in options.bases]
+        tops = {base.image.layers[-1].chain_id for base in bases if base.image.layers}
+        elsewhere = {diff_id: layer.descriptor for diff_id, (_, layer) in _in_registries(bases).items()}
         layers = Layers.open(
             stack, members, compression=GZIP, estimate=options.estimate or not options.scan,
             tmp_dir=tmp_dir, jobs=options.jobs, progress=progress,
+            elsewhere={diff_id: one for diff_id, one in elsewhere.items() if one is not None},
         )  # fmt: skip
-        trie = Trie([member.image for member in members], bases | _catalogued())
+        trie = Trie([member.image for member in members], tops | _catalogued())
         ways = Strategies(trie, layers, options.minimise, options.max_layers)
-        return cls(fleet, members, layers, trie, ways)
+        return cls(fleet, members, bases, layers, trie, ways)
+
+    @property
+    def in_registries(self) -> dict[DiffID, tuple[Source, Layer]]:
+        """Layers of named bases as registries have them."""
+        return _in_registries(self.bases)
+
+    def read(self, *, estimate: bool) -> None:
+        """Read all layers, and see which of them can only be kept."""
+        self.layers.read()
+        fixed = self.layers.unmergeable()
+        self.trie.fix(fixed.keys())
+        self.fleet.notes.extend(fixed.values())
+        self.fleet.progress.stage("Planning" if estimate else "Compressing", None)
 
     def report(
         self, chosen: Sequence[Strategy], options: FleetOptions, once: int | None = None
     ) -> FleetReport:
-        names = [member.name for member in self.members]
         return FleetReport(
-            names, self.trie.references, len(self.trie.nodes), self.layers.entries, self.layers.merged,
-            chosen, options.minimise, options.estimate, options.scan, once,
+            _told_apart(self.members), self.trie.references, len(self.trie.nodes), self.layers.entries,
+            self.layers.merged, chosen, options.minimise, options.estimate, options.scan, once,
             [*self.fleet.notes, *self._of_bases(options)],
         )  # fmt: skip
 
@@ -198,10 +224,33 @@ class _Open:
         return [f"No base is known of {count(without, 'image')}; --base REF names one."]
 
 
+def _in_registries(bases: Sequence[Member]) -> dict[DiffID, tuple[Source, Layer]]:
+    return {
+        layer.diff_id: (base.source, layer)
+        for base in bases
+        if base.source.remote is not None
+        for layer in base.image.layers
+    }
+
+
+def _told_apart(members: Sequence[Member]) -> list[str]:
+    """The members' names; by their references where several have one."""
+    times = Counter(member.name for member in members)
+    return [member.name if times[member.name] == 1 else member.reference for member in members]
+
+
 def _catalogued() -> set[ChainID]:
     """The uppermost layers of the bases that the user's catalogue knows."""
     stacks = (chain_ids(base.diff_ids) for base in Catalogue.of_user().bases())
     return {stack[-1] for stack in stacks if stack}
+
+
+def _full(name: str) -> str:
+    """A name in full, as far as it is one: two that mean the same are the same then."""
+    try:
+        return normalise_name(name)
+    except InvalidReference:
+        return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +264,11 @@ class _Place:
     @classmethod
     def parse(cls, into: str) -> _Place:
         """Raises UsageError for what cannot hold a fleet."""
-        if into.startswith("docker://"):
-            return cls(into.rstrip("/") + "/", None)
         expected = "a fleet goes into an archive, a folder (oci:DIR), or below docker://HOST/PREFIX"
+        if into.startswith("docker://"):
+            if not into.removeprefix("docker://").strip("/"):
+                raise UsageError(f"--into {into}: {expected}")
+            return cls(into.rstrip("/") + "/", None)
         transport = into.partition(":")[0]
         if ":" not in into:
             reference = Reference("oci" if Path(into).is_dir() else "docker-archive", into)
@@ -234,25 +285,44 @@ class _Place:
         return self.text + name
 
     def names(self, members: Sequence[Member]) -> list[str]:
-        """The names that the images get. Raises UsageError where they have none, or the same."""
+        """The names that the images get. Raises UsageError where they have none, or the same, or are named
+        by what will not be theirs."""
         takers: dict[str, list[str]] = {}
         names = []
         for member in members:
-            if member.name.startswith("sha256:"):
+            if is_digest(member.name) or "@" in member.name:
                 raise UsageError(
                     f"an image of {member.source.title} has no name and would get none"
-                    f" ({member.name[:19]}); leave it out, or give it a name (docker tag)"
+                    f" ({show_text(member.name[:60])}); leave it out, or give it a name (docker tag)"
                 )
             name = familiar_name(member.name).rpartition("/")[2] if self.reference is None else member.name
             names.append(name)
-            takers.setdefault(name, []).append(member.reference)
+            takers.setdefault(_full(name), []).append(member.reference)
         for name, references in takers.items():
             if len(references) > 1:
                 raise UsageError(
-                    f"several images of the fleet would be {show_text(self.output(name))}:"
+                    f"several images of the fleet would be {show_text(name)}:"
                     f" {', '.join(map(show_text, references))}; squash them apart"
                 )
         return names
+
+    def protect(self, sources: Sequence[Source], names: Sequence[str]) -> None:
+        """Raises UsageError where an image or a base that is read would be overwritten."""
+        for source in sources:
+            if self.reference is not None:
+                path = Path(self.reference.path)
+                source.refuse_as_output(path)
+                if source.folder is not None and path.is_dir() and path.samefile(source.folder):
+                    raise UsageError(
+                        f"the layout {path} is read, and its images have these names; --into another folder"
+                    )
+            elif self.reference is None and source.reference.transport == REGISTRY:
+                read = _full(source.reference.path)
+                if any(_full(self.output(name).removeprefix("docker://")) == read for name in names):
+                    raise UsageError(
+                        f"docker://{source.reference.path} is read, and is not overwritten; --into another"
+                        " PREFIX keeps it"
+                    )
 
     def open(self, stack: ExitStack, opened: _Open, names: Sequence[str], *, force: bool) -> Sink | None:
         """What takes all images, None for a registry. Raises UsageError where a name is taken."""
@@ -260,8 +330,6 @@ class _Place:
             self._check_tags(opened.fleet.registries, names, force=force)
             return None
         path = Path(self.reference.path)
-        for member in opened.members:
-            member.source.refuse_as_output(path)
         sink: Sink
         if self.reference.transport == "oci":
             sink = Layout(path, force=force, tags=[Tag(name, name) for name in names])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -30,7 +30,7 @@ from squashkit.errors import (
     show_path,
 )
 from squashkit.graph import Image, Layer
-from squashkit.oci import Codec, DiffID
+from squashkit.oci import Codec, DiffID, Digest
 from squashkit.progress import Progress, Silent
 from squashkit.source import Source
 from squashkit.tar import Record
@@ -66,11 +66,13 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Layers that were read and verified before, by diff_id: what they hold, and where their plain tars lie
-    as long as whoever read them keeps them."""
+    """Layers that were read and verified before: what they hold, and where those that were inflated lie, as
+    long as whoever read them keeps them."""
 
     changesets: Mapping[DiffID, Changeset] = field(default_factory=dict)
-    plain: Mapping[DiffID, Blob] = field(default_factory=dict)
+    inflated: Mapping[DiffID, Blob] = field(default_factory=dict)
+    blobs: Set[tuple[DiffID, Digest]] = frozenset()
+    """Layers and the digests of blobs that are known to hold them."""
 
 
 @dataclass(slots=True)
@@ -109,12 +111,13 @@ class Loader:
 
     def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(max(1, self.jobs))
-        for layer in self.image.layers:
-            if layer.diff_id in self.known.changesets:
+        for layer in self.image.layers if self.known.blobs else ():
+            if (layer.diff_id, self.source.digest(layer)) in self.known.blobs:
                 self._changesets[layer.index] = self.known.changesets[layer.diff_id]
                 self._read[_stored(layer)] = layer.index
-                if layer.diff_id in self.known.plain:
-                    self._plain[layer.index] = self.known.plain[layer.diff_id]
+                self._checked.add(layer.index)
+                if layer.diff_id in self.known.inflated:
+                    self._plain[layer.index] = self.known.inflated[layer.diff_id]
         if self.source.remote is not None:
             self.source.remote.resume()
             self.cancelled.wakes.append(self.source.remote.interrupt)
@@ -287,10 +290,18 @@ class Loader:
             at += len(piece)
 
     def known_now(self) -> Known:
-        """All that was read so far, for loaders of other images. It lasts as long as this one is open."""
+        """All that was read so far, for loaders of other images. It lasts as long as this one is open.
+        Plain layers are read where they lie, and verified again by whoever reads them again."""
         layers = self.image.layers
+        spools = set(self._spools.values())
+        inflated = {layers[i].diff_id: blob for i, blob in self._plain.items() if blob.fd in spools}
         changesets = {layers[index].diff_id: changeset for index, changeset in self._changesets.items()}
-        return Known(changesets, {layers[index].diff_id: blob for index, blob in self._plain.items()})
+        digests = {(layers[i].diff_id, self.source.digest(layers[i])) for i in self._changesets}
+        return Known(changesets, inflated, {pair for pair in digests if pair[1]})
+
+    def is_inflated(self, index: int) -> bool:
+        """Whether a layer need not be inflated (again) to be copied from."""
+        return index in self._plain
 
     def header_of(self, index: int, record: Record) -> bytes:
         """The header blocks of a record of a layer."""

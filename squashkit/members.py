@@ -13,8 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from squashkit.base import choose_image
-from squashkit.errors import ImageNotFound, UnsupportedImage, UsageError, show_text
+from squashkit.errors import (
+    ImageNotFound,
+    InvalidReference,
+    UnsupportedImage,
+    UsageError,
+    show_text,
+)
 from squashkit.graph import Image
+from squashkit.names import same_name
 from squashkit.oci import Platform
 from squashkit.progress import Progress
 from squashkit.report.text import count
@@ -27,7 +34,7 @@ from squashkit.transports.store import open_store
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An image of a fleet."""
+    """An image of a fleet, or a base that is named for it."""
 
     name: str
     """Its image_id where it has none."""
@@ -73,13 +80,14 @@ class Fleet:
             self.notes.append(f"Named twice and counted once: {', '.join(again)}.")
         return list(found.values())
 
-    def base(self, text: str) -> Image:
+    def base(self, text: str) -> Member:
         """A base that is named."""
         reference = parse_reference(text)
         source = self.stack.enter_context(
             open_base(reference, self.tmp_dir, self.registries, self.platform)
         )
-        return self._choose(source, source.images, reference.image)
+        image = self._choose(source, source.images, reference.image)
+        return Member(reference.path, source, image, text)
 
     def _members(self, text: str) -> Iterator[Member]:
         whole = text.removesuffix(":")
@@ -123,7 +131,8 @@ class Fleet:
             raise ImageNotFound(f"{source.title} holds no image", reference=source.title)
         by_name: dict[str, list[Image]] = {}
         for image in source.images:
-            by_name.setdefault(image.names[0] if image.names else image.image_id, []).append(image)
+            for name in _names(image) or [image.image_id]:
+                by_name.setdefault(name, []).append(image)
         for name, images in by_name.items():
             try:
                 image = self._choose(source, images, None)
@@ -157,19 +166,33 @@ class Fleet:
         from squashkit.transports.registry import Repository, RepositoryName, repositories
 
         host, _, prefix = place.partition("/")
-        if not re.match(r"[^/]+$", host):
-            raise UsageError(f"docker://{place} names no host")
-        registry = self.registries.get(RepositoryName(host, prefix.rstrip("/") or "any", "latest"))
-        found = sorted(
-            path for path in repositories(registry) if path.startswith(prefix) or path == prefix.rstrip("/")
-        )
-        tags = {path: sorted(Repository(registry, path).tags(), key=_release) for path in found}
-        names = [f"{host}/{path}:{tag}" for path in found for tag in tags[path]]
+        whole = prefix.rstrip("/")
+        asked = RepositoryName.parse(f"{host}/{whole or 'any'}")
+        if asked.host != host:
+            raise UsageError(f"docker://{place} names no host: docker://HOST/PREFIX/")
+        registry = self.registries.get(asked)
+        names = []
+        for path in sorted(repositories(registry)):
+            if not path.startswith(prefix) and path != whole:
+                continue
+            for tag in sorted(Repository(registry, path).tags(), key=_release):
+                name = f"{host}/{path}:{tag}"
+                try:
+                    RepositoryName.parse(name)
+                    names.append(name)
+                except InvalidReference as error:
+                    self.notes.append(f"Left out: {show_text(name)}: {error}.")
         if not names:
             raise ImageNotFound(
                 f"the registry lists nothing below docker://{place}", reference=f"docker://{place}"
             )
         return names
+
+
+def _names(image: Image) -> list[str]:
+    """Each of an image's names once; a bare tag only where it is all that there is."""
+    full = [name for name in image.names if ":" in name or "/" in name] or list(image.names[:1])
+    return [name for n, name in enumerate(full) if not any(same_name(name, one) for one in full[:n])]
 
 
 def _release(tag: str) -> list[tuple[int, int | str]]:

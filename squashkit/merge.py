@@ -19,7 +19,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from squashkit import tar
-from squashkit.changeset import OPAQUE, WHITEOUT, Changeset
+from squashkit.changeset import OPAQUE, WHITEOUT, Changeset, content_of
 from squashkit.rootfs import (
     BELOW,
     Binding,
@@ -30,7 +30,7 @@ from squashkit.rootfs import (
     Rootfs,
     lower_children,
 )
-from squashkit.tar import DIRECTORY, HARD_LINK, REGULAR, Record
+from squashkit.tar import DIRECTORY, HARD_LINK, Record
 
 HeaderOf = Callable[[int, Record], bytes]
 """Gives the header blocks of a record of a layer (its bytes from `start` to `data`)."""
@@ -144,7 +144,7 @@ def merge_run(
 def _content_size(found: _Run) -> int:
     """A group of hard links counts once."""
     inodes = [*(inode for _, inode in found.files), *found.groups.values()]
-    return sum(inode.entry.record.realsize for inode in inodes if inode.entry.record.typeflag == REGULAR)
+    return sum(content_of(inode.entry.record) for inode in inodes)
 
 
 def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:

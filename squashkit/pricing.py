@@ -15,10 +15,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from squashkit.changeset import Changeset
+from squashkit.changeset import Changeset, content_of
 from squashkit.compare import iter_nodes
 from squashkit.compression import Compression, Compressor
 from squashkit.entrycache import EntryCache, cache_folder
+from squashkit.errors import InvalidImage, UnsupportedImage, show_text, told_of
 from squashkit.fleet import Blob, Priced, Run
 from squashkit.graph import Image, Layer, LayerGraph, Place, stack_layers
 from squashkit.loader import Loader, join
@@ -31,7 +32,17 @@ from squashkit.metadata import (
     manifest_family,
     squashed_config,
 )
-from squashkit.oci import ChainID, Codec, DiffID, Digest, ImageConfig, Platform, sha256
+from squashkit.oci import (
+    ChainID,
+    Codec,
+    Descriptor,
+    DiffID,
+    Digest,
+    ImageConfig,
+    Platform,
+    is_digest,
+    sha256,
+)
 from squashkit.planner import (
     KeptLayer,
     LayerPlan,
@@ -39,6 +50,7 @@ from squashkit.planner import (
     apply_layer,
     needs_lower,
     plan_squash,
+    refuse_overlay_marks,
 )
 from squashkit.progress import Progress
 from squashkit.rootfs import Inode, Rootfs
@@ -50,6 +62,7 @@ from squashkit.writer import gather
 
 _HEADER = 64
 """About what a header takes once it is compressed: it is mostly zeros."""
+_MOST_TWINS = 2000
 _NOTHING = Blob("nothing", 0, 0)
 _EMPTY = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), ())
 class _Alive(NamedTuple):
@@ -71,19 +84,23 @@ class Layers:
     members: Sequence[Member]
     compression: Compression
     estimate: bool
+    elsewhere: Mapping[DiffID, Descriptor]
+    """Layers of bases as a registry has them: so they are kept there."""
     merged: int = field(default=0, init=False)
     """Entries of the different runs that were merged."""
     _index: Mapping[DiffID, int]
-    _pairs: Counter[tuple[DiffID, DiffID]]
-    """Layers that lie on one another, and how often they do, on different ones below."""
+    _repeats: Mapping[ChainID, int]
+    """How many layers from the top down stand in the same order elsewhere."""
     _changesets: dict[DiffID, Changeset] = field(default_factory=dict)
-    _stored: dict[str, int] = field(default_factory=dict)
-    """Bytes in a registry, by key."""
+    _made: dict[str, Blob] = field(default_factory=dict)
+    """New blobs, by what they are put together from."""
     _layers: dict[tuple[int, str], Blob] = field(default_factory=dict)
     """Layers as each source has them."""
     _runs: dict[Place, Blob | None] = field(default_factory=dict)
     """What runs become that were merged, None where that is nothing."""
     _alive: dict[ChainID, _Alive] = field(default_factory=dict)
+    _twins: int = 0
+    """How many runs were planned to see whether they give the same bytes as others."""
 
     @classmethod
     def open(
@@ -96,20 +113,17 @@ class Layers:
         tmp_dir: Path,
         jobs: int,
         progress: Progress,
+        elsewhere: Mapping[DiffID, Descriptor] | None = None,
     ) -> Layers:
-        """Everything is closed with the stack."""
+        """Everything is closed with the stack. `elsewhere` are layers of bases that a registry has."""
         sources = list({id(member.source): member.source for member in members}.values())
         parts = {id(source): part for part, source in enumerate(sources)}
         container = join_containers(*(source.container for source in sources))
         found: dict[DiffID, tuple[int, Layer]] = {}
-        pairs: dict[ChainID, tuple[DiffID, DiffID]] = {}
         for member in members:
-            below = DiffID("")
             for layer in member.image.layers:
                 if layer.diff_id not in found or found[layer.diff_id][1].member is None:
                     found[layer.diff_id] = parts[id(member.source)], layer
-                pairs[layer.chain_id] = below, layer.diff_id
-                below = layer.diff_id
         config = ImageConfig(tuple(found), None, Platform("", ""), None, {}, b"")
         names = [layer.member and Joined.name(part, layer.member) for part, layer in found.values()]
         layers = stack_layers(config, names, [layer.descriptor for _, layer in found.values()], "the fleet")
@@ -121,7 +135,7 @@ class Layers:
             Loader(source, image, tmp_dir, jobs, progress=progress, cache=EntryCache(cache_folder()))
         )
         index = {diff_id: number for number, diff_id in enumerate(found)}
-        return cls(loader, members, compression, estimate, index, Counter(pairs.values()))
+        return cls(loader, members, compression, estimate, elsewhere or {}, index, _repeated(members))
 
     @property
     def entries(self) -> int:
@@ -131,12 +145,57 @@ class Layers:
     def read(self) -> None:
         """Scan all different layers, once. Raises what `Loader.load` raises."""
         layers = self.loader.image.layers
+        for layer in layers:
+            self._refuse_missing(layer)
         size = sum(self.loader.source.size(layer) for layer in layers)
         self.loader.progress.stage("Reading", size)
         here = [self.loader.source.is_here(layer) or not self.estimate for layer in layers]
-        found = self.loader.load(range(len(layers)), data=here.__getitem__)
+        try:
+            found = self.loader.load(range(len(layers)), data=here.__getitem__)
+            join(self.loader.checks, self.loader.cancelled)
+        except InvalidImage as error:
+            self._name(error)
+            raise
         self._changesets = {layers[index].diff_id: changeset for index, changeset in found.items()}
-        join(self.loader.checks, self.loader.cancelled)
+
+    def _holder(self, layer: Layer) -> tuple[Member, Layer]:
+        """The first image that has one of the fleet's layers, and that layer as it is there."""
+        for member in self.members:
+            for own in member.image.layers:
+                if own.diff_id == layer.diff_id:
+                    return member, own
+        raise AssertionError("a layer of no image")
+
+    def _refuse_missing(self, layer: Layer) -> None:
+        """Raises InvalidImage where nobody has a layer's blob."""
+        if layer.member is None:
+            member, own = self._holder(layer)
+            digest = own.descriptor.digest if own.descriptor else own.diff_id
+            raise InvalidImage(
+                f"the blob {digest} is not in {member.source.title}",
+                where=f"{show_text(member.name)}, layer {own.index}",
+            )
+
+    def _name(self, error: InvalidImage) -> None:
+        """Say of a layer's fault in which image it is: among all of the fleet its number means nothing."""
+        for layer in self.loader.image.layers:
+            if layer.where in str(error):
+                member, own = self._holder(layer)
+                told = str(error).replace(layer.where, own.where)
+                error.args = (f"{show_text(member.name)} in {member.source.title}: {told}",)
+                return
+
+    def unmergeable(self) -> dict[DiffID, str]:
+        """The layers that can only be kept, and why."""
+        found = {}
+        for diff_id, changeset in self._changesets.items():
+            try:
+                refuse_overlay_marks(changeset, self._index[diff_id])
+            except UnsupportedImage as error:
+                member, own = self._holder(self.loader.image.layers[self._index[diff_id]])
+                told = str(error).partition(": ")[2]
+                found[diff_id] = f"Kept in {show_text(member.name)}: layer {own.index}: {told}."
+        return found
 
     def files_once(self) -> int | None:
         """Bytes of all different contents of files that the images show: less can nobody store without
@@ -173,22 +232,40 @@ class Layers:
         return self._layers[place]
 
     def _as_it_is(self, source: Source, layer: Layer) -> Blob:
-        mine = self.loader.image.layers[self._index[layer.diff_id]]
         changeset = self._changesets.get(layer.diff_id)
         content = changeset.content_size if changeset is not None else 0
+        stored = self._elsewhere(source, layer)
+        if stored is not None:
+            return Blob(stored.digest, stored.size, content, layer.diff_id)
         if source.codec(layer) is not Codec.NONE or self.compression.codec is Codec.NONE:
-            size = source.size(layer)
-            key = source.digest(layer) or f"{layer.diff_id} in {size} bytes"
-            return Blob(key, size, content, layer.diff_id)
-        key = f"packed {mine.diff_id}"
-        if key not in self._stored:
-            self._stored[key] = source.size(layer) if self.estimate else self._packed(mine)
-        return Blob(key, self._stored[key], content, layer.diff_id)
+            digest = source.digest(layer) or self._hashed(source, layer)
+            return Blob(digest, source.size(layer), content, layer.diff_id)
+        key = f"plain {layer.diff_id}"
+        if key not in self._made:
+            mine = self.loader.image.layers[self._index[layer.diff_id]]
+            self._made[key] = (
+                Blob(key, source.size(layer), content, layer.diff_id)
+                if self.estimate
+                else self._compressed(self._plain(mine), content)
+            )
+        return self._made[key]
 
-    def _packed(self, layer: Layer) -> int:
-        """Bytes that one of the fleet's layers takes where squashkit compresses it."""
-        blob = self.loader.bytes_of(layer.index)
-        return self._compressed(read_blocks(blob, self.loader.cancelled, layer.where))
+    def _elsewhere(self, source: Source, layer: Layer) -> Descriptor | None:
+        """A layer as a registry has it with its base; images that come from a registry keep their own."""
+        return self.elsewhere.get(layer.diff_id) if source.remote is None else None
+
+    def _hashed(self, source: Source, layer: Layer) -> Digest:
+        """The digest of a blob that nobody states. Where nothing is read, what stands for it."""
+        if not self._changesets:
+            return Digest(f"{layer.diff_id} in {source.size(layer)} bytes")
+        digest = hashlib.sha256()
+        for block in read_blocks(source.blob(layer), self.loader.cancelled, layer.where):
+            digest.update(block)
+        return Digest(f"sha256:{digest.hexdigest()}")
+
+    def _plain(self, layer: Layer) -> Iterator[memoryview]:
+        """The bytes of one of the fleet's layers."""
+        return read_blocks(self.loader.bytes_of(layer.index), self.loader.cancelled, layer.where)
 
     def stack(self, number: int, segments: Sequence[Segment]) -> tuple[Blob, ...]:
         """The layers of an image that is partitioned so. Raises what `plan_squash` raises."""
@@ -212,8 +289,8 @@ class Layers:
         return found
 
     def documents(self, number: int, segments: Sequence[Segment]) -> dict[Digest, int]:
-        """The config and the manifest that an image partitioned so has in a registry, and their bytes. Of
-        those with new layers, whose digests nobody knows yet, the digests are others than they will be."""
+        """The config and the manifest that an image partitioned so has in a registry, and their bytes.
+        Where new layers are estimated, the digests are others than they will be."""
         member = self.members[number]
         image, source = member.image, member.source
         planned: list[KeptLayer | SquashedLayer] = []
@@ -223,19 +300,18 @@ class Layers:
                 for layer, blob in zip(image.layers[segment.start : segment.stop], blobs, strict=True):
                     planned.append(KeptLayer(layer.index))
                     is_plain = source.codec(layer) is Codec.NONE
+                    described = self._elsewhere(source, layer) or (None if is_plain else layer.descriptor)
                     codec = self.compression.codec if is_plain else source.codec(layer)
-                    digest = sha256(blob.key.encode()) if is_plain else source.digest(layer)
-                    described = None if is_plain else layer.descriptor
-                    stored.append(
-                        StoredLayer(layer.diff_id, digest or sha256(b""), blob.stored, codec, described)
-                    )
+                    codec = described.codec if described is not None else codec
+                    digest = _as_digest(blob.key)
+                    stored.append(StoredLayer(layer.diff_id, digest, blob.stored, codec, described))
                 continue
             empty = not blobs or self._runs[image.place(segment.start, segment.stop)] is None
             pieces = () if empty else _EMPTY.pieces
             planned.append(replace(_EMPTY, start=segment.start, stop=segment.stop, pieces=pieces))
             for blob in blobs:
-                digest = sha256(blob.key.encode())
-                stored.append(StoredLayer(DiffID(digest), digest, blob.stored, self.compression.codec))
+                diff_id, digest = DiffID(_as_digest(blob.tar)), _as_digest(blob.key)
+                stored.append(StoredLayer(diff_id, digest, blob.stored, self.compression.codec))
         changed = not all(segment.is_kept for segment in segments)
         config = image.config.data
         if changed:
@@ -276,15 +352,19 @@ class Layers:
         def header_of(index: int, record: Record) -> bytes:
             return self.loader.header_of(self._index[image.diff_ids[index]], record)
 
-        return plan_squash(changesets, segments, header_of)
+        with told_of(image.title):
+            return plan_squash(changesets, segments, header_of)
 
     def _squashed(self, image: Image, planned: SquashedLayer) -> Blob:
         key, pieces = self._identify(image, planned)
-        if key not in self._stored:
-            self._stored[key] = (
-                self._estimated(pieces) if self.estimate else self._compressed(gather(self.loader, pieces))
+        if key not in self._made:
+            content = planned.content_size
+            self._made[key] = (
+                Blob(key, self._estimated(pieces), content)
+                if self.estimate
+                else self._compressed(gather(self.loader, pieces), content)
             )
-        return Blob(key, self._stored[key], planned.content_size)
+        return self._made[key]
 
     def _identify(self, image: Image, planned: SquashedLayer) -> tuple[str, tuple[Piece, ...]]:
         """A new layer's key, and its pieces by the fleet's layers. The key is of what it is put together
@@ -311,24 +391,28 @@ class Layers:
             total += (piece.end - piece.start) * self.loader.source.size(layer) / max(whole, 1)
         return round(total)
 
-    def _compressed(self, blocks: Iterator[memoryview]) -> int:
-        """Bytes that a tar takes in a registry."""
+    def _compressed(self, blocks: Iterator[memoryview], content: int) -> Blob:
+        """What a tar is in a registry."""
         size = 0
+        stored, plain = hashlib.sha256(), hashlib.sha256()
 
         def write(data: bytes) -> None:
             nonlocal size
             size += len(data)
+            stored.update(data)
 
         compressor = Compressor(self.compression, write, self.loader.jobs)
         for block in blocks:
             compressor.feed(block)
+            plain.update(block)
             self.loader.progress.advance(len(block))
         compressor.close()
-        return size
+        return Blob(f"sha256:{stored.hexdigest()}", size, content, f"sha256:{plain.hexdigest()}")
 
     def price(self, number: int, run: Run, *, host: bool) -> Priced:
         """What a run takes: exactly where it has been merged, else about, by what of its layers is alive at
-        its top. Only runs that may give the same bytes as others elsewhere are planned for it."""
+        its top. Only runs that may give the same bytes as others elsewhere are planned for it, as long as
+        these are not too many."""
         image = self.members[number].image
         segment = Segment(run.start, run.stop, False)
         if segment.is_kept or image.place(run.start, run.stop) in self._runs:
@@ -337,8 +421,8 @@ class Layers:
             return Priced(blob.key, blob.content if host else blob.stored)
         alive = self._alive_at(number, run.top.chain_id)
         cost = round((alive.content if host else alive.stored)[run.start])
-        pair = image.diff_ids[run.stop - 2], image.diff_ids[run.stop - 1]
-        if self._pairs[pair] > 1:
+        if len(run) <= self._repeats[run.top.chain_id] and self._twins < _MOST_TWINS:
+            self._twins += 1
             below = [Segment(0, run.start, True)] if run.start else []
             planned = self._plan(image, [*below, segment]).layers[-1]
             assert isinstance(planned, SquashedLayer)
@@ -366,10 +450,37 @@ class Layers:
                 for dead in rootfs.dropped[seen:]:
                     record = dead.entry.record
                     stored[dead.layer] -= _HEADER + ratios[dead.layer] * record.size
-                    content[dead.layer] -= record.realsize if record.typeflag == REGULAR else 0
+                    content[dead.layer] -= content_of(record)
                 self._alive[layer.chain_id] = _Alive(_from_top(stored), _from_top(content))
         return self._alive[chain_id]
 
+
+
+def _repeated(members: Sequence[Member]) -> dict[ChainID, int]:
+    """For each layer on its parents how many layers, counted down from it, stand in the same order under
+    another one: 0 where it stands nowhere else."""
+    nodes = {layer.chain_id: layer for member in members for layer in member.image.layers}
+    lengths = dict.fromkeys(nodes, 0)
+    rows: dict[ChainID, object] = {chain_id: layer.diff_id for chain_id, layer in nodes.items()}
+    length = 0
+    while rows:
+        length += 1
+        times = Counter(rows.values())
+        again = {chain_id: row for chain_id, row in rows.items() if times[row] > 1}
+        lengths.update(dict.fromkeys(again, length))
+        numbers: dict[object, int] = {}
+        rows = {}
+        for chain_id in again:
+            layer = nodes[chain_id]
+            if layer.parent in again:
+                row = again[layer.parent], layer.diff_id
+                rows[chain_id] = numbers.setdefault(row, len(numbers))
+    return lengths
+
+
+def _as_digest(key: str) -> Digest:
+    """A blob's digest; where it is not known, one of the same length that stands for it."""
+    return Digest(key) if is_digest(key) else sha256(key.encode())
 
 
 def _from_top(values: Sequence[float]) -> list[float]:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from squashkit.errors import PlanError, show_text
 from squashkit.fleet import Priced, Run, Trie, best_cut, host_bytes, registry_bytes
+from squashkit.graph import Place
 from squashkit.oci import ChainID, Digest
 from squashkit.planner import Segment
 from squashkit.pricing import Layers
@@ -26,7 +27,8 @@ _NEAR = 0.001
 
 @dataclass(frozen=True)
 class Strategies:
-    """Each of them is measured when it is asked for, once."""
+    """Each of them is measured when it is asked for, once. The best cut depends on what was measured before
+    it: ask for it before those that it has no need of."""
 
     trie: Trie
     layers: Layers
@@ -40,47 +42,48 @@ class Strategies:
 
     @cached_property
     def whole(self) -> Strategy:
-        """Every image as one layer."""
-        return self._measure(NAMES["all"], [_merged(0, size) for size in self._sizes])
+        """Every image as one layer, as far as its layers can be merged."""
+        return self._measure(NAMES["all"], [self.trie.merged(n, 0) for n in range(len(self._sizes))])
 
     @cached_property
     def above_bases(self) -> Strategy:
         """Every base as it is, and all above it as one layer."""
-        bases = map(self.trie.base_layers, range(len(self._sizes)))
-        partitions = [
-            [*_kept(0, base), *_merged(base, size)] for base, size in zip(bases, self._sizes, strict=True)
-        ]
+        bases = [self.trie.base_layers(number) for number in range(len(self._sizes))]
+        partitions = [[*_kept(0, base), *self.trie.merged(n, base)] for n, base in enumerate(bases)]
         return self._measure(NAMES["base"], partitions)
 
     @cached_property
     def along_trie(self) -> Strategy:
         """Cut where the fleet branches or an image ends."""
-        return self._cut(NAMES["trie"], self.trie.natural_cuts)
+        along = self._cut(NAMES["trie"], self.trie.natural_cuts)
+        # A layer that stands in a run, and elsewhere too, is paid for anyway; merged it is stored again.
+        is_less = registry_bytes(along.stacks) <= registry_bytes(self.built.stacks)
+        return along if is_less else replace(self.built, name=NAMES["trie"])
 
     @cached_property
     def best(self) -> Strategy:
         """The best cut. What a run takes is estimated until it is measured: the runs of each best cut are,
-        and then a better one is looked for, until the best has none that is not. The trie's own are
-        measured before. Of cuts that take nearly the same the one with the fewest layers is taken.
+        and then a better one is looked for, until the best has none that is not. Measured before are those
+        along the trie alone, so that the same fleet is cut alike whatever else is asked for. Of cuts that
+        take nearly the same the one with the fewest layers is taken.
 
         Raises PlanError where no cut keeps to the limit of layers.
         """
         self._check_limit()
-        crowded = any(size > self.max_layers for size in self._sizes)
-        found = []
-        if max(map(len, self.along_trie.stacks), default=0) <= self.max_layers:
-            found.append(self.along_trie)
+        found = [self.built, self.along_trie]
         for _ in range(_ROUNDS):
             cut = best_cut(
                 self.trie, self._price, by_blob=self.minimise == "registry", max_layers=self.max_layers
             )
             before = self.layers.merged
+            crowded = any(size > self.max_layers for size in self._sizes)
             found.append(self._cut(NAMES["best"], cut.nodes, merge_all=crowded))
             if self.layers.merged == before:
                 break
-        costs = [self.cost(one) for one in found]
-        enough = min(min(costs) * (1 + _NEAR), costs[0])
-        near = [one for one, cost in zip(found, costs, strict=True) if cost <= enough]
+        found = [one for one in found if max(map(len, one.stacks), default=0) <= self.max_layers]
+        least = min(map(self.cost, found))
+        enough = min([least * (1 + _NEAR), *(self.cost(one) for one in found[:2])])
+        near = [one for one in found if self.cost(one) <= enough]
         best = min(near, key=lambda one: (one.layers, self.cost(one)))
         return replace(best, name=NAMES["best"])
 
@@ -92,6 +95,12 @@ class Strategies:
                     f"--max-layers {self.max_layers}: {show_text(member.name)} needs {fewest}: other images"
                     " end on its way, or layers of its base stay; allow more"
                 )
+
+    @property
+    def all(self) -> list[Strategy]:
+        """All of them, in the order of the reports."""
+        best = self.best
+        return [self.built, self.whole, self.above_bases, self.along_trie, best]
 
     def cost(self, strategy: Strategy) -> int:
         """What the best cut makes least."""
@@ -110,17 +119,21 @@ class Strategies:
         return Strategy(name, [tuple(one) for one in partitions], stacks, sum(documents.values()))
 
     def _cut(self, name: str, cuts: Set[ChainID], *, merge_all: bool = False) -> Strategy:
-        """The fleet cut so. A run that would not become smaller stays as it is, unless there would be too
-        many layers then."""
+        """The fleet cut so. A run that would not become smaller stays as it is, in all images that have it,
+        unless there would be too many layers then."""
+        merged: dict[Place, bool] = {}
         partitions = []
-        for number in range(len(self.trie.images)):
+        for number, image in enumerate(self.trie.images):
             segments: list[Segment] = []
             runs = self.trie.segments(number, cuts)
             for run, made in zip(runs, self.layers.blobs(number, runs), strict=True):
                 kept = _kept(run.start, run.stop)
-                before = self.layers.stack(number, kept)
-                smaller = sum(blob.stored for blob in made) < sum(blob.stored for blob in before)
-                segments += [run] if merge_all or smaller else kept
+                place = image.place(run.start, run.stop)
+                if place not in merged:
+                    before = self.layers.stack(number, kept)
+                    smaller = sum(blob.stored for blob in made) < sum(blob.stored for blob in before)
+                    merged[place] = merge_all or smaller
+                segments += [run] if merged[place] else kept
             partitions.append(segments)
         return self._measure(name, partitions)
 
@@ -149,7 +162,3 @@ STRATEGIES: dict[str, Callable[[Strategies], Strategy]] = {
 
 def _kept(start: int, stop: int) -> list[Segment]:
     return [Segment(index, index + 1, True) for index in range(start, stop)]
-
-
-def _merged(start: int, stop: int) -> list[Segment]:
-    return [Segment(start, stop, False)] if stop > start else []

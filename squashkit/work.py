@@ -26,7 +26,7 @@ from squashkit.destination import (
 from squashkit.entrycache import EntryCache, cache_folder
 from squashkit.errors import UsageError, told_of
 from squashkit.execute import Job, Notify
-from squashkit.graph import Image
+from squashkit.graph import Image, Layer
 from squashkit.inputs import Inputs
 from squashkit.loader import Known, Loader
 from squashkit.metadata import StoredLayer
@@ -53,10 +53,20 @@ class Batch:
     sink: Sink | None
     """One for all; None where each image has a repository of its own."""
     known: Known
+    bases: Mapping[DiffID, tuple[Source, Layer]] = field(default_factory=dict)
+    """Layers of bases that registries have, and as what."""
     made: Made = field(default_factory=Made)
     beside: dict[Digest, str] = field(default_factory=dict)
     """For each blob of the images that were written to a registry a repository that has it."""
     written: list[Written] = field(default_factory=list)
+
+    def origins(self, image: Image) -> dict[DiffID, Origin]:
+        """The layers of an image that a base has in a registry."""
+        return {
+            layer.diff_id: Origin(layer, *self.bases[layer.diff_id])
+            for layer in image.layers
+            if layer.diff_id in self.bases
+        }
 
     def have(self, decisions: Sequence[Decision]) -> dict[Digest, str]:
         """Of what these images will have, what repositories written before have."""
@@ -64,7 +74,7 @@ class Batch:
         wanted: set[Digest] = set()
         for one in decisions:
             for layer in one.image.layers:
-                packed = made.packed.get(layer.diff_id)
+                packed = made.kept.get(layer.diff_id)
                 wanted |= {stored.digest for stored in (packed, layer.descriptor) if stored is not None}
             runs = (made.runs.get(one.image.place(run.start, run.stop)) for run in one.segments)
             wanted |= {stored.digest for stored in runs if stored is not None}
@@ -153,7 +163,11 @@ class Work:
         inputs, destination = self.inputs, self._destination
         loaders = loaders or [self.loader(inputs.layers, decision.image) for decision in decisions]
         ready = ready or [None] * len(decisions)
+        inputs.bases.extend({id(source): source for source, _ in self._batch.bases.values()}.values())
         stored = [inputs.stored_elsewhere(decision, destination) for decision in decisions]
+        if destination.is_registry and inputs.layers.remote is None:
+            for decision, (_, elsewhere) in zip(decisions, stored, strict=True):
+                elsewhere |= self._batch.origins(decision.image)
         if self._batch.sink is not None:
             self.sink = self._batch.sink
         elif self._writes:

@@ -77,11 +77,13 @@ class Origin:
 
 @dataclass(slots=True)
 class Made:
-    """Layers that were made for other images of the same destination, which are not made again where it has
-    them: of runs, and plain ones that were compressed."""
+    """Layers that were written for other images of the same destination, and are not written again where it
+    has them."""
 
     runs: dict[Place, StoredLayer] = field(default_factory=dict)
-    packed: dict[DiffID, StoredLayer] = field(default_factory=dict)
+    kept: dict[str, StoredLayer] = field(default_factory=dict)
+    """Kept ones that got another form, by their diff_ids; those whose digests nobody states by where they
+    lie."""
 
 
 @dataclass(slots=True)
@@ -113,21 +115,20 @@ class Writer:
         join([pool.submit(origin.fetch) for origin in absent], self.loader.cancelled)
         jobs: list[Callable[[], None]] = []
         in_order: list[Callable[[], None]] = []
-        for diff_id, origin in unique.items():
+        for origin in unique.values():
             known = origin.known
             if known is not None and origin not in absent:
                 self._remember(origin.stored(known.digest, known.size))
                 if self.loader.verify and not self.in_place:
                     jobs.append(partial(self.sink.verify, known.digest))
                 continue
-            if origin.codec is Codec.ZSTD and self.plain_zstd:
+            made = self.made.kept.get(self._place(origin))
+            if made is not None and self.sink.has(made.digest, made.size):
+                self._remember(made)
+            elif origin.codec is Codec.ZSTD and self.plain_zstd:
                 in_order.append(partial(self._unpack, origin))
             elif origin.codec is Codec.NONE and self.pack is not None:
-                packed = self.made.packed.get(diff_id)
-                if packed is not None and self.sink.has(packed.digest, packed.size):
-                    self._remember(packed)
-                else:
-                    jobs.append(partial(self._pack, origin, self.pack))
+                jobs.append(partial(self._pack, origin, self.pack))
             elif self.sink.parallel:
                 jobs.append(partial(self._copy, origin, self.sink.slot(origin.size)))
             else:
@@ -137,6 +138,14 @@ class Writer:
             self._tail = pool.submit(_run_all, in_order)
             futures.append(self._tail)
         return futures
+
+    def _place(self, origin: Origin) -> str:
+        """By which a kept layer is found again that was written in a form that was not known before."""
+        if origin.codec is Codec.ZSTD and self.plain_zstd:
+            return origin.layer.diff_id
+        if origin.codec is Codec.NONE and self.pack is not None:
+            return origin.layer.diff_id
+        return f"{id(origin.source.container)} {origin.blob.member}"
 
     def _is_there(self, origin: Origin) -> bool:
         known = origin.known
@@ -156,11 +165,15 @@ class Writer:
                 check_digest(where, origin.layer.diff_id, digest)
         if origin.blob is not origin.layer:
             self._check_content(origin)
-        elif origin.known is None:  # nothing else says what the blob must be
+        elif origin.known is None or self.loader.known.blobs:
+            # Nothing else says what the blob must be, or others are believed to hold the same layer.
             self.loader.verify_content(origin.layer)
         slot.seal()
         slot.finish(digest)
-        self._remember(origin.stored(digest, size))
+        stored = origin.stored(digest, size)
+        if origin.known is None:
+            self.made.kept[self._place(origin)] = stored
+        self._remember(stored)
 
     def _check_content(self, origin: Origin) -> None:
         """A blob that another image says to be this layer must be it."""
@@ -178,14 +191,16 @@ class Writer:
         check_digest(where, origin.layer.diff_id, digest)
         slot.seal()
         slot.finish(digest)
-        self._remember(StoredLayer(origin.layer.diff_id, digest, size, Codec.NONE))
+        stored = StoredLayer(origin.layer.diff_id, digest, size, Codec.NONE)
+        self.made.kept[self._place(origin)] = stored
+        self._remember(stored)
 
     def _pack(self, origin: Origin, compression: Compression) -> None:
         slot = self.sink.slot(None)
         stored = self._compress(origin.blocks(self.loader.cancelled), compression, slot)
         check_digest(origin.layer.where, origin.layer.diff_id, stored.diff_id)
         slot.finish(stored.digest)
-        self.made.packed[stored.diff_id] = stored
+        self.made.kept[self._place(origin)] = stored
         self._remember(stored)
 
     def _remember(self, stored: StoredLayer) -> None:

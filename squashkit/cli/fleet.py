@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import resource
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ from squashkit.progress import shown
 from squashkit.report.chart import check_chart, write_chart
 from squashkit.report.fleet import AdviceReport
 from squashkit.strategies import STRATEGIES
+from squashkit.transports import parse_reference
 from squashkit.transports.remote import Access
 
 
@@ -107,6 +109,7 @@ def storage(
         raise UsageError(f"--csv {csv_file}: no file can be written there")
     if chart is not None:
         check_chart(chart)
+    _protect(references, csv_file, chart)
     with shown() as progress:
         report = measure_fleet(references, replace(options, scan=not no_scan), progress=progress)
     if chart is not None:
@@ -191,10 +194,20 @@ def _read_options(
     return references, options
 
 
+def _protect(references: Sequence[str], *outputs: Path | None) -> None:
+    """Raises UsageError where a file that is to be written is an image that is read."""
+    there = [path for path in outputs if path is not None and path.exists()]
+    files = [text for text in references if not text.startswith("docker:") and not text.endswith(":")]
+    for path in (Path(parse_reference(text).path) for text in files if there):
+        if any(path.exists() and path.samefile(output) for output in there):
+            raise UsageError(f"{path} is an image that is measured, and is not overwritten")
+
+
 def _read_list(file: IO[bytes]) -> list[str]:
     """The references that a file names. Raises UsageError where it is no text."""
     try:
         text = file.read().decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"--from {file.name}: that is no list of references, one a line") from error
-    return list(filter(None, (line.partition("#")[0].strip() for line in text.splitlines())))
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
+    return list(filter(None, lines))

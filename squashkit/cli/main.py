@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from squashkit import __version__
-from squashkit.errors import SquashkitError, show_text
+from squashkit.errors import SquashkitError, show_text, why
 
 FAILED = 1
 INTERRUPTED = 130
@@ -141,4 +141,4 @@ def explain(error: OSError) -> str:
         return "the reader of standard output went away; what it got is not whole"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission{where}: {error.strerror}"
-    return f"{error.strerror or error}{where}"
+    return f"{why(error)}{where}"

@@ -64,6 +64,10 @@ class ArchiveWriter:
         self.fd = fd
         self._docker = docker
         self._end = 0
+        self._last: _ArchiveSlot | None = None
+        """The place that was given out last, though it may not have an end yet."""
+        self._places = threading.RLock()
+        """Held while places are given out, end, or are given up."""
         self._digests: set[Digest] = set()
 
     def has(self, digest: Digest, size: int) -> bool:
@@ -73,10 +77,12 @@ class ArchiveWriter:
         """Nothing was there before."""
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
-        start = self._end
-        if size is not None:
-            self._end += tar.BLOCK + size + len(_padding(size))
-        return _ArchiveSlot(self, start, size)
+        with self._places:
+            start = self._end
+            if size is not None:
+                self._end += tar.BLOCK + size + len(_padding(size))
+            self._last = _ArchiveSlot(self, start, size, self._last)
+            return self._last
 
     def manifest(self, media_type: str, data: bytes) -> Digest:
         return put(self, data)
@@ -125,8 +131,11 @@ class ArchiveFile(ArchiveWriter):
 
 
 class _ArchiveSlot:
-    def __init__(self, archive: ArchiveWriter, start: int, size: int | None) -> None:
+    def __init__(
+        self, archive: ArchiveWriter, start: int, size: int | None, before: _ArchiveSlot | None
+    ) -> None:
         self._archive = archive
+        self._before = before
         self._start = start
         self._size = size
         self._written = 0
@@ -147,15 +156,18 @@ class _ArchiveSlot:
 
     def finish(self, digest: Digest) -> None:
         archive = self._archive
-        if digest in archive._digests and archive._end == self._stop:
-            self.discard()  # the same blob again, and nothing behind it
-            return
-        archive._digests.add(digest)
+        with archive._places:
+            if digest in archive._digests and archive._last is self:
+                self.discard()  # the same blob again, and nothing behind it
+                return
+            archive._digests.add(digest)
         archive._write_at(self._start, _member(blob_name(digest), self._written))
 
     def discard(self) -> None:
-        assert self._archive._end == self._stop, "places are given up from the last on"
-        self._archive._end = self._start
+        with self._archive._places:
+            assert self._archive._last is self, "places are given up from the last on"
+            self._archive._end = self._start
+            self._archive._last = self._before
 
 
 class Pipe:

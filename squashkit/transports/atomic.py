@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from squashkit.errors import TransportError, UsageError, show_path
+from squashkit.errors import TransportError, UsageError, show_path, why
 
 
 class AtomicFile:
@@ -21,7 +21,7 @@ class AtomicFile:
             self.fd = self._open(folder)
         except OSError as error:
             raise TransportError(
-                f"cannot write {target}: {error.strerror}", reference=str(target)
+                f"cannot write {target}: {why(error)}", reference=str(target)
             ) from error
 
     def _open(self, folder: Path) -> int:

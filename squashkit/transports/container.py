@@ -29,6 +29,7 @@ from squashkit.errors import (
     InvalidLayer,
     TransportError,
     show_path,
+    why,
 )
 from squashkit.oci import Codec
 
@@ -143,7 +144,7 @@ class Folder:
                 return None
             except OSError as error:
                 raise TransportError(
-                    f"cannot read {self.path / name}: {error.strerror}", reference=str(self.path)
+                    f"cannot read {self.path / name}: {why(error)}", reference=str(self.path)
                 ) from error
             self._open[name] = Blob(fd, 0, os.fstat(fd).st_size)
         return self._open[name]
@@ -286,7 +287,7 @@ def open_archive(
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise  # the temporary file's fault, not the input's
         raise TransportError(
-            f"cannot read {_shown(path)}: {error.strerror}", reference=path
+            f"cannot read {_shown(path)}: {why(error)}", reference=path
         ) from error
     except BaseException:
         os.close(fd)

@@ -39,7 +39,7 @@ class Layout:
         self._check_tags(self._read_index(), tags)
         self._made = [folder for folder in (path, path / "blobs", path / "blobs/sha256")
                       if not folder.exists()]  # fmt: skip
-        (path / "blobs/sha256").mkdir(parents=True, exist_ok=True)
+        self._make_folders()
         for leftover in (path / "blobs/sha256").glob(".*.squashkit-*"):
             remove_leftovers(leftover.parent / leftover.name[1:].rpartition(".squashkit-")[0])
 
@@ -67,7 +67,12 @@ class Layout:
                 f"the blob {digest} there holds other bytes ({actual}); remove it", where=self.title
             )
 
+    def _make_folders(self) -> None:
+        """Another run that had made them, and failed, may have taken them away again."""
+        (self.path / "blobs/sha256").mkdir(parents=True, exist_ok=True)
+
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
+        self._make_folders()
         file = AtomicFile(self.path / "blobs/sha256/new")
         self._new.append(file)
         return _LayoutSlot(self, file)
@@ -78,6 +83,7 @@ class Layout:
     def commit(self, written: Sequence[Written], check: Check | None = None) -> None:
         if check is not None:
             self._check(written, check)
+        self._make_folders()
         for digest, file in self._finished.items():
             file.target = self.path / blob_name(digest)
             with suppress(FileExistsError):
@@ -151,10 +157,12 @@ class Layout:
 
 
 def _same_tag(there: dict[str, str], new: dict[str, str]) -> bool:
-    if there.get(REF_NAME) != new.get(REF_NAME):
-        return False
+    """Whether two descriptors have one name: the full ones count where both have one, as one tag alone may
+    stand for images of several names."""
     names = there.get(CONTAINERD_NAME), new.get(CONTAINERD_NAME)
-    return None in names or same_name(str(names[0]), str(names[1]))
+    if None in names:
+        return there.get(REF_NAME) == new.get(REF_NAME)
+    return same_name(str(names[0]), str(names[1]))
 
 
 class _Preview(Folder):
@@ -194,6 +202,7 @@ class _LayoutSlot:
 
     def finish(self, digest: Digest) -> None:
         if self._layout.has(digest, self._written):
+            self._layout.verify(digest)
             self.discard()
         else:
             self._layout._finished[digest] = self._file

@@ -135,7 +135,9 @@ class Repository:
     def _list(self, path: str, what: str, most: int) -> list[str]:
         """The names in a list that comes in pages (distribution spec, "Listing Tags")."""
         names: list[str] = []
-        while path and len(names) < most:
+        asked: set[str] = set()
+        while path and path not in asked and len(names) < most:
+            asked.add(path)
             with self._send("GET", path) as response:
                 if response.status_code == 404:
                     break
