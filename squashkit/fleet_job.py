@@ -36,6 +36,7 @@ from squashkit.transports.layout_sink import Layout
 from squashkit.transports.remote import Access, Registries
 from squashkit.transports.sink import Sink, Tag
 from squashkit.work import Batch, Work
+from squashkit.writer import Made
 
 GZIP = Compression.of(Codec.GZIP)
 """How new layers are stored, and plain ones in a registry."""
@@ -116,7 +117,8 @@ def squash_fleet(
         opened.read(estimate=options.estimate)
         chosen = STRATEGIES[strategy](opened.ways)
         report = opened.report([opened.ways.built, chosen], options)
-        batch = Batch(sink, opened.layers.loader.known_now(), opened.in_registries)
+        made = Made(kept=opened.layers.unstated())
+        batch = Batch(sink, opened.layers.loader.known_now(), opened.in_registries, made)
         how = Options(
             compress=GZIP, access=options.access, jobs=options.jobs, tmp_dir=options.tmp_dir, force=force,
             platform=options.platform,

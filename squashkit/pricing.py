@@ -58,7 +58,7 @@ from squashkit.source import Source
 from squashkit.tar import BLOCK, REGULAR, Record
 from squashkit.transports.container import read_blocks
 from squashkit.transports.joined import Joined, join_containers
-from squashkit.writer import gather
+from squashkit.writer import gather, place_of
 
 _HEADER = 64
 """About what a header takes once it is compressed: it is mostly zeros."""
@@ -266,6 +266,19 @@ class Layers:
     def _plain(self, layer: Layer) -> Iterator[memoryview]:
         """The bytes of one of the fleet's layers."""
         return read_blocks(self.loader.bytes_of(layer.index), self.loader.cancelled, layer.where)
+
+    def unstated(self) -> dict[str, StoredLayer]:
+        """Compressed layers whose digests nobody states, by where they lie, with those that they have."""
+        found = {}
+        for number, member in enumerate(self.members):
+            for layer in member.image.layers:
+                source = member.source
+                if source.digest(layer) or source.codec(layer) is Codec.NONE:
+                    continue
+                digest = Digest(self.layer(number, layer).key)
+                size, codec = source.size(layer), source.codec(layer)
+                found[place_of(source, layer)] = StoredLayer(layer.diff_id, digest, size, codec)
+        return found
 
     def stack(self, number: int, segments: Sequence[Segment]) -> tuple[Blob, ...]:
         """The layers of an image that is partitioned so. Raises what `plan_squash` raises."""

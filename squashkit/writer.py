@@ -145,7 +145,7 @@ class Writer:
             return origin.layer.diff_id
         if origin.codec is Codec.NONE and self.pack is not None:
             return origin.layer.diff_id
-        return f"{id(origin.source.container)} {origin.blob.member}"
+        return place_of(origin.source, origin.blob)
 
     def _is_there(self, origin: Origin) -> bool:
         known = origin.known
@@ -267,6 +267,11 @@ class Writer:
                 self.loader.cancelled.set()  # the pool waits for a write that may wait for a server
                 raise
         return size, Digest(f"sha256:{digest.hexdigest()}")
+
+
+def place_of(source: Source, layer: Layer) -> str:
+    """What tells a blob from others whose digest nobody states: where it lies."""
+    return f"{id(source.container)} {layer.member}"
 
 
 def gather(loader: Loader, pieces: Sequence[Piece]) -> Iterator[memoryview]:

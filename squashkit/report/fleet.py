@@ -216,11 +216,17 @@ class FleetReport:
         if not self.is_scanned:
             return "What squashing would give is known once the layers are read (without --no-scan)."
         kind = "registry" if self.minimise == "registry" else "host"
-        best, built, whole = (
-            getattr(self.strategy(name), kind) for name in ("best cut", "as built", "squash all")
+        best, built, whole, base = (
+            getattr(self.strategy(NAMES[name]), kind) for name in ("best", "built", "all", "base")
         )
-        if best >= built:
+        if built <= min(best, whole, base):
             return "Do not squash: as it was built this fleet takes least."
+        less = min((whole, NAMES["all"]), (base, NAMES["base"]))
+        if less[0] < best * (1 - _WORTH):
+            return (
+                f"The best cut saves {size(built - best)}; {less[1]}, which shares less, takes"
+                f" {size(best - less[0])} less still."
+            )
         saved = f"{size(built - best)} ({100 * (built - best) / built:.1f} %)"
         if not self.is_worthwhile:
             return f"Do not squash: the best cut would save {saved}, and change digests for that."
