@@ -16,13 +16,14 @@ from squashkit.catalogue import Catalogue
 from squashkit.compression import Compression
 from squashkit.errors import Interrupted, InvalidReference, UsageError, show_text
 from squashkit.fleet import MAX_LAYERS, Trie
+from squashkit.fleet_layers import FleetLayers
 from squashkit.graph import Layer
 from squashkit.members import Fleet, Member
 from squashkit.names import familiar_name, normalise_name
 from squashkit.oci import ChainID, Codec, DiffID, Platform, chain_ids, is_digest
 from squashkit.options import Options
 from squashkit.planner import Segment
-from squashkit.pricing import Layers
+from squashkit.pricing import Pricing
 from squashkit.progress import OneOf, Progress, Silent
 from squashkit.report.fleet import FleetReport, SquashedFleet, Strategy, show_segments
 from squashkit.report.squash import Report
@@ -76,14 +77,14 @@ def measure_fleet(
     options, progress = options or FleetOptions(), progress or Silent()
     with ExitStack() as stack:
         opened = _Open.of(stack, references, options, progress)
-        ways, layers = opened.ways, opened.layers
+        ways = opened.ways
         once = None
         if not options.scan:
             chosen = [ways.built]
         else:
             opened.read(estimate=options.estimate)
             chosen = ways.all
-            once = layers.files_once()
+            once = opened.layers.files_once()
         return opened.report(chosen, options, once)
 
 
@@ -117,7 +118,7 @@ def squash_fleet(
         opened.read(estimate=options.estimate)
         chosen = STRATEGIES[strategy](opened.ways)
         report = opened.report([opened.ways.built, chosen], options)
-        made = Made(kept=opened.layers.unstated())
+        made = Made(kept=opened.pricing.unstated())
         batch = Batch(sink, opened.layers.loader.known_now(), opened.in_registries, made)
         how = Options(
             compress=GZIP, access=options.access, jobs=options.jobs, tmp_dir=options.tmp_dir, force=force,
@@ -171,7 +172,8 @@ class _Open:
     fleet: Fleet
     members: Sequence[Member]
     bases: Sequence[Member]
-    layers: Layers
+    layers: FleetLayers
+    pricing: Pricing
     trie: Trie
     ways: Strategies
 
@@ -186,14 +188,14 @@ class _Open:
         bases = [fleet.base(text) for text in options.bases]
         tops = {base.image.layers[-1].chain_id for base in bases if base.image.layers}
         elsewhere = {diff_id: layer.descriptor for diff_id, (_, layer) in _in_registries(bases).items()}
-        layers = Layers.open(
-            stack, members, compression=GZIP, estimate=options.estimate or not options.scan,
-            tmp_dir=tmp_dir, jobs=options.jobs, progress=progress,
-            elsewhere={diff_id: one for diff_id, one in elsewhere.items() if one is not None},
-        )  # fmt: skip
+        layers = FleetLayers.open(
+            stack, members, tmp_dir=tmp_dir, jobs=options.jobs, progress=progress
+        )
+        stated = {diff_id: one for diff_id, one in elsewhere.items() if one is not None}
+        pricing = Pricing(layers, GZIP, options.estimate or not options.scan, stated)
         trie = Trie([member.image for member in members], tops | _catalogued())
-        ways = Strategies(trie, layers, options.minimise, options.max_layers)
-        return cls(fleet, members, bases, layers, trie, ways)
+        ways = Strategies(trie, pricing, options.minimise, options.max_layers)
+        return cls(fleet, members, bases, layers, pricing, trie, ways)
 
     @property
     def in_registries(self) -> dict[DiffID, tuple[Source, Layer]]:
@@ -202,7 +204,7 @@ class _Open:
 
     def read(self, *, estimate: bool) -> None:
         """Read all layers, and see which of them can only be kept."""
-        self.layers.read()
+        self.layers.read(estimate=estimate)
         fixed = self.layers.unmergeable()
         self.trie.fix(fixed.keys())
         self.fleet.notes.extend(fixed.values())
@@ -213,7 +215,7 @@ class _Open:
     ) -> FleetReport:
         return FleetReport(
             _told_apart(self.members), self.trie.references, len(self.trie.nodes), self.layers.entries,
-            self.layers.merged, chosen, options.minimise, options.estimate, options.scan, once,
+            self.pricing.merged, chosen, options.minimise, options.estimate, options.scan, once,
             [*self.fleet.notes, *self._of_bases(options)],
         )  # fmt: skip
 

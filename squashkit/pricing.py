@@ -1,7 +1,7 @@
-"""What layers and runs of a fleet take: every layer is read once, every run is compressed once.
+"""What layers and runs of a fleet take: every run is compressed once, however many images have it.
 
-All different layers of all images are read through one loader, as if they were one image's. A run is
-planned where an image holds it; two runs of the same bytes have the same key, wherever they lie.
+A run is planned where an image holds it. It is the same wherever the same layers lie on the same ones; two
+runs of the same bytes are the same blob, wherever they lie.
 """
 
 from __future__ import annotations
@@ -9,20 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from pathlib import Path
 from typing import NamedTuple
 
 from squashkit.changeset import Changeset, content_of
-from squashkit.compare import iter_nodes
 from squashkit.compression import Compression, Compressor
-from squashkit.entrycache import EntryCache, cache_folder
-from squashkit.errors import InvalidImage, UnsupportedImage, show_text, told_of
+from squashkit.errors import told_of
 from squashkit.fleet import Blob, Priced, Run
-from squashkit.graph import Image, Layer, LayerGraph, Place, stack_layers
-from squashkit.loader import Loader, join
+from squashkit.fleet_layers import FleetLayers
+from squashkit.graph import Image, Layer, Place
 from squashkit.members import Member
 from squashkit.merge import Copy, Piece, SquashedLayer
 from squashkit.metadata import (
@@ -32,17 +28,7 @@ from squashkit.metadata import (
     manifest_family,
     squashed_config,
 )
-from squashkit.oci import (
-    ChainID,
-    Codec,
-    Descriptor,
-    DiffID,
-    Digest,
-    ImageConfig,
-    Platform,
-    is_digest,
-    sha256,
-)
+from squashkit.oci import ChainID, Codec, Descriptor, DiffID, Digest, is_digest, sha256
 from squashkit.planner import (
     KeptLayer,
     LayerPlan,
@@ -50,21 +36,21 @@ from squashkit.planner import (
     apply_layer,
     needs_lower,
     plan_squash,
-    refuse_overlay_marks,
 )
-from squashkit.progress import Progress
-from squashkit.rootfs import Inode, Rootfs
+from squashkit.rootfs import Rootfs
 from squashkit.source import Source
-from squashkit.tar import BLOCK, REGULAR, Record
+from squashkit.tar import BLOCK
 from squashkit.transports.container import read_blocks
-from squashkit.transports.joined import Joined, join_containers
 from squashkit.writer import gather, place_of
 
 _HEADER = 64
 """About what a header takes once it is compressed: it is mostly zeros."""
 _MOST_TWINS = 2000
+"""How many runs are planned to see whether they give the same bytes as others."""
 _NOTHING = Blob("nothing", 0, 0)
 _EMPTY = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), ())
+
+
 class _Alive(NamedTuple):
     """What of an image's layers is alive at a node, summed from the layer of each index up: bytes in a
     registry, about, and of files. A file that a hard link copies up counts once."""
@@ -74,165 +60,48 @@ class _Alive(NamedTuple):
 
 
 @dataclass(slots=True)
-class Layers:
-    """The different layers of a fleet's images, and what they and their runs take.
+class Pricing:
+    """What the layers and runs of a fleet take.
 
     With `estimate` nothing is compressed: a run takes what its bytes take at the ratios of their layers.
     """
 
-    loader: Loader
-    members: Sequence[Member]
+    layers: FleetLayers
     compression: Compression
-    estimate: bool
-    elsewhere: Mapping[DiffID, Descriptor]
+    estimate: bool = False
+    elsewhere: Mapping[DiffID, Descriptor] = field(default_factory=dict)
     """Layers of bases as a registry has them: so they are kept there."""
     merged: int = field(default=0, init=False)
     """Entries of the different runs that were merged."""
-    _index: Mapping[DiffID, int]
-    _repeats: Mapping[ChainID, int]
+    _repeats: Mapping[ChainID, int] = field(init=False)
     """How many layers from the top down stand in the same order elsewhere."""
-    _changesets: dict[DiffID, Changeset] = field(default_factory=dict)
-    _made: dict[str, Blob] = field(default_factory=dict)
+    _made: dict[str, Blob] = field(default_factory=dict, init=False)
     """New blobs, by what they are put together from."""
-    _layers: dict[tuple[int, str], Blob] = field(default_factory=dict)
+    _kept: dict[tuple[int, str], Blob] = field(default_factory=dict, init=False)
     """Layers as each source has them."""
-    _runs: dict[Place, Blob | None] = field(default_factory=dict)
+    _runs: dict[Place, Blob | None] = field(default_factory=dict, init=False)
     """What runs become that were merged, None where that is nothing."""
-    _alive: dict[ChainID, _Alive] = field(default_factory=dict)
-    _twins: int = 0
-    """How many runs were planned to see whether they give the same bytes as others."""
+    _alive: dict[ChainID, _Alive] = field(default_factory=dict, init=False)
+    _twins: int = field(default=0, init=False)
 
-    @classmethod
-    def open(
-        cls,
-        stack: ExitStack,
-        members: Sequence[Member],
-        *,
-        compression: Compression,
-        estimate: bool,
-        tmp_dir: Path,
-        jobs: int,
-        progress: Progress,
-        elsewhere: Mapping[DiffID, Descriptor] | None = None,
-    ) -> Layers:
-        """Everything is closed with the stack. `elsewhere` are layers of bases that a registry has."""
-        sources = list({id(member.source): member.source for member in members}.values())
-        parts = {id(source): part for part, source in enumerate(sources)}
-        container = join_containers(*(source.container for source in sources))
-        found: dict[DiffID, tuple[int, Layer]] = {}
-        for member in members:
-            for layer in member.image.layers:
-                if layer.diff_id not in found or found[layer.diff_id][1].member is None:
-                    found[layer.diff_id] = parts[id(member.source)], layer
-        config = ImageConfig(tuple(found), None, Platform("", ""), None, {}, b"")
-        names = [layer.member and Joined.name(part, layer.member) for part, layer in found.values()]
-        layers = stack_layers(config, names, [layer.descriptor for _, layer in found.values()], "the fleet")
-        image = replace(members[0].image, names=(), config=config, layers=layers)
-        source = replace(
-            members[0].source, container=container, images=[image], graph=LayerGraph(), folder=None
-        )
-        loader = stack.enter_context(
-            Loader(source, image, tmp_dir, jobs, progress=progress, cache=EntryCache(cache_folder()))
-        )
-        index = {diff_id: number for number, diff_id in enumerate(found)}
-        return cls(loader, members, compression, estimate, elsewhere or {}, index, _repeated(members))
+    def __post_init__(self) -> None:
+        self._repeats = _repeated(self.members)
 
     @property
-    def entries(self) -> int:
-        """Entries of all different layers."""
-        return sum(changeset.count for changeset in self._changesets.values())
-
-    def read(self) -> None:
-        """Scan all different layers, once. Raises what `Loader.load` raises."""
-        layers = self.loader.image.layers
-        for layer in layers:
-            self._refuse_missing(layer)
-        size = sum(self.loader.source.size(layer) for layer in layers)
-        self.loader.progress.stage("Reading", size)
-        here = [self.loader.source.is_here(layer) or not self.estimate for layer in layers]
-        try:
-            found = self.loader.load(range(len(layers)), data=here.__getitem__)
-            join(self.loader.checks, self.loader.cancelled)
-        except InvalidImage as error:
-            self._name(error)
-            raise
-        self._changesets = {layers[index].diff_id: changeset for index, changeset in found.items()}
-
-    def _holder(self, layer: Layer) -> tuple[Member, Layer]:
-        """The first image that has one of the fleet's layers, and that layer as it is there."""
-        for member in self.members:
-            for own in member.image.layers:
-                if own.diff_id == layer.diff_id:
-                    return member, own
-        raise AssertionError("a layer of no image")
-
-    def _refuse_missing(self, layer: Layer) -> None:
-        """Raises InvalidImage where nobody has a layer's blob."""
-        if layer.member is None:
-            member, own = self._holder(layer)
-            digest = own.descriptor.digest if own.descriptor else own.diff_id
-            raise InvalidImage(
-                f"the blob {digest} is not in {member.source.title}",
-                where=f"{show_text(member.name)}, layer {own.index}",
-            )
-
-    def _name(self, error: InvalidImage) -> None:
-        """Say of a layer's fault in which image it is: among all of the fleet its number means nothing."""
-        for layer in self.loader.image.layers:
-            if layer.where in str(error):
-                member, own = self._holder(layer)
-                told = str(error).replace(layer.where, own.where)
-                error.args = (f"{show_text(member.name)} in {member.source.title}: {told}",)
-                return
-
-    def unmergeable(self) -> dict[DiffID, str]:
-        """The layers that can only be kept, and why."""
-        found = {}
-        for diff_id, changeset in self._changesets.items():
-            try:
-                refuse_overlay_marks(changeset, self._index[diff_id])
-            except UnsupportedImage as error:
-                member, own = self._holder(self.loader.image.layers[self._index[diff_id]])
-                told = str(error).partition(": ")[2]
-                found[diff_id] = f"Kept in {show_text(member.name)}: layer {own.index}: {told}."
-        return found
-
-    def files_once(self) -> int | None:
-        """Bytes of all different contents of files that the images show: less can nobody store without
-        compressing. None where layers are not at hand."""
-        layers = self.loader.image.layers
-        if not all(self.loader.source.is_here(layer) for layer in layers):
-            return None
-        sizes: dict[bytes, int] = {}
-        seen: set[tuple[int, int]] = set()
-        for member in self.members:
-            rootfs = Rootfs()
-            for layer in member.image.layers:
-                apply_layer(rootfs, self._changesets[layer.diff_id], layer.index)
-            for _, node in iter_nodes(rootfs.root):
-                if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
-                    continue
-                index = self._index[member.image.diff_ids[node.layer]]
-                place = index, node.entry.record.start
-                if place not in seen:
-                    seen.add(place)
-                    content = hashlib.sha256()
-                    for piece in self.loader.payload(index, node.entry):
-                        content.update(piece)
-                    sizes[content.digest()] = node.entry.record.realsize
-        return sum(sizes.values())
+    def members(self) -> Sequence[Member]:
+        return self.layers.members
 
     def layer(self, number: int, layer: Layer) -> Blob:
         """A layer of an image as it is: in a registry its own blob, a plain one compressed. Two images may
         have the same layer in blobs of different compressors."""
         source = self.members[number].source
         place = id(source), layer.member or layer.diff_id
-        if place not in self._layers:
-            self._layers[place] = self._as_it_is(source, layer)
-        return self._layers[place]
+        if place not in self._kept:
+            self._kept[place] = self._as_it_is(source, layer)
+        return self._kept[place]
 
     def _as_it_is(self, source: Source, layer: Layer) -> Blob:
-        changeset = self._changesets.get(layer.diff_id)
+        changeset = self.layers.changesets.get(layer.diff_id)
         content = changeset.content_size if changeset is not None else 0
         stored = self._elsewhere(source, layer)
         if stored is not None:
@@ -242,11 +111,10 @@ class Layers:
             return Blob(digest, source.size(layer), content, layer.diff_id)
         key = f"plain {layer.diff_id}"
         if key not in self._made:
-            mine = self.loader.image.layers[self._index[layer.diff_id]]
             self._made[key] = (
                 Blob(key, source.size(layer), content, layer.diff_id)
                 if self.estimate
-                else self._compressed(self._plain(mine), content)
+                else self._compressed(self.layers.plain(layer.diff_id), content)
             )
         return self._made[key]
 
@@ -256,16 +124,12 @@ class Layers:
 
     def _hashed(self, source: Source, layer: Layer) -> Digest:
         """The digest of a blob that nobody states. Where nothing is read, what stands for it."""
-        if not self._changesets:
+        if not self.layers.changesets:
             return Digest(f"{layer.diff_id} in {source.size(layer)} bytes")
         digest = hashlib.sha256()
-        for block in read_blocks(source.blob(layer), self.loader.cancelled, layer.where):
+        for block in read_blocks(source.blob(layer), self.layers.loader.cancelled, layer.where):
             digest.update(block)
         return Digest(f"sha256:{digest.hexdigest()}")
-
-    def _plain(self, layer: Layer) -> Iterator[memoryview]:
-        """The bytes of one of the fleet's layers."""
-        return read_blocks(self.loader.bytes_of(layer.index), self.loader.cancelled, layer.where)
 
     def unstated(self) -> dict[str, StoredLayer]:
         """Compressed layers whose digests nobody states, by where they lie, with those that they have."""
@@ -357,16 +221,12 @@ class Layers:
         images."""
         changesets: dict[int, Changeset] = {}
         for run in (one for one in segments if not one.is_kept):
-            own = {i: self._changesets[image.diff_ids[i]] for i in range(run.start, run.stop)}
+            own = self.layers.of(image, range(run.start, run.stop))
             if needs_lower(list(own.values())):
-                changesets |= {i: self._changesets[image.diff_ids[i]] for i in range(run.start)}
+                changesets |= self.layers.of(image, range(run.start))
             changesets |= own
-
-        def header_of(index: int, record: Record) -> bytes:
-            return self.loader.header_of(self._index[image.diff_ids[index]], record)
-
         with told_of(image.title):
-            return plan_squash(changesets, segments, header_of)
+            return plan_squash(changesets, segments, self.layers.header_of(image))
 
     def _squashed(self, image: Image, planned: SquashedLayer) -> Blob:
         key, pieces = self._identify(image, planned)
@@ -375,7 +235,7 @@ class Layers:
             self._made[key] = (
                 Blob(key, self._estimated(pieces), content)
                 if self.estimate
-                else self._compressed(gather(self.loader, pieces), content)
+                else self._compressed(gather(self.layers.loader, pieces), content)
             )
         return self._made[key]
 
@@ -383,7 +243,7 @@ class Layers:
         """A new layer's key, and its pieces by the fleet's layers. The key is of what it is put together
         from: the same pieces are the same bytes."""
         pieces = tuple(
-            piece._replace(layer=self._index[image.diff_ids[piece.layer]])
+            piece._replace(layer=self.layers.index[image.diff_ids[piece.layer]])
             if isinstance(piece, Copy)
             else piece
             for piece in planned.pieces
@@ -399,9 +259,9 @@ class Layers:
             if isinstance(piece, bytes):
                 total += len(piece) // BLOCK * _HEADER
                 continue
-            layer = self.loader.image.layers[piece.layer]
-            whole = self._changesets[layer.diff_id].diff_size
-            total += (piece.end - piece.start) * self.loader.source.size(layer) / max(whole, 1)
+            layer = self.layers.loader.image.layers[piece.layer]
+            whole = self.layers.changesets[layer.diff_id].diff_size
+            total += (piece.end - piece.start) * self.layers.loader.source.size(layer) / max(whole, 1)
         return round(total)
 
     def _compressed(self, blocks: Iterator[memoryview], content: int) -> Blob:
@@ -414,11 +274,11 @@ class Layers:
             size += len(data)
             stored.update(data)
 
-        compressor = Compressor(self.compression, write, self.loader.jobs)
+        compressor = Compressor(self.compression, write, self.layers.loader.jobs)
         for block in blocks:
             compressor.feed(block)
             plain.update(block)
-            self.loader.progress.advance(len(block))
+            self.layers.loader.progress.advance(len(block))
         compressor.close()
         return Blob(f"sha256:{stored.hexdigest()}", size, content, f"sha256:{plain.hexdigest()}")
 
@@ -451,7 +311,7 @@ class Layers:
             content: list[int] = []
             ratios = []
             for layer in image.layers:
-                changeset = self._changesets[layer.diff_id]
+                changeset = self.layers.changesets[layer.diff_id]
                 seen = len(rootfs.dropped)
                 apply_layer(rootfs, changeset, layer.index)
                 headers = _HEADER * changeset.count
@@ -466,7 +326,6 @@ class Layers:
                     content[dead.layer] -= content_of(record)
                 self._alive[layer.chain_id] = _Alive(_from_top(stored), _from_top(content))
         return self._alive[chain_id]
-
 
 
 def _repeated(members: Sequence[Member]) -> dict[ChainID, int]:

@@ -16,7 +16,7 @@ from squashkit.fleet import Priced, Run, Trie, best_cut, host_bytes, registry_by
 from squashkit.graph import Place
 from squashkit.oci import ChainID, Digest
 from squashkit.planner import Segment
-from squashkit.pricing import Layers
+from squashkit.pricing import Pricing
 from squashkit.report.fleet import NAMES, Strategy
 
 Partition = Sequence[Segment]
@@ -31,7 +31,7 @@ class Strategies:
     it: ask for it before those that it has no need of."""
 
     trie: Trie
-    layers: Layers
+    pricing: Pricing
     minimise: Literal["registry", "host"]
     max_layers: int
 
@@ -75,10 +75,10 @@ class Strategies:
             cut = best_cut(
                 self.trie, self._price, by_blob=self.minimise == "registry", max_layers=self.max_layers
             )
-            before = self.layers.merged
+            before = self.pricing.merged
             crowded = any(size > self.max_layers for size in self._sizes)
             found.append(self._cut(NAMES["best"], cut.nodes, merge_all=crowded))
-            if self.layers.merged == before:
+            if self.pricing.merged == before:
                 break
         found = [one for one in found if max(map(len, one.stacks), default=0) <= self.max_layers]
         least = min(map(self.cost, found))
@@ -88,7 +88,7 @@ class Strategies:
         return replace(best, name=NAMES["best"])
 
     def _check_limit(self) -> None:
-        for number, member in enumerate(self.layers.members):
+        for number, member in enumerate(self.pricing.members):
             fewest = sum(node.must_cut for node in self.trie.path(number))
             if fewest > self.max_layers:
                 raise PlanError(
@@ -112,10 +112,10 @@ class Strategies:
         return [len(image.layers) for image in self.trie.images]
 
     def _measure(self, name: str, partitions: Sequence[Partition]) -> Strategy:
-        stacks = [self.layers.stack(number, one) for number, one in enumerate(partitions)]
+        stacks = [self.pricing.stack(number, one) for number, one in enumerate(partitions)]
         documents: dict[Digest, int] = {}
         for number, one in enumerate(partitions):
-            documents |= self.layers.documents(number, one)
+            documents |= self.pricing.documents(number, one)
         return Strategy(name, [tuple(one) for one in partitions], stacks, sum(documents.values()))
 
     def _cut(self, name: str, cuts: Set[ChainID], *, merge_all: bool = False) -> Strategy:
@@ -126,11 +126,11 @@ class Strategies:
         for number, image in enumerate(self.trie.images):
             segments: list[Segment] = []
             runs = self.trie.segments(number, cuts)
-            for run, made in zip(runs, self.layers.blobs(number, runs), strict=True):
+            for run, made in zip(runs, self.pricing.blobs(number, runs), strict=True):
                 kept = _kept(run.start, run.stop)
                 place = image.place(run.start, run.stop)
                 if place not in merged:
-                    before = self.layers.stack(number, kept)
+                    before = self.pricing.stack(number, kept)
                     smaller = sum(blob.stored for blob in made) < sum(blob.stored for blob in before)
                     merged[place] = merge_all or smaller
                 segments += [run] if merged[place] else kept
@@ -138,7 +138,7 @@ class Strategies:
         return self._measure(name, partitions)
 
     def _price(self, run: Run) -> Priced:
-        return self.layers.price(self._holders[run.top.chain_id], run, host=self.minimise == "host")
+        return self.pricing.price(self._holders[run.top.chain_id], run, host=self.minimise == "host")
 
     @cached_property
     def _holders(self) -> dict[ChainID, int]:

@@ -11,10 +11,11 @@ import pytest
 
 from squashkit.compression import Compression
 from squashkit.fleet import Run, Trie
+from squashkit.fleet_layers import FleetLayers
 from squashkit.members import Fleet
 from squashkit.oci import Codec
 from squashkit.planner import Segment
-from squashkit.pricing import Layers
+from squashkit.pricing import Pricing
 from squashkit.progress import Silent
 from squashkit.transports.remote import Access, Registries
 from tests.builders import (
@@ -59,17 +60,14 @@ def random_fleet(folder: Path, seed: int) -> list[str]:
 
 
 @contextmanager
-def opened(references: list[str], tmp_dir: Path) -> Iterator[tuple[Layers, Trie]]:
+def opened(references: list[str], tmp_dir: Path) -> Iterator[tuple[Pricing, Trie]]:
     """The layers of a fleet, read."""
     with ExitStack() as stack:
         fleet = Fleet(stack, tmp_dir, Registries(Access()), Silent(), None)
         members = fleet.members(references)
-        layers = Layers.open(
-            stack, members, compression=Compression.of(Codec.GZIP), estimate=False, tmp_dir=tmp_dir,
-            jobs=1, progress=Silent(),
-        )  # fmt: skip
+        layers = FleetLayers.open(stack, members, tmp_dir=tmp_dir, jobs=1, progress=Silent())
         layers.read()
-        yield layers, Trie([member.image for member in members])
+        yield Pricing(layers, Compression.of(Codec.GZIP)), Trie([member.image for member in members])
 
 
 def every_run(trie: Trie) -> Iterator[tuple[int, Run]]:
@@ -86,16 +84,16 @@ def test_a_run_is_priced_as_it_is_merged(seed: int, tmp_path: Path) -> None:
     """On a host exactly; in a registry about, and exactly once it is merged. Every image that has a run
     gets what it would get if it were alone."""
     references = random_fleet(tmp_path, seed)
-    with opened(references, tmp_path) as (layers, trie):
+    with opened(references, tmp_path) as (pricing, trie):
         runs = list(every_run(trie))
-        host = [layers.price(number, run, host=True).cost for number, run in runs]
-        about = [layers.price(number, run, host=False).cost for number, run in runs]
+        host = [pricing.price(number, run, host=True).cost for number, run in runs]
+        about = [pricing.price(number, run, host=False).cost for number, run in runs]
         exact = []
         for number, run in runs:
             below = [Segment(index, index + 1, True) for index in range(run.start)]
-            *_, blobs = layers.blobs(number, [*below, Segment(run.start, run.stop, False)])
+            *_, blobs = pricing.blobs(number, [*below, Segment(run.start, run.stop, False)])
             exact.append((sum(b.stored for b in blobs), sum(b.content for b in blobs)))
-        again = [layers.price(number, run, host=False).cost for number, run in runs]
+        again = [pricing.price(number, run, host=False).cost for number, run in runs]
     assert host == [content for _, content in exact]
     assert again == [stored for stored, _ in exact]
     for guess, (stored, _) in zip(about, exact, strict=True):
@@ -119,9 +117,9 @@ def test_the_same_layers_elsewhere_may_be_the_same_blob(tmp_path: Path) -> None:
         folder.mkdir()
         docker_archive_25(folder / "a.tar", [ImageSpec([layer(file("a", b"a")), *top], ["a:1"])])
         docker_archive_25(folder / "b.tar", [ImageSpec([layer(file(other, b"b")), *top], ["b:1"])])
-        with opened([str(folder / "a.tar"), str(folder / "b.tar")], tmp_path) as (layers, trie):
+        with opened([str(folder / "a.tar"), str(folder / "b.tar")], tmp_path) as (pricing, trie):
             paths = [trie.path(0), trie.path(1)]
             runs = [Run(path[0], path[2]) for path in paths]
-            keys.append([layers.price(number, run, host=False).key for number, run in enumerate(runs)])
+            keys.append([pricing.price(number, run, host=False).key for number, run in enumerate(runs)])
     assert keys[0][0] == keys[0][1]
     assert keys[1][0] != keys[1][1]
