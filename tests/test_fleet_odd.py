@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from squashkit.compression import Compressor
+from squashkit.fleet_layers import FleetLayers
 from squashkit.oci import Digest
 from squashkit.planner import plan_squash
-from squashkit.pricing import Layers
 from squashkit.report.fleet import NAMES
 from squashkit.transports.archive_sink import ArchiveFile
 from squashkit.transports.layout_sink import Layout
@@ -371,16 +371,16 @@ def test_a_source_that_changes_after_it_was_read(tmp_path: Path, monkeypatch: py
     """A plain layer is verified again as it is merged."""
     path = tmp_path / "a.tar"
     docker_archive_25(path, [wasteful("a", 5000)])
-    read = Layers.read
+    read = FleetLayers.read
 
-    def change(layers: Layers) -> None:
-        read(layers)
+    def change(layers: FleetLayers, **how: bool) -> None:
+        read(layers, **how)
         at = path.read_bytes().index(noise(5000, "a b"))
         with path.open("r+b") as archive:
             archive.seek(at + 100)
             archive.write(b"EVIL")
 
-    monkeypatch.setattr(Layers, "read", change)
+    monkeypatch.setattr(FleetLayers, "read", change)
     done = run("fleet", "squash", path, "--into", tmp_path / "out.tar", "--strategy", "all")
     assert_fails(done, 4, "layer 1")
     assert listing_of(tmp_path) == ["a.tar"]

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -51,7 +52,8 @@ def fleet() -> None:
     """
     gc.enable()  # the trees of many images come and go, and are full of cycles
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # every archive is an open file
+    with suppress(ValueError, OSError):  # every archive is an open file; macOS takes no infinite number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _fleet_options(command: Command) -> Command:
