@@ -305,8 +305,8 @@ def markdown(results: Results) -> str:
         "",
         "The apps are squashed above what they are built FROM; the servers and the base are not. Pushed by",
         "docker, which compresses in its own way. Of `docker build --squash` the layers that were squashed",
-        "stay where it was built, as its cache. Squashing took docker-squash"
-        f" {fleet['today']['docker-squash -f']['seconds']:.0f} s in the daemon, and `fleet squash`"
+        "stay where it was built, as its cache. Squashing took docker-squash",
+        f"{fleet['today']['docker-squash -f']['seconds']:.0f} s in the daemon, and `fleet squash`"
         f" {fleet['strategies']['best cut']['seconds']:.0f} s from an archive into a registry.",
         "",
         "## Seeded fleets",
