@@ -27,7 +27,6 @@ from squashkit.pricing import Pricing
 from squashkit.progress import OneOf, Progress, Silent
 from squashkit.report.fleet import FleetReport, SquashedFleet, Strategy, show_segments
 from squashkit.report.squash import Report
-from squashkit.report.text import count
 from squashkit.selection import Chosen, Decision
 from squashkit.source import Source, temporary_folder
 from squashkit.strategies import STRATEGIES, Strategies
@@ -39,6 +38,7 @@ from squashkit.transports.sink import Sink, Tag
 from squashkit.work import Batch, Work
 from squashkit.writer import Made
 
+_LISTED = 3
 GZIP = Compression.of(Codec.GZIP)
 """How new layers are stored, and plain ones in a registry."""
 
@@ -140,7 +140,7 @@ def squash_fleet(
                     reference=into,
                 ) from None
         batch.commit()
-        return SquashedFleet(report, chosen.name, done)
+        return SquashedFleet(report, chosen, done)
 
 
 def _squash(
@@ -216,16 +216,36 @@ class _Open:
         return FleetReport(
             _told_apart(self.members), self.trie.references, len(self.trie.nodes), self.layers.entries,
             self.pricing.merged, chosen, options.minimise, options.estimate, options.scan, once,
-            [*self.fleet.notes, *self._of_bases(options)],
+            [*self.fleet.notes, *self._of_bases(chosen, options)],
         )  # fmt: skip
 
-    def _of_bases(self, options: FleetOptions) -> list[str]:
-        """Of how many images nothing says what the base is."""
-        numbers = range(len(self.members))
-        without = sum(not self.trie.base_layers(n) for n in numbers if self.trie.images[n].layers)
-        if not without or not options.scan:
-            return []
-        return [f"No base is known of {count(without, 'image')}; --base REF names one."]
+    def _of_bases(self, chosen: Sequence[Strategy], options: FleetOptions) -> list[str]:
+        """Of which images no base is known, and which of those that others stand on are changed."""
+        numbers = [number for number, image in enumerate(self.trie.images) if image.layers]
+        without = [n for n in numbers if not self.trie.base_layers(n)] if options.scan else []
+        cut = chosen[-1].segments
+        changed = [
+            n
+            for n in numbers
+            if self.trie.path(n)[-1].children and not all(segment.is_kept for segment in cut[n])
+        ]
+        notes = []
+        if without:
+            notes.append(
+                f"No base is known of {self._some(without)}: there is none to keep; --base REF names one."
+            )
+        if changed:
+            notes.append(
+                f"Others stand on {self._some(changed)}, whose layers are merged in the {chosen[-1].name};"
+                " --base REF keeps a base as it is."
+            )
+        return notes
+
+    def _some(self, numbers: Sequence[int]) -> str:
+        """A few images by name."""
+        names = ", ".join(show_text(self.members[number].name) for number in numbers[:_LISTED])
+        more = len(numbers) - _LISTED
+        return f"{names} and {more:,} more" if more > 0 else names
 
 
 def _in_registries(bases: Sequence[Member]) -> dict[DiffID, tuple[Source, Layer]]:

@@ -151,7 +151,9 @@ class Fleet:
         platforms = {other.platform for other in images}
         if len(platforms) > 1:
             of = count(len(platforms), "platform")
-            self.notes.append(f"Of {show_text(name)}, which has {of}, {image.platform} is meant.")
+            self.notes.append(
+                f"{show_text(name)} has {of}, of which {image.platform} counts; --platform takes another."
+            )
 
     def _open(self, text: str) -> Source:
         return self.stack.enter_context(

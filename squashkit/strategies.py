@@ -22,7 +22,8 @@ from squashkit.report.fleet import NAMES, Strategy
 Partition = Sequence[Segment]
 _ROUNDS = 4
 _NEAR = 0.001
-"""The share of all bytes that is not worth another layer, whose descriptor and history take some, too."""
+"""The share of bytes that is worth neither another layer, whose descriptor and history take some, too, nor
+new digests."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ class Strategies:
         return Strategy(name, [tuple(one) for one in partitions], stacks, sum(documents.values()))
 
     def _cut(self, name: str, cuts: Set[ChainID], *, merge_all: bool = False) -> Strategy:
-        """The fleet cut so. A run that would not become smaller stays as it is, in all images that have it,
-        unless there would be too many layers then."""
+        """The fleet cut so. A run that would not become smaller by a thousandth stays as it is, in all
+        images that have it, unless there would be too many layers then."""
         merged: dict[Place, bool] = {}
         partitions = []
         for number, image in enumerate(self.trie.images):
@@ -131,8 +132,8 @@ class Strategies:
                 place = image.place(run.start, run.stop)
                 if place not in merged:
                     before = self.pricing.stack(number, kept)
-                    smaller = sum(blob.stored for blob in made) < sum(blob.stored for blob in before)
-                    merged[place] = merge_all or smaller
+                    least = sum(blob.stored for blob in before) * (1 - _NEAR)
+                    merged[place] = merge_all or sum(blob.stored for blob in made) < least
                 segments += [run] if merged[place] else kept
             partitions.append(segments)
         return self._measure(name, partitions)

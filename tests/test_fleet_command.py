@@ -349,7 +349,7 @@ def test_a_known_base_stays_as_it_is(tmp_path: Path) -> None:
     for name in ("along the trie", "best cut", "keep base"):
         assert set(known[name]["segments"].values()) == {"=2,2"}, name
     told = run("fleet", "storage", *paths, "--json").json["notes"]
-    assert any("No base is known of 2 images" in note for note in told)
+    assert any("No base is known of one:1, two:1" in note for note in told)
 
 
 @pytest.mark.parametrize("kind", ["docker-archive:", "oci-archive:", ""])

@@ -67,7 +67,7 @@ _OPTIONS: list[Callable[[Command], Command]] = [
     click.option("--base", "bases", multiple=True, metavar="REF", help="A base that images stand on, and that stays as it is; any number of times. The catalogue's are known."),
     click.option("--minimise", type=click.Choice(["registry", "host"]), default="registry", show_default=True, help="What the best cut is to make least."),
     click.option("--max-layers", type=click.IntRange(1), default=MAX_LAYERS, show_default=True, metavar="N", help="The most layers that an image may have."),
-    click.option("--estimate", is_flag=True, help="Compress nothing: stored sizes by the ratios at which the layers are compressed."),
+    click.option("--estimate", is_flag=True, help="Compress nothing to measure: stored sizes by the ratios at which the layers are compressed, plain ones as they are."),
     click.option("--platform", metavar="OS/ARCH", callback=parsed(Platform.parse), help="The platform to take from indexes. Default: this machine's."),
     access_options,
     click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor."),
@@ -84,7 +84,7 @@ Examples:
   squashkit fleet storage docker://registry.example/team/ --estimate --csv growth.csv
 """,
 )
-@click.argument("images", nargs=-1, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @_fleet_options
 @click.option("--no-scan", is_flag=True, help="Read manifests and configs only, and tell what was built.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="Write what the first 1, 2, 3... images take under each strategy.")
@@ -129,7 +129,7 @@ Examples:
   squashkit fleet advise a.tar b.tar --json
 """,
 )
-@click.argument("images", nargs=-1, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @_fleet_options
 @json_option("the advice")
 @debug_option
@@ -150,7 +150,7 @@ Examples:
   squashkit fleet squash docker://registry.example/team/ --into docker://registry.example/squashed
 """,
 )
-@click.argument("images", nargs=-1, metavar="IMAGE...")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @click.option("--into", required=True, metavar="REF", help="Where the results go: a file (a docker archive), oci-archive:FILE, oci:DIR, or docker://HOST/PREFIX.")
 @click.option("--strategy", type=click.Choice(list(STRATEGIES)), default="best", show_default=True, help="Leave all as it was built, squash each image whole, above its base, along the trie, or where it takes least.")
 @click.option("--force", is_flag=True, help="Replace an archive, move existing tags of a layout or a registry.")

@@ -136,7 +136,9 @@ class CurrentReport:
             return [f"current: {title} stands on {reference} as it is now", f"  {self._means}"]
         if self.built is None:
             head = f"not based: {title} does not stand on {reference}, in any version that is known here"
-            return [head] if self.found is None else [head, f"  built on {show_text(self.found.name)}"]
+            built = [f"  built on {show_text(self.found.name)}"] if self.found is not None else []
+            add = "  an older version is known once it is added: squashkit base add REF, of the same name"
+            return [head, *built, add]
         return [
             f"outdated: {title} does not stand on {reference} as it is now",
             f"  built on {self.digest_built or self._chain_id or 'a version that it does not tell'}",

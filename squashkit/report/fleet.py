@@ -184,9 +184,9 @@ class FleetReport:
 
     def lines(self) -> list[str]:
         built = self.strategies[0]
-        about = " about" if self.estimate else ""
+        about = " (about)" if self.estimate else ""
         images = count(len(self.names), "image")
-        shared = f"{count(self.nodes, 'layer')}, {count(self.references, 'reference')} to them"
+        shared = f"{count(self.references, 'layer')}, {self.nodes:,} of them different"
         head = ["strategy", f"registry{about}", "", "host", "", "layers", "pulled"]
         rows = [
             [
@@ -319,7 +319,8 @@ class AdviceReport:
         marks = ["---", "---", "--:", "--:", "--:"]
         table_ = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
         notes = [line for note in self.fleet.notes for line in ("", note)]
-        return [*table_, "", self.fleet.answer(), *notes]
+        how = " `squashkit fleet squash` with the same images does all of it." * self.fleet.is_worthwhile
+        return [*table_, "", self.fleet.answer() + how, *notes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +328,7 @@ class SquashedFleet:
     """What a squash of a whole fleet wrote."""
 
     fleet: FleetReport
-    strategy: str
+    strategy: Strategy
     outputs: Sequence[tuple[str, Report]]
     """For each image where it went, and its own report."""
 
@@ -339,7 +340,7 @@ class SquashedFleet:
 
     def json(self) -> dict[str, Any]:
         return {
-            "strategy": self.strategy,
+            "strategy": self.strategy.name,
             "stored_bytes": {"as_built": self.fleet.strategies[0].registry, "written": self.stored},
             "images": {
                 name: {"output": output, **report.json()}
@@ -348,17 +349,21 @@ class SquashedFleet:
         }
 
     def lines(self) -> list[str]:
+        built = self.fleet.strategies[0]
         rows = [
             [
-                show_text(name), str(len(report.before)), str(len(report.after)),
-                size(report.stored_before), size(report.stored_after), output,
+                str(len(before)), str(len(after)), size(sum(blob.stored for blob in before)),
+                size(sum(blob.stored for blob in after)), show_text(output),
             ]
-            for name, (output, report) in zip(self.fleet.names, self.outputs, strict=True)
+            for before, after, (output, _) in zip(
+                built.stacks, self.strategy.stacks, self.outputs, strict=True
+            )
         ]  # fmt: skip
-        head = ["image", "layers", "after", "stored", "after", "written as"]
+        head = ["layers", "after", "stored", "after", "written as"]
         return [
-            *table(head, rows, right={1, 2, 3, 4}), "",
-            f"Together {size(self.stored)} of layers, each of them stored once.",
+            *table(head, rows, right={0, 1, 2, 3}), "",
+            f"Together {size(self.stored)} of layers were written, each of them once. In a registry they"
+            f" take {size(self.strategy.registry)}, as built {size(built.registry)}.",
             *self.fleet.notes,
         ]  # fmt: skip
 
