@@ -170,7 +170,8 @@ class Job:
         for stored, slot in new.values():
             if slot is not None:
                 slot.finish(stored.digest)
-        for run in self.runs:
+        # A plan that is ready is made of more than these layers: for another image they may give another.
+        for run in self.runs if self.ready is None else ():
             if run.start in new:
                 self.made.runs[self.image.place(run.start, run.stop)] = new[run.start][0]
         return self._write_squashed(writer, plan, {k: v[0] for k, v in new.items()})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 import shutil
+import tarfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -506,6 +508,26 @@ def test_every_platform_moves_to_its_own_base(indexes: Path) -> None:
         assert result.json["platforms"][app.platform]["platform"] == app.platform
     (entry,) = json.loads((indexes / "out" / "index.json").read_bytes())["manifests"]
     assert result.json["index_digest"] == entry["digest"]
+
+
+def test_what_each_platforms_old_base_gave_is_its_own(tmp_path: Path) -> None:
+    """Two platforms whose layers above and whose new bases are the same, byte for byte, and whose old bases
+    are not: a directory that only the old base had comes with the layer, as each of them had it."""
+    olds = [
+        ImageSpec([layer(directory("srv", mode=mode))], ["old:1"], platform=platform)
+        for mode, platform in ((0o700, "linux/amd64"), (0o711, "linux/arm64"))
+    ]
+    apps = [on_base(old, layer(file("srv/x", b"x")), tags=["app:1"]) for old in olds]
+    news = [ImageSpec([layer(file("new", b"new"))], ["new:1"], platform=old.platform) for old in olds]
+    for name, images in (("app", apps), ("old", olds), ("new", news)):
+        oci_layout(tmp_path / name, images, nested=True)
+    result = move_all(tmp_path, "--allow", "parent")
+    assert result.code == 0, result.err
+    modes = {}
+    for platform, (_, above) in platforms_of(tmp_path / "out").items():
+        with tarfile.open(fileobj=io.BytesIO(above)) as tar:
+            modes[platform] = tar.getmember("srv").mode
+    assert modes == {"linux/amd64": 0o700, "linux/arm64": 0o711}
 
 
 def test_one_platform_of_an_index(indexes: Path) -> None:
