@@ -8,7 +8,7 @@ wire is counted here in one way for all strategies.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress, pairwise, product
@@ -110,21 +110,15 @@ class Node:
     children: list[Node] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     """Images that end here, by their place in the fleet."""
-    of_base: bool = False
-    """Whether it is a layer of a base that stays as it is."""
+    must_cut: bool = False
+    """Whether no run goes over it: an image ends here, the layer belongs to a base, or it or one on it
+    cannot be merged."""
     is_fixed: bool = False
-    """Whether it is one that cannot be merged."""
+    """Whether it cannot be merged."""
 
     @property
     def diff_id(self) -> DiffID:
         return self.image.layers[self.depth].diff_id
-
-    @property
-    def must_cut(self) -> bool:
-        """Whether no run goes over it: an image ends here, the layer belongs to a base, or it or one on it
-        cannot be merged."""
-        ends = bool(self.ends) or self.of_base or self.is_fixed
-        return ends or any(child.is_fixed for child in self.children)
 
     @property
     def is_cut(self) -> bool:
@@ -159,8 +153,6 @@ class Trie:
         self.bases = bases
         self.nodes: dict[ChainID, Node] = {}
         self.roots: list[Node] = []
-        self.empty: list[int] = []
-        """Images without layers."""
         for number, image in enumerate(images):
             parent: Node | None = None
             for layer in image.layers:
@@ -170,17 +162,22 @@ class Trie:
                     self.nodes[layer.chain_id] = node
                     (self.roots if parent is None else parent.children).append(node)
                 parent = node
-            (self.empty if parent is None else parent.ends).append(number)
+            if parent is not None:
+                parent.ends.append(number)
+                parent.must_cut = True
         for top in bases:
             at = self.nodes.get(top)
-            while at is not None and not at.of_base:
-                at.of_base = True
+            while at is not None:
+                at.must_cut = True
                 at = at.parent
 
     def fix(self, layers: Collection[DiffID]) -> None:
         """Keep these layers as they are, whatever else is merged."""
-        for node in self.nodes.values() if layers else ():
-            node.is_fixed = node.diff_id in layers
+        for node in self.nodes.values():
+            if node.diff_id in layers:
+                node.is_fixed = node.must_cut = True
+                if node.parent is not None:
+                    node.parent.must_cut = True
 
     def merged(self, number: int, start: int) -> list[Segment]:
         """An image's layers from one on as one segment, around those that are fixed."""
@@ -225,14 +222,13 @@ class Trie:
         """Where images branch or end, and where known bases are."""
         return {node.chain_id for node in self.order if node.is_cut}
 
-    def runs(self, number: int, cuts: Iterable[ChainID]) -> list[Run]:
+    def runs(self, number: int, cuts: Set[ChainID]) -> list[Run]:
         """An image's runs between cuts; its end is one."""
-        wanted = cuts if isinstance(cuts, set | frozenset) else set(cuts)
         path = self.path(number)
-        marks = [node for node in path if node.chain_id in wanted or node is path[-1]]
+        marks = [node for node in path if node.chain_id in cuts or node is path[-1]]
         return [Run(above, top) for above, top in pairwise([None, *marks]) if top is not None]
 
-    def segments(self, number: int, cuts: Iterable[ChainID]) -> list[Segment]:
+    def segments(self, number: int, cuts: Set[ChainID]) -> list[Segment]:
         """The same as the planner takes them."""
         return [Segment(run.start, run.stop, len(run) == 1) for run in self.runs(number, cuts)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from squashkit.pricing import Pricing
 from squashkit.progress import OneOf, Progress, Silent
 from squashkit.report.fleet import FleetReport, SquashedFleet, Strategy, show_segments
 from squashkit.report.squash import Report
+from squashkit.report.text import some
 from squashkit.selection import Chosen, Decision
 from squashkit.source import Source, temporary_folder
 from squashkit.strategies import STRATEGIES, Strategies
@@ -172,6 +173,8 @@ class _Open:
     fleet: Fleet
     members: Sequence[Member]
     bases: Sequence[Member]
+    in_registries: Mapping[DiffID, tuple[Source, Layer]]
+    """Layers of named bases as registries have them."""
     layers: FleetLayers
     pricing: Pricing
     trie: Trie
@@ -187,20 +190,20 @@ class _Open:
         members = fleet.members(references)
         bases = [fleet.base(text) for text in options.bases]
         tops = {base.image.layers[-1].chain_id for base in bases if base.image.layers}
-        elsewhere = {diff_id: layer.descriptor for diff_id, (_, layer) in _in_registries(bases).items()}
+        in_registries = {
+            layer.diff_id: (base.source, layer)
+            for base in bases
+            if base.source.remote is not None
+            for layer in base.image.layers
+        }
         layers = FleetLayers.open(
             stack, members, tmp_dir=tmp_dir, jobs=options.jobs, progress=progress
         )
-        stated = {diff_id: one for diff_id, one in elsewhere.items() if one is not None}
-        pricing = Pricing(layers, GZIP, options.estimate or not options.scan, stated)
+        stored = {d: layer.descriptor for d, (_, layer) in in_registries.items() if layer.descriptor}
+        pricing = Pricing(layers, GZIP, options.estimate or not options.scan, stored)
         trie = Trie([member.image for member in members], tops | _catalogued())
         ways = Strategies(trie, pricing, options.minimise, options.max_layers)
-        return cls(fleet, members, bases, layers, pricing, trie, ways)
-
-    @property
-    def in_registries(self) -> dict[DiffID, tuple[Source, Layer]]:
-        """Layers of named bases as registries have them."""
-        return _in_registries(self.bases)
+        return cls(fleet, members, bases, in_registries, layers, pricing, trie, ways)
 
     def read(self, *, estimate: bool) -> None:
         """Read all layers, and see which of them can only be kept."""
@@ -232,29 +235,18 @@ class _Open:
         notes = []
         if without:
             notes.append(
-                f"No base is known of {self._some(without)}: there is none to keep; --base REF names one."
+                f"No base is known of {self._names(without)}: there is none to keep; --base REF names one."
             )
         if changed:
             notes.append(
-                f"Others stand on {self._some(changed)}, whose layers are merged in the {chosen[-1].name};"
+                f"Others stand on {self._names(changed)}, whose layers are merged in the {chosen[-1].name};"
                 " --base REF keeps a base as it is."
             )
         return notes
 
-    def _some(self, numbers: Sequence[int]) -> str:
+    def _names(self, numbers: Sequence[int]) -> str:
         """A few images by name."""
-        names = ", ".join(show_text(self.members[number].name) for number in numbers[:_LISTED])
-        more = len(numbers) - _LISTED
-        return f"{names} and {more:,} more" if more > 0 else names
-
-
-def _in_registries(bases: Sequence[Member]) -> dict[DiffID, tuple[Source, Layer]]:
-    return {
-        layer.diff_id: (base.source, layer)
-        for base in bases
-        if base.source.remote is not None
-        for layer in base.image.layers
-    }
+        return some([show_text(self.members[number].name) for number in numbers], _LISTED)
 
 
 def _told_apart(members: Sequence[Member]) -> list[str]:
@@ -340,7 +332,7 @@ class _Place:
                     raise UsageError(
                         f"the layout {path} is read, and its images have these names; --into another folder"
                     )
-            elif self.reference is None and source.reference.transport == REGISTRY:
+            elif source.reference.transport == REGISTRY:
                 read = _full(source.reference.path)
                 if any(_full(self.output(name).removeprefix("docker://")) == read for name in names):
                     raise UsageError(

@@ -77,8 +77,8 @@ class Pricing:
     """How many layers from the top down stand in the same order elsewhere."""
     _made: dict[str, Blob] = field(default_factory=dict, init=False)
     """New blobs, by what they are put together from."""
-    _kept: dict[tuple[int, str], Blob] = field(default_factory=dict, init=False)
-    """Layers as each source has them."""
+    _kept: dict[tuple[int, str], tuple[Blob, StoredLayer]] = field(default_factory=dict, init=False)
+    """Layers as each source has them: how they count, and how they are described."""
     _runs: dict[Place, Blob | None] = field(default_factory=dict, init=False)
     """What runs become that were merged, None where that is nothing."""
     _alive: dict[ChainID, _Alive] = field(default_factory=dict, init=False)
@@ -94,33 +94,49 @@ class Pricing:
     def layer(self, number: int, layer: Layer) -> Blob:
         """A layer of an image as it is: in a registry its own blob, a plain one compressed. Two images may
         have the same layer in blobs of different compressors."""
+        return self._as_it_is(number, layer)[0]
+
+    def _as_it_is(self, number: int, layer: Layer) -> tuple[Blob, StoredLayer]:
         source = self.members[number].source
         place = id(source), layer.member or layer.diff_id
         if place not in self._kept:
-            self._kept[place] = self._as_it_is(source, layer)
+            self._kept[place] = self._keep(source, layer)
         return self._kept[place]
 
-    def _as_it_is(self, source: Source, layer: Layer) -> Blob:
+    def _keep(self, source: Source, layer: Layer) -> tuple[Blob, StoredLayer]:
+        """A layer as a registry has it with its base, unless the image comes from a registry itself; as its
+        own blob; or as what its plain tar becomes."""
         changeset = self.layers.changesets.get(layer.diff_id)
         content = changeset.content_size if changeset is not None else 0
-        stored = self._elsewhere(source, layer)
-        if stored is not None:
-            return Blob(stored.digest, stored.size, content, layer.diff_id)
-        if source.codec(layer) is not Codec.NONE or self.compression.codec is Codec.NONE:
+        described = self.elsewhere.get(layer.diff_id) if source.remote is None else None
+        codec = source.codec(layer)
+        if described is not None:
+            codec = described.codec
+            blob = Blob(described.digest, described.size, content, layer.diff_id)
+        elif codec is not Codec.NONE:
             digest = source.digest(layer) or self._hashed(source, layer)
-            return Blob(digest, source.size(layer), content, layer.diff_id)
-        key = f"plain {layer.diff_id}"
+            blob = Blob(digest, source.size(layer), content, layer.diff_id)
+        else:
+            codec = self.compression.codec
+            blob = self._packed(layer.diff_id, source.size(layer), content)
+        return blob, StoredLayer(layer.diff_id, _as_digest(blob.key), blob.stored, codec, described)
+
+    def _described(self, number: int, layer: Layer) -> StoredLayer:
+        """A kept layer, with what the image's own manifest says of it where its blob is kept."""
+        stored, own = self._as_it_is(number, layer)[1], layer.descriptor
+        is_own = stored.source is None and own is not None and own.digest == stored.digest
+        return replace(stored, source=own) if is_own else stored
+
+    def _packed(self, diff_id: DiffID, size: int, content: int) -> Blob:
+        """What a plain layer of so many bytes becomes."""
+        key = f"plain {diff_id}"
         if key not in self._made:
             self._made[key] = (
-                Blob(key, source.size(layer), content, layer.diff_id)
+                Blob(key, size, content, diff_id)
                 if self.estimate
-                else self._compressed(self.layers.plain(layer.diff_id), content)
+                else self._compressed(self.layers.plain(diff_id), content)
             )
         return self._made[key]
-
-    def _elsewhere(self, source: Source, layer: Layer) -> Descriptor | None:
-        """A layer as a registry has it with its base; images that come from a registry keep their own."""
-        return self.elsewhere.get(layer.diff_id) if source.remote is None else None
 
     def _hashed(self, source: Source, layer: Layer) -> Digest:
         """The digest of a blob that nobody states. Where nothing is read, what stands for it."""
@@ -133,23 +149,16 @@ class Pricing:
 
     def unstated(self) -> dict[str, StoredLayer]:
         """Compressed layers whose digests nobody states, by where they lie, with those that they have."""
-        found = {}
-        for number, member in enumerate(self.members):
-            for layer in member.image.layers:
-                source = member.source
-                if source.digest(layer) or source.codec(layer) is Codec.NONE:
-                    continue
-                digest = Digest(self.layer(number, layer).key)
-                size, codec = source.size(layer), source.codec(layer)
-                found[place_of(source, layer)] = StoredLayer(layer.diff_id, digest, size, codec)
-        return found
-
-    def stack(self, number: int, segments: Sequence[Segment]) -> tuple[Blob, ...]:
-        """The layers of an image that is partitioned so. Raises what `plan_squash` raises."""
-        return tuple(blob for blobs in self.blobs(number, segments) for blob in blobs)
+        return {
+            place_of(member.source, layer): self._as_it_is(number, layer)[1]
+            for number, member in enumerate(self.members)
+            for layer in member.image.layers
+            if not member.source.digest(layer)
+        }
 
     def blobs(self, number: int, segments: Sequence[Segment]) -> list[tuple[Blob, ...]]:
-        """The layers that each segment of an image becomes: of a run one, or none."""
+        """The layers that each segment of an image becomes: of a run one, or none. Raises what
+        `plan_squash` raises."""
         image = self.members[number].image
         self._merge(image, segments)
         found = []
@@ -165,28 +174,24 @@ class Pricing:
             found[0] = (self._squashed(image, _EMPTY),)
         return found
 
-    def documents(self, number: int, segments: Sequence[Segment]) -> dict[Digest, int]:
-        """The config and the manifest that an image partitioned so has in a registry, and their bytes.
-        Where new layers are estimated, the digests are others than they will be."""
-        member = self.members[number]
-        image, source = member.image, member.source
+    def documents(
+        self, number: int, segments: Sequence[Segment], blobs: Sequence[tuple[Blob, ...]]
+    ) -> dict[Digest, int]:
+        """The config and the manifest that an image has in a registry whose segments become these blobs,
+        and their bytes. Where new layers are estimated, the digests are others than they will be."""
+        image = self.members[number].image
         planned: list[KeptLayer | SquashedLayer] = []
         stored: list[StoredLayer] = []
-        for segment, blobs in zip(segments, self.blobs(number, segments), strict=True):
+        for segment, made in zip(segments, blobs, strict=True):
             if segment.is_kept:
-                for layer, blob in zip(image.layers[segment.start : segment.stop], blobs, strict=True):
-                    planned.append(KeptLayer(layer.index))
-                    is_plain = source.codec(layer) is Codec.NONE
-                    described = self._elsewhere(source, layer) or (None if is_plain else layer.descriptor)
-                    codec = self.compression.codec if is_plain else source.codec(layer)
-                    codec = described.codec if described is not None else codec
-                    digest = _as_digest(blob.key)
-                    stored.append(StoredLayer(layer.diff_id, digest, blob.stored, codec, described))
+                layers = image.layers[segment.start : segment.stop]
+                planned += [KeptLayer(layer.index) for layer in layers]
+                stored += [self._described(number, layer) for layer in layers]
                 continue
-            empty = not blobs or self._runs[image.place(segment.start, segment.stop)] is None
-            pieces = () if empty else _EMPTY.pieces
+            is_empty = self._runs[image.place(segment.start, segment.stop)] is None
+            pieces = () if is_empty else _EMPTY.pieces
             planned.append(replace(_EMPTY, start=segment.start, stop=segment.stop, pieces=pieces))
-            for blob in blobs:
+            for blob in made:
                 diff_id, digest = DiffID(_as_digest(blob.tar)), _as_digest(blob.key)
                 stored.append(StoredLayer(diff_id, digest, blob.stored, self.compression.codec))
         changed = not all(segment.is_kept for segment in segments)
@@ -289,7 +294,7 @@ class Pricing:
         image = self.members[number].image
         segment = Segment(run.start, run.stop, False)
         if segment.is_kept or image.place(run.start, run.stop) in self._runs:
-            ((*blobs,),) = self.blobs(number, [segment])
+            blobs = self.blobs(number, [segment])[0]
             blob = blobs[0] if blobs else _NOTHING
             return Priced(blob.key, blob.content if host else blob.stored)
         alive = self._alive_at(number, run.top.chain_id)

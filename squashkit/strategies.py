@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Literal
 
 from squashkit.errors import PlanError, show_text
-from squashkit.fleet import Priced, Run, Trie, best_cut, host_bytes, registry_bytes
+from squashkit.fleet import Blob, Priced, Run, Trie, best_cut
 from squashkit.graph import Place
 from squashkit.oci import ChainID, Digest
 from squashkit.planner import Segment
@@ -21,6 +22,7 @@ from squashkit.report.fleet import NAMES, Strategy
 
 Partition = Sequence[Segment]
 _ROUNDS = 4
+"""How often a better cut is looked for once runs of the last one are measured."""
 _NEAR = 0.001
 """The share of bytes that is worth neither another layer, whose descriptor and history take some, too, nor
 new digests."""
@@ -58,8 +60,7 @@ class Strategies:
         """Cut where the fleet branches or an image ends."""
         along = self._cut(NAMES["trie"], self.trie.natural_cuts)
         # A layer that stands in a run, and elsewhere too, is paid for anyway; merged it is stored again.
-        is_less = registry_bytes(along.stacks) <= registry_bytes(self.built.stacks)
-        return along if is_less else replace(self.built, name=NAMES["trie"])
+        return along if along.registry <= self.built.registry else replace(self.built, name=NAMES["trie"])
 
     @cached_property
     def best(self) -> Strategy:
@@ -71,22 +72,22 @@ class Strategies:
         Raises PlanError where no cut keeps to the limit of layers.
         """
         self._check_limit()
+        crowded = any(size > self.max_layers for size in self._sizes)
         found = [self.built, self.along_trie]
         for _ in range(_ROUNDS):
             cut = best_cut(
                 self.trie, self._price, by_blob=self.minimise == "registry", max_layers=self.max_layers
             )
             before = self.pricing.merged
-            crowded = any(size > self.max_layers for size in self._sizes)
             found.append(self._cut(NAMES["best"], cut.nodes, merge_all=crowded))
             if self.pricing.merged == before:
                 break
         found = [one for one in found if max(map(len, one.stacks), default=0) <= self.max_layers]
-        least = min(map(self.cost, found))
-        enough = min([least * (1 + _NEAR), *(self.cost(one) for one in found[:2])])
-        near = [one for one in found if self.cost(one) <= enough]
-        best = min(near, key=lambda one: (one.layers, self.cost(one)))
-        return replace(best, name=NAMES["best"])
+        costs = [one.taken(self.minimise) for one in found]
+        enough = min([min(costs) * (1 + _NEAR), *costs[:2]])
+        near = [n for n, cost in enumerate(costs) if cost <= enough]
+        best = min(near, key=lambda n: (found[n].layers, costs[n]))
+        return replace(found[best], name=NAMES["best"])
 
     def _check_limit(self) -> None:
         for number, member in enumerate(self.pricing.members):
@@ -103,20 +104,17 @@ class Strategies:
         best = self.best
         return [self.built, self.whole, self.above_bases, self.along_trie, best]
 
-    def cost(self, strategy: Strategy) -> int:
-        """What the best cut makes least."""
-        measure = registry_bytes if self.minimise == "registry" else host_bytes
-        return measure(strategy.stacks)
-
     @property
     def _sizes(self) -> list[int]:
         return [len(image.layers) for image in self.trie.images]
 
     def _measure(self, name: str, partitions: Sequence[Partition]) -> Strategy:
-        stacks = [self.pricing.stack(number, one) for number, one in enumerate(partitions)]
+        stacks: list[tuple[Blob, ...]] = []
         documents: dict[Digest, int] = {}
         for number, one in enumerate(partitions):
-            documents |= self.pricing.documents(number, one)
+            blobs = self.pricing.blobs(number, one)
+            stacks.append(tuple(chain.from_iterable(blobs)))
+            documents |= self.pricing.documents(number, one, blobs)
         return Strategy(name, [tuple(one) for one in partitions], stacks, sum(documents.values()))
 
     def _cut(self, name: str, cuts: Set[ChainID], *, merge_all: bool = False) -> Strategy:
@@ -131,8 +129,8 @@ class Strategies:
                 kept = _kept(run.start, run.stop)
                 place = image.place(run.start, run.stop)
                 if place not in merged:
-                    before = self.pricing.stack(number, kept)
-                    least = sum(blob.stored for blob in before) * (1 - _NEAR)
+                    before = self.pricing.blobs(number, kept)
+                    least = sum(blob.stored for blobs in before for blob in blobs) * (1 - _NEAR)
                     merged[place] = merge_all or sum(blob.stored for blob in made) < least
                 segments += [run] if merged[place] else kept
             partitions.append(segments)

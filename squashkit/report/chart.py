@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from squashkit.errors import UsageError
-from squashkit.report.fleet import FleetReport
+from squashkit.report.fleet import NAMES, FleetReport
 from squashkit.report.text import count, size
 
 _COLOURS = {
-    "as built": "#9aa3ab",
-    "squash all": "#b03535",
-    "keep base": "#d08a2e",
-    "along the trie": "#3572b0",
-    "best cut": "#1b7f5c",
+    NAMES["built"]: "#9aa3ab",
+    NAMES["all"]: "#b03535",
+    NAMES["base"]: "#d08a2e",
+    NAMES["trie"]: "#3572b0",
+    NAMES["best"]: "#1b7f5c",
 }
-_DASHES = {"keep base": "-.", "along the trie": "--"}
+_DASHES = {NAMES["base"]: "-.", NAMES["trie"]: "--"}
 """Lines that may lie on others."""
 _FORMS = (".svg", ".png", ".pdf")
 
@@ -39,12 +39,12 @@ def write_chart(report: FleetReport, path: Path) -> None:
     images = range(1, len(report.names) + 1)
     for strategy in report.strategies:
         values = [grown[kind] / 1e6 for grown in strategy.growth]
-        thick = 2.4 if strategy.name == "best cut" else 1.6
+        thick = 2.4 if strategy.name == NAMES["best"] else 1.6
         marker = "o" if len(values) <= 12 else None
         axes.plot(
             images, values, _DASHES.get(strategy.name, "-"), label=strategy.name,
             color=_COLOURS[strategy.name], lw=thick, marker=marker, ms=3.5,
-            zorder=3 if strategy.name == "along the trie" else 2,
+            zorder=3 if strategy.name == NAMES["trie"] else 2,
         )  # fmt: skip
     if report.crossing is not None:
         axes.axvline(report.crossing, color="#b03535", lw=0.8, ls=":")

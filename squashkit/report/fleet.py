@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +47,10 @@ class Strategy:
     def host(self) -> int:
         """Bytes of files in different layers, as docker counts them."""
         return host_bytes(self.stacks)
+
+    def taken(self, minimise: str) -> int:
+        """What the best cut is to make least: bytes in a registry, or on a host."""
+        return self.registry if minimise == "registry" else self.host
 
     @cached_property
     def pulled(self) -> list[int]:
@@ -136,7 +141,7 @@ class FleetReport:
         if not self.is_scanned:
             return None
         kind = int(self.minimise == "host")
-        built, whole = self.strategies[0].growth, self.strategy("squash all").growth
+        built, whole = self.strategies[0].growth, self.strategy(NAMES["all"]).growth
         more = [w[kind] > b[kind] for b, w in zip(built, whole, strict=True)]
         if not more or not more[-1]:
             return None
@@ -215,10 +220,7 @@ class FleetReport:
         """The plain answer to whether to squash."""
         if not self.is_scanned:
             return "What squashing would give is known once the layers are read (without --no-scan)."
-        kind = "registry" if self.minimise == "registry" else "host"
-        best, built, whole, base = (
-            getattr(self.strategy(NAMES[name]), kind) for name in ("best", "built", "all", "base")
-        )
+        best, built, whole, base = map(self._taken, ("best", "built", "all", "base"))
         if built <= min(best, whole, base):
             return "Do not squash: as it was built this fleet takes least."
         less = min((whole, NAMES["all"]), (base, NAMES["base"]))
@@ -238,9 +240,11 @@ class FleetReport:
     @property
     def is_worthwhile(self) -> bool:
         """Whether the best cut saves enough to be worth new digests."""
-        kind = "registry" if self.minimise == "registry" else "host"
-        best, built = (getattr(self.strategy(name), kind) for name in ("best cut", "as built"))
-        return bool(best < built * (1 - _WORTH))
+        return self._taken("best") < self._taken("built") * (1 - _WORTH)
+
+    def _taken(self, name: str) -> int:
+        """What the fleet takes under a strategy, by what a person calls it."""
+        return self.strategy(NAMES[name]).taken(self.minimise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,22 +272,23 @@ class AdviceReport:
     @property
     def advice(self) -> list[Advice]:
         fleet = self.fleet
-        built, best, whole = (fleet.strategy(n) for n in ("as built", "best cut", "squash all"))
+        built, best, whole = (fleet.strategy(NAMES[name]) for name in ("built", "best", "all"))
+        holders = Counter(key for stack in best.stacks for key in {blob.key for blob in stack})
+        worthwhile = fleet.is_worthwhile
         found = []
         for number, name in enumerate(fleet.names):
             stacks = built.stacks[number], best.stacks[number], whole.stacks[number]
             before, after, one = (sum(blob.stored for blob in stack) for stack in stacks)
-            others = {b.key for n, stack in enumerate(best.stacks) if n != number for b in stack}
-            own = sum(blob.stored for blob in stacks[1] if blob.key not in others)
+            own = sum(blob.stored for blob in stacks[1] if holders[blob.key] == 1)
             other = [blob.key for blob in stacks[0]] != [blob.key for blob in stacks[1]]
-            changed = fleet.is_worthwhile and other
+            changed = worthwhile and other
             top = stacks[1][-1].stored if stacks[1] else 0
             text = show_segments(best.segments[number])
             found.append(Advice(name, text, changed, before - after, one - own, top))
         return found
 
     def json(self) -> dict[str, Any]:
-        best, built = self.fleet.strategy("best cut"), self.fleet.strategies[0]
+        best, built = self.fleet.strategy(NAMES["best"]), self.fleet.strategies[0]
         return {
             "answer": self.fleet.answer(),
             "notes": list(self.fleet.notes),

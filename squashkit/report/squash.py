@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from squashkit.merge import SquashedLayer
 from squashkit.metadata import StoredLayer
 from squashkit.oci import Codec, Digest
 from squashkit.planner import LayerPlan
-from squashkit.report.text import count, percent, size, table
+from squashkit.report.text import count, percent, size, some, table
 from squashkit.rootfs import Cause
 
 _LISTED = 5
@@ -259,22 +258,19 @@ class Report:
 
     def _constructs(self, limit: int | None) -> list[str]:
         lines = []
-        kinds = Counter(contested.construct for contested in self.plan.contested)
-        for kind, total in kinds.items():
+        for kind in dict.fromkeys(contested.construct for contested in self.plan.contested):
             places = [
                 f"{show_path(c.path)} (layer {c.layer})"
                 for c in self.plan.contested
                 if c.construct == kind
             ]
-            lines.append(f"Contested: {kind}: {_some(places, total, limit)}")
+            lines.append(f"Contested: {kind}: {some(places, limit)}")
         copies = [f"{show_path(p)} of {show_path(t)}" for run in self.runs for p, t in run.copies]
         if copies:
-            lines.append(
-                "Copied, as no link can leave its layer: " + _some(copies, len(copies), limit)
-            )
+            lines.append("Copied, as no link can leave its layer: " + some(copies, limit))
         links = [f"{show_path(path)} (layer {layer})" for layer, path in self.plan.links_into_runs]
         if links:
-            lines.append("Hard links of kept layers into new ones: " + _some(links, len(links), limit))
+            lines.append("Hard links of kept layers into new ones: " + some(links, limit))
         return lines
 
 
@@ -317,9 +313,3 @@ def _saved(saved: int, before: int) -> str:
     if saved >= 0:
         return f"{size(saved)} saved ({percent(saved, before)})"
     return f"{size(-saved)} more ({percent(-saved, before)})"
-
-
-def _some(items: list[str], total: int, limit: int | None) -> str:
-    shown = ", ".join(items[:limit])
-    more = total - len(items[:limit])
-    return f"{shown} and {more:,} more" if more else shown

@@ -29,6 +29,12 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def some(items: Sequence[str], limit: int | None) -> str:
+    """The first of these, and how many more there are; all of them without a limit."""
+    more = len(items) - len(items[:limit])
+    return ", ".join(items[:limit]) + (f" and {more:,} more" if more else "")
+
+
 def show_time(seconds: Decimal) -> str:
     """Seconds since the epoch as `2018-05-01 12:00:00.5`, in UTC; as a number where no calendar has it."""
     whole = floor(seconds)
