@@ -17,6 +17,7 @@ from squashkit.errors import Unavailable
 from squashkit.graph import Image, stack_layers
 from squashkit.names import same_name
 from squashkit.oci import DiffID, Digest, ImageConfig, Platform, chain_ids
+from squashkit.transports import PLACES
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS base (
@@ -63,8 +64,8 @@ class KnownBase:
     def name(self) -> str:
         """By which it was added, without the transport."""
         name = self.reference
-        for transport in ("docker://", "docker-daemon:", "containers-storage:"):
-            name = name.removeprefix(transport)
+        for place in PLACES:
+            name = name.removeprefix(place)
         return name
 
     def image(self) -> Image:

@@ -31,7 +31,7 @@ from squashkit.report.text import some
 from squashkit.selection import Chosen, Decision
 from squashkit.source import Source, temporary_folder
 from squashkit.strategies import STRATEGIES, Strategies
-from squashkit.transports import REGISTRY, Reference
+from squashkit.transports import FILES, REGISTRY, Reference
 from squashkit.transports.archive_sink import ArchiveFile
 from squashkit.transports.layout_sink import Layout
 from squashkit.transports.remote import Access, Registries
@@ -288,7 +288,7 @@ class _Place:
         transport = into.partition(":")[0]
         if ":" not in into:
             reference = Reference("oci" if Path(into).is_dir() else "docker-archive", into)
-        elif transport in ("oci", "oci-archive", "docker-archive"):
+        elif transport in FILES:
             reference = Reference(transport, into.removeprefix(f"{transport}:"))
         else:
             raise UsageError(f"--into {into}: {expected}")

@@ -27,11 +27,10 @@ from squashkit.report.base import CatalogueReport, CurrentReport, FoundReport
 from squashkit.report.text import count
 from squashkit.selection import choose
 from squashkit.source import Source, open_base, temporary_folder
-from squashkit.transports import REGISTRY, STORES, Reference, parse_reference
+from squashkit.transports import PLACES, Reference, parse_reference
 from squashkit.transports.remote import Access, Registries
 
 _OUTDATED, _NOT_BASED = 3, 6
-_PLACES = (f"{REGISTRY}://", *(f"{store}:" for store in STORES))
 
 
 @click.group(
@@ -140,7 +139,7 @@ def _where_to_ask(
             reference=image.title,
             tried=["annotations", "labels", "provenance", "the catalogue"],
         )
-    if found is not None and found.catalogued and found.name.startswith(_PLACES):
+    if found is not None and found.catalogued and found.name.startswith(PLACES):
         return parse_reference(found.name)
     if source.store is not None:
         return parse_reference(f"{source.reference.transport}:{name}")

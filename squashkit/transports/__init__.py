@@ -17,6 +17,8 @@ STDIO = "-"
 FILES = ("docker-archive", "oci-archive", "oci")
 STORES = ("docker-daemon", "containers-storage")
 REGISTRY = "docker"
+PLACES = (f"{REGISTRY}://", *(f"{store}:" for store in STORES))
+"""What stands before an image's name where it says in which registry or store that is."""
 _FOREIGN = ("dir", "ostree", "tarball", "sif", "docker-tar")
 _ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".oci", ".json")
 _HOST = re.compile(r"localhost\b|[\w-]+\.|\[")
