@@ -63,10 +63,10 @@ def _fleet_options(command: Command) -> Command:
 
 
 _OPTIONS: list[Callable[[Command], Command]] = [
-    click.option("--from", "listed", type=click.File("rb"), multiple=True, metavar="FILE", help="More images, a reference a line; # begins a comment. - is standard input."),
-    click.option("--base", "bases", multiple=True, metavar="REF", help="A base that images stand on, and that stays as it is; any number of times. The catalogue's are known."),
+    click.option("--from", "listed", type=click.File("rb"), multiple=True, metavar="FILE", help="More images, a reference a line; # at its beginning or after a space begins a comment. - is standard input."),
+    click.option("--base", "bases", multiple=True, metavar="REF", help="A base that images stand on, and that stays as it is unless images are squashed whole; any number of times. The catalogue's are known."),
     click.option("--minimise", type=click.Choice(["registry", "host"]), default="registry", show_default=True, help="What the best cut is to make least."),
-    click.option("--max-layers", type=click.IntRange(1), default=MAX_LAYERS, show_default=True, metavar="N", help="The most layers that an image may have."),
+    click.option("--max-layers", type=click.IntRange(1), default=MAX_LAYERS, show_default=True, metavar="N", help="The most layers that an image may have in the best cut."),
     click.option("--estimate", is_flag=True, help="Compress nothing to measure: stored sizes by the ratios at which the layers are compressed, plain ones as they are."),
     click.option("--platform", metavar="OS/ARCH", callback=parsed(Platform.parse), help="The platform to take from indexes. Default: this machine's."),
     access_options,
@@ -102,9 +102,9 @@ def storage(
     """Tell what the IMAGEs take together, in a registry and on a host: as they are, squashed into one layer
     each, squashed above their bases, squashed along the trie of their layers, and cut where they take least.
 
-    IMAGE is any reference; a path means all images in it, docker-daemon: and containers-storage: all that are
-    there, docker://HOST/PREFIX/ all tags of all repositories below. Sizes are of layers. Plain layers count as
-    they are compressed in a registry. Every layer is read once.
+    IMAGE is any reference; a path means all images in it, docker-daemon: and containers-storage: all that have
+    a name there, docker://HOST/PREFIX/ all tags of all repositories below. Sizes are of layers. Plain layers
+    count as they are compressed in a registry. Every layer is read once.
     """
     references, options = _read_options(images, **others)
     if csv_file is not None and (csv_file.is_dir() or not csv_file.parent.is_dir()):
