@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
-from squashkit.tar import HARD_LINK, REGULAR, SYMLINK, Record
+from squashkit.tar import GLOBAL, HARD_LINK, REGULAR, SYMLINK, Record
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -47,6 +47,8 @@ class Changeset:
     """Where the last entry ends; zeros should follow."""
     junk: bool = False
     """Whether anything but zeros follows. No reader of layers sees it."""
+    odd: tuple[tuple[str, bytes], ...] = ()
+    """(what, path): headers that readers may understand differently, or refuse."""
 
     @property
     def count(self) -> int:
@@ -70,17 +72,22 @@ def content_of(record: Record) -> int:
 def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
     """Sort a tar's records into a changeset.
 
-    Raises InvalidLayer for `..` in a name, for the names `.wh.`, `.wh..` and `.wh...`, and for an entry
-    below a whiteout.
-    """
+    Raises InvalidLayer for a name that leads out of the root, for the names `.wh.`, `.wh..` and `.wh...`,
+    and for an entry below a whiteout. """
     entries: list[Entry] = []
     whiteouts: list[bytes] = []
     opaques: list[bytes] = []
     markers: list[Entry] = []
+    odd: list[tuple[str, bytes]] = []
     add, make = entries.append, tuple.__new__
     record = None
     for record in records:
         name = record.name
+        if record.odd:
+            odd.append((record.odd, name))
+        if record.typeflag == GLOBAL:
+            odd.append(("a global pax header, which umoci refuses", name))
+            continue
         path = name[:-1] if name[-1:] == b"/" else name
         if b"/." in name or b"//" in name or path[:1] in _SUSPICIOUS:
             path = normalise(path)
@@ -95,26 +102,32 @@ def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
         add(make(Entry, (path, record)))
     end = record.end if record else 0
     hidden = tuple(whiteouts), tuple(opaques)
-    return Changeset(tuple(entries), *hidden, tuple(markers), diff_size, end)
+    return Changeset(tuple(entries), *hidden, tuple(markers), diff_size, end, odd=tuple(odd))
 
 
 _SUSPICIOUS = (b".", b"/", b"")
 
 
 def normalise(name: bytes) -> bytes:
-    """A member's name or a hard link's target as a path inside the root.
+    """A member's name as a path inside the root, cleaned as docker and podman do before they look at
+    anything (Go's path.Clean): `..` takes the name before it away. An absolute name counts from the root.
 
-    An absolute name counts from the root. Raises InvalidLayer for `..`.
+    Raises InvalidLayer for a relative name that leads out of the root.
     """
-    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-    if b".." in parts:
-        raise InvalidLayer("`..` in a name", path=name)
+    parts: list[bytes] = []
+    for part in name.split(b"/"):
+        if part == b"..":
+            if not parts and not name.startswith(b"/"):
+                raise InvalidLayer("it leads out of the root", path=name)
+            del parts[-1:]
+        elif part not in (b"", b"."):
+            parts.append(part)
     return b"/".join(parts)
 
 
 def link_target(entry: Entry) -> bytes:
-    """The path that a hard link names."""
-    return normalise(entry.record.linkname)
+    """The path that a hard link names. Raises InvalidLayer where it leads out of the root."""
+    return normalise(entry.record.linkname.lstrip(b"/"))
 
 
 def _parse_marker(path: bytes) -> tuple[bytes | None, bytes] | None:

@@ -30,15 +30,12 @@ def check_result(
     known: Mapping[int, Changeset],
     written: WrittenImage,
     container: Container,
-    *,
-    follow: bool = False,
 ) -> None:
     """Read an image back from where it was written and compare it with its source.
 
-    `known` are changesets of the source that have been read already; `follow` says that paths through
-    symlinks of lower layers were followed. Every digest and size is checked again. Raises CheckFailed
-    where a root file system differs, InvalidImage where what was written cannot be read.
-    """
+    `known` are changesets of the source that have been read already. Paths are read as the plan read
+    them. Every digest and size is checked again. Raises CheckFailed where a root file system differs,
+    InvalidImage where what was written cannot be read. """
     result = list_source(Reference("", "the output"), container)
     image = next(
         image
@@ -51,7 +48,7 @@ def check_result(
         changesets = loader.load(range(len(image.layers)), data=lambda index: True)
         rest = [layer.index for layer in source.image.layers if layer.index not in known]
         ours = {**known, **source.load(rest, data=lambda index: False)}
-        trees = [Rootfs(follow_lower_symlinks=follow) for _ in range(2)]
+        trees = [Rootfs(follow_lower_symlinks=plan.follows) for _ in range(2)]
         left = View(source.source, source.image, source, trees[0], ours)
         right = View(result, image, loader, trees[1], changesets)
         for boundary in _boundaries(left, right, plan):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,9 @@ from squashkit.tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, HARD_LINK, R
 
 SameContent = Callable[[Inode, Inode], bool]
 """Says of two files of the same size, one of each side, whether they hold the same bytes."""
+
+Piece = bytes | int
+"""A part of a file's content: bytes, or the length of a hole, which is zeros."""
 
 KINDS: Final = (
     "added", "removed", "type", "mode", "owner", "mtime", "xattrs", "target", "device", "size",
@@ -76,6 +79,41 @@ def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> 
                 if several and (a, b) not in compared:
                     compared.add((a, b))
                     yield from _groups(path, a, b, regrouped)
+
+
+def is_same_content(left: Iterable[Piece], right: Iterable[Piece]) -> bool:
+    """Whether two files hold the same bytes, whatever parts of them are stored as holes. Holes are
+    compared by their length: a terabyte of them costs nothing."""
+    ours, theirs = iter(left), iter(right)
+    a: Piece = b""
+    b: Piece = b""
+    while True:
+        more_a = a if _length(a) else next(ours, None)
+        more_b = b if _length(b) else next(theirs, None)
+        if more_a is None or more_b is None:
+            return more_a is more_b
+        count = min(_length(more_a), _length(more_b))
+        head_a, a = _split(more_a, count)
+        head_b, b = _split(more_b, count)
+        if not _is_equal(head_a, head_b):
+            return False
+
+
+def _length(piece: Piece) -> int:
+    return piece if isinstance(piece, int) else len(piece)
+
+
+def _split(piece: Piece, at: int) -> tuple[Piece, Piece]:
+    if isinstance(piece, int):
+        return at, piece - at
+    return (piece, b"") if at == len(piece) else (piece[:at], piece[at:])
+
+
+def _is_equal(a: Piece, b: Piece) -> bool:
+    """Of two pieces of the same length."""
+    if isinstance(a, bytes):
+        return a == b if isinstance(b, bytes) else a.count(0) == len(a)
+    return isinstance(b, int) or b.count(0) == len(b)
 
 
 def kind_of(node: Node) -> str:

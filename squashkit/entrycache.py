@@ -25,7 +25,7 @@ from squashkit.tar import Record
 from squashkit.transports.atomic import AtomicFile
 from squashkit.transports.container import write_all
 
-_MAGIC = b"squashkit entries 1\n"
+_MAGIC = b"squashkit entries 2\n"
 _SPAN = struct.Struct("<QI")
 """Where header blocks stand in the layer, and how many bytes of them follow."""
 _LAST = 2**64 - 1
@@ -112,10 +112,10 @@ class Recorder:
         self, records: Iterable[Record], passed: Callable[[int, int], bytes | None]
     ) -> Iterator[Record]:
         """The same records. `passed` gives bytes of the layer that were just read: all that is no data,
-        global headers included."""
+        sparse maps that stand before the data included."""
         end = 0
         for record in records:
-            blocks = passed(end, record.data) if self._whole else None
+            blocks = passed(end, record.headers_end) if self._whole else None
             if blocks is None:
                 self._whole = False
             else:

@@ -17,7 +17,7 @@ from squashkit import metadata
 from squashkit.base import Base
 from squashkit.changeset import Changeset
 from squashkit.destination import Destination
-from squashkit.errors import Cancelled, InvalidLayer, InvalidReference, PlanError
+from squashkit.errors import Cancelled, InvalidImage, InvalidLayer, InvalidReference, PlanError
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, join, spool_need
 from squashkit.merge import SquashedLayer
@@ -41,6 +41,8 @@ from squashkit.transports.sink import Sink, Slot, WrittenImage, put
 from squashkit.transports.store_sink import StoreSink
 from squashkit.writer import Made, Origin, Writer
 
+_PASSES = 3
+"""How often layers are merged at most that are changed while they are read."""
 Notify = Callable[[str], None]
 """Gets messages for people while the work goes on."""
 
@@ -155,13 +157,23 @@ class Job:
         enough = self._is_stored_alike or self._saves_enough(*_plain_sizes(plan))
         new = self._write_runs(writer, plan) if enough else {}
         join([*self.loader.checks, *self.copies], self.loader.cancelled)
+        for _ in range(_PASSES - 1):
+            if not self.loader.is_changed:
+                break
+            _discard(new)
+            plan = self._plan(self._load_again())
+            new = self._write_runs(writer, plan) if enough else {}
+            join(self.loader.checks, self.loader.cancelled)
+        if self.loader.is_changed:
+            raise InvalidImage(
+                f"it was changed while it was read, in each of {_PASSES} passes; nothing was written",
+                where=self.loader.source.title,
+            )
         if self._is_stored_alike:
             size = sum(stored.size for stored, _ in new.values())
             enough = self._saves_enough(self._stored_size(self.squashed), size)
         if self.runs and not enough:
-            for _, slot in reversed(new.values()):
-                if slot is not None:
-                    slot.discard()
+            _discard(new)
             rest = [self._origin(layer) for layer in self.squashed]
             join(writer.keep(self.loader.pool, rest), self.loader.cancelled)
             return self._pass_through(writer, "squashing would not save what --min-saving asks")
@@ -229,6 +241,18 @@ class Job:
             changesets |= self.ready.changesets
         self.changesets = dict(sorted(changesets.items()))
         return self.changesets
+
+    def _load_again(self) -> dict[int, Changeset]:
+        """After a change of the source: all that is read in place is verified and read anew. Raises
+        InvalidImage where a plan that is ready was made of other layers than there are now."""
+        loaders = [self.loader, *self.loader.beside]
+        before = [loader.forget() for loader in loaders]
+        changesets = self._load(lambda: None)
+        for loader, known in zip(loaders, before, strict=True) if self.ready is not None else ():
+            if loader.load(known, data=lambda index: True) != known:
+                raise InvalidImage("it was changed while it was read", where=loader.source.title)
+        self.loader.checks += (check for loader in self.loader.beside for check in loader.checks)
+        return changesets
 
     def _plan(self, changesets: dict[int, Changeset]) -> LayerPlan:
         if not self.runs:
@@ -415,6 +439,13 @@ class Job:
                 )
             if need:
                 self.notify(f"Needs {size(need)} in {folder}; {size(free)} are free.")
+
+
+def _discard(new: Mapping[int, tuple[StoredLayer, Slot | None]]) -> None:
+    """Give up the places of new layers, the last first."""
+    for _, slot in reversed(list(new.values())):
+        if slot is not None:
+            slot.discard()
 
 
 def _plain_sizes(plan: LayerPlan) -> tuple[int, int]:

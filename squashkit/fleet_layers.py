@@ -14,13 +14,13 @@ from pathlib import Path
 from squashkit.changeset import Changeset
 from squashkit.compare import iter_nodes
 from squashkit.entrycache import EntryCache, cache_folder
-from squashkit.errors import InvalidImage, UnsupportedImage, show_text
+from squashkit.errors import InvalidImage, show_path, show_text
 from squashkit.graph import Image, Layer, LayerGraph, stack_layers
 from squashkit.loader import Loader, join
 from squashkit.members import Member
 from squashkit.merge import HeaderOf
 from squashkit.oci import DiffID, ImageConfig, Platform
-from squashkit.planner import apply_layer, refuse_overlay_marks
+from squashkit.planner import apply_layer, find_obstacle
 from squashkit.progress import Progress
 from squashkit.rootfs import Inode, Rootfs
 from squashkit.tar import REGULAR, Record
@@ -127,12 +127,11 @@ class FleetLayers:
         """The layers that can only be kept, and why."""
         found = {}
         for diff_id, changeset in self.changesets.items():
-            try:
-                refuse_overlay_marks(changeset, self.index[diff_id])
-            except UnsupportedImage as error:
+            obstacle = find_obstacle(changeset)
+            if obstacle is not None:
                 member, own = self._holder(self.loader.image.layers[self.index[diff_id]])
-                told = str(error).partition(": ")[2]
-                found[diff_id] = f"Kept in {show_text(member.name)}: layer {own.index}: {told}."
+                told = f"layer {own.index}: {show_path(obstacle.path)} {obstacle.message}"
+                found[diff_id] = f"Kept in {show_text(member.name)}: {told}; it cannot be merged."
         return found
 
     def of(self, image: Image, indexes: range) -> dict[int, Changeset]:
@@ -173,7 +172,7 @@ class FleetLayers:
                 if place not in seen:
                     seen.add(place)
                     content = hashlib.sha256()
-                    for piece in self.loader.payload(index, node.entry):
+                    for piece in self.loader.content(index, node.entry):
                         content.update(piece)
                     sizes[content.digest()] = node.entry.record.realsize
         return sum(sizes.values())

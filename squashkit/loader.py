@@ -20,6 +20,7 @@ from typing import Any, Self
 from squashkit import tar
 from squashkit.cancellation import Cancellation
 from squashkit.changeset import Changeset, Entry, parse_changeset
+from squashkit.compare import Piece
 from squashkit.compression import MAGIC_SIZE, decompress, detect
 from squashkit.entrycache import EntryCache, Recorder
 from squashkit.errors import (
@@ -97,6 +98,8 @@ class Loader:
     """What need not be read again."""
     pool: ThreadPoolExecutor = field(init=False)
     """Where hashing, inflating and copying goes on."""
+    beside: list[Loader] = field(default_factory=list)
+    """Those of images that a plan was made of too, and whose layers nobody copies from."""
     checks: list[Future[None]] = field(default_factory=list)
     """Layers whose bytes are still being verified. Join them before anything is committed."""
     _plain: dict[int, Blob] = field(default_factory=dict)
@@ -107,6 +110,8 @@ class Loader:
     """The file of each thread, to which it inflates one layer after another: thousands of layers need not
     be as many open files."""
     _checked: set[int] = field(default_factory=set)
+    _watched: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    """How the files were that plain layers lie in, by descriptor: size in bytes, mtime and ctime in ns."""
     _lock: Any = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -177,6 +182,7 @@ class Loader:
         blob = self.source.blob(layer)
         if blob.codec() is not Codec.NONE:
             return Reading(index, self.pool.submit(self._load_compressed, layer, data), None)
+        self._watch(blob)
         self._plain[index] = blob
         check = self.pool.submit(self._check, layer) if self.verify and data else None
         self.checks += [check] if check else []
@@ -263,6 +269,7 @@ class Loader:
                 layer = self.image.layers[index]
                 if self.source.is_here(layer) and self.source.codec(layer) is Codec.NONE:
                     self._plain[index] = self.source.blob(layer)
+                    self._watch(self._plain[index])
                 else:
                     self._inflate(layer, scan=False, keep=True)
             return self._plain[index]
@@ -273,21 +280,33 @@ class Loader:
         if self.verify and compressed and layer.index not in self._checked:
             self._inflate(layer, scan=False, keep=False)
 
-    def payload(self, index: int, entry: Entry) -> Iterator[bytes]:
-        """The stored bytes of an entry of a layer, in pieces that fit a processor's cache. Raises
-        DigestMismatch where the layer ends before the entry does."""
+    def pieces(self, index: int, entry: Entry) -> Iterator[Piece]:
+        """The content of a file of a layer, in order: bytes, in pieces that fit a processor's cache, and
+        the lengths of holes. Raises DigestMismatch where the layer ends before the file does."""
         blob = self.bytes_of(index)
-        record = entry.record
-        at, end = record.data, record.data + record.size
-        while at < end:
-            piece = blob.read_at(at, min(_PIECE, end - at))
-            if not piece:
-                raise DigestMismatch(
-                    f"layer {index}: {show_path(entry.path)}", expected=f"{end - at} more bytes",
-                    actual="the end of the layer",
-                )  # fmt: skip
-            yield piece
-            at += len(piece)
+        for start, length in tar.stored_spans(entry.record):
+            if start is None:
+                yield length
+                continue
+            at, end = start, start + length
+            while at < end:
+                piece = blob.read_at(at, min(_PIECE, end - at))
+                if not piece:
+                    raise DigestMismatch(
+                        f"layer {index}: {show_path(entry.path)}", expected=f"{end - at} more bytes",
+                        actual="the end of the layer",
+                    )  # fmt: skip
+                yield piece
+                at += len(piece)
+
+    def content(self, index: int, entry: Entry) -> Iterator[bytes]:
+        """As `pieces`, with the zeros of holes."""
+        for piece in self.pieces(index, entry):
+            if isinstance(piece, bytes):
+                yield piece
+                continue
+            for at in range(0, piece, _PIECE):
+                yield bytes(min(_PIECE, piece - at))
 
     def known_now(self) -> Known:
         """All that was read so far, for loaders of other images. It lasts as long as this one is open.
@@ -298,6 +317,30 @@ class Loader:
         changesets = {layers[index].diff_id: changeset for index, changeset in self._changesets.items()}
         digests = {(layers[i].diff_id, self.source.digest(layers[i])) for i in self._changesets}
         return Known(changesets, inflated, {pair for pair in digests if pair[1]})
+
+    def _watch(self, blob: Blob) -> None:
+        """Remember how the file is now that a plain layer lies in: it is hashed, scanned and copied from in
+        passes of their own, which must all see the same bytes."""
+        self._watched.setdefault(blob.fd, _state(blob.fd))
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a file that plain layers are read from was written to since that began: its size, mtime
+        or ctime is another. So what was verified may not be what was copied."""
+        changed = any(_state(fd) != before for fd, before in self._watched.items())
+        return changed or any(loader.is_changed for loader in self.beside)
+
+    def forget(self) -> dict[int, Changeset]:
+        """Have all plain layers read and verified anew. Returns what was read of them so far."""
+        spools = set(self._spools.values())
+        plain = {index for index, blob in self._plain.items() if blob.fd not in spools}
+        before = {index: self._changesets.pop(index) for index in sorted(plain & self._changesets.keys())}
+        self._read = {stored: index for stored, index in self._read.items() if index not in plain}
+        for index in plain:
+            del self._plain[index]
+        self.checks.clear()
+        self._watched.clear()
+        return before
 
     def is_inflated(self, index: int) -> bool:
         """Whether a layer need not be inflated (again) to be copied from."""
@@ -392,6 +435,11 @@ class Loader:
             return window(at)
 
         return checked
+
+
+def _state(fd: int) -> tuple[int, int, int]:
+    there = os.fstat(fd)
+    return there.st_size, there.st_mtime_ns, there.st_ctime_ns
 
 
 def _is_junk(block: memoryview) -> bool:

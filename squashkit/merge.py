@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from squashkit import tar
+from squashkit import headers, tar
 from squashkit.changeset import OPAQUE, WHITEOUT, Changeset, content_of
 from squashkit.rootfs import (
     BELOW,
@@ -213,7 +213,7 @@ def _directories(found: _Run, rootfs: Rootfs) -> list[_Member]:
         hidden = [WHITEOUT + name for name in found.whiteouts.get(directory, ())]
         for name in [OPAQUE] if directory in found.emptied else hidden:
             path = directory.child_path(name)
-            header = tar.header(path, tar.REGULAR, mode=0o644)
+            header = headers.header(path, tar.REGULAR, mode=0o644)
             members.append(_Member(BELOW, 0, path, tar.REGULAR, None, (header,)))
     return members
 
@@ -222,13 +222,13 @@ def _directory_header(directory: Directory, start: int, *, invent: bool) -> byte
     if directory.parent is None and directory.entry_layer < start:
         return b""  # the root's own entry is never invented
     if directory.entry is None:
-        return tar.header(directory.path + b"/", DIRECTORY, mode=0o755) if invent else b""
+        return headers.header(directory.path + b"/", DIRECTORY, mode=0o755) if invent else b""
     record = directory.entry.record
     assert record.header is not None
     name = directory.path + b"/" if directory.parent else b"./"
-    if record.name in (name, directory.path) and record.name:
+    if record.name in (name, directory.path) and record.name and not record.odd:
         return record.header
-    return tar.rewrite(record.header, name=name)
+    return headers.rewrite(record, record.header, name=name)
 
 
 def _by_source(binding: Binding) -> tuple[int, int]:
@@ -249,7 +249,7 @@ def _files(
     members: list[_Member] = []
     for path, inode in found.files:
         record = inode.entry.record
-        verbatim = record.name == path
+        verbatim = record.name == path and not record.odd
         pieces = _verbatim(inode.layer, record) if verbatim else _renamed(inode, path, header_of)
         members.append(_Member(inode.layer, record.start, path, record.typeflag, None, pieces))
     for inode in found.groups.values():
@@ -285,7 +285,7 @@ def _group(
         path = binding.path
         own = binding.entry.record
         if binding is first:
-            verbatim = binding.entry is inode.entry and record.name == path
+            verbatim = binding.entry is inode.entry and record.name == path and not record.odd
             if verbatim and inode.attributes is None:
                 pieces = _verbatim(inode.layer, record)
             else:
@@ -293,7 +293,7 @@ def _group(
             typeflag, target = record.typeflag, None
         else:
             is_link = own.typeflag == HARD_LINK and own.linkname == first_path
-            if is_link and own.name == path and inode.attributes is None:
+            if is_link and own.name == path and inode.attributes is None and not own.odd:
                 pieces = _verbatim(binding.layer, own)
             else:
                 pieces = (_as_link(inode, binding, first_path, header_of),)
@@ -309,7 +309,8 @@ def _verbatim(layer: int, record: Record) -> tuple[Piece, ...]:
 def _renamed(inode: Inode, path: bytes, header_of: HeaderOf) -> tuple[Piece, ...]:
     """An inode under another name than its header's, with its own extended records."""
     record = inode.entry.record
-    header = tar.rewrite(
+    header = headers.rewrite(
+        record,
         header_of(inode.layer, record),
         name=path,
         attributes=inode.attributes and inode.attributes[:4],
@@ -322,8 +323,10 @@ def _as_link(inode: Inode, binding: Binding, target: bytes, header_of: HeaderOf)
     """A further name of an inode. Its header repeats the inode's attributes, since the last header of a
     group decides about them; its xattrs too, since a change of owner takes file capabilities away."""
     effective = inode.attributes
-    return tar.rewrite(
-        header_of(binding.layer, binding.entry.record),
+    own = binding.entry.record
+    return headers.rewrite(
+        own,
+        header_of(binding.layer, own),
         name=binding.path,
         linkname=target,
         attributes=effective and effective[:4],

@@ -6,7 +6,7 @@ one layer (merge.py), planned as spans of the source's layers and the few header
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from squashkit.changeset import Changeset, is_hard_link, link_target
@@ -53,6 +53,9 @@ class LayerPlan:
     """(layer, path): hard links of kept layers to files of a squashed run below them."""
     guaranteed: bool = True
     """False where layers below a run were not at hand."""
+    follows: bool = False
+    """Whether paths through symlinks of lower layers were followed. Whoever checks the result must read
+    so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +111,10 @@ def plan_squash(
     run of one layer is kept, unless it says `remake`. With `blind`, layers below may be missing, and the
     result is not guaranteed.
 
-    The same input gives the same plan. Raises PlanError where a layer is missing or a run cannot be
-    merged, UnsupportedImage for overlay marks in a run, InvalidLayer as `Rootfs.apply` does.
+    The same input gives the same plan. Raises PlanError where a layer is missing or a run cannot be merged,
+    UnsupportedImage for an obstacle in a run (`find_obstacle`), InvalidLayer as `Rootfs.apply` does.
     """
+    _refuse_obstacles(changesets, segments)
     layers: list[KeptLayer | SquashedLayer] = []
     contested: list[Contested] = []
     guaranteed = True
@@ -118,11 +122,13 @@ def plan_squash(
     applied = 0
     for segment in segments:
         if segment.is_kept:
-            layers.extend(KeptLayer(index) for index in range(segment.start, segment.stop))
+            kept = range(segment.start, segment.stop)
+            layers.extend(KeptLayer(index) for index in kept)
+            for index in kept:
+                odd = changesets[index].odd if index in changesets else ()
+                contested += (Contested(what, path, index) for what, path in odd)
             continue
         run = {index: changesets[index] for index in range(segment.start, segment.stop)}
-        for index, changeset in run.items():
-            refuse_overlay_marks(changeset, index)
         known = {index: changesets[index] for index in range(segment.start) if index in changesets}
         if len(known) == segment.start:
             for index in range(applied, segment.start):
@@ -141,19 +147,24 @@ def plan_squash(
         for index, changeset in run.items():
             apply_layer(rootfs, changeset, index)
         contested += (c for c in rootfs.contested if c.layer >= segment.start)
+        contested += (Contested(TRACES, path, i) for i in run for path in _overlay_traces(run[i]))
         layers.append(merge_run(rootfs, run, header_of, opaque=opaque))
     links = _links_into_runs(layers, changesets)
-    return LayerPlan(tuple(segments), tuple(layers), tuple(contested), links, guaranteed)
+    return LayerPlan(
+        tuple(segments), tuple(layers), tuple(contested), links, guaranteed, follow_lower_symlinks
+    )
 
 
 def plan_export(changesets: Mapping[int, Changeset], header_of: HeaderOf) -> SquashedLayer:
     """A whole root file system as one tar: what all layers of an image make over nothing.
 
-    Raises UnsupportedImage for overlay marks, InvalidLayer as `Rootfs.apply` does.
+    Raises UnsupportedImage for an obstacle (`find_obstacle`), InvalidLayer as `Rootfs.apply` does.
     """
     rootfs = Rootfs()
     for index, changeset in changesets.items():
-        refuse_overlay_marks(changeset, index)
+        obstacle = find_obstacle(changeset)
+        if obstacle is not None:
+            raise obstacle.error(index)
         apply_layer(rootfs, changeset, index)
     return merge_run(rootfs, changesets, header_of, opaque=False, walk_order=True)
 
@@ -175,23 +186,95 @@ def _lower_missing(segment: Segment, known: Mapping[int, Changeset]) -> PlanErro
     )
 
 
-def refuse_overlay_marks(changeset: Changeset, index: int) -> None:
-    """Overlay file systems keep their own marks in devices and xattrs; merging changes their meaning."""
-    suspects = [entry for entry in changeset.entries if entry[1].typeflag == CHARACTER or entry[1].xattrs]
-    for path, record in suspects:
+MAX_PATH, MAX_NAME = 4095, 255
+"""Bytes of a path, or of a link's target, and of a name in a path: PATH_MAX without its NUL, and
+NAME_MAX."""
+TRACES = "an overlay file system's trace, carried over"
+_MARKS = (b"opaque", b"redirect", b"metacopy", b"whiteout", b"whiteouts")
+"""What overlay file systems take for more than a trace, whatever the value (fs/overlayfs/overlayfs.h)."""
+_OVERLAY = (b"trusted.overlay.", b"user.overlay.")
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a layer can be kept and not merged: the entry, and what is the matter with it."""
+
+    path: bytes
+    message: str
+    what: str
+
+    def error(self, index: int, advice: str = "") -> UnsupportedImage:
+        """As an error that names the layer, with what can be done."""
+        subject = f"layer {index}: {show_path(self.path)}"
+        return UnsupportedImage(f"{subject} {self.message}{advice}", what=self.what)
+
+
+def find_obstacle(changeset: Changeset) -> Obstacle | None:
+    """The first entry for which a layer cannot be merged, or none: one that no file system can hold, or a
+    mark of overlay file systems, whose meaning a merge would change."""
+    for path, record in changeset.entries:
+        if len(path) > MAX_NAME or len(record.linkname) > MAX_PATH:
+            obstacle = _too_long(path, record.linkname)
+            if obstacle is not None:
+                return obstacle
         if record.typeflag == CHARACTER and record.devmajor == record.devminor == 0:
-            raise UnsupportedImage(
-                f"layer {index}: {show_path(path)} is a character device 0:0, which overlay file systems"
-                " take for a whiteout; its layer can be kept, not merged",
-                what="overlay whiteout",
-            )
-        for name in record.xattrs or ():
-            if name.startswith((b"trusted.overlay.", b"user.overlay.")):
-                raise UnsupportedImage(
-                    f"layer {index}: {show_path(path)} has the xattr {show_path(name)}, an overlay file"
-                    " system's own; its layer can be kept, not merged",
-                    what="overlay xattr",
-                )
+            message = "is a character device 0:0, which overlay file systems take for a whiteout"
+            return Obstacle(path, message, "overlay whiteout")
+        if record.xattrs:
+            for name in record.xattrs:
+                if name.startswith(_OVERLAY) and name.partition(b".overlay.")[2] in _MARKS:
+                    message = f"has the xattr {show_path(name)}, an overlay file system's own mark"
+                    return Obstacle(path, message, "overlay xattr")
+    for path in (*changeset.whiteouts, *changeset.opaques):
+        if len(path) > MAX_NAME and (obstacle := _too_long(path, b"")) is not None:
+            return obstacle
+    return None
+
+
+def _too_long(path: bytes, target: bytes) -> Obstacle | None:
+    shown = path if len(path) <= 200 else path[:200] + b"..."
+    if len(path) > MAX_PATH:
+        return Obstacle(shown, f"is a path of {len(path):,} bytes; systems take {MAX_PATH:,}", "long path")
+    longest = max(map(len, path.split(b"/")))
+    if longest > MAX_NAME:
+        return Obstacle(shown, f"has a name of {longest:,} bytes; systems take {MAX_NAME}", "long name")
+    if len(target) > MAX_PATH:
+        message = f"is a link to a path of {len(target):,} bytes; systems take {MAX_PATH:,}"
+        return Obstacle(shown, message, "long path")
+    return None
+
+
+def _overlay_traces(changeset: Changeset) -> Iterator[bytes]:
+    """Paths with xattrs that overlay file systems leave behind and that mean nothing to a reader."""
+    for path, record in changeset.entries:
+        if record.xattrs and any(name.startswith(_OVERLAY) for name in record.xattrs):
+            yield path
+
+
+def _refuse_obstacles(changesets: Mapping[int, Changeset], segments: Sequence[Segment]) -> None:
+    """Raises UnsupportedImage for the first layer of a run that cannot be merged, with the segments that
+    keep all such layers."""
+    found = {
+        index: obstacle
+        for segment in segments
+        if not segment.is_kept
+        for index in range(segment.start, segment.stop)
+        if (obstacle := find_obstacle(changesets[index])) is not None
+    }
+    if not found:
+        return
+    runs: list[tuple[int, bool]] = []
+    for segment in segments:
+        for index in range(segment.start, segment.stop):
+            keep = segment.keep or index in found
+            same_segment = index != segment.start
+            if runs and runs[-1][1] == keep and (keep or same_segment):
+                runs[-1] = runs[-1][0] + 1, keep
+            else:
+                runs.append((1, keep))
+    way = ",".join(f"{'=' * keep}{count}" for count, keep in runs)
+    index, obstacle = next(iter(found.items()))
+    raise obstacle.error(index, f"; its layer can be kept, not merged: --segments {way}")
 
 
 def _links_into_runs(

@@ -13,6 +13,7 @@ from typing import Literal
 
 from squashkit.base import Base, BaseOption
 from squashkit.catalogue import Catalogue
+from squashkit.compare import Piece
 from squashkit.errors import RebaseConflict, UsageError, told_of
 from squashkit.execute import Notify
 from squashkit.fitting import fit, plan_rebase
@@ -202,14 +203,15 @@ def _read(
         here = [one.source.is_here(layer) for layer in one.image.layers]
         loaded.append(one.load(range(len(one.image.layers)), data=here.__getitem__))
     loader.checks += below.checks  # the old base's layers are not copied: nobody else verifies them
+    loader.beside.append(below)
     old, result = (list(changesets.values()) for changesets in loaded)
     fitted = fit(old, result[: move.new.layers], result[move.new.layers :])
 
-    def read(side: Side, inode: Inode) -> Iterator[bytes] | None:
+    def read(side: Side, inode: Inode) -> Iterator[Piece] | None:
         of = below if side is Side.OLD else loader
         if not of.source.is_here(of.image.layers[inode.layer]):
             return None
-        return of.payload(inode.layer, inode.entry)
+        return of.pieces(inode.layer, inode.entry)
 
     finder = Finder(fitted, read)
     assert move.new.image is not None

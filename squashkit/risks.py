@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from squashkit.compare import Piece, is_same_content
 from squashkit.errors import show_path, show_text
 from squashkit.oci import ImageConfig
 from squashkit.rootfs import Directory, Inode, Node, node_at
@@ -89,7 +90,7 @@ class Side(Enum):
     NEW = "new"
 
 
-Read = Callable[[Side, Inode], Iterator[bytes] | None]
+Read = Callable[[Side, Inode], Iterator[Piece] | None]
 """The content of a file in pieces; None where it is not at hand, and is not worth fetching."""
 
 _VOLATILE = (
@@ -117,6 +118,7 @@ ACCOUNTS = {b"etc/passwd": "user", b"etc/group": "group"}
 _NAMES = (b"etc/shadow", b"etc/gshadow", b"etc/subuid", b"etc/subgid")
 _BACKUPS = frozenset(path + b"-" for path in (*ACCOUNTS, *_NAMES))
 _SYSTEM_IDS = range(1, 1000)
+_MAX_TEXT = 64 << 20  # a package database of 60,000 packages
 _SHOWN = 3
 
 
@@ -384,8 +386,9 @@ class Finder:
         return Risk(kind, path, old, new, above.layer - self._fitted.bottom, effect)
 
     def _text(self, inode: Inode, side: Side = Side.NEW) -> bytes | None:
-        pieces = self._read(side, inode) if _is_file(inode) else None
-        return b"".join(pieces) if pieces is not None else None
+        is_text = _is_file(inode) and inode.entry.record.realsize <= _MAX_TEXT
+        pieces = self._read(side, inode) if is_text else None
+        return b"".join(map(bytes, pieces)) if pieces is not None else None
 
     def _agree(self, old: Node | None, new: Node | None) -> bool:
         """Whether the two bases have the same at a path."""
@@ -396,14 +399,16 @@ class Finder:
     def _same(self, side_a: Side, a: Inode, side_b: Side, b: Inode) -> bool:
         """Whether two files have the same content: by size and time where that is not at hand."""
         left, right = a.entry.record, b.entry.record
-        if (left.typeflag, left.size, left.linkname) != (right.typeflag, right.size, right.linkname):
+        if (left.typeflag, left.linkname) != (right.typeflag, right.linkname):
             return False
-        if left.typeflag != REGULAR or not left.size:
+        if left.realsize != right.realsize:
+            return False
+        if left.typeflag != REGULAR or not left.realsize:
             return True
         x, y = self._read(side_a, a), self._read(side_b, b)
         if x is None or y is None:
             return left.mtime == right.mtime
-        return all(p == q for p, q in zip(x, y, strict=True))
+        return is_same_content(x, y)
 
 
 _LIBRARY = re.compile(rb"(?:.*/)?([\w.+-]+\.so(?:\.[\w.+-]*)?)")
@@ -424,7 +429,7 @@ def _target(inode: Inode) -> str:
 
 
 def _sizes(old: Inode, new: Inode) -> tuple[str, str]:
-    before, after = old.entry.record.size, new.entry.record.size
+    before, after = old.entry.record.realsize, new.entry.record.realsize
     return _bytes(before, "byte"), _bytes(after, "other byte" if before == after else "byte")
 
 

@@ -14,6 +14,8 @@ overlay file systems of docker, podman and containerd make true:
   a lower layer it makes a directory in its place (`follow_lower_symlinks` gives the other reading);
 * a whiteout whose parent is no directory below does nothing;
 * the last header of a hard-link group sets the inode's attributes; a link's xattrs add to the inode's.
+
+What a small input can ask for is limited: directories that no layer lists, of which a long name makes many.
 """
 
 from __future__ import annotations
@@ -25,12 +27,15 @@ from typing import Final, NamedTuple
 
 from squashkit.changeset import AUFS_LINKS, Changeset, Entry, is_hard_link, link_target
 from squashkit.errors import InvalidLayer, PlanError, show_path
-from squashkit.tar import DIRECTORY, HARD_LINK, SYMLINK, Record
+from squashkit.tar import BLOCK, DIRECTORY, HARD_LINK, SYMLINK, Record
 
 BELOW: Final = -1
 """The layer number of what no layer made: the root."""
 _CAPABILITY: Final = b"security.capability"
 MAX_SYMLINKS: Final = 40  # Linux's own limit (path_resolution(7))
+MAX_UNLISTED: Final = 128 << 20
+"""Bytes of names and headers of the directories that no layer lists: about 250,000 of them. A name of 4
+kB may imply 2,000 of 2 kB each."""
 
 
 class Attributes(NamedTuple):
@@ -44,7 +49,10 @@ class Attributes(NamedTuple):
 
     @classmethod
     def of(cls, record: Record) -> Attributes:
-        return cls(record.mode & 0o7777, record.uid, record.gid, record.mtime, record.xattrs or {})
+        """Owners have 32 bits where they are applied (chown(2)), whatever a header says: -2 is
+        4294967294."""
+        uid, gid = record.uid & 0xFFFFFFFF, record.gid & 0xFFFFFFFF
+        return cls(record.mode & 0o7777, uid, gid, record.mtime, record.xattrs or {})
 
 
 class Binding(NamedTuple):
@@ -157,7 +165,8 @@ class Rootfs:
         self._marked: list[Directory] = []
         self._layer = 0
         self._aufs: dict[bytes, Inode] = {}
-        self._unlisted: set[Directory] = set()
+        self._unlisted: dict[Directory, None] = {}
+        self._unlisted_size = 0
 
     def begin_run(self, layer: int) -> None:
         """Forget what the last run took away: a new one starts at this layer."""
@@ -169,16 +178,19 @@ class Rootfs:
 
     def apply(self, changeset: Changeset, layer: int) -> None:
         """Apply one layer. Raises InvalidLayer for a path through a file of the same layer, a loop of
-        symlinks, and a hard link whose target is not there or is a directory."""
+        symlinks, a hard link whose target is not there or is a directory, and too many directories that no
+        layer lists."""
         self._layer = layer
         self._aufs = {}
+        unlisted: dict[Directory, None] = {}
+        self._unlisted = unlisted
         for path in changeset.whiteouts:
             self._hide(path)
         for path in changeset.opaques:
             self._hide_children(path)
         self._note_contested_whiteouts(changeset)
+        self._note_repeated(changeset)
         directories = self.directories
-        self._unlisted = unlisted = set()
         for entry in changeset.entries:
             path, record = entry
             if record.typeflag == DIRECTORY:
@@ -194,7 +206,7 @@ class Rootfs:
             if not name:
                 raise InvalidLayer("the root is no directory")
             if parent.entry_layer != layer:
-                unlisted.add(parent)
+                unlisted[parent] = None
             if record.typeflag == HARD_LINK:
                 self._add_link(parent, name, entry)
             else:
@@ -215,6 +227,7 @@ class Rootfs:
                 self._contest("whiteout whose parent is no directory below", path)
                 return
             parent = self._make_parents(parent_path)
+        self._unlisted[parent] = None
         if name in parent.children:
             self._remove(parent, name, Cause.DELETED)
         elif self.unknown_below and not self._is_new(parent):
@@ -226,6 +239,7 @@ class Rootfs:
             if not self.unknown_below:
                 return
             directory = self._make_parents(path)
+        self._unlisted[directory] = None
         for name in list(directory.children):
             self._remove(directory, name, Cause.DELETED)
         directory.remade = True
@@ -239,14 +253,26 @@ class Rootfs:
                 self._contest("whiteout and entry for one path", path)
         opaque = set(changeset.opaques)
         for path in changeset.whiteouts:
-            parent = path.rpartition(b"/")[0]
-            if parent in opaque:
+            if path.rpartition(b"/")[0] in opaque:
                 self._contest("opaque marker and whiteout in one directory", path)
-            while parent:
-                if parent in hidden:
-                    self._contest("whiteout below a whiteout", path)
-                    break
-                parent = parent.rpartition(b"/")[0]
+        above = None
+        # With NUL for the slash each directory is followed by all that lies below it.
+        for path in sorted(hidden, key=lambda path: path.replace(b"/", b"\0")):
+            if above is not None and path.startswith(above):
+                self._contest("whiteout below a whiteout", path)
+            else:
+                above = path + b"/"
+
+    def _note_repeated(self, changeset: Changeset) -> None:
+        """Names that stand in the layer more than once: docker refuses those that are spelled alike."""
+        members = (changeset.entries, changeset.markers)
+        names = {path for some in members for path, _ in some}
+        if len(names) < sum(map(len, members)):
+            for path in (path for some in members for path, _ in some):
+                if path in names:
+                    names.remove(path)
+                else:
+                    self._contest(REPEATED, path)
 
     def _note_unlisted(self) -> None:
         """Directories that got children from a layer that does not list them: docker and podman make
@@ -258,8 +284,8 @@ class Rootfs:
                 seen.add(at)
                 if at.entry_layer != self._layer and at.entry is not None:
                     record = at.entry.record
-                    if (record.mode & 0o7777, record.uid, record.gid) != (0o755, 0, 0):
-                        self._contest("directory not listed by a layer that adds to it", at.path)
+                    if (record.mode & 0o7777, record.uid, record.gid) != (0o755, 0, 0) or record.xattrs:
+                        self._contest("directory not listed by a layer that changes what it holds", at.path)
                 at = at.parent
 
     # Entries
@@ -279,21 +305,34 @@ class Rootfs:
             else:
                 if old is not None:
                     self._replace(parent, name, entry)
-                directory = self._make_directory(parent, name, entry)
+                directory = self._make_directory(parent, name, entry, path)
                 self._touch(directory)
                 if parent.entry_layer != layer:
-                    self._unlisted.add(parent)
+                    self._unlisted[parent] = None
                 return
         if directory.entry is not None:
             if directory.entry_layer == layer:
-                self._contest("one path twice in a layer", path)
+                self._contest_other_way(directory.entry, entry, path)
             self._drop(path, directory.entry, directory.entry_layer, Cause.OVERWRITTEN)
+        elif directory.parent is not None:
+            self._unlisted_size -= _unlisted_size(directory.path)
         directory.entry = entry
         directory.entry_layer = layer
         self._touch(directory)
 
-    def _make_directory(self, parent: Directory, name: bytes, entry: Entry | None) -> Directory:
-        path = parent.child_path(name)
+    def _make_directory(
+        self, parent: Directory, name: bytes, entry: Entry | None, path: bytes | None = None
+    ) -> Directory:
+        """A new directory; with `path` where the entry's own name is its path, which is then held once."""
+        if entry is None:
+            path = parent.child_path(name)
+            self._unlisted_size += _unlisted_size(path)
+            if self._unlisted_size > MAX_UNLISTED:
+                raise InvalidLayer(
+                    f"the names of directories that no layer lists take over {MAX_UNLISTED >> 20} MB"
+                )
+        elif path is None or parent.path != path[: -len(name) - 1]:
+            path = parent.child_path(name)
         directory = Directory(path, parent, entry, self._layer)
         parent.children[name] = self.directories[path] = directory
         return directory
@@ -323,6 +362,8 @@ class Rootfs:
         if target.layer != self._layer:
             self._contest("hard link to a lower layer", entry.path)
         old = parent.children.get(name)
+        if old is target and target_path == entry.path:
+            self._contest("hard link to itself", entry.path)
         if target.bindings is None and at is not None:
             target.bindings = {at: Binding(*at, target.layer, target.entry)}
         bindings = target.bindings
@@ -342,6 +383,7 @@ class Rootfs:
             self._contest("hard link without its file's capabilities", entry.path)
         after = Attributes.of(record)._replace(xattrs=before.xattrs | (record.xattrs or {}))
         if after != before:
+            self._contest("hard link with other attributes than its file's", entry.path)
             if target.changed < self.run:  # names that follow touch their directories themselves
                 for directory, _ in bindings:
                     self._touch(directory)
@@ -419,12 +461,11 @@ class Rootfs:
         cause = Cause.OVERWRITTEN
         if isinstance(old, Inode):
             if self._bound_by(parent, name, old) == self._layer:
-                self._contest("one path twice in a layer", parent.child_path(name))
-            before, after = old.entry.record, entry.record
+                before = old.entry if old.bindings is None else old.bindings[parent, name].entry
+                self._contest_other_way(before, entry, parent.child_path(name))
+            lost, made = old.entry.record, entry.record
             # chmod and chown copy a file up and leave its size and its time alone
-            if (before.typeflag, before.size, before.mtime) == (
-                after.typeflag, after.size, after.mtime,
-            ):  # fmt: skip
+            if (lost.typeflag, lost.size, lost.mtime) == (made.typeflag, made.size, made.mtime):
                 cause = Cause.ATTRIBUTES
         self._remove(parent, name, cause)
 
@@ -488,6 +529,20 @@ class Rootfs:
 
     def _contest(self, construct: str, path: bytes) -> None:
         self.contested.append(Contested(construct, path, self._layer))
+
+    def _contest_other_way(self, before: Entry, entry: Entry, path: bytes) -> None:
+        """One place by two names of a layer, one of them through a symlink. Equal names are told
+        already."""
+        if before.path != entry.path:
+            self._contest(REPEATED, path)
+
+
+REPEATED: Final = "one path twice in a layer"
+
+
+def _unlisted_size(path: bytes) -> int:
+    """About what a directory that no layer lists takes, here and in a tar."""
+    return len(path) + BLOCK
 
 
 def node_at(rootfs: Rootfs, path: bytes) -> Node | None:

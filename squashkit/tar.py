@@ -1,17 +1,18 @@
-"""The one tar scanner: header blocks in, records with byte spans out; and the few headers written anew.
+"""The one tar scanner: header blocks in, records with byte spans out.
 
-A layer is never unpacked. `scan` reads headers, jumps over data and says where everything lies, so that
-a survivor can be copied as bytes. It understands ustar, pax, GNU (old sparse files too) and v7 headers,
-and reads them as Go's archive/tar does, since every consumer of layers is built on that: a type that has
-no data has none whatever its size field says, and a global pax header changes nothing.
+A layer is never unpacked. `scan` reads headers, jumps over data and says where everything lies, so that a
+survivor can be copied as bytes. A header means what Go's archive/tar makes of it (reader.go:
+`Reader.next`, `readHeader`, `parsePAX`, `mergePAX`, `readGNUSparsePAXHeaders`), since docker, containerd,
+podman and umoci read layers with that: what squashkit judges is what they will judge.
 
-`rewrite` changes chosen fields of an existing header and carries everything else over.
-"""
+Where other readers may understand a header chain differently, or refuse it, the record says so in `odd`,
+and headers.py writes it anew. """
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from zlib import adler32
@@ -24,6 +25,15 @@ END_OF_ARCHIVE = bytes(2 * BLOCK)
 REGULAR, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = (
     b"0", b"1", b"2", b"3", b"4", b"5", b"6",
 )  # fmt: skip
+GLOBAL = b"g"
+"""A global pax header: a record of its own, which is no member and changes none."""
+OLD_SPARSE, CONTIGUOUS = b"S", b"7"
+SPARSE_NAME, SPARSE_MAP = b"GNU.sparse.name", b"GNU.sparse.map"
+SPARSE_PREFIX = b"GNU.sparse."
+XATTR_PREFIX = b"SCHILY.xattr."
+USTAR, STAR_TRAILER, OLD_GNU = b"ustar\0", b"tar\0", b"ustar  \0"
+MAX_EXTENSION = 1 << 20
+"""Bytes of an extension header's payload, and of a sparse map: Go's limit for both (maxSpecialFileSize)."""
 
 Window = Callable[[int], tuple[memoryview, int]]
 """Called with an offset that never decreases; returns (buffer, offset of the buffer's first byte).
@@ -31,6 +41,17 @@ Window = Callable[[int], tuple[memoryview, int]]
 The buffer holds at least 512 bytes from the offset on, fewer only where the stream ends. It is valid
 until the next call.
 """
+Pax = list[tuple[bytes, bytes]]
+"""The records of a pax header in their order: (key, value). A key may repeat (GNU sparse 0.0)."""
+
+
+class Sparse(NamedTuple):
+    """Where the content of a sparse file lies. What no extent covers is zeros."""
+
+    at: int
+    """Where in the tar the extents' bytes begin, one after another."""
+    extents: tuple[tuple[int, int], ...]
+    """(offset in the file, length), in order and within the file; the lengths add up to what is stored."""
 
 
 class Record(NamedTuple):
@@ -48,7 +69,7 @@ class Record(NamedTuple):
     name: bytes
     """As written, after pax and GNU long names."""
     typeflag: bytes
-    """`0` to `6`; the old, contiguous and GNU sparse forms of a file are `0`."""
+    """`0` to `6`, or `g`; the old, contiguous and GNU sparse forms of a file are `0`."""
     linkname: bytes
     mode: int
     uid: int
@@ -62,6 +83,11 @@ class Record(NamedTuple):
     """The size of the file, which is not `size` where it is sparse."""
     header: bytes | None
     """The header blocks of a directory, so that an ancestor can be written without its layer's bytes."""
+    sparse: Sparse | None
+    """Where a sparse file's content lies, None for all others."""
+    odd: str
+    """Why readers may understand these headers differently or refuse them, in words; empty where they
+    all read them alike."""
 
     @property
     def end(self) -> int:
@@ -73,23 +99,38 @@ class Record(NamedTuple):
         """Bytes that it takes in the tar, headers and padding included."""
         return self.end - self.start
 
+    @property
+    def headers_end(self) -> int:
+        """Where all ends that a reader of headers must see: behind a sparse map that stands in the data."""
+        return self.sparse.at if self.sparse is not None else self.data
 
-_HEADER = struct.Struct("100s24s12s12s8sc100s6s66x16s155s8x4s")
+
+_HEADER = struct.Struct("100s24s12s12s8sc100s8s64x16s155s8x4s")
 _TYPES = {
     b"\0": REGULAR, b"0": REGULAR, b"7": REGULAR, b"S": REGULAR, b"1": HARD_LINK, b"2": SYMLINK,
     b"3": CHARACTER, b"4": BLOCK_DEVICE, b"5": DIRECTORY, b"6": FIFO,
 }  # fmt: skip
 _EXTENSIONS = b"xgLK"
-_MAX_EXTENSION = 8 << 20  # 1 MiB is Go's own limit for pax records; a name or an xattr is far smaller
+_WITHOUT_DATA = b"123456"
+_ODD_TYPES = {
+    OLD_SPARSE: "type S (an old GNU sparse file), which docker and umoci refuse",
+    CONTIGUOUS: "type 7 (a contiguous file), which docker and umoci refuse",
+}
+_ODD_CHAIN = "several headers that name it, which readers do not understand alike"
+_ODD_PREFIX = "a prefix in a GNU header, which only readers made with Go take for one"
+_ODD_SIZE = "a size on a type that has no data"
+_ODD_SPARSE = "GNU.sparse records that make no sparse file to readers made with Go"
+_INT64 = 1 << 63
 
 
 def scan(window: Window) -> Iterator[Record]:
     """Read a tar's records in order.
 
     The tar may end at any record boundary: with no end blocks, one, or junk behind them. Data is not
-    read. Raises InvalidLayer for an end inside a header or inside data, a header whose checksum or
-    number fields are wrong, and types that no consumer of layers knows.
+    read. Raises InvalidLayer for an end inside a header or inside data, for a header that Go's reader
+    refuses, and for types that no consumer of layers knows.
     """
+    # One function, since a call for each header would cost as much as reading it: 2 µs.
     owners: dict[bytes, tuple[int, int, int]] = {}
     devices: dict[bytes, tuple[int, int]] = {bytes(16): (0, 0)}
     times: dict[bytes, int] = {}
@@ -98,8 +139,7 @@ def scan(window: Window) -> Iterator[Record]:
     at = data = size = 0  # offset of the header block to read; where the last payload lies
     name = b""
     start = 0  # offset of the record's first block
-    extensions: list[bytes] = []
-    pax: dict[bytes, bytes] = {}
+    chain = _Chain()
     while True:
         i = at - base
         if i + BLOCK > len(buffer):
@@ -107,10 +147,8 @@ def scan(window: Window) -> Iterator[Record]:
             i = at - base
             left = len(buffer) - i
             if left < BLOCK:
-                if left > 0 and any(buffer[i:]):
+                if left > 0:
                     raise InvalidLayer(f"the tar ends inside the header at byte {at}")
-                if extensions:
-                    raise InvalidLayer(f"the tar ends after an extension header at byte {at}")
                 if left < 0 and base + len(buffer) < data + size:  # padding may be missing
                     raise InvalidLayer(f"the tar ends inside data, {-left} bytes short", path=name)
                 return
@@ -120,10 +158,10 @@ def scan(window: Window) -> Iterator[Record]:
         ) = unpack(buffer, i)  # fmt: skip
         if adler32(buffer[i : i + BLOCK]) & 0xFFFF != expected(checksum):
             if checksum == b"\0\0\0\0\0\0\0\0" and not any(buffer[i : i + BLOCK]):
-                if extensions:
-                    raise InvalidLayer(f"the tar ends after an extension header at byte {at}")
                 behind, buffer, base = _gather(window, buffer, base, at + BLOCK, at + 2 * BLOCK)
-                if len(behind) == BLOCK and any(behind):  # as Go's reader has it
+                if 0 < len(behind) < BLOCK:
+                    raise InvalidLayer(f"the tar ends inside the header at byte {at + BLOCK}")
+                if any(behind):
                     raise InvalidLayer(f"a lone zero block before more at byte {at}")
                 return
             _check(buffer[i : i + BLOCK], checksum, at)
@@ -135,41 +173,6 @@ def scan(window: Window) -> Iterator[Record]:
         else:
             size = _number(size_field, "size", name)
         data = at + BLOCK
-
-        if typeflag in _EXTENSIONS:
-            if size > _MAX_EXTENSION:
-                raise InvalidLayer(f"an extension header of {size} bytes at byte {at}", path=name)
-            if not extensions:
-                start = at
-            header = bytes(buffer[i : i + BLOCK])
-            stop = data + ((size + 511) & ~511)
-            payload, buffer, base = _gather(window, buffer, base, data, stop)
-            if len(payload) < size:
-                raise InvalidLayer(f"the tar ends inside an extension header at byte {at}")
-            extensions.append(header)
-            extensions.append(payload)
-            if typeflag == b"x":
-                pax.update(parse_pax(payload[:size], name))
-            elif typeflag == b"L":
-                pax[b"path"] = payload[:size].split(b"\0", 1)[0]
-            elif typeflag == b"K":
-                pax[b"linkpath"] = payload[:size].split(b"\0", 1)[0]
-            else:  # a global header stands alone and is no part of the record that follows
-                del extensions[-2:]
-                if not extensions:
-                    start = stop
-            at = stop
-            continue
-
-        if prefix[0] and magic == b"ustar\0":
-            if trailer == b"tar\0":  # star keeps times behind a shorter prefix
-                prefix = prefix[:131]
-            name = prefix.split(b"\0", 1)[0] + b"/" + name
-        linkname = linkname.split(b"\0", 1)[0] if linkname[0] else b""
-        try:
-            kind = types[typeflag]
-        except KeyError:
-            raise InvalidLayer(f"unknown type {typeflag!r}", path=pax.get(b"path", name)) from None
         try:
             mode, uid, gid = owners[owner]
         except KeyError:
@@ -181,9 +184,10 @@ def scan(window: Window) -> Iterator[Record]:
         try:
             mtime = times[mtime_field]
         except KeyError:
-            mtime = _number(mtime_field, "mtime", name, signed=True) * 1_000_000_000
-            times[mtime_field] = mtime
-        if kind in b"34":
+            mtime = times[mtime_field] = _number(mtime_field, "mtime", name) * 1_000_000_000
+        devmajor = devminor = 0
+        odd = ""
+        if magic[:6] == USTAR or magic == OLD_GNU:
             try:
                 devmajor, devminor = devices[device]
             except KeyError:
@@ -191,51 +195,110 @@ def scan(window: Window) -> Iterator[Record]:
                     _number(device[:8], "devmajor", name),
                     _number(device[8:], "devminor", name),
                 )
-        else:
-            devmajor = devminor = 0
-        xattrs = None
-        realsize = size
-        if extensions:
-            extended = _Extended.read(pax, name)
-            # An empty value leaves the header's own (POSIX.1-2001), and no name holds a NUL.
-            name = pax.get(b"GNU.sparse.name") or pax.get(b"path") or name
-            linkname = pax.get(b"linkpath") or linkname
-            if b"\0" in name or b"\0" in linkname:
-                raise InvalidLayer("a NUL in a name", path=name)
+            if magic == OLD_GNU:
+                if (prefix[0] or prefix[12]) and not _are_times(prefix):
+                    # docker up to 1.13 wrote the prefix here, where GNU has times (golang/go#12594).
+                    prefix = prefix.split(b"\0", 1)[0]
+                    if prefix and prefix.isascii():
+                        name = prefix + b"/" + name
+                        odd = _ODD_PREFIX
+            else:
+                if trailer == STAR_TRAILER:  # star keeps times behind a shorter prefix
+                    _number(prefix[131:143], "atime", name)
+                    _number(prefix[143:], "ctime", name)
+                    prefix = prefix[:131]
+                if prefix[0]:
+                    name = prefix.split(b"\0", 1)[0] + b"/" + name
+
+        if typeflag in _EXTENSIONS:
+            if not 0 <= size <= MAX_EXTENSION:
+                raise InvalidLayer(f"an extension header of {size} bytes at byte {at}", path=name)
+            block = bytes(buffer[i : i + BLOCK])
+            stop = data + ((size + 511) & ~511)
+            payload, buffer, base = _gather(window, buffer, base, data, stop)
+            if len(payload) < size:
+                raise InvalidLayer(f"the tar ends inside an extension header at byte {at}", path=name)
+            if typeflag == GLOBAL:  # it stands alone, and ends what came before it
+                parse_pax(payload[:size], name)
+                yield make(Record, (
+                    at, stop, 0, name, GLOBAL, b"", 0, 0, 0, 0, 0, 0, None, 0, None, None, "",
+                ))  # fmt: skip
+                chain = _Chain()
+            else:
+                if not chain.kinds:
+                    start = at
+                chain.add(typeflag, block, payload, size, name)
+            at = stop
+            continue
+        if size < 0 and typeflag not in _WITHOUT_DATA:
+            raise InvalidLayer(f"a size of {size} bytes", path=name)
+
+        linkname = linkname.split(b"\0", 1)[0] if linkname[0] else b""
+        xattrs = sparse = None
+        records: dict[bytes, bytes] = {}
+        if chain.kinds:
+            odd = odd or chain.odd
+            records = as_map(chain.pax)
+            extended = _Extended.read(records, name)
             xattrs = extended.xattrs
             size = size if extended.size is None else extended.size
-            realsize = size if extended.realsize is None else extended.realsize
             uid = uid if extended.uid is None else extended.uid
             gid = gid if extended.gid is None else extended.gid
             mtime = mtime if extended.mtime is None else extended.mtime
+            # An empty value leaves the header's own; a GNU long name wins over a pax path.
+            name = chain.name or records.get(b"path") or name
+            linkname = chain.linkname or records.get(b"linkpath") or linkname
         else:
             start = at
-        if kind == REGULAR:
-            if name.endswith(b"/") and (typeflag == b"\0" or magic[:5] != b"ustar"):
-                kind = DIRECTORY
-            elif typeflag == b"S":
-                realsize = _number(bytes(buffer[i + 483 : i + 495]), "real size", name)
-                more = buffer[i + 482]
-                while more:  # the sparse map goes on in blocks of its own (old GNU format)
-                    block, buffer, base = _gather(window, buffer, base, data, data + BLOCK)
-                    if len(block) < BLOCK:
-                        raise InvalidLayer("the tar ends inside a sparse map", path=name)
-                    more = block[504]
-                    data += BLOCK
-        if kind != REGULAR:
-            size = realsize = 0
+        try:
+            kind = types[typeflag]
+        except KeyError:
+            flag = chr(typeflag[0]) if 32 < typeflag[0] < 127 else f"0x{typeflag.hex()}"
+            raise InvalidLayer(f"unknown type '{flag}'", path=name) from None
+        if typeflag == b"\0" and name.endswith(b"/"):  # old archives know no other directories
+            kind = DIRECTORY
+        if kind != REGULAR and size:
+            odd = odd or _ODD_SIZE
+            size = 0
+        if size < 0:
+            raise InvalidLayer(f"a size of {size} bytes", path=name)
+        realsize = size
+        if typeflag == OLD_SPARSE:
+            if magic != OLD_GNU:
+                raise InvalidLayer("type S in a header that is not GNU's", path=name)
+            realsize = _number(bytes(buffer[i + 483 : i + 495]), "real size", name)
+            extents, data, buffer, base = _old_sparse_map(
+                window, buffer, base, bytes(buffer[i + 386 : i + 483]), data, name
+            )
+            sparse = _sparse(data, extents, realsize, size, name)
+        elif records and (form := _sparse_form(records)) is not None:
+            if kind != REGULAR:
+                raise InvalidLayer("GNU.sparse records on what is no file", path=name)
+            name = records.get(SPARSE_NAME) or name
+            realsize = _sparse_size(records, size, name)
+            if form == 1:
+                extents, packed, buffer, base = _sparse_map_1(window, buffer, base, data, size, name)
+            else:
+                extents, packed = _sparse_map_0(records, name), data
+            sparse = _sparse(packed, extents, realsize, size - (packed - data), name)
+        elif records and any(key.startswith(SPARSE_PREFIX) for key in records):
+            odd = odd or _ODD_SPARSE
+        if typeflag in _ODD_TYPES:
+            odd = _ODD_TYPES[typeflag]
+        if b"\0" in name:
+            raise InvalidLayer("a NUL in a name", path=name)
+        if kind not in b"34":
+            devmajor = devminor = 0
         block_header = None
         if kind == DIRECTORY:
-            extensions.append(bytes(buffer[i : i + BLOCK]))
-            block_header = b"".join(extensions)
+            block_header = b"".join((*chain.blocks, buffer[i : i + BLOCK]))
         yield make(Record, (
             start, data, size, name, kind, linkname, mode, uid, gid, mtime, devmajor, devminor,
-            xattrs, realsize, block_header,
+            xattrs, realsize, block_header, sparse, odd,
         ))  # fmt: skip
         at = data + ((size + 511) & ~511)
-        if extensions:
-            extensions = []
-            pax = {}
+        if chain.kinds:
+            chain = _Chain()
 
 
 def scan_bytes(data: bytes) -> Iterator[Record]:
@@ -244,84 +307,290 @@ def scan_bytes(data: bytes) -> Iterator[Record]:
     return scan(lambda offset: (view, 0))
 
 
-def parse_pax(payload: bytes, path: bytes = b"") -> dict[bytes, bytes]:
-    """The records of a pax extended header ("length key=value\\n", POSIX.1-2001)."""
-    records: dict[bytes, bytes] = {}
-    at = 0
+def stored_spans(record: Record) -> Iterator[tuple[int | None, int]]:
+    """A file's content in order: (offset in the tar, bytes), None for the offset of a hole, which is zeros.
+    The bytes add up to `realsize`."""
+    if record.sparse is None:
+        if record.size:
+            yield record.data, record.size
+        return
+    at, done = record.sparse.at, 0
+    for offset, length in record.sparse.extents:
+        if offset > done:
+            yield None, offset - done
+        if length:
+            yield at, length
+        at, done = at + length, offset + length
+    if record.realsize > done:
+        yield None, record.realsize - done
+
+
+# Extension headers
+
+
+class _Chain:
+    """The extension headers that stand before a member, as Go reads them: of several `x` headers the last
+    stands alone, a GNU long name holds until the member comes."""
+
+    __slots__ = ("blocks", "kinds", "linkname", "name", "pax")
+
+    def __init__(self) -> None:
+        self.kinds = b""
+        self.blocks: list[bytes] = []
+        self.pax: Pax = []
+        self.name = b""
+        self.linkname = b""
+
+    def add(self, typeflag: bytes, block: bytes, payload: bytes, size: int, path: bytes) -> None:
+        """Take in one header: its block and its padded payload. Raises InvalidLayer as `parse_pax`."""
+        self.kinds += typeflag
+        self.blocks += block, payload
+        if typeflag == b"x":
+            self.pax = parse_pax(payload[:size], path)
+        elif typeflag == b"L":
+            self.name = payload[:size].split(b"\0", 1)[0]
+        else:
+            self.linkname = payload[:size].split(b"\0", 1)[0]
+
+    @property
+    def odd(self) -> str:
+        return "" if self.kinds in (b"x", b"L", b"K", b"LK", b"KL") else _ODD_CHAIN
+
+
+_NO_NUL = frozenset({b"path", b"linkpath", b"uname", b"gname"})
+_SPARSE_PAIR = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
+
+
+def parse_pax(payload: bytes, path: bytes = b"") -> Pax:
+    """The records of a pax extended header ("length key=value\\n", POSIX.1-2001), in order.
+
+    Raises InvalidLayer for what Go's `parsePAXRecord` refuses, and where offsets and sizes of a GNU sparse
+    0.0 map do not take turns.
+    """
+    records: Pax = []
+    at = pairs = 0
     while at < len(payload):
-        space = payload.find(b" ", at, at + 20)
-        digits = payload[at:space] if space > 0 else b""
-        if not digits.isdigit():
+        space = payload.find(b" ", at)
+        length = _integer(payload[at:space]) if space >= 0 else None
+        if length is None:
             raise InvalidLayer("a pax record without a length", path=path)
-        stop = at + int(digits)
-        key, equals, value = payload[space + 1 : stop - 1].partition(b"=")
-        if stop > len(payload) or stop <= space or payload[stop - 1 : stop] != b"\n" or not equals:
+        stop = at + length
+        key, equals, value = payload[space + 1 : max(stop - 1, space + 1)].partition(b"=")
+        fits = length >= 5 and space + 1 < stop <= len(payload) and payload[stop - 1 : stop] == b"\n"
+        if not fits or not equals:
             raise InvalidLayer("a pax record with a wrong length", path=path)
-        records[key] = value
+        if not key or b"\0" in key:
+            raise InvalidLayer("a pax record whose key is empty or holds a NUL", path=path)
+        if key in _NO_NUL and b"\0" in value:
+            raise InvalidLayer(f"a NUL in the pax record {key.decode()}", path=path)
+        if key in _SPARSE_PAIR:
+            if key != _SPARSE_PAIR[pairs % 2] or b"," in value:
+                raise InvalidLayer("a GNU sparse map out of order", path=path)
+            pairs += 1
+        records.append((key, value))
         at = stop
     return records
 
 
-class _Extended(NamedTuple):
-    """What pax records say of a record, None where they say nothing."""
+def as_map(pax: Pax) -> dict[bytes, bytes]:
+    """What records say when all are read: the last of each key; a GNU sparse 0.0 map in the form of 0.1
+    (`parsePAX`)."""
+    known = {key: value for key, value in pax if key not in _SPARSE_PAIR}
+    spans = [value for key, value in pax if key in _SPARSE_PAIR]
+    if spans:
+        known[SPARSE_MAP] = b",".join(spans)
+    return known
 
-    size: int | None = None
-    realsize: int | None = None
-    uid: int | None = None
-    gid: int | None = None
-    mtime: int | None = None
-    xattrs: dict[bytes, bytes] | None = None
+
+class _Extended(NamedTuple):
+    """What pax records say of a member's numbers, None where they say nothing (`mergePAX`)."""
+
+    size: int | None
+    uid: int | None
+    gid: int | None
+    mtime: int | None
+    xattrs: dict[bytes, bytes] | None
 
     @classmethod
-    def read(cls, pax: dict[bytes, bytes], path: bytes) -> _Extended:
+    def read(cls, records: dict[bytes, bytes], path: bytes) -> _Extended:
         def integer(key: bytes) -> int | None:
-            value = pax.get(key)
-            if not value:
-                return None
-            if not value.isdigit() or len(value) > 19 or int(value) >> 63:
-                raise InvalidLayer(f"pax {key.decode()} is no number: {value[:40]!r}", path=path)
-            return int(value)
+            value = records.get(key)
+            return _checked_integer(value, f"pax {key.decode()}", path) if value else None
 
-        xattrs = {
-            key[13:]: value for key, value in pax.items() if key.startswith(b"SCHILY.xattr.")
-        }
-        mtime = pax.get(b"mtime")
-        realsize = integer(b"GNU.sparse.realsize")
-        return cls(
-            size=integer(b"size"),
-            realsize=integer(b"GNU.sparse.size") if realsize is None else realsize,
-            uid=integer(b"uid"),
-            gid=integer(b"gid"),
-            mtime=_pax_time(mtime, path) if mtime else None,
-            xattrs=xattrs or None,
-        )
+        def time(key: bytes) -> int | None:
+            value = records.get(key)
+            return _pax_time(value, key.decode(), path) if value else None
+
+        for key in (b"atime", b"ctime"):
+            time(key)  # must be one, though nobody applies it
+        n = len(XATTR_PREFIX)
+        xattrs = {key[n:]: value for key, value in records.items() if key.startswith(XATTR_PREFIX)}
+        return cls(integer(b"size"), integer(b"uid"), integer(b"gid"), time(b"mtime"), xattrs or None)
 
 
-def _pax_time(value: bytes, path: bytes) -> int:
+_INTEGER = re.compile(rb"[+-]?0*([0-9]{1,19})")
+
+
+def _integer(text: bytes) -> int | None:
+    """A decimal number with or without a sign and leading zeros, None where it is none or does not fit into
+    64 bits (Go's strconv.ParseInt)."""
+    match = _INTEGER.fullmatch(text)
+    if match is None:
+        return None
+    value = -int(match[1]) if text.startswith(b"-") else int(match[1])
+    return value if -_INT64 <= value < _INT64 else None
+
+
+def _checked_integer(value: bytes, what: str, path: bytes) -> int:
+    number = _integer(value)
+    if number is None:
+        raise InvalidLayer(f"{what} is no number: {_shown(value)}", path=path)
+    return number
+
+
+def _pax_time(value: bytes, what: str, path: bytes) -> int:
     """Decimal seconds to nanoseconds; further digits are cut, as Go does."""
     seconds, _, fraction = value.partition(b".")
-    sign = -1 if seconds.startswith(b"-") else 1
-    whole = seconds[1:] if sign < 0 else seconds
-    if not (whole.isdigit() and (not fraction or fraction.isdigit())) or len(whole) > 18:
-        raise InvalidLayer(f"pax mtime is no time: {value[:40]!r}", path=path)
-    return sign * (int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0")))
+    whole = _integer(seconds)
+    if whole is None or (fraction and not fraction.isdigit()):
+        raise InvalidLayer(f"pax {what} is no time: {_shown(value)}", path=path)
+    part = int(fraction[:9].ljust(9, b"0"))
+    return whole * 1_000_000_000 + (-part if seconds.startswith(b"-") else part)
 
 
-def _number(field: bytes, what: str, path: bytes, *, signed: bool = False) -> int:
-    """An octal field, or GNU's base-256 form (its first byte has the high bit set)."""
+def _shown(value: bytes) -> str:
+    return f"'{value[:40].decode('utf-8', 'backslashreplace')}'"
+
+
+# Sparse files
+
+Extents = list[tuple[int, int]]
+
+
+def _sparse_form(records: dict[bytes, bytes]) -> int | None:
+    """1 for GNU's pax format 1.0, 0 for 0.0 and 0.1, None where records make no sparse file."""
+    version = records.get(b"GNU.sparse.major", b""), records.get(b"GNU.sparse.minor", b"")
+    if version in ((b"0", b"0"), (b"0", b"1")):
+        return 0
+    if version == (b"1", b"0"):
+        return 1
+    # 0.0 and 0.1 were written without a version too.
+    return 0 if version == (b"", b"") and records.get(SPARSE_MAP) else None
+
+
+def _sparse_size(records: dict[bytes, bytes], size: int, path: bytes) -> int:
+    """The size of the whole file."""
+    value = records.get(b"GNU.sparse.size") or records.get(b"GNU.sparse.realsize")
+    return _checked_integer(value, "the size of a sparse file", path) if value else size
+
+
+def _sparse_map_0(records: dict[bytes, bytes], path: bytes) -> Extents:
+    """The map of formats 0.0 and 0.1, which stands in the records (`readGNUSparseMap0x1`)."""
+    count = _checked_integer(records.get(b"GNU.sparse.numblocks", b""), "GNU.sparse.numblocks", path)
+    text = records.get(SPARSE_MAP, b"")
+    numbers = [_checked_integer(n, "a sparse map's number", path) for n in text.split(b",")] if text else []
+    if len(numbers) != 2 * count:
+        raise InvalidLayer(f"a sparse map of {len(numbers)} numbers for {count} extents", path=path)
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _sparse_map_1(
+    window: Window, buffer: memoryview, base: int, data: int, size: int, path: bytes
+) -> tuple[Extents, int, memoryview, int]:
+    """The map of format 1.0, whole blocks of lines before the data: the extents, where the data follows,
+    and the last window (`readGNUSparseMap1x0`)."""
+    blocks: list[bytes] = []
+    lines = stop = 0
+    wanted = 1
+    count: int | None = None
+    while lines < wanted:
+        if stop + BLOCK > min(size, MAX_EXTENSION):
+            raise InvalidLayer("a sparse map that does not end", path=path)
+        block, buffer, base = _gather(window, buffer, base, data + stop, data + stop + BLOCK)
+        if len(block) < BLOCK:
+            raise InvalidLayer("the tar ends inside a sparse map", path=path)
+        blocks.append(block)
+        lines += block.count(b"\n")
+        stop += BLOCK
+        if lines and count is None:
+            first = b"".join(blocks).split(b"\n", 1)[0]
+            count = _checked_integer(first, "a sparse map's count", path)
+            if count < 0:
+                raise InvalidLayer("a sparse map's count is negative", path=path)
+            wanted += 2 * count
+    tokens = b"".join(blocks).split(b"\n", wanted)[1:wanted]
+    numbers = [_checked_integer(token, "a sparse map's number", path) for token in tokens]
+    return list(zip(numbers[::2], numbers[1::2], strict=True)), data + stop, buffer, base
+
+
+def _old_sparse_map(
+    window: Window, buffer: memoryview, base: int, table: bytes, data: int, path: bytes
+) -> tuple[Extents, int, memoryview, int]:
+    """The map of the old GNU format, in the header and in blocks behind it: as `_sparse_map_1`
+    (`readOldGNUSparseMap`)."""
+    extents: Extents = []
+    first = data
+    while True:
+        entries = len(table) // 24
+        for at in range(0, 24 * entries, 24):
+            if not table[at]:
+                break
+            offset = _number(table[at : at + 12], "a sparse map's offset", path)
+            extents.append((offset, _number(table[at + 12 : at + 24], "a sparse map's length", path)))
+        if not table[24 * entries]:
+            return extents, data, buffer, base
+        if data - first >= MAX_EXTENSION:
+            raise InvalidLayer("a sparse map that does not end", path=path)
+        table, buffer, base = _gather(window, buffer, base, data, data + BLOCK)
+        if len(table) < BLOCK:
+            raise InvalidLayer("the tar ends inside a sparse map", path=path)
+        data += BLOCK
+
+
+def _sparse(at: int, extents: Extents, realsize: int, stored: int, path: bytes) -> Sparse:
+    """Raises InvalidLayer where extents overlap, lead out of the file, or are not as long as what is stored
+    (`validateSparseEntries`, `sparseFileReader`)."""
+    done = total = 0
+    for offset, length in extents:
+        if offset < done or length < 0:
+            raise InvalidLayer("a sparse map out of order", path=path)
+        done = offset + length
+        total += length
+    if done > realsize or realsize < 0:
+        raise InvalidLayer("a sparse map that leads out of its file", path=path)
+    if total != stored:
+        raise InvalidLayer(f"a sparse map of {total} bytes for {stored} that are stored", path=path)
+    return Sparse(at, tuple(extents))
+
+
+# Fields
+
+
+def _number(field: bytes, what: str, path: bytes) -> int:
+    """An octal field, or GNU's base-256 form (its first byte has the high bit set): a signed number of 64
+    bits (Go's `parseNumeric`)."""
+    number = _parse_number(field)
+    if number is None:
+        raise InvalidLayer(f"{what} is no number: {_shown(field)}", path=path)
+    return number
+
+
+def _parse_number(field: bytes) -> int | None:
     if field[0] & 0x80:
-        value = int.from_bytes(field, "big", signed=False) & ((1 << (8 * len(field) - 1)) - 1)
+        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
         if field[0] & 0x40:
             value -= 1 << (8 * len(field) - 1)
-        if (value < 0 and not signed) or value.bit_length() > 63:
-            raise InvalidLayer(f"{what} out of range", path=path)
-        return value
-    digits = field.strip(b"\0 ").split(b"\0", 1)[0]
+        return value if -_INT64 <= value < _INT64 else None
+    digits = field.strip(b"\0 ")
     if not digits:
         return 0
-    if not digits.isdigit() or b"8" in digits or b"9" in digits:
-        raise InvalidLayer(f"{what} is no octal number: {digits!r}", path=path)
-    return int(digits, 8)
+    digits = digits.split(b"\0", 1)[0]
+    return int(digits, 8) if digits.isdigit() and b"8" not in digits and b"9" not in digits else None
+
+
+def _are_times(prefix: bytes) -> bool:
+    """Whether GNU's atime and ctime stand where ustar has its prefix."""
+    return all(not field[0] or _parse_number(field) is not None for field in (prefix[:12], prefix[12:24]))
 
 
 @lru_cache(1 << 14)
@@ -329,19 +598,22 @@ def _adler_of(checksum: bytes) -> int:
     """The low half of the adler32 of a header block with this checksum field, -1 where the field is no
     number. It is 1 plus the sum of all bytes, modulo 65521: a checksum at C speed."""
     digits = checksum[:6]
-    if not digits.isdigit() or b"8" in digits or b"9" in digits:
+    if not digits.isdigit() or b"8" in digits or b"9" in digits or checksum[6:] not in _SUM_ENDS:
         return -1
     return (1 + int(digits, 8) - 256 + sum(checksum)) % 65521
 
 
+_SUM_ENDS: Sequence[bytes] = (b"\0 ", b" \0", b"\0\0", b"  ")
+
+
 def _check(block: memoryview, checksum: bytes, at: int) -> None:
     """The slow, exact test of a header's checksum; old writers summed signed bytes."""
-    stored = checksum.strip(b"\0 ").split(b"\0", 1)[0]
-    if stored.isdigit() and b"8" not in stored and b"9" not in stored:
+    stored = None if checksum[0] & 0x80 else _parse_number(checksum)
+    if stored is not None:
         others = bytes(block[:148]) + bytes(block[156:])
         unsigned = sum(others) + 256
         signed = unsigned - 256 * sum(byte > 127 for byte in others)
-        if int(stored, 8) in (unsigned, signed):
+        if stored in (unsigned, signed):
             return
     raise InvalidLayer(f"no tar header at byte {at} (wrong checksum)")
 
@@ -360,139 +632,3 @@ def _gather(
         parts.append(part)
         start += len(part)
     return b"".join(parts), buffer, base
-
-
-def header(name: bytes, typeflag: bytes, *, mode: int, size: int = 0) -> bytes:
-    """A new header with constant owner and time: a whiteout (S8 has it regular and empty), an implied
-    directory, a member of an archive. Long names take a pax record, sizes from 8 GiB on base-256."""
-    block = bytearray(BLOCK)
-    block[100:124] = b"%07o\0%07o\0%07o\0" % (mode, 0, 0)
-    block[124:136] = b"%011o\0" % size if size < 1 << 33 else _base256(size, 12)
-    block[136:148] = b"%011o\0" % 0
-    block[156:157] = typeflag
-    block[257:265] = b"ustar\x0000"
-    block[0:100] = name[:100].ljust(100, b"\0")
-    _seal(block)
-    return _pax_header({b"path": name} if len(name) > 100 else {}) + bytes(block)
-
-
-def rewrite(
-    blocks: bytes,
-    *,
-    name: bytes | None = None,
-    linkname: bytes | None = None,
-    attributes: tuple[int, int, int, int] | None = None,
-    xattrs: dict[bytes, bytes] | None = None,
-) -> bytes:
-    """A record's header blocks with some fields changed and all others carried over.
-
-    `blocks` are the bytes from a record's `start` to its `data`; `attributes` are mode, uid, gid and
-    mtime in nanoseconds; `xattrs` replaces all of them. With a `linkname` a file becomes a hard link,
-    without data of its own. The form of the header stays: GNU long names in a GNU header, pax records
-    elsewhere.
-    """
-    at, pax, has_pax = 0, {}, False
-    while blocks[at + 156 : at + 157] in (b"x", b"g", b"L", b"K"):
-        kind = blocks[at + 156 : at + 157]
-        size = _number(blocks[at + 124 : at + 136], "size", b"")
-        payload = blocks[at + BLOCK : at + BLOCK + size]
-        if kind == b"x":
-            has_pax = True
-            pax.update(parse_pax(payload))
-        elif kind in b"LK":
-            key = b"path" if kind == b"L" else b"linkpath"
-            pax[key] = payload.split(b"\0", 1)[0]
-        at += BLOCK + ((size + 511) & ~511)
-    block = bytearray(blocks[at : at + BLOCK])
-    sparse_map = blocks[at + BLOCK :]
-    gnu = block[257:263] != b"ustar\0" and not has_pax
-
-    if linkname is not None and block[156:157] != HARD_LINK:
-        block[156:157] = HARD_LINK
-        block[124:136] = b"%011o\0" % 0
-        sparse_map = b""
-        pax = {k: v for k, v in pax.items() if k != b"size" and not k.startswith(b"GNU.sparse.")}
-        if block[257:263] != b"ustar\0":  # the old sparse form keeps its map here
-            block[345:500] = bytes(155)
-    if name is not None:
-        pax.pop(b"path", None)
-        block[0:100] = name[:100].ljust(100, b"\0")
-        if block[257:263] == b"ustar\0":
-            block[345:500 if block[508:512] != b"tar\0" else 476] = bytes(
-                155 if block[508:512] != b"tar\0" else 131
-            )
-        if b"GNU.sparse.name" in pax:
-            pax[b"GNU.sparse.name"] = name
-        elif len(name) > 100:
-            pax[b"path"] = name
-    if linkname is not None:
-        pax.pop(b"linkpath", None)
-        block[157:257] = linkname[:100].ljust(100, b"\0")
-        if len(linkname) > 100:
-            pax[b"linkpath"] = linkname
-    if attributes is not None:
-        mode, uid, gid, mtime = attributes
-        for at, width, value, key in (
-            (100, 8, mode, b""), (108, 8, uid, b"uid"), (116, 8, gid, b"gid"),
-            (136, 12, mtime // 1_000_000_000, b"mtime"),
-        ):  # fmt: skip
-            pax.pop(key, None)
-            if 0 <= value < 8 ** (width - 1):
-                block[at : at + width] = b"%0*o\0" % (width - 1, value)
-            elif gnu:
-                block[at : at + width] = _base256(value, width)
-            else:
-                block[at : at + width] = b"%0*o\0" % (width - 1, 0)
-                pax[key] = b"%d" % value
-        if mtime % 1_000_000_000:
-            pax[b"mtime"] = _decimal_time(mtime)
-    if xattrs is not None:
-        pax = {k: v for k, v in pax.items() if not k.startswith(b"SCHILY.xattr.")}
-        pax.update({b"SCHILY.xattr." + key: value for key, value in xattrs.items()})
-    _seal(block)
-    extensions = b""
-    if gnu:
-        for key, kind in ((b"linkpath", b"K"), (b"path", b"L")):
-            if key in pax:
-                extensions += _gnu_long(pax.pop(key), kind)
-    return extensions + _pax_header(pax) + bytes(block) + sparse_map
-
-
-def _seal(block: bytearray) -> None:
-    block[148:156] = b"        "
-    block[148:156] = b"%06o\0 " % (sum(block) & 0o777777)
-
-
-def _pax_header(records: dict[bytes, bytes]) -> bytes:
-    if not records:
-        return b""
-    payload = b"".join(_pax_record(key, records[key]) for key in sorted(records))
-    return header(b"PaxHeader", b"x", mode=0o644, size=len(payload)) + _padded(payload)
-
-
-def _pax_record(key: bytes, value: bytes) -> bytes:
-    length = bare = len(key) + len(value) + 3
-    while length != (longer := bare + len(str(length))):
-        length = longer
-    return b"%d %s=%s\n" % (length, key, value)
-
-
-def _gnu_long(value: bytes, kind: bytes) -> bytes:
-    payload = value + b"\0"
-    return header(b"././@LongLink", kind, mode=0, size=len(payload)) + _padded(payload)
-
-
-def _padded(payload: bytes) -> bytes:
-    return payload + bytes(-len(payload) % BLOCK)
-
-
-def _base256(value: int, width: int) -> bytes:
-    field = bytearray(value.to_bytes(width, "big", signed=True))
-    field[0] |= 0x80
-    return bytes(field)
-
-
-def _decimal_time(nanoseconds: int) -> bytes:
-    sign = b"-" if nanoseconds < 0 else b""
-    seconds, fraction = divmod(abs(nanoseconds), 1_000_000_000)
-    return sign + (b"%d.%09d" % (seconds, fraction)).rstrip(b"0").rstrip(b".")

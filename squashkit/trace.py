@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from squashkit.changeset import Changeset, Entry, opaque_of, whiteout_of
 from squashkit.compare import iter_nodes
 from squashkit.errors import show_path
-from squashkit.rootfs import Cause, Directory, Rootfs
-from squashkit.tar import DIRECTORY
+from squashkit.rootfs import Cause, Directory, Dropped, Rootfs
+from squashkit.tar import DIRECTORY, REGULAR
 
 SHOWN = "shown"
 _FATES = {
     Cause.OVERWRITTEN: "dead: overwritten by layer {}",
     Cause.DELETED: "dead: deleted by layer {}",
-    Cause.ATTRIBUTES: "dead: copied by layer {}, which changes attributes only",
+    Cause.ATTRIBUTES: "dead: rewritten by layer {}, same size and time",
 }
+_SAME = "dead: rewritten by layer {} with the same content"
+SameFile = Callable[[int, Entry, int, Entry], bool]
+"""Says of two files, each of a layer, whether they hold the same bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,13 @@ class Trace:
 
 
 def iter_traces(
-    path: bytes, changesets: Mapping[int, Changeset], rootfs: Rootfs
+    path: bytes, changesets: Mapping[int, Changeset], rootfs: Rootfs, is_same: SameFile
 ) -> Iterator[Trace]:
     """Everything that layers hold at a path or hide there, base first. `rootfs` is what all of the layers
     made. An entry counts where it was put: a way through a symlink of its own layer leads elsewhere than
     its name says. Markers of directories above the path count where they hide it, and so does what took a
     directory's place."""
-    ends = _Ends(rootfs)
+    ends = _Ends(rootfs, changesets, is_same)
     above = _above(path)
     held: int | None = None  # the layer whose copy of the path is there
     for layer, changeset in changesets.items():
@@ -76,7 +79,11 @@ def _hides(held: int | None) -> str:
 class _Ends:
     """Where each entry was put, and what became of it."""
 
-    def __init__(self, rootfs: Rootfs) -> None:
+    def __init__(
+        self, rootfs: Rootfs, changesets: Mapping[int, Changeset], is_same: SameFile
+    ) -> None:
+        self._changesets = changesets
+        self._is_same = is_same
         self._dead = {id(dead.entry): dead for dead in rootfs.dropped}
         self._shown: dict[int, bytes] = {}
         self._content: dict[int, bytes] = {}
@@ -104,8 +111,18 @@ class _Ends:
         if id(entry) in self._shown:
             return SHOWN
         dead = self._dead.get(id(entry))
+        if dead is not None and dead.cause is Cause.ATTRIBUTES:
+            return self._rewritten(dead).format(dead.by)
         if dead is not None:
             return _FATES[dead.cause].format(dead.by)
         if id(entry) in self._content:
             return f"the name is gone, its content is shown as /{show_path(self._content[id(entry)])}"
         return "replaced within its layer"
+
+    def _rewritten(self, dead: Dropped) -> str:
+        """What is said of a file that came again with the same size and time: its content tells."""
+        for entry in self._changesets[dead.by].entries:
+            if entry.record.typeflag == REGULAR and self.place(entry) == dead.path:
+                same = self._is_same(dead.layer, dead.entry, dead.by, entry)
+                return _SAME if same else _FATES[Cause.OVERWRITTEN]
+        return _FATES[Cause.ATTRIBUTES]

@@ -27,7 +27,7 @@ from squashkit.errors import InvalidImage, SquashkitError, UnsupportedImage, sho
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, Reading
 from squashkit.oci import Codec, DiffID, load_json
-from squashkit.planner import apply_layer, refuse_overlay_marks
+from squashkit.planner import apply_layer, find_obstacle
 from squashkit.progress import Progress
 from squashkit.rootfs import Rootfs
 from squashkit.source import Source
@@ -241,6 +241,9 @@ class _Verifier:
         kinds: dict[tuple[int, str], list[bytes]] = {}
         for contested in rootfs.contested:
             kinds.setdefault((contested.layer, contested.construct), []).append(contested.path)
+        for index, changeset in changesets.items():
+            for what, path in changeset.odd if changeset is not None else ():
+                kinds.setdefault((index, what), []).append(path)
         for (layer, construct), paths in kinds.items():
             more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
             warnings.append(
@@ -256,10 +259,10 @@ class _Verifier:
             absolute = [r.name for _, r in changeset.entries if r.name.startswith(b"/")]
             if absolute:
                 warnings.append(Finding(where, f"an absolute name: {show_path(absolute[0])}"))
-            try:
-                refuse_overlay_marks(changeset, index)
-            except UnsupportedImage as error:
-                warnings.append(Finding("", str(error)))
+            obstacle = find_obstacle(changeset)
+            if obstacle is not None:
+                message = f"{show_path(obstacle.path)} {obstacle.message}; it can be kept, not merged"
+                warnings.append(Finding(where, message))
 
     # Other blobs
 
@@ -352,12 +355,8 @@ class _Verifier:
                     yield Place(found, where, f"the xattr {show_path(name)}", entry.path)
             if entry.record.typeflag != REGULAR:
                 continue
-            if entry.record.realsize != entry.record.size:
-                for pattern in sorted(wanted):
-                    yield Place(pattern, where, "a sparse file, whose content is not compared", entry.path)
-                continue
             digest = hashlib.sha256()
-            for piece in loader.payload(index, entry):
+            for piece in loader.content(index, entry):
                 digest.update(piece)
             found = f"sha256:{digest.hexdigest()}"
             if found in wanted:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from squashkit.changeset import Changeset
-from squashkit.compare import Difference, iter_differences
+from squashkit.changeset import Changeset, Entry
+from squashkit.compare import Difference, Piece, is_same_content, iter_differences
 from squashkit.entrycache import EntryCache, cache_folder
-from squashkit.errors import PathNotFound, UnsupportedImage, UsageError, show_path
+from squashkit.errors import InvalidImage, PathNotFound, UsageError
 from squashkit.graph import Image
 from squashkit.loader import Loader, join
 from squashkit.oci import DiffID
@@ -59,6 +59,12 @@ class View:
         """Wait until all that was to be verified is. Raises DigestMismatch."""
         join(self.loader.checks, self.loader.cancelled)
 
+    def refuse_changed(self) -> None:
+        """Raises InvalidImage where a file that layers were read from was written to meanwhile: then what
+        was verified may not be what was copied."""
+        if self.loader.is_changed:
+            raise InvalidImage("it was changed while it was read", where=self.source.title)
+
     def find(self, path: str, *, follow: bool) -> Node:
         """What lies at a path of the root file system, symlinks followed inside it; the last part's too
         with `follow`. Raises PathNotFound."""
@@ -71,30 +77,26 @@ class View:
         """Where a file's content comes from: equal origins have equal content."""
         return self.image.layers[inode.layer].diff_id, inode.entry.record.data
 
-    def payload(self, inode: Inode) -> Iterator[bytes]:
-        """A file's stored bytes in pieces. Raises DigestMismatch where its layer ends before it does."""
-        return self.loader.payload(inode.layer, inode.entry)
+    def pieces(self, inode: Inode) -> Iterator[Piece]:
+        """A file's content, as `Loader.pieces` gives it."""
+        return self.loader.pieces(inode.layer, inode.entry)
+
+    def is_same_file(self, layer: int, entry: Entry, other_layer: int, other: Entry) -> bool:
+        """Whether two files of layers hold the same bytes."""
+        if entry.record.realsize != other.record.realsize:
+            return False
+        return is_same_content(self.loader.pieces(layer, entry), self.loader.pieces(other_layer, other))
 
     def content(self, inode: Inode) -> Iterator[bytes]:
-        """A file's bytes, as `payload`. Raises UnsupportedImage for a sparse file, whose stored bytes are
-        not its content."""
-        record = inode.entry.record
-        if record.realsize != record.size:
-            raise UnsupportedImage(
-                f"{show_path(inode.entry.path)} is stored as a sparse file; unpack the image to read it",
-                what="sparse file",
-            )
-        return self.payload(inode)
+        """A file's bytes in pieces, the zeros of holes too. Raises DigestMismatch where its layer ends
+        before it does."""
+        return self.loader.content(inode.layer, inode.entry)
 
 
 def _same_content(left: View, right: View, a: Inode, b: Inode) -> bool:
     """Whether two files of the same size hold the same bytes. Nothing is read where both come from the
-    same place of the same layer. Sparse files are compared as they are stored."""
-    if left.origin(a) == right.origin(b):
-        return True
-    if a.entry.record.size != b.entry.record.size:
-        return False
-    return all(x == y for x, y in zip(left.payload(a), right.payload(b), strict=True))
+    same place of the same layer."""
+    return left.origin(a) == right.origin(b) or is_same_content(left.pieces(a), right.pieces(b))
 
 
 def view_differences(left: View, right: View) -> Iterator[Difference]:

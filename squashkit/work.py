@@ -249,10 +249,7 @@ class Work:
 
     def _check(self, images: Sequence[WrittenImage], container: Container) -> None:
         for job, written in zip(self.jobs, images, strict=True):
-            check_result(
-                job.loader, job.report.plan, job.changesets, written, container,
-                follow=self._options.symlink_parents == "follow",
-            )  # fmt: skip
+            check_result(job.loader, job.report.plan, job.changesets, written, container)
 
     def _report(
         self,

@@ -27,6 +27,8 @@ Time = int | float | Decimal
 Format = Literal["pax", "gnu", "ustar"]
 Compress = Literal["gzip", "zstd"] | None
 Json = dict[str, Any]
+Records = Mapping[str, bytes] | Sequence[tuple[str, bytes]]
+"""Extended header records; in a sequence a keyword may repeat."""
 
 BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)
@@ -216,30 +218,90 @@ def opaque(path: Name) -> Member:
     return file((parent + b"/" if parent else b"") + b".wh..wh..opq")
 
 
+def extension(kind: str, payload: bytes | Records) -> bytes:
+    """A header that says something of the next one: `x` and `g` with records, `L` and `K` with a name."""
+    data = payload if isinstance(payload, bytes) else _encode_records(payload)
+    return header_block(b"extension", type=kind.encode(), size=len(data)) + _padded(data)
+
+
+MAGIC = {"ustar": b"ustar\x0000", "gnu": b"ustar  \0", "v7": bytes(8), "star": b"ustar\x0000"}
+
+
+def header_block(
+    name: bytes, *, type: bytes = b"0", size: int = 0, magic: str = "ustar", **fields: bytes
+) -> bytes:
+    """One header block with a right checksum. `fields` stand in it as they are: mode, uid, gid, size,
+    mtime, linkname, devmajor, devminor, prefix, atime, ctime."""
+    place = {
+        "mode": (100, 8), "uid": (108, 8), "gid": (116, 8), "size": (124, 12), "mtime": (136, 12),
+        "linkname": (157, 100), "devmajor": (329, 8), "devminor": (337, 8), "prefix": (345, 155),
+        "atime": (345, 12), "ctime": (357, 12),
+    }  # fmt: skip
+    numbers = {"mode": b"0000644", "uid": b"0000000", "gid": b"0000000", "mtime": b"00000000000"}
+    header = bytearray(BLOCK)
+    header[: len(name)] = name
+    header[156:157] = type
+    header[257:265] = MAGIC[magic]
+    for key, value in {**numbers, "size": b"%011o" % size, **fields}.items():
+        at, width = place[key]
+        header[at : at + width] = value.ljust(width, b"\0")
+    if magic == "star":
+        header[508:512] = b"tar\0"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+def raw(
+    name: Name,
+    data: bytes = b"",
+    *,
+    before: bytes = b"",
+    records: Records = (),
+    type: bytes = b"0",
+    magic: str = "ustar",
+    **fields: bytes,
+) -> Member:
+    """A member by its very headers: `before` stands first, then records, then the header with these
+    fields."""
+    path = to_bytes(name)
+    extended = extension("x", records) if records else b""
+    header = header_block(path, type=type, size=len(data), magic=magic, **fields)
+    return Member(path, raw=before + extended + header + _padded(data))
+
+
 def global_header(records: Mapping[str, bytes]) -> Member:
     """A PAX global header: its records hold for all members after it."""
     return Member(b"pax_global_header", tarfile.XGLTYPE, _encode_records(records))
 
 
+Sparse = Literal["old", "0.0", "0.1", "1.0"]
+
+
 def sparse(
-    name: Name, size: int, pieces: Sequence[tuple[int, bytes]], *, old_gnu: bool = False
+    name: Name, size: int, pieces: Sequence[tuple[int, bytes]], *, form: Sparse = "1.0"
 ) -> Member:
-    """A sparse file of `size` bytes with data in `pieces` (offset, data), as GNU tar stores it."""
+    """A sparse file of `size` bytes with data in `pieces` (offset, data), as GNU tar stores it: in its old
+    form (type S) or in one of its pax forms."""
     path = to_bytes(name)
-    if old_gnu:
+    if form == "old":
         return Member(path, raw=_old_gnu_sparse(path, size, pieces))
-    numbers = [len(pieces), *(n for offset, data in pieces for n in (offset, len(data)))]
-    sparse_map = b"".join(b"%d\n" % n for n in numbers)
-    return file(
-        b"GNUSparseFile.0/sparse",
-        _padded(sparse_map) + b"".join(data for _, data in pieces),
-        records={
-            "GNU.sparse.major": b"1",
-            "GNU.sparse.minor": b"0",
-            "GNU.sparse.name": path,
-            "GNU.sparse.realsize": b"%d" % size,
-        },
-    )
+    spans = [(offset, len(data)) for offset, data in pieces]
+    content = b"".join(data for _, data in pieces)
+    numbers = [b"%d" % number for span in spans for number in span]
+    count = b"%d" % len(pieces)
+    if form == "1.0":
+        sparse_map = b"".join(number + b"\n" for number in [count, *numbers])
+        version = [("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.name", path)]
+        records = [*version, ("GNU.sparse.realsize", b"%d" % size)]
+        return raw(b"GNUSparseFile.0/sparse", _padded(sparse_map) + content, records=records)
+    records = [("GNU.sparse.size", b"%d" % size), ("GNU.sparse.numblocks", count)]
+    if form == "0.1":
+        records += [("GNU.sparse.name", path), ("GNU.sparse.map", b",".join(numbers))]
+        return raw(b"GNUSparseFile.0/sparse", content, records=records)
+    for offset, length in spans:
+        records += [("GNU.sparse.offset", b"%d" % offset), ("GNU.sparse.numbytes", b"%d" % length)]
+    return raw(path, content, records=records)
 
 
 def _old_gnu_sparse(path: bytes, size: int, pieces: Sequence[tuple[int, bytes]]) -> bytes:
@@ -280,10 +342,10 @@ def _padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % BLOCK)
 
 
-def _encode_records(records: Mapping[str, bytes]) -> bytes:
+def _encode_records(records: Records) -> bytes:
     """PAX records: each begins with its own length, which counts its own digits."""
     stream = b""
-    for keyword, value in records.items():
+    for keyword, value in records.items() if isinstance(records, Mapping) else records:
         rest = b" " + keyword.encode("utf-8", "surrogateescape") + b"=" + value + b"\n"
         length = len(rest) + 1
         while length != len(rest) + len(str(length)):

@@ -372,7 +372,7 @@ def _contested_members(rng: random.Random, draft: _Draft, members: list[Member])
         lambda: [file(path, b"x"), hardlink(other, path, xattrs={"user.l": b"link"})],
         lambda: [char(path, 1, 3), symlink(path, b"a"), hardlink(other, path)],
         lambda: [sparse(path, 4000, [(0, b"s" * 512), (2048, b"t" * 100)])],
-        lambda: [sparse(path, 9000, [(n * 1024, b"u") for n in range(6)], old_gnu=True)],
+        lambda: [sparse(path, 9000, [(n * 1024, b"u") for n in range(6)], form="old")],
         lambda: [global_header({"comment": b"made by hand"}), file(path, b"global")],
         lambda: [Member(path + b"/", b"\0", mode=0o750)],
         lambda: [file(b".wh..wh.aufs"), directory(b".wh..wh.orph"), directory(b".wh..wh.plnk")],

@@ -12,7 +12,7 @@ import squashkit
 
 ROOT = Path(squashkit.__file__).parent
 PURE = [
-    "oci", "tar", "changeset", "rootfs", "graph", "names", "base", "merge", "planner", "compare",
+    "oci", "tar", "headers", "changeset", "rootfs", "graph", "names", "base", "merge", "planner", "compare",
     "trace", "absent", "metadata", "fitting", "risks", "inherit",
     "provenance", "fleet",
 ]  # fmt: skip

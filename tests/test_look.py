@@ -130,15 +130,22 @@ def test_binary_content(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file(image: Path, tmp_path: Path) -> None:
-    """A path that is not there, a directory, a device, a loop and a sparse file are one line each."""
+    """A path that is not there, a directory, a device and a loop are one line each."""
     for command in ("ls", "cat"):
         assert_fails(run(command, image, "/gone"), 1, "/gone", "not in app:1")
         assert_fails(run(command, image, "/usr/loop"), 1, "/usr/loop")
         assert_fails(run(command, image, "/usr/caps/x"), 1, "/usr/caps/x")
     assert_fails(run("cat", image, "/usr"), 1, "directory")
     assert_fails(run("cat", image, "/disk"), 1, "block device")
-    docker_archive_old(tmp_path / "s.tar", [ImageSpec([layer(sparse("s", 5000, [(1000, b"x")]))])])
-    assert_fails(run("cat", tmp_path / "s.tar", "s"), 4, "sparse")
+
+
+@pytest.mark.parametrize("form", ["old", "0.0", "0.1", "1.0"])
+def test_a_sparse_file_is_printed_with_its_holes(form: str, tmp_path: Path) -> None:
+    """What is printed of a sparse file is its content, zeros where nothing is stored."""
+    pieces = [(1000, b"x"), (3000, b"y" * 600)]
+    docker_archive_old(tmp_path / "s.tar", [ImageSpec([layer(sparse("s", 5000, pieces, form=form))])])
+    content = bytes(1000) + b"x" + bytes(1999) + b"y" * 600 + bytes(1400)
+    assert run("cat", tmp_path / "s.tar", "s").out == content
 
 
 # --- which -----------------------------------------------------------------------------------

@@ -295,13 +295,11 @@ def test_a_directory_takes_all_attributes_of_the_later_entry() -> None:
     assert b"d/a" in rootfs.nodes
 
 
-@pytest.mark.parametrize("old_gnu", [False, True])
-def test_sparse_files_have_their_holes(old_gnu: bool) -> None:
+@pytest.mark.parametrize("form", ["old", "0.0", "0.1", "1.0"])
+def test_sparse_files_have_their_holes(form: str) -> None:
     """A sparse file is as long as it says, with zeros where no piece is."""
     pieces = [(n * 2048, bytes([65 + n]) * 512) for n in range(30)]
-    content = (
-        apply_layers([layer(sparse("d/s", 70_000, pieces, old_gnu=old_gnu))]).nodes[b"d/s"].content
-    )
+    content = apply_layers([layer(sparse("d/s", 70_000, pieces, form=form))]).nodes[b"d/s"].content
     assert len(content) == 70_000
     assert all(content[offset : offset + 512] == data for offset, data in pieces)
     assert content.count(0) == 70_000 - 30 * 512

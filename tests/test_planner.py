@@ -198,7 +198,7 @@ def test_contested_constructs_are_listed(layers: list[bytes], construct: str) ->
         ([symlink("a", "b"), symlink("b", "a"), file("a/x")], "loop of symlinks"),
         ([hardlink("l", "nowhere")], "not there"),
         ([hardlink("l", "d")], "the directory d"),
-        ([file("../x")], r"`\.\.` in a name"),
+        ([file("../x")], "leads out of the root"),
         ([file(".wh.")], "names nothing"),
         ([file(".wh..")], "names nothing"),
         ([file(".wh...")], "names nothing"),

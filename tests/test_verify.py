@@ -12,6 +12,7 @@ import pytest
 
 from tests.builders import (
     ImageSpec,
+    digest,
     directory,
     docker_archive_25,
     docker_archive_old,
@@ -286,13 +287,9 @@ def test_a_part_of_a_word_is_no_place(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_looked_into_proves_nothing(tmp_path: Path) -> None:
-    """Bytes behind a tar's end, sparse files, layers that are broken and blobs of no image are places."""
-    sparse_layer = layer(sparse("s", 4096, [(0, b"x" * 512)]))
+    """Bytes behind a tar's end, layers that are broken and blobs of no image are places."""
     docker_archive_old(tmp_path / "a.tar", [ImageSpec([OK + b"junk" * 256], ["a:1"])])
     assert "behind the end" in places(tmp_path / "a.tar", "nosuch")[0]
-    docker_archive_old(tmp_path / "b.tar", [ImageSpec([sparse_layer], ["a:1"])])
-    assert "sparse" in places(tmp_path / "b.tar", DIGEST)[0]
-    assert places(tmp_path / "b.tar", "nosuch", 0) == []
     docker_archive_old(tmp_path / "c.tar", [ImageSpec([OK[:900]], ["a:1"])])
     assert "could not be read" in places(tmp_path / "c.tar", "nosuch", 4)[0]
     oci_layout(tmp_path / "d", [APP])
@@ -301,6 +298,15 @@ def test_what_cannot_be_looked_into_proves_nothing(tmp_path: Path) -> None:
     stray = put_blob(tmp_path / "d", json.dumps({"note": "hunter2"}).encode())
     (tmp_path / "d" / blob_path(stray["digest"])).read_bytes()
     assert any("note" in line for line in places(tmp_path / "d", "*hunter2*"))
+
+
+def test_a_sparse_file_hides_no_content(tmp_path: Path) -> None:
+    """A content that must be absent is found whatever parts of it are stored as holes, and no other is."""
+    sparse_layer = layer(sparse("s", 4096, [(1024, b"x" * 512)]))
+    docker_archive_old(tmp_path / "b.tar", [ImageSpec([sparse_layer], ["a:1"])])
+    content = bytes(1024) + b"x" * 512 + bytes(2560)
+    assert "/s" in places(tmp_path / "b.tar", digest(content))[0]
+    assert places(tmp_path / "b.tar", DIGEST, 0) == places(tmp_path / "b.tar", "nosuch", 0) == []
 
 
 def test_faults_come_before_what_is_present(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from squashkit.rootfs import Inode
 from squashkit.tar import REGULAR
 from squashkit.view import View
 
+_MAX_JSON = 256 << 20
+
 
 @click.command(
     short_help="Print a file of an image.",
@@ -36,7 +38,9 @@ def cat(image: str, path: str, as_json: bool, looking: Looking) -> None:
     for number, view in enumerate(looking.each(image)):
         node = _file(view, path)
         if as_json:
-            content = b"".join(map(bytes, view.content(node)))
+            if node.entry.record.realsize > _MAX_JSON:
+                raise UsageError("the file is too large for JSON; leave --json out")
+            content = b"".join(view.content(node))
             documents[str(view.image.platform)] = file_json(Listed.of_node(node.entry.path, node), content)
             continue
         if sys.stdout is None:

@@ -80,7 +80,9 @@ def _export(opened: Opened, image: Image, output: str, layer: int | None, *, for
     if output == "-":
         with opened.view(image, verify=True) as view:
             view.settle()
-            return _copy(_blocks(view, layer), sys.stdout.fileno())
+            size = _copy(_blocks(view, layer), sys.stdout.fileno())
+            view.refuse_changed()
+            return size
     path = Path(output)
     opened.source.refuse_as_output(path)
     check_free(path, force=force)
@@ -88,6 +90,7 @@ def _export(opened: Opened, image: Image, output: str, layer: int | None, *, for
     with opened.view(image, verify=True) as view, closing(AtomicFile(path)) as file:
         size = _copy(_blocks(view, layer), file.fd)
         view.settle()
+        view.refuse_changed()
         file.publish_output(force=force)
     return size
 

@@ -37,11 +37,11 @@ def which(image: str, path: str, as_json: bool, looking: Looking) -> None:
 
 def _trace(view: View, path: str) -> TraceReport:
     name = view.name_of(path)
-    traces = list(iter_traces(name, view.changesets, view.rootfs))
+    traces = list(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
     there = resolve(view.rootfs, os.fsencode(path), follow=False)
     if not traces:  # a directory on the way may be a symlink
         name = _real(view, path) or name
-        traces = list(iter_traces(name, view.changesets, view.rootfs))
+        traces = list(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
     if not traces and there is None:
         raise PathNotFound(f"no layer of {view.title} holds or hides it", path=name)
     created_by = [layer.created_by for layer in view.image.layers]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from squashkit import tar
 from squashkit.errors import Cancelled, UsageError, show_path
+from squashkit.headers import header
 from squashkit.oci import Digest, dump_json
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.container import Archive, open_unnamed, write_all
@@ -40,7 +41,7 @@ def _documents(written: Sequence[Written], *, docker: bool) -> list[tuple[str, b
 
 
 def _member(name: str, size: int) -> bytes:
-    return tar.header(name.encode(), tar.REGULAR, mode=0o644, size=size)
+    return header(name.encode(), tar.REGULAR, mode=0o644, size=size)
 
 
 def _padding(size: int) -> bytes:
