@@ -1,0 +1,398 @@
+"""What Go makes of a tar, what the scanner makes of it, and how far the two agree.
+
+docker, containerd, podman, skopeo and umoci read layers by Go's archive/tar, so Go is the oracle: a
+small program (tests/golang/main.go) reads tars and says what it saw. Where Go is not to be had, the
+answers that `python -m tests.go_oracle` recorded in tests/golang/answers.json serve for fixed inputs.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from squashkit import tar
+from squashkit.errors import InvalidLayer
+
+FOLDER = Path(__file__).parent / "golang"
+ANSWERS = FOLDER / "answers.json"
+
+FILES, LINKS, DEVICES = b"\x0007S", b"12", b"34"
+KNOWN_TYPES = FILES + b"123456"
+"""Those of which layers may be made; a global header (`g`) is an entry to Go and none to squashkit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What counts of an entry, in terms that both readers share.
+
+    Consumers hand owners to the kernel, which takes 32 bits, and twelve bits of the mode. A target
+    counts for links alone, device numbers for devices, size and content for files. Times are nanoseconds.
+    """
+
+    name: bytes
+    typeflag: bytes
+    linkname: bytes
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    devices: tuple[int, int]
+    xattrs: Mapping[bytes, bytes]
+    size: int
+    end: int
+    """Where the stored bytes end in the tar, their padding not counted."""
+    content: str | None
+    """SHA-256 of the content, holes included; None where a reader did not say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The entries that a reader gave, and the text of the error at which it stopped."""
+
+    entries: tuple[Entry, ...]
+    error: str | None
+    starts: tuple[int, ...]
+    """Where the stored bytes of each entry begin in the tar; Go does not say it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoReading(Reading):
+    """Go's reading, and what it shows beyond that."""
+
+    at: int
+    """How many bytes were read when it ended."""
+    in_content: bool
+    """Whether it ended at the content of its last entry."""
+    flags: tuple[bytes, ...]
+    """The type flag of each entry as the header has it."""
+    holes: tuple[tuple[tuple[int, int], ...] | None, ...]
+    """The holes of each sparse entry (offset, length), None for any other."""
+
+
+# --- Go ---
+
+
+def build(folder: Path) -> Path:
+    """Build the dumper with what Go brings along: nothing is fetched."""
+    program = folder / "dumper"
+    environment = os.environ | {
+        "GOCACHE": str(folder / "cache"), "GOPATH": str(folder / "path"), "GOENV": "off",
+        "GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0",
+    }  # fmt: skip
+    subprocess.run(
+        ["go", "build", "-o", program, FOLDER / "main.go"], check=True, env=environment, cwd=folder
+    )
+    return program
+
+
+class Dumper:
+    """The running dumper, which answers one tar at a time."""
+
+    def __init__(self, program: Path) -> None:
+        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def close(self) -> None:
+        """End the program."""
+        self._process.communicate()
+
+    def answer(self, data: bytes) -> dict[str, Any]:
+        """What Go says of a tar, as the dumper writes it."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(len(data).to_bytes(8, "big") + data)
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, f"the dumper died on a tar of {len(data)} bytes"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def read(self, data: bytes) -> GoReading:
+        """What Go says of a tar."""
+        return from_go(self.answer(data))
+
+
+@contextmanager
+def dumper() -> Iterator[Dumper]:
+    """Go, built in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        go = Dumper(build(Path(folder)))
+        try:
+            yield go
+        finally:
+            go.close()
+
+
+def have_go() -> bool:
+    """Whether this machine has Go."""
+    return shutil.which("go") is not None
+
+
+def read_with_go(tars: Sequence[bytes]) -> list[GoReading]:
+    """What Go says of each tar."""
+    with dumper() as go:
+        return [go.read(data) for data in tars]
+
+
+def from_go(answer: Mapping[str, Any]) -> GoReading:
+    """The dumper's line as a reading."""
+    entries = answer["entries"]
+    return GoReading(
+        entries=tuple(
+            _entry(
+                name=bytes.fromhex(entry["name"]),
+                typeflag=bytes([entry["type"]]),
+                linkname=bytes.fromhex(entry["linkname"]),
+                mode=entry["mode"],
+                uid=entry["uid"],
+                gid=entry["gid"],
+                mtime=entry["seconds"] * 1_000_000_000 + entry["nanoseconds"],
+                devices=(entry["devmajor"], entry["devminor"]),
+                xattrs={bytes.fromhex(k): bytes.fromhex(v) for k, v in entry["xattrs"].items()},
+                size=entry["size"],
+                end=entry["end"],
+                content=entry["content"],
+            )
+            for entry in entries
+        ),
+        error=answer["error"],
+        starts=(),
+        at=answer["at"],
+        in_content=answer["in_content"],
+        flags=tuple(bytes([entry["type"]]) for entry in entries),
+        holes=tuple(
+            None if entry["holes"] is None else tuple((at, length) for at, length in entry["holes"])
+            for entry in entries
+        ),
+    )
+
+
+def _entry(
+    *,
+    name: bytes,
+    typeflag: bytes,
+    linkname: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    mtime: int,
+    devices: tuple[int, int],
+    xattrs: Mapping[bytes, bytes],
+    size: int,
+    end: int,
+    content: str | None,
+) -> Entry:
+    """The entry with what no consumer looks at taken away."""
+    plain = typeflag in FILES
+    return Entry(
+        name=name,
+        typeflag=b"0" if plain else typeflag,
+        linkname=linkname if typeflag in LINKS else b"",
+        mode=mode & 0o7777,
+        uid=uid % (1 << 32),
+        gid=gid % (1 << 32),
+        mtime=mtime,
+        devices=devices if typeflag in DEVICES else (0, 0),
+        xattrs=xattrs,
+        size=size if plain else 0,
+        end=end,
+        content=content if plain else None,
+    )
+
+
+# --- squashkit ---
+
+
+def read_with_squashkit(data: bytes, window: tar.Window | None = None) -> Reading:
+    """What the scanner says of a tar, given whole or by a `window` on it."""
+    entries: list[Entry] = []
+    starts: list[int] = []
+    try:
+        for record in tar.scan(window) if window else tar.scan_bytes(data):
+            starts.append(record.data)
+            entries.append(
+                _entry(
+                    name=record.name,
+                    typeflag=record.typeflag,
+                    linkname=record.linkname,
+                    mode=record.mode,
+                    uid=record.uid,
+                    gid=record.gid,
+                    mtime=record.mtime,
+                    devices=(record.devmajor, record.devminor),
+                    xattrs=record.xattrs or {},
+                    size=record.realsize,
+                    end=record.data + record.size,
+                    content=_content(data, record),
+                )
+            )
+    except InvalidLayer as error:
+        return Reading(tuple(entries), error.message, tuple(starts))
+    return Reading(tuple(entries), None, tuple(starts))
+
+
+def _content(data: bytes, record: tar.Record) -> str | None:
+    stored = data[record.data : record.data + record.size]
+    if record.realsize != record.size:
+        return None
+    return hashlib.sha256(stored).hexdigest()
+
+
+def narrow(data: bytes) -> tar.Window:
+    """A window that shows no more than it must, 512 bytes, as a stream of small pieces does."""
+    view = memoryview(data)
+
+    def window(offset: int) -> tuple[memoryview, int]:
+        start = min(offset, len(view))
+        return view[start : start + tar.BLOCK], start
+
+    return window
+
+
+# --- how they agree ---
+
+Class = Literal["same", "read otherwise", "refused by squashkit alone", "taken by squashkit alone"]
+CLASSES: tuple[Class, ...] = get_args(Class)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How two readings of one tar agree; `detail` says in which field or at which error they part."""
+
+    kind: Class
+    detail: str = ""
+    reason: str | None = None
+    """Why the difference is meant, None for one that is not."""
+
+    @property
+    def fault(self) -> bool:
+        """Whether this is a difference that nobody meant."""
+        return self.kind != "same" and self.reason is None
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}" + f" ({self.reason})" * bool(self.reason)
+
+
+def compare(go: GoReading, ours: Reading) -> Verdict:
+    """Sort a tar by its two readings."""
+    if go.error is not None and ours.error is not None:
+        return Verdict("same", "refused by both")
+    if go.error is not None:
+        return Verdict("taken by squashkit alone", go.error, _reason(MEANT_TO_TAKE, go, ours))
+    if ours.error is not None:
+        return Verdict("refused by squashkit alone", ours.error, _reason(MEANT_TO_REFUSE, go, ours))
+    theirs = entries_of(go)
+    for mine, other in zip(ours.entries, theirs, strict=False):
+        for field in fields(Entry):
+            a, b = getattr(mine, field.name), getattr(other, field.name)
+            if a != b and not (field.name == "content" and None in (a, b)):
+                return Verdict("read otherwise", f"{field.name} {a!r}, {b!r} to Go")
+    if len(ours.entries) != len(theirs):
+        return Verdict("read otherwise", f"{len(ours.entries)} entries, {len(theirs)} to Go")
+    return Verdict("same")
+
+
+def entries_of(go: GoReading) -> list[Entry]:
+    """Go's entries but for global headers, which say nothing of any file."""
+    return [entry for entry in go.entries if entry.typeflag != b"g"]
+
+
+Test = Callable[[GoReading, Reading], bool]
+
+
+def _reason(table: Mapping[str, Test], go: GoReading, ours: Reading) -> str | None:
+    return next((reason for reason, holds in table.items() if holds(go, ours)), None)
+
+
+def _next_in_go(go: GoReading, ours: Reading) -> Entry | None:
+    """The entry that Go read where squashkit stopped."""
+    return next(iter(entries_of(go)[len(ours.entries) :]), None)
+
+
+def _of_other_type(go: GoReading, ours: Reading) -> bool:
+    entry = _next_in_go(go, ours)
+    return entry is not None and entry.typeflag not in KNOWN_TYPES
+
+
+def _too_long(go: GoReading, ours: Reading) -> bool:
+    entry = _next_in_go(go, ours)
+    return entry is not None and any(
+        len(path) > 4095 or any(len(part) > 255 for part in path.split(b"/"))
+        for path in (entry.name, entry.linkname)
+    )
+
+
+def _with_nul(go: GoReading, ours: Reading) -> bool:
+    entry = _next_in_go(go, ours)
+    return entry is not None and b"\0" in entry.name
+
+
+MEANT_TO_REFUSE: Mapping[str, Test] = {
+    "a type that no consumer of layers knows (V, M, D, N, vendors')": _of_other_type,
+    "a path or a component that is too long for the kernel": _too_long,
+    "a NUL in GNU.sparse.name, which Go leaves to the kernel": _with_nul,
+}
+"""Why squashkit refuses what Go reads."""
+
+
+def _content_ends_otherwise(go: GoReading, ours: Reading) -> bool:
+    """Whether the last entry that Go gave is a sparse file whose data is more or less than its map says."""
+    return go.in_content and go.holes[-1] is not None and len(ours.entries) >= len(entries_of(go))
+
+
+def _map_in_data(go: GoReading, ours: Reading) -> bool:
+    """Whether Go stopped behind the headers of an entry that it did not give: in its sparse map."""
+    count = len(entries_of(go))
+    return count < len(ours.entries) and ours.starts[count] < go.at
+
+
+MEANT_TO_TAKE: Mapping[str, Test] = {
+    "a sparse file's data is not read by a scan of headers": _content_ends_otherwise,
+    "a sparse map of format 1.0 lies in the data, which a scan does not read": _map_in_data,
+}
+"""Why squashkit takes what Go refuses."""
+
+
+# --- recorded answers ---
+
+
+@functools.cache
+def recorded() -> Mapping[str, Any]:
+    """The recorded answers: under each input's name its SHA-256 and the dumper's line."""
+    answers: Mapping[str, Any] = json.loads(ANSWERS.read_text())
+    return answers
+
+
+def record(inputs: Mapping[str, bytes]) -> None:
+    """Ask Go and write its answers down."""
+    with dumper() as go:
+        answers = {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "answer": go.answer(data)}
+            for name, data in inputs.items()
+        }
+    ANSWERS.write_text(
+        "{\n"
+        + ",\n".join(f"{json.dumps(name)}: {json.dumps(answer)}" for name, answer in answers.items())
+        + "\n}\n"
+    )
+
+
+def main() -> None:
+    """Record Go's answers to the fixed inputs."""
+    from tests.go_inputs import INPUTS
+
+    record(INPUTS)
+    print(f"{len(INPUTS)} answers in {ANSWERS}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
