@@ -101,8 +101,8 @@ def run(seconds: float, seed: int) -> int:
     counts: Counter[str] = Counter()
     meant: Counter[tuple[str, str]] = Counter()
     examples: defaultdict[str, list[bytes]] = defaultdict(list)
-    ends = time.monotonic() + seconds
     with dumper() as go:
+        ends = time.monotonic() + seconds
         for number in itertools.count(seed):
             if time.monotonic() > ends:
                 break
