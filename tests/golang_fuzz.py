@@ -32,7 +32,7 @@ from tests.tar_blocks import BLOCK, FIELDS, block, put, sealed, sums
 
 FOLDER = Path(__file__).parent.parent / "build" / "golang_fuzz"
 OF_EACH_KIND = 4
-TRIES = 400
+TRIES = 1000
 """How often a smaller tar is tried for each one."""
 
 
@@ -66,16 +66,14 @@ def smaller(data: bytes, holds: Callable[[bytes], bool]) -> bytes:
     length = len(data) + 1
     while len(data) < length:
         length = len(data)
-        run = 1 << max(9, (length // 2).bit_length())
-        while run >= BLOCK:
-            at = 0
+        for blocks in (1024, 256, 64, 16, 8, 6, 5, 4, 3, 2, 1):
+            run, at = blocks * BLOCK, 0
             while at < len(data):
                 shorter = data[:at] + data[at + run :]
                 if try_(shorter):
                     data = shorter
                 else:
-                    at += run
-            run //= 2
+                    at += max(BLOCK, run // 8)
     for at in range(0, len(data) - BLOCK + 1, BLOCK):
         for field, (start, width) in FIELDS.items():
             for value in (_PLAIN[start : start + width], bytes(width)):

@@ -73,8 +73,8 @@ def sealed(header: bytes | bytearray, *, signed: bool = False) -> bytes:
 
 
 def octal(value: int, width: int) -> bytes:
-    """A number as most headers have it."""
-    return b"%0*o\0" % (width - 1, value)
+    """A number as most headers have it, in GNU's form where it has too many digits."""
+    return b"%0*o\0" % (width - 1, value) if value < 8 ** (width - 1) else base256(value, width)
 
 
 def base256(value: int, width: int) -> bytes:

@@ -3,7 +3,7 @@
 //	dumper FILE...    reads files
 //	dumper            reads tars from standard input, each behind its length in eight bytes (big endian)
 //
-// Names, targets and extended attributes are hex, as they need not be UTF-8.
+// Names, targets and extended attributes are hex, as they need not be UTF-8; what is nothing is left out.
 package main
 
 import (
@@ -18,7 +18,6 @@ import (
 	"io"
 	"os"
 	"reflect"
-	"runtime"
 	"strings"
 )
 
@@ -27,23 +26,23 @@ const readable = 8 << 20
 
 type entry struct {
 	Name        string            `json:"name"`
-	Linkname    string            `json:"linkname"`
+	Linkname    string            `json:"linkname,omitempty"`
 	Type        byte              `json:"type"`
-	Mode        int64             `json:"mode"`
-	Uid         int               `json:"uid"`
-	Gid         int               `json:"gid"`
-	Size        int64             `json:"size"`
-	Seconds     int64             `json:"seconds"`
-	Nanoseconds int               `json:"nanoseconds"`
-	Devmajor    int64             `json:"devmajor"`
-	Devminor    int64             `json:"devminor"`
-	Xattrs      map[string]string `json:"xattrs"`
+	Mode        int64             `json:"mode,omitempty"`
+	Uid         int               `json:"uid,omitempty"`
+	Gid         int               `json:"gid,omitempty"`
+	Size        int64             `json:"size,omitempty"`
+	Seconds     int64             `json:"seconds,omitempty"`
+	Nanoseconds int               `json:"nanoseconds,omitempty"`
+	Devmajor    int64             `json:"devmajor,omitempty"`
+	Devminor    int64             `json:"devminor,omitempty"`
+	Xattrs      map[string]string `json:"xattrs,omitempty"`
 	// The holes of a sparse file, null for any other. The reader keeps them to itself, but not from reflection.
-	Holes [][2]int64 `json:"holes"`
+	Holes [][2]int64 `json:"holes,omitempty"`
 	// Where the stored bytes end in the tar, padding not counted.
 	End int64 `json:"end"`
 	// SHA-256 of the content with its holes, null where it was not read to its end.
-	Content *string `json:"content"`
+	Content *string `json:"content,omitempty"`
 }
 
 type reading struct {
@@ -52,8 +51,7 @@ type reading struct {
 	At    int64   `json:"at"`
 	Error *string `json:"error"`
 	// Whether the error came with an entry's content, not with the next header.
-	InContent bool   `json:"in_content"`
-	Go        string `json:"go"`
+	InContent bool `json:"in_content"`
 }
 
 // A counter is no io.Seeker, as a layer that comes through a decompressor is none.
@@ -71,7 +69,7 @@ func (c *counter) Read(b []byte) (int, error) {
 func read(from io.Reader) reading {
 	source := &counter{from: from}
 	reader := tar.NewReader(source)
-	result := reading{Entries: []entry{}, Go: runtime.Version()}
+	result := reading{Entries: []entry{}}
 	for {
 		header, err := reader.Next()
 		if err == nil {
