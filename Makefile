@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TOOLS := docker.io containerd iptables podman buildah skopeo umoci crun mmdebstrap gcc libc6-dev zstd \
+TOOLS := docker.io containerd iptables podman buildah skopeo umoci crun mmdebstrap gcc libc6-dev golang-go zstd \
          libarchive-tools attr xz-utils bzip2 docker-registry apache2-utils openssl curl
-COMMANDS := dockerd containerd ctr podman buildah skopeo umoci crun mmdebstrap gcc zstd bsdtar getfattr xz bzip2 \
+COMMANDS := dockerd containerd ctr podman buildah skopeo umoci crun mmdebstrap gcc go zstd bsdtar getfattr xz bzip2 \
             docker-registry htpasswd openssl curl
 PYTHONS := 3.11 3.12 3.13 3.14
 PYZ := build/squashkit.pyz

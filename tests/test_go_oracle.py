@@ -1,0 +1,250 @@
+"""The scanner reads every tar as Go's archive/tar reads it, by which all consumers of layers read.
+
+Where Go is not installed its recorded answers serve for the fixed inputs, and random chains are skipped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.go_chains import chain
+from tests.go_inputs import GROUPS, INPUTS
+from tests.go_oracle import (
+    KNOWN_TYPES,
+    Dumper,
+    Entry,
+    Reading,
+    compare,
+    digest,
+    dumper,
+    from_go,
+    have_go,
+    narrow,
+    read_with_squashkit,
+    recorded,
+)
+from tests.golang_fuzz import kind, smaller
+from tests.tar_blocks import BLOCK, END, block, long_name, member, pax
+from tests.tar_corpus import unavailable
+
+SEEDS = range(3000)
+
+
+@pytest.fixture(scope="session")
+def go() -> Iterator[Dumper]:
+    """Go itself."""
+    if not have_go():
+        unavailable("go is not installed")
+    with dumper() as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def answers() -> dict[str, Any]:
+    """Go's recorded answers to the fixed inputs."""
+    for name, data in INPUTS.items():
+        assert recorded()[name]["sha256"] == digest(data), f"{name} is new: python -m tests.go_oracle"
+    return {name: recorded()[name]["answer"] for name in INPUTS}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_fixed_inputs(answers: dict[str, Any], group: str) -> None:
+    """What archive/tar's own tests show, and what once misled squashkit, is read as Go reads it."""
+    faults = []
+    for name, data in INPUTS.items():
+        if name.startswith(f"{group}/"):
+            verdict = compare(from_go(answers[name]), read_with_squashkit(data))
+            faults += [f"{name}: {verdict}"] * verdict.fault
+    assert faults == []
+
+
+def test_answers_are_what_go_says(go: Dumper, answers: dict[str, Any]) -> None:
+    """The recorded answers are those of the Go that is installed, whichever its version."""
+    for name, data in INPUTS.items():
+        assert go.answer(data) == answers[name], name
+
+
+@functools.cache
+def chains() -> list[bytes]:
+    """Random tars, those of the first seeds."""
+    return [chain(seed) for seed in SEEDS]
+
+
+@pytest.fixture(scope="session")
+def readings(go: Dumper) -> list[Reading]:
+    """What Go makes of the random tars."""
+    return [go.read(data) for data in chains()]
+
+
+def test_random_chains(readings: list[Reading]) -> None:
+    """No chain of headers is read otherwise, refused or taken by squashkit alone, but for a reason."""
+    faults = []
+    for seed, data, theirs in zip(SEEDS, chains(), readings, strict=True):
+        verdict = compare(theirs, read_with_squashkit(data))
+        faults += [f"seed {seed}: {verdict}"] * verdict.fault
+    assert faults == []
+
+
+def test_chains_are_worth_their_time(readings: list[Reading]) -> None:
+    """Random tars are as often read as refused, and all that matters stands in many of them."""
+    seen: Counter[str] = Counter()
+    for reading in readings:
+        seen["error" if reading.error else "end"] += 1
+        for entry in reading.entries:
+            seen[entry.typeflag.decode("latin-1")] += 1
+            seen["sparse"] += entry.holes is not None
+            seen["xattrs"] += bool(entry.xattrs)
+            seen["long"] += len(entry.name) > 100
+            seen["fraction"] += entry.mtime % 1_000_000_000 > 0
+            seen["other type"] += entry.typeflag not in KNOWN_TYPES
+    few = {what: count for what, count in seen.items() if len(what) > 1 or what in "0123456"}
+    assert min(few["error"], few["end"]) > len(SEEDS) // 4
+    assert min(few.values()) > 10, few
+
+
+def test_narrow_windows() -> None:
+    """A tar is read alike whole and through windows of 512 bytes."""
+    for data in (*INPUTS.values(), *chains()):
+        if len(data) > 100 * BLOCK:
+            continue
+        assert read_with_squashkit(data, narrow(data)) == read_with_squashkit(data)
+
+
+# --- archive/tar's own files ---
+
+
+def own_files() -> dict[str, Path]:
+    """The files of archive/tar's testdata that came with Go, by their names."""
+    root = subprocess.run(
+        ["go", "env", "GOROOT"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    files = {path.stem: path for path in (Path(root) / "src/archive/tar/testdata").glob("*.tar")}
+    if not files:
+        unavailable("archive/tar's testdata is not installed")
+    return files
+
+
+def test_own_files_of_archive_tar(go: Dumper) -> None:
+    """The files by which archive/tar is tested are read as Go reads them."""
+    faults = []
+    for name, path in sorted(own_files().items()):
+        data = path.read_bytes()
+        verdict = compare(go.read(data), read_with_squashkit(data))
+        faults += [f"{name}: {verdict}"] * verdict.fault
+    assert faults == []
+
+
+def test_restated_files_show_the_same(go: Dumper) -> None:
+    """Each restated file has the types, the forms and the end of the file that it stands for."""
+
+    def gist(reading: Reading) -> tuple[Any, ...]:
+        shapes = [(e.typeflag, e.holes is None, bool(e.xattrs), bool(e.linkname)) for e in reading.entries]
+        return shapes, reading.error
+
+    files = own_files()
+    restated = {
+        name.removeprefix("testdata/"): data
+        for name, data in INPUTS.items()
+        if name.startswith("testdata/")
+    }
+    common = sorted(files.keys() & restated.keys())
+    assert len(common) > 30
+    for name in common:
+        assert gist(go.read(restated[name])) == gist(go.read(files[name].read_bytes())), name
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("testdata/gnu-multi-hdrs", [b"GNU2/GNU2/long-path-name"]),
+        ("testdata/pax-multi-hdrs", [b"bar"]),
+        ("testdata/gnu-long-nul", [b"0123456789"]),
+        ("testdata/gnu-not-utf8", [b"hi\x80\x81\x82\x83bye"]),
+        ("testdata/invalid-go17", [b"a" * 97 + b"/foo"]),
+        ("testdata/trailing-slash", [b"123456789/" * 30]),
+        ("testdata/pax-path-hdr", []),
+        ("layer/pax-twice", [b"d/", b"short"]),
+        ("layer/gnu-name-then-pax", [b"d/", b"d/gnu"]),
+        ("layer/gnu-magic-prefix", [b"a/" + b"b" * 80 + b"/c/" + b"f" * 60, b"z"]),
+        ("layer/pax-then-global", [b"secret"]),
+        ("layer/sparse-name-without-version", [b"secret"]),
+        ("layer/an empty GNU name, then a pax one", [b"d/", b"d/pax"]),
+        ("sparse records/beside a long name", [b"realname"]),
+    ],
+)
+def test_names(name: str, expected: list[bytes]) -> None:
+    """These names are the right ones, whatever Go and the scanner agree upon."""
+    reading = read_with_squashkit(INPUTS[name])
+    assert ([entry.name for entry in reading.entries], reading.error) == (expected, None)
+
+
+# --- the oracle itself ---
+
+
+def other(value: Any) -> Any:
+    """Another value of the same type, or one where there is none."""
+    if value is None:
+        return "something"
+    return value + type(value)(b"x") if isinstance(value, bytes) else None
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Entry)])
+def test_a_difference_in_any_field_is_told(field: str) -> None:
+    """Two readings that differ in one field of one entry are read otherwise."""
+    mine = read_with_squashkit(member(b"a", b"x") + member(b"b", b"y") + END)
+    first, second = mine.entries
+    theirs = Reading((first, dataclasses.replace(second, **{field: other(getattr(second, field))})), None)
+    verdict = compare(theirs, mine)
+    assert (verdict.kind, verdict.detail.split()[0], verdict.fault) == ("read otherwise", field, True)
+    assert compare(mine, mine).kind == "same"
+
+
+def test_what_one_side_alone_refuses_is_told() -> None:
+    """An error on one side and an entry too few are differences; an error on both sides is none."""
+    whole = read_with_squashkit(member(b"a") + member(b"b") + END)
+    part = Reading(whole.entries[:1], None)
+    broken = Reading(whole.entries[:1], "broken")
+    assert compare(whole, part).kind == compare(part, whole).kind == "read otherwise"
+    assert compare(whole, broken).kind == "refused by squashkit alone"
+    assert compare(broken, whole).kind == "taken by squashkit alone"
+    assert compare(broken, Reading((), "also broken")).kind == "same"
+    assert all(compare(a, b).fault for a, b in ((whole, broken), (broken, whole)))
+
+
+def test_only_what_is_meant_is_excused(go: Dumper) -> None:
+    """A type that squashkit refuses on purpose is excused, and no other refusal beside it."""
+    data = member(b"a") + block(b"volume", b"V") + END
+    there = go.read(data)
+    meant = compare(there, Reading(there.entries[:1], "unknown type V"))
+    assert (meant.kind, meant.fault) == ("refused by squashkit alone", False)
+    assert compare(there, Reading((), "something else")).fault
+
+
+def test_tars_are_made_smaller() -> None:
+    """What a difference needs stays in a tar, and what it does not need goes."""
+    noise = long_name(b"elsewhere") + member(b"x" * 90, b"data" * 400, prefix=b"p")
+    data = noise + pax((b"uid", b"7")) + member(b"needed", b"more data", uid=b"0000123") + noise + END
+
+    def holds(tried: bytes) -> bool:
+        return any(entry.name == b"needed" for entry in read_with_squashkit(tried).entries)
+
+    assert holds(data)
+    less = smaller(data, holds)
+    assert holds(less)
+    assert len(less) <= 2 * BLOCK
+    assert less[108:116] == block()[108:116]
+
+
+def test_differences_of_one_cause_are_one_kind() -> None:
+    """Names and numbers in an error do not make it another one."""
+    whole = read_with_squashkit(member(b"a") + END)
+    one, two = (compare(whole, Reading((), f"uid is no number: {text}")) for text in ("b'1x'", "b'9:\"'"))
+    assert kind(one) == kind(two) == "refused by squashkit alone: uid is no number: B"
