@@ -122,6 +122,8 @@ def _take_apart(blocks: bytes) -> tuple[Pax, bytearray, bool]:
             pax = parse_pax(blocks[at + BLOCK : at + BLOCK + size])
         at += BLOCK + ((size + 511) & ~511)
     block = bytearray(blocks[at : at + BLOCK])
+    if block[257:263] != USTAR and block[257:265] != OLD_GNU:  # of before ustar: all behind is nobody's
+        block[257:] = (USTAR + b"00").ljust(BLOCK - 257, b"\0")
     return pax, block, block[_TYPE] == OLD_SPARSE
 
 

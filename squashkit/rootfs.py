@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
-from squashkit.changeset import AUFS_LINKS, Changeset, Entry, is_hard_link, link_target
+from squashkit.changeset import AUFS_LINKS, WHITEOUT, Changeset, Entry, is_hard_link, link_target
 from squashkit.errors import InvalidLayer, PlanError, show_path
 from squashkit.tar import BLOCK, DIRECTORY, HARD_LINK, SYMLINK, Record
 
@@ -326,6 +326,8 @@ class Rootfs:
         """A new directory; with `path` where the entry's own name is its path, which is then held once."""
         if entry is None:
             path = parent.child_path(name)
+            if name.startswith(WHITEOUT):
+                raise InvalidLayer("a symlink leads to a name that only whiteouts have", path=path)
             self._unlisted_size += _unlisted_size(path)
             if self._unlisted_size > MAX_UNLISTED:
                 raise InvalidLayer(

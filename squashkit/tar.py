@@ -118,6 +118,7 @@ _ODD_TYPES = {
 }
 _ODD_CHAIN = "several headers that name it, which readers do not understand alike"
 _ODD_PREFIX = "a prefix in a GNU header, which only readers made with Go take for one"
+_ODD_REST = "bytes in the place of a prefix, in a header of before ustar"
 _ODD_SIZE = "a size on a type that has no data"
 _ODD_SPARSE = "GNU.sparse records that make no sparse file to readers made with Go"
 _INT64 = 1 << 63
@@ -134,7 +135,7 @@ def scan(window: Window) -> Iterator[Record]:
     owners: dict[bytes, tuple[int, int, int]] = {}
     devices: dict[bytes, tuple[int, int]] = {bytes(16): (0, 0)}
     times: dict[bytes, int] = {}
-    unpack, types, expected, make = _HEADER.unpack_from, _TYPES, _adler_of, tuple.__new__
+    unpack, types, expected, make = _HEADER.unpack_from, _TYPES, _total_of, tuple.__new__
     buffer, base = window(0)
     at = data = size = 0  # offset of the header block to read; where the last payload lies
     name = b""
@@ -156,7 +157,9 @@ def scan(window: Window) -> Iterator[Record]:
             name, owner, size_field, mtime_field, checksum, typeflag,
             linkname, magic, device, prefix, trailer,
         ) = unpack(buffer, i)  # fmt: skip
-        if adler32(buffer[i : i + BLOCK]) & 0xFFFF != expected(checksum):
+        half = i + 256  # adler32's low half is 1 plus the sum of all bytes, modulo 65521
+        total = (adler32(buffer[i:half]) & 0xFFFF) + (adler32(buffer[half : i + BLOCK]) & 0xFFFF)
+        if total != expected(checksum):
             if checksum == b"\0\0\0\0\0\0\0\0" and not any(buffer[i : i + BLOCK]):
                 behind, buffer, base = _gather(window, buffer, base, at + BLOCK, at + 2 * BLOCK)
                 if 0 < len(behind) < BLOCK:
@@ -209,6 +212,8 @@ def scan(window: Window) -> Iterator[Record]:
                     prefix = prefix[:131]
                 if prefix[0]:
                     name = prefix.split(b"\0", 1)[0] + b"/" + name
+        elif prefix[0]:
+            odd = _ODD_REST
 
         if typeflag in _EXTENSIONS:
             if not 0 <= size <= MAX_EXTENSION:
@@ -594,13 +599,13 @@ def _are_times(prefix: bytes) -> bool:
 
 
 @lru_cache(1 << 14)
-def _adler_of(checksum: bytes) -> int:
-    """The low half of the adler32 of a header block with this checksum field, -1 where the field is no
-    number. It is 1 plus the sum of all bytes, modulo 65521: a checksum at C speed."""
+def _total_of(checksum: bytes) -> int:
+    """The sum of all bytes of a header block with this checksum field, plus 2; -1 where the field is no
+    plain number. The adler32 of each half gives it at C speed."""
     digits = checksum[:6]
     if not digits.isdigit() or b"8" in digits or b"9" in digits or checksum[6:] not in _SUM_ENDS:
         return -1
-    return (1 + int(digits, 8) - 256 + sum(checksum)) % 65521
+    return 2 + int(digits, 8) - 256 + sum(checksum)
 
 
 _SUM_ENDS: Sequence[bytes] = (b"\0 ", b" \0", b"\0\0", b"  ")
