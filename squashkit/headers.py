@@ -8,7 +8,6 @@ from __future__ import annotations
 from squashkit.errors import InvalidLayer
 from squashkit.tar import (
     BLOCK,
-    CONTIGUOUS,
     HARD_LINK,
     MAX_EXTENSION,
     OLD_GNU,
@@ -68,10 +67,7 @@ def rewrite(
     target = record.linkname if linkname is None else linkname
     sparse = None if becomes_link else record.sparse
     sparse_map = b""
-    if becomes_link:
-        block[_TYPE] = HARD_LINK
-    elif block[_TYPE] in (CONTIGUOUS, OLD_SPARSE):
-        block[_TYPE] = REGULAR
+    block[_TYPE] = HARD_LINK if becomes_link else record.typeflag  # of type NUL a slash would decide
     if becomes_link or record.typeflag != REGULAR:
         pax = _without(pax, b"size")
         _set_size(block, 0)

@@ -15,6 +15,10 @@ from typing import Any
 
 import pytest
 
+from squashkit import tar
+from squashkit.headers import rewrite
+from squashkit.tar import parse_pax
+from tests.builders import layer, sparse
 from tests.go_chains import chain
 from tests.go_inputs import GROUPS, INPUTS
 from tests.go_oracle import (
@@ -248,3 +252,65 @@ def test_differences_of_one_cause_are_one_kind() -> None:
     whole = read_with_squashkit(member(b"a") + END)
     one, two = (compare(whole, Reading((), f"uid is no number: {text}")) for text in ("b'1x'", "b'9:\"'"))
     assert kind(one) == kind(two) == "refused by squashkit alone: uid is no number: B"
+
+
+# --- headers written anew ---
+
+
+def rewritten(data: bytes, **changes: Any) -> Iterator[tuple[Entry, bytes]]:
+    """Each entry of a tar as squashkit read it, and a tar of it alone, its headers written anew."""
+    members = [record for record in tar.scan_bytes(data) if record.typeflag != tar.GLOBAL]
+    for record, entry in zip(members, read_with_squashkit(data).entries, strict=True):
+        blocks = data[record.start : record.data]
+        if len(data) < record.end or len(blocks) > 1 << 20:
+            continue  # its padding is missing, or there is no room for one more record
+        payload = b"" if "linkname" in changes else data[record.data : record.end]
+        yield entry, rewrite(record, blocks, **changes) + payload + END
+
+
+def same_but_end(theirs: Reading, entry: Entry) -> bool:
+    """Whether a tar of one entry is that entry, wherever it ends."""
+    return theirs.error is None and theirs.entries == (
+        dataclasses.replace(entry, end=theirs.entries[0].end, holes=theirs.entries[0].holes),
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"name": b"n" * 90}, {"name": b"d/" + b"\xff" * 120}, {"linkname": b"t" * 101}],
+    ids=["nothing", "a short name", "a long name", "a link"],
+)
+def test_headers_written_anew_say_the_same_to_go(go: Dumper, changes: dict[str, Any]) -> None:
+    """Whatever chain of headers a record had, the new one says the same to Go, but for what was to change,
+    and says it in one way."""
+    wrong = []
+    tried = 0
+    for data in (*INPUTS.values(), *chains()[:1000]):
+        if read_with_squashkit(data).error is not None:
+            continue
+        for entry, alone in rewritten(data, **changes):
+            tried += 1
+            wanted = dataclasses.replace(entry, **changes)
+            if "linkname" in changes:
+                without = {"devices": (0, 0), "size": 0, "holes": None, "content": None}
+                wanted = dataclasses.replace(wanted, typeflag=b"1", **without)
+            (again,) = tar.scan_bytes(alone)
+            if again.odd or not same_but_end(go.read(alone), wanted):
+                wrong.append((entry, go.read(alone), again.odd))
+    assert wrong[:1] == []
+    assert tried > 300
+
+
+def payload_of(blocks: bytes) -> bytes:
+    """The records of a tar's first header."""
+    assert blocks[156:157] == b"x"
+    return blocks[512 : 512 + int(blocks[124:135], 8)]
+
+
+def test_repeated_records_survive_in_their_order() -> None:
+    """A GNU sparse 0.0 map is a list of repeated records: a new name leaves it as it is."""
+    data = layer(sparse("d/old", 9000, [(n * 1024, b"x" * 9) for n in range(5)], form="0.0"))
+    record = next(tar.scan_bytes(data))
+    before = parse_pax(payload_of(data))
+    after = parse_pax(payload_of(rewrite(record, data[: record.data], name=b"n" * 101)))
+    assert [pair for pair in after if pair[0] != b"path"] == before
