@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from squashkit.changeset import Changeset, Entry
-from squashkit.compare import TYPE_NAMES, iter_nodes
+from squashkit.compare import iter_nodes
 from squashkit.errors import show_path
 from squashkit.oci import is_digest
 from squashkit.rootfs import Inode, Rootfs
-from squashkit.tar import HARD_LINK, SYMLINK
+from squashkit.tar import HARD_LINK, SYMLINK, TYPE_NAMES
 
 _MAX_ALIASES = 1000
 _FREE_KEYS = frozenset({"Labels", "annotations", "Volumes", "ExposedPorts"})

@@ -8,7 +8,7 @@ from typing import Final
 
 from squashkit.errors import show_path
 from squashkit.rootfs import Attributes, Directory, Inode, Node, Rootfs
-from squashkit.tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, HARD_LINK, REGULAR, SYMLINK
+from squashkit.tar import DIRECTORY, REGULAR, SYMLINK, TYPE_NAMES
 
 SameContent = Callable[[Inode, Inode], bool]
 """Says of two files of the same size, one of each side, whether they hold the same bytes."""
@@ -21,11 +21,6 @@ KINDS: Final = (
     "content", "hard links",
 )  # fmt: skip
 """What can differ, in the order in which it is told."""
-TYPE_NAMES: Final = {
-    DIRECTORY: "directory", REGULAR: "file", HARD_LINK: "hard link", SYMLINK: "symlink", FIFO: "fifo",
-    CHARACTER: "character device", BLOCK_DEVICE: "block device",
-}  # fmt: skip
-"""A header's type in words."""
 SPLIT: Final = "split hard links"
 """Names of one inode that the other side holds as several, cut between layers: no difference, since a
 layer cannot link into another, but worth telling."""

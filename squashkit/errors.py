@@ -80,7 +80,7 @@ class InvalidLayer(InvalidImage):
     """A layer that is no legal tar of a changeset. `path` is the entry at fault, where one is."""
 
     def __init__(self, message: str, *, path: bytes = b"", where: str = "") -> None:
-        subject = f"{show_path(path)}: {message}" if path else message
+        subject = f"{show_path(shortened(path))}: {message}" if path else message
         super().__init__(subject, where=where)
         self.message = message
         self.path = path
@@ -173,6 +173,14 @@ def why(error: OSError) -> str:
 def show_path(path: bytes) -> str:
     """A path of a layer as text for people: undecodable and control bytes are escaped."""
     return show_text(path.decode("utf-8", "backslashreplace"))
+
+
+_LONG = 300
+
+
+def shortened(path: bytes) -> bytes:
+    """A path as it fits into a line: names of layers may have any length."""
+    return path if len(path) <= _LONG else path[:_LONG] + b"..."
 
 
 def show_text(text: str) -> str:

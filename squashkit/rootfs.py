@@ -27,7 +27,7 @@ from typing import Final, NamedTuple
 
 from squashkit.changeset import AUFS_LINKS, WHITEOUT, Changeset, Entry, is_hard_link, link_target
 from squashkit.errors import InvalidLayer, PlanError, show_path
-from squashkit.tar import BLOCK, DIRECTORY, HARD_LINK, SYMLINK, Record
+from squashkit.tar import BLOCK, DIRECTORY, HARD_LINK, SYMLINK, TYPE_NAMES, Record
 
 BELOW: Final = -1
 """The layer number of what no layer made: the root."""
@@ -268,11 +268,12 @@ class Rootfs:
         members = (changeset.entries, changeset.markers)
         names = {path for some in members for path, _ in some}
         if len(names) < sum(map(len, members)):
-            for path in (path for some in members for path, _ in some):
-                if path in names:
-                    names.remove(path)
-                else:
-                    self._contest(REPEATED, path)
+            first: dict[bytes, str] = {}
+            for path, record in (member for some in members for member in some):
+                kind = TYPE_NAMES[record.typeflag]
+                if path in first:
+                    self._contest(f"{REPEATED} ({first[path]}, then {kind})", path)
+                first[path] = kind
 
     def _note_unlisted(self) -> None:
         """Directories that got children from a layer that does not list them: docker and podman make

@@ -25,6 +25,11 @@ END_OF_ARCHIVE = bytes(2 * BLOCK)
 REGULAR, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = (
     b"0", b"1", b"2", b"3", b"4", b"5", b"6",
 )  # fmt: skip
+TYPE_NAMES = {
+    DIRECTORY: "directory", REGULAR: "file", HARD_LINK: "hard link", SYMLINK: "symlink", FIFO: "fifo",
+    CHARACTER: "character device", BLOCK_DEVICE: "block device",
+}  # fmt: skip
+"""A header's type in words."""
 GLOBAL = b"g"
 """A global pax header: a record of its own, which is no member and changes none."""
 OLD_SPARSE, CONTIGUOUS = b"S", b"7"
@@ -119,6 +124,7 @@ _ODD_TYPES = {
 _ODD_CHAIN = "several headers that name it, which readers do not understand alike"
 _ODD_PREFIX = "a prefix in a GNU header, which only readers made with Go take for one"
 _ODD_REST = "bytes in the place of a prefix, in a header of before ustar"
+_ODD_TARGET = "a symlink to nothing, which no system can make"
 _ODD_SIZE = "a size on a type that has no data"
 _ODD_SPARSE = "GNU.sparse records that make no sparse file to readers made with Go"
 _INT64 = 1 << 63
@@ -262,9 +268,11 @@ def scan(window: Window) -> Iterator[Record]:
             raise InvalidLayer(f"unknown type '{flag}'", path=name) from None
         if typeflag == b"\0" and name.endswith(b"/"):  # old archives know no other directories
             kind = DIRECTORY
-        if kind != REGULAR and size:
-            odd = odd or _ODD_SIZE
+        if kind != REGULAR:
+            odd = odd or (_ODD_SIZE if size else "")
             size = 0
+            if kind == SYMLINK and not linkname:
+                odd = _ODD_TARGET
         if size < 0:
             raise InvalidLayer(f"a size of {size} bytes", path=name)
         realsize = size

@@ -23,7 +23,7 @@ from squashkit.absent import (
     with_aliases,
 )
 from squashkit.changeset import Changeset
-from squashkit.errors import InvalidImage, SquashkitError, UnsupportedImage, show_path
+from squashkit.errors import InvalidImage, SquashkitError, UnsupportedImage, shortened, show_path
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, Reading
 from squashkit.oci import Codec, DiffID, load_json
@@ -247,7 +247,7 @@ class _Verifier:
         for (layer, construct), paths in kinds.items():
             more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
             warnings.append(
-                Finding(image.layers[layer].where, f"{construct}: /{show_path(paths[0])}{more}")
+                Finding(image.layers[layer].where, f"{construct}: /{show_path(shortened(paths[0]))}{more}")
             )
         for index, changeset in changesets.items():
             if changeset is None:

@@ -221,14 +221,14 @@ def opaque(path: Name) -> Member:
 def extension(kind: str, payload: bytes | Records) -> bytes:
     """A header that says something of the next one: `x` and `g` with records, `L` and `K` with a name."""
     data = payload if isinstance(payload, bytes) else _encode_records(payload)
-    return header_block(b"extension", type=kind.encode(), size=len(data)) + _padded(data)
+    return header_block(b"extension", type=kind.encode(), size=b"%011o" % len(data)) + _padded(data)
 
 
 MAGIC = {"ustar": b"ustar\x0000", "gnu": b"ustar  \0", "v7": bytes(8), "star": b"ustar\x0000"}
 
 
 def header_block(
-    name: bytes, *, type: bytes = b"0", size: int = 0, magic: str = "ustar", **fields: bytes
+    name: bytes, *, type: bytes = b"0", magic: str = "ustar", **fields: bytes
 ) -> bytes:
     """One header block with a right checksum. `fields` stand in it as they are: mode, uid, gid, size,
     mtime, linkname, devmajor, devminor, prefix, atime, ctime."""
@@ -237,12 +237,12 @@ def header_block(
         "linkname": (157, 100), "devmajor": (329, 8), "devminor": (337, 8), "prefix": (345, 155),
         "atime": (345, 12), "ctime": (357, 12),
     }  # fmt: skip
-    numbers = {"mode": b"0000644", "uid": b"0000000", "gid": b"0000000", "mtime": b"00000000000"}
+    numbers = {"mode": b"0000644", "uid": b"0000000", "gid": b"0000000", "mtime": bytes(0)}
     header = bytearray(BLOCK)
     header[: len(name)] = name
     header[156:157] = type
     header[257:265] = MAGIC[magic]
-    for key, value in {**numbers, "size": b"%011o" % size, **fields}.items():
+    for key, value in {**numbers, **fields}.items():
         at, width = place[key]
         header[at : at + width] = value.ljust(width, b"\0")
     if magic == "star":
@@ -266,7 +266,8 @@ def raw(
     fields."""
     path = to_bytes(name)
     extended = extension("x", records) if records else b""
-    header = header_block(path, type=type, size=len(data), magic=magic, **fields)
+    size = fields.pop("size", b"%011o" % len(data))
+    header = header_block(path, type=type, magic=magic, size=size, **fields)
     return Member(path, raw=before + extended + header + _padded(data))
 
 

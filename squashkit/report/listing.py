@@ -9,11 +9,21 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from squashkit.compare import TYPE_NAMES, attributes_of, kind_of, links_of
+from squashkit.compare import attributes_of, kind_of, links_of
 from squashkit.errors import show_path
 from squashkit.report.text import show_time, table
 from squashkit.rootfs import Attributes, Directory, Node
-from squashkit.tar import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, HARD_LINK, REGULAR, SYMLINK, Record
+from squashkit.tar import (
+    BLOCK_DEVICE,
+    CHARACTER,
+    DIRECTORY,
+    FIFO,
+    HARD_LINK,
+    REGULAR,
+    SYMLINK,
+    TYPE_NAMES,
+    Record,
+)
 
 _FORMATS = {
     REGULAR: stat.S_IFREG, HARD_LINK: stat.S_IFREG, SYMLINK: stat.S_IFLNK, DIRECTORY: stat.S_IFDIR,
