@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+from tests.go_inputs import INPUTS
 from tests.tar_blocks import (
     BLOCK,
     GNU,
@@ -49,6 +50,8 @@ TIMES = (
     b"1.2.3", b"-", b"1e5", b" 1", b"1 ", b"007.7", b"9223372036854775807.999999999", b"1.0000000001",
     b"-9223372036854775808.5", b"9999999999999999999", b"1,5", b"1.-5", b"1.+5", b"0.000000001", b"-0",
 )  # fmt: skip
+SMALL = tuple(data for data in INPUTS.values() if BLOCK <= len(data) <= 16 * BLOCK)
+"""Fixed inputs from which others are made."""
 LIMIT = 1 << 20
 """The longest extension header that Go reads, in bytes."""
 
@@ -66,6 +69,8 @@ class Chains:
 
     def tar(self) -> bytes:
         """The next tar."""
+        if self.random.random() < 0.15:
+            return self.crossed()
         parts = [part for _ in range(self.random.choice((1, 1, 1, 2, 2, 3))) for part in self.entry()]
         if self.oddly():
             parts.insert(self.random.randrange(len(parts) + 1), self.zeros())
@@ -79,6 +84,16 @@ class Chains:
         if self.oddly(2):
             data = data[: self.cut(len(data))]
         return data
+
+    def crossed(self) -> bytes:
+        """Blocks of two of the fixed inputs, one inside the other, a bit damaged."""
+        one, two = self.random.choice(SMALL), self.random.choice(SMALL)
+        at = self.random.randrange(0, len(one) + 1, BLOCK)
+        start = self.random.randrange(0, len(two) + 1, BLOCK)
+        data = one[:at] + two[start:] + one[at:]
+        for _ in range(self.random.choice((0, 1, 1, 2))):
+            data = self.damaged(data)
+        return data[: self.cut(len(data))] if self.oddly(2) else data
 
     def end(self) -> bytes:
         """What stands behind the last entry."""
@@ -192,6 +207,8 @@ class Chains:
 
     def number(self, width: int, value: int) -> bytes:
         """A number in one of the forms that fields have, or what is none."""
+        if value >= 8 ** (width - 1):
+            return base256(value, width)
         digits = b"%o" % value
         plain = (octal(value, width), b"%0*o " % (width - 1, value), digits, b"%*o " % (width - 1, value))
         if not self.oddly():
