@@ -20,7 +20,7 @@ from squashkit.errors import InvalidLayer
 from squashkit.headers import rewrite
 from squashkit.tar import parse_pax
 from tests.builders import layer, sparse
-from tests.go_chains import chain
+from tests.go_chains import LIMIT, chain
 from tests.go_inputs import GROUPS, INPUTS
 from tests.go_oracle import (
     KNOWN_TYPES,
@@ -37,7 +37,7 @@ from tests.go_oracle import (
     recorded,
 )
 from tests.golang_fuzz import kind, smaller
-from tests.tar_blocks import BLOCK, END, block, long_name, member, padded, pax
+from tests.tar_blocks import BLOCK, END, GNU, block, long_name, member, padded, pax
 from tests.tar_corpus import unavailable
 
 SEEDS = range(3000)
@@ -121,6 +121,21 @@ def test_narrow_windows() -> None:
         if len(data) > 100 * BLOCK:
             continue
         assert read_with_squashkit(data, narrow(data)) == read_with_squashkit(data)
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_large_sparse_maps(go: Dumper, over: bool) -> None:
+    """A sparse map may have 1 MiB, as extension headers may; one block more is refused."""
+    blocks = LIMIT // BLOCK + over
+    old = block(b"s", b"S", magic=GNU, more=b"\1", realsize=b"7")
+    more = (bytes(504) + b"\1" + bytes(7)) * (blocks - 1) + bytes(BLOCK)
+    version = ((b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"7"))
+    zeros = b"0".rjust(blocks * BLOCK - 1, b"0") + b"\n"
+    for data in (old + more + END, pax(*version) + member(b"s", zeros) + END):
+        theirs, ours = go.read(data), read_with_squashkit(data)
+        assert (ours.error is not None) == over
+        assert not compare(theirs, ours).fault
+        assert over or len(theirs.entries) == 1
 
 
 # --- what is written ---
