@@ -42,6 +42,7 @@ from squashkit.transports.container import Archive, Container
 from squashkit.transports.remote import Registries
 from squashkit.transports.sink import Sink, Written, WrittenImage
 from squashkit.transports.store_sink import StoreSink
+from squashkit.transports.tags import TagGuard
 from squashkit.writer import Made, Origin
 
 
@@ -141,8 +142,28 @@ class Work:
         self._writes = self._output is not None and not options.dry_run
         if options.check:
             _refuse_vain_check(destination, writes=self._writes)
+        self._guard = self._guard_of(decisions)
         if not self._writes:
             destination.check_free(force=options.force)
+            destination.check_tags(self._guard, self._registries, self.tmp_dir)
+
+    def _guard_of(self, decisions: Sequence[Decision]) -> TagGuard:
+        """What no tag of the destination is to lose in silence."""
+        options, source = self._options, self.inputs.source
+        name = decisions[0].image.names[:1]
+        images = [
+            image.platform
+            for image in source.images
+            if image.names[:1] == name and all(layer.member is not None for layer in image.layers)
+        ]
+        # Of a registry's index only the image that was chosen was looked at.
+        others = source.listing.absent if source.remote is not None else []
+        platforms = [decision.image.platform for decision in decisions]
+        return TagGuard(
+            results={tag.name: platforms for tag in self._destination.tags},
+            chosen=options.platform not in (None, ALL),
+            source=[*images, *(one.platform for one in others if one.platform is not None)],
+        )
 
     def loader(self, source: Source, image: Image) -> Loader:
         """What reads an image's layers for this work."""
@@ -174,7 +195,7 @@ class Work:
             at_hand = inputs.at_hand(decisions, destination, replace=self._options.replace)
             self.sink = destination.open(
                 self._stack, self.tmp_dir, force=self._options.force, registries=self._registries,
-                cancelled=self.cancelled, progress=self._progress,
+                guard=self._guard, cancelled=self.cancelled, progress=self._progress,
                 at_hand=replace(at_hand, beside={**self._batch.have(decisions), **at_hand.beside}),
             )  # fmt: skip
             self._stack.callback(self.sink.close)
@@ -272,7 +293,8 @@ class Work:
             checked=self._options.check,
             in_registry=destination.is_registry,
             known_digests=frozenset(o.known.digest for o in elsewhere.values() if o.known is not None),
-            notes=_notes(source, decision, self._options, destination, chosen, elsewhere),
+            notes=_notes(source, decision, self._options, destination, chosen, elsewhere)
+            + self._guard.notes(),
         )
 
 
