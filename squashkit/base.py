@@ -77,7 +77,7 @@ def choose_image(
         fitting = [image for image in found if image.platform.matches(platform)]
         if not fitting:
             raise ImageNotFound(
-                f"no image for {platform} in {where}"
+                f"no image for {show_text(str(platform))} in {where}"
                 + (" (its index names one, its blobs are not there)" if platform in absent else "")
                 + choices(found),
                 reference=where,
@@ -132,7 +132,7 @@ def choices(images: Sequence[Image]) -> str:
     if not images:
         return ""
     lines = [
-        f"\n  {title}  ({image.platform}, {len(image.layers)} layer{'s' * (len(image.layers) != 1)})"
+        f"\n  {title}  ({show_text(str(image.platform))}, {_layers(len(image.layers))})"
         for title, image in zip(_titles(images[:20]), images, strict=False)
     ]
     more = f"\n  and {len(images) - 20} more" if len(images) > 20 else ""

@@ -33,6 +33,7 @@ from squashkit.errors import (
     TransportError,
     UnsupportedImage,
     UsageError,
+    show_text,
     told_of,
 )
 from squashkit.finding import find_base
@@ -112,7 +113,7 @@ def choose(
     missing += [str(one.platform or one.digest) for one in _absent(source, wanted)]
     if missing and not (skip_missing and there):
         raise ImageNotFound(
-            f"{source.title} names {', '.join(missing)}, but not all blobs of that are there"
+            f"{source.title} names {show_text(', '.join(missing))}, but not all blobs of that are there"
             + ("; --skip-missing leaves it out" if there else ""),
             reference=source.title,
         )
@@ -215,7 +216,7 @@ def _refuse_without_images(source: Source) -> None:
     listing = source.listing
     if listing.absent:
         one = listing.absent[0]
-        what = f"{one.digest} for {one.platform}" if one.platform else one.digest
+        what = f"{one.digest} for {show_text(str(one.platform))}" if one.platform else one.digest
         raise ImageNotFound(
             f"the index of {source.title} names {what}, but its blobs are not there",
             reference=source.title,
@@ -346,8 +347,8 @@ def open_new_base(
         absent = [one.platform for one in _absent(where, wanted if reference is not None else name)]
         if not fitting and any(one is not None and one.matches(image.platform) for one in absent):
             raise ImageNotFound(
-                f"the index of the new base {name} names an image for {image.platform}, but its blobs are"
-                " not there",
+                f"the index of the new base {name} names an image for"
+                f" {show_text(str(image.platform))}, but its blobs are not there",
                 reference=name,
             )
         base = choose_image(fitting or found, wanted, None, machine_platform(), where.example)
@@ -367,7 +368,7 @@ def _refuse_without_blobs(base: Image, where: Source) -> None:
             digest = layer.descriptor.digest if layer.descriptor else layer.diff_id
             raise InvalidImage(
                 f"the blob {digest} is not in {where.title}",
-                where=f"the new base {base.title} ({base.platform}), layer {layer.index}",
+                where=f"the new base {base.title} ({show_text(str(base.platform))}), layer {layer.index}",
             )
 
 

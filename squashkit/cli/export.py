@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
+from squashkit.cli.output import say
 from squashkit.cli.shared import Looking, Opened, json_option, look_options
-from squashkit.errors import UsageError, show_path, told_of
+from squashkit.errors import UsageError, show_path, show_text, told_of
 from squashkit.graph import Image
 from squashkit.planner import plan_export
 from squashkit.transports.archive_sink import check_free
@@ -54,12 +55,12 @@ def export(
     written = {}
     with looking.open(image) as (opened,):
         for one in opened.images():
-            path = output.replace(_PLACE, str(one.platform).replace("/", "-"))
+            path = output.replace(_PLACE, show_text(str(one.platform)).replace("/", "-"))
             with told_of(str(one.platform) if looking.all_platforms else ""):
                 size = _export(opened, one, path, layer, force=force)
             written[str(one.platform)] = {"output": path, "bytes": size}
             if output != "-" and not as_json:
-                click.echo(f"Wrote {size:,} bytes to {show_path(os.fsencode(path))}")
+                say(f"Wrote {size:,} bytes to {show_path(os.fsencode(path))}")
     if as_json:
         looking.show_json(written)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
+import re
 import sys
 import traceback
 from contextlib import suppress
@@ -14,7 +16,7 @@ from typing import NoReturn
 import click
 
 from squashkit import __version__
-from squashkit.errors import SquashkitError, show_text, why
+from squashkit.errors import SquashkitError, show_lines, show_text, why, without_secrets
 
 FAILED = 1
 INTERRUPTED = 130
@@ -100,22 +102,26 @@ def main() -> NoReturn:
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        print(_harmless(said.getvalue().rstrip("\n")), file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, _Interrupted, click.Abort):
         print("squashkit: interrupted; nothing was written", file=sys.stderr)
         code = INTERRUPTED
     except SquashkitError as error:
         if debug:
-            traceback.print_exc()
+            _show_traceback()
         print(f"squashkit: {_harmless(str(error))}", file=sys.stderr)
         code = error.exit_code
     except OSError as error:
-        print(f"squashkit: {explain(error)}", file=sys.stderr)
+        if debug:
+            _show_traceback()
+        print(f"squashkit: {_harmless(explain(error))}", file=sys.stderr)
         code = FAILED
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            _show_traceback()
         what = _harmless(f"{type(error).__name__}: {error}"[:500])
         print(f"squashkit: this is a fault of squashkit, please report it: {what}", file=sys.stderr)
         code = FAILED
@@ -128,8 +134,16 @@ def main() -> NoReturn:
 
 
 def _harmless(text: str) -> str:
-    """A message for a terminal: others' words in it must not steer that."""
-    return "\n".join(show_text(line) for line in text.split("\n"))
+    """A message for a terminal: others' words in it must not steer that, nor tell a password."""
+    for word in sys.argv[1:]:
+        for part in re.split("[:=/]", word):  # names and paths are made of these, and have no lines
+            if "\n" in part.strip():
+                text = text.replace(part, show_text(part))
+    return show_lines(without_secrets(text))
+
+
+def _show_traceback() -> None:
+    print(_harmless(traceback.format_exc().rstrip("\n")), file=sys.stderr)
 
 
 def explain(error: OSError) -> str:

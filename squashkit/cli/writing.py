@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 import sys
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 
 import click
 
+from squashkit.cli.output import say
 from squashkit.cli.shared import (
     Command,
     access_options,
@@ -24,12 +24,13 @@ from squashkit.cli.shared import (
 )
 from squashkit.compression import Compression
 from squashkit.destination import parse_output
-from squashkit.errors import UsageError
+from squashkit.errors import UsageError, without_secrets
 from squashkit.execute import Notify
 from squashkit.metadata import HistoryOptions
 from squashkit.oci import PlatformChoice, is_digest
 from squashkit.options import Options
 from squashkit.progress import Progress, shown
+from squashkit.report.text import json_text
 from squashkit.selection import Keep
 from squashkit.transports import REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.remote import Access
@@ -118,7 +119,7 @@ class Writing:
 
         def notify(text: str) -> None:
             if self.verbose and not self.quiet:
-                click.echo(text, err=True)
+                say(without_secrets(text), err=True)
 
         with shown(quiet=self.quiet) as progress:
             done = work(image, output, progress, notify)
@@ -128,13 +129,13 @@ class Writing:
 
     def show(self, done: Written, *, piped_out: bool = False) -> None:
         """Print the report, and write it to its file where one is named."""
-        document = json.dumps(done.json(), indent=2, ensure_ascii=False)
+        document = json_text(done.json())
         if self.report is not None:
             self.report.write_text(document + "\n", encoding="utf-8")
         if self.as_json and not piped_out:
             click.echo(document)
         elif not self.quiet:
-            click.echo(done.text(verbose=self.verbose), err=piped_out)
+            say(done.text(verbose=self.verbose), err=piped_out)
 
     def show_refused(self, done: Written) -> None:
         """What stopped the work, for programs, and in a dry run for people. A pipe gets nothing."""
@@ -142,7 +143,7 @@ class Writing:
         if self.report is not None or self.as_json:
             self.show(done, piped_out=piped)
         elif self.dry_run and not self.quiet:
-            click.echo(done.text(verbose=self.verbose))
+            say(done.text(verbose=self.verbose))
 
     def _ends(self, image: str | None) -> tuple[str, str | None]:
         """Where the image comes from and goes to, where that is left out."""

@@ -118,7 +118,7 @@ class RebaseReport:
             lines += ["Settings that follow the new base:", *self._changes(limit), ""]
         lines += [*self._risks(limit), ""]
         lines += self._written()
-        return "\n".join(lines)
+        return "\n".join(map(show_text, lines))
 
     def _above(self) -> str:
         above, remade = len(self.app.layers) - self.old.layers, len(self.fitted.remade)
