@@ -14,7 +14,7 @@ from typing import Literal
 from squashkit.base import Base
 from squashkit.catalogue import Catalogue
 from squashkit.compression import Compression
-from squashkit.errors import Interrupted, InvalidReference, UsageError, show_text
+from squashkit.errors import Interrupted, InvalidReference, SquashkitError, UsageError, show_text
 from squashkit.fleet import MAX_LAYERS, Trie
 from squashkit.fleet_layers import FleetLayers
 from squashkit.graph import Layer
@@ -147,6 +147,10 @@ def squash_fleet(
                     f" the last of them {done[-1][0]}",
                     reference=into,
                 ) from None
+            except (SquashkitError, OSError) as error:
+                if sink is None and done:
+                    error.add_note(f"{len(done)} of {len(outputs)} images have their tags below {into}")
+                raise
         batch.commit()
         return SquashedFleet(report, chosen, done)
 

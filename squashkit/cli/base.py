@@ -11,7 +11,7 @@ import click
 
 from squashkit.base import Base, history_hint, stated_base
 from squashkit.catalogue import Catalogue, KnownBase
-from squashkit.cli.output import say
+from squashkit.cli.output import say, written
 from squashkit.cli.shared import (
     Looking,
     debug_option,
@@ -181,6 +181,7 @@ def add(references: Sequence[str], looking: Looking) -> None:
             for image in chosen.images:
                 known = _known(image, source, text)
                 catalogue.add(known)
+                written.append(f"{show_text(known.reference)} was added")
                 layers = count(len(known.diff_ids), "layer")
                 named = f"{show_text(known.reference)} ({show_text(str(known.platform))})"
                 say(f"added {named}, {layers}")

@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from squashkit import __version__
+from squashkit.cli.output import STREAMS, naming, outcome, written
 from squashkit.errors import SquashkitError, show_lines, show_text, why, without_secrets
 
 FAILED = 1
@@ -94,10 +95,12 @@ def main() -> NoReturn:
     # Copying threads need the interpreter for an instant a block; they must not wait 5 ms for it.
     sys.setswitchinterval(0.0001)
     debug = "--debug" in sys.argv[1:]
+    written.clear()
     try:
         returned = cli.main(standalone_mode=False)
         if sys.stdout is not None:
-            sys.stdout.flush()
+            with naming(STREAMS[0]):
+                sys.stdout.flush()
         code = returned if isinstance(returned, int) else 0  # what a command passes to Exit comes back
     except click.exceptions.Exit as error:
         code = error.exit_code
@@ -107,12 +110,13 @@ def main() -> NoReturn:
         print(_harmless(said.getvalue().rstrip("\n")), file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, _Interrupted, click.Abort):
-        print("squashkit: interrupted; nothing was written", file=sys.stderr)
+        print(f"squashkit: interrupted; {outcome()}", file=sys.stderr)
         code = INTERRUPTED
     except SquashkitError as error:
         if debug:
             _show_traceback()
-        print(f"squashkit: {_harmless(str(error))}", file=sys.stderr)
+        told = str(error) if isinstance(error, _SystemFault) else _with_outcome(str(error), error)
+        print(f"squashkit: {_harmless(told)}", file=sys.stderr)
         code = error.exit_code
     except OSError as error:
         if debug:
@@ -148,11 +152,21 @@ def _show_traceback() -> None:
 
 def explain(error: OSError) -> str:
     """An error of the system as one line that says what to do."""
-    where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space left{where}; nothing was written. Free some, or pass --tmp-dir or another -o"
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    where = f" ({name})" if name else ""
     if error.errno == errno.EPIPE:
-        return "the reader of standard output went away; what it got is not whole"
+        name = name if name in STREAMS else STREAMS[0]
+        return _with_outcome(f"the reader of {name} went away; what it got is not whole", error)
+    if name in STREAMS:
+        return _with_outcome(f"{name}: {why(error)}; what it got is not whole", error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        stands = "; ".join(getattr(error, "__notes__", [])) or outcome()
+        return f"no space left{where}; {stands}. Free some, or pass --tmp-dir or another -o"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"no permission{where}: {error.strerror}"
-    return f"{why(error)}{where}"
+        return _with_outcome(f"no permission{where}: {error.strerror}", error)
+    return _with_outcome(f"{why(error)}{where}", error)
+
+
+def _with_outcome(text: str, error: BaseException) -> str:
+    """A message, and what was written before it came to that."""
+    return "; ".join([text, *getattr(error, "__notes__", []), *written])

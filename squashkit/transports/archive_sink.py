@@ -221,6 +221,9 @@ class Pipe:
                 self._room.poll(100)  # milliseconds
                 if self._cancelled.is_set():
                     raise Cancelled from None
+            except OSError as error:
+                error.filename = self.title
+                raise
 
 
 def _open_for_itself(fd: int) -> int:

@@ -86,6 +86,13 @@ class Layout:
         if check is not None:
             self._check(written, check)
         self._make_folders()
+        try:
+            self._commit(written)
+        except OSError as error:
+            error.add_note(f"no tag of {self.title} was moved; blobs that no tag names may be there")
+            raise
+
+    def _commit(self, written: Sequence[Written]) -> None:
         for digest, file in self._finished.items():
             file.target = self.path / blob_name(digest)
             with suppress(FileExistsError):
