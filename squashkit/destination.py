@@ -28,6 +28,7 @@ from squashkit.progress import Progress
 from squashkit.source import Source
 from squashkit.transports import FILES, REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.archive_sink import ArchiveFile, Pipe, check_free
+from squashkit.transports.atomic import refuse_special
 from squashkit.transports.container import Blob
 from squashkit.transports.layout_sink import Layout, check_layout_tags
 from squashkit.transports.oci_layout import INDEX
@@ -199,6 +200,7 @@ def decide_destination(
     """Where an image goes, `several` of them in one index. Raises UsageError where output, format and
     compression do not fit together, or the source's own tag would move without `replace`."""
     reference = parse_output(output) if output is not None else None
+    tags = sorted(set(tags))  # a set of names, whose order is to change no byte
     chosen = _format(reference, source, format)
     if several and chosen == "docker":
         raise UsageError(
@@ -220,8 +222,7 @@ def decide_destination(
         target = Path(reference.path)
         if reference.path.endswith("/") and reference.transport != "oci" and not target.is_dir():
             raise UsageError(f"{reference.path} is no file; oci:{reference.path} makes a layout folder")
-        if target.exists() and not target.is_file() and not target.is_dir():
-            raise UsageError(f"{target} is no regular file; write to a pipe with `-o -`")
+        refuse_special(target)
     family = {"oci": OCI_MANIFEST, "docker": DOCKER_MANIFEST, None: None}[format]
     if family is None and chosen == "oci" and source.remote is not None and reference and reference.is_file:
         family = OCI_MANIFEST  # skopeo reads no others in a layout, and a registry has both

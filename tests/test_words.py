@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.builders import docker_archive_old
-from tests.cli import APP, BASE, COMMAND, KEEP_2, Arg, Result, assert_fails, read_image, validate
+from tests.builders import docker_archive_old, oci_layout
+from tests.cli import (
+    APP,
+    BASE,
+    COMMAND,
+    KEEP_2,
+    Arg,
+    Result,
+    assert_fails,
+    listing_of,
+    read_files,
+    read_image,
+    run,
+    validate,
+)
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 
@@ -79,3 +96,77 @@ def test_other_things_that_were_written_are_told_of(
     assert_fails(result, 1, "the images were written to")
     assert len(validate(tmp_path / "to")) == 2
     assert_fails(run_into("/dev/full", "base", "add", f"{app}:base:1"), 1, "base:1 was added")
+
+
+# --- what is not written over ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "device", "link"])
+@pytest.mark.parametrize("command", ["export", "squash", "fleet"])
+def test_a_device_is_no_output(kind: str, command: str, app: Path, tmp_path: Path) -> None:
+    """A pipe, a socket or a device, or a link to one, is neither replaced by a file nor written to, with
+    --force either."""
+    place = tmp_path / "place"
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(place))
+    elif kind == "link":
+        place.symlink_to("/dev/null")
+    else:
+        try:
+            os.mknod(place, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root makes devices")
+    words: dict[str, tuple[Arg, ...]] = {
+        "export": ("export", f"{app}:app:1", "-o", place),
+        "squash": ("squash", f"{app}:app:1", *KEEP_2, "-o", place),
+        "fleet": ("fleet", "squash", app, "--strategy", "built", "--into", place),
+    }
+    before = place.lstat()
+    assert_fails(run(*words[command], "--force"), 2, "regular file")
+    after = place.lstat()
+    assert (after.st_ino, after.st_mode, after.st_rdev) == (before.st_ino, before.st_mode, before.st_rdev)
+
+
+@pytest.mark.parametrize("link", ["blobs", "blobs/sha256"])
+@pytest.mark.parametrize("there", [True, False])
+def test_no_blob_leaves_a_layout(link: str, there: bool, app: Path, tmp_path: Path) -> None:
+    """A layout whose folder of blobs is a link that leads elsewhere gets nothing, and nothing is written
+    elsewhere."""
+    oci_layout(tmp_path / "to", [BASE])
+    elsewhere = tmp_path / "elsewhere"
+    shutil.rmtree(tmp_path / "to" / link)
+    if there:
+        elsewhere.mkdir()
+    (tmp_path / "to" / link).symlink_to(elsewhere)
+    before = listing_of(tmp_path)
+    result = run("squash", f"{app}:app:1", *KEEP_2, "-o", f"oci:{tmp_path}/to:x")
+    assert_fails(result, 2, "leads out of the layout")
+    assert listing_of(tmp_path) == before
+
+
+def test_a_link_within_a_layout_is_followed(app: Path, tmp_path: Path) -> None:
+    """A folder of blobs that is a link within the layout, and a layout that is a link itself, work."""
+    oci_layout(tmp_path / "real", [BASE])
+    (tmp_path / "real/blobs/sha256").rename(tmp_path / "real/store")
+    (tmp_path / "real/blobs/sha256").symlink_to("../store")
+    (tmp_path / "to").symlink_to("real")
+    assert run("squash", f"{app}:app:1", *KEEP_2, "-o", f"oci:{tmp_path}/to:x").code == 0
+    assert run("verify", f"oci:{tmp_path}/to:x").code == 0
+
+
+@pytest.mark.parametrize("output", ["{}.tar", "oci-archive:{}.tar", "oci:{}:x", "oci:{}"])
+def test_the_order_of_tags_changes_no_byte(output: str, app: Path, tmp_path: Path) -> None:
+    """Names are a set: the same ones give the same bytes, however often and in whichever order they are
+    given."""
+    found = []
+    orders = (("b:1", "a:2", "a:1"), ("a:1", "b:1", "a:2", "a:1"), ("a:2", "a:1", "b:1"))
+    for number, tags in enumerate(orders):
+        words = [word for tag in tags for word in ("-t", tag)]
+        place = output.format(tmp_path / f"out{number}")
+        assert run("squash", f"{app}:app:1", "--keep-layers", "2", *words, "-o", place).code == 0
+        (made,) = tmp_path.glob(f"out{number}*")
+        found.append(read_files(made) if made.is_dir() else made.read_bytes())
+    assert found[0] == found[1] == found[2]

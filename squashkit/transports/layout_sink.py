@@ -39,6 +39,7 @@ class Layout:
         if foreign and not (path / INDEX).exists():
             raise UsageError(f"{path} is a folder that is no OCI layout")
         self._check_tags(self._read_index(), tags)
+        self._refuse_links()
         self._made = [folder for folder in (path, path / "blobs", path / "blobs/sha256")
                       if not folder.exists()]  # fmt: skip
         self._make_folders()
@@ -71,7 +72,16 @@ class Layout:
 
     def _make_folders(self) -> None:
         """Another run that had made them, and failed, may have taken them away again."""
+        self._refuse_links()
         (self.path / "blobs/sha256").mkdir(parents=True, exist_ok=True)
+
+    def _refuse_links(self) -> None:
+        """Raises UsageError where blobs would go elsewhere: whoever names a layout gives leave to write in
+        it, and not wherever a link in it leads."""
+        blobs = self.path / "blobs/sha256"
+        there = os.path.realpath(blobs)
+        if not there.startswith(os.path.realpath(self.path) + os.sep):
+            raise UsageError(f"{blobs} leads out of the layout, to {there}; nothing is written there")
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
         self._make_folders()
