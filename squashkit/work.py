@@ -17,6 +17,7 @@ from pathlib import Path
 from squashkit import metadata
 from squashkit.cancellation import Cancellation
 from squashkit.check import check_result
+from squashkit.dangling import dangling_names
 from squashkit.destination import (
     Destination,
     decide_destination,
@@ -24,7 +25,7 @@ from squashkit.destination import (
     refuse_mistaken_file,
 )
 from squashkit.entrycache import EntryCache, cache_folder
-from squashkit.errors import UsageError, told_of
+from squashkit.errors import UsageError, show_text, told_of
 from squashkit.execute import Job, Notify
 from squashkit.graph import Image, Layer
 from squashkit.inputs import Inputs
@@ -222,7 +223,18 @@ class Work:
         for job in self.jobs:
             with told_of(str(job.image.platform) if self._options.platform == ALL else ""):
                 results.append(job.run())
+            job.report.notes.extend(self._dangling(job))
         return results
+
+    def _dangling(self, job: Job) -> list[str]:
+        """What of an image names layers that are no more, for people."""
+        read = [one for one in self.inputs.source.images if one.image_id == job.image.image_id]
+        before = [layer for one in (job.image, *read[:1]) for layer in one.layers]
+        names = dangling_names(job.image, before, job.report.after)
+        if not names:
+            return []
+        told = ", ".join(map(show_text, names))
+        return [f"These labels name layers that the result does not have; they stay as they are: {told}."]
 
     def _transferred(self) -> Transfer | None:
         """Bytes to and from daemons and registries; None where there is neither."""

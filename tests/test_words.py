@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.builders import docker_archive_old, oci_layout
+from squashkit.oci import DiffID, chain_ids
+from tests.builders import ImageSpec, docker_archive_old, file, layer, oci_layout
 from tests.cli import (
     APP,
     BASE,
     COMMAND,
     KEEP_2,
     Arg,
+    Json,
     Result,
     assert_fails,
+    change_manifest,
     listing_of,
     read_files,
     read_image,
     run,
+    sha256,
+    squash,
     validate,
 )
 
@@ -170,3 +177,67 @@ def test_the_order_of_tags_changes_no_byte(output: str, app: Path, tmp_path: Pat
         (made,) = tmp_path.glob(f"out{number}*")
         found.append(read_files(made) if made.is_dir() else made.read_bytes())
     assert found[0] == found[1] == found[2]
+
+
+# --- labels that name layers -----------------------------------------------------------------
+
+BUILDPACKS = "io.buildpacks.lifecycle.metadata"
+IDS = [sha256(data) for data in APP.layers]
+
+
+def labelled(**labels: str) -> ImageSpec:
+    return replace(APP, config={"config": {"Labels": labels}})
+
+
+def dangling(report: Json) -> str:
+    """The note on labels that dangle; empty where there is none."""
+    return "".join(note for note in report["notes"] if note.startswith("These labels"))
+
+
+@pytest.mark.parametrize("dry", [(), ("-n",)])
+def test_labels_that_dangle_are_named(dry: tuple[str, ...], tmp_path: Path) -> None:
+    """A label or an annotation that names a squashed layer, by diff_id, chain_id or digest, is named, and
+    stays; one that names a kept layer or something else is not."""
+    image = labelled(**{
+        BUILDPACKS: json.dumps({"runImage": {"topLayer": IDS[1]}, "app": [{"sha": IDS[3]}]}),
+        "ostree.final-diffid": IDS[4],
+        "bare": IDS[2].removeprefix("sha256:"),
+        "chain": chain_ids([DiffID(one) for one in IDS])[-1],
+        "kept": IDS[1],
+        "kept.chain": chain_ids([DiffID(one) for one in IDS])[1],
+        "commit": "0" * 64,
+        "words": "sha256: none",
+    })  # fmt: skip
+    oci_layout(tmp_path / "in", [image])
+
+    def annotate(manifest: Json) -> None:
+        manifest["annotations"] = {
+            "by.digest": manifest["layers"][3]["digest"], "kept.digest": manifest["layers"][0]["digest"],
+        }  # fmt: skip
+
+    change_manifest(tmp_path / "in", annotate)
+    words = (tmp_path / "in", "--keep-layers", "2", "-o", f"oci:{tmp_path}/out:x", "--json", *dry)
+    note = dangling(squash(*words).json)
+    assert note.endswith(f": {BUILDPACKS}, ostree.final-diffid, bare, chain, by.digest."), note
+    if not dry:
+        labels = read_image(tmp_path / "out").config["config"]["Labels"]
+        assert labels == image.config["config"]["Labels"]
+
+
+def test_labels_of_what_is_unchanged_do_not_dangle(tmp_path: Path) -> None:
+    """Where nothing was squashed nothing dangles."""
+    oci_layout(tmp_path / "in", [labelled(**{"ostree.final-diffid": IDS[4]})])
+    for words in (("--keep-layers", "5"), ("--keep-layers", "2", "--min-saving", "99%")):
+        made = squash(tmp_path / "in", *words, "-o", f"oci:{tmp_path}/out:x", "--force", "--json")
+        assert dangling(made.json) == ""
+
+
+def test_a_rebase_names_labels_that_dangle(tmp_path: Path) -> None:
+    """Labels that name the old base's layers, and that nobody mends, are named."""
+    top = {"runImage": {"topLayer": IDS[1], "reference": "old"}}
+    image = labelled(**{BUILDPACKS: json.dumps(top), "sbom": IDS[0], "mine": IDS[4]})
+    new = ImageSpec([layer(file("new")), *BASE.layers[1:]], ["new:1"])
+    docker_archive_old(tmp_path / "in.tar", [image, BASE, new])
+    bases = ("--old-base", "base:1", "--new-base", "new:1", "--no-strict")
+    report = run("rebase", f"{tmp_path}/in.tar:app:1", *bases, "-o", tmp_path / "out.tar", "--json").json
+    assert dangling(report).endswith(": sbom."), report["notes"]
