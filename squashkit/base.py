@@ -256,8 +256,15 @@ def known_base(image: Image, graph: LayerGraph) -> Base | None:
 
 def base_from_step(image: Image, text: str) -> Base:
     """Everything below the one step whose created_by contains the text is the base."""
-    if image.config.layer_history is None:
+    history = image.config.history
+    if not history:
         raise PlanError("the image has no history to search; pass --keep-layers N")
+    if image.config.layer_history is None:
+        steps = sum(not entry.empty_layer for entry in history)
+        raise PlanError(
+            f"the image's history does not fit its {_layers(len(image.layers))}: it tells of {steps}; pass"
+            " --keep-layers N"
+        )
     found = [layer for layer in image.layers if text in layer.created_by]
     if len(found) != 1:
         count = f"{len(found)} steps" if found else "no step"

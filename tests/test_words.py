@@ -10,6 +10,7 @@ import stat
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -241,3 +242,21 @@ def test_a_rebase_names_labels_that_dangle(tmp_path: Path) -> None:
     bases = ("--old-base", "base:1", "--new-base", "new:1", "--no-strict")
     report = run("rebase", f"{tmp_path}/in.tar:app:1", *bases, "-o", tmp_path / "out.tar", "--json").json
     assert dangling(report).endswith(": sbom."), report["notes"]
+
+
+# --- where, and what -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("history", "told"),
+    [
+        (None, "has no history to search"),
+        ([], "has no history to search"),
+        ([{"created_by": "one"}], "does not fit its 5 layers: it tells of 1"),
+    ],
+)
+def test_a_history_that_does_not_fit_is_one(history: Any, told: str, tmp_path: Path) -> None:
+    """An image whose history does not fit its layers is not said to have none."""
+    docker_archive_old(tmp_path / "in.tar", [replace(APP, history=history)])
+    result = run("squash", tmp_path / "in.tar", "--from-step", "one", "-n")
+    assert_fails(result, 1, told)

@@ -19,6 +19,7 @@ from squashkit.base import choose_image
 from squashkit.cli.output import say
 from squashkit.cli.shared import Looking
 from squashkit.compare import SPLIT
+from squashkit.errors import show_path
 from squashkit.job import squash as run
 from squashkit.oci import Platform
 from squashkit.options import Options
@@ -180,4 +181,4 @@ def check(before: Path, after: Path) -> list[str]:
         right.view(*right.images()) as b,
     ):
         found = (difference for difference in view_differences(a, b) if difference.what != SPLIT)
-        return [f"{d.path!r}: {d.what}: {d.left} became {d.right}" for d in found]
+        return [f"/{show_path(d.path)}: {d.what}: {d.left} became {d.right}" for d in found]

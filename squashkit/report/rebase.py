@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -229,7 +230,7 @@ def _ordinal(number: int) -> str:
 def _value(value: Any) -> str:
     if value is None:
         return "(not set)"
-    return shorten(value if isinstance(value, str) else repr(value), 60)
+    return shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 60)
 
 
 def _more(items: Sequence[object], limit: int | None) -> list[str]:
