@@ -165,7 +165,7 @@ class Report:
                 for layer in self.after
             ],
             "dropped": {
-                cause.value.replace(" ", "_"): {"entries": entries, "bytes": dead}
+                cause.value.partition(",")[0]: {"entries": entries, "bytes": dead}
                 for cause in Cause
                 for entries, dead in [self.dropped(cause)]
             },
