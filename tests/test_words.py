@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from squashkit.oci import DiffID, chain_ids
-from tests.builders import ImageSpec, docker_archive_old, file, layer, oci_layout
+from tests.builders import ImageSpec, compress, docker_archive_old, file, layer, oci_layout
 from tests.cli import (
     APP,
     BASE,
@@ -30,6 +31,7 @@ from tests.cli import (
     read_files,
     read_image,
     run,
+    run_process,
     sha256,
     squash,
     validate,
@@ -260,3 +262,30 @@ def test_a_history_that_does_not_fit_is_one(history: Any, told: str, tmp_path: P
     docker_archive_old(tmp_path / "in.tar", [replace(APP, history=history)])
     result = run("squash", tmp_path / "in.tar", "--from-step", "one", "-n")
     assert_fails(result, 1, told)
+
+
+def test_an_archive_within_another_is_named(app: Path, tmp_path: Path) -> None:
+    """What lies within a stream that is unpacked, or within a tar, is told as lying there."""
+    whole = app.read_bytes()
+    broken = bytearray(whole)
+    broken[148:156] = b"1234567\0"  # the first header's checksum
+    inputs = {
+        "twice.tar.gz": (gzip.compress(gzip.compress(whole)), "within the gzip stream", "unpack it once"),
+        "sum.tar.gz": (gzip.compress(bytes(broken)), "within the gzip stream", "byte 0"),
+        "nothing.gz": (gzip.compress(b""), "within the gzip stream, it is empty"),
+        "outer.tar": (layer(file("deep/app.tar", whole)), "it holds deep/app.tar"),
+        "outer.tar.zst": (compress(layer(file("app.tar.gz", b"")), "zstd"), "it holds app.tar.gz"),
+    }
+    for name, (data, *told) in inputs.items():
+        (tmp_path / name).write_bytes(data)
+        for result in (run("ls", tmp_path / name), run_process("ls", "-", stdin=data)):
+            assert_fails(result, 4, *told)
+
+
+def test_diff_says_in_which_image_a_layer_is_bad(app: Path, tmp_path: Path) -> None:
+    """Of two images the one with the fault is named."""
+    good = layer(file("a"), file("b"))
+    bad = good[:512] + good[512:].replace(b"ustar", b"rusta", 1).replace(b"0000644", b"9999999", 1)
+    docker_archive_old(tmp_path / "bad.tar", [ImageSpec([bad], ["bad:1"])])
+    for words in ((f"{app}:app:1", tmp_path / "bad.tar"), (tmp_path / "bad.tar", f"{app}:app:1")):
+        assert_fails(run("diff", *words), 4, f"{tmp_path}/bad.tar: layer 0")
