@@ -82,6 +82,19 @@ class Chosen:
 
     images: Sequence[Image]
     missing: Sequence[str] = ()
+    others: Sequence[str] = ()
+    """Other platforms of the same image, of which nobody said anything."""
+
+    def note(self) -> str:
+        """That of several platforms one was taken, for people; empty where it was not so, or was asked
+        for."""
+        if not self.others:
+            return ""
+        taken = show_text(str(self.images[0].platform))
+        others = show_text(", ".join(self.others))
+        return (
+            f"The image for {taken} was taken; there are others, for {others} (--platform OS/ARCH, or all)."
+        )
 
 
 def choose(
@@ -106,7 +119,7 @@ def choose(
             images, wanted, platform, machine_platform(), source.example, named
         )
         refuse_unsupported(image)
-        return Chosen([image])
+        return Chosen([image], others=[] if platform is not None else _others(source, image, images))
     found = every_platform(images, wanted, source.example)
     there = [image for image in found if all(layer.member is not None for layer in image.layers)]
     missing = [str(image.platform) for image in found if image not in there]
@@ -120,6 +133,18 @@ def choose(
     for image in there:
         refuse_unsupported(image)
     return Chosen(there, missing)
+
+
+def _others(source: Source, image: Image, images: Sequence[Image]) -> list[str]:
+    """The other platforms of an image whose blobs are there; of a registry's index those that it names."""
+    there = [
+        other.platform
+        for other in images
+        if other.names[:1] == image.names[:1] and all(layer.member is not None for layer in other.layers)
+    ]
+    named = _absent(source, source.reference.image) if source.remote is not None else []
+    there += [one.platform for one in named if one.platform is not None]
+    return list(dict.fromkeys(str(one) for one in there if not one.matches(image.platform)))
 
 
 def _absent(source: Source, wanted: str | None) -> list[Descriptor]:

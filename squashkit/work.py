@@ -368,6 +368,8 @@ def _notes(
     if not options.tags and not named and destination.tags and (reference or source.reference.is_file):
         names = ", ".join(tag.verbatim or tag.name for tag in destination.tags)
         notes.append(f"No -t was given: the result has the source's own name ({names}).")
+    if chosen.note():
+        notes.append(chosen.note())
     if chosen.missing:
         missing = ", ".join(chosen.missing)
         notes.append(f"Left out, since not all of its blobs are there: {missing}.")

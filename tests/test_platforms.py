@@ -218,6 +218,23 @@ def test_what_the_index_says_of_a_platform_stays(tmp_path: Path) -> None:
     assert read_index(tmp_path / "out")[1][0][0]["platform"]["os.version"] == "10"
 
 
+def test_what_is_taken_of_several_platforms_is_told(layout: Path) -> None:
+    """Commands that look say on standard error which platform they took, and those that write in their
+    notes, unless one was asked for; what is not there is no other."""
+    taken = "The image for linux/amd64 was taken; there are others, for linux/arm64, linux/arm/v7 "
+    for words in (("ls",), ("inspect",), ("verify",), ("which", "/a"), ("export", "-o", f"{layout}/x.tar")):
+        command, *rest = words
+        source = f"oci:{layout}/app:app:1"
+        for asked in ((), ("--platform", "linux/amd64"), ("--platform", "linux/arm64")):
+            result = run(command, source, *rest, *asked, *(["--force"] if command == "export" else []))
+            assert result.code == 0, result.err
+            assert (taken in result.err) == (not asked)
+    words = ("squash", layout / "app", "--keep-layers", "1", "-o", f"oci:{layout}/new:x", "--json")
+    assert [note for note in run(*words).json["notes"] if taken in note]
+    oci_layout(layout / "one", APPS[:1], nested=True, attestations=True, absent=["linux/s390x"])
+    assert run("ls", layout / "one").err == ""
+
+
 # --- a tag that means several platforms ------------------------------------------------------
 
 ONE = ("--keep-layers", "1")

@@ -200,6 +200,8 @@ class Opened:
         """The image that is meant, or every platform's. What is left out is told."""
         looking = self.looking
         chosen = choose(self.source, looking.platform, skip_missing=looking.skip_missing)
+        if chosen.note():
+            say(f"squashkit: {chosen.note()}", err=True)
         for platform in chosen.missing:
             say(f"squashkit: left out {show_text(platform)}: not all of its blobs are there", err=True)
         return chosen.images
