@@ -77,7 +77,7 @@ def choose_image(
         fitting = [image for image in found if image.platform.matches(platform)]
         if not fitting:
             raise ImageNotFound(
-                f"no image for {platform} in {where}"
+                f"no image for {show_text(str(platform))} in {where}"
                 + (" (its index names one, its blobs are not there)" if platform in absent else "")
                 + choices(found),
                 reference=where,
@@ -132,7 +132,7 @@ def choices(images: Sequence[Image]) -> str:
     if not images:
         return ""
     lines = [
-        f"\n  {title}  ({image.platform}, {len(image.layers)} layer{'s' * (len(image.layers) != 1)})"
+        f"\n  {title}  ({show_text(str(image.platform))}, {_layers(len(image.layers))})"
         for title, image in zip(_titles(images[:20]), images, strict=False)
     ]
     more = f"\n  and {len(images) - 20} more" if len(images) > 20 else ""
@@ -256,8 +256,15 @@ def known_base(image: Image, graph: LayerGraph) -> Base | None:
 
 def base_from_step(image: Image, text: str) -> Base:
     """Everything below the one step whose created_by contains the text is the base."""
-    if image.config.layer_history is None:
+    history = image.config.history
+    if not history:
         raise PlanError("the image has no history to search; pass --keep-layers N")
+    if image.config.layer_history is None:
+        steps = sum(not entry.empty_layer for entry in history)
+        raise PlanError(
+            f"the image's history does not fit its {_layers(len(image.layers))}: it tells of {steps}; pass"
+            " --keep-layers N"
+        )
     found = [layer for layer in image.layers if text in layer.created_by]
     if len(found) != 1:
         count = f"{len(found)} steps" if found else "no step"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +94,7 @@ class Catalogue:
 
     def add(self, base: KnownBase) -> None:
         """Remember a base; one that is known is seen anew."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         chain = chain_ids(base.diff_ids)
         row = (
             base.reference, str(base.platform), base.image_id, base.digest, " ".join(base.diff_ids),
@@ -102,6 +103,16 @@ class Catalogue:
         with self._open() as database:
             database.executescript(_SCHEMA)
             database.execute(f"INSERT OR REPLACE INTO base VALUES ({', '.join('?' * len(row))})", row)
+
+    def _make_private(self) -> None:
+        """Configs may hold what others should not read: the file and its folder are the user's alone, those
+        that an earlier version made included."""
+        if not self.path.exists():
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for path, mode in ((self.path.parent, 0o700), (self.path, 0o600)):
+            if stat.S_IMODE(path.stat().st_mode) & 0o077:
+                with suppress(PermissionError):  # somebody else's, who let the user in
+                    path.chmod(mode)
 
     def bases(self) -> list[KnownBase]:
         """All of them, by name, the latest first."""
@@ -151,9 +162,10 @@ class Catalogue:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
+            self._make_private()
             with closing(sqlite3.connect(self.path, timeout=10)) as database, database:
                 yield database
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, ValueError, OSError) as error:
             raise Unavailable(
                 f"the catalogue of bases {self.path} cannot be used: {error}; move it away, and add the"
                 " bases again",

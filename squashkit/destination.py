@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from squashkit.compression import Compression
-from squashkit.errors import InvalidReference, UsageError
+from squashkit.errors import InvalidReference, TransportError, UsageError
 from squashkit.graph import Image
 from squashkit.metadata import manifest_family
 from squashkit.names import familiar_name, is_tag, normalise_name, repository_of, same_name
@@ -28,12 +28,14 @@ from squashkit.progress import Progress
 from squashkit.source import Source
 from squashkit.transports import FILES, REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.archive_sink import ArchiveFile, Pipe, check_free
+from squashkit.transports.atomic import refuse_special
 from squashkit.transports.container import Blob
-from squashkit.transports.layout_sink import Layout
+from squashkit.transports.layout_sink import Layout, check_layout_tags
 from squashkit.transports.oci_layout import INDEX
 from squashkit.transports.remote import Registries
 from squashkit.transports.sink import Sink, Tag
 from squashkit.transports.store import open_store
+from squashkit.transports.tags import TagGuard
 
 Format = Literal["docker", "oci"]
 
@@ -81,6 +83,7 @@ class Destination:
         force: bool,
         registries: Registries,
         at_hand: AtHand,
+        guard: TagGuard,
         cancelled: threading.Event,
         progress: Progress,
     ) -> Sink:
@@ -94,7 +97,7 @@ class Destination:
             from squashkit.transports.store_sink import StoreSink
 
             store = stack.enter_context(open_store(self.reference))
-            return StoreSink(store, tmp_dir, at_hand.held, progress.advance)
+            return StoreSink(store, tmp_dir, at_hand.held, progress.advance, guard)
         if self.reference.transport == REGISTRY:
             from squashkit.transports.registry import RepositoryName
             from squashkit.transports.registry_sink import RegistrySink
@@ -102,14 +105,14 @@ class Destination:
             name = RepositoryName.parse(self.reference.path)
             tags = [tag.name.rpartition(":")[2] for tag in self.tags]
             return RegistrySink(
-                name, registries, tmp_dir, at_hand.beside, tags, at_hand.read_tags, at_hand.replace
+                name, registries, tmp_dir, at_hand.beside, tags, at_hand.read_tags, at_hand.replace, guard
             )
         docker = self.format == "docker"
         path = Path(self.reference.path)
         if self.reference.is_stdio:
             return Pipe(tmp_dir, docker=docker, cancelled=cancelled)
         if self._is_layout:
-            return Layout(path, force=force, tags=self.tags)
+            return Layout(path, force=force, tags=self.tags, guard=guard)
         return ArchiveFile(path, docker=docker, force=force)
 
     def check_free(self, *, force: bool) -> None:
@@ -117,6 +120,26 @@ class Destination:
         if self.is_path and not self._is_layout:
             assert self.reference is not None
             check_free(Path(self.reference.path), force=force)
+
+    def check_tags(self, guard: TagGuard, registries: Registries, tmp_dir: Path) -> None:
+        """What `open` would say of tags that lose platforms, without writing anything. A daemon or a
+        registry that does not answer is not asked twice: the dry run is of the images."""
+        if self.reference is None:
+            return
+        with suppress(TransportError):
+            if self.reference.transport in STORES:
+                with open_store(self.reference) as store:
+                    for name in guard.results:
+                        guard.check(name, store.platforms(name))
+            elif self.reference.transport == REGISTRY:
+                from squashkit.transports.registry import RepositoryName
+                from squashkit.transports.registry_sink import tag_platforms
+
+                place = RepositoryName.parse(self.reference.path)
+                for tag in guard.results:
+                    guard.check(tag, tag_platforms(place, tag.rpartition(":")[2], registries, tmp_dir))
+            elif self.is_path and self._is_layout:
+                check_layout_tags(Path(self.reference.path), self.tags, guard)
 
     @property
     def is_path(self) -> bool:
@@ -177,6 +200,7 @@ def decide_destination(
     """Where an image goes, `several` of them in one index. Raises UsageError where output, format and
     compression do not fit together, or the source's own tag would move without `replace`."""
     reference = parse_output(output) if output is not None else None
+    tags = sorted(set(tags))  # a set of names, whose order is to change no byte
     chosen = _format(reference, source, format)
     if several and chosen == "docker":
         raise UsageError(
@@ -198,8 +222,7 @@ def decide_destination(
         target = Path(reference.path)
         if reference.path.endswith("/") and reference.transport != "oci" and not target.is_dir():
             raise UsageError(f"{reference.path} is no file; oci:{reference.path} makes a layout folder")
-        if target.exists() and not target.is_file() and not target.is_dir():
-            raise UsageError(f"{target} is no regular file; write to a pipe with `-o -`")
+        refuse_special(target)
     family = {"oci": OCI_MANIFEST, "docker": DOCKER_MANIFEST, None: None}[format]
     if family is None and chosen == "oci" and source.remote is not None and reference and reference.is_file:
         family = OCI_MANIFEST  # skopeo reads no others in a layout, and a registry has both

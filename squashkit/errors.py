@@ -27,6 +27,7 @@ the command line returns for it.
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -184,8 +185,27 @@ def shortened(path: bytes) -> bytes:
 
 
 def show_text(text: str) -> str:
-    """A text that somebody else wrote, safe for a terminal: control signs are escaped."""
+    """A text that somebody else wrote, on one line and safe for a terminal: all that is no visible sign
+    (C0 and C1 controls, DEL, marks that change the direction of writing, line ends) is escaped."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def show_lines(text: str) -> str:
+    """The same for several lines: their ends stay."""
+    return "\n".join(map(show_text, text.split("\n")))
+
+
+_USER_INFO = re.compile(
+    r"(://)[^\s'\"]*@(?!sha\d+:|DIGEST)"  # docker://user:password@host, http://user:password@proxy
+    r"|(?<![^\s'\"(\[=,])[^\s/@:'\"]+:[^\s@'\"]+@(?!sha\d+:)(?=[\w.\[-]+[:/])"  # user:password@host/name
+)
+
+
+def without_secrets(text: str) -> str:
+    """A message in which no address tells a user's name or password."""
+    return _USER_INFO.sub(r"\1***@", text)
 
 
 def gist_of(error: BaseException) -> str:
@@ -201,7 +221,7 @@ def gist_of(error: BaseException) -> str:
             break
         inner = below
     text = str((isinstance(inner, OSError) and inner.strerror) or inner).strip() or type(inner).__name__
-    return show_text(text.splitlines()[0][:300])
+    return without_secrets(show_text(text.splitlines()[0][:300]))
 
 
 class PathNotFound(SquashkitError):

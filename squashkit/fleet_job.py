@@ -14,7 +14,7 @@ from typing import Literal
 from squashkit.base import Base
 from squashkit.catalogue import Catalogue
 from squashkit.compression import Compression
-from squashkit.errors import Interrupted, InvalidReference, UsageError, show_text
+from squashkit.errors import Interrupted, InvalidReference, SquashkitError, UsageError, show_text
 from squashkit.fleet import MAX_LAYERS, Trie
 from squashkit.fleet_layers import FleetLayers
 from squashkit.graph import Layer
@@ -36,6 +36,7 @@ from squashkit.transports.archive_sink import ArchiveFile
 from squashkit.transports.layout_sink import Layout
 from squashkit.transports.remote import Access, Registries
 from squashkit.transports.sink import Sink, Tag
+from squashkit.transports.tags import TagGuard
 from squashkit.work import Batch, Work
 from squashkit.writer import Made
 
@@ -115,7 +116,13 @@ def squash_fleet(
         opened = _Open.of(stack, references, options, progress)
         names = place.names(opened.members)
         place.protect([one.source for one in (*opened.members, *opened.bases)], names)
-        sink = place.open(stack, opened, names, force=force)
+        guard = TagGuard(
+            {place.tag(n): [one.image.platform] for n, one in zip(names, opened.members, strict=True)},
+            chosen=options.platform is not None,
+            elsewhere="--into another place keeps it",
+        )
+        sink = place.open(stack, opened, names, guard, force=force)
+        opened.fleet.notes.extend(guard.notes())
         opened.read(estimate=options.estimate)
         chosen = STRATEGIES[strategy](opened.ways)
         report = opened.report([opened.ways.built, chosen], options)
@@ -140,6 +147,10 @@ def squash_fleet(
                     f" the last of them {done[-1][0]}",
                     reference=into,
                 ) from None
+            except (SquashkitError, OSError) as error:
+                if sink is None and done:
+                    error.add_note(f"{len(done)} of {len(outputs)} images have their tags below {into}")
+                raise
         batch.commit()
         return SquashedFleet(report, chosen, done)
 
@@ -340,25 +351,39 @@ class _Place:
                         " PREFIX keeps it"
                     )
 
-    def open(self, stack: ExitStack, opened: _Open, names: Sequence[str], *, force: bool) -> Sink | None:
-        """What takes all images, None for a registry. Raises UsageError where a name is taken."""
+    def open(
+        self, stack: ExitStack, opened: _Open, names: Sequence[str], guard: TagGuard, *, force: bool
+    ) -> Sink | None:
+        """What takes all images, None for a registry. Raises UsageError where a name is taken, or would
+        lose platforms."""
         if self.reference is None:
-            self._check_tags(opened.fleet.registries, names, force=force)
+            self._check_tags(opened.fleet, names, guard, force=force)
             return None
         path = Path(self.reference.path)
         sink: Sink
         if self.reference.transport == "oci":
-            sink = Layout(path, force=force, tags=[Tag(name, name) for name in names])
+            sink = Layout(path, force=force, tags=[Tag(name, name) for name in names], guard=guard)
         else:
             sink = ArchiveFile(path, docker=self.reference.transport == "docker-archive", force=force)
         stack.callback(sink.close)
         return sink
 
-    def _check_tags(self, registries: Registries, names: Sequence[str], *, force: bool) -> None:
-        from squashkit.transports.registry import Repository, RepositoryName
+    def tag(self, name: str) -> str:
+        """The name that the image of this name gets in full: in a registry, with its repository."""
+        return name if self.reference is not None else _full(self.output(name).removeprefix("docker://"))
 
-        for output in [] if force else map(self.output, names):
+    def _check_tags(
+        self, fleet: Fleet, names: Sequence[str], guard: TagGuard, *, force: bool
+    ) -> None:
+        from squashkit.transports.registry import Repository, RepositoryName
+        from squashkit.transports.registry_sink import index_platforms
+
+        for output, tag in zip(map(self.output, names), map(self.tag, names), strict=True):
             name = RepositoryName.parse(output.removeprefix("docker://"))
-            there = Repository(registries.get(name), name.path)
-            if there.digest_of(name.reference) is not None:
+            there = Repository(fleet.registries.get(name), name.path)
+            means = there.meaning(name.reference)
+            if means is None:
+                continue
+            if not force:
                 raise UsageError(f"{output} is there already; --force moves the tags that are")
+            guard.check(tag, index_platforms(means, name, there, fleet.registries, fleet.tmp_dir))

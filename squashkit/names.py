@@ -9,6 +9,8 @@ from squashkit.oci import is_digest
 
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?")
+_CREDENTIALS = re.compile(r"[^@/]*:.*@(?!sha\d+:)|.*@(?!sha\d+:).*/", re.DOTALL)
+"""`user:password@host` or `token@host/name`, of which no message is to say a word."""
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
@@ -17,6 +19,11 @@ def normalise_name(name: str) -> str:
 
     Raises InvalidReference for what is no image name.
     """
+    if _CREDENTIALS.match(name):
+        raise InvalidReference(
+            "a user's name and password do not belong before an image's name; docker login keeps them, or"
+            " --authfile names a file that does"
+        )
     bare, _, digest = name.partition("@")
     repository, tag = _split_tag(bare)
     domain, slash, path = repository.partition("/")

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from squashkit.errors import show_text
+
 
 class Progress(Protocol):
     """Reports work. Stages follow one another; within one, bytes are counted."""
@@ -69,7 +71,7 @@ class Bars:
 
         self.close()
         self._bar = tqdm(
-            desc=title, total=total, unit="B", unit_scale=True, leave=False, delay=0.3,
+            desc=show_text(title), total=total, unit="B", unit_scale=True, leave=False, delay=0.3,
             dynamic_ncols=True,
         )  # fmt: skip
 

@@ -122,7 +122,7 @@ class Cause(Enum):
 
     OVERWRITTEN = "overwritten"
     DELETED = "deleted"
-    ATTRIBUTES = "attributes only"
+    ATTRIBUTES = "rewritten, same size and time"
 
 
 class Dropped(NamedTuple):

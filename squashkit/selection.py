@@ -33,6 +33,7 @@ from squashkit.errors import (
     TransportError,
     UnsupportedImage,
     UsageError,
+    show_text,
     told_of,
 )
 from squashkit.finding import find_base
@@ -81,6 +82,19 @@ class Chosen:
 
     images: Sequence[Image]
     missing: Sequence[str] = ()
+    others: Sequence[str] = ()
+    """Other platforms of the same image, of which nobody said anything."""
+
+    def note(self) -> str:
+        """That of several platforms one was taken, for people; empty where it was not so, or was asked
+        for."""
+        if not self.others:
+            return ""
+        taken = show_text(str(self.images[0].platform))
+        others = show_text(", ".join(self.others))
+        return (
+            f"The image for {taken} was taken; there are others, for {others} (--platform OS/ARCH, or all)."
+        )
 
 
 def choose(
@@ -105,20 +119,32 @@ def choose(
             images, wanted, platform, machine_platform(), source.example, named
         )
         refuse_unsupported(image)
-        return Chosen([image])
+        return Chosen([image], others=[] if platform is not None else _others(source, image, images))
     found = every_platform(images, wanted, source.example)
     there = [image for image in found if all(layer.member is not None for layer in image.layers)]
     missing = [str(image.platform) for image in found if image not in there]
     missing += [str(one.platform or one.digest) for one in _absent(source, wanted)]
     if missing and not (skip_missing and there):
         raise ImageNotFound(
-            f"{source.title} names {', '.join(missing)}, but not all blobs of that are there"
+            f"{source.title} names {show_text(', '.join(missing))}, but not all blobs of that are there"
             + ("; --skip-missing leaves it out" if there else ""),
             reference=source.title,
         )
     for image in there:
         refuse_unsupported(image)
     return Chosen(there, missing)
+
+
+def _others(source: Source, image: Image, images: Sequence[Image]) -> list[str]:
+    """The other platforms of an image whose blobs are there; of a registry's index those that it names."""
+    there = [
+        other.platform
+        for other in images
+        if other.names[:1] == image.names[:1] and all(layer.member is not None for layer in other.layers)
+    ]
+    named = _absent(source, source.reference.image) if source.remote is not None else []
+    there += [one.platform for one in named if one.platform is not None]
+    return list(dict.fromkeys(str(one) for one in there if not one.matches(image.platform)))
 
 
 def _absent(source: Source, wanted: str | None) -> list[Descriptor]:
@@ -215,7 +241,7 @@ def _refuse_without_images(source: Source) -> None:
     listing = source.listing
     if listing.absent:
         one = listing.absent[0]
-        what = f"{one.digest} for {one.platform}" if one.platform else one.digest
+        what = f"{one.digest} for {show_text(str(one.platform))}" if one.platform else one.digest
         raise ImageNotFound(
             f"the index of {source.title} names {what}, but its blobs are not there",
             reference=source.title,
@@ -346,8 +372,8 @@ def open_new_base(
         absent = [one.platform for one in _absent(where, wanted if reference is not None else name)]
         if not fitting and any(one is not None and one.matches(image.platform) for one in absent):
             raise ImageNotFound(
-                f"the index of the new base {name} names an image for {image.platform}, but its blobs are"
-                " not there",
+                f"the index of the new base {name} names an image for"
+                f" {show_text(str(image.platform))}, but its blobs are not there",
                 reference=name,
             )
         base = choose_image(fitting or found, wanted, None, machine_platform(), where.example)
@@ -367,7 +393,7 @@ def _refuse_without_blobs(base: Image, where: Source) -> None:
             digest = layer.descriptor.digest if layer.descriptor else layer.diff_id
             raise InvalidImage(
                 f"the blob {digest} is not in {where.title}",
-                where=f"the new base {base.title} ({base.platform}), layer {layer.index}",
+                where=f"the new base {base.title} ({show_text(str(base.platform))}), layer {layer.index}",
             )
 
 

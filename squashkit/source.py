@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import gettempdir
 
-from squashkit.errors import InvalidImage, TransportError, UsageError, show_path
+from squashkit.errors import InvalidImage, TransportError, UsageError, show_path, show_text
 from squashkit.graph import Image, Layer, LayerGraph
 from squashkit.oci import ALL, Codec, Digest, Platform, PlatformChoice
 from squashkit.progress import Progress, Silent
-from squashkit.transports import REGISTRY, STORES, Reference, docker_archive, oci_layout
+from squashkit.report.text import some
+from squashkit.transports import ARCHIVES, REGISTRY, STORES, Reference, docker_archive, oci_layout
 from squashkit.transports.container import (
     Archive,
     Blob,
@@ -245,9 +246,11 @@ def list_source(
             f"not what {reference.transport}: promises; it has no {missing}", where=source.title
         )
     if not is_docker and not has_index:
+        inner = [name for name in container.names() if name.endswith(ARCHIVES)]
+        within = f"; it holds {some(list(map(show_text, inner)), 3)}: unpack that" if inner else ""
         raise InvalidImage(
             "no image archive: it has neither manifest.json nor index.json"
-            " (`docker save` writes one, `docker export` does not)",
+            f" (`docker save` writes one, `docker export` does not){within}",
             where=source.title,
         )
     source.listing = oci_layout.list_images(container, faults) if has_index else Listing()

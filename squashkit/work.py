@@ -17,6 +17,7 @@ from pathlib import Path
 from squashkit import metadata
 from squashkit.cancellation import Cancellation
 from squashkit.check import check_result
+from squashkit.dangling import dangling_names
 from squashkit.destination import (
     Destination,
     decide_destination,
@@ -24,7 +25,7 @@ from squashkit.destination import (
     refuse_mistaken_file,
 )
 from squashkit.entrycache import EntryCache, cache_folder
-from squashkit.errors import UsageError, told_of
+from squashkit.errors import UsageError, show_text, told_of
 from squashkit.execute import Job, Notify
 from squashkit.graph import Image, Layer
 from squashkit.inputs import Inputs
@@ -42,6 +43,7 @@ from squashkit.transports.container import Archive, Container
 from squashkit.transports.remote import Registries
 from squashkit.transports.sink import Sink, Written, WrittenImage
 from squashkit.transports.store_sink import StoreSink
+from squashkit.transports.tags import TagGuard
 from squashkit.writer import Made, Origin
 
 
@@ -141,8 +143,28 @@ class Work:
         self._writes = self._output is not None and not options.dry_run
         if options.check:
             _refuse_vain_check(destination, writes=self._writes)
+        self._guard = self._guard_of(decisions)
         if not self._writes:
             destination.check_free(force=options.force)
+            destination.check_tags(self._guard, self._registries, self.tmp_dir)
+
+    def _guard_of(self, decisions: Sequence[Decision]) -> TagGuard:
+        """What no tag of the destination is to lose in silence."""
+        options, source = self._options, self.inputs.source
+        name = decisions[0].image.names[:1]
+        images = [
+            image.platform
+            for image in source.images
+            if image.names[:1] == name and all(layer.member is not None for layer in image.layers)
+        ]
+        # Of a registry's index only the image that was chosen was looked at.
+        others = source.listing.absent if source.remote is not None else []
+        platforms = [decision.image.platform for decision in decisions]
+        return TagGuard(
+            results={tag.name: platforms for tag in self._destination.tags},
+            chosen=options.platform not in (None, ALL),
+            source=[*images, *(one.platform for one in others if one.platform is not None)],
+        )
 
     def loader(self, source: Source, image: Image) -> Loader:
         """What reads an image's layers for this work."""
@@ -174,7 +196,7 @@ class Work:
             at_hand = inputs.at_hand(decisions, destination, replace=self._options.replace)
             self.sink = destination.open(
                 self._stack, self.tmp_dir, force=self._options.force, registries=self._registries,
-                cancelled=self.cancelled, progress=self._progress,
+                guard=self._guard, cancelled=self.cancelled, progress=self._progress,
                 at_hand=replace(at_hand, beside={**self._batch.have(decisions), **at_hand.beside}),
             )  # fmt: skip
             self._stack.callback(self.sink.close)
@@ -201,7 +223,18 @@ class Work:
         for job in self.jobs:
             with told_of(str(job.image.platform) if self._options.platform == ALL else ""):
                 results.append(job.run())
+            job.report.notes.extend(self._dangling(job))
         return results
+
+    def _dangling(self, job: Job) -> list[str]:
+        """What of an image names layers that are no more, for people."""
+        read = [one for one in self.inputs.source.images if one.image_id == job.image.image_id]
+        before = [layer for one in (job.image, *read[:1]) for layer in one.layers]
+        names = dangling_names(job.image, before, job.report.after)
+        if not names:
+            return []
+        told = ", ".join(map(show_text, names))
+        return [f"These labels name layers that the result does not have; they stay as they are: {told}."]
 
     def _transferred(self) -> Transfer | None:
         """Bytes to and from daemons and registries; None where there is neither."""
@@ -272,7 +305,8 @@ class Work:
             checked=self._options.check,
             in_registry=destination.is_registry,
             known_digests=frozenset(o.known.digest for o in elsewhere.values() if o.known is not None),
-            notes=_notes(source, decision, self._options, destination, chosen, elsewhere),
+            notes=_notes(source, decision, self._options, destination, chosen, elsewhere)
+            + self._guard.notes(),
         )
 
 
@@ -334,6 +368,8 @@ def _notes(
     if not options.tags and not named and destination.tags and (reference or source.reference.is_file):
         names = ", ".join(tag.verbatim or tag.name for tag in destination.tags)
         notes.append(f"No -t was given: the result has the source's own name ({names}).")
+    if chosen.note():
+        notes.append(chosen.note())
     if chosen.missing:
         missing = ", ".join(chosen.missing)
         notes.append(f"Left out, since not all of its blobs are there: {missing}.")

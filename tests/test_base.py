@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sqlite3
+import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -249,6 +250,20 @@ def test_a_broken_catalogue_is_told(data: Path, app: Path) -> None:
     data.write_bytes(b"this is no database, and long enough to be seen as none" * 9)
     assert_fails(run("base", "list"), 5, str(data), "move it away")
     assert_fails(run("base", "find", app), 5, str(data))
+
+
+def test_the_catalogue_is_the_users_alone(data: Path, base: Path) -> None:
+    """Neither its file nor its folder can be read by others, one that an earlier version made included."""
+    umask = os.umask(0)
+    try:
+        for _ in range(2):
+            assert run("base", "add", f"{base}:base:1").code == 0
+            modes = [stat.S_IMODE(one.stat().st_mode) for one in (data, data.parent)]
+            assert modes == [0o600, 0o700]
+            data.chmod(0o644)
+            data.parent.chmod(0o755)
+    finally:
+        os.umask(umask)
 
 
 def test_the_catalogue_is_sqlite(data: Path, base: Path) -> None:

@@ -404,8 +404,8 @@ def test_annotations_of_kept_layers_stay(tmp_path: Path) -> None:
 
 
 def test_tags_become_names_that_every_tool_reads(tmp_path: Path) -> None:
-    """Each -t gets a descriptor with its platform, its full name and its tag; RepoTags has the familiar
-    form, always with a tag."""
+    """Each -t gets a descriptor with its platform, its full name and its tag, sorted; RepoTags has the
+    familiar form, always with a tag."""
     source, output = tmp_path / "source.tar", tmp_path / "out.tar"
     docker_archive_old(source, [APP])
     wanted = ["new", "team/app:2", "localhost/x:3", "host:5000/deep/er/x", "docker.io/library/y:4"]
@@ -414,15 +414,15 @@ def test_tags_become_names_that_every_tool_reads(tmp_path: Path) -> None:
     read_image(output)
     files = read_files(output)
     assert json.loads(files["manifest.json"])[0]["RepoTags"] == [
-        "new:latest", "team/app:2", "localhost/x:3", "host:5000/deep/er/x:latest", "y:4",
+        "y:4", "host:5000/deep/er/x:latest", "localhost/x:3", "new:latest", "team/app:2",
     ]  # fmt: skip
     descriptors = json.loads(files["index.json"])["manifests"]
     assert [one["annotations"] for one in descriptors] == [
+        {FULL_NAME: "docker.io/library/y:4", REF_NAME: "4"},
+        {FULL_NAME: "host:5000/deep/er/x:latest", REF_NAME: "latest"},
+        {FULL_NAME: "localhost/x:3", REF_NAME: "3"},
         {FULL_NAME: "docker.io/library/new:latest", REF_NAME: "latest"},
         {FULL_NAME: "docker.io/team/app:2", REF_NAME: "2"},
-        {FULL_NAME: "localhost/x:3", REF_NAME: "3"},
-        {FULL_NAME: "host:5000/deep/er/x:latest", REF_NAME: "latest"},
-        {FULL_NAME: "docker.io/library/y:4", REF_NAME: "4"},
     ]
     assert [one["platform"] for one in descriptors] == [{"architecture": "amd64", "os": "linux"}] * 5
 

@@ -21,6 +21,7 @@ from squashkit.report.fleet import NAMES
 from squashkit.transports.archive_sink import ArchiveFile
 from squashkit.transports.layout_sink import Layout
 from squashkit.transports.sink import put
+from squashkit.transports.tags import TagGuard
 from squashkit.work import Batch
 from tests.builders import (
     ImageSpec,
@@ -317,8 +318,8 @@ def test_a_blob_that_comes_again_while_another_one_is_written(tmp_path: Path) ->
 
 def test_another_run_into_the_same_new_layout_fails(tmp_path: Path) -> None:
     """A run that made a layout's folders and fails takes none away from another one that writes there."""
-    first = Layout(tmp_path / "out", force=False, tags=[])
-    second = Layout(tmp_path / "out", force=False, tags=[])
+    first = Layout(tmp_path / "out", force=False, tags=[], guard=TagGuard({}))
+    second = Layout(tmp_path / "out", force=False, tags=[], guard=TagGuard({}))
     put(second, b"a blob")
     first.close()
     second.commit([])

@@ -14,7 +14,7 @@ ROOT = Path(squashkit.__file__).parent
 PURE = [
     "oci", "tar", "headers", "changeset", "rootfs", "graph", "names", "base", "merge", "planner", "compare",
     "trace", "absent", "metadata", "fitting", "risks", "inherit",
-    "provenance", "fleet",
+    "provenance", "fleet", "dangling",
 ]  # fmt: skip
 PLACES = {
     "click": {"cli"},

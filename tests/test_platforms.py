@@ -17,6 +17,7 @@ from tests.cli import (
     change_index,
     put_blob,
     run,
+    snapshot,
     squash,
     unpack,
 )
@@ -215,3 +216,106 @@ def test_what_the_index_says_of_a_platform_stays(tmp_path: Path) -> None:
     change_index(tmp_path / "app", lambda i: i["manifests"][0]["platform"].update({"os.version": "10"}))
     squash(tmp_path / "app", "--keep-layers", "1", *ALL, "-o", f"oci:{tmp_path}/out")
     assert read_index(tmp_path / "out")[1][0][0]["platform"]["os.version"] == "10"
+
+
+def test_what_is_taken_of_several_platforms_is_told(layout: Path) -> None:
+    """Commands that look say on standard error which platform they took, and those that write in their
+    notes, unless one was asked for; what is not there is no other."""
+    taken = "The image for linux/amd64 was taken; there are others, for linux/arm64, linux/arm/v7 "
+    for words in (("ls",), ("inspect",), ("verify",), ("which", "/a"), ("export", "-o", f"{layout}/x.tar")):
+        command, *rest = words
+        source = f"oci:{layout}/app:app:1"
+        for asked in ((), ("--platform", "linux/amd64"), ("--platform", "linux/arm64")):
+            result = run(command, source, *rest, *asked, *(["--force"] if command == "export" else []))
+            assert result.code == 0, result.err
+            assert (taken in result.err) == (not asked)
+    words = ("squash", layout / "app", "--keep-layers", "1", "-o", f"oci:{layout}/new:x", "--json")
+    assert [note for note in run(*words).json["notes"] if taken in note]
+    oci_layout(layout / "one", APPS[:1], nested=True, attestations=True, absent=["linux/s390x"])
+    assert run("ls", layout / "one").err == ""
+
+
+# --- a tag that means several platforms ------------------------------------------------------
+
+ONE = ("--keep-layers", "1")
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_tag_of_several_platforms_is_not_narrowed(
+    dry: tuple[str, ...], own: bool, nested: bool, tmp_path: Path
+) -> None:
+    """--force does not move a layout's tag that means several platforms to one of them: the list is told,
+    and nothing is written."""
+    oci_layout(tmp_path / "there", APPS, nested=nested, attestations=True)
+    docker_archive_old(tmp_path / "one.tar", [APPS[0]])
+    before = snapshot(tmp_path / "there")
+    source = f"oci:{tmp_path}/there:app:1" if own else tmp_path / "one.tar"
+    words = ("squash", source, *ONE, "--force", "-o", f"oci:{tmp_path}/there:app:1", *dry)
+    told = [*PLATFORMS, "--platform linux/amd64", "-t or -o", *(["--platform all"] if own else [])]
+    result = run(*words)
+    assert_fails(result, 2, *told)
+    assert own or "--platform all" not in result.err
+    assert snapshot(tmp_path / "there") == before
+
+
+def test_a_tag_is_narrowed_where_a_platform_is_chosen(layout: Path) -> None:
+    """With --platform OS/ARCH it moves, and a note lists what it loses."""
+    own = f"oci:{layout}/app:app:1"
+    result = squash(own, *ONE, "--force", "-o", own, "--platform", "linux/arm64", "--json")
+    assert [n for n in result.json["notes"] if "linux/amd64, linux/arm/v7" in n]
+    index = json.loads((layout / "app" / "index.json").read_bytes())
+    assert [one["platform"]["architecture"] for one in index["manifests"] if "platform" in one] == ["arm64"]
+
+
+def test_all_platforms_narrow_no_tag(layout: Path) -> None:
+    """--platform all moves a tag that means no other platforms, and not one that does."""
+    own = f"oci:{layout}/app:app:1"
+    squash(own, *ONE, "--force", "-o", own, *ALL)
+    assert len(read_index(layout / "app")[1]) == 3
+    oci_layout(layout / "two", APPS[:2], nested=True)
+    result = run("squash", layout / "two", *ONE, "--force", "-o", own, *ALL)
+    assert_fails(result, 2, "would lose linux/arm/v7")
+    assert len(read_index(layout / "app")[1]) == 3
+
+
+def test_what_is_not_there_is_no_platform_of_a_tag(tmp_path: Path) -> None:
+    """Platforms whose blobs a layout lacks, and attestations, are no platforms that a tag could lose."""
+    oci_layout(tmp_path / "app", APPS[:1], nested=True, attestations=True, absent=["linux/s390x"])
+    squash(tmp_path / "app", *ONE, "--force", "-o", f"oci:{tmp_path}/app:app:1")
+
+
+def test_a_lost_layer_is_a_lost_platform(layout: Path) -> None:
+    """A platform one of whose layers is not there does not keep a tag from moving."""
+    _, found = read_index(layout / "app")
+    for descriptor, _, _ in found[1:3]:
+        manifest = json.loads((layout / "app" / blob_path(descriptor["digest"])).read_bytes())
+        (layout / "app" / blob_path(manifest["layers"][-2]["digest"])).unlink()
+    own = f"oci:{layout}/app:app:1"
+    squash(own, *ONE, "--force", "-o", own)
+
+
+def test_a_rebase_narrows_no_tag(layout: Path) -> None:
+    """What holds of a squash holds of a rebase."""
+    new = [ImageSpec([layer(file("base", b"new"))], ["new:1"], platform=one) for one in PLATFORMS]
+    oci_layout(layout / "new", new, nested=True)
+    own = f"oci:{layout}/app:app:1"
+    bases = ("--old-base", f"oci:{layout}/base:base:1", "--new-base", f"oci:{layout}/new:new:1")
+    words = ("rebase", own, *bases)
+    assert_fails(run(*words, "--force", "-o", own), 2, *PLATFORMS, "--platform all")
+    assert run(*words, "--force", "-o", own, *ALL).code == 0
+    assert len(read_index(layout / "app")[1]) == 3
+
+
+def test_a_fleet_narrows_no_tag(layout: Path) -> None:
+    """`fleet squash` moves no tag that means several platforms, unless one was chosen."""
+    docker_archive_old(layout / "fleet.tar", [APPS[1]])
+    words = ("fleet", "squash", layout / "fleet.tar", "--into", f"oci:{layout}/app", "--force")
+    before = snapshot(layout / "app")
+    words = (*words, "--strategy", "built")
+    assert_fails(run(*words), 2, *PLATFORMS, "--into another place")
+    assert snapshot(layout / "app") == before
+    done = run(*words, "--platform", "linux/arm64")
+    assert done.code == 0, done.err
+    assert "linux/amd64, linux/arm/v7" in done.text

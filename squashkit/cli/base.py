@@ -11,6 +11,7 @@ import click
 
 from squashkit.base import Base, history_hint, stated_base
 from squashkit.catalogue import Catalogue, KnownBase
+from squashkit.cli.output import say, written
 from squashkit.cli.shared import (
     Looking,
     debug_option,
@@ -18,7 +19,7 @@ from squashkit.cli.shared import (
     look_options,
     show_report,
 )
-from squashkit.errors import BaseNotFound, TransportError, Unavailable, UsageError
+from squashkit.errors import BaseNotFound, TransportError, Unavailable, UsageError, show_text
 from squashkit.finding import find_base, version_of
 from squashkit.graph import Image
 from squashkit.names import same_name
@@ -180,8 +181,10 @@ def add(references: Sequence[str], looking: Looking) -> None:
             for image in chosen.images:
                 known = _known(image, source, text)
                 catalogue.add(known)
+                written.append(f"{show_text(known.reference)} was added")
                 layers = count(len(known.diff_ids), "layer")
-                click.echo(f"added {known.reference} ({known.platform}), {layers}")
+                named = f"{show_text(known.reference)} ({show_text(str(known.platform))})"
+                say(f"added {named}, {layers}")
 
 
 def _known(image: Image, source: Source, text: str) -> KnownBase:
@@ -234,7 +237,7 @@ def remove(references: Sequence[str]) -> None:
                 reference=reference,
                 tried=["the catalogue"],
             )
-        click.echo(f"removed {reference}, {gone} of it")
+        say(f"removed {show_text(reference)}, {gone} of it")
 
 
 class _Bases:

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from squashkit.cli.output import STREAMS, naming
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.compare import kind_of
 from squashkit.errors import PathNotFound, UsageError
@@ -48,8 +49,10 @@ def cat(image: str, path: str, as_json: bool, looking: Looking) -> None:
         looking.heading(number, view.image.platform)
         sys.stdout.flush()
         for block in view.content(node):
-            sys.stdout.buffer.write(block)
-        sys.stdout.buffer.flush()
+            with naming(STREAMS[0]):
+                sys.stdout.buffer.write(block)
+        with naming(STREAMS[0]):
+            sys.stdout.buffer.flush()
     if as_json:
         looking.show_json(documents)
 

@@ -16,8 +16,10 @@ from typing import Any
 import click
 
 from squashkit.base import choose_image
+from squashkit.cli.output import say
 from squashkit.cli.shared import Looking
 from squashkit.compare import SPLIT
+from squashkit.errors import show_path
 from squashkit.job import squash as run
 from squashkit.oci import Platform
 from squashkit.options import Options
@@ -130,7 +132,7 @@ def demo(keep: Path | None) -> None:
         app, squashed = folder / "app.tar", folder / "app-squashed.tar"
         made = steps()
         write_archive(app, {_APP: made, _BASE: made[:1]})
-        click.echo(
+        say(
             "An nginx image on fedora:28 (at a tenth of its size): its package cache is deleted by a\n"
             "later step, and a big file gets another mode by a later step. Both still ship.\n"
         )
@@ -138,18 +140,18 @@ def demo(keep: Path | None) -> None:
         command = (
             f"squashkit squash {app} --keep-base {_BASE} -t nginx:squashed -o {squashed}"
         )
-        click.echo(f"$ {command}")
+        say(f"$ {command}")
         report = run(str(app), str(squashed), options)
-        click.echo(report.text() + "\n")
+        say(report.text() + "\n")
         lines = table(["layer", _APP, "", "nginx:squashed"], _rows(app, squashed), right={1, 3})
-        click.echo("\n".join(lines) + "\n")
+        say("\n".join(lines) + "\n")
         problems = check(app, squashed)
         if problems:
-            click.echo("\n".join(problems), err=True)
+            say("\n".join(problems), err=True)
             sys.exit(1)
-        click.echo("Checked: both root file systems are the same, entry by entry, content included.")
+        say("Checked: both root file systems are the same, entry by entry, content included.")
         if keep:
-            click.echo(f"The archives are in {keep}.")
+            say(f"The archives are in {keep}.")
 
 
 def _rows(app: Path, squashed: Path) -> list[list[str]]:
@@ -179,4 +181,4 @@ def check(before: Path, after: Path) -> list[str]:
         right.view(*right.images()) as b,
     ):
         found = (difference for difference in view_differences(a, b) if difference.what != SPLIT)
-        return [f"{d.path!r}: {d.what}: {d.left} became {d.right}" for d in found]
+        return [f"/{show_path(d.path)}: {d.what}: {d.left} became {d.right}" for d in found]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import click
 
 from squashkit.cli.shared import Looking, Opened, json_option, look_options, parsed
 from squashkit.compare import KINDS
+from squashkit.errors import told_of
 from squashkit.graph import Image
 from squashkit.oci import Platform
 from squashkit.report.diff import DiffReport
-from squashkit.view import view_differences
+from squashkit.view import View, view_differences
 
 DIFFERENT = 3
 _KNOWN = ", ".join(kind.replace(" ", "-") for kind in KINDS)
@@ -81,7 +83,16 @@ def _pairs(
     return [(platform, left.get(platform), right.get(platform)) for platform in left | right]
 
 
+@contextmanager
+def _named(opened: Opened, image: Image) -> Iterator[View]:
+    """One of the two images, whose faults say which it is."""
+    with ExitStack() as stack:
+        with told_of(opened.source.title):
+            view = stack.enter_context(opened.view(image))
+        yield view
+
+
 def _compare(report: DiffReport, a: Opened, ours: Image, b: Opened, theirs: Image) -> None:
-    with a.view(ours) as left, b.view(theirs) as right:
+    with _named(a, ours) as left, _named(b, theirs) as right:
         report.entries = sum(len(directory.children) for directory in right.rootfs.directories.values())
         report.take(view_differences(left, right))

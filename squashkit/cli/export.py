@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
+from squashkit.cli.output import STREAMS, naming, say, sending, written
 from squashkit.cli.shared import Looking, Opened, json_option, look_options
-from squashkit.errors import UsageError, show_path, told_of
+from squashkit.errors import UsageError, show_path, show_text, told_of
 from squashkit.graph import Image
 from squashkit.planner import plan_export
 from squashkit.transports.archive_sink import check_free
@@ -51,17 +52,17 @@ def export(
     output = _output(output, looking)
     if output == "-" and as_json:
         raise UsageError("the tar goes to standard output; pass -o FILE to have --json there")
-    written = {}
+    made = {}
     with looking.open(image) as (opened,):
         for one in opened.images():
-            path = output.replace(_PLACE, str(one.platform).replace("/", "-"))
+            path = output.replace(_PLACE, show_text(str(one.platform)).replace("/", "-"))
             with told_of(str(one.platform) if looking.all_platforms else ""):
                 size = _export(opened, one, path, layer, force=force)
-            written[str(one.platform)] = {"output": path, "bytes": size}
+            made[str(one.platform)] = {"output": path, "bytes": size}
             if output != "-" and not as_json:
-                click.echo(f"Wrote {size:,} bytes to {show_path(os.fsencode(path))}")
+                say(f"Wrote {size:,} bytes to {show_path(os.fsencode(path))}")
     if as_json:
-        looking.show_json(written)
+        looking.show_json(made)
 
 
 def _output(output: str | None, looking: Looking) -> str:
@@ -80,7 +81,8 @@ def _export(opened: Opened, image: Image, output: str, layer: int | None, *, for
     if output == "-":
         with opened.view(image, verify=True) as view:
             view.settle()
-            size = _copy(_blocks(view, layer), sys.stdout.fileno())
+            with sending():
+                size = _copy(_blocks(view, layer), sys.stdout.fileno(), STREAMS[0])
             view.refuse_changed()
             return size
     path = Path(output)
@@ -88,17 +90,19 @@ def _export(opened: Opened, image: Image, output: str, layer: int | None, *, for
     check_free(path, force=force)
     remove_leftovers(path)
     with opened.view(image, verify=True) as view, closing(AtomicFile(path)) as file:
-        size = _copy(_blocks(view, layer), file.fd)
+        size = _copy(_blocks(view, layer), file.fd, output)
         view.settle()
         view.refuse_changed()
         file.publish_output(force=force)
+    written.append(f"{show_path(os.fsencode(path))} was written")
     return size
 
 
-def _copy(blocks: Iterator[memoryview], fd: int) -> int:
+def _copy(blocks: Iterator[memoryview], fd: int, name: str) -> int:
     size = 0
     for block in blocks:
-        write_all(fd, block)
+        with naming(name):
+            write_all(fd, block)
         size += len(block)
     return size
 

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import click
 
+from squashkit.cli.output import write_file, written
 from squashkit.cli.shared import (
     Command,
     access_options,
@@ -23,7 +24,7 @@ from squashkit.cli.shared import (
     show_report,
     tmp_dir_option,
 )
-from squashkit.errors import UsageError
+from squashkit.errors import UsageError, show_text
 from squashkit.fleet import MAX_LAYERS
 from squashkit.fleet_job import FleetOptions, measure_fleet, squash_fleet
 from squashkit.oci import Platform
@@ -117,7 +118,7 @@ def storage(
     if chart is not None:
         write_chart(report, chart)
     if csv_file is not None:
-        csv_file.write_text(report.csv(), encoding="utf-8")
+        write_file("--csv", csv_file, report.csv())
     show_report(report, as_json=as_json)
 
 
@@ -168,6 +169,7 @@ def squash(
     references, options = _read_options(images, **others)
     with shown() as progress:
         done = squash_fleet(references, into, strategy, options, force=force, progress=progress)
+    written.append(f"the images were written to {show_text(into)}")
     show_report(done, as_json=as_json)
 
 

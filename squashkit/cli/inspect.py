@@ -10,6 +10,7 @@ import click
 
 from squashkit.base import known_base
 from squashkit.catalogue import Catalogue
+from squashkit.cli.output import say
 from squashkit.cli.shared import Looking, Opened, json_option, look_options, show_report
 from squashkit.finding import base_by_catalogue
 from squashkit.graph import Image, Layer
@@ -52,7 +53,7 @@ def inspect(
                     view.settle()
             tree = TreeReport(source.title, source.example, source.graph, partial(_size, opened), verify)
             if dot:
-                click.echo(tree.dot())
+                say(tree.dot())
             else:
                 show_report(tree, as_json=as_json)
             return

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
+import re
 import sys
 import traceback
 from contextlib import suppress
@@ -14,7 +16,8 @@ from typing import NoReturn
 import click
 
 from squashkit import __version__
-from squashkit.errors import SquashkitError, show_text, why
+from squashkit.cli.output import STREAMS, naming, outcome, written
+from squashkit.errors import SquashkitError, show_lines, show_text, why, without_secrets
 
 FAILED = 1
 INTERRUPTED = 130
@@ -92,30 +95,37 @@ def main() -> NoReturn:
     # Copying threads need the interpreter for an instant a block; they must not wait 5 ms for it.
     sys.setswitchinterval(0.0001)
     debug = "--debug" in sys.argv[1:]
+    written.clear()
     try:
         returned = cli.main(standalone_mode=False)
         if sys.stdout is not None:
-            sys.stdout.flush()
+            with naming(STREAMS[0]):
+                sys.stdout.flush()
         code = returned if isinstance(returned, int) else 0  # what a command passes to Exit comes back
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        print(_harmless(said.getvalue().rstrip("\n")), file=sys.stderr)
         code = error.exit_code
     except (KeyboardInterrupt, _Interrupted, click.Abort):
-        print("squashkit: interrupted; nothing was written", file=sys.stderr)
+        print(f"squashkit: interrupted; {outcome()}", file=sys.stderr)
         code = INTERRUPTED
     except SquashkitError as error:
         if debug:
-            traceback.print_exc()
-        print(f"squashkit: {_harmless(str(error))}", file=sys.stderr)
+            _show_traceback()
+        told = str(error) if isinstance(error, _SystemFault) else _with_outcome(str(error), error)
+        print(f"squashkit: {_harmless(told)}", file=sys.stderr)
         code = error.exit_code
     except OSError as error:
-        print(f"squashkit: {explain(error)}", file=sys.stderr)
+        if debug:
+            _show_traceback()
+        print(f"squashkit: {_harmless(explain(error))}", file=sys.stderr)
         code = FAILED
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            _show_traceback()
         what = _harmless(f"{type(error).__name__}: {error}"[:500])
         print(f"squashkit: this is a fault of squashkit, please report it: {what}", file=sys.stderr)
         code = FAILED
@@ -128,17 +138,35 @@ def main() -> NoReturn:
 
 
 def _harmless(text: str) -> str:
-    """A message for a terminal: others' words in it must not steer that."""
-    return "\n".join(show_text(line) for line in text.split("\n"))
+    """A message for a terminal: others' words in it must not steer that, nor tell a password."""
+    for word in sys.argv[1:]:
+        for part in re.split("[:=/]", word):  # names and paths are made of these, and have no lines
+            if "\n" in part.strip():
+                text = text.replace(part, show_text(part))
+    return show_lines(without_secrets(text))
+
+
+def _show_traceback() -> None:
+    print(_harmless(traceback.format_exc().rstrip("\n")), file=sys.stderr)
 
 
 def explain(error: OSError) -> str:
     """An error of the system as one line that says what to do."""
-    where = f" ({os.fsdecode(error.filename)})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space left{where}; nothing was written. Free some, or pass --tmp-dir or another -o"
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    where = f" ({name})" if name else ""
     if error.errno == errno.EPIPE:
-        return "the reader of standard output went away; what it got is not whole"
+        name = name if name in STREAMS else STREAMS[0]
+        return _with_outcome(f"the reader of {name} went away; what it got is not whole", error)
+    if name in STREAMS:
+        return _with_outcome(f"{name}: {why(error)}; what it got is not whole", error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        stands = "; ".join(getattr(error, "__notes__", [])) or outcome()
+        return f"no space left{where}; {stands}. Free some, or pass --tmp-dir or another -o"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"no permission{where}: {error.strerror}"
-    return f"{why(error)}{where}"
+        return _with_outcome(f"no permission{where}: {error.strerror}", error)
+    return _with_outcome(f"{why(error)}{where}", error)
+
+
+def _with_outcome(text: str, error: BaseException) -> str:
+    """A message, and what was written before it came to that."""
+    return "; ".join([text, *getattr(error, "__notes__", []), *written])

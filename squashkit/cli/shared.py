@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -13,7 +12,8 @@ from typing import Any, Protocol
 
 import click
 
-from squashkit.errors import UsageError
+from squashkit.cli.output import say, show_json
+from squashkit.errors import UsageError, show_text
 from squashkit.graph import Image
 from squashkit.oci import ALL, Platform, PlatformChoice, parse_platform_choice
 from squashkit.progress import Progress, shown
@@ -35,17 +35,13 @@ class Printable(Protocol):
     def lines(self) -> Iterable[str]: ...
 
 
-def _show_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
-
-
 def show_report(report: Printable, *, as_json: bool) -> None:
     """Print what was found."""
     if as_json:
-        _show_json(report.json())
+        show_json(report.json())
         return
     for line in report.lines():
-        click.echo(line)
+        say(show_text(line))
 
 
 def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
@@ -183,12 +179,12 @@ class Looking:
     def show_json(self, documents: dict[str, Any]) -> None:
         """Print the document of the one image, or each platform's by its name."""
         document = documents if self.all_platforms else next(iter(documents.values()))
-        _show_json(document)
+        show_json(document)
 
     def heading(self, number: int, platform: Platform) -> None:
         """Print what stands above a platform's part of the output, where there are several."""
         if self.all_platforms:
-            click.echo("\n" * bool(number) + f"==> {platform} <==")
+            say("\n" * bool(number) + f"==> {show_text(str(platform))} <==")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +200,10 @@ class Opened:
         """The image that is meant, or every platform's. What is left out is told."""
         looking = self.looking
         chosen = choose(self.source, looking.platform, skip_missing=looking.skip_missing)
+        if chosen.note():
+            say(f"squashkit: {chosen.note()}", err=True)
         for platform in chosen.missing:
-            click.echo(f"squashkit: left out {platform}: not all of its blobs are there", err=True)
+            say(f"squashkit: left out {show_text(platform)}: not all of its blobs are there", err=True)
         return chosen.images
 
     def view(self, image: Image, *, verify: bool = False) -> AbstractContextManager[View]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import click
 
+from squashkit.cli.output import STREAMS, say, sending, show_json, write_file, written
 from squashkit.cli.shared import (
     Command,
     access_options,
@@ -24,12 +25,13 @@ from squashkit.cli.shared import (
 )
 from squashkit.compression import Compression
 from squashkit.destination import parse_output
-from squashkit.errors import UsageError
+from squashkit.errors import UsageError, show_text, without_secrets
 from squashkit.execute import Notify
 from squashkit.metadata import HistoryOptions
 from squashkit.oci import PlatformChoice, is_digest
 from squashkit.options import Options
 from squashkit.progress import Progress, shown
+from squashkit.report.text import json_text
 from squashkit.selection import Keep
 from squashkit.transports import REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.remote import Access
@@ -118,23 +120,26 @@ class Writing:
 
         def notify(text: str) -> None:
             if self.verbose and not self.quiet:
-                click.echo(text, err=True)
+                say(without_secrets(text), err=True)
 
-        with shown(quiet=self.quiet) as progress:
+        with shown(quiet=self.quiet) as progress, sending() if piped_out else nullcontext():
             done = work(image, output, progress, notify)
-        if self.digest_file is not None and not self.dry_run:
-            self.digest_file.write_text(done.manifest_digest + "\n", encoding="utf-8")
-        self.show(done, piped_out=piped_out)
+        if output is not None and not self.dry_run:
+            written.append(f"the image was written to {STREAMS[0] if piped_out else show_text(output)}")
+        with ExitStack() as rest:  # a file that cannot be written stops neither the other nor the summary
+            rest.callback(self.show, done, piped_out=piped_out)
+            if self.digest_file is not None and not self.dry_run:
+                write_file("--digest-file", self.digest_file, done.manifest_digest + "\n")
 
     def show(self, done: Written, *, piped_out: bool = False) -> None:
         """Print the report, and write it to its file where one is named."""
-        document = json.dumps(done.json(), indent=2, ensure_ascii=False)
-        if self.report is not None:
-            self.report.write_text(document + "\n", encoding="utf-8")
-        if self.as_json and not piped_out:
-            click.echo(document)
-        elif not self.quiet:
-            click.echo(done.text(verbose=self.verbose), err=piped_out)
+        with ExitStack() as rest:
+            if self.as_json and not piped_out:
+                rest.callback(show_json, done.json())
+            elif not self.quiet:
+                rest.callback(say, done.text(verbose=self.verbose), err=piped_out)
+            if self.report is not None:
+                write_file("--report", self.report, json_text(done.json()) + "\n")
 
     def show_refused(self, done: Written) -> None:
         """What stopped the work, for programs, and in a dry run for people. A pipe gets nothing."""
@@ -142,7 +147,7 @@ class Writing:
         if self.report is not None or self.as_json:
             self.show(done, piped_out=piped)
         elif self.dry_run and not self.quiet:
-            click.echo(done.text(verbose=self.verbose))
+            say(done.text(verbose=self.verbose))
 
     def _ends(self, image: str | None) -> tuple[str, str | None]:
         """Where the image comes from and goes to, where that is left out."""

@@ -53,8 +53,8 @@ class FoundReport:
         layers = count(len(self.image.layers), "layer")
         head = f"{self.image.title} ({self.image.platform}), {layers}"
         if self.base is None:
-            hint = f"\n  {self.hint[:1].upper()}{self.hint[1:]}, which proves nothing." if self.hint else ""
-            return [f"{head}: its base is not known.{hint}"]
+            hint = f"  {self.hint[:1].upper()}{self.hint[1:]}, which proves nothing."
+            return [f"{head}: its base is not known.", *([hint] if self.hint else [])]
         sure = {
             "stated": "stated by the image, and the layers are that base's",
             "matched": "the layers are that base's; the image itself does not say it",

@@ -14,7 +14,7 @@ from squashkit.errors import show_text
 from squashkit.fleet import Blob, growth, host_bytes, pulled, pulled_blobs, registry_bytes
 from squashkit.planner import Segment
 from squashkit.report.squash import Report
-from squashkit.report.text import count, size, table
+from squashkit.report.text import code, count, markdown, size, table
 
 NAMES = {
     "built": "as built",
@@ -312,7 +312,7 @@ class AdviceReport:
         """As Markdown, which pipelines can put into a summary."""
         rows = [
             [
-                f"`{show_text(one.name)}`",
+                code(one.name),
                 f"`--segments {one.segments}`" if one.changed else "do not squash",
                 _signed(one.saved) if one.changed else "",
                 _signed(one.squash_all_costs),
@@ -323,7 +323,7 @@ class AdviceReport:
         head = ["image", "advice", "saves", "squashing it whole costs", "a next release pulls"]
         marks = ["---", "---", "--:", "--:", "--:"]
         table_ = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
-        notes = [line for note in self.fleet.notes for line in ("", note)]
+        notes = [line for note in self.fleet.notes for line in ("", markdown(note))]
         how = " `squashkit fleet squash` with the same images does all of it." * self.fleet.is_worthwhile
         return [*table_, "", self.fleet.answer() + how, *notes]
 

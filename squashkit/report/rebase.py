@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,7 @@ class RebaseReport:
             lines += ["Settings that follow the new base:", *self._changes(limit), ""]
         lines += [*self._risks(limit), ""]
         lines += self._written()
-        return "\n".join(lines)
+        return "\n".join(map(show_text, lines))
 
     def _above(self) -> str:
         above, remade = len(self.app.layers) - self.old.layers, len(self.fitted.remade)
@@ -229,7 +230,7 @@ def _ordinal(number: int) -> str:
 def _value(value: Any) -> str:
     if value is None:
         return "(not set)"
-    return shorten(value if isinstance(value, str) else repr(value), 60)
+    return shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 60)
 
 
 def _more(items: Sequence[object], limit: int | None) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from squashkit.base import Base
-from squashkit.errors import show_path
+from squashkit.errors import show_path, show_text
 from squashkit.graph import Image
 from squashkit.merge import SquashedLayer
 from squashkit.metadata import StoredLayer
@@ -165,7 +165,7 @@ class Report:
                 for layer in self.after
             ],
             "dropped": {
-                cause.value.replace(" ", "_"): {"entries": entries, "bytes": dead}
+                cause.value.partition(",")[0]: {"entries": entries, "bytes": dead}
                 for cause in Cause
                 for entries, dead in [self.dropped(cause)]
             },
@@ -204,7 +204,7 @@ class Report:
             if self.transfer:
                 lines.append(self.moved(self.transfer))
             lines += self.wrote()
-        return "\n".join(lines)
+        return "\n".join(map(show_text, lines))
 
     def wrote(self) -> list[str]:
         """What was written, and where."""
@@ -303,7 +303,7 @@ class IndexReport:
 
 def show_platforms(texts: Mapping[str, str], index_digest: str) -> str:
     """What is told of each platform, under its heading, and of the index of all."""
-    parts = [f"==> {platform} <==\n{text}" for platform, text in texts.items()]
+    parts = [f"==> {show_text(platform)} <==\n{text}" for platform, text in texts.items()]
     if index_digest:
         parts.append(f"index {index_digest}, {count(len(texts), 'platform')}")
     return "\n\n".join(parts)

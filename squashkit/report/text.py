@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import floor
+from typing import Any
 
 from squashkit.errors import show_text
 
@@ -43,6 +46,38 @@ def show_time(seconds: Decimal) -> str:
         return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%d %H:%M:%S}{fraction}"
     except (OverflowError, ValueError, OSError):
         return str(seconds)
+
+
+def json_text(document: Any) -> str:
+    """A document as JSON text. What is no visible sign is escaped there, too: programs read the same, and a
+    terminal obeys nothing."""
+    lines = json.dumps(document, indent=2, ensure_ascii=False).split("\n")
+    return "\n".join(line if line.isprintable() else _UNSEEN.sub(_escaped, line) for line in lines)
+
+
+_UNSEEN = re.compile(r"[^ -~]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
+
+
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>|&~$]")
+
+
+def markdown(text: str) -> str:
+    """A text that somebody else wrote, for Markdown: nothing in it marks up, also in a table."""
+    return _MARKDOWN.sub(r"\\\g<0>", show_text(text))
+
+
+def code(text: str) -> str:
+    """The same as code in a table: in it only a backslash before `|` is an escape, and as many backticks
+    stand around it as it does not hold."""
+    shown = show_text(text)
+    longest = max(map(len, re.findall("`+", shown)), default=0)
+    marks = "`" * (longest + 1)
+    space = " " if longest else ""
+    return f"{marks}{space}{shown}{space}{marks}".replace("|", "\\|")
 
 
 def shorten(text: str, width: int) -> str:

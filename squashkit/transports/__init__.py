@@ -20,7 +20,8 @@ REGISTRY = "docker"
 PLACES = (f"{REGISTRY}://", *(f"{store}:" for store in STORES))
 """What stands before an image's name where it says in which registry or store that is."""
 _FOREIGN = ("dir", "ostree", "tarball", "sif", "docker-tar")
-_ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".oci", ".json")
+ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".oci")
+"""Ends of names that archives have."""
 _HOST = re.compile(r"localhost\b|[\w-]+\.|\[")
 KNOWN = (
     "a path, `-`, docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME,"
@@ -101,7 +102,9 @@ def _check_name(name: str, form: str, text: str) -> None:
 
 def _may_be_name(text: str) -> bool:
     """Whether a text that is no file's name may be an image's. What looks like a path is one."""
-    if text == STDIO or text.startswith(("/", "./", "../", "~")) or text.endswith((*_ARCHIVES, "/")):
+    if text == STDIO or text.startswith(("/", "./", "../", "~")):
+        return False
+    if text.endswith((*ARCHIVES, ".json", "/")):
         return False
     try:
         _check_name(text, "", text)

@@ -19,7 +19,7 @@ from squashkit import tar
 from squashkit.errors import Cancelled, UsageError, show_path
 from squashkit.headers import header
 from squashkit.oci import Digest, dump_json
-from squashkit.transports.atomic import AtomicFile, remove_leftovers
+from squashkit.transports.atomic import AtomicFile, refuse_special, remove_leftovers
 from squashkit.transports.container import Archive, open_unnamed, write_all
 from squashkit.transports.docker_archive import MANIFEST, manifest_json
 from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
@@ -49,9 +49,11 @@ def _padding(size: int) -> bytes:
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Raises UsageError where something is there that must not be overwritten."""
+    """Raises UsageError where something is there that must not be overwritten: with `force` all but a
+    file."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; an archive is a file")
+    refuse_special(path)
     if os.path.lexists(path) and not force:
         raise UsageError(f"{path} exists; --force replaces it")
 
@@ -221,6 +223,9 @@ class Pipe:
                 self._room.poll(100)  # milliseconds
                 if self._cancelled.is_set():
                     raise Cancelled from None
+            except OSError as error:
+                error.filename = self.title
+                raise
 
 
 def _open_for_itself(fd: int) -> int:

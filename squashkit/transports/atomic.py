@@ -58,6 +58,8 @@ class AtomicFile:
     def publish_output(self, *, force: bool) -> None:
         """Give an output its name. Raises UsageError where something has that name, without `force`."""
         replace = force and os.path.lexists(self.target)
+        if replace:
+            refuse_special(self.target)
         try:  # a good old file is only given up for bytes that are on the disk
             self.publish(replace=replace, sync=replace)
         except FileExistsError:
@@ -79,6 +81,13 @@ class AtomicFile:
             with suppress(OSError):
                 os.unlink(self._hidden)
             self._hidden = None
+
+
+def refuse_special(path: Path) -> None:
+    """Raises UsageError for a device, a pipe or a socket, or a link to one: a file would take the place of
+    what other programs know by this name, and what is written there cannot be taken back."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UsageError(f"{path} is no regular file, and is not replaced; `-o -` writes to a pipe")
 
 
 def _umask() -> int:

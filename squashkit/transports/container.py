@@ -271,17 +271,11 @@ def open_archive(
         if regular:
             codec = detect(os.pread(fd, MAGIC_SIZE, 0))
         if not regular or codec is not Codec.NONE:
-            stream, fd = fd, _spool(read_stream(fd, progress), tmp_dir, _shown(path))
+            stream, (fd, codec) = fd, _spool(read_stream(fd, progress), tmp_dir, _shown(path))
             os.close(stream)
-        size = os.fstat(fd).st_size
-        if not size:
-            raise InvalidImage("it is empty", where=_shown(path))
-        archive = Archive(fd, size)
+        archive = _archive(fd, codec, _shown(path))
         archive.identity = (there.st_dev, there.st_ino)
         return archive
-    except InvalidLayer as error:
-        os.close(fd)
-        raise InvalidImage(f"no readable image archive: {error}", where=_shown(path)) from error
     except OSError as error:
         os.close(fd)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -297,15 +291,30 @@ def open_archive(
 def open_stream(blocks: Iterable[bytes], tmp_dir: Path, where: str) -> Archive:
     """An image archive that comes in blocks. Raises InvalidImage where it is no tar, and what `blocks`
     raises."""
-    spool = _spool(blocks, tmp_dir, where)
+    spool, codec = _spool(blocks, tmp_dir, where)
     try:
-        return Archive(spool, os.fstat(spool).st_size)
-    except InvalidLayer as error:
-        os.close(spool)
-        raise InvalidImage(f"no readable image archive: {error}", where=where) from error
+        return _archive(spool, codec, where)
     except BaseException:
         os.close(spool)
         raise
+
+
+def _archive(fd: int, codec: Codec, where: str) -> Archive:
+    """The archive in a file, which was in a stream of a codec. Raises InvalidImage that says where of it,
+    and within what, a fault is."""
+    within = "" if codec is Codec.NONE else f"within the {codec.value} stream, "
+    size = os.fstat(fd).st_size
+    if not size:
+        raise InvalidImage(f"{within}it is empty", where=where)
+    inner = detect(os.pread(fd, MAGIC_SIZE, 0))
+    if inner is not Codec.NONE:
+        raise InvalidImage(
+            f"{within}no tar header, but another {inner.value} stream; unpack it once", where=where
+        )
+    try:
+        return Archive(fd, size)
+    except InvalidLayer as error:
+        raise InvalidImage(f"{within}no readable image archive: {error}", where=where) from error
 
 
 def _shown(path: str) -> str:
@@ -333,8 +342,8 @@ def _open_input(path: str) -> tuple[int, bool]:
     return fd, stat.S_ISREG(mode)
 
 
-def _spool(blocks: Iterable[bytes], tmp_dir: Path, where: str) -> int:
-    """Write a stream, uncompressed, to a file without a name and return that."""
+def _spool(blocks: Iterable[bytes], tmp_dir: Path, where: str) -> tuple[int, Codec]:
+    """Write a stream, uncompressed, to a file without a name; that, and what it was compressed by."""
     spool = open_unnamed(tmp_dir)
     rest = iter(blocks)
     try:
@@ -343,12 +352,13 @@ def _spool(blocks: Iterable[bytes], tmp_dir: Path, where: str) -> int:
             head += block
             if len(head) >= MAGIC_SIZE:
                 break
-        for block in decompress(detect(head), chain([head], rest), where):
+        codec = detect(head)
+        for block in decompress(codec, chain([head], rest), where):
             write_all(spool, block)
     except BaseException:
         os.close(spool)
         raise
-    return spool
+    return spool, codec
 
 
 def read_stream(fd: int, progress: Callable[[int], None]) -> Iterator[bytes]:

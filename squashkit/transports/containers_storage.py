@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from squashkit.errors import ImageNotFound, Unavailable, show_text
-from squashkit.oci import DiffID, Platform, parse_digest
+from squashkit.names import repository_of
+from squashkit.oci import DiffID, Platform, parse_digest, parse_index
 from squashkit.transports.container import Archive, open_stream, read_stream
+from squashkit.transports.oci_layout import is_attestation
 from squashkit.transports.store import StoredImage
 
 _STORAGE = "containers-storage"
@@ -49,6 +51,20 @@ class Podman:
     def names(self) -> list[str]:
         said = self._run("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode()
         return sorted(name for name in said.splitlines() if "<none>" not in name)
+
+    def platforms(self, name: str) -> list[Platform]:
+        """A name of podman's may mean a manifest list, whose images need not be there."""
+        done = self._run("manifest", "exists", name, check=False)
+        if done.returncode:
+            return []
+        listed = parse_index(self._run("manifest", "inspect", name).stdout, f"{name} as podman tells it")
+        there = []
+        for one in listed:
+            by_digest = f"{repository_of(name)}@{one.digest}"
+            known = self._run("image", "exists", by_digest, check=False).returncode == 0
+            if known and one.platform is not None and not is_attestation(one):
+                there.append(one.platform)
+        return list(dict.fromkeys(there))
 
     def save(self, image: StoredImage, tmp_dir: Path, progress: Callable[[int], None]) -> Archive:
         def blocks() -> Iterator[bytes]:

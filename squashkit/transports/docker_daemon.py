@@ -123,6 +123,28 @@ class Daemon:
             return []
         return sorted(tag for tag in found if not tag.startswith("<none>"))
 
+    def platforms(self, name: str) -> list[Platform]:
+        """containerd's image store has indexes, of which docker tells from API 1.47 on."""
+        if self.is_classic():
+            return []
+        name = familiar_name(name)
+        with self._told(f"tell what {name} means"):
+            url = self._client._url("/images/json")
+            asked = {"manifests": "1", "filters": json.dumps({"reference": [name]})}
+            listed = self._client._result(self._client._get(url, params=asked), True)
+        found = []
+        with suppress(TypeError, AttributeError):  # it is not understood, and so not known
+            for image in listed:
+                if name in (image.get("RepoTags") or ()):
+                    found += [one for one in image.get("Manifests") or () if one.get("Available")]
+            stated = [one["ImageData"]["Platform"] for one in found if one.get("Kind") == "image"]
+            platforms = [
+                Platform(str(p.get("os")), str(p.get("architecture")), str(p.get("variant") or ""))
+                for p in stated
+            ]
+            return list(dict.fromkeys(platforms))
+        return []
+
     def _not_found(self, name: str) -> ImageNotFound:
         names = self.names()
         shown = "".join(f"\n  {show_text(tag)}" for tag in names[:20])

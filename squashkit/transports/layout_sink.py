@@ -17,6 +17,7 @@ from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.container import Blob, Folder, write_all
 from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
 from squashkit.transports.sink import Check, Slot, Tag, Written, descriptors, put
+from squashkit.transports.tags import TagGuard, is_foreign, whole_platforms
 
 
 class Layout:
@@ -24,10 +25,11 @@ class Layout:
 
     parallel = True
 
-    def __init__(self, path: Path, *, force: bool, tags: Sequence[Tag]) -> None:
+    def __init__(self, path: Path, *, force: bool, tags: Sequence[Tag], guard: TagGuard) -> None:
         self.title = show_path(os.fsencode(path))
         self.path = path
         self._force = force
+        self._guard = guard
         self._new: list[AtomicFile] = []
         self._finished: dict[Digest, AtomicFile] = {}
         if path.exists() and not path.is_dir():
@@ -37,6 +39,7 @@ class Layout:
         if foreign and not (path / INDEX).exists():
             raise UsageError(f"{path} is a folder that is no OCI layout")
         self._check_tags(self._read_index(), tags)
+        self._refuse_links()
         self._made = [folder for folder in (path, path / "blobs", path / "blobs/sha256")
                       if not folder.exists()]  # fmt: skip
         self._make_folders()
@@ -69,7 +72,16 @@ class Layout:
 
     def _make_folders(self) -> None:
         """Another run that had made them, and failed, may have taken them away again."""
+        self._refuse_links()
         (self.path / "blobs/sha256").mkdir(parents=True, exist_ok=True)
+
+    def _refuse_links(self) -> None:
+        """Raises UsageError where blobs would go elsewhere: whoever names a layout gives leave to write in
+        it, and not wherever a link in it leads."""
+        blobs = self.path / "blobs/sha256"
+        there = os.path.realpath(blobs)
+        if not there.startswith(os.path.realpath(self.path) + os.sep):
+            raise UsageError(f"{blobs} leads out of the layout, to {there}; nothing is written there")
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
         self._make_folders()
@@ -84,6 +96,13 @@ class Layout:
         if check is not None:
             self._check(written, check)
         self._make_folders()
+        try:
+            self._commit(written)
+        except OSError as error:
+            error.add_note(f"no tag of {self.title} was moved; blobs that no tag names may be there")
+            raise
+
+    def _commit(self, written: Sequence[Written]) -> None:
         for digest, file in self._finished.items():
             file.target = self.path / blob_name(digest)
             with suppress(FileExistsError):
@@ -141,19 +160,41 @@ class Layout:
     def _check_tags(
         self, index: dict[str, Any] | None, tags: Sequence[Tag]
     ) -> list[dict[str, Any]]:
-        """The descriptors that stay. Raises UsageError where a tag is there already, without force."""
-        kept = []
-        for descriptor in (index or {}).get("manifests", []):
-            there = descriptor.get("annotations") or {}
-            taken = [tag for tag in tags if _same_tag(there, tag.annotations())]
-            if taken and not self._force:
-                raise UsageError(
-                    f"{self.path} has the tag {taken[0].verbatim or taken[0].name} already; --force"
-                    " moves it"
-                )
-            if not taken:
-                kept.append(descriptor)
-        return kept
+        """The descriptors that stay. Raises UsageError where a tag is there already, without force, or
+        would lose platforms."""
+        there = (index or {}).get("manifests", [])
+        taken = [tag for tag in tags if any(_is_named(one, tag) for one in there)]
+        if taken and not self._force:
+            raise UsageError(
+                f"{self.path} has the tag {taken[0].verbatim or taken[0].name} already; --force moves it"
+            )
+        _check_platforms(self.path, there, taken, self._guard)
+        return [one for one in there if not any(_is_named(one, tag) for tag in taken)]
+
+
+def check_layout_tags(path: Path, tags: Sequence[Tag], guard: TagGuard) -> None:
+    """Raises UsageError where tags of a layout that is there would lose platforms. It only reads."""
+    if (path / INDEX).is_file():
+        there = load_json((path / INDEX).read_bytes(), f"{path}/{INDEX}").get("manifests", [])
+        _check_platforms(path, there, tags, guard)
+
+
+def _check_platforms(
+    path: Path, there: Sequence[dict[str, Any]], tags: Sequence[Tag], guard: TagGuard
+) -> None:
+    """Show the guard what each tag means now, by the descriptors of a layout."""
+    for tag in tags:
+        named = [one for one in there if _is_named(one, tag)]
+        container = _Preview(path, {}, {INDEX: dump_json(index_json(named, None))})
+        try:
+            means = whole_platforms(container, lambda layer: layer.member is not None or is_foreign(layer))
+        finally:
+            container.close()
+        guard.check(tag.name, means)
+
+
+def _is_named(descriptor: dict[str, Any], tag: Tag) -> bool:
+    return _same_tag(descriptor.get("annotations") or {}, tag.annotations())
 
 
 def _same_tag(there: dict[str, str], new: dict[str, str]) -> bool:

@@ -370,10 +370,15 @@ class Repository:
         with suppress(Unavailable, Unauthorized, Cancelled):
             self._send("DELETE", urljoin(self.registry.origin, where), repeat=False, last=True).close()
 
-    def digest_of(self, reference: str) -> Digest | None:
-        """The digest of what a tag means now, None where there is no such tag."""
+    def meaning(self, reference: str) -> bytes | None:
+        """The manifest or the index that a tag means now, None where there is no such tag."""
         found = self._fetch(f"manifests/{reference}", f"the manifest {reference} of {self.path}")
-        return None if found is None else sha256(found[0])
+        return None if found is None else found[0]
+
+    def digest_of(self, reference: str) -> Digest | None:
+        """The digest of that, None where there is no such tag."""
+        found = self.meaning(reference)
+        return None if found is None else sha256(found)
 
     def put_manifest(self, reference: str, media_type: str, data: bytes) -> None:
         """Store a manifest or an index under a tag or its digest."""

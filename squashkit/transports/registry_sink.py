@@ -6,18 +6,27 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from squashkit.errors import Interrupted, SquashkitError, Unavailable, UsageError
-from squashkit.oci import Descriptor, Digest, sha256
+from squashkit.errors import (
+    Interrupted,
+    InvalidImage,
+    SquashkitError,
+    Unavailable,
+    UnsupportedImage,
+    UsageError,
+)
+from squashkit.graph import Layer
+from squashkit.oci import Descriptor, Digest, Platform, sha256
 from squashkit.transports import Reference
 from squashkit.transports.container import READ_SIZE, open_unnamed, write_all
 from squashkit.transports.registry import CHUNK, Repository, RepositoryName
 from squashkit.transports.registry_source import RegistryImages
 from squashkit.transports.remote import Registries
 from squashkit.transports.sink import Check, Slot, Written
+from squashkit.transports.tags import TagGuard, is_foreign, is_index, whole_platforms
 
 _TRIES = 4
 
@@ -39,6 +48,7 @@ class RegistrySink:
         tags: Sequence[str],
         read_tags: Mapping[str, Digest],
         replace: Digest | None,
+        guard: TagGuard,
     ) -> None:
         self.name = name
         self.title = f"docker://{name.repository}"
@@ -50,6 +60,9 @@ class RegistrySink:
         self._tags = tags
         self._read_tags = read_tags
         self._replace = replace
+        self._guard = guard
+        self._indexes: dict[Digest, list[Platform]] = {}
+        """The platforms of indexes that tags meant."""
         self._stored: dict[Digest, bool] = {}
         self._manifests: dict[Digest, tuple[str, bytes]] = {}
         self._slots: list[_Upload] = []
@@ -57,12 +70,16 @@ class RegistrySink:
         self._check_tags()
 
     def _check_tags(self) -> None:
-        """Raises UsageError where a tag means an image that was read, or no longer the one to replace."""
+        """Raises UsageError where a tag means an image that was read, or no longer the one to replace, or
+        would lose platforms."""
         for tag in self._tags:
             read = self._read_tags.get(f"{self.name.path}:{tag}")
+            meaning = self.repository.meaning(tag)
+            now = None if meaning is None else sha256(meaning)
+            if meaning is not None and (read is None or read == self._replace):
+                self._guard.check(f"{self.name.repository}:{tag}", self._platforms(meaning))
             if read is None:
                 continue
-            now = self.repository.digest_of(tag)
             if now == read and read != self._replace:
                 raise UsageError(
                     f"{self.name.repository}:{tag} was read, and is not moved; -o or -t gives another name,"
@@ -72,6 +89,15 @@ class RegistrySink:
                 raise UsageError(
                     f"{self.name.repository}:{tag} no longer means what was read; nothing was replaced"
                 )
+
+    def _platforms(self, meaning: bytes) -> list[Platform]:
+        """The platforms of what a tag means, read once."""
+        digest = sha256(meaning)
+        if digest not in self._indexes:
+            self._indexes[digest] = index_platforms(
+                meaning, self.name, self.repository, self._registries, self._tmp_dir
+            )
+        return self._indexes[digest]
 
     def has(self, digest: Digest, size: int) -> bool:
         """Whether a blob is there, or was beside it and is now here too."""
@@ -133,6 +159,37 @@ class RegistrySink:
     def stored(self, digest: Digest) -> None:
         with self._lock:
             self._stored[digest] = True
+
+
+def tag_platforms(
+    name: RepositoryName, tag: str, registries: Registries, tmp_dir: Path
+) -> list[Platform]:
+    """As `index_platforms`, of what a tag means now."""
+    repository = Repository(registries.get(name), name.path)
+    meaning = repository.meaning(tag)
+    return [] if meaning is None else index_platforms(meaning, name, repository, registries, tmp_dir)
+
+
+def index_platforms(
+    meaning: bytes, name: RepositoryName, repository: Repository, registries: Registries, tmp_dir: Path
+) -> list[Platform]:
+    """The platforms of an index whose images are there; none of a single image, or of what cannot be
+    read."""
+
+    def is_there(layer: Layer) -> bool:
+        blob = layer.descriptor
+        with suppress(InvalidImage):  # it has another size
+            return blob is not None and (is_foreign(layer) or repository.has(blob.digest, blob.size))
+        return False
+
+    if is_index(meaning):
+        reference = Reference("docker", f"{name.repository}@{sha256(meaning)}")
+        with (
+            suppress(InvalidImage, UnsupportedImage),
+            closing(RegistryImages(reference, registries, tmp_dir)) as images,
+        ):
+            return whole_platforms(images, is_there)
+    return []
 
 
 class _Upload:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from squashkit.errors import InvalidImage
+from squashkit.errors import ImageNotFound, InvalidImage
 from squashkit.oci import (
     CONTAINERD_NAME,
     INDEX_TYPES,
@@ -105,7 +105,10 @@ class RegistryImages:
             if digest not in self._sizes:  # of an index, and for another platform
                 return None
             if digest in self._manifests:
-                data, media_type = self.repository.manifest(digest)
+                try:
+                    data, media_type = self.repository.manifest(digest)
+                except ImageNotFound:  # an index may name what is not there
+                    return None
                 self._take(Descriptor(media_type, digest, len(data)), data)
             else:
                 found = self.repository.document(digest)

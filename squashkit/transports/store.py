@@ -52,6 +52,10 @@ class Store(Protocol):
     def names(self) -> list[str]:
         """The names of all its images, with their tags."""
 
+    def platforms(self, name: str) -> list[Platform]:
+        """The platforms whose images a name means, as far as they are there; none where it means a single
+        image or nothing, or where the store does not tell."""
+
     def save(self, image: StoredImage, tmp_dir: Path, progress: Callable[[int], None]) -> Archive:
         """The image as an archive without a name."""
 

@@ -20,6 +20,7 @@ from squashkit.transports.container import Archive, Blob, open_unnamed
 from squashkit.transports.oci_layout import blob_name
 from squashkit.transports.sink import Check, Tag, Written, WrittenImage
 from squashkit.transports.store import Store, StoredImage
+from squashkit.transports.tags import TagGuard
 
 _PIECE = 2 << 20
 
@@ -34,7 +35,10 @@ class StoreSink(ArchiveWriter):
         tmp_dir: Path,
         held: Mapping[Digest, Callable[[], Blob]],
         progress: Callable[[int], None],
+        guard: TagGuard,
     ) -> None:
+        for name in guard.results:
+            guard.check(name, store.platforms(name))
         super().__init__(open_unnamed(tmp_dir), docker=True)
         self.title = store.title
         self.loaded = 0

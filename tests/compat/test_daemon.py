@@ -13,6 +13,7 @@ from squashkit.job import squash
 from squashkit.options import Options
 from squashkit.selection import Keep
 from squashkit.transports.docker_daemon import Daemon
+from tests.builders import ImageSpec, docker_archive_25, file, layer
 from tests.cli import assert_fails
 from tests.compat import registries, services
 from tests.compat.conftest import Person, available
@@ -557,3 +558,30 @@ def test_looking_into_podmans_storage(filled_podman: services.Podman, person: Pe
     """The commands that look take images in podman's storage."""
     done = person.run("cat", "containers-storage:localhost/app:1", "/etc/changed")
     assert (done.code, done.out) == (0, b"new\n"), done.err
+
+
+def test_a_manifest_list_of_podmans_is_not_narrowed(
+    podman: services.Podman, person: Person, tmp_path: Path
+) -> None:
+    """A name that means a list of images that are there does not move to one of them in silence."""
+    person.env["CONTAINERS_STORAGE_CONF"] = str(podman.storage_conf)
+    person.env["TMPDIR"] = str(podman.folder)
+    platforms = ("linux/amd64", "linux/arm64")
+    images = [
+        ImageSpec([layer(file("base")), layer(file("app", one.encode()))], [f"one:{number}"], platform=one)
+        for number, one in enumerate(platforms)
+    ]
+    podman.run("manifest", "create", "localhost/list:1")
+    try:
+        for number, image in enumerate(images):
+            docker_archive_25(tmp_path / f"{number}.tar", [image])
+            podman.run("load", "--quiet", "--input", tmp_path / f"{number}.tar")
+            name = named(podman, f"one:{number}")
+            podman.run("manifest", "add", "localhost/list:1", f"containers-storage:{name}")
+        words = ("squash", tmp_path / "0.tar", "--all", "-o", "containers-storage:localhost/list:1")
+        assert_fails(person.run(*words), 2, *platforms)
+        assert not podman.run("manifest", "inspect", "localhost/list:1").isspace()
+        report = person.squash(*words[1:], "--platform", platforms[0])
+        assert [note for note in report["notes"] if platforms[1] in note]
+    finally:
+        podman.run("rmi", "--all", "--force")

@@ -97,6 +97,89 @@ def test_what_does_not_go_together_is_told(
     assert not list(person.home.glob("app*"))
 
 
+# --- tags that mean several platforms --------------------------------------------------------
+
+SEVERAL = ("linux/amd64", "linux/arm64")
+
+
+@pytest.mark.parametrize("name", ["multi", "multi-docker", "attested"])
+@pytest.mark.parametrize(
+    "words",
+    [["--replace"], ["-o", "{place}{name}:new", "-t", "there"], ["--replace", "--dry-run"]],
+    ids=" ".join,
+)
+def test_a_tag_of_several_platforms_is_not_narrowed(
+    words: list[str], name: str, registry: Registry, person: Person
+) -> None:
+    """Nothing is sent where a tag would lose platforms in silence; all of them, or one that is asked for,
+    move it."""
+    place, source = f"docker://{registry.host}/", f"docker://{registry.host}/{name}:1"
+    copy_tag(registry, name, "1", "there")
+    before, tags, mark = registry.blobs(), registry.tags(name), registry.mark()
+    said = [source, "--keep-layers", "1", *(word.format(place=place, name=name) for word in words)]
+    assert_fails(person.run("squash", *said), 2, *SEVERAL, "--platform all", "--platform linux/amd64")
+    assert (registry.blobs(), registry.tags(name)) == (before, tags)
+    assert not [one for one in registry.log(mark) if one.writes]
+    if "--dry-run" in words:
+        return
+    person.squash(*said, "--platform", "all")
+    assert len(registry.manifest(name, "1" if "--replace" in words else "there")["manifests"]) == 2
+    report = person.squash(*said[:3], "-o", f"{place}{name}:there", "--platform", "linux/arm64")
+    assert [note for note in report["notes"] if note.startswith(f"{registry.host}/{name}:there meant")]
+    assert registry.config(name, "there")["architecture"] == "arm64"
+
+
+def test_a_platform_that_a_registry_lost_is_none(registry: Registry, person: Person) -> None:
+    """A platform whose manifest or layer is gone does not keep a tag from moving."""
+    place = f"docker://{registry.host}/"
+    for name, lose in (("multi", "manifest"), ("multi-docker", "layer")):
+        digest = registry.manifest(name, "1")["manifests"][1]["digest"]
+        if lose == "layer":
+            registry.forget(name, registry.layers(name, digest)[1])
+        else:
+            url = f"http://{registry.host}/v2/{name}/manifests/{digest}"
+            urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=30).close()
+        person.squash(f"{place}{name}:1", "--keep-layers", "1", "--replace")
+        assert registry.config(name, "1")["architecture"] == "amd64"
+
+
+def test_a_tag_that_came_to_mean_several_platforms_meanwhile(registry: Registry, person: Person) -> None:
+    """What a tag means is looked at again before it moves."""
+    with registries.proxy((registries.HOST, registry.port)) as proxy:
+        proxy.add(Fault("PUT", UPLOAD, 1, call=lambda: copy_tag(registry, "multi", "1", "new")))
+        place = f"docker://{proxy.host}/"
+        done = person.run("squash", f"{place}multi:1", "--keep-layers", "1", "-o", f"{place}multi:new")
+    assert_fails(done, 2, *SEVERAL)
+    assert registry.tags("multi")["new"] == registry.tags("multi")["1"]
+
+
+def test_a_fleet_narrows_no_tag(registry: Registry, person: Person) -> None:
+    """`fleet squash --force` moves no tag of several platforms unless one is chosen, and looks before it
+    writes the first image."""
+    place, before = f"docker://{registry.host}/", registry.blobs()
+    words = ["fleet", "squash", f"{place}app:1", f"{place}multi:1", "--strategy", "built", "--force"]
+    for name in ("app", "multi"):
+        copy_tag(registry, name, "1", "1", f"team/{name}")
+    before = registry.blobs()
+    done = person.run(*words, "--into", f"{place}team")
+    assert_fails(done, 2, *SEVERAL, "--into another place")
+    assert registry.blobs() == before
+    done = person.run(*words, "--into", f"{place}team", "--platform", "linux/amd64")
+    assert done.code == 0, done.err
+    assert "linux/arm64" in done.text
+
+
+def copy_tag(
+    registry: Registry, name: str, tag: str, new: str, repository: str | None = None
+) -> None:
+    """Have another tag mean what one means, in another repository perhaps."""
+    services.run(
+        ["skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--src-tls-verify=false",
+         "--dest-tls-verify=false", f"docker://{registry.host}/{name}:{tag}",
+         f"docker://{registry.host}/{repository or name}:{new}"]
+    )  # fmt: skip
+
+
 # --- which layers are believed ---------------------------------------------------------------
 
 

@@ -1,0 +1,68 @@
+"""What the commands print, and what they have written by then. All that is for people goes through `say`,
+and every document through `show_json`: text of images never steers a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from squashkit.errors import Interrupted, SquashkitError, show_lines, show_text, why
+from squashkit.report.text import json_text
+
+STREAMS = ("standard output", "standard error")
+"""What errors of these have for the name of their file."""
+
+written: list[str] = []
+"""What this run has written so far, in words: an error that comes later says so."""
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines for people, to standard output or standard error."""
+    with naming(STREAMS[err]):
+        click.echo(show_lines(text), err=err)
+
+
+def show_json(document: Any) -> None:
+    """Print a document for programs."""
+    with naming(STREAMS[0]):
+        click.echo(json_text(document))
+
+
+def write_file(option: str, path: Path, text: str) -> None:
+    """Write a file beside what a command is about. Raises SquashkitError where that fails."""
+    shown = show_text(str(path))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SquashkitError(f"{option} {shown}: {why(error)}") from error
+    written.append(f"{shown} was written")
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors from inside are those of a stream, and name it."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = name
+        raise
+
+
+@contextmanager
+def sending() -> Iterator[None]:
+    """What goes to standard output inside cannot be taken back: an interrupt says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"interrupted; what {STREAMS[0]} got is not whole", reference=STREAMS[0]
+        ) from None
+
+
+def outcome() -> str:
+    """What stands of the work of a run that failed."""
+    return "; ".join(written) or "nothing was written"
