@@ -84,6 +84,10 @@ CONTENT = {
     for dot in ("", "./")
 }  # type: ignore[var-annotated]
 CONTENT |= {
+    "a global header that is named as a whiteout": Odd([raw(WHITEOUT, type=b"g")], UMOCI),
+    "a global header with the path of a whiteout": Odd(
+        [Member(b"g", raw=extension("g", {"path": WHITEOUT.encode()}))], UMOCI
+    ),
     "a contiguous file": Odd([raw("d/c", b"content", type=b"7")], DOCKER_UMOCI),
     "a file of type NUL": Odd([raw("d/c", b"content", type=b"\0")]),
     "owners below zero": Odd(
