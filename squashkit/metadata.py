@@ -24,6 +24,7 @@ from squashkit.oci import (
     OCI_LAYER,
     OCI_MANIFEST,
     SOURCE_DIGEST,
+    STALE,
     Codec,
     Descriptor,
     DiffID,
@@ -34,15 +35,6 @@ from squashkit.oci import (
 from squashkit.planner import KeptLayer, LayerPlan
 
 EPOCH = "1970-01-01T00:00:00Z"
-STALE = (
-    "container",
-    "container_config",
-    "parent",
-    "id",
-    "moby.buildkit.cache.v0",
-    "moby.buildkit.buildinfo.v1",
-)
-"""What described the layers of the image that was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,7 @@ def squashed_config(
     created = options.created or image.config.created or EPOCH
     raw: dict[str, Any] = {k: v for k, v in image.config.raw.items() if k not in STALE}
     raw["created"] = created
-    raw["rootfs"] = {**raw.get("rootfs", {"type": "layers"}), "diff_ids": list(diff_ids)}
+    raw["rootfs"] = {**(raw.get("rootfs") or {"type": "layers"}), "diff_ids": list(diff_ids)}
     history = squashed_history(image, plan, created, options)
     if history is not None:
         raw["history"] = history

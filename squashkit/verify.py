@@ -24,9 +24,10 @@ from squashkit.absent import (
 )
 from squashkit.changeset import Changeset
 from squashkit.errors import InvalidImage, SquashkitError, UnsupportedImage, shortened, show_path
+from squashkit.gojson import load_json
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, Reading
-from squashkit.oci import Codec, DiffID, load_json
+from squashkit.oci import Codec, DiffID, odd_settings_told
 from squashkit.planner import apply_layer, find_obstacle
 from squashkit.progress import Progress
 from squashkit.rootfs import Rootfs
@@ -95,6 +96,9 @@ def verify(
         verdict.warnings.append(Finding("", message))
         places = [Place(pattern.text, str(subject), "its blobs are not there") for pattern in patterns]
         verdict.places += places
+    for passed in source.listing.passed_over() if whole else ():
+        verdict.warnings.append(Finding("", passed))
+        verdict.places += [Place(pattern.text, passed, "it is not looked into") for pattern in patterns]
     for pattern in patterns if listed else ():
         verdict.places.append(Place(pattern.text, source.title, "an image that could not be read"))
     work = _Verifier(source, verdict, tmp_dir, jobs, progress)
@@ -176,7 +180,12 @@ class _Verifier:
         if config.history is not None and config.layer_history is None:
             entries = sum(not entry.empty_layer for entry in config.history)
             message = f"the history tells of {entries} layers, there are {len(image.layers)}"
-            verdict.faults.append(Finding(image.title, message))
+            if entries > len(image.layers):
+                verdict.faults.append(Finding(image.title, f"{message}; docker refuses that"))
+            else:
+                verdict.warnings.append(Finding(image.title, message))
+        if odd := config.odd_settings:
+            verdict.warnings.append(Finding(image.title, odd_settings_told(odd)))
         if any("created" not in entry.raw for entry in config.history or ()):
             message = "a history entry without `created`, on which umoci fails"
             verdict.warnings.append(Finding(image.title, message))

@@ -1,0 +1,216 @@
+"""JSON as Go's encoding/json reads it: docker, containerd, podman, skopeo and umoci are written in Go.
+
+Where Go decodes an object into a struct it takes keys without regard to case (`Layers` is `layers`), and
+merges what stands twice, field by field. Where it decodes one into a map it takes keys as they are, and of
+two equal ones the last. Python does the latter everywhere. What the two would understand differently is
+refused: keys that Go takes for one, other spellings of keys that squashkit reads, and values that Go does
+not decode. A `Shape` says of a value what Go decodes it into.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from math import isfinite
+from typing import Any
+
+from squashkit.errors import InvalidImage, show_text
+
+
+class Leaf(Enum):
+    """A value without values in it. `null` is taken for each, as Go leaves a field as it is then."""
+
+    TEXT = "a string"
+    NUMBER = "an integer"
+    FLAG = "true or false"
+    TIME = "a time as RFC 3339 has it"
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list."""
+
+    items: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    """An object that Go decodes into a map: keys are data, and differ by case."""
+
+    values: Shape = None
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """An object that Go decodes into a struct."""
+
+    reads: Mapping[str, Shape]
+    """The keys that squashkit reads or drops: no other spelling of them is taken."""
+    carries: Mapping[str, Shape] = field(default_factory=dict)
+    """Further keys that Go reads: these are carried, however they are spelled."""
+    _names: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = {fold(name): name for name in (*self.reads, *self.carries)}
+        object.__setattr__(self, "_names", names)
+
+    def exact(self, key: str) -> str:
+        """The name that Go takes a key for; the key itself where it is none of them."""
+        return self._names.get(fold(key), key)
+
+    def of(self, key: str) -> Shape:
+        """The shape of a key's value, however it is spelled."""
+        name = self.exact(key)
+        return self.reads.get(name, self.carries.get(name))
+
+
+Shape = Struct | MapOf | ListOf | Leaf | None
+"""None: Go does not decode it, or keeps it as it is. There too no key may stand twice in an object, since
+one of them would be lost."""
+
+TEXTS = ListOf(Leaf.TEXT)
+_TO_ASCII = {0x17F: "s", 0x212A: "k"}  # the two signs beyond ASCII that fold to a letter in it
+_INT64 = 1 << 63
+_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
+_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def fold(key: str) -> str:
+    """What Go compares keys of a struct by: two with one fold are one to it."""
+    ascii_ = key.translate(_TO_ASCII)
+    return ascii_.lower() if ascii_.isascii() else key
+
+
+class _Repeated(dict[str, Any]):
+    """An object in which a key stands twice. `check` lets none pass."""
+
+    key = ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    repeated = _Repeated(value)
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            repeated.key = key
+        seen.add(key)
+    return repeated
+
+
+def load_json(data: bytes, where: str, shape: Shape = None) -> Any:
+    """JSON that can be written again as it was (UTF-8, finite numbers, no lone surrogates), and that Go
+    understands as Python does. Raises InvalidImage, which names the place."""
+    try:
+        value = json.loads(
+            data.decode(), parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_object
+        )
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode()
+        check(value, shape, where)
+        return value
+    except (ValueError, RecursionError) as error:
+        raise InvalidImage(f"not JSON: {error}", where=where) from error
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if isfinite(value) else _no_number(text)
+
+
+def check(value: Any, shape: Shape, where: str) -> None:
+    """Raises InvalidImage where Go does not decode a value into what its shape says, or understands other
+    keys than Python does."""
+    if value is None:
+        return
+    if isinstance(shape, Leaf):
+        _check_leaf(value, shape, where)
+    elif isinstance(value, dict):
+        if isinstance(shape, ListOf):
+            raise InvalidImage("expected a list, found an object", where=where)
+        _check_keys(value, shape, where)
+        for key, below in value.items():
+            if isinstance(shape, Struct):
+                inner = shape.of(key)
+            else:
+                inner = shape.values if isinstance(shape, MapOf) else None
+            if inner is not None or isinstance(below, (dict, list)):
+                name = show_text(key)
+                check(below, inner, f"{where}[{name}]" if isinstance(shape, MapOf) else f"{where}.{name}")
+    elif isinstance(value, list):
+        if isinstance(shape, (Struct, MapOf)):
+            raise InvalidImage("expected an object, found a list", where=where)
+        items = shape.items if isinstance(shape, ListOf) else None
+        for i, item in enumerate(value):
+            if items is not None or isinstance(item, (dict, list)):
+                check(item, items, f"{where}[{i}]")
+    elif shape is not None:
+        expected = "a list" if isinstance(shape, ListOf) else "an object"
+        raise InvalidImage(f"expected {expected}, found {value!r}", where=where)
+
+
+def _check_keys(value: dict[str, Any], shape: Shape, where: str) -> None:
+    if isinstance(value, _Repeated):
+        raise InvalidImage(f"the key {_shown(value.key)} stands twice", where=where)
+    if not isinstance(shape, Struct):
+        return
+    seen: dict[str, str] = {}
+    for key in value:
+        other = seen.setdefault(fold(key), key)
+        if other != key:
+            raise InvalidImage(
+                f"the keys {_shown(other)} and {_shown(key)} are one to docker, podman and containerd",
+                where=where,
+            )
+    for key in value:
+        name = shape.exact(key)
+        if name != key and name in shape.reads:
+            raise InvalidImage(
+                f"the key {_shown(key)}, which docker, podman and containerd take for {name!r}",
+                where=where,
+            )
+
+
+def _check_leaf(value: Any, leaf: Leaf, where: str) -> None:
+    if leaf is Leaf.NUMBER:
+        right = isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64
+    elif leaf is Leaf.FLAG:
+        right = isinstance(value, bool)
+    else:
+        right = isinstance(value, str) and (leaf is Leaf.TEXT or is_time(value))
+    if not right:
+        raise InvalidImage(f"expected {leaf.value}, found {_short(value)}", where=where)
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is a time that every version of Go reads (RFC 3339, section 5.6)."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return False
+    year, month, day = (int(found[i]) for i in (1, 2, 3))
+    if not 1 <= month <= 12 or not 1 <= day <= _DAYS[month - 1]:
+        return False
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return leap or (month, day) != (2, 29)
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:60] + "..."
+
+
+def _shown(key: str) -> str:
+    """A key in quotes; one that only looks like ASCII is told apart."""
+    return _short(key) if key.isascii() else ascii(key)
