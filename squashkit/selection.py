@@ -156,8 +156,8 @@ def _refuse_unsupported_digests(
     *,
     skip_missing: bool,
 ) -> None:
-    """Raises UnsupportedImage where what is meant is named by a digest that is not sha256; what is not meant
-    is passed over."""
+    """Raises UnsupportedImage where what is meant is named by a digest that is not sha256; what is not
+    meant is passed over."""
     for one in source.listing.unnamed:
         names = names_of(one.annotations)
         if wanted is not None and wanted != one.digest and not any(same_name(n, wanted) for n in names):
@@ -172,9 +172,8 @@ def _refuse_unsupported_digests(
             meant = fits and not any(image.platform.matches(platform) for image in beside)
         if meant:
             algorithm = one.digest.partition(":")[0]
-            raise UnsupportedImage(
-                f"{one.digest[:19]} of {source.title}: {algorithm} digests are not supported", what=algorithm
-            )
+            message = f"{one.digest[:19]} of {source.title}: {algorithm} digests are not supported"
+            raise UnsupportedImage(message, what=algorithm)
 
 
 def _absent(source: Source, wanted: str | None) -> list[Descriptor]:
@@ -278,9 +277,8 @@ def _refuse_without_images(source: Source) -> None:
         )
     if listing.unnamed:
         algorithm = listing.unnamed[0].digest.partition(":")[0]
-        raise UnsupportedImage(
-            f"{source.title} names its images by {algorithm} digests, which are not supported", what=algorithm
-        )
+        message = f"{source.title} names its images by {algorithm} digests, which are not supported"
+        raise UnsupportedImage(message, what=algorithm)
     if not listing.artifacts and not listing.attestations:
         raise ImageNotFound(f"{source.title} holds no image", reference=source.title)
     kinds = ", ".join(dict.fromkeys(listing.artifacts)) or "nothing but attestations"

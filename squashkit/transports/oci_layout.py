@@ -63,11 +63,14 @@ class Listing:
 
     def passed_over(self) -> list[str]:
         """What of an index is not looked at, in words."""
-        return [
-            f"{show_text(', '.join(names_of(one.annotations)) or str(one.platform or 'an entry'))}: the index"
-            f" names it by a {one.digest.partition(':')[0]} digest, which is not supported"
-            for one in self.unnamed
-        ]
+        told = []
+        for one in self.unnamed:
+            title = ", ".join(names_of(one.annotations)) or str(one.platform or "an entry")
+            algorithm = one.digest.partition(":")[0]
+            told.append(
+                f"{show_text(title)}: the index names it by a {algorithm} digest, which is not supported"
+            )
+        return told
 
 
 def blob_name(digest: Digest) -> str:
