@@ -27,6 +27,8 @@ class Leaf(Enum):
     NUMBER = "an integer"
     FLAG = "true or false"
     TIME = "a time as RFC 3339 has it"
+    WORDS = "a string or a list of strings"
+    """docker's strslice: a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,9 @@ def _check_leaf(value: Any, leaf: Leaf, where: str) -> None:
         right = isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64
     elif leaf is Leaf.FLAG:
         right = isinstance(value, bool)
+    elif leaf is Leaf.WORDS:
+        words = value if isinstance(value, list) else [value]
+        right = all(word is None or isinstance(word, str) for word in words)
     else:
         right = isinstance(value, str) and (leaf is Leaf.TEXT or is_time(value))
     if not right:

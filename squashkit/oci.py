@@ -80,15 +80,14 @@ SETTINGS_SHAPE = Struct(
     {
         "Hostname": _TEXT, "Domainname": _TEXT, "User": _TEXT, "AttachStdin": Leaf.FLAG,
         "AttachStdout": Leaf.FLAG, "AttachStderr": Leaf.FLAG, "ExposedPorts": _SET, "Tty": Leaf.FLAG,
-        "OpenStdin": Leaf.FLAG, "StdinOnce": Leaf.FLAG, "Env": TEXTS, "Cmd": None,
+        "OpenStdin": Leaf.FLAG, "StdinOnce": Leaf.FLAG, "Env": TEXTS, "Cmd": Leaf.WORDS,
         "Healthcheck": _HEALTHCHECK, "ArgsEscaped": Leaf.FLAG, "Image": _TEXT, "Volumes": _SET,
-        "WorkingDir": _TEXT, "Entrypoint": None, "NetworkDisabled": Leaf.FLAG, "MacAddress": _TEXT,
+        "WorkingDir": _TEXT, "Entrypoint": Leaf.WORDS, "NetworkDisabled": Leaf.FLAG, "MacAddress": _TEXT,
         "OnBuild": TEXTS, "Labels": _MAP_OF_TEXT, "StopSignal": _TEXT, "StopTimeout": Leaf.NUMBER,
-        "Shell": None,
+        "Shell": Leaf.WORDS,
     },
 )  # fmt: skip
-"""The `config` of a config (image-spec, config.md; docker's container.Config). docker also takes one
-string for a command."""
+"""The `config` of a config (image-spec, config.md; docker's container.Config)."""
 _HISTORY_SHAPE = Struct(
     {"created": Leaf.TIME, "created_by": _TEXT, "comment": _TEXT, "empty_layer": Leaf.FLAG},
     {"author": _TEXT},
