@@ -148,12 +148,14 @@ def _mended_history(
 
 
 def layer_descriptor(layer: StoredLayer, family: str) -> Descriptor:
-    """The descriptor of a written layer. A kept blob keeps its annotations; a media type that lies
-    about its compression, or is of the other family, is put right."""
+    """The descriptor of a written layer. A kept blob keeps its annotations, and that it must not be
+    distributed; a media type that lies about its compression, or is of the other family, is put right."""
     prefix = DOCKER_LAYER if family == DOCKER_MANIFEST else OCI_LAYER
     separator = "." if family == DOCKER_MANIFEST else "+"
     media_type = prefix if layer.codec is Codec.NONE else prefix + separator + layer.codec.value
     if layer.source is not None:
+        if layer.source.distributable_type == media_type:
+            media_type = layer.source.media_type
         return Descriptor(
             media_type, layer.digest, layer.size, layer.source.annotations, None, layer.source.raw
         )

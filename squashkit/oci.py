@@ -266,6 +266,17 @@ class Descriptor:
                 return codec
         return Codec.NONE
 
+    @property
+    def distributable_type(self) -> str:
+        """The media type; of a layer that must not be distributed the one that it would have else."""
+        found = self.media_type.replace("rootfs.foreign.", "rootfs.")
+        return found.replace("layer.nondistributable.", "layer.")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is a layer that must not be distributed, whose bytes may lie elsewhere."""
+        return self.distributable_type != self.media_type
+
     def json(self) -> dict[str, Any]:
         """As JSON, with the fields that it was read with."""
         value = dict(self.raw)

@@ -23,6 +23,7 @@ from squashkit.absent import (
     with_aliases,
 )
 from squashkit.changeset import Changeset
+from squashkit.compression import decompress
 from squashkit.errors import InvalidImage, SquashkitError, UnsupportedImage, shortened, show_path
 from squashkit.gojson import load_json
 from squashkit.graph import Image, Layer
@@ -265,6 +266,12 @@ class _Verifier:
             if changeset.junk:
                 message = "bytes behind the end of the tar, which no tool applies"
                 warnings.append(Finding(where, message))
+            if padding := self._padding(image.layers[index], changeset):
+                message = (
+                    f"{padding:,} zeros behind the gzip stream: docker and containerd take it, podman,"
+                    " skopeo and umoci refuse it"
+                )
+                warnings.append(Finding(where, message))
             absolute = [r.name for _, r in changeset.entries if r.name.startswith(b"/")]
             if absolute:
                 warnings.append(Finding(where, f"an absolute name: {show_path(absolute[0])}"))
@@ -272,6 +279,21 @@ class _Verifier:
             if obstacle is not None:
                 message = f"{show_path(obstacle.path)} {obstacle.message}; it can be kept, not merged"
                 warnings.append(Finding(where, message))
+
+    def _padding(self, layer: Layer, changeset: Changeset) -> int:
+        """How many zeros lie behind a layer's gzip stream. Where its last four bytes are the size of what
+        it holds (RFC 1952) there are none; else it has several members, or is padded."""
+        blob = self.source.blob(layer)
+        if blob.codec() is not Codec.GZIP:
+            return 0
+        stated = int.from_bytes(blob.read_at(max(0, blob.size - 4), 4), "little")
+        if stated and stated == changeset.diff_size % (1 << 32):
+            return 0
+        found: list[int] = []
+        blocks = read_blocks(blob, self.cancelled, layer.where)
+        for _ in decompress(Codec.GZIP, blocks, layer.where, found.append):
+            pass
+        return sum(found)
 
     # Other blobs
 

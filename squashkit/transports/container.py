@@ -92,7 +92,7 @@ class Archive:
                 self._links.pop(name, None)
             elif record.typeflag == tar.SYMLINK:
                 folder = posixpath.dirname(name)
-                self._links[name] = _member_name(record.linkname, folder)
+                self._links[name] = _link_target(record.linkname, folder)
                 self._members.pop(name, None)
             elif record.typeflag == tar.HARD_LINK:
                 self._links[name] = _member_name(record.linkname)
@@ -179,13 +179,18 @@ def _check_document(name: str, size: int) -> None:
         raise InvalidImage(f"a document of {size} bytes; the limit is {MAX_DOCUMENT}", where=name)
 
 
-def _member_name(name: bytes, folder: str = "") -> str:
-    """A member's name as a clean relative path; `..` may not lead out of the archive."""
-    text = os.fsdecode(name)
-    path = posixpath.normpath(posixpath.join(folder, text.lstrip("/")))
+def _member_name(name: bytes) -> str:
+    """A member's name as a clean path below the archive's root. An absolute one begins there too, and `..`
+    at the root stays there, as docker and podman have it; a relative one may not lead out."""
+    path = posixpath.normpath(os.fsdecode(name))
     if path == ".." or path.startswith("../"):
         raise InvalidImage(f"the member name {show_path(name)} leads out of the archive")
-    return path
+    return path.lstrip("/") or "."
+
+
+def _link_target(target: bytes, folder: str) -> str:
+    """Where a symlink in a folder of the archive leads: an absolute one from the archive's root."""
+    return _member_name(posixpath.join(os.fsencode(folder), target))
 
 
 def jumping_window(blob: Blob) -> tar.Window:

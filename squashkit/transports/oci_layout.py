@@ -270,7 +270,7 @@ def refuse_unsupported(image: Image) -> None:
                 " --decryption-key)",
                 what="encrypted layer",
             )
-        if layer.member is None and ("foreign" in media_type or "nondistributable" in media_type):
+        if layer.member is None and layer.descriptor is not None and layer.descriptor.is_foreign:
             raise UnsupportedImage(
                 f"layer {layer.index} is a foreign layer ({media_type}), whose bytes lie elsewhere",
                 what="foreign layer",

@@ -86,7 +86,8 @@ class RegistryImages:
         elif "layers" in value and value.get("schemaVersion") == 2:
             manifest = Manifest.parse(data, "manifest", descriptor.media_type)
             for blob in (manifest.config, *manifest.layers):
-                self._sizes[blob.digest] = blob.size
+                if not blob.is_foreign or self.repository.has(blob.digest, blob.size):
+                    self._sizes[blob.digest] = blob.size
 
     def _is_wanted(self, descriptor: Descriptor) -> bool:
         stated = descriptor.platform
