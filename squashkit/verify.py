@@ -24,7 +24,14 @@ from squashkit.absent import (
 )
 from squashkit.changeset import Changeset
 from squashkit.compression import decompress
-from squashkit.errors import InvalidImage, SquashkitError, UnsupportedImage, shortened, show_path
+from squashkit.errors import (
+    InvalidImage,
+    SquashkitError,
+    UnsupportedImage,
+    shortened,
+    show_path,
+    show_text,
+)
 from squashkit.gojson import load_json
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, Reading
@@ -34,7 +41,7 @@ from squashkit.progress import Progress
 from squashkit.rootfs import Rootfs
 from squashkit.source import Source
 from squashkit.tar import REGULAR
-from squashkit.transports.container import Blob, read_blocks
+from squashkit.transports.container import Archive, Blob, read_blocks
 from squashkit.transports.oci_layout import refuse_unsupported
 
 _BLOBS = "blobs/sha256/"
@@ -97,6 +104,10 @@ def verify(
         verdict.warnings.append(Finding("", message))
         places = [Place(pattern.text, str(subject), "its blobs are not there") for pattern in patterns]
         verdict.places += places
+    container = source.container
+    for name in container.replaced() if whole and isinstance(container, Archive) else ():
+        message = "it stands there twice: docker reads the last one, podman the first"
+        verdict.warnings.append(Finding(show_text(name), message))
     for passed in source.listing.passed_over() if whole else ():
         verdict.warnings.append(Finding("", passed))
         verdict.places += [Place(pattern.text, passed, "it is not looked into") for pattern in patterns]
@@ -216,6 +227,8 @@ class _Verifier:
         stored: dict[int, Stored] = {}
         self.verdict.layers += len(layers)
         for layer in layers:
+            if layer.member is None and layer.descriptor is not None and layer.descriptor.is_foreign:
+                continue  # it may lie elsewhere, which is told
             try:
                 blob = self.source.blob(layer)
                 key = stored[layer.index] = blob, layer.diff_id

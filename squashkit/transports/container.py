@@ -84,29 +84,39 @@ class Archive:
         self.identity: tuple[int, int] | None = None
         """Device and inode of the file that was opened."""
         self._members: dict[str, Blob] = {}
-        self._links: dict[str, str] = {}
+        self._links: dict[str, tuple[str, bytes]] = {}
+        """Where a link leads, and what it says."""
+        self._earlier: dict[str, Blob] = {}
+        """Members under whose name another one follows."""
         for record in tar.scan(jumping_window(Blob(fd, 0, size))):
             name = _member_name(record.name)
             if record.typeflag == tar.REGULAR:
+                self._forget(name)
                 self._members[name] = Blob(fd, record.data, record.size)
                 self._links.pop(name, None)
             elif record.typeflag == tar.SYMLINK:
                 folder = posixpath.dirname(name)
-                self._links[name] = _link_target(record.linkname, folder)
-                self._members.pop(name, None)
+                self._links[name] = _link_target(record.linkname, folder), record.linkname
+                self._forget(name)
             elif record.typeflag == tar.HARD_LINK:
-                self._links[name] = _member_name(record.linkname)
-                self._members.pop(name, None)
+                self._links[name] = _member_name(record.linkname), record.linkname
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """Another member of this name follows."""
+        if (blob := self._members.pop(name, None)) is not None:
+            self._earlier.setdefault(name, blob)
 
     def get(self, name: str) -> Blob | None:
         wanted = name = _member_name(os.fsencode(name))
+        said = b""
         for _ in range(_HOPS):
             if name not in self._links:
                 blob = self._members.get(name)
                 if blob is None and name != wanted:
-                    raise InvalidImage(f"a link to {name!r}, which is not there", where=wanted)
+                    raise InvalidImage(f"a link to {show_path(said)}, which is not there", where=wanted)
                 return blob
-            name = self._links[name]
+            name, said = self._links[name]
         raise InvalidImage("a loop of links between members", where=wanted)
 
     def has(self, name: str) -> bool:
@@ -119,11 +129,25 @@ class Archive:
         _check_document(name, blob.size)
         return blob.read_at(0, blob.size)
 
+    def replaced(self) -> list[str]:
+        """The names under which members with other bytes stand before: podman reads those."""
+        return [
+            name
+            for name, earlier in self._earlier.items()
+            if name not in self._members or not _same_bytes(earlier, self._members[name])
+        ]
+
     def names(self) -> Iterable[str]:
         return self._members.keys()
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def _same_bytes(one: Blob, other: Blob) -> bool:
+    return one.size == other.size and all(
+        one.read_at(at, READ_SIZE) == other.read_at(at, READ_SIZE) for at in range(0, one.size, READ_SIZE)
+    )
 
 
 class Folder:
@@ -189,8 +213,9 @@ def _member_name(name: bytes) -> str:
 
 
 def _link_target(target: bytes, folder: str) -> str:
-    """Where a symlink in a folder of the archive leads: an absolute one from the archive's root."""
-    return _member_name(posixpath.join(os.fsencode(folder), target))
+    """Where a symlink in a folder of the archive leads: an absolute one from the archive's root, and none
+    beyond that."""
+    return _member_name(posixpath.join(b"/", os.fsencode(folder), target))
 
 
 def jumping_window(blob: Blob) -> tar.Window:
