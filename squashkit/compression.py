@@ -127,7 +127,7 @@ def _refuse_behind(codec: Codec, rest: bytes, where: str) -> None:
 def _window_of(head: bytes) -> int:
     """How many bytes a zstd frame wants to look back, by its header (RFC 8878, 3.1.1.1); 0 where that is no
     header."""
-    if len(head) < _FRAME_HEADER or not head.startswith(b"\x28\xb5\x2f\xfd"):
+    if len(head) < 6 or not head.startswith(b"\x28\xb5\x2f\xfd"):
         return 0
     flags = head[4]
     if not flags & 0x20:

@@ -148,16 +148,17 @@ def _mended_history(
 
 
 def layer_descriptor(layer: StoredLayer, family: str) -> Descriptor:
-    """The descriptor of a written layer. A kept blob keeps its annotations, and that it must not be
-    distributed; a media type that lies about its compression, or is of the other family, is put right."""
+    """The descriptor of a written layer. A kept blob keeps its annotations; a media type that lies
+    about its compression, or is of the other family, is put right. One that must not be distributed is an
+    ordinary layer from now on: its bytes are there, where skopeo and podman would look for them at `urls`."""
     prefix = DOCKER_LAYER if family == DOCKER_MANIFEST else OCI_LAYER
     separator = "." if family == DOCKER_MANIFEST else "+"
     media_type = prefix if layer.codec is Codec.NONE else prefix + separator + layer.codec.value
     if layer.source is not None:
-        if layer.source.distributable_type == media_type:
-            media_type = layer.source.media_type
+        foreign = layer.source.is_foreign
+        raw = {k: v for k, v in layer.source.raw.items() if not (foreign and k == "urls")}
         return Descriptor(
-            media_type, layer.digest, layer.size, layer.source.annotations, None, layer.source.raw
+            media_type, layer.digest, layer.size, layer.source.annotations, None, raw
         )
     return Descriptor(media_type, layer.digest, layer.size)
 
@@ -212,7 +213,7 @@ def image_manifest(
     }
     if not changed:
         if source and source.media_type == family and tuple(
-            (d.digest, d.media_type) for d in source.layers
+            (d.digest, d.distributable_type) for d in source.layers
         ) == tuple((d.digest, d.media_type) for d in descriptors):
             return source.data
         return dump_json(raw)

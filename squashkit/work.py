@@ -387,6 +387,8 @@ def _notes(
         notes.append("The manifest's subject is dropped: it refers to the image as it was.")
     if odd := image.config.odd_settings:
         notes.append(f"{odd_settings_told(odd)}; they are carried as they are.")
+    if any(layer.descriptor and layer.descriptor.is_foreign for layer in image.layers):
+        notes.append("Layers that must not be distributed are in the result, as ordinary ones.")
     if metadata.has_broken_history(image):
         notes.append(
             "The history does not fit the layers; it is replaced by one entry a layer, and its text is"
