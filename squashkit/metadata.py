@@ -150,7 +150,7 @@ def _mended_history(
 def layer_descriptor(layer: StoredLayer, family: str) -> Descriptor:
     """The descriptor of a written layer. A kept blob keeps its annotations; a media type that lies
     about its compression, or is of the other family, is put right. One that must not be distributed is an
-    ordinary layer from now on: its bytes are there, where skopeo and podman would look for them at `urls`."""
+    ordinary layer from now on: its bytes are there, and skopeo and podman would look at its `urls`."""
     prefix = DOCKER_LAYER if family == DOCKER_MANIFEST else OCI_LAYER
     separator = "." if family == DOCKER_MANIFEST else "+"
     media_type = prefix if layer.codec is Codec.NONE else prefix + separator + layer.codec.value
