@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from tests.builders import (
     oci_archive,
     oci_layout,
     on_base,
+    sparse,
     symlink,
     zstd,
 )
@@ -541,3 +544,72 @@ def test_a_member_that_stands_twice_is_warned_of(tmp_path: Path) -> None:
         source = tmp_path / "twice.tar"
         source.write_bytes(layer(file("0.tar", first), end=False) + whole)
         assert ("0.tar it stands there twice" in told(verdict(source, code=0)["warnings"])) == warned
+
+
+# --- sparse members of an archive ------------------------------------------------------------
+
+
+def in_pieces(data: bytes) -> list[tuple[int, bytes]]:
+    """A file's blocks that are not zeros, as `tar -S` finds them."""
+    pieces: list[tuple[int, bytes]] = []
+    for at in range(0, len(data), 512):
+        block = data[at : at + 512]
+        if not any(block):
+            continue
+        if pieces and sum((pieces[-1][0], len(pieces[-1][1]))) == at:
+            pieces[-1] = pieces[-1][0], pieces[-1][1] + block
+        else:
+            pieces.append((at, block))
+    return pieces
+
+
+@pytest.mark.parametrize("form", ["old", "1.0", "0.1", "0.0"])
+@pytest.mark.parametrize("write", [docker_archive_old, docker_archive_25])
+def test_sparse_members_are_read(write: Callable[..., object], form: Any, tmp_path: Path) -> None:
+    """An archive made by `tar -S` of an unpacked one, in any of its forms: documents, kept and squashed
+    layers are what they were, as skopeo and podman read them."""
+    image = on_base(APP, layer(file("zeros", bytes(99_999)), file("end", b"x")), tags=["app:1"])
+    write(tmp_path / "dense.tar", [image])
+    members = []
+    with tarfile.open(tmp_path / "dense.tar") as dense:
+        for info in dense:
+            content = dense.extractfile(info) if info.isreg() else None
+            if content is None:
+                members.append(symlink(info.name, info.linkname) if info.issym() else directory(info.name))
+                continue
+            data = content.read()
+            members.append(sparse(info.name, len(data), in_pieces(data), form=form))
+    (tmp_path / "source.tar").write_bytes(layer(*members))
+    assert (tmp_path / "source.tar").stat().st_size < (tmp_path / "dense.tar").stat().st_size
+    assert verdict(tmp_path / "source.tar", code=0)["faults"] == []
+    for name in ("dense", "source"):
+        words = ("-o", tmp_path / f"{name}-out.tar", "-t", "app:2", "--check")
+        squash(tmp_path / f"{name}.tar", *KEEP_2, *words)
+    assert (tmp_path / "dense-out.tar").read_bytes() == (tmp_path / "source-out.tar").read_bytes()
+
+
+def test_a_real_sparse_archive_is_read(tmp_path: Path) -> None:
+    """What GNU tar makes of an unpacked archive of sparse files is read."""
+    image = on_base(APP, layer(file("zeros", bytes(1 << 20)), file("end", b"x")), tags=["app:1"])
+    docker_archive_old(tmp_path / "dense.tar", [image])
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    subprocess.run(["tar", "-xf", tmp_path / "dense.tar", "-C", folder], check=True)
+    (holed,) = [path for path in folder.glob("*/layer.tar") if path.stat().st_size > 1 << 20]
+    subprocess.run(["cp", "--sparse=always", holed, folder / "holed"], check=True)
+    (folder / "holed").rename(holed)
+    subprocess.run(["tar", "-S", "-cf", tmp_path / "source.tar", "-C", folder, "."], check=True)
+    assert (tmp_path / "source.tar").stat().st_size < 1 << 20
+    assert verdict(tmp_path / "source.tar", code=0)["faults"] == []
+    squash(tmp_path / "source.tar", *KEEP_2, "-o", tmp_path / "out.tar")
+    assert_same_rootfs(image.layers, read_image(tmp_path / "out.tar").layers, 2)
+
+
+def test_a_sparse_member_that_no_file_may_be_is_told(tmp_path: Path) -> None:
+    """A document is limited by its whole size, a layer by what a file may have; neither is a traceback."""
+    for name, size in (("manifest.json", 1 << 40), ("3.tar", (1 << 63) - 1)):
+        members = [file(k, v) for k, v in docker_files().items() if k != name and isinstance(v, bytes)]
+        members.append(sparse(name, size, [(0, b"x" * 512)]))
+        (tmp_path / "source.tar").write_bytes(layer(*members))
+        result = run("squash", tmp_path / "source.tar", *KEEP_2, "-o", tmp_path / "out.tar")
+        assert_fails(result, 4, name)
