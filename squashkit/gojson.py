@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -76,6 +77,7 @@ one of them would be lost."""
 TEXTS = ListOf(Leaf.TEXT)
 _TO_ASCII = {0x17F: "s", 0x212A: "k"}  # the two signs beyond ASCII that fold to a letter in it
 _INT64 = 1 << 63
+_SHOWN = 60  # signs of a key or a value in a message
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
@@ -85,8 +87,15 @@ _DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 def fold(key: str) -> str:
     """What Go compares keys of a struct by: two with one fold are one to it."""
+    return _known_fold(key) if len(key) <= _SHOWN else _fold(key)
+
+
+def _fold(key: str) -> str:
     ascii_ = key.translate(_TO_ASCII)
     return ascii_.lower() if ascii_.isascii() else key
+
+
+_known_fold = lru_cache(4096)(_fold)
 
 
 class _Repeated(dict[str, Any]):
@@ -132,71 +141,94 @@ def _finite(text: str) -> float:
     return value if isfinite(value) else _no_number(text)
 
 
+class _Wrong(Exception):
+    """What is wrong in a value; on its way up it learns the place, the innermost part first."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.parts: list[str] = []
+
+
 def check(value: Any, shape: Shape, where: str) -> None:
     """Raises InvalidImage where Go does not decode a value into what its shape says, or understands other
     keys than Python does."""
-    if value is None:
-        return
+    try:
+        if not _is_right(value, shape):
+            _check(value, shape)
+    except _Wrong as wrong:
+        raise InvalidImage(str(wrong), where=where + "".join(reversed(wrong.parts))) from None
+
+
+def _check(value: Any, shape: Shape) -> None:
     if isinstance(shape, Leaf):
-        _check_leaf(value, shape, where)
-    elif isinstance(value, dict):
+        raise _Wrong(f"expected {shape.value}, found {_short(value)}")
+    if isinstance(value, dict):
         if isinstance(shape, ListOf):
-            raise InvalidImage("expected a list, found an object", where=where)
-        _check_keys(value, shape, where)
+            raise _Wrong("expected a list, found an object")
+        _check_keys(value, shape)
         for key, below in value.items():
             if isinstance(shape, Struct):
                 inner = shape.of(key)
             else:
                 inner = shape.values if isinstance(shape, MapOf) else None
-            if inner is not None or isinstance(below, (dict, list)):
-                name = show_text(key)
-                check(below, inner, f"{where}[{name}]" if isinstance(shape, MapOf) else f"{where}.{name}")
+            if _is_right(below, inner):
+                continue
+            try:
+                _check(below, inner)
+            except _Wrong as wrong:
+                name = show_text(key[:_SHOWN])
+                wrong.parts.append(f"[{name}]" if isinstance(shape, MapOf) else f".{name}")
+                raise
     elif isinstance(value, list):
         if isinstance(shape, (Struct, MapOf)):
-            raise InvalidImage("expected an object, found a list", where=where)
+            raise _Wrong("expected an object, found a list")
         items = shape.items if isinstance(shape, ListOf) else None
         for i, item in enumerate(value):
-            if items is not None or isinstance(item, (dict, list)):
-                check(item, items, f"{where}[{i}]")
-    elif shape is not None:
+            if _is_right(item, items):
+                continue
+            try:
+                _check(item, items)
+            except _Wrong as wrong:
+                wrong.parts.append(f"[{i}]")
+                raise
+    else:
         expected = "a list" if isinstance(shape, ListOf) else "an object"
-        raise InvalidImage(f"expected {expected}, found {value!r}", where=where)
+        raise _Wrong(f"expected {expected}, found {_short(value)}")
 
 
-def _check_keys(value: dict[str, Any], shape: Shape, where: str) -> None:
+def _check_keys(value: dict[str, Any], shape: Shape) -> None:
     if isinstance(value, _Repeated):
-        raise InvalidImage(f"the key {_shown(value.key)} stands twice", where=where)
+        raise _Wrong(f"the key {_shown(value.key)} stands twice")
     if not isinstance(shape, Struct):
         return
     seen: dict[str, str] = {}
     for key in value:
         other = seen.setdefault(fold(key), key)
         if other != key:
-            raise InvalidImage(
-                f"the keys {_shown(other)} and {_shown(key)} are one to docker, podman and containerd",
-                where=where,
-            )
+            both = f"{_shown(other)} and {_shown(key)}"
+            raise _Wrong(f"the keys {both} are one to docker, podman and containerd")
     for key in value:
         name = shape.exact(key)
         if name != key and name in shape.reads:
-            raise InvalidImage(
-                f"the key {_shown(key)}, which docker, podman and containerd take for {name!r}",
-                where=where,
-            )
+            raise _Wrong(f"the key {_shown(key)}, which docker, podman and containerd take for {name!r}")
 
 
-def _check_leaf(value: Any, leaf: Leaf, where: str) -> None:
-    if leaf is Leaf.NUMBER:
-        right = isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64
-    elif leaf is Leaf.FLAG:
-        right = isinstance(value, bool)
-    elif leaf is Leaf.WORDS:
+def _is_right(value: Any, shape: Shape) -> bool:
+    """Whether a value is plainly what it should be, and nothing in it need be looked at."""
+    if value is None:
+        return True
+    if shape is None:
+        return not isinstance(value, (dict, list))
+    if not isinstance(shape, Leaf):
+        return False
+    if shape is Leaf.NUMBER:
+        return isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64
+    if shape is Leaf.FLAG:
+        return isinstance(value, bool)
+    if shape is Leaf.WORDS:
         words = value if isinstance(value, list) else [value]
-        right = all(word is None or isinstance(word, str) for word in words)
-    else:
-        right = isinstance(value, str) and (leaf is Leaf.TEXT or is_time(value))
-    if not right:
-        raise InvalidImage(f"expected {leaf.value}, found {_short(value)}", where=where)
+        return all(word is None or isinstance(word, str) for word in words)
+    return isinstance(value, str) and (shape is Leaf.TEXT or is_time(value))
 
 
 def is_time(text: str) -> bool:
@@ -213,9 +245,9 @@ def is_time(text: str) -> bool:
 
 def _short(value: Any) -> str:
     shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:60] + "..."
+    return shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
 
 
 def _shown(key: str) -> str:
     """A key in quotes; one that only looks like ASCII is told apart."""
-    return _short(key) if key.isascii() else ascii(key)
+    return _short(key) if key.isascii() else ascii(key[:_SHOWN])

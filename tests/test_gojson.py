@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -315,3 +316,15 @@ def test_times_are_those_of_rfc_3339(text: str) -> None:
     assert is_time(text)
     assert not is_time(text.replace("02-29", "02-30"))
     assert not is_time(text.replace("20", "21", 1).replace("2124", "2100"))
+
+
+def test_a_deep_document_takes_no_more_memory_than_it_has() -> None:
+    """Long keys in deep nesting cost their own length; the place of a fault below them is still told."""
+    levels = 800
+    data = b'{"a":[' + b"".join(b'{"' + b"k" * 3000 + b'":' for _ in range(levels)) + b'{"x":1,"x":2}'
+    tracemalloc.start()
+    with pytest.raises(InvalidImage, match="'x' stands twice") as raised:
+        load_json(data + b"}" * levels + b"]}", "place", MANIFEST_SHAPE)
+    assert raised.value.where.startswith("place.a[0].kkk")
+    assert tracemalloc.get_traced_memory()[1] < 10 * len(data)
+    tracemalloc.stop()
