@@ -187,8 +187,7 @@ def find_by_digest(image: Image, digest: str, option: BaseOption) -> Base | None
 
 def labels_of(config: ImageConfig) -> Mapping[str, Any]:
     """The labels in a config; none where they are no object."""
-    settings = config.raw.get("config")
-    labels = settings.get("Labels") if isinstance(settings, dict) else None
+    labels = config.settings.get("Labels")
     return labels if isinstance(labels, dict) else {}
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 MAGIC_SIZE = 6
 _CHUNK = 1 << 20
+_FRAME_HEADER = 18  # bytes: no header of a zstd frame is longer
+ZSTD_WINDOW = 512 << 20
+"""How far back a zstd stream may look: `zstd --long=29`, and memory that is there."""
 _DICTIONARY = 32 << 10  # deflate looks back no further
 _SAMPLES, _SAMPLE = 4, 16 << 10
 _WORTH = 0.995
@@ -48,12 +51,15 @@ def detect(head: bytes) -> Codec:
 
 
 def decompress(
-    codec: Codec, blocks: Iterable[bytes | memoryview], where: str = ""
+    codec: Codec,
+    blocks: Iterable[bytes | memoryview],
+    where: str = "",
+    padded: Callable[[int], None] = lambda size: None,
 ) -> Iterator[bytes]:
     """The uncompressed stream in pieces of at most 1 MiB, over all its members or frames.
 
-    Zero bytes after the last gzip member are padding, as gzip(1) takes them. Raises InvalidImage where
-    the stream is damaged or ends too early.
+    Zero bytes after the last gzip member are padding, as gzip(1) takes them: `padded` is told how many they
+    are. Raises InvalidImage where the stream is damaged or ends too early, or other bytes lie behind it.
     """
     if codec is Codec.NONE:
         for block in blocks:
@@ -61,17 +67,27 @@ def decompress(
         return
     decoder: Any = None
     fresh = True
+    padding = 0
+    head = rest = b""
     try:
         for block in blocks:
-            data = bytes(block)
+            data = rest + bytes(block)
+            rest = b""
             while data or (decoder is not None and not decoder.eof and _wants_more_room(decoder)):
                 if decoder is None:
-                    if not fresh and codec is Codec.GZIP:
-                        data = data.lstrip(b"\0")
-                        if not data:
-                            break
+                    if not fresh and codec is Codec.GZIP and (padding or data.startswith(b"\0")):
+                        padding += len(data)
+                        _refuse_behind(codec, data.strip(b"\0"), where)
+                        break
+                    if not fresh and len(data) < MAGIC_SIZE:
+                        rest = data  # what follows tells what it is
+                        break
+                    if not fresh and detect(data) is not codec:
+                        _refuse_behind(codec, data, where)
                     decoder = _decoder(codec)
                     fresh = False
+                    head = b""
+                head += data[: _FRAME_HEADER - len(head)]
                 out = decoder.decompress(data, _CHUNK)
                 if out:
                     yield out
@@ -88,9 +104,44 @@ def decompress(
             error, (OSError, EOFError, ValueError)
         ):
             raise
+        window = _window_of(head) if codec is Codec.ZSTD else 0
+        if window > ZSTD_WINDOW:
+            limit = _power(ZSTD_WINDOW)
+            message = f"the zstd stream needs a window of {_power(window)}; the limit is {limit}"
+            raise InvalidImage(message, where=where) from error
         raise InvalidImage(f"damaged {codec.value} stream: {error}", where=where) from error
     if decoder is not None:
         raise InvalidImage(f"the {codec.value} stream ends too early", where=where)
+    _refuse_behind(codec, rest, where)
+    if padding:
+        padded(padding)
+
+
+def _refuse_behind(codec: Codec, rest: bytes, where: str) -> None:
+    """Raises InvalidImage where bytes lie behind the last member of a stream."""
+    if rest:
+        refused = ", which podman, skopeo and umoci refuse" if codec is Codec.GZIP else ""
+        raise InvalidImage(f"bytes behind the end of the {codec.value} stream{refused}", where=where)
+
+
+def _window_of(head: bytes) -> int:
+    """How many bytes a zstd frame wants to look back, by its header (RFC 8878, 3.1.1.1); 0 where that is no
+    header."""
+    if len(head) < 6 or not head.startswith(b"\x28\xb5\x2f\xfd"):
+        return 0
+    flags = head[4]
+    if not flags & 0x20:
+        base = 1 << (10 + (head[5] >> 3))
+        return base + base // 8 * (head[5] & 7)
+    start = 5 + (0, 1, 2, 4)[flags & 3]  # a single segment: the window is the content
+    size = (1, 2, 4, 8)[flags >> 6]
+    return int.from_bytes(head[start : start + size], "little") + (256 if size == 2 else 0)
+
+
+def _power(size: int) -> str:
+    """A window's size, which is about a power of two."""
+    unit, name = (1 << 30, "GiB") if size >= 1 << 30 else (1 << 20, "MiB")
+    return f"{size / unit:.4g} {name}"
 
 
 def _wants_more_room(decoder: Any) -> bool:
@@ -103,7 +154,9 @@ def _decoder(codec: Codec) -> Any:
 
         return isal_zlib.decompressobj(wbits=31)
     if codec is Codec.ZSTD:
-        return _zstd().ZstdDecompressor()
+        library = _zstd()
+        limit = {library.DecompressionParameter.window_log_max: ZSTD_WINDOW.bit_length() - 1}
+        return library.ZstdDecompressor(options=limit)
     if codec is Codec.XZ:
         from lzma import LZMADecompressor
 

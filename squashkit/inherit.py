@@ -13,14 +13,24 @@ from typing import Any
 
 from squashkit.base import labels_of
 from squashkit.errors import InvalidImage
+from squashkit.gojson import Leaf, Struct, fold, load_json
 from squashkit.graph import Image
-from squashkit.metadata import EPOCH, STALE
-from squashkit.oci import BASE_DIGEST, BASE_NAME, DiffID, Digest, ImageConfig, dump_json
+from squashkit.metadata import EPOCH
+from squashkit.oci import (
+    BASE_DIGEST,
+    BASE_NAME,
+    STALE,
+    DiffID,
+    Digest,
+    ImageConfig,
+    dump_json,
+)
 
 _MAPS = ("Labels", "ExposedPorts", "Volumes")
 _NOT_INHERITED = frozenset({"Image", "OnBuild"})
 """The classic builder's note of what an image was made from; triggers, which the next build uses up."""
 _PATH = "PATH"
+_BUILDPACKS_SHAPE = Struct({"runImage": Struct({"topLayer": Leaf.TEXT, "reference": Leaf.TEXT})})
 _BUILDPACKS = "io.buildpacks.lifecycle.metadata"
 _OF_THE_SYSTEM = ("os.version", "os.features")
 
@@ -61,20 +71,21 @@ def inherit(
     raw: dict[str, Any] = dict(app.config.raw)
     changes: list[Change] = []
     if not keep:
-        before, after = _settings(old.config), _settings(new.config)
-        settings = _merge(_settings(app.config), before, after, changes)
+        spelled: dict[str, str] = {}
+        own_settings, before, after = (_settings(one.config, spelled) for one in (app, old, new))
+        settings = _merge(own_settings, before, after, changes)
         labels = settings.get("Labels")
         if labels and old.diff_ids != new.diff_ids:
-            mine, theirs = _settings(app.config).get("Labels") or {}, before.get("Labels") or {}
+            mine, theirs = own_settings.get("Labels") or {}, before.get("Labels") or {}
             own = {key for key, value in mine.items() if value != theirs.get(key)}
             settings["Labels"] = _rename_base(labels, own, old, new, base_name, base_digest)
-        if settings != _settings(app.config):
+        if settings != own_settings:
             raw["config"] = settings
         for name in _OF_THE_SYSTEM:
             _follow(raw, name, raw.get(name), old.config.raw.get(name), new.config.raw.get(name), changes)
     diff_ids = (*new.diff_ids, *app.diff_ids[len(old.diff_ids) :])
     if diff_ids != app.diff_ids:
-        raw["rootfs"] = {**raw.get("rootfs", {"type": "layers"}), "diff_ids": list(diff_ids)}
+        raw["rootfs"] = {**(raw.get("rootfs") or {"type": "layers"}), "diff_ids": list(diff_ids)}
     history = rebased_history(app, old, new)
     if history is not None and history != [entry.raw for entry in app.config.history or ()]:
         raw["history"] = history
@@ -84,19 +95,13 @@ def inherit(
     return Inherited(ImageConfig.parse(data), tuple(changes))
 
 
-def _settings(config: ImageConfig) -> dict[str, Any]:
-    """The `config` of a config. Raises InvalidImage where what is merged has not the type that the
-    image-spec gives it."""
-    settings = config.raw.get("config") or {}
-    if not isinstance(settings, dict):
-        raise InvalidImage("expected an object", where="config.config")
-    for name in _MAPS:
-        if not isinstance(settings.get(name) or {}, dict):
-            raise InvalidImage("expected an object", where=f"config.config.{name}")
-    variables = settings.get("Env") or []
-    if not isinstance(variables, list) or not all(isinstance(text, str) for text in variables):
+def _settings(config: ImageConfig, spelled: dict[str, str]) -> dict[str, Any]:
+    """The `config` of a config, its keys spelled as the image-spec has them, unknown ones as in the first
+    config that has them: so no two that are one to docker meet. `spelled` remembers that."""
+    settings = {spelled.setdefault(fold(key), key): value for key, value in config.settings.items()}
+    if None in (settings.get("Env") or ()):
         raise InvalidImage("expected a list of strings", where="config.config.Env")
-    return dict(settings)
+    return settings
 
 
 def _merge(
@@ -230,7 +235,7 @@ def _rename_base(
                 renamed[key] = value
     top, _ = _run_image(labels)
     if old.diff_ids and new.diff_ids and top == old.diff_ids[-1]:
-        metadata = json.loads(labels[_BUILDPACKS])
+        metadata = load_json(labels[_BUILDPACKS].encode(), _BUILDPACKS, _BUILDPACKS_SHAPE)
         metadata["runImage"]["topLayer"] = new.diff_ids[-1]
         if digest and name and "reference" in metadata["runImage"]:
             metadata["runImage"]["reference"] = f"{_repository(name)}@{digest}"
@@ -252,9 +257,10 @@ def run_image_of(config: ImageConfig) -> tuple[DiffID | None, str]:
 
 def _run_image(labels: Mapping[str, Any]) -> tuple[DiffID | None, str]:
     try:
-        run_image = json.loads(labels.get(_BUILDPACKS) or "")["runImage"]
+        stated = (labels.get(_BUILDPACKS) or "").encode()
+        run_image = load_json(stated, _BUILDPACKS, _BUILDPACKS_SHAPE)["runImage"]
         return DiffID(str(run_image["topLayer"])), str(run_image.get("reference") or "")
-    except (TypeError, ValueError, KeyError, AttributeError):
+    except (InvalidImage, TypeError, KeyError, AttributeError):
         return None, ""
 
 

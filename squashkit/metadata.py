@@ -24,6 +24,7 @@ from squashkit.oci import (
     OCI_LAYER,
     OCI_MANIFEST,
     SOURCE_DIGEST,
+    STALE,
     Codec,
     Descriptor,
     DiffID,
@@ -34,15 +35,6 @@ from squashkit.oci import (
 from squashkit.planner import KeptLayer, LayerPlan
 
 EPOCH = "1970-01-01T00:00:00Z"
-STALE = (
-    "container",
-    "container_config",
-    "parent",
-    "id",
-    "moby.buildkit.cache.v0",
-    "moby.buildkit.buildinfo.v1",
-)
-"""What described the layers of the image that was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,7 @@ def squashed_config(
     created = options.created or image.config.created or EPOCH
     raw: dict[str, Any] = {k: v for k, v in image.config.raw.items() if k not in STALE}
     raw["created"] = created
-    raw["rootfs"] = {**raw.get("rootfs", {"type": "layers"}), "diff_ids": list(diff_ids)}
+    raw["rootfs"] = {**(raw.get("rootfs") or {"type": "layers"}), "diff_ids": list(diff_ids)}
     history = squashed_history(image, plan, created, options)
     if history is not None:
         raw["history"] = history
@@ -157,13 +149,16 @@ def _mended_history(
 
 def layer_descriptor(layer: StoredLayer, family: str) -> Descriptor:
     """The descriptor of a written layer. A kept blob keeps its annotations; a media type that lies
-    about its compression, or is of the other family, is put right."""
+    about its compression, or is of the other family, is put right. One that must not be distributed is an
+    ordinary layer from now on: its bytes are there, and skopeo and podman would look at its `urls`."""
     prefix = DOCKER_LAYER if family == DOCKER_MANIFEST else OCI_LAYER
     separator = "." if family == DOCKER_MANIFEST else "+"
     media_type = prefix if layer.codec is Codec.NONE else prefix + separator + layer.codec.value
     if layer.source is not None:
+        foreign = layer.source.is_foreign
+        raw = {k: v for k, v in layer.source.raw.items() if not (foreign and k == "urls")}
         return Descriptor(
-            media_type, layer.digest, layer.size, layer.source.annotations, None, layer.source.raw
+            media_type, layer.digest, layer.size, layer.source.annotations, None, raw
         )
     return Descriptor(media_type, layer.digest, layer.size)
 
@@ -218,7 +213,7 @@ def image_manifest(
     }
     if not changed:
         if source and source.media_type == family and tuple(
-            (d.digest, d.media_type) for d in source.layers
+            (d.digest, d.distributable_type) for d in source.layers
         ) == tuple((d.digest, d.media_type) for d in descriptors):
             return source.data
         return dump_json(raw)

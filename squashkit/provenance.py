@@ -12,19 +12,31 @@ from typing import Any
 from urllib.parse import unquote
 
 from squashkit.errors import InvalidImage
-from squashkit.oci import Digest, is_digest, load_json
+from squashkit.gojson import Leaf, ListOf, MapOf, Struct, load_json
+from squashkit.oci import Digest, is_digest
 
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
 """An attestation's annotation: the manifest that it is about."""
 PREDICATE_TYPE = "in-toto.io/predicate-type"
 PROVENANCE = "https://slsa.dev/provenance/"
+_MATERIALS = ListOf(Struct({"uri": Leaf.TEXT, "digest": MapOf(Leaf.TEXT)}))
+_STATEMENT = Struct(
+    {
+        "predicate": Struct(
+            {
+                "materials": _MATERIALS,
+                "buildDefinition": Struct({"resolvedDependencies": _MATERIALS}),
+            }
+        )
+    }
+)
 
 
 def base_images(statement: bytes) -> list[tuple[str, Digest]]:
     """The images that a build took in, by name and digest, in the order that it names them. The base is one
     of them; which one, only the layers say. What is not understood is passed over."""
     try:
-        found = load_json(statement, "provenance")
+        found = load_json(statement, "provenance", _STATEMENT)
         predicate = found["predicate"]
         materials = predicate.get("materials") or predicate["buildDefinition"]["resolvedDependencies"]
         return list(_images(materials))

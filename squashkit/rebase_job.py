@@ -218,7 +218,7 @@ def _read(
     risks = [*platform_risks(move.app.config, move.new.image.config), *fitted.risks]
     if not any(risk.kind is Kind.LINK for risk in risks):
         risks += finder.risks()
-        settings = move.inherited.config.raw.get("config") or {}
+        settings = move.inherited.config.settings
         risks += finder.user_risks(str(settings.get("User") or ""))
     report = RebaseReport(
         app=move.app, old=move.old, new=move.new, source=work.inputs.source.title, fitted=fitted,

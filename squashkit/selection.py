@@ -113,6 +113,7 @@ def choose(
     _refuse_without_images(source)
     wanted = source.reference.image
     images = source.images if candidates is None else candidates
+    _refuse_unsupported_digests(source, wanted, platform, images, skip_missing=skip_missing)
     if platform != ALL:
         named = [descriptor.platform for descriptor in source.listing.absent if descriptor.platform]
         image = choose_image(
@@ -145,6 +146,34 @@ def _others(source: Source, image: Image, images: Sequence[Image]) -> list[str]:
     named = _absent(source, source.reference.image) if source.remote is not None else []
     there += [one.platform for one in named if one.platform is not None]
     return list(dict.fromkeys(str(one) for one in there if not one.matches(image.platform)))
+
+
+def _refuse_unsupported_digests(
+    source: Source,
+    wanted: str | None,
+    platform: PlatformChoice | None,
+    images: Sequence[Image],
+    *,
+    skip_missing: bool,
+) -> None:
+    """Raises UnsupportedImage where what is meant is named by a digest that is not sha256; what is not
+    meant is passed over."""
+    for one in source.listing.unnamed:
+        names = names_of(one.annotations)
+        if wanted is not None and wanted != one.digest and not any(same_name(n, wanted) for n in names):
+            continue
+        beside = [other for other in images if set(other.names) & set(names) or not (other.names or names)]
+        if platform is None:
+            meant = wanted is not None and not any(matches(image, wanted) for image in images)
+        elif platform == ALL:
+            meant = bool(beside) and not skip_missing
+        else:
+            fits = one.platform is not None and one.platform.matches(platform)
+            meant = fits and not any(image.platform.matches(platform) for image in beside)
+        if meant:
+            algorithm = one.digest.partition(":")[0]
+            message = f"{one.digest[:19]} of {source.title}: {algorithm} digests are not supported"
+            raise UnsupportedImage(message, what=algorithm)
 
 
 def _absent(source: Source, wanted: str | None) -> list[Descriptor]:
@@ -246,6 +275,10 @@ def _refuse_without_images(source: Source) -> None:
             f"the index of {source.title} names {what}, but its blobs are not there",
             reference=source.title,
         )
+    if listing.unnamed:
+        algorithm = listing.unnamed[0].digest.partition(":")[0]
+        message = f"{source.title} names its images by {algorithm} digests, which are not supported"
+        raise UnsupportedImage(message, what=algorithm)
     if not listing.artifacts and not listing.attestations:
         raise ImageNotFound(f"{source.title} holds no image", reference=source.title)
     kinds = ", ".join(dict.fromkeys(listing.artifacts)) or "nothing but attestations"

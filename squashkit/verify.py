@@ -23,16 +23,25 @@ from squashkit.absent import (
     with_aliases,
 )
 from squashkit.changeset import Changeset
-from squashkit.errors import InvalidImage, SquashkitError, UnsupportedImage, shortened, show_path
+from squashkit.compression import decompress
+from squashkit.errors import (
+    InvalidImage,
+    SquashkitError,
+    UnsupportedImage,
+    shortened,
+    show_path,
+    show_text,
+)
+from squashkit.gojson import load_json
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, Reading
-from squashkit.oci import Codec, DiffID, load_json
+from squashkit.oci import Codec, DiffID, odd_settings_told
 from squashkit.planner import apply_layer, find_obstacle
 from squashkit.progress import Progress
 from squashkit.rootfs import Rootfs
 from squashkit.source import Source
 from squashkit.tar import REGULAR
-from squashkit.transports.container import Blob, read_blocks
+from squashkit.transports.container import Archive, Blob, read_blocks
 from squashkit.transports.oci_layout import refuse_unsupported
 
 _BLOBS = "blobs/sha256/"
@@ -95,6 +104,13 @@ def verify(
         verdict.warnings.append(Finding("", message))
         places = [Place(pattern.text, str(subject), "its blobs are not there") for pattern in patterns]
         verdict.places += places
+    container = source.container
+    for name in container.replaced() if whole and isinstance(container, Archive) else ():
+        message = "it stands there twice: docker reads the last one, podman the first"
+        verdict.warnings.append(Finding(show_text(name), message))
+    for passed in source.listing.passed_over() if whole else ():
+        verdict.warnings.append(Finding("", passed))
+        verdict.places += [Place(pattern.text, passed, "it is not looked into") for pattern in patterns]
     for pattern in patterns if listed else ():
         verdict.places.append(Place(pattern.text, source.title, "an image that could not be read"))
     work = _Verifier(source, verdict, tmp_dir, jobs, progress)
@@ -176,7 +192,12 @@ class _Verifier:
         if config.history is not None and config.layer_history is None:
             entries = sum(not entry.empty_layer for entry in config.history)
             message = f"the history tells of {entries} layers, there are {len(image.layers)}"
-            verdict.faults.append(Finding(image.title, message))
+            if entries > len(image.layers):
+                verdict.faults.append(Finding(image.title, f"{message}; docker refuses that"))
+            else:
+                verdict.warnings.append(Finding(image.title, message))
+        if odd := config.odd_settings:
+            verdict.warnings.append(Finding(image.title, odd_settings_told(odd)))
         if any("created" not in entry.raw for entry in config.history or ()):
             message = "a history entry without `created`, on which umoci fails"
             verdict.warnings.append(Finding(image.title, message))
@@ -206,6 +227,8 @@ class _Verifier:
         stored: dict[int, Stored] = {}
         self.verdict.layers += len(layers)
         for layer in layers:
+            if layer.member is None and layer.descriptor is not None and layer.descriptor.is_foreign:
+                continue  # it may lie elsewhere, which is told
             try:
                 blob = self.source.blob(layer)
                 key = stored[layer.index] = blob, layer.diff_id
@@ -256,6 +279,12 @@ class _Verifier:
             if changeset.junk:
                 message = "bytes behind the end of the tar, which no tool applies"
                 warnings.append(Finding(where, message))
+            if padding := self._padding(image.layers[index], changeset):
+                message = (
+                    f"{padding:,} zeros behind the gzip stream: docker and containerd take it, podman,"
+                    " skopeo and umoci refuse it"
+                )
+                warnings.append(Finding(where, message))
             absolute = [r.name for _, r in changeset.entries if r.name.startswith(b"/")]
             if absolute:
                 warnings.append(Finding(where, f"an absolute name: {show_path(absolute[0])}"))
@@ -263,6 +292,21 @@ class _Verifier:
             if obstacle is not None:
                 message = f"{show_path(obstacle.path)} {obstacle.message}; it can be kept, not merged"
                 warnings.append(Finding(where, message))
+
+    def _padding(self, layer: Layer, changeset: Changeset) -> int:
+        """How many zeros lie behind a layer's gzip stream. Where its last four bytes are the size of what
+        it holds (RFC 1952) there are none; else it has several members, or is padded."""
+        blob = self.source.blob(layer)
+        if blob.codec() is not Codec.GZIP:
+            return 0
+        stated = int.from_bytes(blob.read_at(max(0, blob.size - 4), 4), "little")
+        if stated and stated == changeset.diff_size % (1 << 32):
+            return 0
+        found: list[int] = []
+        blocks = read_blocks(blob, self.cancelled, layer.where)
+        for _ in decompress(Codec.GZIP, blocks, layer.where, found.append):
+            pass
+        return sum(found)
 
     # Other blobs
 

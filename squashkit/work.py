@@ -31,7 +31,7 @@ from squashkit.graph import Image, Layer
 from squashkit.inputs import Inputs
 from squashkit.loader import Known, Loader
 from squashkit.metadata import StoredLayer
-from squashkit.oci import ALL, Codec, Descriptor, DiffID, Digest
+from squashkit.oci import ALL, Codec, Descriptor, DiffID, Digest, odd_settings_told
 from squashkit.options import Options
 from squashkit.planner import KeptLayer, LayerPlan, Ready
 from squashkit.progress import Progress
@@ -373,6 +373,7 @@ def _notes(
     if chosen.missing:
         missing = ", ".join(chosen.missing)
         notes.append(f"Left out, since not all of its blobs are there: {missing}.")
+    notes += [f"Passed over {passed}." for passed in source.listing.passed_over()]
     if source.listing.attestations:
         notes.append(
             "Attestations (provenance, SBOM) describe the image as it was and are left out."
@@ -384,6 +385,10 @@ def _notes(
         )
     if image.manifest and "subject" in image.manifest.raw:
         notes.append("The manifest's subject is dropped: it refers to the image as it was.")
+    if odd := image.config.odd_settings:
+        notes.append(f"{odd_settings_told(odd)}; they are carried as they are.")
+    if any(layer.descriptor and layer.descriptor.is_foreign for layer in image.layers):
+        notes.append("Layers that must not be distributed are in the result, as ordinary ones.")
     if metadata.has_broken_history(image):
         notes.append(
             "The history does not fit the layers; it is replaced by one entry a layer, and its text is"

@@ -284,11 +284,16 @@ MANIFESTS: dict[str, tuple[Change, str]] = {
         set_layer(0, mediaType="application/x-layer"), "application/x-layer"),
     "an encrypted layer": (
         set_layer(3, mediaType=f"{OCI}layer.v1.tar+gzip+encrypted"), "layer 3 is encrypted"),
-    "a foreign layer": (set_layer(0, mediaType=FOREIGN, urls=["x"]), "layer 0 is a foreign layer"),
+    "a foreign layer": (
+        set_layer(0, mediaType=FOREIGN, urls=["x"], digest=nothing("e")), "layer 0 is a foreign layer"),
     "a layer that must not be distributed": (
-        set_layer(0, mediaType=f"{OCI}layer.nondistributable.v1.tar+gzip"), "layer 0"),
+        set_layer(0, mediaType=f"{OCI}layer.nondistributable.v1.tar+gzip", digest=nothing("e")),
+        "layer 0"),
     "annotations that are no text": (lambda m: m.update(annotations={"a": 1}), "annotations[a]"),
-    "an artifact": (lambda m: m.update(artifactType="application/x-thing"), "application/x-thing"),
+    "an artifact": (
+        lambda m: m["config"].update(mediaType=f"{OCI}empty.v1+json")
+        or m.update(artifactType="application/x-thing"),
+        "application/x-thing"),
     "a chart": (
         lambda m: m["config"].update(mediaType="application/vnd.cncf.helm.config.v1+json"),
         "application/vnd.cncf.helm.config.v1+json"),

@@ -213,9 +213,13 @@ def test_settings_keep_their_order() -> None:
 @pytest.mark.parametrize("name", ["os.version", "os.features"])
 def test_what_the_system_is_follows(name: str) -> None:
     """The base decides on it, unless the app says otherwise."""
-    bases = image(OLD_LAYERS, **{name: "1"}), image(NEW_LAYERS, **{name: "2"})
-    assert inherit(image(APP_LAYERS, **{name: "1"}), *bases).config.raw[name] == "2"
-    assert inherit(image(APP_LAYERS, **{name: "own"}), *bases).config.raw[name] == "own"
+
+    def told(value: str) -> dict[str, Any]:
+        return {name: [value] if name == "os.features" else value}
+
+    bases = image(OLD_LAYERS, **told("1")), image(NEW_LAYERS, **told("2"))
+    assert inherit(image(APP_LAYERS, **told("1")), *bases).config.raw[name] == told("2")[name]
+    assert inherit(image(APP_LAYERS, **told("own")), *bases).config.raw[name] == told("own")[name]
 
 
 def test_other_fields_stay() -> None:

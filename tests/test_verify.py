@@ -141,10 +141,10 @@ def test_all_faults_are_listed(tmp_path: Path) -> None:
     oci_layout(tmp_path, [APP, ImageSpec([OK], ["other:1"])])
     change_manifest(tmp_path, lambda m: m["layers"][0].update(size=3))
     change_config(tmp_path, lambda c: c["rootfs"]["diff_ids"].__setitem__(3, "sha256:" + "3" * 64))
-    change_config(tmp_path, lambda c: c["history"].pop(0) and None)
+    change_config(tmp_path, lambda c: c["history"].append(c["history"][0]))
     change_manifest(tmp_path, lambda m: m.update(layers="x"), 1)
     told = faults(tmp_path)
-    for word in ("layer 0", "layer 3", "the history tells of 4 layers, there are 5", "manifests[1].layers"):
+    for word in ("layer 0", "layer 3", "the history tells of 6 layers, there are 5", "manifests[1].layers"):
         assert word in told
     assert len(told.splitlines()) == 4
 
@@ -312,7 +312,7 @@ def test_a_sparse_file_hides_no_content(tmp_path: Path) -> None:
 def test_faults_come_before_what_is_present(tmp_path: Path) -> None:
     """An image with faults that also holds the secret exits with 4."""
     oci_layout(tmp_path, [secret_image()])
-    change_config(tmp_path, lambda c: c["history"].pop(0) and None)
+    change_config(tmp_path, lambda c: c["history"].append(c["history"][0]))
     assert places(tmp_path, "id_rsa", 4)
 
 

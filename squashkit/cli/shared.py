@@ -204,6 +204,8 @@ class Opened:
             say(f"squashkit: {chosen.note()}", err=True)
         for platform in chosen.missing:
             say(f"squashkit: left out {show_text(platform)}: not all of its blobs are there", err=True)
+        for passed in self.source.listing.passed_over():
+            say(f"squashkit: passed over {passed}", err=True)
         return chosen.images
 
     def view(self, image: Image, *, verify: bool = False) -> AbstractContextManager[View]:

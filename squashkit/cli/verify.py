@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import click
 
 from squashkit.absent import Pattern, parse_pattern
-from squashkit.cli.shared import Looking, json_option, look_options, parsed, show_report
-from squashkit.errors import InvalidImage, SquashkitError
+from squashkit.cli.shared import Looking, Opened, json_option, look_options, parsed, show_report
+from squashkit.errors import ImageNotFound, InvalidImage, SquashkitError
+from squashkit.graph import Image
 from squashkit.report.verify import VerifyReport
 from squashkit.verify import verify as run
 
 PRESENT = 3
+
+
+def _meant(opened: Opened, faults: list[SquashkitError]) -> Sequence[Image]:
+    """The image that is meant; none where what is wrong in the source is why it is not found."""
+    try:
+        return opened.images()
+    except ImageNotFound:
+        if not faults:
+            raise
+        return []
 
 
 def _patterns(texts: tuple[str, ...]) -> list[Pattern]:
@@ -44,7 +56,7 @@ def verify(image: str, absent: list[Pattern], limit: int, as_json: bool, looking
     with looking.open(image, faults=faults) as (opened,):
         source = opened.source
         whole = source.reference.image is None and looking.platform is None
-        images = source.images if whole and (source.images or faults) else opened.images()
+        images = source.images if whole and (source.images or faults) else _meant(opened, faults)
         verdict = run(
             source,
             list({one.identity: one for one in images}.values()),

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Protocol
 
 from squashkit import tar
@@ -76,54 +77,126 @@ class Container(Protocol):
 
 class Archive:
     """The members of one tar, found by their headers. Symlinks and hard links between members are
-    followed, as `docker save` writes a repeated layer and `tar` a repeated file."""
+    followed, as `docker save` writes a repeated layer and `tar` a repeated file. A sparse member, as
+    `tar -S` writes it, is written out to a file without a name in `tmp_dir` when it is asked for."""
 
-    def __init__(self, fd: int, size: int) -> None:
+    def __init__(self, fd: int, size: int, tmp_dir: Path | None = None) -> None:
         self._fd = fd
         self.size = size
+        self._tmp_dir = tmp_dir or Path(gettempdir())
+        self._sparse: dict[Blob, tar.Record] = {}
+        self._expanded: dict[Blob, Blob] = {}
+        self._lock = threading.Lock()
         self.identity: tuple[int, int] | None = None
         """Device and inode of the file that was opened."""
         self._members: dict[str, Blob] = {}
-        self._links: dict[str, str] = {}
+        self._links: dict[str, tuple[str, bytes]] = {}
+        """Where a link leads, and what it says."""
+        self._earlier: dict[str, Blob] = {}
+        """Members under whose name another one follows."""
         for record in tar.scan(jumping_window(Blob(fd, 0, size))):
             name = _member_name(record.name)
             if record.typeflag == tar.REGULAR:
-                self._members[name] = Blob(fd, record.data, record.size)
+                self._forget(name)
+                self._members[name] = blob = Blob(fd, record.data, record.size)
+                if record.sparse is not None:
+                    self._sparse[blob] = record
                 self._links.pop(name, None)
             elif record.typeflag == tar.SYMLINK:
                 folder = posixpath.dirname(name)
-                self._links[name] = _member_name(record.linkname, folder)
-                self._members.pop(name, None)
+                self._links[name] = _link_target(record.linkname, folder), record.linkname
+                self._forget(name)
             elif record.typeflag == tar.HARD_LINK:
-                self._links[name] = _member_name(record.linkname)
-                self._members.pop(name, None)
+                self._links[name] = _member_name(record.linkname), record.linkname
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """Another member of this name follows."""
+        if (blob := self._members.pop(name, None)) is not None:
+            self._earlier.setdefault(name, blob)
 
     def get(self, name: str) -> Blob | None:
+        blob = self._find(name)
+        return None if blob is None else self._whole(blob)
+
+    def _whole(self, blob: Blob) -> Blob:
+        """A member's content, holes included."""
+        if blob not in self._sparse:
+            return blob
+        with self._lock:
+            if blob not in self._expanded:
+                self._expanded[blob] = _expand(self._fd, self._sparse[blob], self._tmp_dir)
+            return self._expanded[blob]
+
+    def _find(self, name: str) -> Blob | None:
         wanted = name = _member_name(os.fsencode(name))
+        said = b""
         for _ in range(_HOPS):
             if name not in self._links:
                 blob = self._members.get(name)
                 if blob is None and name != wanted:
-                    raise InvalidImage(f"a link to {name!r}, which is not there", where=wanted)
+                    raise InvalidImage(f"a link to {show_path(said)}, which is not there", where=wanted)
                 return blob
-            name = self._links[name]
+            name, said = self._links[name]
         raise InvalidImage("a loop of links between members", where=wanted)
 
     def has(self, name: str) -> bool:
-        return self.get(name) is not None
+        return self._find(name) is not None
 
     def read(self, name: str) -> bytes | None:
-        blob = self.get(name)
-        if blob is None:
+        found = self._find(name)
+        if found is None:
             return None
-        _check_document(name, blob.size)
+        record = self._sparse.get(found)
+        _check_document(name, found.size if record is None else record.realsize)
+        blob = self._whole(found)
         return blob.read_at(0, blob.size)
+
+    def replaced(self) -> list[str]:
+        """The names under which members with other bytes stand before: podman reads those."""
+        return [
+            name
+            for name, earlier in self._earlier.items()
+            if name not in self._members
+            or not _same_bytes(self._whole(earlier), self._whole(self._members[name]))
+        ]
 
     def names(self) -> Iterable[str]:
         return self._members.keys()
 
     def close(self) -> None:
         os.close(self._fd)
+        for blob in self._expanded.values():
+            os.close(blob.fd)
+
+
+def _expand(fd: int, record: tar.Record, tmp_dir: Path) -> Blob:
+    """A sparse member's content in a file without a name, in which holes stay holes. Raises InvalidImage
+    where no file may be as long as it says."""
+    spool = open_unnamed(tmp_dir)
+    try:
+        os.ftruncate(spool, record.realsize)
+        at = 0
+        for offset, size in tar.stored_spans(record):
+            for done in range(0, size if offset is not None else 0, READ_SIZE):
+                assert offset is not None
+                piece = os.pread(fd, min(READ_SIZE, size - done), offset + done)
+                os.lseek(spool, at + done, os.SEEK_SET)
+                write_all(spool, piece)
+            at += size
+    except BaseException as error:
+        os.close(spool)
+        if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.EINVAL):
+            message = f"a sparse member of {record.realsize:,} bytes, which no file here may have"
+            raise InvalidImage(message, where=show_path(record.name)) from error
+        raise
+    return Blob(spool, 0, record.realsize)
+
+
+def _same_bytes(one: Blob, other: Blob) -> bool:
+    return one.size == other.size and all(
+        one.read_at(at, READ_SIZE) == other.read_at(at, READ_SIZE) for at in range(0, one.size, READ_SIZE)
+    )
 
 
 class Folder:
@@ -179,13 +252,19 @@ def _check_document(name: str, size: int) -> None:
         raise InvalidImage(f"a document of {size} bytes; the limit is {MAX_DOCUMENT}", where=name)
 
 
-def _member_name(name: bytes, folder: str = "") -> str:
-    """A member's name as a clean relative path; `..` may not lead out of the archive."""
-    text = os.fsdecode(name)
-    path = posixpath.normpath(posixpath.join(folder, text.lstrip("/")))
+def _member_name(name: bytes) -> str:
+    """A member's name as a clean path below the archive's root. An absolute one begins there too, and `..`
+    at the root stays there, as docker and podman have it; a relative one may not lead out."""
+    path = posixpath.normpath(os.fsdecode(name))
     if path == ".." or path.startswith("../"):
         raise InvalidImage(f"the member name {show_path(name)} leads out of the archive")
-    return path
+    return path.lstrip("/") or "."
+
+
+def _link_target(target: bytes, folder: str) -> str:
+    """Where a symlink in a folder of the archive leads: an absolute one from the archive's root, and none
+    beyond that."""
+    return _member_name(posixpath.join(b"/", os.fsencode(folder), target))
 
 
 def jumping_window(blob: Blob) -> tar.Window:
@@ -273,7 +352,7 @@ def open_archive(
         if not regular or codec is not Codec.NONE:
             stream, (fd, codec) = fd, _spool(read_stream(fd, progress), tmp_dir, _shown(path))
             os.close(stream)
-        archive = _archive(fd, codec, _shown(path))
+        archive = _archive(fd, codec, _shown(path), tmp_dir)
         archive.identity = (there.st_dev, there.st_ino)
         return archive
     except OSError as error:
@@ -293,13 +372,13 @@ def open_stream(blocks: Iterable[bytes], tmp_dir: Path, where: str) -> Archive:
     raises."""
     spool, codec = _spool(blocks, tmp_dir, where)
     try:
-        return _archive(spool, codec, where)
+        return _archive(spool, codec, where, tmp_dir)
     except BaseException:
         os.close(spool)
         raise
 
 
-def _archive(fd: int, codec: Codec, where: str) -> Archive:
+def _archive(fd: int, codec: Codec, where: str, tmp_dir: Path) -> Archive:
     """The archive in a file, which was in a stream of a codec. Raises InvalidImage that says where of it,
     and within what, a fault is."""
     within = "" if codec is Codec.NONE else f"within the {codec.value} stream, "
@@ -312,7 +391,7 @@ def _archive(fd: int, codec: Codec, where: str) -> Archive:
             f"{within}no tar header, but another {inner.value} stream; unpack it once", where=where
         )
     try:
-        return Archive(fd, size)
+        return Archive(fd, size, tmp_dir)
     except InvalidLayer as error:
         raise InvalidImage(f"{within}no readable image archive: {error}", where=where) from error
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from squashkit.errors import ImageNotFound, Unavailable, show_text
+from squashkit.gojson import ListOf, load_json
 from squashkit.names import repository_of
 from squashkit.oci import DiffID, Platform, parse_digest, parse_index
 from squashkit.transports.container import Archive, open_stream, read_stream
 from squashkit.transports.oci_layout import is_attestation
-from squashkit.transports.store import StoredImage
+from squashkit.transports.store import STORED_SHAPE, StoredImage
 
 _STORAGE = "containers-storage"
 
@@ -33,8 +33,8 @@ class Podman:
                 reference=f"{_STORAGE}:{name}",
                 choices=names,
             )
-        (found, *_) = json.loads(done.stdout)
         where = f"{name} as podman tells it"
+        (found, *_) = load_json(done.stdout, where, ListOf(STORED_SHAPE))
         return StoredImage(
             asked=name,
             id=f"sha256:{found['Id']}",

@@ -7,16 +7,23 @@ diff_ids say what they are.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from squashkit.errors import DigestMismatch, InvalidImage, UnsupportedImage
+from squashkit.errors import DigestMismatch, InvalidImage
+from squashkit.gojson import TEXTS, Leaf, ListOf, MapOf, Struct, load_json
 from squashkit.graph import Image, stack_layers
-from squashkit.oci import ImageConfig, load_json, sha256
+from squashkit.oci import DESCRIPTOR_SHAPE, ImageConfig, sha256
 from squashkit.transports.container import Container
-from squashkit.transports.oci_layout import Faults, Listing
+from squashkit.transports.oci_layout import Faults, Listing, collected
 
 MANIFEST = "manifest.json"
+_SHAPE = ListOf(
+    Struct(
+        {"Config": Leaf.TEXT, "RepoTags": TEXTS, "Layers": TEXTS},
+        {"Parent": Leaf.TEXT, "LayerSources": MapOf(DESCRIPTOR_SHAPE)},
+    )
+)
 _CONFIG_NAME = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?")
 
 
@@ -26,34 +33,49 @@ def list_images(container: Container, faults: Faults | None = None) -> list[Imag
     Raises InvalidImage for bad JSON, a config that is not there or not what its name promises, and
     wrong counts; with `faults`, those of single images go there and the others are listed.
     """
-    listed = container.read(MANIFEST)
-    if listed is None:
-        raise InvalidImage("no manifest.json", where=MANIFEST)
-    entries = load_json(listed, MANIFEST)
-    if not isinstance(entries, list) or not entries:
-        raise InvalidImage("expected a list of images", where=MANIFEST)
-    images = []
-    for i, entry in enumerate(entries):
-        try:
-            images.append(_load_image(container, entry, f"{MANIFEST}[{i}]"))
-        except (InvalidImage, UnsupportedImage) as error:
-            if faults is None:
-                raise
-            faults.append(error)
+    images: list[Image] = []
+    with collected(faults):
+        listed = container.read(MANIFEST)
+        if listed is None:
+            raise InvalidImage("no manifest.json", where=MANIFEST)
+        for i, entry in enumerate(parse_manifest(listed)):
+            where = f"{MANIFEST}[{i}]"
+            with collected(faults):
+                images.append(_load_image(container, Item.parse(entry, where), where))
     return images
 
 
-def _load_image(container: Container, entry: object, where: str) -> Image:
-    if not isinstance(entry, dict):
-        raise InvalidImage("expected an object", where=where)
-    config_name, layers = entry.get("Config"), entry.get("Layers")
-    if not isinstance(config_name, str):
-        raise InvalidImage("expected the name of a config", where=f"{where}.Config")
-    if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
-        raise InvalidImage("expected a list of names", where=f"{where}.Layers")
-    tags = entry.get("RepoTags") or []
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise InvalidImage("expected a list of names", where=f"{where}.RepoTags")
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An image as manifest.json lists it: its tags, and the names of the members that it is made of."""
+
+    config: str
+    tags: tuple[str, ...]
+    layers: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, entry: dict[str, Any] | None, where: str) -> Item:
+        """Raises InvalidImage where a name is missing."""
+        if entry is None:
+            raise InvalidImage("expected an object", where=where)
+        config, layers = entry.get("Config"), entry.get("Layers")
+        if not config:
+            raise InvalidImage("expected the name of a config", where=f"{where}.Config")
+        if layers is None or None in layers:
+            raise InvalidImage("expected a list of names", where=f"{where}.Layers")
+        return cls(config, tuple(tag or "" for tag in entry.get("RepoTags") or ()), tuple(layers))
+
+
+def parse_manifest(data: bytes) -> list[dict[str, Any] | None]:
+    """The entries of a manifest.json, for `Item.parse`. Raises InvalidImage."""
+    entries: list[dict[str, Any] | None] | None = load_json(data, MANIFEST, _SHAPE)
+    if not entries:
+        raise InvalidImage("expected a list of images", where=MANIFEST)
+    return entries
+
+
+def _load_image(container: Container, item: Item, where: str) -> Image:
+    config_name, layers = item.config, item.layers
     data = container.read(config_name)
     if data is None:
         raise InvalidImage(f"the config {config_name!r} is not there", where=f"{where}.Config")
@@ -63,7 +85,7 @@ def _load_image(container: Container, entry: object, where: str) -> Image:
         raise DigestMismatch(f"{where}.Config", expected=f"sha256:{named[1]}", actual=image_id)
     config = ImageConfig.parse(data, config_name)
     return Image(
-        names=tuple(tags),
+        names=item.tags,
         image_id=image_id,
         config=config,
         layers=stack_layers(

@@ -26,11 +26,12 @@ from squashkit.errors import (
     gist_of,
     show_text,
 )
+from squashkit.gojson import check
 from squashkit.names import familiar_name
 from squashkit.oci import DiffID, Platform, is_digest, parse_digest
 from squashkit.transports import Reference
 from squashkit.transports.container import Archive, open_stream
-from squashkit.transports.store import StoredImage
+from squashkit.transports.store import STORED_SHAPE, StoredImage
 
 _DEFAULT = "unix:///var/run/docker.sock"
 _PIECE = 1 << 20
@@ -98,6 +99,7 @@ class Daemon:
 
     def _stored(self, asked: str, found: dict[str, Any]) -> StoredImage:
         where = f"{asked} as docker tells it"
+        check(found, STORED_SHAPE, where)
         diff_ids = (found.get("RootFS") or {}).get("Layers") or []
         return StoredImage(
             asked=asked,

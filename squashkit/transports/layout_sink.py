@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from squashkit.errors import InvalidImage, UsageError, show_path
+from squashkit.gojson import load_json
 from squashkit.names import same_name
-from squashkit.oci import CONTAINERD_NAME, REF_NAME, Digest, dump_json, load_json, parse_index
+from squashkit.oci import CONTAINERD_NAME, REF_NAME, Digest, dump_json, parse_index
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.container import Blob, Folder, write_all
 from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json

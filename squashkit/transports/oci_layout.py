@@ -6,7 +6,8 @@ what is not there (an export names all platforms and holds one) is set aside and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,13 +17,16 @@ from squashkit.errors import (
     InvalidReference,
     SquashkitError,
     UnsupportedImage,
+    show_text,
 )
+from squashkit.gojson import fold, load_json
 from squashkit.graph import Image, stack_layers
 from squashkit.names import familiar_name, normalise_name
 from squashkit.oci import (
     CONFIG_TYPES,
     CONTAINERD_NAME,
     INDEX_TYPES,
+    LAYOUT_SHAPE,
     MANIFEST_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
@@ -31,7 +35,7 @@ from squashkit.oci import (
     Digest,
     ImageConfig,
     Manifest,
-    load_json,
+    is_digest,
     parse_index,
     sha256,
 )
@@ -51,9 +55,22 @@ class Listing:
 
     images: list[Image] = field(default_factory=list)
     absent: list[Descriptor] = field(default_factory=list)
+    unnamed: list[Descriptor] = field(default_factory=list)
+    """Entries with a digest of another algorithm than sha256, which are not looked at."""
     attestations: list[Descriptor] = field(default_factory=list)
     artifacts: list[str] = field(default_factory=list)
     """The types of manifests that are no images."""
+
+    def passed_over(self) -> list[str]:
+        """What of an index is not looked at, in words."""
+        told = []
+        for one in self.unnamed:
+            title = ", ".join(names_of(one.annotations)) or str(one.platform or "an entry")
+            algorithm = one.digest.partition(":")[0]
+            told.append(
+                f"{show_text(title)}: the index names it by a {algorithm} digest, which is not supported"
+            )
+        return told
 
 
 def blob_name(digest: Digest) -> str:
@@ -82,12 +99,27 @@ def list_images(container: Container, faults: Faults | None = None) -> Listing:
     Raises InvalidImage for bad JSON, digests that do not match and wrong counts; with `faults`, those of
     single images go there and the others are listed.
     """
-    index = container.read(INDEX)
-    if index is None:
-        raise InvalidImage("no index.json", where=INDEX)
     walk = _Walk(container, Listing(), faults)
-    walk.index(parse_index(index, INDEX), INDEX, {}, ())
+    with collected(faults):
+        layout = container.read(LAYOUT)
+        if layout is not None:
+            load_json(layout, LAYOUT, LAYOUT_SHAPE)
+        index = container.read(INDEX)
+        if index is None:
+            raise InvalidImage("no index.json", where=INDEX)
+        walk.index(parse_index(index, INDEX), INDEX, {}, ())
     return walk.listing
+
+
+@contextmanager
+def collected(faults: Faults | None) -> Iterator[None]:
+    """What is wrong with an image goes to `faults`, where there are such."""
+    try:
+        yield
+    except (InvalidImage, UnsupportedImage) as error:
+        if faults is None:
+            raise
+        faults.append(error)
 
 
 @dataclass(slots=True)
@@ -108,12 +140,8 @@ class _Walk:
     ) -> None:
         for i, descriptor in enumerate(descriptors):
             named = replace(descriptor, annotations={**names, **descriptor.annotations})
-            try:
+            with collected(self.faults):
                 self._visit(named, f"{where}.manifests[{i}]", above)
-            except (InvalidImage, UnsupportedImage) as error:
-                if self.faults is None:
-                    raise
-                self.faults.append(error)
 
     def _visit(self, descriptor: Descriptor, place: str, above: tuple[Digest, ...]) -> None:
         listing = self.listing
@@ -122,6 +150,9 @@ class _Walk:
             raise UnsupportedImage(f"{place}: over {_MAX_VISITS:,} images", what="index")
         if is_attestation(descriptor):
             listing.attestations.append(descriptor)
+            return
+        if not is_digest(descriptor.digest):
+            listing.unnamed.append(descriptor)
             return
         data = read_verified(self.container, descriptor, place)
         if data is None:
@@ -139,16 +170,18 @@ class _Walk:
             self.index(parse_index(data, place), place, names, (*above, descriptor.digest))
             return
         manifest = Manifest.parse(data, place, descriptor.media_type)
-        if manifest.config.media_type not in CONFIG_TYPES or manifest.raw.get("artifactType"):
-            listing.artifacts.append(
-                str(manifest.raw.get("artifactType") or manifest.config.media_type)
-            )
+        kind = str(manifest.raw.get("artifactType") or "")
+        if manifest.config.media_type not in CONFIG_TYPES:
+            listing.artifacts.append(kind or manifest.config.media_type)
             return
         config = read_verified(self.container, manifest.config, f"{place}.config")
         if config is None:
             if any(self.container.has(blob_name(layer.digest)) for layer in manifest.layers):
                 raise InvalidImage("the config blob is not there", where=f"{place}.config")
             listing.absent.append(descriptor)  # an export of one platform may hold the manifests of all
+            return
+        if kind and not _is_image(manifest, config):
+            listing.artifacts.append(kind)
             return
         listing.images.append(_load_image(self.container, manifest, descriptor, config, place))
 
@@ -159,9 +192,21 @@ def _guess_type(data: bytes) -> str:
         value = load_json(data, "")
     except InvalidImage:
         return "unknown"
-    if isinstance(value, dict) and "manifests" in value:
+    keys = {fold(key) for key in value} if isinstance(value, dict) else set()
+    if "manifests" in keys:
         return OCI_INDEX
-    return OCI_MANIFEST if isinstance(value, dict) and "layers" in value else "unknown"
+    return OCI_MANIFEST if "layers" in keys else "unknown"
+
+
+def _is_image(manifest: Manifest, config: bytes) -> bool:
+    """Whether what is called an artifact is an image all the same: its config has a root file system, and
+    what the manifest lists are tars."""
+    try:
+        value = load_json(config, "")
+    except InvalidImage:
+        return False
+    has_rootfs = isinstance(value, dict) and any(fold(key) == "rootfs" for key in value)
+    return has_rootfs and all(".tar" in layer.media_type for layer in manifest.layers)
 
 
 def is_attestation(descriptor: Descriptor) -> bool:
@@ -225,7 +270,7 @@ def refuse_unsupported(image: Image) -> None:
                 " --decryption-key)",
                 what="encrypted layer",
             )
-        if "foreign" in media_type or "nondistributable" in media_type:
+        if layer.member is None and layer.descriptor is not None and layer.descriptor.is_foreign:
             raise UnsupportedImage(
                 f"layer {layer.index} is a foreign layer ({media_type}), whose bytes lie elsewhere",
                 what="foreign layer",

@@ -24,8 +24,9 @@ from squashkit.errors import (
     gist_of,
     show_text,
 )
+from squashkit.gojson import TEXTS, Struct, load_json
 from squashkit.names import normalise_name
-from squashkit.oci import INDEX_TYPES, MANIFEST_TYPES, Digest, is_digest, load_json, sha256
+from squashkit.oci import INDEX_TYPES, MANIFEST_TYPES, Digest, is_digest, sha256
 from squashkit.transports.container import MAX_DOCUMENT, READ_SIZE
 from squashkit.transports.registry_client import (
     BROKEN,
@@ -143,7 +144,7 @@ class Repository:
                     break
                 if response.status_code != 200:
                     raise self._refused(response, f"listing {what}")
-                value = load_json(self._document(response, what), what)
+                value = load_json(self._document(response, what), what, Struct({what: TEXTS}))
                 following = response.links.get("next", {}).get("url", "")
                 path = urljoin(response.url, following) if following else ""
             listed = value.get(what) if isinstance(value, dict) else None

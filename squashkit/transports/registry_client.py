@@ -26,7 +26,7 @@ from urllib3.util import Retry
 
 from squashkit import __version__
 from squashkit.errors import Cancelled, Unauthorized, Unavailable, UsageError, gist_of, show_text
-from squashkit.oci import load_json
+from squashkit.gojson import Leaf, Struct, load_json
 from squashkit.transports.credentials import Credentials
 from squashkit.transports.remote import Access, Traffic
 
@@ -39,6 +39,7 @@ BROKEN = (requests.RequestException, HTTPError, OSError)
 _HOPS = 5
 _HUB = "docker.io"
 _DOCUMENT = 4 << 20
+_TOKEN_SHAPE = Struct({"token": Leaf.TEXT, "access_token": Leaf.TEXT})
 
 
 class _Session(requests.Session):
@@ -336,7 +337,7 @@ class Registry:
             if response.status_code in (401, 403):
                 raise self.unauthorized(response)
             document = limited(response, _DOCUMENT) if response.status_code == 200 else b"{}"
-        value = load_json(document, f"the token server of {self.host}")
+        value = load_json(document, f"the token server of {self.host}", _TOKEN_SHAPE)
         token = (value.get("token") or value.get("access_token")) if isinstance(value, dict) else None
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise Unavailable(

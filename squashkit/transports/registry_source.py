@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from squashkit.errors import ImageNotFound, InvalidImage
+from squashkit.gojson import load_json
 from squashkit.oci import (
     CONTAINERD_NAME,
     INDEX_TYPES,
@@ -19,7 +20,6 @@ from squashkit.oci import (
     Platform,
     dump_json,
     is_digest,
-    load_json,
     parse_index,
     sha256,
 )
@@ -79,12 +79,15 @@ class RegistryImages:
             named = parse_index(data, "index")
             found = any(self._is_wanted(d) for d in named if not is_attestation(d))
             for below in [d for d in named if self._is_wanted(d)] if found else named:
+                if not is_digest(below.digest):
+                    continue
                 self._manifests.add(below.digest)
                 self._sizes[below.digest] = below.size
         elif "layers" in value and value.get("schemaVersion") == 2:
             manifest = Manifest.parse(data, "manifest", descriptor.media_type)
             for blob in (manifest.config, *manifest.layers):
-                self._sizes[blob.digest] = blob.size
+                if not blob.is_foreign or self.repository.has(blob.digest, blob.size):
+                    self._sizes[blob.digest] = blob.size
 
     def _is_wanted(self, descriptor: Descriptor) -> bool:
         stated = descriptor.platform

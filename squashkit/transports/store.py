@@ -12,11 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from squashkit.gojson import TEXTS, Leaf, Struct
 from squashkit.graph import Image, stack_layers
 from squashkit.names import same_name
-from squashkit.oci import DiffID, Digest, ImageConfig, Platform
+from squashkit.oci import SETTINGS_SHAPE, DiffID, Digest, ImageConfig, Platform
 from squashkit.transports import Reference
 from squashkit.transports.container import Archive
+
+STORED_SHAPE = Struct(
+    {
+        "Id": Leaf.TEXT, "RepoTags": TEXTS, "RepoDigests": TEXTS, "RootFS": Struct({"Layers": TEXTS}),
+        "Os": Leaf.TEXT, "Architecture": Leaf.TEXT, "Variant": Leaf.TEXT, "Size": Leaf.NUMBER,
+        "Config": SETTINGS_SHAPE,
+    }
+)  # fmt: skip
+"""What docker and podman say of an image when they are asked to inspect it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from squashkit.errors import InvalidImage, UnsupportedImage, UsageError, show_text
+from squashkit.gojson import fold, load_json
 from squashkit.graph import Image, Layer
-from squashkit.oci import Platform, load_json
+from squashkit.oci import Platform
 from squashkit.transports.container import Container
 from squashkit.transports.oci_layout import list_images
 
@@ -78,11 +79,10 @@ def is_index(document: bytes) -> bool:
     """Whether what a tag means is an index, and not a single image."""
     with suppress(InvalidImage):
         value = load_json(document, "")
-        return isinstance(value, dict) and "manifests" in value
+        return isinstance(value, dict) and any(fold(key) == "manifests" for key in value)
     return False
 
 
 def is_foreign(layer: Layer) -> bool:
     """Whether a layer's blob need not be where its image is (Windows' base layers)."""
-    media_type = layer.descriptor.media_type if layer.descriptor else ""
-    return "foreign" in media_type or "nondistributable" in media_type
+    return layer.descriptor is not None and layer.descriptor.is_foreign
