@@ -97,6 +97,39 @@ def pulled_blobs(stacks: Sequence[Stack]) -> list[int]:
     return downs
 
 
+class Loss(NamedTuple):
+    """Layers of one image, [start, stop), that are in no image of a result."""
+
+    image: int
+    start: int
+    stop: int
+    stored: int
+    """Bytes in a registry."""
+
+
+def lost_layers(before: Sequence[Stack], after: Sequence[Stack]) -> list[Loss]:
+    """The layers that a result does not have, each told of the first image that had it: a registry shares
+    them no longer with whoever else has them."""
+    have = {blob.key for stack in after for blob in stack}
+    found: list[Loss] = []
+    for number, stack in enumerate(before):
+        for index, blob in enumerate(stack):
+            if blob.key in have:
+                continue
+            have.add(blob.key)
+            last = found[-1] if found else None
+            if last is not None and (last.image, last.stop) == (number, index):
+                found[-1] = last._replace(stop=index + 1, stored=last.stored + blob.stored)
+            else:
+                found.append(Loss(number, index, index + 1, blob.stored))
+    return found
+
+
+def lost_on_hosts(before: Sequence[Stack], after: Sequence[Stack]) -> int:
+    """Bytes of layers that a host shares no longer with others: those above a new layer, too."""
+    return host_bytes([*after, *before]) - host_bytes(after)
+
+
 @dataclass(slots=True, eq=False)
 class Node:
     """A layer on its parents."""
@@ -111,10 +144,12 @@ class Node:
     ends: list[int] = field(default_factory=list)
     """Images that end here, by their place in the fleet."""
     must_cut: bool = False
-    """Whether no run goes over it: an image ends here, the layer belongs to a base, or it or one on it
-    cannot be merged."""
+    """Whether no run goes over it: an image ends here, the layer belongs to a base or to an image that is
+    left as it was built, or it or one on it cannot be merged."""
     is_fixed: bool = False
     """Whether it cannot be merged."""
+    is_left: bool = False
+    """Whether only images that are left as they were built have it: no limit of layers counts it."""
 
     @property
     def diff_id(self) -> DiffID:
@@ -145,12 +180,13 @@ class Run(NamedTuple):
 
 
 class Trie:
-    """The layers of a fleet. `bases` are the uppermost layers of bases that are known: all layers of these
-    stay as they are."""
+    """The layers of a fleet. `bases` are the uppermost layers of bases that are known; an image on which
+    others stand is one of them. All layers of a base stay as they are."""
 
     def __init__(self, images: Sequence[Image], bases: Collection[ChainID] = ()) -> None:
         self.images = images
-        self.bases = bases
+        self.left: frozenset[int] = frozenset()
+        """Images that are left as they were built, by their place in the fleet."""
         self.nodes: dict[ChainID, Node] = {}
         self.roots: list[Node] = []
         for number, image in enumerate(images):
@@ -165,11 +201,18 @@ class Trie:
             if parent is not None:
                 parent.ends.append(number)
                 parent.must_cut = True
-        for top in bases:
-            at = self.nodes.get(top)
-            while at is not None:
-                at.must_cut = True
-                at = at.parent
+        grounds = {node.chain_id for node in self.nodes.values() if node.ends and node.children}
+        self.bases = grounds.union(bases).intersection(self.nodes)
+        for top in self.bases:
+            self._keep(self.nodes[top])
+
+    @staticmethod
+    def _keep(top: Node) -> None:
+        """Merge neither a layer nor any below it."""
+        at: Node | None = top
+        while at is not None:
+            at.must_cut = True
+            at = at.parent
 
     def fix(self, layers: Collection[DiffID]) -> None:
         """Keep these layers as they are, whatever else is merged."""
@@ -178,6 +221,30 @@ class Trie:
                 node.is_fixed = node.must_cut = True
                 if node.parent is not None:
                     node.parent.must_cut = True
+
+    @cached_property
+    def unknown(self) -> list[int]:
+        """Images with layers to merge of which no base is known: any of their layers may be a base's, which
+        others share that are not in this fleet."""
+        return [
+            number
+            for number, image in enumerate(self.images)
+            if len(image.layers) > 1 and not self.base_layers(number)
+        ]
+
+    def leave_unknown(self) -> None:
+        """Leave images of which no base is known as they were built, whatever the limit of layers."""
+        self.left = frozenset(self.unknown)
+        for number in self.left:
+            self._keep(self.path(number)[-1])
+        others = (number for number in range(len(self.images)) if number not in self.left)
+        counted = {node.chain_id for number in others for node in self.path(number)}
+        for node in self.nodes.values():
+            node.is_left = node.chain_id not in counted
+
+    def kept_layers(self, number: int) -> int:
+        """How many layers of an image stay as they are, counted from the base."""
+        return len(self.images[number].layers) if number in self.left else self.base_layers(number)
 
     def merged(self, number: int, start: int) -> list[Segment]:
         """An image's layers from one on as one segment, around those that are fixed."""
@@ -213,9 +280,8 @@ class Trie:
     def base_layers(self, number: int) -> int:
         """How many layers of an image are its base's: of a base that is known, or of another image of the
         fleet; 0 where there is none. What others stand on is a base itself, as a whole."""
-        path = self.path(number)
-        below = (n.depth + 1 for n in path if n.chain_id in self.bases or (n.ends and n is not path[-1]))
-        return len(path) if path and path[-1].children else max(below, default=0)
+        tops = (node for node in self.path(number) if node.chain_id in self.bases)
+        return max((node.depth + 1 for node in tops), default=0)
 
     @property
     def natural_cuts(self) -> set[ChainID]:
@@ -267,7 +333,8 @@ def best_cut(trie: Trie, price: Price, *, by_blob: bool, max_layers: int = MAX_L
     sets, those are taken as paid that the last solution pays for anyway, until it pays for no others: each
     takes no more than the one before.
 
-    Raises ValueError where an image has more ends on its path than `max_layers`.
+    Images that are left as they were built may have more. Raises ValueError where another must be cut at
+    more places than `max_layers`.
     """
     places: dict[_Ends, _Place] = {}
     costs: dict[_Place, int] = {}
@@ -340,7 +407,7 @@ def _least(
 ) -> set[ChainID]:
     """The cuts of least additive cost. Bottom up: for each node, each last cut above it, and each number of
     layers that is still allowed there."""
-    deepest = max((len(image.layers) for image in trie.images), default=0)
+    deepest = max((node.depth + 1 for node in trie.order if not node.is_left), default=0)
     step = int(deepest > max_layers)  # else nothing can exceed what is allowed, and nobody need count
     least: dict[_State, tuple[int, bool]] = {}
     for node in reversed(trie.order):
@@ -360,7 +427,7 @@ def _least(
             raise ValueError(f"an image needs more than {max_layers} layers")
         if cut:
             cuts.add(node.chain_id)
-        below = (node.chain_id, left - step) if cut else (key, left)
+        below = (node.chain_id, left - step * (not node.is_left)) if cut else (key, left)
         stack.extend((child, *below) for child in node.children)
     return cuts
 
@@ -381,6 +448,7 @@ def _choose(
     def rest(last: ChainID | None, allowed: int) -> int:
         return sum(costs[child.chain_id, last, allowed][0] for child in node.children)
 
+    step *= not node.is_left
     with_cut = run_cost + rest(node.chain_id, left - step) if left >= step else _NEVER
     if node.must_cut or not node.children:
         return with_cut, True

@@ -12,25 +12,41 @@ from pathlib import Path
 from typing import Literal
 
 from squashkit.base import Base
-from squashkit.catalogue import Catalogue
 from squashkit.compression import Compression
-from squashkit.errors import Interrupted, InvalidReference, SquashkitError, UsageError, show_text
+from squashkit.errors import (
+    BaseUnknown,
+    Interrupted,
+    InvalidReference,
+    SquashkitError,
+    UsageError,
+    show_text,
+)
+from squashkit.execute import Notify
 from squashkit.fleet import MAX_LAYERS, Trie
+from squashkit.fleet_bases import FleetBases
 from squashkit.fleet_layers import FleetLayers
 from squashkit.graph import Layer
 from squashkit.members import Fleet, Member
 from squashkit.names import familiar_name, normalise_name
-from squashkit.oci import ChainID, Codec, DiffID, Platform, chain_ids, is_digest
+from squashkit.oci import Codec, DiffID, Platform, is_digest
 from squashkit.options import Options
 from squashkit.planner import Segment
 from squashkit.pricing import Pricing
 from squashkit.progress import OneOf, Progress, Silent
-from squashkit.report.fleet import FleetReport, SquashedFleet, Strategy, show_segments
+from squashkit.report.fleet import (
+    WAYS_OUT,
+    FleetReport,
+    SquashedFleet,
+    Strategy,
+    UnknownBase,
+    list_unknown,
+    show_segments,
+)
 from squashkit.report.squash import Report
-from squashkit.report.text import some
+from squashkit.report.text import count
 from squashkit.selection import Chosen, Decision
 from squashkit.source import Source, temporary_folder
-from squashkit.strategies import STRATEGIES, Strategies
+from squashkit.strategies import ASK_NO_BASE, STRATEGIES, Strategies
 from squashkit.transports import FILES, REGISTRY, Reference
 from squashkit.transports.archive_sink import ArchiveFile
 from squashkit.transports.layout_sink import Layout
@@ -40,7 +56,6 @@ from squashkit.transports.tags import TagGuard
 from squashkit.work import Batch, Work
 from squashkit.writer import Made
 
-_LISTED = 3
 GZIP = Compression.of(Codec.GZIP)
 """How new layers are stored, and plain ones in a registry."""
 
@@ -98,6 +113,7 @@ def squash_fleet(
     *,
     force: bool = False,
     progress: Progress | None = None,
+    notify: Notify = lambda message: None,
 ) -> SquashedFleet:
     """Squash all images of a fleet by a strategy (a key of STRATEGIES) into one place.
 
@@ -105,10 +121,12 @@ def squash_fleet(
     `docker://HOST/PREFIX`, below which each has the last part of its name. Each image is squashed as
     `squash` does it: its root file system is its source's. Every layer is read once and every new one made
     once, however many images have it. An archive or a layout gets all images or none; in a registry each
-    gets its tag once it is right.
+    gets its tag once it is right. Before anything is written, `notify` gets what images that are not of the
+    fleet share with it no longer.
 
-    Raises UsageError where images have no names or the same, or where a name is taken, unless `force` moves
-    it; otherwise as `squash`.
+    Raises BaseUnknown where no base is known of an image, unless the strategy asks for none; UsageError
+    where images have no names or the same, or where a name is taken, unless `force` moves it; otherwise as
+    `squash`.
     """
     options, progress = options or FleetOptions(), progress or Silent()
     place = _Place.parse(into)
@@ -116,6 +134,8 @@ def squash_fleet(
         opened = _Open.of(stack, references, options, progress)
         names = place.names(opened.members)
         place.protect([one.source for one in (*opened.members, *opened.bases)], names)
+        if strategy not in ASK_NO_BASE:
+            opened.refuse_unknown()
         guard = TagGuard(
             {place.tag(n): [one.image.platform] for n, one in zip(names, opened.members, strict=True)},
             chosen=options.platform is not None,
@@ -126,6 +146,10 @@ def squash_fleet(
         opened.read(estimate=options.estimate)
         chosen = STRATEGIES[strategy](opened.ways)
         report = opened.report([opened.ways.built, chosen], options)
+        progress.close()
+        lost = report.no_longer_shared(chosen).lines()
+        if lost:
+            notify("\n".join(lost))
         made = Made(kept=opened.pricing.unstated())
         batch = Batch(sink, opened.layers.loader.known_now(), opened.in_registries, made)
         how = Options(
@@ -189,6 +213,7 @@ class _Open:
     layers: FleetLayers
     pricing: Pricing
     trie: Trie
+    unknown: Sequence[UnknownBase]
     ways: Strategies
 
     @classmethod
@@ -199,22 +224,43 @@ class _Open:
         registries = stack.enter_context(closing(Registries(options.access)))
         fleet = Fleet(stack, tmp_dir, registries, progress, options.platform)
         members = fleet.members(references)
-        bases = [fleet.base(text) for text in options.bases]
-        tops = {base.image.layers[-1].chain_id for base in bases if base.image.layers}
+        platforms = [member.image.platform for member in members]
+        bases = [base for text in options.bases for base in fleet.bases(text, platforms)]
+        known = FleetBases(fleet, members, bases)
+        fleet.notes += [f"No image stands on --base {show_text(base)}." for base in known.unused()]
         in_registries = {
             layer.diff_id: (base.source, layer)
             for base in bases
             if base.source.remote is not None
             for layer in base.image.layers
         }
-        layers = FleetLayers.open(
-            stack, members, tmp_dir=tmp_dir, jobs=options.jobs, progress=progress
-        )
+        layers = FleetLayers.open(stack, members, tmp_dir=tmp_dir, jobs=options.jobs, progress=progress)
         stored = {d: layer.descriptor for d, (_, layer) in in_registries.items() if layer.descriptor}
         pricing = Pricing(layers, GZIP, options.estimate or not options.scan, stored)
-        trie = Trie([member.image for member in members], tops | _catalogued())
+        trie = Trie([member.image for member in members], known.tops)
+        trie.leave_unknown()
+        names = _told_apart(members)
+        unknown = [
+            UnknownBase(names[number], len(trie.images[number].layers), hint)
+            for number, hint in zip(trie.unknown, known.hints(trie.unknown), strict=True)
+        ]
         ways = Strategies(trie, pricing, options.minimise, options.max_layers)
-        return cls(fleet, members, bases, in_registries, layers, pricing, trie, ways)
+        return cls(fleet, members, bases, in_registries, layers, pricing, trie, unknown, ways)
+
+    def refuse_unknown(self) -> None:
+        """Raises BaseUnknown where no base is known of an image: it would be merged into the image."""
+        if self.unknown:
+            images = f"{len(self.unknown):,} of {count(len(self.members), 'image')}"
+            raise BaseUnknown(
+                "\n".join(
+                    [
+                        f"no base is known of {images}, and nothing was written:",
+                        *list_unknown(self.unknown),
+                        WAYS_OUT,
+                        "--strategy built leaves all as it was built, --strategy all merges bases, too.",
+                    ]
+                )
+            )
 
     def read(self, *, estimate: bool) -> None:
         """Read all layers, and see which of them can only be kept."""
@@ -230,46 +276,14 @@ class _Open:
         return FleetReport(
             _told_apart(self.members), self.trie.references, len(self.trie.nodes), self.layers.entries,
             self.pricing.merged, chosen, options.minimise, options.estimate, options.scan, once,
-            [*self.fleet.notes, *self._of_bases(chosen, options)],
+            self.fleet.notes, self.unknown,
         )  # fmt: skip
-
-    def _of_bases(self, chosen: Sequence[Strategy], options: FleetOptions) -> list[str]:
-        """Of which images no base is known, and which of those that others stand on are changed."""
-        numbers = [number for number, image in enumerate(self.trie.images) if image.layers]
-        without = [n for n in numbers if not self.trie.base_layers(n)] if options.scan else []
-        cut = chosen[-1].segments
-        changed = [
-            n
-            for n in numbers
-            if self.trie.path(n)[-1].children and not all(segment.is_kept for segment in cut[n])
-        ]
-        notes = []
-        if without:
-            notes.append(
-                f"No base is known of {self._names(without)}: there is none to keep; --base REF names one."
-            )
-        if changed:
-            notes.append(
-                f"Others stand on {self._names(changed)}, whose layers are merged in the {chosen[-1].name};"
-                " --base REF keeps a base as it is."
-            )
-        return notes
-
-    def _names(self, numbers: Sequence[int]) -> str:
-        """A few images by name."""
-        return some([show_text(self.members[number].name) for number in numbers], _LISTED)
 
 
 def _told_apart(members: Sequence[Member]) -> list[str]:
     """The members' names; by their references where several have one."""
     times = Counter(member.name for member in members)
     return [member.name if times[member.name] == 1 else member.reference for member in members]
-
-
-def _catalogued() -> set[ChainID]:
-    """The uppermost layers of the bases that the user's catalogue knows."""
-    stacks = (chain_ids(base.diff_ids) for base in Catalogue.of_user().bases())
-    return {stack[-1] for stack in stacks if stack}
 
 
 def _full(name: str) -> str:

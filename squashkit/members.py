@@ -26,7 +26,7 @@ from squashkit.oci import Platform
 from squashkit.progress import Progress
 from squashkit.report.text import count
 from squashkit.source import Source, machine_platform, open_base, open_source
-from squashkit.transports import STORES, parse_reference
+from squashkit.transports import REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.oci_layout import refuse_unsupported
 from squashkit.transports.remote import Registries
 from squashkit.transports.store import open_store
@@ -55,6 +55,7 @@ class Fleet:
     platform: Platform | None
     notes: list[str] = field(default_factory=list)
     """What a person should know of what was left out."""
+    _bases: dict[tuple[Reference, Platform | None], Source] = field(default_factory=dict, init=False)
 
     def members(self, references: Sequence[str]) -> list[Member]:
         """The images that the references mean, in their order; the same one under the same name once.
@@ -80,14 +81,31 @@ class Fleet:
             self.notes.append(f"Named twice and counted once: {', '.join(again)}.")
         return list(found.values())
 
-    def base(self, text: str) -> Member:
-        """A base that is named."""
+    def bases(self, text: str, platforms: Sequence[Platform]) -> list[Member]:
+        """The images of a base that is named: for each of these platforms its own, as far as it has them.
+        Raises ImageNotFound where it has one for none of them, and what opening an image raises."""
         reference = parse_reference(text)
-        source = self.stack.enter_context(
-            open_base(reference, self.tmp_dir, self.registries, self.platform)
-        )
-        image = self._choose(source, source.images, reference.image)
-        return Member(reference.path, source, image, text)
+        found: dict[str, Member] = {}
+        missing = None
+        for platform in dict.fromkeys(platforms):
+            source = self.open_base(reference, platform)
+            try:
+                image = self._choose(source, source.images, reference.image, platform)
+            except ImageNotFound as error:
+                missing = missing or error
+                continue
+            found.setdefault(image.image_id, Member(reference.path, source, image, text))
+        if missing is not None and not found:
+            raise missing
+        return list(found.values())
+
+    def open_base(self, reference: Reference, platform: Platform) -> Source:
+        """An image whose layers' bytes nobody will ask for, opened once: a registry's for each platform."""
+        key = reference, platform if reference.transport == REGISTRY else None
+        if key not in self._bases:
+            opened = open_base(reference, self.tmp_dir, self.registries, platform)
+            self._bases[key] = self.stack.enter_context(opened)
+        return self._bases[key]
 
     def _members(self, text: str) -> Iterator[Member]:
         whole = text.removesuffix(":")
@@ -142,8 +160,15 @@ class Fleet:
             self._note_platforms(name, image, images)
             yield Member(name, source, image, f"{text}:{name}")
 
-    def _choose(self, source: Source, images: Sequence[Image], wanted: str | None) -> Image:
-        image = choose_image(images, wanted, self.platform, machine_platform(), source.example)
+    def _choose(
+        self,
+        source: Source,
+        images: Sequence[Image],
+        wanted: str | None,
+        platform: Platform | None = None,
+    ) -> Image:
+        choice = platform or self.platform
+        image = choose_image(images, wanted, choice, machine_platform(), source.example)
         refuse_unsupported(image)
         return image
 

@@ -6,7 +6,7 @@ of places to cut at, common to all images, so that images share what they shared
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
@@ -50,9 +50,9 @@ class Strategies:
 
     @cached_property
     def above_bases(self) -> Strategy:
-        """Every base as it is, and all above it as one layer."""
-        bases = [self.trie.base_layers(number) for number in range(len(self._sizes))]
-        partitions = [[*_kept(0, base), *self.trie.merged(n, base)] for n, base in enumerate(bases)]
+        """Every base as it is, and all above it as one layer; as it was built where no base is known."""
+        kept = [self.trie.kept_layers(number) for number in range(len(self._sizes))]
+        partitions = [[*_kept(0, base), *self.trie.merged(n, base)] for n, base in enumerate(kept)]
         return self._measure(NAMES["base"], partitions)
 
     @cached_property
@@ -72,7 +72,7 @@ class Strategies:
         Raises PlanError where no cut keeps to the limit of layers.
         """
         self._check_limit()
-        crowded = any(size > self.max_layers for size in self._sizes)
+        crowded = self._most(self._sizes) > self.max_layers
         found = [self.built, self.along_trie]
         for _ in range(_ROUNDS):
             cut = best_cut(
@@ -82,17 +82,21 @@ class Strategies:
             found.append(self._cut(NAMES["best"], cut.nodes, merge_all=crowded))
             if self.pricing.merged == before:
                 break
-        found = [one for one in found if max(map(len, one.stacks), default=0) <= self.max_layers]
+        found = [one for one in found if self._most(map(len, one.stacks)) <= self.max_layers]
         costs = [one.taken(self.minimise) for one in found]
         enough = min([min(costs) * (1 + _NEAR), *costs[:2]])
         near = [n for n, cost in enumerate(costs) if cost <= enough]
         best = min(near, key=lambda n: (found[n].layers, costs[n]))
         return replace(found[best], name=NAMES["best"])
 
+    def _most(self, layers: Iterable[int]) -> int:
+        """The most layers that an image has, those that are left as they were built apart."""
+        return max((size for n, size in enumerate(layers) if n not in self.trie.left), default=0)
+
     def _check_limit(self) -> None:
         for number, member in enumerate(self.pricing.members):
             fewest = sum(node.must_cut for node in self.trie.path(number))
-            if fewest > self.max_layers:
+            if fewest > self.max_layers and number not in self.trie.left:
                 raise PlanError(
                     f"--max-layers {self.max_layers}: {show_text(member.name)} needs {fewest}: other images"
                     " end on its way, or layers of its base stay; allow more"
@@ -157,6 +161,8 @@ STRATEGIES: dict[str, Callable[[Strategies], Strategy]] = {
     "best": lambda all_: all_.best,
 }
 """How to get each, by what a person calls it."""
+ASK_NO_BASE = ("built", "all")
+"""Those that are the same whatever the images stand on."""
 
 
 def _kept(start: int, stop: int) -> list[Segment]:

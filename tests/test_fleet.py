@@ -69,8 +69,13 @@ def test_the_trie_shares_layers_by_their_parents() -> None:
 # --- the best cut ----------------------------------------------------------------------------
 
 
-def random_fleet(seed: int) -> tuple[Trie, dict[Run, Priced]]:
-    """A small fleet, and what its runs would become: some of them the same blobs."""
+Stack = tuple[str, ...]
+"""The names of an image's layers, base first."""
+
+
+def random_fleet(seed: int, bases: bool = False) -> tuple[Trie, dict[Run, Priced], list[Stack]]:
+    """A small fleet, what its runs would become (some of them the same blobs), and the bases that are
+    known: none, or with `bases` some, and then images that stand on none are left as they were built."""
     chance = random.Random(seed)
     images = []
     for _ in range(chance.randint(1, 4)):
@@ -80,7 +85,13 @@ def random_fleet(seed: int) -> tuple[Trie, dict[Run, Priced]]:
         made = image(*names)
         made.config.raw["names"] = names  # type: ignore[index]
         images.append(made)
-    trie = Trie(images)
+    dice = random.Random(f"bases of {seed}")
+    likely = [stack_of(one)[: dice.randint(1, len(one.layers) + 1)] for one in images]
+    known = [base for base in likely if bases and dice.random() < 0.5]
+    known += [("a", "b", "x")] * bases  # on which nothing stands
+    trie = Trie(images, {image(*base).layers[-1].chain_id for base in known})
+    if bases:
+        trie.leave_unknown()
     prices = {}
     for node in trie.order:
         above = node.parent
@@ -95,7 +106,7 @@ def random_fleet(seed: int) -> tuple[Trie, dict[Run, Priced]]:
     sizes: dict[str, int] = {}
     for run, one in prices.items():
         prices[run] = Priced(one.key, sizes.setdefault(one.key, one.cost))
-    return trie, prices
+    return trie, prices, known
 
 
 def stacks_of(trie: Trie, cuts: Sequence[ChainID], prices: dict[Run, Priced]) -> Iterator[list[Blob]]:
@@ -104,39 +115,88 @@ def stacks_of(trie: Trie, cuts: Sequence[ChainID], prices: dict[Run, Priced]) ->
         yield [Blob(prices[run].key, prices[run].cost, prices[run].cost) for run in runs]
 
 
-def every_cut(trie: Trie) -> Iterator[list[ChainID]]:
-    """All sets of nodes to cut at, image ends always among them."""
-    ends = [node.chain_id for node in trie.order if node.ends]
-    free = [node.chain_id for node in trie.order if not node.ends]
+def stack_of(one: Image) -> Stack:
+    return Stack(one.config.raw["names"])
+
+
+def is_on(upper: Stack, lower: Stack) -> bool:
+    """Whether a stack of layers begins with all of another one."""
+    return upper[: len(lower)] == lower
+
+
+def left_alone(trie: Trie, known: Sequence[Stack]) -> list[int]:
+    """Images of several layers that stand on no known base and no other image, and no image on them."""
+    stacks = [stack_of(one) for one in trie.images]
+    return [
+        number
+        for number, stack in enumerate(stacks)
+        if len(stack) > 1
+        and not any(is_on(stack, base) for base in known)
+        and not any(other != stack and (is_on(stack, other) or is_on(other, stack)) for other in stacks)
+    ]
+
+
+def every_cut(trie: Trie, known: Sequence[Stack]) -> Iterator[list[ChainID]]:
+    """All sets of nodes to cut at: always where images end, in bases, and in images that are left alone."""
+    stacks = [stack_of(one) for one in trie.images]
+    grounds = [one for one in stacks if any(other != one and is_on(other, one) for other in stacks)]
+    bases = [base for base in (*known, *grounds) if any(is_on(stack, base) for stack in stacks)]
+    bases += [stacks[number] for number in trie.left]
+    kept = {layer.chain_id for base in bases for layer in image(*base).layers}
+    kept |= {one.layers[-1].chain_id for one in trie.images}
+    free = [node.chain_id for node in trie.order if node.chain_id not in kept]
     for size in range(len(free) + 1):
         for some in combinations(free, size):
-            yield [*ends, *some]
+            yield [*kept, *some]
 
 
 @pytest.mark.parametrize("by_blob", [True, False], ids=["registry", "host"])
 @pytest.mark.parametrize("limit", [127, 2], ids=["free", "two layers"])
-def test_the_best_cut_is_the_least_there_is(by_blob: bool, limit: int) -> None:
-    """On small fleets no set of cuts takes less, by either count and under a limit of layers."""
+@pytest.mark.parametrize("bases", [False, True], ids=["no bases", "bases"])
+def test_the_best_cut_is_the_least_there_is(by_blob: bool, limit: int, bases: bool) -> None:
+    """On small fleets no set of cuts takes less, by either count and under a limit of layers: of those that
+    keep what others stand on, known bases, and images of which no base is known (whatever the limit)."""
     measure = registry_bytes if by_blob else host_bytes
     compared = 0
     for seed in range(300):
-        trie, prices = random_fleet(seed)
+        trie, prices, known = random_fleet(seed, bases)
+        limited = [n for n in range(len(trie.images)) if not bases or n not in left_alone(trie, known)]
         costs = [
             measure(list(stacks_of(trie, cuts, prices)))
-            for cuts in every_cut(trie)
-            if all(len(trie.runs(n, set(cuts))) <= limit for n in range(len(trie.images)))
+            for cuts in every_cut(trie, known)
+            if all(len(trie.runs(n, set(cuts))) <= limit for n in limited)
         ]
         if not costs:
             with pytest.raises(ValueError, match="more than 2 layers"):
                 best_cut(trie, prices.__getitem__, by_blob=by_blob, max_layers=limit)
             continue
         found = best_cut(trie, prices.__getitem__, by_blob=by_blob, max_layers=limit)
-        assert all(len(trie.runs(n, found.nodes)) <= limit for n in range(len(trie.images)))
+        assert all(len(trie.runs(n, found.nodes)) <= limit for n in limited)
         assert found.cost == measure(list(stacks_of(trie, list(found.nodes), prices))), seed
         assert found.is_least
         assert found.cost == min(costs), seed
         compared += 1
-    assert compared > 150
+    assert compared > (100 if bases else 150)
+
+
+def test_images_on_no_known_base_are_left_alone() -> None:
+    """No run goes over a layer of a base, of an image that others stand on, or of one that stands on
+    nothing that is known; all other layers may be merged."""
+    left = 0
+    for seed in range(300):
+        trie, _, known = random_fleet(seed, bases=True)
+        alone = left_alone(trie, known)
+        assert trie.unknown == alone == sorted(trie.left)
+        for number, one in enumerate(trie.images):
+            kept = trie.kept_layers(number)
+            assert (kept == len(one.layers)) >= (number in alone)
+            stack = stack_of(one)
+            below = [base for base in (*known, *map(stack_of, trie.images)) if is_on(stack, base)]
+            if number not in alone and kept < len(stack):
+                assert kept == max((len(base) for base in below if base != stack), default=0)
+            assert all(len(run) == 1 for run in trie.runs(number, trie.natural_cuts) if run.start < kept)
+        left += len(alone)
+    assert left > 50
 
 
 def test_where_too_many_blobs_are_shared_each_try_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +204,7 @@ def test_where_too_many_blobs_are_shared_each_try_takes_no_more(monkeypatch: pyt
     account of sharing, and told as what it is."""
     least = 0
     for seed in range(300):
-        trie, prices = random_fleet(seed)
+        trie, prices, _ = random_fleet(seed)
         best = best_cut(trie, prices.__getitem__, by_blob=True)
         alone = {run: Priced(f"{number}", one.cost) for number, (run, one) in enumerate(prices.items())}
         blind = best_cut(trie, alone.__getitem__, by_blob=True)

@@ -77,8 +77,10 @@ def test_two_apps_on_one_server_on_one_system(tmp_path: Path) -> None:
 
 
 def wasteful(tmp_path: Path) -> list[Path]:
-    """Three apps above a shared build layer, the waste of which each app deletes for itself."""
+    """Three apps above a shared build layer, the waste of which each app deletes for itself. Their base
+    lies in base.tar."""
     base = ImageSpec([blob("base", 40_000)], ["base:1"])
+    docker_archive_25(tmp_path / "base.tar", [base])
     shared = on_base(
         base,
         layer(
@@ -96,10 +98,15 @@ def wasteful(tmp_path: Path) -> list[Path]:
     return write(tmp_path, *apps)
 
 
+def known(paths: list[Path]) -> list[object]:
+    """Images whose base lies beside them, and that base."""
+    return [*paths, "--base", paths[0].parent / "base.tar"]
+
+
 def test_the_best_cut_beats_the_trie_and_what_was_built(tmp_path: Path) -> None:
     """Where dead bytes can be killed only above a branching point, merging down into the branches is
     cheaper than sharing: only the best cut does that and keeps the base shared."""
-    found = storage(*wasteful(tmp_path))
+    found = storage(*known(wasteful(tmp_path)))
     best = found["best cut"]["registry_bytes"]
     for other in ("as built", "along the trie", "squash all"):
         assert best < found[other]["registry_bytes"], other
@@ -148,8 +155,9 @@ def test_a_squashed_fleet_is_what_was_predicted(strategy: str, tmp_path: Path) -
     """The layers of the layout take the bytes that the table had, and shared runs are one blob."""
     paths = wasteful(tmp_path)
     name = NAMES[strategy]
-    predicted = storage(*paths)[name]["registry_bytes"]
-    done = run("fleet", "squash", *paths, "--into", f"oci:{tmp_path}/out", "--strategy", strategy, "--json")
+    words = [*known(paths), "--into", f"oci:{tmp_path}/out", "--strategy", strategy, "--json"]
+    predicted = storage(*known(paths))[name]["registry_bytes"]
+    done = run("fleet", "squash", *map(str, words))
     assert done.code == 0, done.err
     written = read_images(tmp_path / "out")
     blobs = {blob for one in written for blob in one.blobs}
@@ -172,7 +180,7 @@ def test_plain_and_compressed_sources_share(tmp_path: Path) -> None:
 def test_estimates_compress_nothing_and_say_so(tmp_path: Path) -> None:
     """With --estimate the table is marked, and close to what compressing gives where nothing shrinks."""
     paths = wasteful(tmp_path)
-    exact, about = storage(*paths), storage(*paths, "--estimate")
+    exact, about = storage(*known(paths)), storage(*known(paths), "--estimate")
     for name, row in exact.items():
         assert abs(about[name]["registry_bytes"] - row["registry_bytes"]) < row["registry_bytes"] / 20
         assert about[name]["host_bytes"] == row["host_bytes"]
@@ -181,8 +189,9 @@ def test_estimates_compress_nothing_and_say_so(tmp_path: Path) -> None:
 
 def test_a_limit_of_layers_is_kept(tmp_path: Path) -> None:
     """With --max-layers no image has more."""
-    found = storage(*wasteful(tmp_path), "--max-layers", "1")
-    assert found["best cut"]["most_layers"] == 1
+    found = storage(*known(wasteful(tmp_path)), "--max-layers", "2")
+    assert found["along the trie"]["most_layers"] == 3
+    assert found["best cut"]["most_layers"] == 2
 
 
 def test_a_limit_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
@@ -195,10 +204,9 @@ def test_a_limit_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
 def test_bases_that_are_named_are_kept(tmp_path: Path) -> None:
     """--base names bases for the strategy that keeps them."""
     paths = wasteful(tmp_path)
-    docker_archive_25(tmp_path / "base.tar", [ImageSpec([blob("base", 40_000)], ["base:1"])])
-    found = storage(*paths, "--base", tmp_path / "base.tar")
+    found = storage(*known(paths))
     assert set(found["keep base"]["segments"].values()) == {"=1,2"}
-    assert set(storage(*paths)["keep base"]["segments"].values()) == {"3"}
+    assert set(storage(*paths)["keep base"]["segments"].values()) == {"=3"}
 
 
 def test_every_file_once_is_a_bound(tmp_path: Path) -> None:
@@ -242,7 +250,7 @@ def test_images_come_from_a_list(tmp_path: Path) -> None:
 def test_growth_is_written_as_csv(tmp_path: Path) -> None:
     """One line for each strategy and number of images, the last of which is the table's."""
     paths = wasteful(tmp_path)
-    found = storage(*paths, "--csv", tmp_path / "growth.csv")
+    found = storage(*known(paths), "--csv", tmp_path / "growth.csv")
     rows = list(csv.DictReader((tmp_path / "growth.csv").open()))
     assert len(rows) == 3 * len(found)
     for name, row in found.items():
@@ -336,7 +344,7 @@ def test_lists_that_are_none_are_told(tmp_path: Path) -> None:
 
 
 def test_a_known_base_stays_as_it_is(tmp_path: Path) -> None:
-    """A base of two layers with waste in it: along the trie it is one layer, unless --base names it."""
+    """A base of two layers with waste in it is merged in no row but one, whether it is named or not."""
     base = ImageSpec([blob("a", 9000), layer(whiteout("a"), file("b", noise(9000, "b")))], ["base:1"])
     apps = [
         on_base(base, blob(f"{n}", 900), layer(whiteout(f"{n}"), file("x", n.encode())), tags=[f"{n}:1"])
@@ -344,12 +352,11 @@ def test_a_known_base_stays_as_it_is(tmp_path: Path) -> None:
     ]
     paths = write(tmp_path, *apps)
     docker_archive_25(tmp_path / "base.tar", [base])
-    assert set(storage(*paths)["along the trie"]["segments"].values()) == {"2,2"}
-    known = storage(*paths, "--base", tmp_path / "base.tar")
+    unknown, named = storage(*paths), storage(*known(paths))
     for name in ("along the trie", "best cut", "keep base"):
-        assert set(known[name]["segments"].values()) == {"=2,2"}, name
-    told = run("fleet", "storage", *paths, "--json").json["notes"]
-    assert any("No base is known of one:1, two:1" in note for note in told)
+        assert set(unknown[name]["segments"].values()) == {"=4"}, name
+        assert set(named[name]["segments"].values()) == {"=2,2"}, name
+    assert set(unknown["squash all"]["segments"].values()) == {"4"}
 
 
 @pytest.mark.parametrize("kind", ["docker-archive:", "oci-archive:", ""])
@@ -357,7 +364,8 @@ def test_a_fleet_goes_into_an_archive(kind: str, tmp_path: Path) -> None:
     """All images by their names, each its source's root file system, every layer once."""
     paths = wasteful(tmp_path)
     into = tmp_path / "all.tar"
-    done = run("fleet", "squash", *paths, "--into", f"{kind}{into}", "--json")
+    words = [*map(str, known(paths)), "--into", f"{kind}{into}"]
+    done = run("fleet", "squash", *words, "--json")
     assert done.code == 0, done.err
     for number, path in enumerate(paths):
         same = run("diff", path, f"{into}:app{number}:1")
@@ -367,8 +375,7 @@ def test_a_fleet_goes_into_an_archive(kind: str, tmp_path: Path) -> None:
     assert len(names) == len(set(names))
     layers = {one["digest"] for image in done.json["images"].values() for one in image["result_layers"]}
     assert {f"blobs/{digest.replace(':', '/')}" for digest in layers} <= set(names)
-    again = run("fleet", "squash", *paths, "--into", f"{kind}{into}")
-    assert_fails(again, 2, "--force")
+    assert_fails(run("fleet", "squash", *words), 2, "--force")
 
 
 def test_what_images_share_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,13 +388,14 @@ def test_what_images_share_is_made_once(tmp_path: Path, monkeypatch: pytest.Monk
         return squash(writer, planned, compression)
 
     monkeypatch.setattr(Writer, "squash", counted)
-    shared = ImageSpec([blob("a", 9000), layer(whiteout("a"), file("b", noise(9000, "b")))], [])
+    base = ImageSpec([blob("base", 900)], ["base:1"])
+    shared = on_base(base, blob("a", 9000), layer(whiteout("a"), file("b", noise(9000, "b"))))
     apps = [on_base(shared, blob(f"app{n}", 900), tags=[f"app{n}:1"]) for n in range(3)]
-    paths = write(tmp_path, *apps)
+    paths = write(tmp_path, *apps, base)
     done = run("fleet", "squash", *paths, "--into", f"oci:{tmp_path}/out", "--strategy", "trie")
     assert done.code == 0, done.err
     assert len(written) == 1
-    for number, path in enumerate(paths):
+    for number, path in enumerate(paths[:3]):
         same = run("diff", path, f"oci:{tmp_path}/out:app{number}:1")
         assert same.code == 0, same.text
 
@@ -397,7 +405,7 @@ def test_a_fleet_is_written_whole_or_not_at_all(
     into: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image that fails as the last one leaves nothing of the others."""
-    paths = wasteful(tmp_path)
+    words = [*map(str, known(wasteful(tmp_path))), "--into", into]
     monkeypatch.chdir(tmp_path)
     there = set(tmp_path.iterdir())
     written = []
@@ -410,7 +418,7 @@ def test_a_fleet_is_written_whole_or_not_at_all(
 
     write_image = Job.run
     monkeypatch.setattr(Job, "run", fail)
-    assert_fails(run("fleet", "squash", *paths, "--into", into), 1, "the last one fails")
+    assert_fails(run("fleet", "squash", *words), 1, "the last one fails")
     assert set(tmp_path.iterdir()) == there
 
 

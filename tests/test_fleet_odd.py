@@ -102,7 +102,9 @@ def wasteful(name: str, size: int) -> ImageSpec:
 def test_a_run_that_one_image_has_badly_compressed(tmp_path: Path) -> None:
     """A run that two images share is merged in both or in none, though it is worth it in one alone."""
     run_ = [layer(file("f", bytes(range(256)) * 40)), layer(file("g", bytes(range(255, -1, -1)) * 40))]
-    shared = ImageSpec(run_, [])
+    base = ImageSpec([blob("base", 900)], ["base:1"])
+    docker_archive_25(tmp_path / "base.tar", [base])
+    shared = on_base(base, *run_)
     oci_layout(tmp_path / "one", [on_base(shared, blob("one", 900), tags=["one:1"])])
     docker_archive_25(
         tmp_path / "two.tar", [on_base(shared, blob("two", 900), tags=["two:1"])], compress="zstd"
@@ -110,10 +112,11 @@ def test_a_run_that_one_image_has_badly_compressed(tmp_path: Path) -> None:
 
     def loosen(manifest: Json) -> None:
         for number, tar in enumerate(run_):
-            manifest["layers"][number].update(put_blob(tmp_path / "one", loosely(tar)))
+            manifest["layers"][number + 1].update(put_blob(tmp_path / "one", loosely(tar)))
 
     change_manifest(tmp_path / "one", loosen)
-    found = storage(tmp_path / "one", tmp_path / "two.tar", "--minimise", "host")
+    sources = tmp_path / "one", tmp_path / "two.tar", tmp_path / "base.tar"
+    found = storage(*sources, "--minimise", "host")
     for name in ("best cut", "along the trie"):
         assert found[name]["host_bytes"] <= found["as built"]["host_bytes"], name
 
@@ -124,8 +127,9 @@ def test_a_layer_in_a_run_and_elsewhere_too(tmp_path: Path) -> None:
     small = layer(file("s", noise(900, "s")), file("t", noise(900, "t")))
     images = [
         ImageSpec([big], ["big:1"]),
-        ImageSpec([small, big, layer(whiteout("t"))], ["one:1"]),
-        ImageSpec([blob("k", 500), big, layer(whiteout("k"))], ["two:1"]),
+        ImageSpec([blob("x", 90)], ["x:1"]),
+        ImageSpec([blob("x", 90), small, big, layer(whiteout("t"))], ["one:1"]),
+        ImageSpec([blob("x", 90), blob("k", 500), big, layer(whiteout("k"))], ["two:1"]),
     ]
     found = storage(*write(tmp_path, *images))
     for name in ("best cut", "along the trie"):
@@ -144,16 +148,18 @@ def test_steps_that_come_again_and_again(tmp_path: Path) -> None:
     ]
     steps = ["120115", "1201330023", "120133002413033", "120124"]
     images = [ImageSpec([pool[int(n)] for n in one], [f"a{k}:1"]) for k, one in enumerate(steps)]
-    found = storage(*write(tmp_path, *images))
+    bases = [ImageSpec([pool[int(n)]], [f"base{n}:1"]) for n in "01"]
+    found = storage(*write(tmp_path, *images, *bases))
     assert found["best cut"]["registry_bytes"] <= found["as built"]["registry_bytes"]
 
 
 def test_the_best_cut_is_written_as_it_was_told(tmp_path: Path) -> None:
     """`storage`, which measures all strategies, and `squash`, which measures one, cut alike."""
     same = noise(3000, "same")
-    shared = ImageSpec([layer(file("f", same))], [])
+    base = ImageSpec([blob("base", 900)], ["base:1"])
+    shared = on_base(base, layer(file("f", same)))
     apps = [on_base(shared, layer(file(f"g{n}", same)), tags=[f"app{n}:1"]) for n in range(2)]
-    paths = write(tmp_path, *apps)
+    paths = write(tmp_path, base, *apps)
     told = storage(*paths)["best cut"]["registry_bytes"]
     assert written(*paths, "--into", f"oci:{tmp_path}/out") == told
 
@@ -176,9 +182,12 @@ def test_the_same_steps_on_two_bases(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ]
         docker_archive_25(tmp_path / name, images, compress="gzip")
         planned.clear()
-        storage(tmp_path / name, "--estimate")
+        bases = [word for base in upper for word in ("--base", tmp_path / f"{base}.tar")]
+        storage(tmp_path / name, "--estimate", *bases)
         return len(planned), sum(0 in layers for layers in planned)
 
+    for base in ("one", "two"):
+        docker_archive_25(tmp_path / f"{base}.tar", [ImageSpec([blob(base, 90)], [f"{base}:1"])])
     monkeypatch.setattr("squashkit.pricing.plan_squash", counted)
     unlike = plans("unlike", {"one": "x", "two": "y"})
     longer = steps * (steps - 1)  # runs of two steps and more, on both bases
@@ -233,8 +242,9 @@ def test_a_run_that_becomes_a_layer_of_another_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize("strategy", ["built", "trie"])
 def test_one_layer_in_two_blobs_of_one_layout(strategy: str, tmp_path: Path) -> None:
     """A layer that two images of a layout have from different compressors is stored in both forms."""
-    shared = ImageSpec([layer(file("a", bytes(range(256)) * 100))], [])
-    oci_layout(tmp_path / "s", [on_base(shared, blob(n, 500), tags=[f"{n}:1"]) for n in ("one", "two")])
+    shared = ImageSpec([layer(file("a", bytes(range(256)) * 100))], ["base:1"])
+    apps = [on_base(shared, blob(n, 500), blob(f"{n}2", 500), tags=[f"{n}:1"]) for n in ("one", "two")]
+    oci_layout(tmp_path / "s", [*apps, shared])
 
     def loosen(manifest: Json) -> None:
         manifest["layers"][0].update(put_blob(tmp_path / "s", loosely(shared.layers[0])))
@@ -278,16 +288,18 @@ def test_the_same_run_twice_in_one_image_stands_in_an_archive_once(tmp_path: Pat
     """No blob has two members, though an image may become the same new layer twice."""
     a, b = layer(file("f", noise(900, "1")), file("g", b"g")), layer(file("f", noise(800, "2")))
     c, d = layer(file("h", noise(900, "3"))), layer(whiteout("h"), file("i", b"i"))
+    base, e = blob("base", 900), layer(file("e", b"e"))
     images = [
-        ImageSpec([a, b, a, b, c, d], ["long:1"]),
-        ImageSpec([a, b], ["a:1"]),
-        ImageSpec([a, b, a, b], ["b:1"]),
+        ImageSpec([base, a, b, a, b, c, d], ["long:1"]),
+        ImageSpec([base, a, b, e], ["a:1"]),
+        ImageSpec([base, a, b, a, b, e], ["b:1"]),
+        ImageSpec([base], ["base:1"]),
     ]
     docker_archive_25(tmp_path / "x.tar", images, compress="gzip")
     told = squash(tmp_path / "x.tar", "--into", tmp_path / "out.tar", "--strategy", "trie")
     digests = [one["digest"] for one in told["images"]["b:1"]["result_layers"]]
-    assert len(digests) == 2 != len(set(digests))
-    assert len(validate(tmp_path / "out.tar")) == 3
+    assert len(digests) == 4 == len(set(digests)) + 1
+    assert len(validate(tmp_path / "out.tar")) == 4
 
 
 def test_a_kept_blob_without_a_stated_digest_stands_in_an_archive_once(tmp_path: Path) -> None:
@@ -420,15 +432,19 @@ def test_a_damaged_blob_is_told_of_its_image(tmp_path: Path) -> None:
 
 def test_a_layer_that_cannot_be_merged_stays(tmp_path: Path) -> None:
     """It is kept under every strategy, all else is squashed around it, and that is told with its image."""
-    odd = ImageSpec([blob("o", 100), layer(char("dev0", 0, 0)), *wasteful("p", 900).layers], ["odd:1"])
-    paths = write(tmp_path, odd, wasteful("app", 900))
+    base = ImageSpec([blob("base", 500)], ["base:1"])
+    marked = layer(char("dev0", 0, 0))
+    odd = on_base(base, blob("o", 100), marked, *wasteful("p", 900).layers, tags=["odd:1"])
+    app = on_base(base, *wasteful("app", 900).layers, tags=["app:1"])
+    paths = write(tmp_path, odd, app, base)
     told = run("fleet", "storage", *paths, "--json").json
-    assert any("odd:1: layer 1" in note for note in told["notes"])
+    assert any("odd:1: layer 2" in note for note in told["notes"])
     segments = {one["strategy"]: one["segments"] for one in told["strategies"]}
-    assert segments["squash all"] == {"odd:1": "=2,2", "app:1": "2"}
+    assert segments["squash all"] == {"odd:1": "2,=1,2", "app:1": "3", "base:1": "=1"}
+    assert segments["keep base"] == {"odd:1": "=3,2", "app:1": "=1,2", "base:1": "=1"}
     for strategy in NAMES:
         squash(*paths, "--into", tmp_path / f"{strategy}.tar", "--strategy", strategy)
-        (kept,) = [one for one in validate(tmp_path / f"{strategy}.tar") if odd.layers[1] in one.layers]
+        (kept,) = [one for one in validate(tmp_path / f"{strategy}.tar") if marked in one.layers]
         assert "odd:1" in kept.names
 
 
@@ -451,8 +467,11 @@ def test_more_blobs_than_a_process_may_open_at_first(tmp_path: Path) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most != resource.RLIM_INFINITY and most < 1024:
         pytest.skip(f"the hard limit of open files is {most}")
-    images = [ImageSpec([blob(f"{n}-{k}", 50) for k in range(60)], [f"app:{n}"]) for n in range(5)]
-    oci_layout(tmp_path / "s", images)
+    base = ImageSpec([blob("base", 50)], ["base:1"])
+    images = [
+        on_base(base, *(blob(f"{n}-{k}", 50) for k in range(60)), tags=[f"app:{n}"]) for n in range(5)
+    ]
+    oci_layout(tmp_path / "s", [*images, base])
     for words in (("storage",), ("squash", "--into", f"oci:{tmp_path}/out")):
         command = [*COMMAND, "fleet", words[0], str(tmp_path / "s"), *words[1:]]
         done = subprocess.run(

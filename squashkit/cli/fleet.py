@@ -50,6 +50,10 @@ def fleet() -> None:
 
     Squashing an image whole kills its dead bytes, and its sharing with others too. Counted over all images of a
     fleet, one or the other may weigh more; cutting each image where the fleet branches keeps the sharing.
+
+    No base is guessed, as others may share it that are not of the fleet: it is known by --base, by the
+    catalogue, by an image's annotations, or as an image of the fleet on which others stand. All bases stay as
+    they are, and so do images whose base is not known, unless images are squashed whole.
     """
     gc.enable()  # the trees of many images come and go, and are full of cycles
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -65,7 +69,7 @@ def _fleet_options(command: Command) -> Command:
 
 _OPTIONS: list[Callable[[Command], Command]] = [
     click.option("--from", "listed", type=click.File("rb"), multiple=True, metavar="FILE", help="More images, a reference a line; # at its beginning or after a space begins a comment. - is standard input."),
-    click.option("--base", "bases", multiple=True, metavar="REF", help="A base that images stand on, and that stays as it is unless images are squashed whole; any number of times. The catalogue's are known."),
+    click.option("--base", "bases", multiple=True, metavar="REF", help="A base that images stand on; any number of times. Others are known by the catalogue, by images' annotations, or as images of the fleet."),
     click.option("--minimise", type=click.Choice(["registry", "host"]), default="registry", show_default=True, help="What the best cut is to make least."),
     click.option("--max-layers", type=click.IntRange(1), default=MAX_LAYERS, show_default=True, metavar="N", help="The most layers that an image may have in the best cut."),
     click.option("--estimate", is_flag=True, help="Compress nothing to measure: stored sizes by the ratios at which the layers are compressed, plain ones as they are."),
@@ -105,7 +109,8 @@ def storage(
 
     IMAGE is any reference; a path means all images in it, docker-daemon: and containers-storage: all that have
     a name there, docker://HOST/PREFIX/ all tags of all repositories below. Sizes are of layers. Plain layers
-    count as they are compressed in a registry. Every layer is read once.
+    count as they are compressed in a registry. Every layer is read once. Images whose base is not known are
+    listed, and count as built in all rows but the one of images squashed whole.
     """
     references, options = _read_options(images, **others)
     if csv_file is not None and (csv_file.is_dir() or not csv_file.parent.is_dir()):
@@ -136,7 +141,7 @@ Examples:
 @debug_option
 def advise(images: Sequence[str], as_json: bool, **others: Any) -> None:
     """Tell for each IMAGE which --segments to squash it by, so that all of them together take least; as
-    Markdown. "Do not squash" where that is the answer."""
+    Markdown. "Do not squash" where that is the answer, "name its base" where that is not known."""
     references, options = _read_options(images, **others)
     with shown() as progress:
         report = measure_fleet(references, options, progress=progress)
@@ -149,6 +154,7 @@ def advise(images: Sequence[str], as_json: bool, **others: Any) -> None:
 Examples:
   squashkit fleet squash a.tar b.tar c.tar --into squashed.tar
   squashkit fleet squash docker://registry.example/team/ --into docker://registry.example/squashed
+  squashkit fleet squash a.tar b.tar --base docker://registry.example/debian:12 --into oci:squashed
 """,
 )
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
@@ -164,11 +170,19 @@ def squash(
     """Squash the IMAGEs and write them to one place, where they share the layers of what they share.
 
     Each result has its source's root file system. All images are cut at the same places, and the same layers
-    merged give the same bytes, so each merged layer is stored once.
+    merged give the same bytes, so each merged layer is stored once. Bases stay as they are. Where an image's base
+    is not known nothing is written, but by the strategies built and all. Which layers are merged that images
+    outside the fleet may share is told before anything is written.
     """
     references, options = _read_options(images, **others)
+
+    def notify(text: str) -> None:
+        click.echo(f"squashkit: {text}", err=True)
+
     with shown() as progress:
-        done = squash_fleet(references, into, strategy, options, force=force, progress=progress)
+        done = squash_fleet(
+            references, into, strategy, options, force=force, progress=progress, notify=notify
+        )
     written.append(f"the images were written to {show_text(into)}")
     show_report(done, as_json=as_json)
 

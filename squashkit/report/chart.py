@@ -56,7 +56,9 @@ def write_chart(report: FleetReport, path: Path) -> None:
             color="#b03535",
         )  # fmt: skip
     where = "on a host" if kind else "in a registry"
-    axes.set_xlabel("images")
+    unknown = len(report.unknown)
+    left = f" ({unknown:,} of unknown base, as built but for {NAMES['all']})" if unknown else ""
+    axes.set_xlabel(f"images{left}")
     axes.set_ylabel(f"MB {where}")
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -5,13 +5,23 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from squashkit.errors import show_text
-from squashkit.fleet import Blob, growth, host_bytes, pulled, pulled_blobs, registry_bytes
+from squashkit.fleet import (
+    Blob,
+    growth,
+    host_bytes,
+    lost_layers,
+    lost_on_hosts,
+    pulled,
+    pulled_blobs,
+    registry_bytes,
+)
 from squashkit.planner import Segment
 from squashkit.report.squash import Report
 from squashkit.report.text import code, count, markdown, size, table
@@ -24,6 +34,8 @@ NAMES = {
     "best": "best cut",
 }
 """What a person calls the strategies by, and how reports call them."""
+_LISTED = 20
+"""Of how many images or runs a text tells one by one. The JSON has all."""
 _WORTH = 0.005
 """The share of all bytes that squashing a fleet must save to be advised."""
 
@@ -100,6 +112,97 @@ def show_segments(segments: Sequence[Segment]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownBase:
+    """An image of which no base is known."""
+
+    name: str
+    layers: int
+    hint: str
+    """What may help to name it, empty where nothing does."""
+
+    def line(self, *, as_markdown: bool = False) -> str:
+        told = f": {markdown(self.hint) if as_markdown else show_text(self.hint)}" if self.hint else ""
+        name = code(self.name) if as_markdown else show_text(self.name)
+        return f"{name} ({count(self.layers, 'layer')}){told}"
+
+
+def list_unknown(unknown: Sequence[UnknownBase], *, as_markdown: bool = False) -> list[str]:
+    """The images of which no base is known, a line each."""
+    mark = "- " if as_markdown else "  "
+    lines = [mark + one.line(as_markdown=as_markdown) for one in unknown[:_LISTED]]
+    more = len(unknown) - len(lines)
+    return [*lines, f"{mark}and {more:,} more"] if more else lines
+
+
+WAYS_OUT = "--base REF names it; `squashkit base add REF` remembers it; or add it to the fleet."
+"""How to make a base known."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostRun:
+    """Layers of an image, [start, stop), that squashing merges away."""
+
+    image: str
+    start: int
+    stop: int
+    stored: int
+    """Bytes in a registry."""
+
+    def json(self) -> dict[str, Any]:
+        layers = list(range(self.start, self.stop))
+        return {"image": self.image, "layers": layers, "registry_bytes": self.stored}
+
+    def line(self) -> str:
+        last = self.stop - 1
+        which = f"layer {last}" if last == self.start else f"layers {self.start} to {last}"
+        return f"  {which} of {show_text(self.image)}, {size(self.stored)}"
+
+
+@dataclass(frozen=True, slots=True)
+class NoLongerShared:
+    """What a fleet has as it was built, and not under a strategy: images that are not of the fleet may have
+    it, and share it no longer."""
+
+    runs: Sequence[LostRun]
+    """Each layer is told of the first image that has it."""
+    host: int
+    """Bytes of files in layers that hosts share no longer: those above a new layer are among them."""
+
+    @property
+    def layers(self) -> int:
+        return sum(run.stop - run.start for run in self.runs)
+
+    @property
+    def registry(self) -> int:
+        return sum(run.stored for run in self.runs)
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "layers": self.layers,
+            "registry_bytes": self.registry,
+            "host_bytes": self.host,
+            "runs": [run.json() for run in self.runs],
+        }
+
+    def __str__(self) -> str:
+        """All of it together."""
+        where = f"{size(self.registry)} in a registry, {size(self.host)} on a host"
+        return f"{count(self.layers, 'layer')} ({where})"
+
+    def lines(self) -> list[str]:
+        """What is to be known before it is done; nothing where nothing is."""
+        if not self.runs and not self.host:
+            return []
+        more = len(self.runs) - _LISTED
+        return [
+            "layers are merged that images outside the fleet may share:",
+            *(run.line() for run in self.runs[:_LISTED]),
+            *([f"  and {count(more, 'run')} more"] if more > 0 else []),
+            f"  together {self}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
 class FleetReport:
     """What a fleet takes under each strategy. The first is as it was built."""
 
@@ -121,6 +224,8 @@ class FleetReport:
     """Bytes of all different contents of files, None where that is not known."""
     notes: Sequence[str] = ()
     """What a person should know besides."""
+    unknown: Sequence[UnknownBase] = ()
+    """Images of which no base is known: as built under every strategy but `all`."""
 
     @property
     def updates(self) -> list[tuple[int, int]]:
@@ -150,9 +255,19 @@ class FleetReport:
     def strategy(self, name: str) -> Strategy:
         return next(one for one in self.strategies if one.name == name)
 
+    def no_longer_shared(self, strategy: Strategy) -> NoLongerShared:
+        """What of the fleet as it was built a strategy merges away."""
+        built = self.strategies[0].stacks
+        runs = [
+            LostRun(self.names[one.image], one.start, one.stop, one.stored)
+            for one in lost_layers(built, strategy.stacks)
+        ]
+        return NoLongerShared(runs, lost_on_hosts(built, strategy.stacks))
+
     def json(self) -> dict[str, Any]:
         return {
             "images": list(self.names),
+            **self.unknown_json(),
             "layer_references": self.references,
             "layers": self.nodes,
             "entries": self.entries,
@@ -165,6 +280,7 @@ class FleetReport:
             "strategies": [
                 {
                     **one.json(self.names, is_scanned=self.is_scanned),
+                    "no_longer_shared": self.no_longer_shared(one).json() if self.is_scanned else None,
                     "updates": [
                         {"from": self.names[a], "to": self.names[b], "pulled": one.update(a, b)}
                         for a, b in self.updates
@@ -172,6 +288,13 @@ class FleetReport:
                 }
                 for one in self.strategies
             ],
+        }
+
+    def unknown_json(self) -> dict[str, Any]:
+        """The images of which no base is known, and what may help to name some of these."""
+        return {
+            "unknown_base": [one.name for one in self.unknown],
+            "base_hints": {one.name: one.hint for one in self.unknown if one.hint},
         }
 
     def csv(self) -> str:
@@ -211,19 +334,40 @@ class FleetReport:
             rows.append([*bound, *[""] * (len(head) - len(bound))])
         right = set(range(1, len(head)))
         lines = [f"{images}, {shared}", "", *table(head, rows, right=right), "", self.answer()]
+        lines += self.caveat()
         if self.crossing is not None and self.crossing > 1:
             number = f"{self.crossing:,} images"
             lines.append(f"In this order, squashing all takes more than as built from {number} on.")
-        return [*lines, *self.notes]
+        return [*lines, *chain.from_iterable(self.of_unknown()), *self.notes]
+
+    def caveat(self) -> list[str]:
+        """What the best cut costs that no column counts, where it is advised."""
+        if not self.is_scanned or not self.is_worthwhile:
+            return []
+        lost = self.no_longer_shared(self.strategy(NAMES["best"]))
+        return [f"The best cut merges {lost} that images outside the fleet may share."]
+
+    def of_unknown(self, *, as_markdown: bool = False) -> list[list[str]]:
+        """Paragraphs on the images of which no base is known, the list of them in the middle."""
+        if not self.unknown:
+            return []
+        head = f"No base is known of {count(len(self.unknown), 'image')}:"
+        stays = f"What has no known base stays as built; {NAMES['all']} merges bases, too."
+        listed = list_unknown(self.unknown, as_markdown=as_markdown)
+        return [[head], listed, [stays] * self.is_scanned + [WAYS_OUT]]
 
     def answer(self) -> str:
         """The plain answer to whether to squash."""
         if not self.is_scanned:
             return "What squashing would give is known once the layers are read (without --no-scan)."
         best, built, whole, base = map(self._taken, ("best", "built", "all", "base"))
-        if built <= min(best, whole, base):
-            return "Do not squash: as it was built this fleet takes least."
         less = min((whole, NAMES["all"]), (base, NAMES["base"]))
+        if self.unknown:  # squashed whole they lose bases that nobody here knows: that is no saving
+            less = base, NAMES["base"]
+        if built <= min(best, less[0]):
+            if self.unknown:
+                return "With the bases that are known there is nothing to squash."
+            return "Do not squash: as it was built this fleet takes least."
         if less[0] < best * (1 - _WORTH):
             return (
                 f"The best cut saves {size(built - best)}; {less[1]}, which shares less, takes"
@@ -231,7 +375,8 @@ class FleetReport:
             )
         saved = f"{size(built - best)} ({100 * (built - best) / built:.1f} %)"
         if not self.is_worthwhile:
-            return f"Do not squash: the best cut would save {saved}, and change digests for that."
+            told = "With the bases that are known" if self.unknown else "Do not squash:"
+            return f"{told} the best cut would save {saved}, and change digests for that."
         text = f"The best cut saves {saved}"
         if whole > best:
             text += f"; squashing each image whole would take {size(whole - best)} more than that"
@@ -257,8 +402,9 @@ class Advice:
     changed: bool
     saved: int
     """Of the image's own layers."""
-    squash_all_costs: int
-    """What squashing it whole would take that it does not share with others, compared with this."""
+    squash_all_costs: int | None
+    """What squashing it whole would take that it does not share with others, compared with this; None where
+    its base is not known, which others may share."""
     next_release: int
     """What a host that has it downloads where its uppermost layer changes."""
 
@@ -275,6 +421,7 @@ class AdviceReport:
         built, best, whole = (fleet.strategy(NAMES[name]) for name in ("built", "best", "all"))
         holders = Counter(key for stack in best.stacks for key in {blob.key for blob in stack})
         worthwhile = fleet.is_worthwhile
+        unknown = {one.name for one in fleet.unknown}
         found = []
         for number, name in enumerate(fleet.names):
             stacks = built.stacks[number], best.stacks[number], whole.stacks[number]
@@ -284,13 +431,17 @@ class AdviceReport:
             changed = worthwhile and other
             top = stacks[1][-1].stored if stacks[1] else 0
             text = show_segments(best.segments[number])
-            found.append(Advice(name, text, changed, before - after, one - own, top))
+            costs = one - own if name not in unknown else None
+            found.append(Advice(name, text, changed, before - after, costs, top))
         return found
 
     def json(self) -> dict[str, Any]:
         best, built = self.fleet.strategy(NAMES["best"]), self.fleet.strategies[0]
+        advised = best if self.fleet.is_worthwhile else built
         return {
             "answer": self.fleet.answer(),
+            **self.fleet.unknown_json(),
+            "no_longer_shared": self.fleet.no_longer_shared(advised).json(),
             "notes": list(self.fleet.notes),
             "minimise": self.fleet.minimise,
             "estimate": self.fleet.estimate,
@@ -310,12 +461,13 @@ class AdviceReport:
 
     def lines(self) -> list[str]:
         """As Markdown, which pipelines can put into a summary."""
+        unknown = {one.name for one in self.fleet.unknown}
         rows = [
             [
                 code(one.name),
-                f"`--segments {one.segments}`" if one.changed else "do not squash",
+                _advised(one, unknown),
                 _signed(one.saved) if one.changed else "",
-                _signed(one.squash_all_costs),
+                _signed(one.squash_all_costs) if one.squash_all_costs is not None else "",
                 size(one.next_release),
             ]
             for one in self.advice
@@ -323,9 +475,13 @@ class AdviceReport:
         head = ["image", "advice", "saves", "squashing it whole costs", "a next release pulls"]
         marks = ["---", "---", "--:", "--:", "--:"]
         table_ = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
-        notes = [line for note in self.fleet.notes for line in ("", markdown(note))]
-        how = " `squashkit fleet squash` with the same images does all of it." * self.fleet.is_worthwhile
-        return [*table_, "", self.fleet.answer() + how, *notes]
+        how = " `squashkit fleet squash` with the same images does all of it."
+        if unknown:
+            how = " `squashkit fleet squash` does it once all bases are known, or without the other images."
+        answer = [self.fleet.answer() + how * self.fleet.is_worthwhile]
+        texts = ([text] for text in (*self.fleet.caveat(), *map(markdown, self.fleet.notes)))
+        paragraphs = [table_, answer, *texts, *self.fleet.of_unknown(as_markdown=True)]
+        return [line for one in paragraphs for line in ("", *one)][1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +503,9 @@ class SquashedFleet:
         return {
             "strategy": self.strategy.name,
             "stored_bytes": {"as_built": self.fleet.strategies[0].registry, "written": self.stored},
+            **self.fleet.unknown_json(),
+            "no_longer_shared": self.fleet.no_longer_shared(self.strategy).json(),
+            "notes": list(self.fleet.notes),
             "images": {
                 name: {"output": output, **report.json()}
                 for name, (output, report) in zip(self.fleet.names, self.outputs, strict=True)
@@ -371,6 +530,12 @@ class SquashedFleet:
             f" take {size(self.strategy.registry)}, as built {size(built.registry)}.",
             *self.fleet.notes,
         ]  # fmt: skip
+
+
+def _advised(one: Advice, unknown: Collection[str]) -> str:
+    if one.name in unknown:
+        return "name its base"
+    return f"`--segments {one.segments}`" if one.changed else "do not squash"
 
 
 def _signed(value: int) -> str:

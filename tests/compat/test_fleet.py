@@ -26,7 +26,7 @@ from tests.compat.registries import Registry
 
 
 def fleet() -> list[ImageSpec]:
-    """A base, a middle layer with a cache that each app deletes, apps in releases, an app of its own."""
+    """A base, a server with a cache that each app deletes, apps in releases, a small base and its app."""
     base = ImageSpec([layer(directory("etc"), file("etc/base", noise(60_000, "base")))], ["base:1"])
     middle = on_base(
         base,
@@ -46,8 +46,9 @@ def fleet() -> list[ImageSpec]:
                 tags=[f"{name}:{release}"],
             )
         )
-    alone = ImageSpec([layer(file("x", b"x" * 40_000)), layer(whiteout("x"), file("y", b"y"))], ["alone:1"])
-    return [base, middle, *apps, alone]
+    small = ImageSpec([layer(file("small", noise(900, "small")))], ["small:1"])
+    steps = layer(file("x", b"x" * 40_000)), layer(whiteout("x"), file("y", b"y"))
+    return [base, middle, *apps, small, on_base(small, *steps, tags=["alone:1"])]
 
 
 @pytest.fixture
