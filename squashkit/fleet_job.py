@@ -28,6 +28,7 @@ from squashkit.progress import OneOf, Progress, Silent
 from squashkit.report.fleet import FleetReport, SquashedFleet, Strategy, show_segments
 from squashkit.report.squash import Report
 from squashkit.report.text import some
+from squashkit.room import Room
 from squashkit.selection import Chosen, Decision
 from squashkit.source import Source, temporary_folder
 from squashkit.strategies import STRATEGIES, Strategies
@@ -61,6 +62,8 @@ class FleetOptions:
     access: Access = field(default_factory=Access)
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     tmp_dir: Path | None = None
+    max_size: int | None = None
+    """As in `Options`: for all images while they are read, and for each that is written."""
 
 
 def measure_fleet(
@@ -129,8 +132,8 @@ def squash_fleet(
         made = Made(kept=opened.pricing.unstated())
         batch = Batch(sink, opened.layers.loader.known_now(), opened.in_registries, made)
         how = Options(
-            compress=GZIP, access=options.access, jobs=options.jobs, tmp_dir=options.tmp_dir, force=force,
-            platform=options.platform,
+            compress=GZIP, access=options.access, jobs=options.jobs, tmp_dir=options.tmp_dir,
+            max_size=options.max_size, force=force, platform=options.platform,
         )  # fmt: skip
         outputs = [place.output(name) for name in names]
         done = []
@@ -195,7 +198,7 @@ class _Open:
     def of(
         cls, stack: ExitStack, references: Sequence[str], options: FleetOptions, progress: Progress
     ) -> _Open:
-        tmp_dir = temporary_folder(options.tmp_dir)
+        tmp_dir = Room.of(temporary_folder(options.tmp_dir), options.max_size)
         registries = stack.enter_context(closing(Registries(options.access)))
         fleet = Fleet(stack, tmp_dir, registries, progress, options.platform)
         members = fleet.members(references)

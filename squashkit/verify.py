@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from squashkit.absent import (
     Pattern,
@@ -23,12 +22,13 @@ from squashkit.absent import (
     with_aliases,
 )
 from squashkit.changeset import Changeset
-from squashkit.errors import InvalidImage, SquashkitError, UnsupportedImage, shortened, show_path
+from squashkit.errors import InvalidImage, SquashkitError, TooLarge, UnsupportedImage, shortened, show_path
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, Reading
 from squashkit.oci import Codec, DiffID, load_json
 from squashkit.planner import apply_layer, find_obstacle
 from squashkit.progress import Progress
+from squashkit.room import Room
 from squashkit.rootfs import Rootfs
 from squashkit.source import Source
 from squashkit.tar import REGULAR
@@ -78,7 +78,7 @@ def verify(
     *,
     whole: bool,
     patterns: Sequence[Pattern],
-    tmp_dir: Path,
+    tmp_dir: Room,
     jobs: int,
     progress: Progress,
 ) -> Verdict:
@@ -124,7 +124,7 @@ class _Verifier:
 
     source: Source
     verdict: Verdict
-    tmp_dir: Path
+    tmp_dir: Room
     jobs: int
     progress: Progress
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -221,7 +221,7 @@ class _Verifier:
             try:
                 self._read[key] = changeset = loader.finish(reading)
                 self.verdict.entries += changeset.count
-            except InvalidImage as error:
+            except (InvalidImage, TooLarge) as error:
                 self.fault(error)
         for reading in begun.values():
             try:

@@ -36,6 +36,7 @@ from squashkit.options import Options
 from squashkit.planner import KeptLayer, LayerPlan, Ready
 from squashkit.progress import Progress
 from squashkit.report.squash import Report, Transfer
+from squashkit.room import Room
 from squashkit.selection import Chosen, Decision
 from squashkit.source import Source, temporary_folder
 from squashkit.transports import parse_reference
@@ -115,7 +116,7 @@ class Work:
         self._batch = batch or Batch(None, Known())
         if output is not None:
             refuse_mistaken_file(output, parse_reference(image))
-        self.tmp_dir = _temporary_folder(options, output)
+        self.tmp_dir = Room.of(_temporary_folder(options, output), options.max_size)
         self._registries = stack.enter_context(closing(Registries(options.access)))
         self.cancelled = Cancellation()
         self.cancelled.wakes.append(self._registries.interrupt)

@@ -20,6 +20,7 @@ from squashkit.cli.shared import (
     access_options,
     debug_option,
     json_option,
+    max_size_option,
     parsed,
     show_report,
     tmp_dir_option,
@@ -73,6 +74,7 @@ _OPTIONS: list[Callable[[Command], Command]] = [
     access_options,
     click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor."),
     tmp_dir_option("the system's"),
+    max_size_option,
 ]
 
 
@@ -185,6 +187,7 @@ def _read_options(
     access: Access,
     jobs: int | None,
     tmp_dir: Path | None,
+    max_size: int | None,
 ) -> tuple[list[str], FleetOptions]:
     """The references of the fleet, and how to look at it."""
     references = [*images, *(one for file in listed for one in _read_list(file))]
@@ -193,7 +196,7 @@ def _read_options(
         raise UsageError(f"a fleet needs images, and {empty}; name some, or --from FILE")
     options = FleetOptions(
         bases, minimise, max_layers, estimate, platform=platform, access=access,
-        jobs=jobs or os.cpu_count() or 1, tmp_dir=tmp_dir,
+        jobs=jobs or os.cpu_count() or 1, tmp_dir=tmp_dir, max_size=max_size,
     )  # fmt: skip
     return references, options
 
