@@ -45,6 +45,8 @@ _PASSES = 3
 """How often layers are merged at most that are changed while they are read."""
 Notify = Callable[[str], None]
 """Gets messages for people while the work goes on."""
+WARNING = "warning: "
+"""How those begin that everybody should see."""
 
 
 @dataclass(slots=True)

@@ -15,9 +15,9 @@ from squashkit.base import Base
 from squashkit.catalogue import Catalogue
 from squashkit.compression import Compression
 from squashkit.errors import Interrupted, InvalidReference, SquashkitError, UsageError, show_text
-from squashkit.fleet import MAX_LAYERS, Trie
+from squashkit.fleet import Trie
 from squashkit.fleet_layers import FleetLayers
-from squashkit.graph import Layer
+from squashkit.graph import MAX_LAYERS, Layer
 from squashkit.members import Fleet, Member
 from squashkit.names import familiar_name, normalise_name
 from squashkit.oci import ChainID, Codec, DiffID, Platform, chain_ids, is_digest

@@ -23,7 +23,7 @@ from squashkit.absent import (
 )
 from squashkit.changeset import Changeset
 from squashkit.errors import InvalidImage, SquashkitError, TooLarge, UnsupportedImage, shortened, show_path
-from squashkit.graph import Image, Layer
+from squashkit.graph import Image, Layer, crowded
 from squashkit.loader import Loader, Reading
 from squashkit.oci import Codec, DiffID, load_json
 from squashkit.planner import apply_layer, find_obstacle
@@ -173,6 +173,8 @@ class _Verifier:
             refuse_unsupported(image)
         except UnsupportedImage as error:
             verdict.warnings.append(Finding(image.title, f"{error} (squashkit cannot squash it)"))
+        if said := crowded(len(image.layers)):
+            verdict.warnings.append(Finding(image.title, said))
         if config.history is not None and config.layer_history is None:
             entries = sum(not entry.empty_layer for entry in config.history)
             message = f"the history tells of {entries} layers, there are {len(image.layers)}"

@@ -26,8 +26,8 @@ from squashkit.destination import (
 )
 from squashkit.entrycache import EntryCache, cache_folder
 from squashkit.errors import UsageError, show_text, told_of
-from squashkit.execute import Job, Notify
-from squashkit.graph import Image, Layer
+from squashkit.execute import WARNING, Job, Notify
+from squashkit.graph import Image, Layer, crowded
 from squashkit.inputs import Inputs
 from squashkit.loader import Known, Loader
 from squashkit.metadata import StoredLayer
@@ -203,6 +203,9 @@ class Work:
             self._stack.callback(self.sink.close)
         for loader in loaders:  # closed first: its threads write to the sink
             self._stack.push(loader)
+        for decision in decisions:
+            if said := crowded(_count(decision)):
+                self._notify(f"{WARNING}the result has {said}")
         self.jobs = [
             Job(
                 base, decision.segments, loader, self.sink, where, self._options,
@@ -354,6 +357,11 @@ def _stored_before(source: Source, image: Image) -> list[StoredLayer]:
     ]
 
 
+def _count(decision: Decision) -> int:
+    """How many layers a result will have, at most."""
+    return sum(len(segment) if segment.is_kept else 1 for segment in decision.segments)
+
+
 def _notes(
     source: Source,
     decision: Decision,
@@ -408,6 +416,8 @@ def _notes(
             "The kept layers are compressed anew: a host that has pulled the base downloads them again."
             " A base that is named as docker://HOST/NAME is taken as that registry has it."
         )
+    if said := crowded(_count(decision)):
+        notes.append(f"The result has {said}.")
     if options.history.drop:
         notes.append(
             "History dropped; secrets may remain in Env and labels, which are never touched."

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import ImageSpec, docker_archive_old, file, layer
+from tests.builders import ImageSpec, directory, docker_archive_old, file, layer, on_base, symlink
 from tests.cli import (
     COMMAND,
     Result,
@@ -216,3 +216,99 @@ def test_an_archive_without_an_end_stops_at_the_limit(tmp_path: Path) -> None:
         pipe.stdout.close()
     result = Result(done.returncode, done.stdout, done.stderr.decode())
     assert_fails(result, 1, "standard input", "--max-size", "50 MB")
+
+
+# --- symlinks that multiply ------------------------------------------------------------------
+
+
+def test_symlinks_that_multiply_are_followed_as_far_as_is_quick(tmp_path: Path) -> None:
+    """Where more paths than can be followed mean what must be absent, that is told soon as a place that
+    could not be looked into."""
+    one, two = ([symlink(f"l{n}", f"l{n + 1}/{side}") for n in range(40)] for side in "xy")
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(*one), layer(*two)], ["app:1"])])
+    begun = time.monotonic()
+    result = run("verify", tmp_path / "app.tar", "--absent", "l0/" + "/".join("abcdef"))
+    assert result.code == 3
+    assert "more symlinks than can be followed lead there" in result.out.decode()
+    assert time.monotonic() - begun < 3
+
+
+def test_symlinks_whose_targets_grow_come_to_an_end(tmp_path: Path) -> None:
+    """A symlink that leads into itself means longer and longer paths, of which no end is seen."""
+    members = [symlink("a", "a/a/b"), *(symlink("/".join("d" * n), "e/" * 20 + "e") for n in range(1, 300))]
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(*members)], ["app:1"])])
+    begun = time.monotonic()
+    for path in ("a/c", "/".join("d" * 1000), "**/x*/y"):
+        result = run("verify", tmp_path / "app.tar", "--absent", path)
+        assert result.code in (3, 4)
+    assert time.monotonic() - begun < 6
+
+
+@pytest.mark.parametrize("target", ["a[b", "a*b", "a?", "a\\b", "[a]"])
+def test_targets_of_symlinks_are_no_globs(target: str, tmp_path: Path) -> None:
+    """A symlink's target means the path that it names, whatever signs are in it."""
+    members = [symlink("link", target), directory(target), file(f"{target}/secret", b"x")]
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(*members)], ["app:1"])])
+    for pattern in ("link/secret", "l*k/secret", "link/s*t"):
+        result = run("verify", tmp_path / "app.tar", "--absent", pattern, "--json")
+        assert result.code == 3, pattern
+        paths = [place["path"].lstrip("/") for place in result.json["absent"][pattern]]
+        assert f"{target}/secret" in paths
+
+
+# --- many layers -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of 127 layers."""
+    path = tmp_path_factory.mktemp("crowded") / "app.tar"
+    docker_archive_old(path, [ImageSpec([layer(file(f"f{n}")) for n in range(127)], ["app:1"])])
+    return path
+
+
+def test_more_layers_than_docker_takes_are_warned_of(crowded: Path) -> None:
+    """verify and inspect tell of more than 125 layers, and it is no fault."""
+    for command in ("verify", "inspect"):
+        result = run(command, crowded)
+        assert result.code == 0
+        assert "127 layers: docker takes at most 125" in result.out.decode()
+
+
+@pytest.mark.parametrize(("keep", "told"), [(125, True), (124, False)])
+def test_a_result_of_too_many_layers_is_told_before_it_is_written(
+    keep: int, told: bool, crowded: Path, tmp_path: Path
+) -> None:
+    """A warning on standard error and a note say that docker will not take what is made; it is made."""
+    result = run("squash", crowded, "--keep-layers", str(keep), "-t", "new:1", "-o", tmp_path / "out.tar")
+    assert result.code == 0
+    assert (f"warning: the result has {keep + 1} layers" in result.err) is told
+    assert (f"The result has {keep + 1} layers" in result.out.decode()) is told
+    assert (tmp_path / "out.tar").exists()
+
+
+def test_a_rebase_onto_too_many_layers_is_told(crowded: Path, tmp_path: Path) -> None:
+    """So it is where the new base brings the layers."""
+    below = ImageSpec([layer(file("old"))], ["old:1"])
+    docker_archive_old(tmp_path / "app.tar", [below, on_base(below, layer(file("app")), tags=["own:1"])])
+    words = ("--old-base", "old:1", "--new-base", crowded, "-t", "new:1", "-o", tmp_path / "out.tar")
+    result = run("rebase", f"{tmp_path}/app.tar:own:1", *words, "--json")
+    assert result.code == 0
+    assert "warning: the result has 128 layers" in result.err
+    assert any("The result has 128 layers" in note for note in result.json["notes"])
+
+
+def test_an_error_lists_twenty_layers(crowded: Path) -> None:
+    """Where nothing says which layers are the base the first and the last are listed, and how many more
+    there are."""
+    result = run("squash", crowded, "--dry-run")
+    assert_fails(result, 2, "and 107 more")
+    listed = [line.split()[0] for line in result.err.splitlines() if line.startswith("  ")]
+    numbers = [int(word) for word in listed if word.isdigit()]
+    assert numbers == [*range(1, 11), *range(118, 128)]
+
+
+def test_a_fleet_is_cut_into_no_more_layers_than_docker_takes(crowded: Path) -> None:
+    """The most layers of an image in the best cut are those of docker, unless others are given."""
+    assert run("fleet", "storage", crowded, "--no-scan").code == 0
+    assert "[default: 125" in run("fleet", "storage", "--help").out.decode()

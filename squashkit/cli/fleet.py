@@ -26,8 +26,8 @@ from squashkit.cli.shared import (
     tmp_dir_option,
 )
 from squashkit.errors import UsageError, show_text
-from squashkit.fleet import MAX_LAYERS
 from squashkit.fleet_job import FleetOptions, measure_fleet, squash_fleet
+from squashkit.graph import MAX_LAYERS
 from squashkit.oci import Platform
 from squashkit.progress import shown
 from squashkit.report.chart import check_chart, write_chart

@@ -27,7 +27,7 @@ from squashkit.cli.shared import (
 from squashkit.compression import Compression
 from squashkit.destination import parse_output
 from squashkit.errors import UsageError, show_text, without_secrets
-from squashkit.execute import Notify
+from squashkit.execute import WARNING, Notify
 from squashkit.metadata import HistoryOptions
 from squashkit.oci import PlatformChoice, is_digest
 from squashkit.options import Options
@@ -122,7 +122,7 @@ class Writing:
                 _check_writable(option, path, image, output, *bases)
 
         def notify(text: str) -> None:
-            if self.verbose and not self.quiet:
+            if (self.verbose or text.startswith(WARNING)) and not self.quiet:
                 say(without_secrets(text), err=True)
 
         with shown(quiet=self.quiet) as progress, sending() if piped_out else nullcontext():
