@@ -132,13 +132,9 @@ class _Verifier:
     """The layers that were read; None where that failed."""
     _searched: set[Blob] = field(default_factory=set)
     """Those whose files' contents were compared."""
-    _loaders: list[Loader] = field(default_factory=list)
 
     def close(self) -> None:
         self.cancelled.set()
-        for loader in self._loaders:
-            loader.cancelled.set()
-            loader.close()
 
     def fault(self, error: SquashkitError) -> None:
         self.verdict.faults.append(Finding("", str(error)))
@@ -146,8 +142,11 @@ class _Verifier:
     def image(self, image: Image) -> None:
         """One image: its documents, its layers, and how these go together."""
         self._documents(image)
-        loader = Loader(self.source, image, self.tmp_dir, self.jobs, progress=self.progress)
-        self._loaders.append(loader)
+        with Loader(self.source, image, self.tmp_dir, self.jobs, progress=self.progress) as loader:
+            self._image(loader)
+
+    def _image(self, loader: Loader) -> None:
+        image = loader.image
         changesets = self._layers(loader)
         rootfs = Rootfs()
         for index, changeset in changesets.items():

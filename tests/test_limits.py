@@ -14,7 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import ImageSpec, directory, docker_archive_old, file, layer, on_base, symlink
+from tests.builders import (
+    ImageSpec,
+    directory,
+    docker_archive_old,
+    file,
+    layer,
+    oci_archive,
+    on_base,
+    symlink,
+)
 from tests.cli import (
     COMMAND,
     Result,
@@ -312,3 +321,28 @@ def test_a_fleet_is_cut_into_no_more_layers_than_docker_takes(crowded: Path) -> 
     """The most layers of an image in the best cut are those of docker, unless others are given."""
     assert run("fleet", "storage", crowded, "--no-scan").code == 0
     assert "[default: 125" in run("fleet", "storage", "--help").out.decode()
+
+
+# --- many of a kind --------------------------------------------------------------------------
+
+
+def test_ten_thousand_tags_cost_no_more_than_each_of_them(tmp_path: Path) -> None:
+    """An index that names one image 10,000 times is read in seconds: tags are not compared in pairs."""
+    tags = [f"app{number}:1" for number in range(10_000)]
+    oci_archive(tmp_path / "app.tar", [ImageSpec([layer(file("a"))], tags)])
+    begun = time.process_time()
+    result = run("inspect", tmp_path / "app.tar")
+    assert result.code == 0
+    assert "app9999:1" in result.out.decode()
+    assert time.process_time() - begun < 5
+
+
+def test_images_are_verified_one_after_another(tmp_path: Path) -> None:
+    """The threads of one image's verification are gone before the next begins."""
+    images = [ImageSpec([layer(file(f"f{number}"))], [f"app:{number}"]) for number in range(400)]
+    docker_archive_old(tmp_path / "app.tar", images)
+    words = (*COMMAND, "verify", str(tmp_path / "app.tar"))
+    limited = ["sh", "-c", 'ulimit -v 2500000; exec "$@"', "sh", *words]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Good: 400 images" in done.stdout
