@@ -305,11 +305,12 @@ class Loader:
                 at += len(piece)
 
     def content(self, index: int, entry: Entry) -> Iterator[bytes]:
-        """As `pieces`, with the zeros of holes."""
+        """As `pieces`, with the zeros of holes. Raises TooLarge where these are more than was allowed."""
         for piece in self.pieces(index, entry):
             if isinstance(piece, bytes):
                 yield piece
                 continue
+            self.room.inflate(piece, show_path(entry.path))
             for at in range(0, piece, _PIECE):
                 yield bytes(min(_PIECE, piece - at))
 

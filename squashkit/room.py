@@ -33,7 +33,7 @@ class Room:
     kept: int = 0
     """Bytes of temporary files and of the output, at this moment."""
     inflated: int = 0
-    """Bytes that came out of compressed streams so far."""
+    """Bytes that came out of compressed streams, and of holes, so far."""
     _lock: Any = field(default_factory=threading.Lock)
 
     @classmethod
@@ -82,11 +82,12 @@ class Room:
             self.kept -= size
 
     def inflate(self, size: int, what: str) -> None:
-        """Count bytes that came out of a compressed stream. Raises TooLarge where a limit was set."""
+        """Count bytes that come out of a compressed stream, or are a hole's. Raises TooLarge where a limit
+        was set, and counts nothing then."""
         with self._lock:
-            self.inflated += size
-            if self.limit is not None and self.inflated > self.limit:
+            if self.limit is not None and self.inflated + size > self.limit:
                 raise self._too_large(what, "inflates to")
+            self.inflated += size
 
     def _too_large(self, what: str, does: str) -> TooLarge:
         if self.limit is not None:

@@ -16,12 +16,14 @@ import pytest
 
 from tests.builders import (
     ImageSpec,
+    digest,
     directory,
     docker_archive_old,
     file,
     layer,
     oci_archive,
     on_base,
+    sparse,
     symlink,
 )
 from tests.cli import (
@@ -225,6 +227,22 @@ def test_an_archive_without_an_end_stops_at_the_limit(tmp_path: Path) -> None:
         pipe.stdout.close()
     result = Result(done.returncode, done.stdout, done.stderr.decode())
     assert_fails(result, 1, "standard input", "--max-size", "50 MB")
+
+
+def test_holes_beyond_max_size_are_not_looked_into(tmp_path: Path) -> None:
+    """A sparse file may be a terabyte of zeros: --absent of a content fails beyond --max-size, which names
+    the file as a place, and what else is there is still looked into."""
+    members = [sparse("hole", 1 << 40, [(0, b"x" * 512)]), file("secret", b"secret")]
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(*members)], ["app:1"])])
+    for content in (b"secret", b"other"):
+        words = ("--absent", digest(content), "--max-size", "1MB", "--json")
+        result = run("verify", tmp_path / "app.tar", *words)
+        assert result.code == 3
+        found = result.json["absent"][digest(content)]
+        places = {place["path"].lstrip("/"): place["what"] for place in found}
+        assert "--max-size" in places["hole"]
+        assert ("secret" in places) is (content == b"secret")
+    assert_fails(run("cat", tmp_path / "app.tar", "/hole", "--max-size", "1MB"), 1, "hole", "--max-size")
 
 
 # --- symlinks that multiply ------------------------------------------------------------------
