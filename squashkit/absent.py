@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import sys
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from squashkit.changeset import Changeset, Entry
 from squashkit.compare import iter_nodes
@@ -20,6 +23,11 @@ from squashkit.rootfs import Inode, Rootfs
 from squashkit.tar import HARD_LINK, SYMLINK, TYPE_NAMES
 
 _MAX_ALIASES = 1000
+_MAX_STEPS = 1_000_000
+"""Of looking for symlinks on the way to a path: about a second."""
+_PATH_MAX = 4096
+_SPECIAL = re.compile(r"[*?\[\\]")
+_ESCAPED = r"\\\g<0>"
 _FREE_KEYS = frozenset({"Labels", "annotations", "Volumes", "ExposedPorts"})
 """Objects whose keys people choose; other keys are the format's own words."""
 
@@ -31,7 +39,7 @@ class Pattern:
     text: str
     glob: str = field(compare=False, repr=False)
     """The path or the glob without slashes at its ends; a digest's 64 digits."""
-    paths: re.Pattern[str] | None = field(compare=False, repr=False)
+    paths: re.Pattern[str] | Aliases | None = field(compare=False, repr=False)
     """Finds it among paths of layers; None for a digest."""
     words: re.Pattern[str] = field(compare=False, repr=False)
     """Finds it in text."""
@@ -127,36 +135,98 @@ def _piece(glob: str) -> str:
 
 
 def with_aliases(pattern: Pattern, changesets: Iterable[Changeset]) -> tuple[list[Pattern], bool]:
-    """The pattern, and those that mean the same through the symlinks that layers have: `/bin/x` is
-    `/usr/bin/x` where `bin` leads to `usr/bin`. False where there are too many to follow all."""
+    """The pattern, and one for all paths that mean the same through the symlinks that layers have: `/bin/x`
+    is `/usr/bin/x` where `bin` leads to `usr/bin`. False where there are too many to follow all."""
     if pattern.is_content or "/" not in pattern.glob:
         return [pattern], True
-    links: dict[str, set[str]] = {}
+    links: dict[str, dict[str, None]] = {}
     for changeset in changesets:
         for path, record in changeset.entries:
             if record.typeflag == SYMLINK:
-                links.setdefault(_decode(path), set()).add(_decode(record.linkname))
-    found = {pattern.glob}
-    todo = [pattern.glob]
-    while todo and len(found) <= _MAX_ALIASES:
-        parts = todo.pop().split("/")
-        for end in range(1, len(parts)):
-            head = "/".join(parts[:end])
-            if any(sign in head for sign in "*?[\\"):
-                meant = re.compile(_translate(head), re.DOTALL).fullmatch
-                met = [link for link in links if meant(link)]
-            else:
-                met = [head] if head in links else []
-            for link in met:
+                links.setdefault(_decode(path), {})[_decode(record.linkname)] = None
+    names = sorted(links)
+    found = {pattern.glob: None}
+    todo = deque([pattern.glob])
+    steps = 0
+    while todo:
+        glob = todo.popleft()
+        for slash in re.finditer("/", glob):
+            head, rest = glob[: slash.start()], glob[slash.end() :]
+            met = _links_at(head, links, names)
+            steps += 1 + len(head) // 64 + len(met)
+            if steps > _MAX_STEPS or len(found) > _MAX_ALIASES:
+                return [pattern, _meaning(pattern, found)], False
+            for link in met if not _is_glob(head) else filter(_meets(head), met):
                 for target in links[link]:
                     base = target if target.startswith("/") else f"{link.rpartition('/')[0]}/{target}"
-                    other = _clean("/".join([base, *parts[end:]]))
+                    other = _clean(f"{_SPECIAL.sub(_ESCAPED, base)}/{rest}")
+                    if len(other) > _PATH_MAX:
+                        return [pattern, _meaning(pattern, found)], False
                     if other and other not in found:
-                        found.add(other)
+                        found[other] = None
                         todo.append(other)
-    others = sorted(found - {pattern.glob})
-    aliases = [Pattern(pattern.text, o, parse_pattern("/" + o).paths, pattern.words) for o in others]
-    return [pattern, *aliases], not todo
+    return [pattern, _meaning(pattern, found)] if len(found) > 1 else [pattern], True
+
+
+def _links_at(head: str, links: Mapping[str, object], names: Sequence[str]) -> Sequence[str]:
+    """The symlinks that a path, or a glob of paths, may mean: of a glob all that begin as it does."""
+    if not _is_glob(head):
+        return [head] if head in links else []
+    start = head[: _SPECIAL.search(head).start()]  # type: ignore[union-attr]
+    return names[bisect_left(names, start) : bisect_left(names, start + chr(sys.maxunicode))]
+
+
+def _meets(head: str) -> Callable[[str], object]:
+    return re.compile(_translate(head), re.DOTALL).fullmatch
+
+
+def _meaning(pattern: Pattern, globs: Iterable[str]) -> Pattern:
+    """The pattern for other paths."""
+    return replace(pattern, paths=Aliases.of(globs))
+
+
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """Many globs at once. Each is a folder that is known by its name, and the rest; the rests are few."""
+
+    whole: frozenset[str]
+    """Paths that are no globs."""
+    below: Mapping[str, Sequence[re.Pattern[str]]]
+    """What is looked for in a folder, whose name ends in a slash but for the root's."""
+
+    @classmethod
+    def of(cls, globs: Iterable[str]) -> Aliases:
+        whole: set[str] = set()
+        below: dict[str, list[re.Pattern[str]]] = {}
+        rests: dict[str, re.Pattern[str]] = {}
+        for glob in globs:
+            special = _SPECIAL.search(glob)
+            if special is None:
+                whole.add(glob)
+                continue
+            start = glob.rfind("/", 0, special.start()) + 1
+            rest = glob[start:]
+            if rest not in rests:
+                rests[rest] = re.compile(f"{_translate(rest)}(?:/|$)", re.DOTALL)
+            below.setdefault(glob[:start], []).append(rests[rest])
+        return cls(frozenset(whole), below)
+
+    def search(self, path: str) -> bool:
+        """Whether one of them means this path, or a directory above it."""
+        at = 0
+        while True:
+            end = path.find("/", at)
+            if (path if end < 0 else path[:end]) in self.whole:
+                return True
+            if any(rest.match(path, at) for rest in self.below.get(path[:at], ())):
+                return True
+            if end < 0:
+                return False
+            at = end + 1
+
+
+def _is_glob(text: str) -> bool:
+    return _SPECIAL.search(text) is not None
 
 
 def _clean(path: str) -> str:

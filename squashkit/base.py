@@ -297,12 +297,22 @@ def not_found(
     )
 
 
+_SHOWN = 20
+"""The most layers that an error lists."""
+
+
 def show_layers(image: Image, option: BaseOption | None) -> str:
     """The layers, with the number that --keep-layers takes to keep each and all below it where that may be
-    passed."""
+    passed; of many the first and the last, and how many lie between."""
     counts = option is BaseOption.KEEP
     lines = ["  keep  layer created by" if counts else "  layer  created by"]
+    total = len(image.layers)
+    left_out = range(_SHOWN // 2, total - _SHOWN // 2) if total > _SHOWN else range(0)
     for layer in image.layers:
+        if layer.index in left_out:
+            if layer.index == left_out.start:
+                lines.append(f"        and {len(left_out):,} more")
+            continue
         step = show_text(" ".join(layer.created_by.split())) or f"({layer.diff_id[:19]})"
         step = step if len(step) <= 80 else step[:79] + "…"
         lines.append(f"  {layer.index + 1:4}  {step}" if counts else f"  {layer.index:5}  {step}")

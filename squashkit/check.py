@@ -42,7 +42,7 @@ def check_result(
         for image in result.images
         if image.manifest_descriptor and image.manifest_descriptor.digest == written.manifest.digest
     )
-    with Loader(result, image, source.tmp_dir, source.jobs, progress=source.progress) as loader:
+    with Loader(result, image, source.room, source.jobs, progress=source.progress) as loader:
         stored = image.manifest.layers if image.manifest else ()
         loader.progress.stage("Checking", sum(layer.size for layer in stored) or None)
         changesets = loader.load(range(len(image.layers)), data=lambda index: True)

@@ -25,6 +25,7 @@ from squashkit.oci import (
 )
 from squashkit.planner import Segment
 from squashkit.progress import Progress
+from squashkit.room import Room
 from squashkit.source import Source
 from squashkit.transports import FILES, REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.archive_sink import ArchiveFile, Pipe, check_free
@@ -78,7 +79,7 @@ class Destination:
     def open(
         self,
         stack: ExitStack,
-        tmp_dir: Path,
+        tmp_dir: Room,
         *,
         force: bool,
         registries: Registries,
@@ -112,8 +113,8 @@ class Destination:
         if self.reference.is_stdio:
             return Pipe(tmp_dir, docker=docker, cancelled=cancelled)
         if self._is_layout:
-            return Layout(path, force=force, tags=self.tags, guard=guard)
-        return ArchiveFile(path, docker=docker, force=force)
+            return Layout(path, force=force, tags=self.tags, guard=guard, room=_room_at(path, tmp_dir))
+        return ArchiveFile(path, docker=docker, force=force, room=_room_at(path, tmp_dir))
 
     def check_free(self, *, force: bool) -> None:
         """What `open` would refuse, without opening anything."""
@@ -121,7 +122,7 @@ class Destination:
             assert self.reference is not None
             check_free(Path(self.reference.path), force=force)
 
-    def check_tags(self, guard: TagGuard, registries: Registries, tmp_dir: Path) -> None:
+    def check_tags(self, guard: TagGuard, registries: Registries, tmp_dir: Room) -> None:
         """What `open` would say of tags that lose platforms, without writing anything. A daemon or a
         registry that does not answer is not asked twice: the dry run is of the images."""
         if self.reference is None:
@@ -411,3 +412,9 @@ def _like_the_kept(
             codec = Codec.NONE
         return Compression.of(codec)
     return Compression.of(Codec.NONE)
+
+
+def _room_at(path: Path, tmp_dir: Room) -> Room | None:
+    """The room for an output; None where nothing of its path is there, which its sink makes or refuses."""
+    folder = next((one for one in (path, path.parent) if one.is_dir()), None)
+    return tmp_dir.at(folder) if folder is not None else None

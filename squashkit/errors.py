@@ -11,7 +11,8 @@
     ├── PlanError                             a valid image, an impossible request
     │   ├── BaseNotFound(reference, tried)
     │   ├── NotBasedOn(shared, wanted)
-    │   └── RebaseConflict(report)            the layers do not fit the new base
+    │   ├── RebaseConflict(report)            the layers do not fit the new base
+    │   └── TooLarge                          it takes more space than may be taken
     ├── CheckFailed                           what was written is not what was read
     ├── PathNotFound(path)                    no such file in an image, or not one that is asked for
     └── TransportError(reference)
@@ -131,6 +132,10 @@ class RebaseConflict(PlanError):
     def __init__(self, message: str, *, report: Any) -> None:
         super().__init__(message)
         self.report = report
+
+
+class TooLarge(PlanError):
+    """More would be kept, or inflated, than is free or than was allowed."""
 
 
 class TransportError(SquashkitError):

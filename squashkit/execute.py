@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from squashkit import metadata
 from squashkit.base import Base
 from squashkit.changeset import Changeset
 from squashkit.destination import Destination
-from squashkit.errors import Cancelled, InvalidImage, InvalidLayer, InvalidReference, PlanError
+from squashkit.errors import Cancelled, InvalidImage, InvalidLayer, InvalidReference
 from squashkit.graph import Image, Layer
 from squashkit.loader import Loader, join, spool_need
 from squashkit.merge import SquashedLayer
@@ -35,6 +34,7 @@ from squashkit.options import Options
 from squashkit.planner import KeptLayer, LayerPlan, Ready, Segment, needs_lower, plan_squash
 from squashkit.report.squash import Report
 from squashkit.report.text import size
+from squashkit.room import Room
 from squashkit.transports.archive_sink import ArchiveFile
 from squashkit.transports.layout_sink import Layout
 from squashkit.transports.sink import Sink, Slot, WrittenImage, put
@@ -45,6 +45,8 @@ _PASSES = 3
 """How often layers are merged at most that are changed while they are read."""
 Notify = Callable[[str], None]
 """Gets messages for people while the work goes on."""
+WARNING = "warning: "
+"""How those begin that everybody should see."""
 
 
 @dataclass(slots=True)
@@ -411,34 +413,29 @@ class Job:
     def _check_space(self, new: int) -> None:
         """Compare the space that is needed with the space that there is: before anything is read what is
         certain, and once the plan stands the new layers too."""
-        source = self.loader.source
+        room = self.loader.room
         inflating = [one.index for one in self.squashed if not self.loader.is_inflated(one.index)]
-        spool = spool_need(source, self.image, inflating)
+        spool = spool_need(self.loader.source, self.image, inflating, certain=room.limit is not None)
         kept = self._stored_size([layer for layer in self.kept if not self._is_there(layer)])
-        needs: dict[Path, int] = {}
-        if isinstance(self.sink, ArchiveFile | Layout):
-            folder = self.sink.path if self.sink.path.is_dir() else self.sink.path.parent
-            needs[folder] = new if new else kept  # kept blobs are being written when the plan stands
-            same = folder.stat().st_dev == self.loader.tmp_dir.stat().st_dev
-            if not new:
-                place = folder if same else self.loader.tmp_dir
-                needs[place] = needs.get(place, 0) + spool
-        elif isinstance(self.sink, StoreSink):
-            needs[self.loader.tmp_dir] = new if new else spool + kept
-        else:
-            needs[self.loader.tmp_dir] = new or spool
-        for folder, need in needs.items():
-            there = os.statvfs(folder)
+        needs: list[tuple[Room, int]] = [(room, new or spool)]
+        if isinstance(self.sink, StoreSink):
+            needs = [(room, new or spool + kept)]
+        elif isinstance(self.sink, ArchiveFile | Layout):
+            output = self.sink.room
+            if new:  # kept blobs are being written when the plan stands
+                needs = [(output, new)]
+            elif output is room:
+                needs = [(room, spool + kept)]
+            else:
+                needs = [(output, kept), (room, spool)]
+        for place, need in needs:
+            there = os.statvfs(place.folder)
             free = there.f_bavail * there.f_frsize
             self.report.space_needed += need
             self.report.space_free = free
-            if need > free:
-                raise PlanError(
-                    f"not enough space in {folder}: {size(need)} are needed, {size(free)} are free; free"
-                    " some, or write elsewhere (-o, --tmp-dir)"
-                )
+            place.check(need)
             if need:
-                self.notify(f"Needs {size(need)} in {folder}; {size(free)} are free.")
+                self.notify(f"Needs {size(need)} in {place.folder}; {size(free)} are free.")
 
 
 def _discard(new: Mapping[int, tuple[StoredLayer, Slot | None]]) -> None:

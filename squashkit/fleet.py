@@ -14,12 +14,9 @@ from functools import cached_property
 from itertools import compress, pairwise, product
 from typing import NamedTuple
 
-from squashkit.graph import Image
+from squashkit.graph import MAX_LAYERS, Image
 from squashkit.oci import ChainID, DiffID
 from squashkit.planner import Segment
-
-MAX_LAYERS = 127
-"""What docker allows (moby, layer/layer_store.go)."""
 
 
 class Blob(NamedTuple):

@@ -22,10 +22,10 @@ from squashkit.errors import (
     show_text,
 )
 from squashkit.execute import Notify
-from squashkit.fleet import MAX_LAYERS, Trie
+from squashkit.fleet import Trie
 from squashkit.fleet_bases import FleetBases
 from squashkit.fleet_layers import FleetLayers
-from squashkit.graph import Layer
+from squashkit.graph import MAX_LAYERS, Layer
 from squashkit.members import Fleet, Member
 from squashkit.names import familiar_name, normalise_name
 from squashkit.oci import Codec, DiffID, Platform, is_digest
@@ -44,6 +44,7 @@ from squashkit.report.fleet import (
 )
 from squashkit.report.squash import Report
 from squashkit.report.text import count
+from squashkit.room import Room
 from squashkit.selection import Chosen, Decision
 from squashkit.source import Source, temporary_folder
 from squashkit.strategies import ASK_NO_BASE, STRATEGIES, Strategies
@@ -76,6 +77,8 @@ class FleetOptions:
     access: Access = field(default_factory=Access)
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     tmp_dir: Path | None = None
+    max_size: int | None = None
+    """As in `Options`: for all images while they are read, and for each that is written."""
 
 
 def measure_fleet(
@@ -153,8 +156,8 @@ def squash_fleet(
         made = Made(kept=opened.pricing.unstated())
         batch = Batch(sink, opened.layers.loader.known_now(), opened.in_registries, made)
         how = Options(
-            compress=GZIP, access=options.access, jobs=options.jobs, tmp_dir=options.tmp_dir, force=force,
-            platform=options.platform,
+            compress=GZIP, access=options.access, jobs=options.jobs, tmp_dir=options.tmp_dir,
+            max_size=options.max_size, force=force, platform=options.platform,
         )  # fmt: skip
         outputs = [place.output(name) for name in names]
         done = []
@@ -220,7 +223,7 @@ class _Open:
     def of(
         cls, stack: ExitStack, references: Sequence[str], options: FleetOptions, progress: Progress
     ) -> _Open:
-        tmp_dir = temporary_folder(options.tmp_dir)
+        tmp_dir = Room.of(temporary_folder(options.tmp_dir), options.max_size)
         registries = stack.enter_context(closing(Registries(options.access)))
         fleet = Fleet(stack, tmp_dir, registries, progress, options.platform)
         members = fleet.members(references)

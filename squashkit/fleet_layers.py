@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from squashkit.changeset import Changeset
 from squashkit.compare import iter_nodes
@@ -22,6 +21,7 @@ from squashkit.merge import HeaderOf
 from squashkit.oci import DiffID, ImageConfig, Platform
 from squashkit.planner import apply_layer, find_obstacle
 from squashkit.progress import Progress
+from squashkit.room import Room
 from squashkit.rootfs import Inode, Rootfs
 from squashkit.tar import REGULAR, Record
 from squashkit.transports.container import read_blocks
@@ -45,7 +45,7 @@ class FleetLayers:
         stack: ExitStack,
         members: Sequence[Member],
         *,
-        tmp_dir: Path,
+        tmp_dir: Room,
         jobs: int,
         progress: Progress,
     ) -> FleetLayers:

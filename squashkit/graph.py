@@ -21,6 +21,16 @@ from squashkit.oci import (
     chain_ids,
 )
 
+MAX_LAYERS = 125
+"""The most that docker loads on its own storage; docs/layers.md has what else was tried."""
+
+
+def crowded(number: int) -> str:
+    """What to say of an image with so many layers; empty where there is nothing."""
+    if number <= MAX_LAYERS:
+        return ""
+    return f"{number:,} layers: docker takes at most {MAX_LAYERS} on its own storage (max depth exceeded)"
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from squashkit.base import Base
 from squashkit.destination import AtHand, Destination
@@ -15,6 +14,7 @@ from squashkit.graph import Layer, LayerGraph
 from squashkit.names import normalise_name, repository_of, same_name
 from squashkit.oci import ALL, DiffID, Digest, Platform, PlatformChoice, chain_ids, is_digest
 from squashkit.progress import Progress
+from squashkit.room import Room
 from squashkit.selection import Decision
 from squashkit.source import Source, open_base, open_source
 from squashkit.transports import REGISTRY, Reference
@@ -32,7 +32,7 @@ class Inputs:
         stack: ExitStack,
         reference: Reference,
         platform: PlatformChoice | None,
-        tmp_dir: Path,
+        tmp_dir: Room,
         registries: Registries,
         progress: Progress,
         source: Source | None = None,

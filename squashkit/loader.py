@@ -33,6 +33,7 @@ from squashkit.errors import (
 from squashkit.graph import Image, Layer
 from squashkit.oci import Codec, DiffID, Digest
 from squashkit.progress import Progress, Silent
+from squashkit.room import Room, as_room
 from squashkit.source import Source
 from squashkit.tar import Record
 from squashkit.transports.container import (
@@ -85,7 +86,8 @@ class Loader:
 
     source: Source
     image: Image
-    tmp_dir: Path
+    tmp_dir: Path | Room
+    """Where temporary files go, and how much they may take."""
     jobs: int
     verify: bool = True
     progress: Progress = field(default_factory=Silent)
@@ -96,6 +98,7 @@ class Loader:
     """Whether a layer that lies elsewhere may be read for its entries alone."""
     known: Known = field(default_factory=Known)
     """What need not be read again."""
+    room: Room = field(init=False)
     pool: ThreadPoolExecutor = field(init=False)
     """Where hashing, inflating and copying goes on."""
     beside: list[Loader] = field(default_factory=list)
@@ -115,6 +118,7 @@ class Loader:
     _lock: Any = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
+        self.room = as_room(self.tmp_dir)
         self.pool = ThreadPoolExecutor(max(1, self.jobs))
         for layer in self.image.layers if self.known.blobs else ():
             if (layer.diff_id, self.source.digest(layer)) in self.known.blobs:
@@ -139,6 +143,7 @@ class Loader:
         """Wait for what still goes on, and give back all space."""
         self.pool.shutdown()
         for fd in self._spools.values():
+            self.room.give_back(os.fstat(fd).st_size)
             os.close(fd)
         self._spools.clear()
 
@@ -300,11 +305,12 @@ class Loader:
                 at += len(piece)
 
     def content(self, index: int, entry: Entry) -> Iterator[bytes]:
-        """As `pieces`, with the zeros of holes."""
+        """As `pieces`, with the zeros of holes. Raises TooLarge where these are more than was allowed."""
         for piece in self.pieces(index, entry):
             if isinstance(piece, bytes):
                 yield piece
                 continue
+            self.room.inflate(piece, show_path(entry.path))
             for at in range(0, piece, _PIECE):
                 yield bytes(min(_PIECE, piece - at))
 
@@ -367,11 +373,16 @@ class Loader:
         def inflated() -> Iterator[bytes]:
             blocks = compressed()
             first = next(blocks, memoryview(b""))
-            yield from decompress(detect(bytes(first[:MAGIC_SIZE])), chain([first], blocks), where)
+            codec = detect(bytes(first[:MAGIC_SIZE]))
+            for piece in decompress(codec, chain([first], blocks), where):
+                if codec is not Codec.NONE:
+                    self.room.inflate(len(piece), where)
+                yield piece
 
         def spooled() -> Iterator[memoryview]:
             for block in fill_blocks(inflated()):
                 if spool is not None:
+                    self.room.keep(len(block), where)
                     write_all(spool, block)
                 yield block
 
@@ -403,7 +414,7 @@ class Loader:
         """This thread's file."""
         thread = threading.get_ident()
         if thread not in self._spools:
-            self._spools[thread] = open_unnamed(self.tmp_dir)
+            self._spools[thread] = open_unnamed(self.room.folder)
         return self._spools[thread]
 
     def _scan(
@@ -533,19 +544,20 @@ def join(futures: Iterable[Future[Any]], cancelled: threading.Event) -> None:
         raise
 
 
-def spool_need(source: Source, image: Image, indexes: Iterable[int]) -> int:
+def spool_need(source: Source, image: Image, indexes: Iterable[int], *, certain: bool = False) -> int:
     """About how many bytes of temporary space the inflated layers take: gzip's own size field says it
-    for one member (modulo 4 GiB); zstd, and what lies elsewhere, is taken to be a quarter."""
-    total = 0
+    for one member (modulo 4 GiB); zstd, and what lies elsewhere, is taken to be a quarter. Where it must be
+    `certain`, the least that can be."""
+    total, ratio = 0, 1 if certain else 4
     for index in indexes:
         layer = image.layers[index]
         codec = source.codec(layer)
         if source.remote is not None and not source.is_here(layer):
-            total += source.size(layer) * (1 if codec is Codec.NONE else 4)
+            total += source.size(layer) * (1 if codec is Codec.NONE else ratio)
         elif codec is Codec.GZIP:
             blob = source.blob(layer)
             field_bytes = blob.read_at(max(0, blob.size - 4), 4)
-            total += max(int.from_bytes(field_bytes, "little"), 2 * blob.size)
+            total += max(int.from_bytes(field_bytes, "little"), 0 if certain else 2 * blob.size)
         elif codec is Codec.ZSTD:
-            total += 4 * source.size(layer)
+            total += ratio * source.size(layer)
     return total

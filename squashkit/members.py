@@ -25,6 +25,7 @@ from squashkit.names import same_name
 from squashkit.oci import Platform
 from squashkit.progress import Progress
 from squashkit.report.text import count
+from squashkit.room import Room
 from squashkit.source import Source, machine_platform, open_base, open_source
 from squashkit.transports import REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.oci_layout import refuse_unsupported
@@ -49,7 +50,7 @@ class Fleet:
     """Images as they are opened. All of them are closed with the stack."""
 
     stack: ExitStack
-    tmp_dir: Path
+    tmp_dir: Room
     registries: Registries
     progress: Progress
     platform: Platform | None

@@ -54,3 +54,6 @@ class Options:
     dry_run: bool = False
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     tmp_dir: Path | None = None
+    max_size: int | None = None
+    """The most bytes that may be kept, temporary files and the result together, and the most that may come
+    out of compressed layers. None: what is free, less 5 %, and no limit for what is not kept."""

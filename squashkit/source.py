@@ -15,6 +15,7 @@ from squashkit.graph import Image, Layer, LayerGraph
 from squashkit.oci import ALL, Codec, Digest, Platform, PlatformChoice
 from squashkit.progress import Progress, Silent
 from squashkit.report.text import some
+from squashkit.room import Room, as_room
 from squashkit.transports import ARCHIVES, REGISTRY, STORES, Reference, docker_archive, oci_layout
 from squashkit.transports.container import (
     Archive,
@@ -147,19 +148,21 @@ def temporary_folder(wanted: Path | None) -> Path:
 @contextmanager
 def open_source(
     reference: Reference,
-    tmp_dir: Path,
+    tmp_dir: Path | Room,
     progress: Progress | None = None,
     faults: Faults | None = None,
     registries: Registries | None = None,
     platform: PlatformChoice | None = ALL,
 ) -> Iterator[Source]:
     """Open what a reference names, and list its images. Of a registry's index only the images for
-    `platform` (None: this machine's) are looked at, where it has such.
+    `platform` (None: this machine's) are looked at, where it has such. In a mere folder for temporary
+    files these may take what is free there.
 
-    Raises TransportError where it cannot be read, InvalidImage where it holds no images. With `faults`,
-    what is wrong with single images goes there, and the others are listed.
+    Raises TransportError where it cannot be read, InvalidImage where it holds no images, TooLarge. With
+    `faults`, what is wrong with single images goes there, and the others are listed.
     """
     progress = progress or Silent()
+    tmp_dir = as_room(tmp_dir)
     if reference.transport in STORES:
         with _from_store(reference, tmp_dir, progress) as source:
             yield source
@@ -181,7 +184,7 @@ def open_source(
 @contextmanager
 def open_base(
     reference: Reference,
-    tmp_dir: Path,
+    tmp_dir: Path | Room,
     registries: Registries | None = None,
     platform: PlatformChoice | None = ALL,
 ) -> Iterator[Source]:
@@ -200,7 +203,7 @@ def open_base(
 
 
 @contextmanager
-def _from_store(reference: Reference, tmp_dir: Path, progress: Progress) -> Iterator[Source]:
+def _from_store(reference: Reference, tmp_dir: Room, progress: Progress) -> Iterator[Source]:
     with open_store(reference) as store:
         found = store.inspect(reference.path)
         progress.stage(f"Reading from {store.title}", None)  # it does not say how much will come
@@ -213,7 +216,7 @@ def _from_store(reference: Reference, tmp_dir: Path, progress: Progress) -> Iter
             container.close()
 
 
-def _open_file(reference: Reference, tmp_dir: Path, progress: Progress) -> Archive | Folder:
+def _open_file(reference: Reference, tmp_dir: Room, progress: Progress) -> Archive | Folder:
     path = Path(reference.path)
     if not reference.is_stdio and path.is_dir():
         if reference.transport not in ("", "oci"):

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from squashkit.absent import (
     Pattern,
@@ -27,17 +26,19 @@ from squashkit.compression import decompress
 from squashkit.errors import (
     InvalidImage,
     SquashkitError,
+    TooLarge,
     UnsupportedImage,
     shortened,
     show_path,
     show_text,
 )
 from squashkit.gojson import load_json
-from squashkit.graph import Image, Layer
+from squashkit.graph import Image, Layer, crowded
 from squashkit.loader import Loader, Reading
 from squashkit.oci import Codec, DiffID, odd_settings_told
 from squashkit.planner import apply_layer, find_obstacle
 from squashkit.progress import Progress
+from squashkit.room import Room
 from squashkit.rootfs import Rootfs
 from squashkit.source import Source
 from squashkit.tar import REGULAR
@@ -87,7 +88,7 @@ def verify(
     *,
     whole: bool,
     patterns: Sequence[Pattern],
-    tmp_dir: Path,
+    tmp_dir: Room,
     jobs: int,
     progress: Progress,
 ) -> Verdict:
@@ -140,7 +141,7 @@ class _Verifier:
 
     source: Source
     verdict: Verdict
-    tmp_dir: Path
+    tmp_dir: Room
     jobs: int
     progress: Progress
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -148,13 +149,9 @@ class _Verifier:
     """The layers that were read; None where that failed."""
     _searched: set[Blob] = field(default_factory=set)
     """Those whose files' contents were compared."""
-    _loaders: list[Loader] = field(default_factory=list)
 
     def close(self) -> None:
         self.cancelled.set()
-        for loader in self._loaders:
-            loader.cancelled.set()
-            loader.close()
 
     def fault(self, error: SquashkitError) -> None:
         self.verdict.faults.append(Finding("", str(error)))
@@ -162,8 +159,11 @@ class _Verifier:
     def image(self, image: Image) -> None:
         """One image: its documents, its layers, and how these go together."""
         self._documents(image)
-        loader = Loader(self.source, image, self.tmp_dir, self.jobs, progress=self.progress)
-        self._loaders.append(loader)
+        with Loader(self.source, image, self.tmp_dir, self.jobs, progress=self.progress) as loader:
+            self._image(loader)
+
+    def _image(self, loader: Loader) -> None:
+        image = loader.image
         changesets = self._layers(loader)
         rootfs = Rootfs()
         for index, changeset in changesets.items():
@@ -189,6 +189,8 @@ class _Verifier:
             refuse_unsupported(image)
         except UnsupportedImage as error:
             verdict.warnings.append(Finding(image.title, f"{error} (squashkit cannot squash it)"))
+        if said := crowded(len(image.layers)):
+            verdict.warnings.append(Finding(image.title, said))
         if config.history is not None and config.layer_history is None:
             entries = sum(not entry.empty_layer for entry in config.history)
             message = f"the history tells of {entries} layers, there are {len(image.layers)}"
@@ -244,7 +246,7 @@ class _Verifier:
             try:
                 self._read[key] = changeset = loader.finish(reading)
                 self.verdict.entries += changeset.count
-            except InvalidImage as error:
+            except (InvalidImage, TooLarge) as error:
                 self.fault(error)
         for reading in begun.values():
             try:
@@ -400,8 +402,13 @@ class _Verifier:
             if entry.record.typeflag != REGULAR:
                 continue
             digest = hashlib.sha256()
-            for piece in loader.content(index, entry):
-                digest.update(piece)
+            try:
+                for piece in loader.content(index, entry):
+                    digest.update(piece)
+            except TooLarge:
+                message = "a sparse file of more bytes than --max-size allows, which is not looked into"
+                yield from (Place(pattern, where, message, entry.path) for pattern in sorted(wanted))
+                continue
             found = f"sha256:{digest.hexdigest()}"
             if found in wanted:
                 yield Place(found, where, describe(entry, dead), entry.path)

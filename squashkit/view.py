@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from squashkit.changeset import Changeset, Entry
 from squashkit.compare import Difference, Piece, is_same_content, iter_differences
@@ -22,6 +21,7 @@ from squashkit.loader import Loader, join
 from squashkit.oci import DiffID
 from squashkit.planner import apply_layer
 from squashkit.progress import Progress
+from squashkit.room import Room
 from squashkit.rootfs import Inode, Node, Rootfs, resolve
 from squashkit.source import Source
 
@@ -109,7 +109,7 @@ def open_view(
     source: Source,
     image: Image,
     *,
-    tmp_dir: Path,
+    tmp_dir: Room,
     jobs: int,
     verify: bool = False,
     progress: Progress,

@@ -26,8 +26,8 @@ from squashkit.destination import (
 )
 from squashkit.entrycache import EntryCache, cache_folder
 from squashkit.errors import UsageError, show_text, told_of
-from squashkit.execute import Job, Notify
-from squashkit.graph import Image, Layer
+from squashkit.execute import WARNING, Job, Notify
+from squashkit.graph import Image, Layer, crowded
 from squashkit.inputs import Inputs
 from squashkit.loader import Known, Loader
 from squashkit.metadata import StoredLayer
@@ -36,6 +36,7 @@ from squashkit.options import Options
 from squashkit.planner import KeptLayer, LayerPlan, Ready
 from squashkit.progress import Progress
 from squashkit.report.squash import Report, Transfer
+from squashkit.room import Room
 from squashkit.selection import Chosen, Decision
 from squashkit.source import Source, temporary_folder
 from squashkit.transports import parse_reference
@@ -115,7 +116,7 @@ class Work:
         self._batch = batch or Batch(None, Known())
         if output is not None:
             refuse_mistaken_file(output, parse_reference(image))
-        self.tmp_dir = _temporary_folder(options, output)
+        self.tmp_dir = Room.of(_temporary_folder(options, output), options.max_size)
         self._registries = stack.enter_context(closing(Registries(options.access)))
         self.cancelled = Cancellation()
         self.cancelled.wakes.append(self._registries.interrupt)
@@ -202,6 +203,9 @@ class Work:
             self._stack.callback(self.sink.close)
         for loader in loaders:  # closed first: its threads write to the sink
             self._stack.push(loader)
+        for decision in decisions:
+            if said := crowded(_count(decision)):
+                self._notify(f"{WARNING}the result has {said}")
         self.jobs = [
             Job(
                 base, decision.segments, loader, self.sink, where, self._options,
@@ -353,6 +357,11 @@ def _stored_before(source: Source, image: Image) -> list[StoredLayer]:
     ]
 
 
+def _count(decision: Decision) -> int:
+    """How many layers a result will have, at most."""
+    return sum(len(segment) if segment.is_kept else 1 for segment in decision.segments)
+
+
 def _notes(
     source: Source,
     decision: Decision,
@@ -412,6 +421,8 @@ def _notes(
             "The kept layers are compressed anew: a host that has pulled the base downloads them again."
             " A base that is named as docker://HOST/NAME is taken as that registry has it."
         )
+    if said := crowded(_count(decision)):
+        notes.append(f"The result has {said}.")
     if options.history.drop:
         notes.append(
             "History dropped; secrets may remain in Env and labels, which are never touched."

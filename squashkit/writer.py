@@ -180,6 +180,7 @@ class Writer:
         digest = hashlib.sha256()
         where = origin.layer.where
         for piece in decompress(origin.codec, origin.blocks(self.loader.cancelled), where):
+            self.loader.room.inflate(len(piece), where)
             digest.update(piece)
         check_digest(where, origin.layer.diff_id, f"sha256:{digest.hexdigest()}")
 

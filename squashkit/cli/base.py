@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
@@ -26,8 +25,9 @@ from squashkit.names import same_name
 from squashkit.oci import PlatformChoice
 from squashkit.report.base import CatalogueReport, CurrentReport, FoundReport
 from squashkit.report.text import count
+from squashkit.room import Room
 from squashkit.selection import choose
-from squashkit.source import Source, open_base, temporary_folder
+from squashkit.source import Source, open_base
 from squashkit.transports import PLACES, Reference, parse_reference
 from squashkit.transports.remote import Access, Registries
 
@@ -171,7 +171,7 @@ def add(references: Sequence[str], looking: Looking) -> None:
     Of an image in a daemon or a registry no layer is read.
     """
     catalogue = Catalogue.of_user()
-    with _Bases(looking.access, temporary_folder(looking.tmp_dir)) as bases:
+    with _Bases(looking.access, looking.room()) as bases:
         for text in references:
             reference = parse_reference(text)
             if reference.is_stdio:
@@ -243,7 +243,7 @@ def remove(references: Sequence[str]) -> None:
 class _Bases:
     """Bases that are looked at together, and closed together."""
 
-    def __init__(self, access: Access, tmp_dir: Path) -> None:
+    def __init__(self, access: Access, tmp_dir: Room) -> None:
         self._stack = ExitStack()
         self._tmp_dir = tmp_dir
         self._registries = self._stack.enter_context(closing(Registries(access)))

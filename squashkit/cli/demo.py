@@ -174,7 +174,7 @@ def _layers(path: Path, name: str | None) -> list[tuple[str, int]]:
 
 def check(before: Path, after: Path) -> list[str]:
     """What differs between the root file systems of the two images."""
-    looking = Looking(PLATFORM, skip_missing=False, tmp_dir=before.parent, access=Access())
+    looking = Looking(PLATFORM, skip_missing=False, tmp_dir=before.parent, max_size=None, access=Access())
     with (
         looking.open(f"{before}:{_APP}", str(after)) as (left, right),
         left.view(*left.images()) as a,

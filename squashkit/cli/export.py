@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def _export(opened: Opened, image: Image, output: str, layer: int | None, *, for
         with opened.view(image, verify=True) as view:
             view.settle()
             with sending():
-                size = _copy(_blocks(view, layer), sys.stdout.fileno(), STREAMS[0])
+                size = _copy(_blocks(view, layer), sys.stdout.fileno(), STREAMS[0], lambda size: None)
             view.refuse_changed()
             return size
     path = Path(output)
@@ -90,7 +90,8 @@ def _export(opened: Opened, image: Image, output: str, layer: int | None, *, for
     check_free(path, force=force)
     remove_leftovers(path)
     with opened.view(image, verify=True) as view, closing(AtomicFile(path)) as file:
-        size = _copy(_blocks(view, layer), file.fd, output)
+        room = opened.tmp_dir.at(path.parent)
+        size = _copy(_blocks(view, layer), file.fd, output, lambda size: room.keep(size, "the output"))
         view.settle()
         view.refuse_changed()
         file.publish_output(force=force)
@@ -98,9 +99,10 @@ def _export(opened: Opened, image: Image, output: str, layer: int | None, *, for
     return size
 
 
-def _copy(blocks: Iterator[memoryview], fd: int, name: str) -> int:
+def _copy(blocks: Iterator[memoryview], fd: int, name: str, keep: Callable[[int], None]) -> int:
     size = 0
     for block in blocks:
+        keep(len(block))
         with naming(name):
             write_all(fd, block)
         size += len(block)

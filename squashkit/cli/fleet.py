@@ -20,13 +20,14 @@ from squashkit.cli.shared import (
     access_options,
     debug_option,
     json_option,
+    max_size_option,
     parsed,
     show_report,
     tmp_dir_option,
 )
 from squashkit.errors import UsageError, show_text
-from squashkit.fleet import MAX_LAYERS
 from squashkit.fleet_job import FleetOptions, measure_fleet, squash_fleet
+from squashkit.graph import MAX_LAYERS
 from squashkit.oci import Platform
 from squashkit.progress import shown
 from squashkit.report.chart import check_chart, write_chart
@@ -77,6 +78,7 @@ _OPTIONS: list[Callable[[Command], Command]] = [
     access_options,
     click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor."),
     tmp_dir_option("the system's"),
+    max_size_option,
 ]
 
 
@@ -199,6 +201,7 @@ def _read_options(
     access: Access,
     jobs: int | None,
     tmp_dir: Path | None,
+    max_size: int | None,
 ) -> tuple[list[str], FleetOptions]:
     """The references of the fleet, and how to look at it."""
     references = [*images, *(one for file in listed for one in _read_list(file))]
@@ -207,7 +210,7 @@ def _read_options(
         raise UsageError(f"a fleet needs images, and {empty}; name some, or --from FILE")
     options = FleetOptions(
         bases, minimise, max_layers, estimate, platform=platform, access=access,
-        jobs=jobs or os.cpu_count() or 1, tmp_dir=tmp_dir,
+        jobs=jobs or os.cpu_count() or 1, tmp_dir=tmp_dir, max_size=max_size,
     )  # fmt: skip
     return references, options
 

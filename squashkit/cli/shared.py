@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +19,7 @@ from squashkit.errors import UsageError, show_text
 from squashkit.graph import Image
 from squashkit.oci import ALL, Platform, PlatformChoice, parse_platform_choice
 from squashkit.progress import Progress, shown
+from squashkit.room import Room
 from squashkit.selection import choose
 from squashkit.source import Source, open_source, temporary_folder
 from squashkit.transports import parse_reference
@@ -75,6 +78,28 @@ def tmp_dir_option(default: str) -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
+_UNITS = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+
+
+def parse_size(text: str) -> int:
+    """From `10GB`, `512MiB` or a number of bytes. Raises ValueError."""
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-zA-Z]*)", text.strip(), re.ASCII)
+    if found is None or found[2].lower() not in _UNITS:
+        raise ValueError(f"{text!r} is no size (10GB)")
+    return int(Fraction(found[1]) * _UNITS[found[2].lower()])
+
+
+def max_size_option(command: Command) -> Command:
+    return click.option(
+        "--max-size", metavar="SIZE", callback=parsed(parse_size),
+        help="The most that temporary files and output may take together, and that compressed layers may"
+        " inflate to. Default: what is free, less 5 %; no limit for what is not kept.",
+    )(command)  # fmt: skip
+
+
 def access_options(command: Command) -> Command:
     """How registries are reached; the command gets it as one `access`."""
 
@@ -127,18 +152,23 @@ class Looking:
     platform: PlatformChoice | None
     skip_missing: bool
     tmp_dir: Path | None
+    max_size: int | None
     access: Access
 
     @property
     def all_platforms(self) -> bool:
         return self.platform == ALL
 
+    def room(self) -> Room:
+        """Where temporary files go, and how much they may take."""
+        return Room.of(temporary_folder(self.tmp_dir), self.max_size)
+
     @contextmanager
     def open(self, *references: str, faults: Faults | None = None) -> Iterator[list[Opened]]:
         """Open what references name. Raises UsageError where two of them are standard input."""
         if sum(parse_reference(reference).is_stdio for reference in references) > 1:
             raise UsageError("standard input holds one archive; name the other by its path")
-        tmp_dir = temporary_folder(self.tmp_dir)
+        tmp_dir = self.room()
         with ExitStack() as stack:
             progress = stack.enter_context(shown())
             registries = stack.enter_context(closing(Registries(self.access)))
@@ -193,7 +223,7 @@ class Opened:
 
     source: Source
     looking: Looking
-    tmp_dir: Path
+    tmp_dir: Room
     progress: Progress
 
     def images(self) -> Sequence[Image]:
@@ -225,11 +255,13 @@ def look_options(command: Command) -> Command:
         platform: PlatformChoice | None,
         skip_missing: bool,
         tmp_dir: Path | None,
+        max_size: int | None,
         access: Access,
         **kwargs: Any,
     ) -> Any:
-        return command(*args, looking=Looking(platform, skip_missing, tmp_dir, access), **kwargs)
+        looking = Looking(platform, skip_missing, tmp_dir, max_size, access)
+        return command(*args, looking=looking, **kwargs)
 
     return platform_options(
-        access_options(tmp_dir_option("the system's")(debug_option(collected)))
+        access_options(tmp_dir_option("the system's")(max_size_option(debug_option(collected))))
     )

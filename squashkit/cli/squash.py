@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from squashkit.cli.shared import parsed
+from squashkit.cli.shared import parse_size, parsed
 from squashkit.cli.writing import Writing, Written, created_from_environment, parse_created, writing_options
 from squashkit.execute import Notify
 from squashkit.job import squash as squash_one
@@ -18,17 +18,16 @@ from squashkit.options import MinSaving
 from squashkit.progress import Progress
 from squashkit.selection import Keep
 
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-
 
 def parse_min_saving(text: str) -> MinSaving:
     """From `5%`, `10MB` or a number of bytes. Raises ValueError."""
-    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*(%|[a-zA-Z]*)", text.strip(), re.ASCII)
-    if found is None or (found[2] != "%" and found[2].lower() not in _UNITS):
-        raise ValueError(f"{text!r} is no share (5%) and no size (10MB)")
-    if found[2] == "%":
-        return MinSaving(share=float(found[1]) / 100)
-    return MinSaving(size=int(float(found[1]) * _UNITS[found[2].lower()]))
+    share = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*%", text.strip(), re.ASCII)
+    if share is not None:
+        return MinSaving(share=float(share[1]) / 100)
+    try:
+        return MinSaving(size=parse_size(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no share (5%) and no size (10MB)") from None
 
 
 @click.command(

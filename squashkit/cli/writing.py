@@ -19,6 +19,7 @@ from squashkit.cli.shared import (
     Command,
     access_options,
     debug_option,
+    max_size_option,
     parsed,
     platform_options,
     tmp_dir_option,
@@ -26,7 +27,7 @@ from squashkit.cli.shared import (
 from squashkit.compression import Compression
 from squashkit.destination import parse_output
 from squashkit.errors import UsageError, show_text, without_secrets
-from squashkit.execute import Notify
+from squashkit.execute import WARNING, Notify
 from squashkit.metadata import HistoryOptions
 from squashkit.oci import PlatformChoice, is_digest
 from squashkit.options import Options
@@ -71,6 +72,7 @@ class Writing:
     check: bool
     jobs: int | None
     tmp_dir: Path | None
+    max_size: int | None
     access: Access
     as_json: bool
     report: Path | None
@@ -97,6 +99,7 @@ class Writing:
             dry_run=self.dry_run,
             jobs=self.jobs or os.cpu_count() or 1,
             tmp_dir=self.tmp_dir,
+            max_size=self.max_size,
             **others,
         )
 
@@ -119,7 +122,7 @@ class Writing:
                 _check_writable(option, path, image, output, *bases)
 
         def notify(text: str) -> None:
-            if self.verbose and not self.quiet:
+            if (self.verbose or text.startswith(WARNING)) and not self.quiet:
                 say(without_secrets(text), err=True)
 
         with shown(quiet=self.quiet) as progress, sending() if piped_out else nullcontext():
@@ -259,6 +262,7 @@ _OPTIONS: list[Callable[[Command], Command]] = [
     click.option("--check", is_flag=True, help="Read back what was written and compare it with the source, at every kept layer, before it gets its name."),
     click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor. The result does not depend on it."),
     tmp_dir_option("the output's"),
+    max_size_option,
     access_options,
     click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
     click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON to a file."),

@@ -8,7 +8,7 @@ from typing import Any
 
 from squashkit.base import Base
 from squashkit.errors import show_text
-from squashkit.graph import Image, Layer
+from squashkit.graph import Image, Layer, crowded
 from squashkit.oci import Codec, Digest
 from squashkit.report.text import count, percent, shorten_step, size, table
 
@@ -126,6 +126,8 @@ class InspectReport:
             "",
             *self._advice(),
         ]
+        if said := crowded(len(image.layers)):
+            lines.append(f"Warning: {said}.")
         if self.verified:
             lines.append("Verified: every digest, size and diff_id is right.")
         return lines

@@ -19,6 +19,7 @@ from squashkit import tar
 from squashkit.errors import Cancelled, UsageError, show_path
 from squashkit.headers import header
 from squashkit.oci import Digest, dump_json
+from squashkit.room import Room
 from squashkit.transports.atomic import AtomicFile, refuse_special, remove_leftovers
 from squashkit.transports.container import Archive, open_unnamed, write_all
 from squashkit.transports.docker_archive import MANIFEST, manifest_json
@@ -63,8 +64,9 @@ class ArchiveWriter:
 
     parallel = True
 
-    def __init__(self, fd: int, *, docker: bool) -> None:
+    def __init__(self, fd: int, room: Room, *, docker: bool) -> None:
         self.fd = fd
+        self.room = room
         self._docker = docker
         self._end = 0
         self._last: _ArchiveSlot | None = None
@@ -113,14 +115,15 @@ class ArchiveWriter:
 class ArchiveFile(ArchiveWriter):
     """A new archive with a name."""
 
-    def __init__(self, path: Path, *, docker: bool, force: bool) -> None:
+    def __init__(self, path: Path, *, docker: bool, force: bool, room: Room | None = None) -> None:
+        """Without a room the file may take what is free where it lies."""
         check_free(path, force=force)
         self.title = show_path(os.fsencode(path))
         self.path = path
         self._force = force
         remove_leftovers(path)
         self._file = AtomicFile(path)
-        super().__init__(self._file.fd, docker=docker)
+        super().__init__(self._file.fd, room or Room.of(path.parent), docker=docker)
 
     def commit(self, written: Sequence[Written], check: Check | None = None) -> None:
         size = self.end(written)
@@ -144,8 +147,10 @@ class _ArchiveSlot:
         self._written = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        self._archive._write_at(self._start + tar.BLOCK + self._written, data)
+        at = self._start + tar.BLOCK + self._written
+        self._archive.room.keep(len(data), "the output")
         self._written += len(data)
+        self._archive._write_at(at, data)
 
     @property
     def _stop(self) -> int:
@@ -171,6 +176,7 @@ class _ArchiveSlot:
             assert self._archive._last is self, "places are given up from the last on"
             self._archive._end = self._start
             self._archive._last = self._before
+            self._archive.room.give_back(self._written)
 
 
 class Pipe:
@@ -180,7 +186,7 @@ class Pipe:
     parallel = False
     title = "standard output"
 
-    def __init__(self, tmp_dir: Path, *, docker: bool, cancelled: threading.Event) -> None:
+    def __init__(self, tmp_dir: Room, *, docker: bool, cancelled: threading.Event) -> None:
         self._tmp_dir = tmp_dir
         self._docker = docker
         self._digests: set[Digest] = set()
@@ -200,7 +206,7 @@ class Pipe:
             self._digests.add(digest)
             self._write(_member(blob_name(digest), size))
             return _SentSlot(self._write, size)
-        return _SpooledSlot(self, open_unnamed(self._tmp_dir))
+        return _SpooledSlot(self, self._tmp_dir)
 
     def manifest(self, media_type: str, data: bytes) -> Digest:
         return put(self, data)
@@ -259,11 +265,15 @@ class _SentSlot:
 
 
 class _SpooledSlot:
-    def __init__(self, pipe: Pipe, fd: int) -> None:
+    def __init__(self, pipe: Pipe, tmp_dir: Room) -> None:
         self._pipe = pipe
-        self._fd = fd
+        self._room = tmp_dir
+        self._fd = open_unnamed(tmp_dir.folder)
+        self._written = 0
 
     def write(self, data: bytes | memoryview) -> None:
+        self._room.keep(len(data), "the output")
+        self._written += len(data)
         write_all(self._fd, data)
 
     def seal(self) -> None:
@@ -277,7 +287,8 @@ class _SpooledSlot:
             while block := os.read(self._fd, 1 << 20):
                 sent.write(block)
             sent.finish(digest)
-        os.close(self._fd)
+        self.discard()
 
     def discard(self) -> None:
         os.close(self._fd)
+        self._room.give_back(self._written)

@@ -15,6 +15,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,6 +34,7 @@ from squashkit.errors import (
     why,
 )
 from squashkit.oci import Codec
+from squashkit.room import Room
 
 READ_SIZE = 2 << 20  # what a processor has just read it still has at hand to hash and to write
 _STREAM = 1 << 20
@@ -78,12 +80,12 @@ class Container(Protocol):
 class Archive:
     """The members of one tar, found by their headers. Symlinks and hard links between members are
     followed, as `docker save` writes a repeated layer and `tar` a repeated file. A sparse member, as
-    `tar -S` writes it, is written out to a file without a name in `tmp_dir` when it is asked for."""
+    `tar -S` writes it, is written out to a file without a name when it is asked for."""
 
-    def __init__(self, fd: int, size: int, tmp_dir: Path | None = None) -> None:
+    def __init__(self, fd: int, size: int, room: Room | None = None) -> None:
         self._fd = fd
         self.size = size
-        self._tmp_dir = tmp_dir or Path(gettempdir())
+        self._room = room or Room.of(Path(gettempdir()))
         self._sparse: dict[Blob, tar.Record] = {}
         self._expanded: dict[Blob, Blob] = {}
         self._lock = threading.Lock()
@@ -125,7 +127,7 @@ class Archive:
             return blob
         with self._lock:
             if blob not in self._expanded:
-                self._expanded[blob] = _expand(self._fd, self._sparse[blob], self._tmp_dir)
+                self._expanded[blob] = _expand(self._fd, self._sparse[blob], self._room)
             return self._expanded[blob]
 
     def _find(self, name: str) -> Blob | None:
@@ -170,10 +172,11 @@ class Archive:
             os.close(blob.fd)
 
 
-def _expand(fd: int, record: tar.Record, tmp_dir: Path) -> Blob:
+def _expand(fd: int, record: tar.Record, room: Room) -> Blob:
     """A sparse member's content in a file without a name, in which holes stay holes. Raises InvalidImage
-    where no file may be as long as it says."""
-    spool = open_unnamed(tmp_dir)
+    where no file may be as long as it says, TooLarge."""
+    room.keep(record.size, show_path(record.name))
+    spool = open_unnamed(room.folder)
     try:
         os.ftruncate(spool, record.realsize)
         at = 0
@@ -336,12 +339,12 @@ def new_buffer(size: int) -> memoryview:
 
 
 def open_archive(
-    path: str, tmp_dir: Path, progress: Callable[[int], None] = lambda read: None
+    path: str, tmp_dir: Room, progress: Callable[[int], None] = lambda read: None
 ) -> Archive:
     """Open an image archive by path, or from standard input (`-`). `identity` of the result tells the
     file that was opened.
 
-    Raises TransportError where it cannot be read, InvalidImage where it is no tar.
+    Raises TransportError where it cannot be read, InvalidImage where it is no tar, TooLarge.
     """
     fd, regular = _open_input(path)
     there = os.fstat(fd)
@@ -367,9 +370,9 @@ def open_archive(
         raise
 
 
-def open_stream(blocks: Iterable[bytes], tmp_dir: Path, where: str) -> Archive:
-    """An image archive that comes in blocks. Raises InvalidImage where it is no tar, and what `blocks`
-    raises."""
+def open_stream(blocks: Iterable[bytes], tmp_dir: Room, where: str) -> Archive:
+    """An image archive that comes in blocks. Raises InvalidImage where it is no tar, TooLarge, and what
+    `blocks` raises."""
     spool, codec = _spool(blocks, tmp_dir, where)
     try:
         return _archive(spool, codec, where, tmp_dir)
@@ -378,22 +381,54 @@ def open_stream(blocks: Iterable[bytes], tmp_dir: Path, where: str) -> Archive:
         raise
 
 
-def _archive(fd: int, codec: Codec, where: str, tmp_dir: Path) -> Archive:
+def _archive(fd: int, codec: Codec, where: str, room: Room) -> Archive:
     """The archive in a file, which was in a stream of a codec. Raises InvalidImage that says where of it,
     and within what, a fault is."""
-    within = "" if codec is Codec.NONE else f"within the {codec.value} stream, "
     size = os.fstat(fd).st_size
-    if not size:
-        raise InvalidImage(f"{within}it is empty", where=where)
-    inner = detect(os.pread(fd, MAGIC_SIZE, 0))
+    _refuse_no_tar(os.pread(fd, tar.BLOCK, 0), codec, where)
+    try:
+        return Archive(fd, size, room)
+    except InvalidLayer as error:
+        raise InvalidImage(
+            f"{_within(codec)}no readable image archive: {error}", where=where
+        ) from error
+
+
+class _Header(Exception):
+    """A block is a tar's first header, as far as can be seen by it alone."""
+
+
+def _refuse_no_tar(block: bytes, codec: Codec, where: str) -> None:
+    """Raises InvalidImage where a first block, which was in a stream of a codec, is no header of a tar."""
+    if not block:
+        raise InvalidImage(f"{_within(codec)}it is empty", where=where)
+    inner = detect(block[:MAGIC_SIZE])
     if inner is not Codec.NONE:
         raise InvalidImage(
-            f"{within}no tar header, but another {inner.value} stream; unpack it once", where=where
+            f"{_within(codec)}no tar header, but another {inner.value} stream; unpack it once", where=where
         )
+    if len(block) < tar.BLOCK:
+        return  # what is so short is soon read
+
+    def window(at: int) -> tuple[memoryview, int]:
+        if at:
+            raise _Header
+        return memoryview(block), 0
+
     try:
-        return Archive(fd, size, tmp_dir)
+        if not any(block):
+            raise InvalidLayer("it begins with zeros")
+        with suppress(_Header):
+            next(tar.scan(window))
     except InvalidLayer as error:
-        raise InvalidImage(f"{within}no readable image archive: {error}", where=where) from error
+        raise InvalidImage(
+            f"{_within(codec)}no readable image archive: {error}", where=where
+        ) from error
+
+
+def _within(codec: Codec) -> str:
+    """Where a fault lies in what was compressed, for people."""
+    return "" if codec is Codec.NONE else f"within the {codec.value} stream, "
 
 
 def _shown(path: str) -> str:
@@ -421,23 +456,38 @@ def _open_input(path: str) -> tuple[int, bool]:
     return fd, stat.S_ISREG(mode)
 
 
-def _spool(blocks: Iterable[bytes], tmp_dir: Path, where: str) -> tuple[int, Codec]:
-    """Write a stream, uncompressed, to a file without a name; that, and what it was compressed by."""
-    spool = open_unnamed(tmp_dir)
-    rest = iter(blocks)
+def _spool(blocks: Iterable[bytes], tmp_dir: Room, where: str) -> tuple[int, Codec]:
+    """Write a stream, uncompressed, to a file without a name; that, and what it was compressed by. Raises
+    InvalidImage where it does not begin as a tar: it may have no end."""
+    spool = open_unnamed(tmp_dir.folder)
+    kept = 0
     try:
-        head = b""
-        for block in rest:
-            head += block
-            if len(head) >= MAGIC_SIZE:
-                break
+        head, rest = _begin(blocks, MAGIC_SIZE)
         codec = detect(head)
-        for block in decompress(codec, chain([head], rest), where):
+        first, rest = _begin(decompress(codec, chain([head], rest), where), tar.BLOCK)
+        _refuse_no_tar(first[: tar.BLOCK], codec, where)
+        for block in chain([first], rest):
+            if codec is not Codec.NONE:
+                tmp_dir.inflate(len(block), where)
+            tmp_dir.keep(len(block), where)
+            kept += len(block)
             write_all(spool, block)
     except BaseException:
         os.close(spool)
+        tmp_dir.give_back(kept)
         raise
     return spool, codec
+
+
+def _begin(blocks: Iterable[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes of a stream, at least so many where there are, and the rest."""
+    rest = iter(blocks)
+    head = b""
+    for block in rest:
+        head += block
+        if len(head) >= size:
+            break
+    return head, rest
 
 
 def read_stream(fd: int, progress: Callable[[int], None]) -> Iterator[bytes]:

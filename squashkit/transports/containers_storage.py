@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from squashkit.errors import ImageNotFound, Unavailable, show_text
 from squashkit.gojson import ListOf, load_json
 from squashkit.names import repository_of
 from squashkit.oci import DiffID, Platform, parse_digest, parse_index
+from squashkit.room import Room
 from squashkit.transports.container import Archive, open_stream, read_stream
 from squashkit.transports.oci_layout import is_attestation
 from squashkit.transports.store import STORED_SHAPE, StoredImage
@@ -66,7 +66,7 @@ class Podman:
                 there.append(one.platform)
         return list(dict.fromkeys(there))
 
-    def save(self, image: StoredImage, tmp_dir: Path, progress: Callable[[int], None]) -> Archive:
+    def save(self, image: StoredImage, tmp_dir: Room, progress: Callable[[int], None]) -> Archive:
         def blocks() -> Iterator[bytes]:
             command = ["podman", "save", "--format", "docker-archive", image.name]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

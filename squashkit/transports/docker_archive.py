@@ -106,20 +106,16 @@ def merge(docker: list[Image], listing: Listing) -> list[Image]:
     first.
     """
     stored: dict[tuple[object, ...], Image] = {}
+    names: dict[tuple[object, ...], list[str]] = {}
     for image in listing.images:
-        key = image.identity
-        known = stored.get(key)
-        stored[key] = _add_names(image, known.names) if known else image
+        stored[image.identity] = image
+        names.setdefault(image.identity, []).extend(image.names)  # one image may have 10,000 tags
     merged: list[Image] = []
     for image in docker:
-        twin = stored.pop(image.identity, None)
-        merged.append(replace(twin, names=image.names + twin.names) if twin else image)
-    merged += stored.values()
-    return [_add_names(image, ()) for image in merged]
-
-
-def _add_names(image: Image, more: tuple[str, ...]) -> Image:
-    return replace(image, names=tuple(dict.fromkeys(more + image.names)))
+        twin = stored.pop(image.identity, image)
+        merged.append(replace(twin, names=(*image.names, *names.pop(image.identity, ()))))
+    merged += [replace(image, names=tuple(names[key])) for key, image in stored.items()]
+    return [replace(image, names=tuple(dict.fromkeys(image.names))) for image in merged]
 
 
 def manifest_json(config: str, tags: list[str], layers: list[str]) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import docker
@@ -29,6 +28,7 @@ from squashkit.errors import (
 from squashkit.gojson import check
 from squashkit.names import familiar_name
 from squashkit.oci import DiffID, Platform, is_digest, parse_digest
+from squashkit.room import Room
 from squashkit.transports import Reference
 from squashkit.transports.container import Archive, open_stream
 from squashkit.transports.store import STORED_SHAPE, StoredImage
@@ -157,7 +157,7 @@ class Daemon:
             choices=names,
         )
 
-    def save(self, image: StoredImage, tmp_dir: Path, progress: Callable[[int], None]) -> Archive:
+    def save(self, image: StoredImage, tmp_dir: Room, progress: Callable[[int], None]) -> Archive:
         def blocks() -> Iterator[bytes]:
             with self._told(f"save {image.asked}"):
                 for block in self._client.get_image(image.name, chunk_size=_PIECE):

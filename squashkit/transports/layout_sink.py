@@ -14,6 +14,7 @@ from squashkit.errors import InvalidImage, UsageError, show_path
 from squashkit.gojson import load_json
 from squashkit.names import same_name
 from squashkit.oci import CONTAINERD_NAME, REF_NAME, Digest, dump_json, parse_index
+from squashkit.room import Room
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.container import Blob, Folder, write_all
 from squashkit.transports.oci_layout import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
@@ -26,7 +27,16 @@ class Layout:
 
     parallel = True
 
-    def __init__(self, path: Path, *, force: bool, tags: Sequence[Tag], guard: TagGuard) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        force: bool,
+        tags: Sequence[Tag],
+        guard: TagGuard,
+        room: Room | None = None,
+    ) -> None:
+        """Without a room the blobs may take what is free where the folder lies."""
         self.title = show_path(os.fsencode(path))
         self.path = path
         self._force = force
@@ -44,6 +54,7 @@ class Layout:
         self._made = [folder for folder in (path, path / "blobs", path / "blobs/sha256")
                       if not folder.exists()]  # fmt: skip
         self._make_folders()
+        self.room = room or Room.of(path)
         for leftover in (path / "blobs/sha256").glob(".*.squashkit-*"):
             remove_leftovers(leftover.parent / leftover.name[1:].rpartition(".squashkit-")[0])
 
@@ -236,8 +247,9 @@ class _LayoutSlot:
         self._written = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        write_all(self._file.fd, data)
+        self._layout.room.keep(len(data), "the output")
         self._written += len(data)
+        write_all(self._file.fd, data)
 
     def seal(self) -> None:
         pass
@@ -251,3 +263,4 @@ class _LayoutSlot:
 
     def discard(self) -> None:
         self._file.close()
+        self._layout.room.give_back(self._written)

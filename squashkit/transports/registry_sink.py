@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from squashkit.errors import (
     Interrupted,
@@ -20,6 +19,7 @@ from squashkit.errors import (
 )
 from squashkit.graph import Layer
 from squashkit.oci import Descriptor, Digest, Platform, sha256
+from squashkit.room import Room
 from squashkit.transports import Reference
 from squashkit.transports.container import READ_SIZE, open_unnamed, write_all
 from squashkit.transports.registry import CHUNK, Repository, RepositoryName
@@ -43,7 +43,7 @@ class RegistrySink:
         self,
         name: RepositoryName,
         registries: Registries,
-        tmp_dir: Path,
+        tmp_dir: Room,
         beside: Mapping[Digest, str],
         tags: Sequence[str],
         read_tags: Mapping[str, Digest],
@@ -113,7 +113,7 @@ class RegistrySink:
         """A registry knows its blobs by their digests; reading them back would move them."""
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
-        upload = _Upload(self, open_unnamed(self._tmp_dir))
+        upload = _Upload(self, self._tmp_dir)
         with self._lock:
             self._slots.append(upload)
         return upload
@@ -162,7 +162,7 @@ class RegistrySink:
 
 
 def tag_platforms(
-    name: RepositoryName, tag: str, registries: Registries, tmp_dir: Path
+    name: RepositoryName, tag: str, registries: Registries, tmp_dir: Room
 ) -> list[Platform]:
     """As `index_platforms`, of what a tag means now."""
     repository = Repository(registries.get(name), name.path)
@@ -171,7 +171,7 @@ def tag_platforms(
 
 
 def index_platforms(
-    meaning: bytes, name: RepositoryName, repository: Repository, registries: Registries, tmp_dir: Path
+    meaning: bytes, name: RepositoryName, repository: Repository, registries: Registries, tmp_dir: Room
 ) -> list[Platform]:
     """The platforms of an index whose images are there; none of a single image, or of what cannot be
     read."""
@@ -196,10 +196,11 @@ class _Upload:
     """A blob on its way up, in chunks. It stays in a file without a name until it is there, so that what
     breaks can be sent again, from where the registry has it or from the beginning."""
 
-    def __init__(self, sink: RegistrySink, fd: int) -> None:
+    def __init__(self, sink: RegistrySink, tmp_dir: Room) -> None:
         self._sink = sink
         self._repository = sink.repository
-        self._fd = fd
+        self._room = tmp_dir
+        self._fd = open_unnamed(tmp_dir.folder)
         self._size = 0
         self._sent = 0
         self._where: str | None = None
@@ -207,8 +208,9 @@ class _Upload:
         self._tries = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        write_all(self._fd, data)
+        self._room.keep(len(data), "a blob to upload")
         self._size += len(data)
+        write_all(self._fd, data)
         while self._chunked and self._size - self._sent > CHUNK:
             self._send_chunk()
 
@@ -251,8 +253,8 @@ class _Upload:
             self._count_try()
             if self._repository.has(digest, self._size):  # only the answer was lost
                 break
-        os.close(self._fd)
-        self._fd, self._where = -1, None
+        self._where = None
+        self._close()
         self._sink.stored(digest)
 
     def _finish(self, digest: Digest) -> bool:
@@ -276,10 +278,14 @@ class _Upload:
         return self._repository.finish_upload(self._where, digest, body)
 
     def discard(self) -> None:
+        self._close()
+        self._drop()
+
+    def _close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        self._drop()
+            self._room.give_back(self._size)
 
     def _drop(self) -> None:
         where, self._where = self._where, None

@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 from squashkit.errors import ImageNotFound, InvalidImage
 from squashkit.gojson import load_json
@@ -23,6 +22,7 @@ from squashkit.oci import (
     parse_index,
     sha256,
 )
+from squashkit.room import Room
 from squashkit.transports import Reference
 from squashkit.transports.container import Blob, fill_blocks, open_unnamed, write_all
 from squashkit.transports.oci_layout import INDEX, blob_name, index_json, is_attestation
@@ -42,7 +42,7 @@ class RegistryImages:
         self,
         reference: Reference,
         registries: Registries,
-        tmp_dir: Path,
+        tmp_dir: Room,
         platform: Platform | None = None,
     ) -> None:
         self.name = RepositoryName.parse(reference.path)
@@ -133,12 +133,14 @@ class RegistryImages:
 
     def _fetch(self, digest: Digest) -> Blob:
         size = self._sizes[digest]
-        fd = open_unnamed(self._tmp_dir)
+        self._tmp_dir.keep(size, f"the blob {digest}")
+        fd = open_unnamed(self._tmp_dir.folder)
         try:
             for piece in self.repository.blob(digest, size, threading.Event()):
                 write_all(fd, piece)
         except BaseException:
             os.close(fd)
+            self._tmp_dir.give_back(size)
             raise
         return Blob(fd, 0, size)
 
@@ -163,6 +165,7 @@ class RegistryImages:
     def close(self) -> None:
         for blob in self._blobs.values():
             os.close(blob.fd)
+            self._tmp_dir.give_back(blob.size)
         self._blobs.clear()
 
     @staticmethod

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from squashkit.gojson import TEXTS, Leaf, Struct
 from squashkit.graph import Image, stack_layers
 from squashkit.names import same_name
 from squashkit.oci import SETTINGS_SHAPE, DiffID, Digest, ImageConfig, Platform
+from squashkit.room import Room
 from squashkit.transports import Reference
 from squashkit.transports.container import Archive
 
@@ -66,7 +66,7 @@ class Store(Protocol):
         """The platforms whose images a name means, as far as they are there; none where it means a single
         image or nothing, or where the store does not tell."""
 
-    def save(self, image: StoredImage, tmp_dir: Path, progress: Callable[[int], None]) -> Archive:
+    def save(self, image: StoredImage, tmp_dir: Room, progress: Callable[[int], None]) -> Archive:
         """The image as an archive without a name."""
 
     def is_classic(self) -> bool:

@@ -11,10 +11,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from pathlib import Path
 
 from squashkit.errors import ImageNotFound, InvalidImage, SquashkitError, Unavailable
 from squashkit.oci import Digest
+from squashkit.room import Room
 from squashkit.transports.archive_sink import ArchiveWriter
 from squashkit.transports.container import Archive, Blob, open_unnamed
 from squashkit.transports.oci_layout import blob_name
@@ -32,14 +32,14 @@ class StoreSink(ArchiveWriter):
     def __init__(
         self,
         store: Store,
-        tmp_dir: Path,
+        tmp_dir: Room,
         held: Mapping[Digest, Callable[[], Blob]],
         progress: Callable[[int], None],
         guard: TagGuard,
     ) -> None:
         for name in guard.results:
             guard.check(name, store.platforms(name))
-        super().__init__(open_unnamed(tmp_dir), docker=True)
+        super().__init__(open_unnamed(tmp_dir.folder), tmp_dir, docker=True)
         self.title = store.title
         self.loaded = 0
         """Bytes that the store was sent."""
