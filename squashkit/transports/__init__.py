@@ -82,7 +82,7 @@ def parse_reference(text: str) -> Reference:
         if "/" not in name and _HOST.match(name):
             raise InvalidReference(f"{text!r} names a host and no image; expected docker://HOST/NAME")
         return Reference(REGISTRY, name)
-    if os.path.exists(text):  # not Path's, which raises for names that are too long, or may not be looked at
+    if os.path.exists(text):  # which Path asks by raising, of names too long or out of reach
         return Reference("", text)
     if colon and (os.path.exists(transport) or transport == STDIO):
         return Reference("", transport, rest or None)
