@@ -51,7 +51,7 @@ from squashkit.planner import KeptLayer, LayerPlan, Segment
 from squashkit.provenance import base_images
 from squashkit.rootfs import Attributes, Directory, Inode, Rootfs
 from squashkit.selection import parse_segments
-from squashkit.tar import REGULAR
+from squashkit.tar import REGULAR, SYMLINK
 from squashkit.transports import docker_archive, oci_layout, parse_reference
 from squashkit.transports.container import MAGIC_SIZE, Blob
 from squashkit.transports.credentials import find_credentials
@@ -254,10 +254,10 @@ def _inode(node: Inode, stack: Sequence[bytes]) -> tuple[object, ...]:
     content = (
         stack[node.layer][record.data : record.data + record.size] if record.typeflag == REGULAR else b""
     )
-    linkname = b"" if record.typeflag == REGULAR else record.linkname
+    linkname = record.linkname if record.typeflag == SYMLINK else b""
     device = record.devmajor, record.devminor
     attributes = node.effective()
-    if record.typeflag == b"2":
+    if record.typeflag == SYMLINK:
         attributes = attributes._replace(mode=0o777)
     return record.typeflag, attributes, linkname, device, record.realsize, content
 
