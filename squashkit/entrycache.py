@@ -62,11 +62,13 @@ class EntryCache:
         return self.folder / diff_id.removeprefix("sha256:")
 
     def has(self, diff_id: DiffID) -> bool:
-        return self._path(diff_id).is_file()
+        return os.path.isfile(self._path(diff_id))  # False, too, where it may not be looked for
 
     def get(self, diff_id: DiffID) -> Changeset | None:
         """A layer's changeset, None where it is not known."""
         path = self._path(diff_id)
+        if not os.path.isfile(path):  # a pipe would wait for ever
+            return None
         try:
             data = path.read_bytes()
         except OSError:
