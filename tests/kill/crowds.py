@@ -187,7 +187,7 @@ def test_a_damaged_cache_changes_nothing(how: str, image: str, counts: Counts, t
         before = {one: one.read_bytes() for one in entries}
         DAMAGE[how](path, other)
         output = tmp_path / f"{path.name}.tar"
-        result = run_process(*squashed(image, output, cache), env=env, timeout=120)
+        result = run_process(*squashed(image, output, cache), env=env)
         assert result.code == 0, result.err
         assert output.read_bytes() == (tmp_path / "right.tar").read_bytes()
         for one, data in before.items():
@@ -237,7 +237,13 @@ class Person:
             str(self.folder / "code" if i == 0 else t) for i, t in enumerate(self._binds.values())
         )
         python = self._python / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
-        given = {"PATH": "/usr/bin:/bin", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
+        given = {
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": path,
+            "LD_LIBRARY_PATH": f"{self._python}/lib",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **(env or {}),
+        }
         person = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--inh-caps=-all"]
         command = [*person, "env", "-i", *(f"{k}={v}" for k, v in given.items()), python, "-m", "squashkit"]
         made = subprocess.run(
