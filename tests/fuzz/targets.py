@@ -9,6 +9,7 @@ import hashlib
 import lzma
 import os
 import random
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -449,7 +450,8 @@ def credentials(value: tuple[str, str]) -> None:
     before = os.environ["PATH"]
     os.environ["PATH"] = ""
     try:
-        with suppress(SquashkitError):
+        with suppress(SquashkitError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the SDK's, of helpers that are not there
             found = find_credentials(host, "library/app", path)
             assert found is None or found.basic.isascii()
     finally:

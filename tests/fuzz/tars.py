@@ -104,7 +104,7 @@ def mutate(data: bytes, rng: Random, change: Change) -> bytes:
     else:
         records[at] = _set_field(records[at], rng)
     if rng.randrange(30):
-        records = [_with_checksum(record) for record in records]
+        records = [sealed(record) for record in records]
     ending = (END_OF_ARCHIVE, END_OF_ARCHIVE, b"", bytes(BLOCK))[rng.randrange(4)]
     return b"".join(records) + ending
 
@@ -119,7 +119,7 @@ def split(data: bytes) -> list[bytes]:
             break
         digits = header[124:136].strip(b"\0 ")
         octal = digits.isdigit() and not set(digits) & set(b"89")
-        size = int(digits, 8) if octal and len(digits) < 8 else 0
+        size = min(int(digits, 8), len(data)) if octal else 0
         end = at + BLOCK + -size // BLOCK * -BLOCK
         records.append(data[at:end])
         at = end
@@ -208,7 +208,8 @@ def _padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % BLOCK)
 
 
-def _with_checksum(record: bytes) -> bytes:
+def sealed(record: bytes) -> bytes:
+    """A record whose first block has the right checksum."""
     if len(record) < BLOCK:
         return record
     total = sum(record[:148]) + sum(record[156:BLOCK]) + 8 * 0x20
