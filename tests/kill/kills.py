@@ -42,8 +42,8 @@ def test_a_run_that_is_killed_at_any_moment(kind: str, counts: Counts, tmp_path:
         met += 1
         done += place.assert_whole_or_before(leftovers=True)
         place.assert_next_run()
-    counts.add(f"kills of a run into an {kind}, by time", met)
-    counts.add(f"of which the {kind} was whole already", done)
+    counts.add(f"kills by time, {kind}", met)
+    counts.add(f"of these, the {kind} was whole already", done)
 
 
 def duration(place: Place) -> float:
