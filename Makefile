@@ -10,7 +10,7 @@ PYTHONS := 3.11 3.12 3.13 3.14
 PYZ := build/squashkit.pyz
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint types unit wheel pyz tools docs man bench clean
+.PHONY: demo test lint types unit wheel pyz tools docs man bench fuzz kill clean
 
 demo: $(VENV)/installed
 	$(BIN)/squashkit demo
@@ -80,6 +80,19 @@ man: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benchmarks.bench_squash
+
+# Not part of `make test`: inputs that nobody wrote, for as long as you like. Faults lie in build/fuzz/crashes.
+SECONDS ?= 600
+fuzz: $(VENV)/installed-fuzz
+	nice -n 19 $(BIN)/python -m tests.fuzz $(SECONDS) $(TARGETS)
+
+# Nor is this: runs that are killed, disks that fail, many at once, other users, the lowest versions. As root.
+kill: $(VENV)/installed-dev tools
+	$(BIN)/python -m pytest -q tests/kill/kills.py tests/kill/faults.py tests/kill/crowds.py tests/kill/floors.py
+
+$(VENV)/installed-fuzz: $(VENV)/installed-dev
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist

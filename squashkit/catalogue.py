@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from squashkit.entrycache import home_folder
 from squashkit.errors import Unavailable
 from squashkit.graph import Image, stack_layers
 from squashkit.names import same_name
@@ -41,7 +42,7 @@ _FIELDS = "reference, platform, image_id, digest, diff_ids, config, seen"
 def data_folder() -> Path:
     """Where a user's programs keep what cannot be made anew (XDG Base Directory Specification)."""
     given = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(given) if os.path.isabs(given) else Path.home() / ".local" / "share"
+    base = Path(given) if os.path.isabs(given) else home_folder() / ".local" / "share"
     return base / "squashkit"
 
 
@@ -146,7 +147,7 @@ class Catalogue:
         return None
 
     def _select(self, rest: str, values: Sequence[str]) -> list[KnownBase]:
-        if not self.path.exists():
+        if not os.path.exists(self.path):  # nor where it may not be looked for
             return []
         with self._open() as database:
             return [

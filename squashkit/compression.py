@@ -8,14 +8,17 @@ written by its own multi-threaded mode, whose output depends neither on the numb
 from __future__ import annotations
 
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from squashkit.errors import InvalidImage
+from squashkit.errors import Cancelled, InvalidImage
 from squashkit.oci import Codec
 
 if TYPE_CHECKING:
@@ -201,10 +204,18 @@ class Compressor:
     """Compresses a stream and hands the bytes to `write` in order.
 
     `write` is called in the thread that calls `feed` and `close`. Memory: a few chunks of 1 MiB a job.
+    Once `cancelled` is set, both raise Cancelled soon, however long the compressor itself goes on.
     """
 
-    def __init__(self, compression: Compression, write: Callable[[bytes], None], jobs: int) -> None:
+    def __init__(
+        self,
+        compression: Compression,
+        write: Callable[[bytes], None],
+        jobs: int,
+        cancelled: threading.Event | None = None,
+    ) -> None:
         self._write = write
+        self._cancelled = cancelled
         self._zstd: zstd.ZstdCompressor | None = None
         self._gzip: _Gzip | None = None
         if compression.codec is Codec.ZSTD:
@@ -222,7 +233,7 @@ class Compressor:
 
     def feed(self, block: memoryview) -> None:
         if self._zstd is not None:
-            self._write(self._zstd.compress(block))
+            self._write(self._run(partial(self._zstd.compress, block)))
         elif self._gzip is not None:
             self._gzip.feed(bytes(block))
         else:
@@ -230,9 +241,38 @@ class Compressor:
 
     def close(self) -> None:
         if self._zstd is not None:
-            self._write(self._zstd.flush())
+            self._write(self._run(self._zstd.flush))
         elif self._gzip is not None:
             self._gzip.close()
+
+    def _run(self, call: Callable[[], bytes]) -> bytes:
+        return call() if self._cancelled is None else _aside(call, self._cancelled)
+
+
+def _aside(call: Callable[[], bytes], cancelled: threading.Event) -> bytes:
+    """What a call returns that may take many seconds, as those of zstd's high levels do. It runs in a
+    thread of its own, so that waiting for it ends with an interrupt, or once `cancelled` is set. Then it is
+    left to itself: it writes nothing, and a process that exits does not wait for it."""
+    answers: SimpleQueue[bytes | BaseException] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put(call())
+        except BaseException as error:
+            answers.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        try:
+            # In turns: an interrupt that comes just before a wait begins is seen only after it.
+            answer = answers.get(timeout=0.1)
+        except Empty:
+            if cancelled.is_set():
+                raise Cancelled from None
+            continue
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
 
 class _Gzip:

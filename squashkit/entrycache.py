@@ -39,8 +39,17 @@ _COMPRESSION = Compression(Codec.ZSTD, 3)
 def cache_folder() -> Path:
     """Where a user's programs keep what they can make anew (XDG Base Directory Specification)."""
     given = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
+    base = Path(given) if os.path.isabs(given) else home_folder() / ".cache"
     return base / "squashkit" / "entries"
+
+
+def home_folder() -> Path:
+    """The user's home. Who has none, as a bare number in a container without HOME, has the root, as docker
+    has it."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +62,13 @@ class EntryCache:
         return self.folder / diff_id.removeprefix("sha256:")
 
     def has(self, diff_id: DiffID) -> bool:
-        return self._path(diff_id).is_file()
+        return os.path.isfile(self._path(diff_id))  # False, too, where it may not be looked for
 
     def get(self, diff_id: DiffID) -> Changeset | None:
         """A layer's changeset, None where it is not known."""
         path = self._path(diff_id)
+        if not os.path.isfile(path):  # a pipe would wait for ever
+            return None
         try:
             data = path.read_bytes()
         except OSError:

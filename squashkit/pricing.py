@@ -279,7 +279,9 @@ class Pricing:
             size += len(data)
             stored.update(data)
 
-        compressor = Compressor(self.compression, write, self.layers.loader.jobs)
+        compressor = Compressor(
+            self.compression, write, self.layers.loader.jobs, self.layers.loader.cancelled
+        )
         for block in blocks:
             compressor.feed(block)
             plain.update(block)

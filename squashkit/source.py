@@ -218,14 +218,14 @@ def _from_store(reference: Reference, tmp_dir: Room, progress: Progress) -> Iter
 
 def _open_file(reference: Reference, tmp_dir: Room, progress: Progress) -> Archive | Folder:
     path = Path(reference.path)
-    if not reference.is_stdio and path.is_dir():
+    if not reference.is_stdio and os.path.isdir(path):
         if reference.transport not in ("", "oci"):
             raise TransportError(
                 f"{path} is a folder; {reference.transport} is a file", reference=str(reference)
             )
         return Folder(path)
     if reference.transport == "oci":
-        what = "is a file, not an OCI layout folder" if path.exists() else "does not exist"
+        what = "is a file, not an OCI layout folder" if os.path.exists(path) else "does not exist"
         raise TransportError(f"{path} {what}", reference=str(reference))
     if reference.is_stdio:
         progress.stage("Reading standard input", None)

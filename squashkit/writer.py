@@ -234,7 +234,7 @@ class Writer:
             slot.write(data)
             size += len(data)
 
-        compressor = Compressor(compression, write, self.loader.jobs)
+        compressor = Compressor(compression, write, self.loader.jobs, self.loader.cancelled)
         _, diff_id = self._pump(blocks, compressor.feed)
         compressor.close()
         slot.seal()
@@ -257,13 +257,13 @@ class Writer:
             try:
                 for block in blocks:
                     if writing is not None:
-                        writing.result()
+                        join([writing], self.loader.cancelled)  # in turns, so that Ctrl-C is heard
                     writing = pool.submit(write, block)
                     digest.update(block)
                     size += len(block)
                     self.loader.progress.advance(len(block))
                 if writing is not None:
-                    writing.result()
+                    join([writing], self.loader.cancelled)
             except BaseException:
                 self.loader.cancelled.set()  # the pool waits for a write that may wait for a server
                 raise

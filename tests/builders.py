@@ -788,6 +788,13 @@ def oci_layout(
     return digests
 
 
+def oci_files(images: Sequence[ImageSpec]) -> dict[str, bytes]:
+    """The files of such a layout by their names, layers gzipped."""
+    layout, _ = _layout(images, "gzip")
+    files = layout.files().items()
+    return {name: data for name, data in files if isinstance(data, bytes) and not name.endswith("/")}
+
+
 def oci_archive(
     path: Path,
     images: Sequence[ImageSpec],

@@ -45,7 +45,10 @@ def render(layers: Sequence[bytes], layer: KeptLayer | SquashedLayer) -> bytes:
     if isinstance(layer, KeptLayer):
         return layers[layer.index]
     rendered = b"".join(
-        layers[piece.layer][piece.start : piece.end] if isinstance(piece, Copy) else piece
+        # What is missing of the padding at a tar's very end counts as zeros, as the writer has it.
+        layers[piece.layer][piece.start : piece.end].ljust(piece.end - piece.start, b"\0")
+        if isinstance(piece, Copy)
+        else piece
         for piece in layer.pieces
     )
     rendered += tar.END_OF_ARCHIVE

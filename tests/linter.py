@@ -22,6 +22,10 @@ from tests.model import (
 
 Placed = tuple[str, bytes, Record]
 
+OVERLAY = (b"trusted.overlay.", b"user.overlay.")
+OVERLAY_MARKS = (b"opaque", b"redirect", b"metacopy", b"whiteout", b"whiteouts")
+"""What overlay file systems read there; the other names are traces that mean nothing to a reader."""
+
 
 def lint(lower_layers: Sequence[bytes], squashed: bytes) -> list[str]:
     """What is not safe in a squashed layer that lies on `lower_layers`; nothing means safe."""
@@ -192,6 +196,6 @@ def _overlay_words(members: Sequence[Placed]) -> list[str]:
         if record.kind == "char" and record.device == (0, 0):
             found.append(f"{path!r}: a character device 0:0")
         for name in record.xattrs:
-            if name.startswith((b"trusted.overlay.", b"user.overlay.")):
+            if name.startswith(OVERLAY) and name.rpartition(b".overlay.")[2] in OVERLAY_MARKS:
                 found.append(f"{path!r}: the xattr {name!r}")
     return found

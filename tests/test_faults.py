@@ -1056,6 +1056,34 @@ def test_a_run_that_is_stopped_leaves_nothing(
         assert set(made) <= {"new", "new/blobs", "new/blobs/sha256"}
 
 
+def wait_for_work(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Until the process has had a processor for so long."""
+    limit = time.monotonic() + 60
+    spent = 0.0
+    while spent < seconds:
+        assert process.poll() is None, "it was done too soon"
+        assert time.monotonic() < limit, "it does not work"
+        time.sleep(0.05)
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        spent = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@needs_proc
+def test_an_interrupt_is_heard_while_zstd_is_at_work(slow: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the midst of a compression that takes half a minute ends the run within 2 seconds, with
+    130, and nothing is written."""
+    words = ("squash", slow, *KEEP_2, "--compress", "zstd:19", "--jobs", "2", "-o", "oci:new")
+    with spawn(*words, cwd=tmp_path, start_new_session=True) as process:
+        wait_for_work(process, 1.5)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        _, err = process.communicate(timeout=60)
+        took = time.monotonic() - began
+    assert (process.returncode, err.strip()) == (130, b"squashkit: interrupted; nothing was written")
+    assert listing(tmp_path) == []
+    assert took < 2
+
+
 def wait_until_full(process: subprocess.Popen[bytes], fd: int) -> None:
     """Until the pipe that the process writes to takes no more."""
     limit = time.monotonic() + 30

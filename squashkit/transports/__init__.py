@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from squashkit.errors import InvalidReference
 from squashkit.names import normalise_name
@@ -82,9 +82,9 @@ def parse_reference(text: str) -> Reference:
         if "/" not in name and _HOST.match(name):
             raise InvalidReference(f"{text!r} names a host and no image; expected docker://HOST/NAME")
         return Reference(REGISTRY, name)
-    if Path(text).exists():
+    if os.path.exists(text):  # which Path asks by raising, of names too long or out of reach
         return Reference("", text)
-    if colon and (Path(transport).exists() or transport == STDIO):
+    if colon and (os.path.exists(transport) or transport == STDIO):
         return Reference("", transport, rest or None)
     if colon and (transport in _FOREIGN or (transport == REGISTRY and rest.startswith("/"))):
         raise InvalidReference(f"the transport {transport!r} is not supported; use {KNOWN}")

@@ -44,6 +44,7 @@ class AtomicFile:
         else:
             if self._hidden is None:
                 hidden = _hidden_name(self.target)
+                fcntl.flock(self.fd, fcntl.LOCK_EX)  # so that no other run takes it for a leftover
                 self._link(hidden)
                 self._hidden = hidden
             if replace:

@@ -45,7 +45,8 @@ class Layout:
         self._finished: dict[Digest, AtomicFile] = {}
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file; an OCI layout is a folder")
-        beginnings = {"blobs", LAYOUT}  # another run may be making it at this moment
+        # Another run may be making it at this moment, or was killed while it did.
+        beginnings = ("blobs", LAYOUT, *(leftover.name for leftover in _leftovers(path)))
         foreign = path.is_dir() and any(entry.name not in beginnings for entry in path.iterdir())
         if foreign and not (path / INDEX).exists():
             raise UsageError(f"{path} is a folder that is no OCI layout")
@@ -55,7 +56,7 @@ class Layout:
                       if not folder.exists()]  # fmt: skip
         self._make_folders()
         self.room = room or Room.of(path)
-        for leftover in (path / "blobs/sha256").glob(".*.squashkit-*"):
+        for leftover in [*_leftovers(path), *(path / "blobs/sha256").glob(".*.squashkit-*")]:
             remove_leftovers(leftover.parent / leftover.name[1:].rpartition(".squashkit-")[0])
 
     def has(self, digest: Digest, size: int) -> bool:
@@ -207,6 +208,11 @@ def _check_platforms(
 
 def _is_named(descriptor: dict[str, Any], tag: Tag) -> bool:
     return _same_tag(descriptor.get("annotations") or {}, tag.annotations())
+
+
+def _leftovers(path: Path) -> list[Path]:
+    """Documents of a layout that have no name yet, or never will."""
+    return [found for name in (INDEX, LAYOUT) for found in path.glob(f".{name}.squashkit-*")]
 
 
 def _same_tag(there: dict[str, str], new: dict[str, str]) -> bool:

@@ -1,0 +1,56 @@
+"""The lowest versions of its dependencies that squashkit declares are to be had, and enough."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SUITE = (
+    "test_compression.py", "test_containers.py", "test_diff.py", "test_entrycache.py", "test_inspect.py",
+    "test_metadata.py", "test_selection.py", "test_verify.py", "compat/test_registry_access.py",
+)  # fmt: skip
+"""What touches every dependency: compressors, the command line, registries and credentials."""
+
+
+def floors() -> list[str]:
+    """The dependencies, each at its lower bound."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found = [text.replace(">=", "==") for text in project["dependencies"]]
+    assert all(re.match(r"[\w.-]+==[\d.]+(;|$)", text) for text in found), found
+    return found
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with squashkit and the lowest versions; what pip says of a yanked one is an error."""
+    folder = tmp_path_factory.mktemp("floors")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    extra = ["pytest>=8.2", "pytest-timeout>=2.3", "hypothesis>=6.100", "PyYAML>=6.0"]
+    made = subprocess.run(
+        [python, "-m", "pip", "install", "--disable-pip-version-check", ROOT, *floors(), *extra],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr[-2000:]
+    assert "yanked" not in made.stdout + made.stderr, made.stderr
+    return python
+
+
+def test_the_lowest_versions_go_together(python: Path) -> None:
+    """pip finds no dependency that contradicts another."""
+    subprocess.run([python, "-m", "pip", "check"], check=True)
+
+
+@pytest.mark.timeout(1800)
+def test_the_lowest_versions_are_enough(python: Path) -> None:
+    """Tests that touch every dependency pass with them."""
+    words = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{name}" for name in SUITE)]
+    made = subprocess.run(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert made.returncode == 0, made.stdout.decode()[-3000:]
