@@ -33,9 +33,9 @@ def image(tag: str, *more: bytes) -> ImageSpec:
     base = layer(directory(NAME), file(f"{NAME}/f", b"one", xattrs={f"user.{EVIL}": EVIL.encode()}))
     layers = [base, *more]
     settings = {"Env": [f"A={EVIL}"], "Labels": {EVIL: EVIL, BASE_NAME: EVIL}, "User": EVIL, "Cmd": [EVIL]}
-    config: Json = {"config": settings, "author": EVIL, "created": EVIL, EVIL: EVIL}
+    config: Json = {"config": settings, "author": EVIL, EVIL: EVIL}
     history: list[Json] = [
-        {"created": EVIL, "created_by": STEP, "comment": EVIL, "author": EVIL} for _ in layers
+        {"created_by": STEP, "comment": EVIL, "author": EVIL} for _ in layers
     ]
     return ImageSpec(layers, [tag], config, history)
 

@@ -176,8 +176,9 @@ def test_contested_constructs_are_warned_of(tmp_path: Path) -> None:
     docker_archive_old(tmp_path / "app.tar", [on_base(BASE, odd + b"junk" * 400, tags=["app:1"])])
     warnings = verdict(tmp_path / "app.tar", code=0)["warnings"]
     told = "\n".join(one["message"] for one in warnings)
-    for word in ("opaque marker and whiteout", "and 3 more", "lower layer: /up", "twice in a layer: /twice",
-                 "an absolute name: /abs", "behind the end"):  # fmt: skip
+    for word in ("opaque marker and whiteout", "and 3 more", "lower layer: /up",
+                 "twice in a layer (file, then file): /twice", "an absolute name: /abs",
+                 "behind the end"):  # fmt: skip
         assert word in told, told
     assert all("layer 2" in one["where"] for one in warnings)
 
