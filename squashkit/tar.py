@@ -36,7 +36,7 @@ OLD_SPARSE, CONTIGUOUS = b"S", b"7"
 SPARSE_NAME, SPARSE_MAP = b"GNU.sparse.name", b"GNU.sparse.map"
 SPARSE_PREFIX = b"GNU.sparse."
 XATTR_PREFIX = b"SCHILY.xattr."
-USTAR, STAR_TRAILER, OLD_GNU = b"ustar\0", b"tar\0", b"ustar  \0"
+USTAR, USTAR_00, STAR_TRAILER, OLD_GNU = b"ustar\0", b"ustar\x0000", b"tar\0", b"ustar  \0"
 MAX_EXTENSION = 1 << 20
 """Bytes of an extension header's payload, and of a sparse map: Go's limit for both (maxSpecialFileSize)."""
 
@@ -117,10 +117,8 @@ _TYPES = {
 }  # fmt: skip
 _EXTENSIONS = b"xgLK"
 _WITHOUT_DATA = b"123456"
-_ODD_TYPES = {
-    OLD_SPARSE: "type S (an old GNU sparse file), which docker and umoci refuse",
-    CONTIGUOUS: "type 7 (a contiguous file), which docker and umoci refuse",
-}
+_ODD_OLD_SPARSE = "type S (an old GNU sparse file), which docker and umoci refuse"
+_ODD_CONTIGUOUS = "type 7 (a contiguous file), which docker and umoci refuse"
 _ODD_CHAIN = "several headers that name it, which readers do not understand alike"
 _ODD_PREFIX = "a prefix in a GNU header, which only readers made with Go take for one"
 _ODD_REST = "bytes in the place of a prefix, in a header of before ustar"
@@ -194,13 +192,10 @@ def scan(window: Window) -> Iterator[Record]:
             mtime = times[mtime_field]
         except KeyError:
             mtime = times[mtime_field] = _number(mtime_field, "mtime", name) * 1_000_000_000
-        devmajor = devminor = 0
         odd = ""
-        if magic[:6] == USTAR or magic == OLD_GNU:
-            try:
-                devmajor, devminor = devices[device]
-            except KeyError:
-                devmajor, devminor = devices[device] = (
+        if magic in (USTAR_00, OLD_GNU) or magic[:6] == USTAR:
+            if device not in devices:
+                devices[device] = (
                     _number(device[:8], "devmajor", name),
                     _number(device[8:], "devminor", name),
                 )
@@ -246,16 +241,15 @@ def scan(window: Window) -> Iterator[Record]:
 
         linkname = linkname.split(b"\0", 1)[0] if linkname[0] else b""
         xattrs = sparse = None
-        records: dict[bytes, bytes] = {}
+        has_sparse = False
         if chain.kinds:
             odd = odd or chain.odd
             records = as_map(chain.pax)
-            extended = _Extended.read(records, name)
-            xattrs = extended.xattrs
-            size = size if extended.size is None else extended.size
-            uid = uid if extended.uid is None else extended.uid
-            gid = gid if extended.gid is None else extended.gid
-            mtime = mtime if extended.mtime is None else extended.mtime
+            more_size, more_uid, more_gid, more_mtime, xattrs, has_sparse = _extended(records, name)
+            size = size if more_size is None else more_size
+            uid = uid if more_uid is None else more_uid
+            gid = gid if more_gid is None else more_gid
+            mtime = mtime if more_mtime is None else more_mtime
             # An empty value leaves the header's own; a GNU long name wins over a pax path.
             name = chain.name or records.get(b"path") or name
             linkname = chain.linkname or records.get(b"linkpath") or linkname
@@ -273,10 +267,11 @@ def scan(window: Window) -> Iterator[Record]:
             size = 0
             if kind == SYMLINK and not linkname:
                 odd = _ODD_TARGET
-        if size < 0:
+        elif size < 0:
             raise InvalidLayer(f"a size of {size} bytes", path=name)
         realsize = size
         if typeflag == OLD_SPARSE:
+            odd = _ODD_OLD_SPARSE
             if magic != OLD_GNU:
                 raise InvalidLayer("type S in a header that is not GNU's", path=name)
             realsize = _number(bytes(buffer[i + 483 : i + 495]), "real size", name)
@@ -284,26 +279,28 @@ def scan(window: Window) -> Iterator[Record]:
                 window, buffer, base, bytes(buffer[i + 386 : i + 483]), data, name
             )
             sparse = _sparse(data, extents, realsize, size, name)
-        elif records and (form := _sparse_form(records)) is not None:
+        elif has_sparse and (form := _sparse_form(records)) is not None:
             if kind != REGULAR:
                 raise InvalidLayer("GNU.sparse records on what is no file", path=name)
             name = records.get(SPARSE_NAME) or name
+            if b"\0" in name:
+                raise InvalidLayer("a NUL in a name", path=name)
             realsize = _sparse_size(records, size, name)
             if form == 1:
                 extents, packed, buffer, base = _sparse_map_1(window, buffer, base, data, size, name)
             else:
                 extents, packed = _sparse_map_0(records, name), data
             sparse = _sparse(packed, extents, realsize, size - (packed - data), name)
-        elif records and any(key.startswith(SPARSE_PREFIX) for key in records):
+        elif has_sparse:
             odd = odd or _ODD_SPARSE
-        if typeflag in _ODD_TYPES:
-            odd = _ODD_TYPES[typeflag]
-        if b"\0" in name:
-            raise InvalidLayer("a NUL in a name", path=name)
-        if kind not in b"34":
-            devmajor = devminor = 0
+        if typeflag == CONTIGUOUS:
+            odd = _ODD_CONTIGUOUS
+        devmajor = devminor = 0
         block_header = None
-        if kind == DIRECTORY:
+        if kind in b"34":
+            if magic == OLD_GNU or magic[:6] == USTAR:
+                devmajor, devminor = devices[device]
+        elif kind == DIRECTORY:
             block_header = b"".join((*chain.blocks, buffer[i : i + BLOCK]))
         yield make(Record, (
             start, data, size, name, kind, linkname, mode, uid, gid, mtime, devmajor, devminor,
@@ -384,7 +381,8 @@ def parse_pax(payload: bytes, path: bytes = b"") -> Pax:
     at = pairs = 0
     while at < len(payload):
         space = payload.find(b" ", at)
-        length = _integer(payload[at:space]) if space >= 0 else None
+        digits = payload[at:space] if space >= 0 else b""
+        length = int(digits) if len(digits) < 8 and digits.isdigit() else _integer(digits)
         if length is None:
             raise InvalidLayer("a pax record without a length", path=path)
         stop = at + length
@@ -408,37 +406,39 @@ def parse_pax(payload: bytes, path: bytes = b"") -> Pax:
 def as_map(pax: Pax) -> dict[bytes, bytes]:
     """What records say when all are read: the last of each key; a GNU sparse 0.0 map in the form of 0.1
     (`parsePAX`)."""
-    known = {key: value for key, value in pax if key not in _SPARSE_PAIR}
-    spans = [value for key, value in pax if key in _SPARSE_PAIR]
-    if spans:
-        known[SPARSE_MAP] = b",".join(spans)
+    known = dict(pax)
+    if _SPARSE_PAIR[0] in known:
+        known = {key: value for key, value in pax if key not in _SPARSE_PAIR}
+        known[SPARSE_MAP] = b",".join(value for key, value in pax if key in _SPARSE_PAIR)
     return known
 
 
-class _Extended(NamedTuple):
-    """What pax records say of a member's numbers, None where they say nothing (`mergePAX`)."""
-
-    size: int | None
-    uid: int | None
-    gid: int | None
-    mtime: int | None
-    xattrs: dict[bytes, bytes] | None
-
-    @classmethod
-    def read(cls, records: dict[bytes, bytes], path: bytes) -> _Extended:
-        def integer(key: bytes) -> int | None:
-            value = records.get(key)
-            return _checked_integer(value, f"pax {key.decode()}", path) if value else None
-
-        def time(key: bytes) -> int | None:
-            value = records.get(key)
-            return _pax_time(value, key.decode(), path) if value else None
-
-        for key in (b"atime", b"ctime"):
-            time(key)  # must be one, though nobody applies it
-        n = len(XATTR_PREFIX)
-        xattrs = {key[n:]: value for key, value in records.items() if key.startswith(XATTR_PREFIX)}
-        return cls(integer(b"size"), integer(b"uid"), integer(b"gid"), time(b"mtime"), xattrs or None)
+def _extended(
+    records: dict[bytes, bytes], path: bytes
+) -> tuple[int | None, int | None, int | None, int | None, dict[bytes, bytes] | None, bool]:
+    """What pax records say besides names (`mergePAX`): size, uid, gid and mtime, each None where they say
+    nothing, xattrs, and whether there are records of sparse files. An empty value says nothing."""
+    size = uid = gid = mtime = None
+    xattrs: dict[bytes, bytes] = {}
+    has_sparse = False
+    for key, value in records.items():
+        if key.startswith(XATTR_PREFIX):
+            xattrs[key[len(XATTR_PREFIX) :]] = value
+        elif key.startswith(SPARSE_PREFIX):
+            has_sparse = True
+        elif not value:
+            continue
+        elif key == b"mtime":
+            mtime = _pax_time(value, "mtime", path)
+        elif key in (b"atime", b"ctime"):  # must be one, though nobody applies it
+            _pax_time(value, key.decode(), path)
+        elif key == b"size":
+            size = _checked_integer(value, "pax size", path)
+        elif key == b"uid":
+            uid = _checked_integer(value, "pax uid", path)
+        elif key == b"gid":
+            gid = _checked_integer(value, "pax gid", path)
+    return size, uid, gid, mtime, xattrs or None, has_sparse
 
 
 _INTEGER = re.compile(rb"[+-]?0*([0-9]{1,19})")
