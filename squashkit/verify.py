@@ -32,7 +32,7 @@ from squashkit.errors import (
     show_path,
     show_text,
 )
-from squashkit.gojson import load_json
+from squashkit.gojson import is_time, load_json
 from squashkit.graph import Image, Layer, crowded
 from squashkit.loader import Loader, Reading
 from squashkit.oci import Codec, DiffID, odd_settings_told
@@ -202,6 +202,10 @@ class _Verifier:
             verdict.warnings.append(Finding(image.title, odd_settings_told(odd)))
         if any("created" not in entry.raw for entry in config.history or ()):
             message = "a history entry without `created`, on which umoci fails"
+            verdict.warnings.append(Finding(image.title, message))
+        times = [config.created, *(entry.raw.get("created") for entry in config.history or ())]
+        if wrong := [time for time in times if time is not None and not is_time(time)]:
+            message = f"`created` is no time, on which docker fails: {wrong[0][:60]!r}"
             verdict.warnings.append(Finding(image.title, message))
         descriptor = image.manifest_descriptor
         stated = descriptor.platform if descriptor else None

@@ -109,9 +109,17 @@ FOLDED: dict[str, tuple[Callable[..., None], Change, str]] = {
     "a size as no integer": (change_manifest, bytes_changed(b'"size": ', b'"size": 1e3, "x": '), "size"),
     "a flag as text": (
         change_config, lambda c: c["history"][0].update(empty_layer="true"), "history[0].empty_layer"),
-    "a time that is none": (change_config, lambda c: c.update(created="today"), "config.created"),
+    "a time that is a number": (change_config, lambda c: c.update(created=1), "config.created"),
     "something unknown twice": (change_config, bytes_changed(b'"os"', b'"x": {"a": 1, "a": 2}, "os"'), "x"),
 }  # fmt: skip
+
+
+def test_a_time_that_is_none_is_carried_and_told(tmp_path: Path) -> None:
+    """What is no time as Go has it says nothing to a squash, which carries it; verify warns of it."""
+    oci_layout(tmp_path / "in", [APP])
+    change_config(tmp_path / "in", lambda c: c.update(created="today"))
+    squash(f"oci:{tmp_path}/in", "--keep-layers", "2", "-o", f"oci:{tmp_path}/out")
+    assert b"created` is no time" in run("verify", f"oci:{tmp_path}/in").out
 
 
 @pytest.mark.parametrize("name", FOLDED)
