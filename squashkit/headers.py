@@ -6,22 +6,24 @@ header is GNU's and needs none; names without a prefix; no data where the type h
 from __future__ import annotations
 
 from squashkit.errors import InvalidLayer
+from squashkit.pax import (
+    MAX_EXTENSION,
+    SPARSE_NAME,
+    SPARSE_PREFIX,
+    XATTR_PREFIX,
+    Pax,
+    parse_pax,
+)
 from squashkit.tar import (
     BLOCK,
     HARD_LINK,
-    MAX_EXTENSION,
     OLD_GNU,
     OLD_SPARSE,
     REGULAR,
-    SPARSE_NAME,
-    SPARSE_PREFIX,
     STAR_TRAILER,
     SYMLINK,
     USTAR,
-    XATTR_PREFIX,
-    Pax,
     Record,
-    parse_pax,
 )
 
 _NAME, _LINKNAME, _SIZE, _TYPE = slice(0, 100), slice(157, 257), slice(124, 136), slice(156, 157)

@@ -10,7 +10,6 @@ and headers.py writes it anew. """
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -18,6 +17,21 @@ from typing import NamedTuple
 from zlib import adler32
 
 from squashkit.errors import InvalidLayer
+from squashkit.pax import (
+    INT64,
+    MAX_EXTENSION,
+    SPARSE_NAME,
+    Chain,
+    Extents,
+    as_map,
+    checked_integer,
+    extended_fields,
+    parse_pax,
+    shown_value,
+    sparse_form,
+    sparse_map_0,
+    sparse_size,
+)
 
 BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)
@@ -33,12 +47,7 @@ TYPE_NAMES = {
 GLOBAL = b"g"
 """A global pax header: a record of its own, which is no member and changes none."""
 OLD_SPARSE, CONTIGUOUS = b"S", b"7"
-SPARSE_NAME, SPARSE_MAP = b"GNU.sparse.name", b"GNU.sparse.map"
-SPARSE_PREFIX = b"GNU.sparse."
-XATTR_PREFIX = b"SCHILY.xattr."
 USTAR, USTAR_00, STAR_TRAILER, OLD_GNU = b"ustar\0", b"ustar\x0000", b"tar\0", b"ustar  \0"
-MAX_EXTENSION = 1 << 20
-"""Bytes of an extension header's payload, and of a sparse map: Go's limit for both (maxSpecialFileSize)."""
 
 Window = Callable[[int], tuple[memoryview, int]]
 """Called with an offset that never decreases; returns (buffer, offset of the buffer's first byte).
@@ -46,8 +55,6 @@ Window = Callable[[int], tuple[memoryview, int]]
 The buffer holds at least 512 bytes from the offset on, fewer only where the stream ends. It is valid
 until the next call.
 """
-Pax = list[tuple[bytes, bytes]]
-"""The records of a pax header in their order: (key, value). A key may repeat (GNU sparse 0.0)."""
 
 
 class Sparse(NamedTuple):
@@ -119,13 +126,11 @@ _EXTENSIONS = b"xgLK"
 _WITHOUT_DATA = b"123456"
 _ODD_OLD_SPARSE = "type S (an old GNU sparse file), which docker and umoci refuse"
 _ODD_CONTIGUOUS = "type 7 (a contiguous file), which docker and umoci refuse"
-_ODD_CHAIN = "several headers that name it, which readers do not understand alike"
 _ODD_PREFIX = "a prefix in a GNU header, which only readers made with Go take for one"
 _ODD_REST = "bytes in the place of a prefix, in a header of before ustar"
 _ODD_TARGET = "a symlink to nothing, which no system can make"
 _ODD_SIZE = "a size on a type that has no data"
 _ODD_SPARSE = "GNU.sparse records that make no sparse file to readers made with Go"
-_INT64 = 1 << 63
 
 
 def scan(window: Window) -> Iterator[Record]:
@@ -144,7 +149,7 @@ def scan(window: Window) -> Iterator[Record]:
     at = data = size = 0  # offset of the header block to read; where the last payload lies
     name = b""
     start = 0  # offset of the record's first block
-    chain = _Chain()
+    chain = Chain()
     while True:
         i = at - base
         if i + BLOCK > len(buffer):
@@ -229,7 +234,7 @@ def scan(window: Window) -> Iterator[Record]:
                 yield make(Record, (
                     at, stop, 0, name, GLOBAL, b"", 0, 0, 0, 0, 0, 0, None, 0, None, None, "",
                 ))  # fmt: skip
-                chain = _Chain()
+                chain = Chain()
             else:
                 if not chain.kinds:
                     start = at
@@ -245,7 +250,7 @@ def scan(window: Window) -> Iterator[Record]:
         if chain.kinds:
             odd = odd or chain.odd
             records = as_map(chain.pax)
-            more_size, more_uid, more_gid, more_mtime, xattrs, has_sparse = _extended(records, name)
+            more_size, more_uid, more_gid, more_mtime, xattrs, has_sparse = extended_fields(records, name)
             size = size if more_size is None else more_size
             uid = uid if more_uid is None else more_uid
             gid = gid if more_gid is None else more_gid
@@ -279,17 +284,17 @@ def scan(window: Window) -> Iterator[Record]:
                 window, buffer, base, bytes(buffer[i + 386 : i + 483]), data, name
             )
             sparse = _sparse(data, extents, realsize, size, name)
-        elif has_sparse and (form := _sparse_form(records)) is not None:
+        elif has_sparse and (form := sparse_form(records)) is not None:
             if kind != REGULAR:
                 raise InvalidLayer("GNU.sparse records on what is no file", path=name)
             name = records.get(SPARSE_NAME) or name
             if b"\0" in name:
                 raise InvalidLayer("a NUL in a name", path=name)
-            realsize = _sparse_size(records, size, name)
+            realsize = sparse_size(records, size, name)
             if form == 1:
                 extents, packed, buffer, base = _sparse_map_1(window, buffer, base, data, size, name)
             else:
-                extents, packed = _sparse_map_0(records, name), data
+                extents, packed = sparse_map_0(records, name), data
             sparse = _sparse(packed, extents, realsize, size - (packed - data), name)
         elif has_sparse:
             odd = odd or _ODD_SPARSE
@@ -308,7 +313,7 @@ def scan(window: Window) -> Iterator[Record]:
         ))  # fmt: skip
         at = data + ((size + 511) & ~511)
         if chain.kinds:
-            chain = _Chain()
+            chain = Chain()
 
 
 def scan_bytes(data: bytes) -> Iterator[Record]:
@@ -335,177 +340,7 @@ def stored_spans(record: Record) -> Iterator[tuple[int | None, int]]:
         yield None, record.realsize - done
 
 
-# Extension headers
-
-
-class _Chain:
-    """The extension headers that stand before a member, as Go reads them: of several `x` headers the last
-    stands alone, a GNU long name holds until the member comes."""
-
-    __slots__ = ("blocks", "kinds", "linkname", "name", "pax")
-
-    def __init__(self) -> None:
-        self.kinds = b""
-        self.blocks: list[bytes] = []
-        self.pax: Pax = []
-        self.name = b""
-        self.linkname = b""
-
-    def add(self, typeflag: bytes, block: bytes, payload: bytes, size: int, path: bytes) -> None:
-        """Take in one header: its block and its padded payload. Raises InvalidLayer as `parse_pax`."""
-        self.kinds += typeflag
-        self.blocks += block, payload
-        if typeflag == b"x":
-            self.pax = parse_pax(payload[:size], path)
-        elif typeflag == b"L":
-            self.name = payload[:size].split(b"\0", 1)[0]
-        else:
-            self.linkname = payload[:size].split(b"\0", 1)[0]
-
-    @property
-    def odd(self) -> str:
-        return "" if self.kinds in (b"x", b"L", b"K", b"LK", b"KL") else _ODD_CHAIN
-
-
-_NO_NUL = frozenset({b"path", b"linkpath", b"uname", b"gname"})
-_SPARSE_PAIR = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
-
-
-def parse_pax(payload: bytes, path: bytes = b"") -> Pax:
-    """The records of a pax extended header ("length key=value\\n", POSIX.1-2001), in order.
-
-    Raises InvalidLayer for what Go's `parsePAXRecord` refuses, and where offsets and sizes of a GNU sparse
-    0.0 map do not take turns.
-    """
-    records: Pax = []
-    at = pairs = 0
-    while at < len(payload):
-        space = payload.find(b" ", at)
-        digits = payload[at:space] if space >= 0 else b""
-        length = int(digits) if len(digits) < 8 and digits.isdigit() else _integer(digits)
-        if length is None:
-            raise InvalidLayer("a pax record without a length", path=path)
-        stop = at + length
-        key, equals, value = payload[space + 1 : max(stop - 1, space + 1)].partition(b"=")
-        fits = length >= 5 and space + 1 < stop <= len(payload) and payload[stop - 1 : stop] == b"\n"
-        if not fits or not equals:
-            raise InvalidLayer("a pax record with a wrong length", path=path)
-        if not key or b"\0" in key:
-            raise InvalidLayer("a pax record whose key is empty or holds a NUL", path=path)
-        if key in _NO_NUL and b"\0" in value:
-            raise InvalidLayer(f"a NUL in the pax record {key.decode()}", path=path)
-        if key in _SPARSE_PAIR:
-            if key != _SPARSE_PAIR[pairs % 2] or b"," in value:
-                raise InvalidLayer("a GNU sparse map out of order", path=path)
-            pairs += 1
-        records.append((key, value))
-        at = stop
-    return records
-
-
-def as_map(pax: Pax) -> dict[bytes, bytes]:
-    """What records say when all are read: the last of each key; a GNU sparse 0.0 map in the form of 0.1
-    (`parsePAX`)."""
-    known = dict(pax)
-    if _SPARSE_PAIR[0] in known:
-        known = {key: value for key, value in pax if key not in _SPARSE_PAIR}
-        known[SPARSE_MAP] = b",".join(value for key, value in pax if key in _SPARSE_PAIR)
-    return known
-
-
-def _extended(
-    records: dict[bytes, bytes], path: bytes
-) -> tuple[int | None, int | None, int | None, int | None, dict[bytes, bytes] | None, bool]:
-    """What pax records say besides names (`mergePAX`): size, uid, gid and mtime, each None where they say
-    nothing, xattrs, and whether there are records of sparse files. An empty value says nothing."""
-    size = uid = gid = mtime = None
-    xattrs: dict[bytes, bytes] = {}
-    has_sparse = False
-    for key, value in records.items():
-        if key.startswith(XATTR_PREFIX):
-            xattrs[key[len(XATTR_PREFIX) :]] = value
-        elif key.startswith(SPARSE_PREFIX):
-            has_sparse = True
-        elif not value:
-            continue
-        elif key == b"mtime":
-            mtime = _pax_time(value, "mtime", path)
-        elif key in (b"atime", b"ctime"):  # must be one, though nobody applies it
-            _pax_time(value, key.decode(), path)
-        elif key == b"size":
-            size = _checked_integer(value, "pax size", path)
-        elif key == b"uid":
-            uid = _checked_integer(value, "pax uid", path)
-        elif key == b"gid":
-            gid = _checked_integer(value, "pax gid", path)
-    return size, uid, gid, mtime, xattrs or None, has_sparse
-
-
-_INTEGER = re.compile(rb"[+-]?0*([0-9]{1,19})")
-
-
-def _integer(text: bytes) -> int | None:
-    """A decimal number with or without a sign and leading zeros, None where it is none or does not fit into
-    64 bits (Go's strconv.ParseInt)."""
-    match = _INTEGER.fullmatch(text)
-    if match is None:
-        return None
-    value = -int(match[1]) if text.startswith(b"-") else int(match[1])
-    return value if -_INT64 <= value < _INT64 else None
-
-
-def _checked_integer(value: bytes, what: str, path: bytes) -> int:
-    number = _integer(value)
-    if number is None:
-        raise InvalidLayer(f"{what} is no number: {_shown(value)}", path=path)
-    return number
-
-
-def _pax_time(value: bytes, what: str, path: bytes) -> int:
-    """Decimal seconds to nanoseconds; further digits are cut, as Go does."""
-    seconds, _, fraction = value.partition(b".")
-    whole = _integer(seconds)
-    if whole is None or (fraction and not fraction.isdigit()):
-        raise InvalidLayer(f"pax {what} is no time: {_shown(value)}", path=path)
-    part = int(fraction[:9].ljust(9, b"0"))
-    return whole * 1_000_000_000 + (-part if seconds.startswith(b"-") else part)
-
-
-def _shown(value: bytes) -> str:
-    return f"'{value[:40].decode('utf-8', 'backslashreplace')}'"
-
-
 # Sparse files
-
-Extents = list[tuple[int, int]]
-
-
-def _sparse_form(records: dict[bytes, bytes]) -> int | None:
-    """1 for GNU's pax format 1.0, 0 for 0.0 and 0.1, None where records make no sparse file."""
-    version = records.get(b"GNU.sparse.major", b""), records.get(b"GNU.sparse.minor", b"")
-    if version in ((b"0", b"0"), (b"0", b"1")):
-        return 0
-    if version == (b"1", b"0"):
-        return 1
-    # 0.0 and 0.1 were written without a version too.
-    return 0 if version == (b"", b"") and records.get(SPARSE_MAP) else None
-
-
-def _sparse_size(records: dict[bytes, bytes], size: int, path: bytes) -> int:
-    """The size of the whole file."""
-    value = records.get(b"GNU.sparse.size") or records.get(b"GNU.sparse.realsize")
-    return _checked_integer(value, "the size of a sparse file", path) if value else size
-
-
-def _sparse_map_0(records: dict[bytes, bytes], path: bytes) -> Extents:
-    """The map of formats 0.0 and 0.1, which stands in the records (`readGNUSparseMap0x1`)."""
-    count = _checked_integer(records.get(b"GNU.sparse.numblocks", b""), "GNU.sparse.numblocks", path)
-    text = records.get(SPARSE_MAP, b"")
-    numbers = [_checked_integer(n, "a sparse map's number", path) for n in text.split(b",")] if text else []
-    if len(numbers) != 2 * count:
-        raise InvalidLayer(f"a sparse map of {len(numbers)} numbers for {count} extents", path=path)
-    return list(zip(numbers[::2], numbers[1::2], strict=True))
-
 
 def _sparse_map_1(
     window: Window, buffer: memoryview, base: int, data: int, size: int, path: bytes
@@ -527,12 +362,12 @@ def _sparse_map_1(
         stop += BLOCK
         if lines and count is None:
             first = b"".join(blocks).split(b"\n", 1)[0]
-            count = _checked_integer(first, "a sparse map's count", path)
+            count = checked_integer(first, "a sparse map's count", path)
             if count < 0:
                 raise InvalidLayer("a sparse map's count is negative", path=path)
             wanted += 2 * count
     tokens = b"".join(blocks).split(b"\n", wanted)[1:wanted]
-    numbers = [_checked_integer(token, "a sparse map's number", path) for token in tokens]
+    numbers = [checked_integer(token, "a sparse map's number", path) for token in tokens]
     return list(zip(numbers[::2], numbers[1::2], strict=True)), data + stop, buffer, base
 
 
@@ -584,7 +419,7 @@ def _number(field: bytes, what: str, path: bytes) -> int:
     bits (Go's `parseNumeric`)."""
     number = _parse_number(field)
     if number is None:
-        raise InvalidLayer(f"{what} is no number: {_shown(field)}", path=path)
+        raise InvalidLayer(f"{what} is no number: {shown_value(field)}", path=path)
     return number
 
 
@@ -593,7 +428,7 @@ def _parse_number(field: bytes) -> int | None:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
         if field[0] & 0x40:
             value -= 1 << (8 * len(field) - 1)
-        return value if -_INT64 <= value < _INT64 else None
+        return value if -INT64 <= value < INT64 else None
     digits = field.strip(b"\0 ")
     if not digits:
         return 0

@@ -12,9 +12,8 @@ import squashkit
 
 ROOT = Path(squashkit.__file__).parent
 PURE = [
-    "gojson", "oci", "tar", "headers", "changeset", "rootfs", "graph", "names", "base", "merge", "planner",
-    "compare",
-    "trace", "absent", "metadata", "fitting", "risks", "inherit",
+    "gojson", "oci", "pax", "tar", "headers", "changeset", "rootfs", "graph", "names", "base", "merge",
+    "planner", "compare", "trace", "absent", "metadata", "fitting", "risks", "inherit",
     "provenance", "fleet", "dangling",
 ]  # fmt: skip
 PLACES = {

@@ -18,7 +18,7 @@ import pytest
 from squashkit import tar
 from squashkit.errors import InvalidLayer
 from squashkit.headers import rewrite
-from squashkit.tar import parse_pax
+from squashkit.pax import parse_pax
 from tests.builders import layer, sparse
 from tests.go_chains import LIMIT, chain
 from tests.go_inputs import GROUPS, INPUTS
