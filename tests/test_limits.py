@@ -114,6 +114,24 @@ def test_a_bomb_that_would_be_kept_is_bounded(
     assert listing_of(tmp_path / "here") == []
 
 
+@pytest.mark.parametrize("into", ["out.tar", "oci:out", "oci:new/folders/out"])
+def test_a_limit_holds_for_a_whole_fleet_and_for_folders_to_come(
+    into: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a fleet takes is counted in all, wherever it goes."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    sources = []
+    for name in "ab":
+        sources.append(tmp_path / f"{name}.tar")
+        content = random.Random(name).randbytes(1_000_000)
+        docker_archive_old(sources[-1], [ImageSpec([layer(file(name, content))] * 2, [f"{name}:1"])])
+    words = ("fleet", "squash", *sources, "--into", into, "--strategy", "all")
+    assert_fails(run(*words, "--max-size", "1.5MB"), 1, "--max-size", "1.5 MB")
+    assert listing_of(tmp_path / "here") == []
+    assert run(*words, "--max-size", "3MB").code == 0
+
+
 def test_a_bomb_leaves_room_on_the_disk(bombed: Path, disk: Path, tmp_path: Path) -> None:
     """Without an option the free space less 5 % is the limit: the line names the ways out, the space is
     given back, and the disk was never full."""
