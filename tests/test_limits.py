@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
 import random
 import subprocess
@@ -232,6 +233,18 @@ def test_an_archive_that_begins_with_zeros_is_refused_at_once(what: str, tmp_pat
     result = run("verify", "/dev/zero" if what == "/dev/zero" else path)
     assert_fails(result, 4, "begins with zeros")
     assert time.monotonic() - begun < 5
+
+
+def test_an_xz_stream_that_wants_gigabytes_is_refused(tmp_path: Path) -> None:
+    """The header of an xz stream says how much memory it takes to read it: 4 GiB are not given."""
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(file("a"))], ["app:1"])])
+    packed = bytearray(lzma.compress((tmp_path / "app.tar").read_bytes()))
+    header = slice(12, 12 + packed[12] * 4)  # of the block, whose one filter is LZMA2 (0x21, one byte)
+    assert packed[14:16] == b"\x21\x01"
+    packed[16] = 40
+    packed[header.stop : header.stop + 4] = zlib.crc32(packed[header]).to_bytes(4, "little")
+    (tmp_path / "app.tar.xz").write_bytes(packed)
+    assert_fails(run("verify", tmp_path / "app.tar.xz"), 4, "needs more memory than 600 MiB")
 
 
 def test_an_archive_without_an_end_stops_at_the_limit(tmp_path: Path) -> None:
