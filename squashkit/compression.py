@@ -30,6 +30,7 @@ _CHUNK = 1 << 20
 _FRAME_HEADER = 18  # bytes: no header of a zstd frame is longer
 ZSTD_WINDOW = 512 << 20
 """How far back a zstd stream may look: `zstd --long=29`, and memory that is there."""
+_XZ_MEMORY = 600 << 20  # bytes: a dictionary of 512 MiB, and what stands around it
 _DICTIONARY = 32 << 10  # deflate looks back no further
 _SAMPLES, _SAMPLE = 4, 16 << 10
 _WORTH = 0.995
@@ -112,6 +113,9 @@ def decompress(
             limit = _power(ZSTD_WINDOW)
             message = f"the zstd stream needs a window of {_power(window)}; the limit is {limit}"
             raise InvalidImage(message, where=where) from error
+        if codec is Codec.XZ and "Memory usage limit" in str(error):
+            limit = _power(_XZ_MEMORY)
+            raise InvalidImage(f"the xz stream needs more memory than {limit}", where=where) from error
         raise InvalidImage(f"damaged {codec.value} stream: {error}", where=where) from error
     if decoder is not None:
         raise InvalidImage(f"the {codec.value} stream ends too early", where=where)
@@ -163,7 +167,7 @@ def _decoder(codec: Codec) -> Any:
     if codec is Codec.XZ:
         from lzma import LZMADecompressor
 
-        return LZMADecompressor()
+        return LZMADecompressor(memlimit=_XZ_MEMORY)
     from bz2 import BZ2Decompressor
 
     return BZ2Decompressor()

@@ -113,8 +113,8 @@ class Destination:
         if self.reference.is_stdio:
             return Pipe(tmp_dir, docker=docker, cancelled=cancelled)
         if self._is_layout:
-            return Layout(path, force=force, tags=self.tags, guard=guard, room=_room_at(path, tmp_dir))
-        return ArchiveFile(path, docker=docker, force=force, room=_room_at(path, tmp_dir))
+            return Layout(path, force=force, tags=self.tags, guard=guard, room=tmp_dir.at(path))
+        return ArchiveFile(path, docker=docker, force=force, room=tmp_dir.at(path))
 
     def check_free(self, *, force: bool) -> None:
         """What `open` would refuse, without opening anything."""
@@ -412,9 +412,3 @@ def _like_the_kept(
             codec = Codec.NONE
         return Compression.of(codec)
     return Compression.of(Codec.NONE)
-
-
-def _room_at(path: Path, tmp_dir: Room) -> Room | None:
-    """The room for an output; None where nothing of its path is there, which its sink makes or refuses."""
-    folder = next((one for one in (path, path.parent) if one.is_dir()), None)
-    return tmp_dir.at(folder) if folder is not None else None

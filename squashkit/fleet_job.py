@@ -78,7 +78,7 @@ class FleetOptions:
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     tmp_dir: Path | None = None
     max_size: int | None = None
-    """As in `Options`: for all images while they are read, and for each that is written."""
+    """As in `Options`, for all images together; into a registry for each of them."""
 
 
 def measure_fleet(
@@ -377,11 +377,14 @@ class _Place:
             self._check_tags(opened.fleet, names, guard, force=force)
             return None
         path = Path(self.reference.path)
+        room = opened.fleet.tmp_dir.at(path)
         sink: Sink
         if self.reference.transport == "oci":
-            sink = Layout(path, force=force, tags=[Tag(name, name) for name in names], guard=guard)
+            tags = [Tag(name, name) for name in names]
+            sink = Layout(path, force=force, tags=tags, guard=guard, room=room)
         else:
-            sink = ArchiveFile(path, docker=self.reference.transport == "docker-archive", force=force)
+            docker = self.reference.transport == "docker-archive"
+            sink = ArchiveFile(path, docker=docker, force=force, room=room)
         stack.callback(sink.close)
         return sink
 

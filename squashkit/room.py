@@ -41,12 +41,13 @@ class Room:
         """Room for `max_size` bytes; without that for what is free where the folder lies, less 5 %."""
         return cls(folder, free_space(folder), max_size)
 
-    def at(self, folder: Path) -> Room:
-        """The room for what is written to another folder: this one where a limit was set, or both lie on
-        one file system."""
-        if self.limit is not None or folder.stat().st_dev == self.folder.stat().st_dev:
+    def at(self, path: Path) -> Room:
+        """The room for what is written at a path, or below it: this one where a limit was set, or both lie
+        on one file system."""
+        if self.limit is not None:
             return self
-        return Room.of(folder)
+        folder = next(one for one in (path, *path.absolute().parents) if one.is_dir())
+        return self if folder.stat().st_dev == self.folder.stat().st_dev else Room.of(folder)
 
     @property
     def left(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
 import random
 import subprocess
@@ -114,6 +115,24 @@ def test_a_bomb_that_would_be_kept_is_bounded(
     assert listing_of(tmp_path / "here") == []
 
 
+@pytest.mark.parametrize("into", ["out.tar", "oci:out", "oci:new/folders/out"])
+def test_a_limit_holds_for_a_whole_fleet_and_for_folders_to_come(
+    into: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a fleet takes is counted in all, wherever it goes."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    sources = []
+    for name in "ab":
+        sources.append(tmp_path / f"{name}.tar")
+        content = random.Random(name).randbytes(1_000_000)
+        docker_archive_old(sources[-1], [ImageSpec([layer(file(name, content))] * 2, [f"{name}:1"])])
+    words = ("fleet", "squash", *sources, "--into", into, "--strategy", "all")
+    assert_fails(run(*words, "--max-size", "1.5MB"), 1, "--max-size", "1.5 MB")
+    assert listing_of(tmp_path / "here") == []
+    assert run(*words, "--max-size", "3MB").code == 0
+
+
 def test_a_bomb_leaves_room_on_the_disk(bombed: Path, disk: Path, tmp_path: Path) -> None:
     """Without an option the free space less 5 % is the limit: the line names the ways out, the space is
     given back, and the disk was never full."""
@@ -214,6 +233,18 @@ def test_an_archive_that_begins_with_zeros_is_refused_at_once(what: str, tmp_pat
     result = run("verify", "/dev/zero" if what == "/dev/zero" else path)
     assert_fails(result, 4, "begins with zeros")
     assert time.monotonic() - begun < 5
+
+
+def test_an_xz_stream_that_wants_gigabytes_is_refused(tmp_path: Path) -> None:
+    """The header of an xz stream says how much memory it takes to read it: 4 GiB are not given."""
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(file("a"))], ["app:1"])])
+    packed = bytearray(lzma.compress((tmp_path / "app.tar").read_bytes()))
+    header = slice(12, 12 + packed[12] * 4)  # of the block, whose one filter is LZMA2 (0x21, one byte)
+    assert packed[14:16] == b"\x21\x01"
+    packed[16] = 40
+    packed[header.stop : header.stop + 4] = zlib.crc32(packed[header]).to_bytes(4, "little")
+    (tmp_path / "app.tar.xz").write_bytes(packed)
+    assert_fails(run("verify", tmp_path / "app.tar.xz"), 4, "needs more memory than 600 MiB")
 
 
 def test_an_archive_without_an_end_stops_at_the_limit(tmp_path: Path) -> None:

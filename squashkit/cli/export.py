@@ -90,7 +90,7 @@ def _export(opened: Opened, image: Image, output: str, layer: int | None, *, for
     check_free(path, force=force)
     remove_leftovers(path)
     with opened.view(image, verify=True) as view, closing(AtomicFile(path)) as file:
-        room = opened.tmp_dir.at(path.parent)
+        room = opened.tmp_dir.at(path)
         size = _copy(_blocks(view, layer), file.fd, output, lambda size: room.keep(size, "the output"))
         view.settle()
         view.refuse_changed()

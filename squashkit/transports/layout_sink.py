@@ -52,8 +52,8 @@ class Layout:
             raise UsageError(f"{path} is a folder that is no OCI layout")
         self._check_tags(self._read_index(), tags)
         self._refuse_links()
-        self._made = [folder for folder in (path, path / "blobs", path / "blobs/sha256")
-                      if not folder.exists()]  # fmt: skip
+        folders = *reversed(path.parents), path, path / "blobs", path / "blobs/sha256"
+        self._made = [folder for folder in folders if not folder.exists()]
         self._make_folders()
         self.room = room or Room.of(path)
         for leftover in [*_leftovers(path), *(path / "blobs/sha256").glob(".*.squashkit-*")]:
