@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from squashkit.absent import digests_of, parse_pattern, with_aliases
 from squashkit.changeset import Changeset
 from squashkit.cli.diff import parse_kinds
+from squashkit.cli.shared import parse_size
 from squashkit.cli.squash import parse_min_saving
 from squashkit.cli.writing import parse_created
 from squashkit.compression import Compression, decompress, detect
@@ -517,7 +518,7 @@ def references(value: tuple[str, str]) -> None:
 def options(text: str) -> None:
     """What options take: it is read, or refused in the way that the option documents."""
     for parse in (
-        Compression.parse, parse_platform_choice, parse_created, parse_kinds, parse_min_saving, *_sizes(),
+        Compression.parse, parse_platform_choice, parse_created, parse_kinds, parse_min_saving, parse_size,
     ):  # fmt: skip
         with suppress(ValueError, SquashkitError):
             parse(text)
@@ -525,17 +526,6 @@ def options(text: str) -> None:
         with suppress(SquashkitError):
             segments = parse_segments(text, total)
             assert sum(map(len, segments)) == total and all(isinstance(one, Segment) for one in segments)
-
-
-def _sizes() -> list[Callable[[str], object]]:
-    """The parsers of sizes, wherever they are."""
-    import squashkit.cli.shared
-
-    return [
-        getattr(squashkit.cli.shared, name)
-        for name in ("parse_size",)
-        if hasattr(squashkit.cli.shared, name)
-    ]
 
 
 _GLOBS = st.lists(
