@@ -37,6 +37,8 @@ class Options:
     """With all platforms: leave out those whose blobs are not there."""
     whiteouts: Literal["explicit", "opaque"] = "explicit"
     symlink_parents: Literal["overlay", "follow"] = "overlay"
+    """How a squash reads paths through symlinks of lower layers; a rebase reads as overlay file systems
+    do."""
     blind: bool = False
     min_saving: MinSaving | None = None
     history: HistoryOptions = field(default_factory=HistoryOptions)

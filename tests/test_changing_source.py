@@ -142,3 +142,26 @@ def test_an_export_of_what_changes_is_refused(tmp_path: Path) -> None:
         done.set()
         thread.join()
     assert not (tmp_path / "rootfs.tar").exists()
+
+
+def test_a_rebase_of_what_changes_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebase's plan is made before it is written: layers that are the same when they are read again
+    stand."""
+    docker_archive_old(tmp_path / "new.tar", [ImageSpec([layer(file("base", b"new"))], ["base:2"])])
+    docker_archive_old(tmp_path / "old.tar", [ImageSpec(IMAGE.layers[:1], ["base:1"])])
+    source = archive(tmp_path)
+    bases: tuple[Arg, ...] = ("--old-base", tmp_path / "old.tar", "--new-base", tmp_path / "new.tar")
+    words: tuple[Arg, ...] = (source, *bases, "--squash", "--check", "-t", "app:2")
+    assert run("rebase", *words, "-o", tmp_path / "right.tar").code == 0
+    path, at = place_of(source)
+    passes = meddle(
+        monkeypatch,
+        lambda number: write_at(path, at, b"OTHER") if number == 1 else None,
+        lambda number: write_at(path, at, CONTENT[:5]) if number == 1 else None,
+    )
+    result = run("rebase", *words, "-o", tmp_path / "out.tar")
+    assert result.code == 0, result.err
+    assert passes == [1, 2]
+    assert (tmp_path / "out.tar").read_bytes() == (tmp_path / "right.tar").read_bytes()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import squashkit
+from squashkit import Keep, Options, RebaseOptions
 from tests.builders import (
     ImageSpec,
     compress,
@@ -29,6 +31,7 @@ from tests.builders import (
     oci_layout,
     on_base,
     skopeo_archive,
+    symlink,
     whiteout,
 )
 from tests.cli import (
@@ -618,3 +621,18 @@ def test_the_work_grows_with_the_entries(tmp_path: Path) -> None:
 
     seconds(100)
     assert seconds(16_000) < 16 * seconds(2_000)
+
+
+def test_a_check_reads_paths_as_the_rebase_does(tmp_path: Path) -> None:
+    """What a squash may be told of symlinks of lower layers makes no check of a rebase fail."""
+    old, new = (layer(directory("t"), symlink("l", "t"), file("v", text)) for text in (b"1", b"2"))
+    docker_archive_old(tmp_path / "old.tar", [ImageSpec([old], ["base:1"])])
+    docker_archive_old(tmp_path / "new.tar", [ImageSpec([new], ["base:2"])])
+    app = ImageSpec([old, layer(file("l/x", b"x")), layer(file("y"))], ["app:1"])
+    docker_archive_old(tmp_path / "app.tar", [app])
+    how = RebaseOptions(str(tmp_path / "new.tar"), squash=True, strict=False)
+    for reading in ("overlay", "follow"):
+        keep = Keep(base=str(tmp_path / "old.tar"))
+        options = Options(keep, ("app:2",), symlink_parents=reading, check=True, force=True)
+        report = squashkit.rebase(str(tmp_path / "app.tar"), str(tmp_path / "out.tar"), how, options)
+        assert report.json()["checked"]
