@@ -156,6 +156,6 @@ class _WithHeld(Archive):
         super().__init__(fd, size)
         self._held = {blob_name(digest): blob for digest, blob in held.items()}
 
-    def get(self, name: str) -> Blob | None:
-        return self._held.get(name) or super().get(name)
+    def _find(self, name: str) -> Blob | None:
+        return self._held.get(name) or super()._find(name)
 
