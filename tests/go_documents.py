@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +17,8 @@ from typing import Any, Literal
 from squashkit.errors import InvalidImage, UnsupportedImage
 from squashkit.oci import Descriptor, ImageConfig, Manifest, Platform, parse_index
 from squashkit.transports.docker_archive import Item, parse_manifest
+from tests.go_programs import build
 
-SOURCE = Path(__file__).parent / "golang" / "documents" / "main.go"
 Kind = Literal["manifest", "index", "config", "docker"]
 
 
@@ -51,13 +50,7 @@ class Go:
 @contextmanager
 def go(folder: Path) -> Iterator[Go]:
     """Go, built in a folder with what it brings along: nothing is fetched."""
-    environment = os.environ | {
-        "GOCACHE": str(folder / "cache"), "GOPATH": str(folder / "path"), "GOENV": "off",
-        "GO111MODULE": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0",
-    }  # fmt: skip
-    program = folder / "documents"
-    subprocess.run(["go", "build", "-o", program, SOURCE], check=True, env=environment, cwd=folder)
-    running = Go(program)
+    running = Go(build("documents/main.go", folder))
     try:
         yield running
     finally:

@@ -11,8 +11,6 @@ import functools
 import hashlib
 import itertools
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,8 +22,8 @@ from typing import Any, Literal, get_args
 
 from squashkit import tar
 from squashkit.errors import InvalidLayer
+from tests.go_programs import FOLDER, build
 
-FOLDER = Path(__file__).parent / "golang"
 ANSWERS = FOLDER / "answers.json"
 
 READABLE = 8 << 20
@@ -73,19 +71,6 @@ class Reading:
 # --- Go ---
 
 
-def build(folder: Path) -> Path:
-    """Build the dumper with what Go brings along: nothing is fetched."""
-    program = folder / "dumper"
-    environment = os.environ | {
-        "GOCACHE": str(folder / "cache"), "GOPATH": str(folder / "path"), "GOENV": "off",
-        "GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0",
-    }  # fmt: skip
-    subprocess.run(
-        ["go", "build", "-o", program, FOLDER / "main.go"], check=True, env=environment, cwd=folder
-    )
-    return program
-
-
 class Dumper:
     """The running dumper, which answers one tar at a time."""
 
@@ -115,16 +100,11 @@ class Dumper:
 def dumper() -> Iterator[Dumper]:
     """Go, built in a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory() as folder:
-        go = Dumper(build(Path(folder)))
+        go = Dumper(build("main.go", Path(folder)))
         try:
             yield go
         finally:
             go.close()
-
-
-def have_go() -> bool:
-    """Whether this machine has Go."""
-    return shutil.which("go") is not None
 
 
 def read_with_go(tars: Sequence[bytes]) -> list[Reading]:

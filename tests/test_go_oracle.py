@@ -31,11 +31,11 @@ from tests.go_oracle import (
     digest,
     dumper,
     from_go,
-    have_go,
     narrow,
     read_with_squashkit,
     recorded,
 )
+from tests.go_programs import have_go
 from tests.golang_fuzz import kind, smaller
 from tests.tar_blocks import BLOCK, END, GNU, block, long_name, member, padded, pax
 from tests.tar_corpus import unavailable

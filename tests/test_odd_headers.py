@@ -27,7 +27,6 @@ from tests.harness import export_layers, plan_layers, squash_layers
 from tests.linter import lint
 from tests.model import apply_layers
 from tests.odd import BASE, CONTENT, DELETING, HOLES, ODD, Odd
-from tests.test_go_oracle import go as go
 
 KEEP_1 = [(0, 1, True), (1, 3, False)]
 
