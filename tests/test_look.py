@@ -180,6 +180,25 @@ def test_every_copy_is_told(tmp_path: Path) -> None:
     assert text.startswith("/d/f  (not in the root file system)")
 
 
+def test_what_was_rewritten_is_compared(tmp_path: Path) -> None:
+    """A copy of the same size and time is told to be the same only where its content is, holes or not."""
+    dense = bytes(1000) + b"x" * 24
+    layers = [
+        layer(file("f", dense, mtime=5)),
+        layer(file("f", dense, mtime=5, mode=0o600)),
+        layer(file("f", b"y" * 1024, mtime=5)),
+        layer(sparse("s", 1024, [(1000, b"x" * 24)])),
+        layer(file("f", b"z" * 1024, mtime=5)),
+    ]
+    docker_archive_old(tmp_path / "a.tar", [ImageSpec(layers, ["app:1"])])
+    assert [fate for _, _, fate in traces(tmp_path / "a.tar", "f")] == [
+        "dead: rewritten by layer 1 with the same content",
+        "dead: overwritten by layer 2",
+        "dead: overwritten by layer 4",
+        "shown",
+    ]
+
+
 def test_directories_links_and_what_stands_in_the_way(image: Path, tmp_path: Path) -> None:
     """Attributes of a directory, a name of several, a symlink on the way, a file in a directory's place."""
     assert traces(image, "/usr")[-1] == (1, "/usr", "shown")
