@@ -76,6 +76,10 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+LARGEST = 64 << 20
+"""The largest file that the model holds, in bytes: one with holes may say that it has any size."""
+
+
 @lru_cache(maxsize=4096)
 def read_members(layer: bytes) -> tuple[Record, ...]:
     """All members of a layer, whiteouts and all, in the order of the tar.
@@ -113,6 +117,8 @@ def _record(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Record:
         kind = "directory"
     content = b""
     if kind == "file":
+        if info.size > LARGEST:
+            raise Illegal(name, f"{info.size} bytes, which the model does not hold")
         data = archive.extractfile(info)
         assert data is not None
         content = data.read()

@@ -185,6 +185,8 @@ def _is_read_alike(tar: bytes, changeset: Changeset) -> bool:
         return False  # a global header, which tarfile takes for the members behind it
     if any(record.realsize > _WHOLE for record in records):
         return False  # the model would fill the holes
+    if any(owner >> 32 for record in records for owner in (record.uid, record.gid)):
+        return False  # the model knows no 32 bits
     try:
         members = read_members(tar)
         named = [meaning(member.name) for member in members]
@@ -205,6 +207,7 @@ def _is_read_alike(tar: bytes, changeset: Changeset) -> bool:
                 m.start,
                 m.end,
                 dict(m.xattrs),
+                len(m.content),
             )
             for m, (what, path) in zip(members, named, strict=True)
             if what in ("entry", "plnk")
@@ -221,7 +224,8 @@ def _is_read_alike(tar: bytes, changeset: Changeset) -> bool:
         and linkname == e.record.linkname
         and device == (e.record.devmajor, e.record.devminor)
         and xattrs == (e.record.xattrs or {})
-        for (path, kind, mode, uid, gid, mtime, linkname, device, start, end, xattrs), e in zip(
+        and size == e.record.realsize
+        for (path, kind, mode, uid, gid, mtime, linkname, device, start, end, xattrs, size), e in zip(
             theirs, changeset.entries, strict=True
         )
     )
