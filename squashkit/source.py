@@ -249,7 +249,8 @@ def list_source(
             f"not what {reference.transport}: promises; it has no {missing}", where=source.title
         )
     if not is_docker and not has_index:
-        inner = [name for name in container.names() if name.endswith(ARCHIVES)]
+        names = container.names() if not is_folder else ()  # what lies below a folder may be anything
+        inner = [name for name in names if name.endswith(ARCHIVES)]
         within = f"; it holds {some(list(map(show_text, inner)), 3)}: unpack that" if inner else ""
         raise InvalidImage(
             "no image archive: it has neither manifest.json nor index.json"

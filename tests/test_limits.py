@@ -271,6 +271,22 @@ def test_holes_beyond_max_size_are_not_looked_into(tmp_path: Path) -> None:
     assert_fails(run("cat", tmp_path / "app.tar", "/hole", "--max-size", "1MB"), 1, "hole", "--max-size")
 
 
+def test_holes_without_end_are_not_looked_through(tmp_path: Path) -> None:
+    """A few bytes can make a file of exabytes: its content is not said to be absent, at once."""
+    members = [sparse("huge", 1 << 60, [(512, b"x")]), file("small", b"x")]
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(*members)], ["app:1"])])
+    result = run("verify", tmp_path / "app.tar", "--absent", digest(b"nowhere"))
+    assert result.code == 3
+    assert "not looked into" in result.out.decode()
+
+
+def test_a_folder_that_is_no_layout_is_not_searched(tmp_path: Path) -> None:
+    """A folder without index.json is no image, whatever lies below it."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/app.tar").write_bytes(b"x")
+    assert_fails(run("verify", tmp_path), 4, "neither manifest.json nor index.json")
+
+
 # --- symlinks that multiply ------------------------------------------------------------------
 
 

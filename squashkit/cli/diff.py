@@ -56,8 +56,8 @@ def diff(
 
     Exit code 0 where they are the same, 3 where they differ. Files of one size are read and compared,
     unless both lie at one place of the same layer. A group of hard links that one side holds in several
-    layers, and so as several files, is no difference, and is told. Sparse files are compared as they are
-    stored.
+    layers, and so as several files, is no difference, and is told. Holes of sparse files are
+    zeros.
     """
     reports = []
     with looking.open(a, b) as (left, right):
