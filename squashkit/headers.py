@@ -70,6 +70,8 @@ def rewrite(
     sparse = None if becomes_link else record.sparse
     sparse_map = b""
     block[_TYPE] = HARD_LINK if becomes_link else record.typeflag  # of type NUL a slash would decide
+    if record.mode & ~0o7777:  # a type in it is the typeflag's business
+        block[100:108] = b"%07o\0" % (record.mode & 0o7777)
     if becomes_link or record.typeflag != REGULAR:
         pax = _without(pax, b"size")
         _set_size(block, 0)

@@ -129,6 +129,8 @@ _ODD_CONTIGUOUS = "type 7 (a contiguous file), which docker and umoci refuse"
 _ODD_PREFIX = "a prefix in a GNU header, which only readers made with Go take for one"
 _ODD_REST = "bytes in the place of a prefix, in a header of before ustar"
 _ODD_TARGET = "a symlink to nothing, which no system can make"
+_ODD_MODE = "a mode that says another type, on which umoci fails"
+_TYPE_BITS = {CHARACTER: 0o020000, BLOCK_DEVICE: 0o060000, FIFO: 0o010000}  # inode(7)
 _ODD_SIZE = "a size on a type that has no data"
 _ODD_SPARSE = "GNU.sparse records that make no sparse file to readers made with Go"
 
@@ -302,8 +304,10 @@ def scan(window: Window) -> Iterator[Record]:
             odd = _ODD_CONTIGUOUS
         devmajor = devminor = 0
         block_header = None
-        if kind in b"34":
-            if magic == OLD_GNU or magic[:6] == USTAR:
+        if kind in b"346":
+            if mode & 0o170000 not in (0, _TYPE_BITS[kind]):
+                odd = odd or _ODD_MODE
+            if kind != FIFO and (magic == OLD_GNU or magic[:6] == USTAR):
                 devmajor, devminor = devices[device]
         elif kind == DIRECTORY:
             block_header = b"".join((*chain.blocks, buffer[i : i + BLOCK]))

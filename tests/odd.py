@@ -103,6 +103,15 @@ CONTENT |= {
     ),
     "a link's target with `..` inside": Odd([file("d/a", b"a"), hardlink("d/l", "d/x/../a")]),
     "a size on a symlink": Odd([raw("d/l", type=b"2", linkname=b"kept", size=b"00000000777"), file("d/z")]),
+    "a device whose mode says that it is a file": Odd(
+        [raw("d/n", type=b"3", mode=b"0100644", devmajor=b"0000001", devminor=b"0000003")], UMOCI
+    ),
+    "a device and a file whose modes say what they are": Odd(
+        [
+            raw("d/n", type=b"3", mode=b"0020644", devmajor=b"0000001", devminor=b"0000003"),
+            raw("d/c", b"c", mode=b"0100640"),
+        ]
+    ),
     "a symlink with a long target": Odd([symlink("d/l", "t" * 300)]),
 }
 """Each adds something that must come out as it went in."""
