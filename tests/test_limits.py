@@ -287,6 +287,18 @@ def test_a_folder_that_is_no_layout_is_not_searched(tmp_path: Path) -> None:
     assert_fails(run("verify", tmp_path), 4, "neither manifest.json nor index.json")
 
 
+def test_lists_and_credentials_have_an_end(tmp_path: Path) -> None:
+    """A list of references, or a file with credentials, that never ends is refused in a line."""
+    with Path("/dev/zero").open("rb") as zeros:
+        words = [*COMMAND, "fleet", "storage", "--from", "-"]
+        done = subprocess.run(words, stdin=zeros, capture_output=True, timeout=60)
+    assert_fails(Result(done.returncode, done.stdout, done.stderr.decode()), 2, "no list of references")
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe", tmp_path):
+        result = run("inspect", "docker://registry.invalid/x", "--authfile", path)
+        assert_fails(result, 2, "credentials")
+
+
 # --- symlinks that multiply ------------------------------------------------------------------
 
 

@@ -289,3 +289,24 @@ def test_diff_says_in_which_image_a_layer_is_bad(app: Path, tmp_path: Path) -> N
     docker_archive_old(tmp_path / "bad.tar", [ImageSpec([bad], ["bad:1"])])
     for words in ((f"{app}:app:1", tmp_path / "bad.tar"), (tmp_path / "bad.tar", f"{app}:app:1")):
         assert_fails(run("diff", *words), 4, f"{tmp_path}/bad.tar: layer 0")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("squash", "oci:there", *KEEP_2, "-o", "oci:there:new", "--digest-file", "there/index.json"),
+        ("squash", "oci:there", *KEEP_2, "-o", "oci:there:new", "--report", "there/blobs/sha256/new"),
+        ("squash", "oci:there", *KEEP_2, "-o", "out.tar", "--report", "there/report.json"),
+        ("fleet", "storage", "oci:there", "--csv", "there/index.json"),
+    ],
+    ids=lambda words: " ".join(map(str, words[-2:])),
+)
+def test_no_report_is_written_into_a_layout(
+    words: tuple[Arg, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tells of a run replaces nothing of the images that it reads or writes."""
+    monkeypatch.chdir(tmp_path)
+    oci_layout(tmp_path / "there", [APP])
+    before = read_files(tmp_path / "there")
+    assert_fails(run(*words), 2, "there")
+    assert read_files(tmp_path / "there") == before

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import click
 
-from squashkit.cli.output import write_file, written
+from squashkit.cli.output import would_harm, write_file, written
 from squashkit.cli.shared import (
     Command,
     access_options,
@@ -217,17 +217,23 @@ def _read_options(
 
 def _protect(references: Sequence[str], *outputs: Path | None) -> None:
     """Raises UsageError where a file that is to be written is an image that is read."""
-    there = [path for path in outputs if path is not None and path.exists()]
-    files = [text for text in references if not text.startswith("docker:") and not text.endswith(":")]
-    for path in (Path(parse_reference(text).path) for text in files if there):
-        if any(path.exists() and path.samefile(output) for output in there):
+    there = [path for path in outputs if path is not None]
+    files = [text for text in references if not text.startswith("docker:")]
+    for path in (Path(parse_reference(text.removesuffix(":")).path) for text in files if there):
+        if any(would_harm(output, path) for output in there):
             raise UsageError(f"{path} is an image that is measured, and is not overwritten")
 
 
+_MAX_LIST = 16 << 20
+
+
 def _read_list(file: IO[bytes]) -> list[str]:
-    """The references that a file names. Raises UsageError where it is no text."""
+    """The references that a file names. Raises UsageError where it is no text, or has no end."""
+    data = file.read(_MAX_LIST + 1)
+    if len(data) > _MAX_LIST:
+        raise UsageError(f"--from {file.name}: over {_MAX_LIST >> 20} MB, which is no list of references")
     try:
-        text = file.read().decode()
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"--from {file.name}: that is no list of references, one a line") from error
     lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())

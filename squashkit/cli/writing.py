@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import click
 
-from squashkit.cli.output import STREAMS, say, sending, show_json, write_file, written
+from squashkit.cli.output import STREAMS, say, sending, show_json, would_harm, write_file, written
 from squashkit.cli.shared import (
     Command,
     access_options,
@@ -241,9 +241,8 @@ def _check_writable(option: str, target: Path, *references: str | None) -> None:
     for text in references:
         if text is None or is_digest(text) or not (reference := parse_reference(text)).is_file:
             continue
-        path = Path(reference.path)
-        if target.resolve() == path.resolve() or (target.exists() and path.exists() and target.samefile(path)):
-            raise UsageError(f"{option} {target} is an input or the output")
+        if would_harm(target, Path(reference.path)):
+            raise UsageError(f"{option} {target} is an input or the output, or lies within one")
 
 
 _OPTIONS: list[Callable[[Command], Command]] = [

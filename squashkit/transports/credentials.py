@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,8 +61,14 @@ def find_credentials(host: str, repository: str, authfile: Path | None) -> Crede
         ) from error
 
 
+_MAX_FILE = 16 << 20
+
+
 def _check_file(path: Path) -> None:
     try:
+        there = path.stat()
+        if not stat.S_ISREG(there.st_mode) or there.st_size > _MAX_FILE:  # a device may have no end
+            raise UsageError(f"the file with credentials {path} is no file with JSON")
         json.loads(path.read_bytes())
     except OSError as error:
         raise UsageError(f"the file with credentials {path}: {error.strerror}") from error
