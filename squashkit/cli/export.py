@@ -70,7 +70,9 @@ def _output(output: str | None, looking: Looking) -> str:
         output = "-"
     if looking.all_platforms and _PLACE not in output:
         raise UsageError(f"--platform all writes several files; pass -o 'rootfs-{_PLACE}.tar'")
-    if output == "-" and (sys.stdout is None or sys.stdout.isatty()):
+    if output == "-" and sys.stdout is None:
+        raise UsageError("standard output is closed; pass -o FILE")
+    if output == "-" and sys.stdout.isatty():
         raise UsageError("standard output is a terminal; pass -o FILE, or pipe it into tar -x")
     return output
 

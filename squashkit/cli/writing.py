@@ -169,12 +169,10 @@ class Writing:
             if not source.is_stdio:
                 raise UsageError("no output was given; pass -o PATH, -o - for a pipe, or --dry-run")
             if to_terminal:
-                raise UsageError(
-                    "standard output is a terminal; pass -o PATH, or pipe it into docker load"
-                )
+                raise _no_stream()
             return image, "-"
         if parse_output(output).is_stdio and to_terminal:
-            raise UsageError("standard output is a terminal; pipe it into docker load, or pass -o PATH")
+            raise _no_stream()
         return image, output
 
     def _output_beside(self, source: Reference) -> str | None:
@@ -232,6 +230,13 @@ def created_from_environment() -> str | None:
     if not (epoch.isascii() and epoch.isdigit() and len(epoch) <= 11):
         raise UsageError(f"SOURCE_DATE_EPOCH is no number of seconds: {epoch!r}")
     return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _no_stream() -> UsageError:
+    """Why an image cannot go to standard output."""
+    if sys.stdout is None:
+        return UsageError("standard output is closed; pass -o PATH")
+    return UsageError("standard output is a terminal; pass -o PATH, or pipe it into docker load")
 
 
 def _check_writable(option: str, target: Path, *references: str | None) -> None:
