@@ -9,7 +9,7 @@ the empty path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Changeset:
     entries: tuple[Entry, ...]
     """In tar order, those under `.wh..wh.plnk/` included."""
     whiteouts: tuple[bytes, ...]
-    """Paths that the layer hides, in tar order."""
+    """Paths that the layer hides, in tar order, its own symlinks followed on the way."""
     opaques: tuple[bytes, ...]
     """Directories whose lower children the layer hides, in tar order."""
     markers: tuple[Entry, ...]
@@ -75,8 +75,7 @@ def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
     Raises InvalidLayer for a name that leads out of the root, for the names `.wh.`, `.wh..` and `.wh...`,
     and for an entry below a whiteout. """
     entries: list[Entry] = []
-    whiteouts: list[bytes] = []
-    opaques: list[bytes] = []
+    marked: list[tuple[bytes, bytes, Record]] = []
     markers: list[Entry] = []
     odd: list[tuple[str, bytes]] = []
     add, make = entries.append, tuple.__new__
@@ -92,20 +91,68 @@ def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
         if b"/." in name or b"//" in name or path[:1] in _SUSPICIOUS:
             path = normalise(path)
             if WHITEOUT in path:
-                marked = _parse_marker(path)
-                if marked is not None:
+                marker = _parse_marker(path)
+                if marker is not None:
                     markers.append(Entry(path, record))
-                    kind, path = marked
+                    kind, path = marker
                     if kind is not None:
-                        (whiteouts if kind == WHITEOUT else opaques).append(path)
+                        marked.append((kind, path, record))
                     continue
         add(make(Entry, (path, record)))
     end = record.end if record else 0
-    hidden = tuple(whiteouts), tuple(opaques)
+    hidden = _hidden(marked, entries)
     return Changeset(tuple(entries), *hidden, tuple(markers), diff_size, end, odd=tuple(odd))
 
 
 _SUSPICIOUS = (b".", b"/", b"")
+
+
+def _hidden(
+    marked: Iterable[tuple[bytes, bytes, Record]], entries: Iterable[Entry]
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """The paths that whiteouts hide, and the directories that opaque markers empty. A way to them through a
+    symlink of the same layer that stands before is followed, as all consumers do."""
+    whiteouts: list[bytes] = []
+    opaques: list[bytes] = []
+    links: dict[bytes, Record] | None = None
+    for kind, path, record in marked:
+        if links is None:
+            links = {path: link for path, link in entries if link.typeflag == SYMLINK}
+        directory, _, name = (path, b"", b"") if kind == OPAQUE else path.rpartition(b"/")
+        if links and directory and len(directory) < _LONGEST:
+            directory = _followed(directory, links, record.start)
+            path = directory + b"/" * bool(directory and name) + name
+        (whiteouts if kind == WHITEOUT else opaques).append(path)
+    return tuple(whiteouts), tuple(opaques)
+
+
+_LONGEST = 4096  # PATH_MAX: nothing leads further
+_MAX_SYMLINKS = 40  # Linux's own limit (path_resolution(7))
+
+
+def _followed(path: bytes, links: Mapping[bytes, Record], before: int) -> bytes:
+    """Where a directory's path leads through symlinks that stand before an offset of the tar."""
+    parts = path.split(b"/")[::-1]
+    at = b""
+    followed = 0
+    while parts:
+        part = parts.pop()
+        if part in (b"", b"."):
+            continue
+        if part == b"..":
+            at = at.rpartition(b"/")[0]
+            continue
+        step = at + b"/" + part if at else part
+        link = links.get(step)
+        if link is None or link.start > before:
+            at = step
+            continue
+        followed += 1
+        if followed > _MAX_SYMLINKS:
+            raise InvalidLayer("a loop of symlinks", path=path)
+        at = b"" if link.linkname.startswith(b"/") else at
+        parts.extend(link.linkname.split(b"/")[::-1])
+    return at
 
 
 def normalise(name: bytes) -> bytes:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
-from squashkit.changeset import AUFS_LINKS, WHITEOUT, Changeset, Entry, is_hard_link, link_target
+from squashkit.changeset import AUFS_LINKS, OPAQUE, WHITEOUT, Changeset, Entry, is_hard_link, link_target
 from squashkit.errors import InvalidLayer, PlanError, show_path
 from squashkit.tar import BLOCK, DIRECTORY, HARD_LINK, SYMLINK, TYPE_NAMES, Record
 
@@ -240,6 +240,8 @@ class Rootfs:
                 return
             directory = self._make_parents(path)
         self._unlisted[directory] = None
+        if not path:
+            self._contest("opaque marker in the root", OPAQUE)
         for name in list(directory.children):
             self._remove(directory, name, Cause.DELETED)
         directory.remade = True

@@ -361,6 +361,29 @@ def _named(node: Node, names: frozenset[bytes], named_in: int) -> Node:
     )
 
 
+def _led(path: bytes, links: Mapping[bytes, bytes]) -> bytes:
+    """Where a directory's path leads through symlinks of its layer."""
+    done: list[bytes] = []
+    todo = path.split(b"/")
+    followed = 0
+    while todo:
+        part = todo.pop(0)
+        here = b"/".join([*done, part])
+        if part == b"..":
+            done = done[:-1]
+        elif part in (b"", b"."):
+            continue
+        elif here not in links:
+            done.append(part)
+        else:
+            followed += 1
+            if followed > 40:
+                raise Illegal(path, "too many symlinks on the way")
+            done = [] if links[here].startswith(b"/") else done
+            todo = links[here].split(b"/") + todo
+    return b"/".join(done)
+
+
 @dataclass(slots=True)
 class _Tree:
     symlink_parents: SymlinkParents
@@ -378,7 +401,16 @@ class _Tree:
         below = {path: name.inode.node.kind for path, name in self.names.items()} | {
             b"": "directory"
         }
-        for what, path, _ in members:
+        links: dict[bytes, bytes] = {}
+        for what, written, record in members:
+            path = written
+            if what == "entry" and record.kind == "symlink":
+                links.setdefault(written, record.linkname)
+            if what == "opaque":
+                path = _led(written, links)
+            if what == "whiteout":
+                parent = _led(parent_of(written), links)
+                path = b"/".join(filter(None, [parent, written.rpartition(b"/")[2]]))
             if what == "whiteout" and below.get(parent_of(path)) == "directory":
                 self.remove(path)
             if what == "opaque" and below.get(path) == "directory":

@@ -19,6 +19,7 @@ from tests.builders import (
     raw,
     sparse,
     symlink,
+    whiteout,
 )
 
 BASE = layer(directory("d", mode=0o750), file("d/gone", b"secret"), file("d/kept", b"kept"))
@@ -70,6 +71,9 @@ DELETING = {
     "a global header between": Odd(
         [raw(WHITEOUT, before=extension("x", {"path": b"d/y"}) + extension("g", {"comment": b"c"}))], UMOCI
     ),
+    "a way through a symlink of the layer": Odd([symlink("k", "d"), whiteout("k/gone")]),
+    "a way through an absolute symlink": Odd([symlink("d/k", "/d"), whiteout("d/k/gone")]),
+    "a way through two symlinks": Odd([symlink("k", "l"), symlink("l", "d/../d"), whiteout("k/gone")]),
     "a path that is taken back": Odd([raw(WHITEOUT, records=[("path", b"d/y"), ("path", b"")])]),
     "a name with `..` inside": Odd([file("d/nowhere/../.wh.gone")]),
     "an absolute name": Odd([file("/d/.wh.gone")]),

@@ -84,15 +84,16 @@ def test_part_of_a_daemons_images(
     named: bool, tmp_path: Path, docker: services.Docker, registry: Registry, person: Person
 ) -> None:
     """An image of a daemon without its base is left alone, until --base names that: in the daemon, say."""
-    docker_archive_25(tmp_path / "all.tar", [replace(SYSTEM, tags=["fleet-base:1"]), APPS[0]])
+    images = [replace(SYSTEM, tags=["fleet-base:1"]), replace(APPS[0], tags=["fleet-app:1"])]
+    docker_archive_25(tmp_path / "all.tar", images)
     docker.run("load", "--quiet", "--input", tmp_path / "all.tar")
     person.use_daemon(docker)
-    words = "fleet", "squash", "docker-daemon:app:1", "--into", tmp_path / "out.tar"
+    words = "fleet", "squash", "docker-daemon:fleet-app:1", "--into", tmp_path / "out.tar"
     done = person.run(*words, *(["--base", "docker-daemon:fleet-base:1"] if named else []))
     if not named:
-        assert_fails(done, 2, "1 of 1 image", "app:1 (4 layers)")
+        assert_fails(done, 2, "1 of 1 image", "fleet-app:1 (4 layers)")
         assert not (tmp_path / "out.tar").exists()
         return
     assert done.code == 0, done.err
     whole = person.run("fleet", "storage", tmp_path / "out.tar", "--no-scan", "--json").json
-    assert whole["strategies"][0]["segments"]["app:1"] == "=3"
+    assert whole["strategies"][0]["segments"]["fleet-app:1"] == "=3"
