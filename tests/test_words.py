@@ -296,7 +296,7 @@ def test_diff_says_in_which_image_a_layer_is_bad(app: Path, tmp_path: Path) -> N
     [
         ("squash", "oci:there", *KEEP_2, "-o", "oci:there:new", "--digest-file", "there/index.json"),
         ("squash", "oci:there", *KEEP_2, "-o", "oci:there:new", "--report", "there/blobs/sha256/new"),
-        ("squash", "oci:there", *KEEP_2, "-o", "out.tar", "--report", "there/report.json"),
+        ("squash", "oci:there", *KEEP_2, "-o", "out.tar", "--report", "there/oci-layout"),
         ("fleet", "storage", "oci:there", "--csv", "there/index.json"),
     ],
     ids=lambda words: " ".join(map(str, words[-2:])),

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import click
 
-from squashkit.cli.output import would_harm, write_file, written
+from squashkit.cli.output import write_file, written
 from squashkit.cli.shared import (
     Command,
     access_options,
@@ -24,6 +24,7 @@ from squashkit.cli.shared import (
     parsed,
     show_report,
     tmp_dir_option,
+    would_harm,
 )
 from squashkit.errors import UsageError, show_text
 from squashkit.fleet_job import FleetOptions, measure_fleet, squash_fleet

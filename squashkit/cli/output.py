@@ -32,13 +32,6 @@ def show_json(document: Any) -> None:
         click.echo(json_text(document))
 
 
-def would_harm(target: Path, image: Path) -> bool:
-    """Whether writing a file would replace an image, or something within its layout."""
-    here, there = target.resolve(), image.resolve()
-    same = target.exists() and image.exists() and target.samefile(image)
-    return same or here == there or (image.is_dir() and there in here.parents)
-
-
 def write_file(option: str, path: Path, text: str) -> None:
     """Write a file beside what a command is about. Raises SquashkitError where that fails."""
     shown = show_text(str(path))

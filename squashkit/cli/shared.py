@@ -23,11 +23,20 @@ from squashkit.room import Room
 from squashkit.selection import choose
 from squashkit.source import Source, open_source, temporary_folder
 from squashkit.transports import parse_reference
-from squashkit.transports.oci_layout import Faults
+from squashkit.transports.oci_layout import INDEX, LAYOUT, Faults
 from squashkit.transports.remote import Access, Registries
 from squashkit.view import View, open_view
 
 Command = Callable[..., Any]
+
+
+def would_harm(target: Path, image: Path) -> bool:
+    """Whether writing a file would replace an image, or something that its layout is made of."""
+    here, there = target.resolve(), image.resolve()
+    if here == there or (target.exists() and image.exists() and target.samefile(image)):
+        return True
+    within = here.relative_to(there).parts if image.is_dir() and there in here.parents else ()
+    return within[:1] in (("blobs",), (INDEX,), (LAYOUT,))
 
 
 class Printable(Protocol):

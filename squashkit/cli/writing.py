@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import click
 
-from squashkit.cli.output import STREAMS, say, sending, show_json, would_harm, write_file, written
+from squashkit.cli.output import STREAMS, say, sending, show_json, write_file, written
 from squashkit.cli.shared import (
     Command,
     access_options,
@@ -23,6 +23,7 @@ from squashkit.cli.shared import (
     parsed,
     platform_options,
     tmp_dir_option,
+    would_harm,
 )
 from squashkit.compression import Compression
 from squashkit.destination import parse_output
