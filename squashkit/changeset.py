@@ -9,12 +9,12 @@ the empty path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
-from squashkit.tar import GLOBAL, HARD_LINK, REGULAR, SYMLINK, Record
+from squashkit.tar import DIRECTORY, GLOBAL, HARD_LINK, REGULAR, SYMLINK, Record
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -108,19 +108,18 @@ _SUSPICIOUS = (b".", b"/", b"")
 
 
 def _hidden(
-    marked: Iterable[tuple[bytes, bytes, Record]], entries: Iterable[Entry]
+    marked: Sequence[tuple[bytes, bytes, Record]], entries: Sequence[Entry]
 ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     """The paths that whiteouts hide, and the directories that opaque markers empty. A way to them through a
-    symlink of the same layer that stands before is followed, as all consumers do."""
+    symlink of the same layer that stands there when they are read is followed, as all consumers do."""
     whiteouts: list[bytes] = []
     opaques: list[bytes] = []
-    links: dict[bytes, Record] | None = None
+    links = _Links(entries if marked and any(e.record.typeflag == SYMLINK for e in entries) else ())
     for kind, path, record in marked:
-        if links is None:
-            links = {path: link for path, link in entries if link.typeflag == SYMLINK}
+        links.advance(record.start)
         directory, _, name = (path, b"", b"") if kind == OPAQUE else path.rpartition(b"/")
-        if links and directory and len(directory) < _LONGEST:
-            directory = _followed(directory, links, record.start)
+        if links.targets and directory and len(directory) < _LONGEST:
+            directory = links.followed(directory)
             path = directory + b"/" * bool(directory and name) + name
         (whiteouts if kind == WHITEOUT else opaques).append(path)
     return tuple(whiteouts), tuple(opaques)
@@ -130,29 +129,73 @@ _LONGEST = 4096  # PATH_MAX: nothing leads further
 _MAX_SYMLINKS = 40  # Linux's own limit (path_resolution(7))
 
 
-def _followed(path: bytes, links: Mapping[bytes, Record], before: int) -> bytes:
-    """Where a directory's path leads through symlinks that stand before an offset of the tar."""
-    parts = path.split(b"/")[::-1]
-    at = b""
-    followed = 0
-    while parts:
-        part = parts.pop()
-        if part in (b"", b"."):
-            continue
-        if part == b"..":
-            at = at.rpartition(b"/")[0]
-            continue
-        step = at + b"/" + part if at else part
-        link = links.get(step)
-        if link is None or link.start > before:
-            at = step
-            continue
-        followed += 1
-        if followed > _MAX_SYMLINKS:
-            raise InvalidLayer("a loop of symlinks", path=path)
-        at = b"" if link.linkname.startswith(b"/") else at
-        parts.extend(link.linkname.split(b"/")[::-1])
-    return at
+class _Links:
+    """The symlinks that stand while a layer's entries are unpacked in their order."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.targets: dict[bytes, tuple[bytes, int]] = {}
+        """Of each symlink's path where it leads, and which entry it is."""
+        self._replaced: dict[bytes, int] = {}
+        """Of each path above a symlink which entry last took a whole tree's place."""
+        self._above = set(_above(entry.path for entry in entries if entry.record.typeflag == SYMLINK))
+        self._entries = entries
+        self._next = 0
+
+    def advance(self, offset: int) -> None:
+        """Unpack what stands before an offset of the tar: whatever is put on a symlink takes its place."""
+        entries, targets = self._entries, self.targets
+        for index in range(self._next, len(entries)):
+            entry = entries[index]
+            path, record = entry
+            if record.start > offset:
+                break
+            self._next = index + 1
+            if path in self._above and record.typeflag != DIRECTORY:
+                self._replaced[path] = index
+            if record.typeflag == SYMLINK:
+                targets[path] = record.linkname, index
+            elif targets:
+                link = targets.get(link_target(entry)) if is_hard_link(entry) else None
+                if link is not None:
+                    targets[path] = link[0], index
+                else:
+                    targets.pop(path, None)
+
+    def followed(self, path: bytes) -> bytes:
+        """Where a directory's path leads. Raises InvalidLayer for a loop."""
+        parts = path.split(b"/")[::-1]
+        at = b""
+        newest = -1  # of what took the place of a tree that `at` is in
+        followed = 0
+        while parts:
+            part = parts.pop()
+            if part in (b"", b"."):
+                continue
+            if part == b"..":
+                parts.extend(at.split(b"/")[-2::-1])
+                at, newest = b"", -1
+                continue
+            step = at + b"/" + part if at else part
+            target, index = self.targets.get(step, (b"", -1))
+            if index <= newest:
+                at = step
+                newest = max(newest, self._replaced.get(step, -1))
+                continue
+            followed += 1
+            if followed > _MAX_SYMLINKS:
+                raise InvalidLayer("a loop of symlinks", path=path)
+            parts.extend(target.split(b"/")[::-1])
+            if not target.startswith(b"/"):
+                parts.extend(at.split(b"/")[::-1])
+            at, newest = b"", -1
+        return at
+
+
+def _above(paths: Iterable[bytes]) -> Iterator[bytes]:
+    for path in paths:
+        while b"/" in path:
+            path = path.rpartition(b"/")[0]
+            yield path
 
 
 def normalise(name: bytes) -> bytes:

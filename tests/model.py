@@ -361,6 +361,21 @@ def _named(node: Node, names: frozenset[bytes], named_in: int) -> Node:
     )
 
 
+def _put(links: dict[bytes, bytes], path: bytes, record: Record) -> None:
+    """Note what an entry makes of the symlinks of its layer: it takes the place of what stood there."""
+    there = links.pop(path, None)
+    if record.kind != "directory":
+        for below in [link for link in links if link.startswith(path + b"/")]:
+            del links[below]
+    if record.kind == "symlink":
+        links[path] = record.linkname
+    if record.kind == "hardlink":
+        named = b"/".join(split_path(record.linkname))
+        target = there if named == path else links.get(named)
+        if target is not None:
+            links[path] = target
+
+
 def _led(path: bytes, links: Mapping[bytes, bytes]) -> bytes:
     """Where a directory's path leads through symlinks of its layer."""
     done: list[bytes] = []
@@ -404,8 +419,8 @@ class _Tree:
         links: dict[bytes, bytes] = {}
         for what, written, record in members:
             path = written
-            if what == "entry" and record.kind == "symlink":
-                links.setdefault(written, record.linkname)
+            if what == "entry":
+                _put(links, written, record)
             if what == "opaque":
                 path = _led(written, links)
             if what == "whiteout":

@@ -101,6 +101,21 @@ CONTESTED: dict[str, tuple[Members, Members, dict[str, str]]] = {
         (symlink("l", "d"), whiteout("l/a")),
         {**{path: node for path, node in BASE_TABLE.items() if path != "d/a"}, "l": "link d"},
     ),
+    "a whiteout in a directory that took a symlink's place": (
+        BASE,
+        (symlink("l", "d"), directory("l"), whiteout("l/a")),
+        {**BASE_TABLE, "l": "dir 755"},
+    ),
+    "a whiteout below a directory that took a tree's place": (
+        BASE,
+        (symlink("t/l", "/d"), file("t"), directory("t"), whiteout("t/l/a")),
+        {**BASE_TABLE, "t": "dir 755"},
+    ),
+    "a whiteout in what was a loop": (
+        BASE,
+        (symlink("l", "l"), directory("l"), whiteout("l/a")),
+        {**BASE_TABLE, "l": "dir 755"},
+    ),
     "a hard link to a lower file": (
         (file("a", b"a"),),
         (hardlink("b", "a"),),
