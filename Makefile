@@ -38,6 +38,7 @@ tools:
 
 lint:
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check --quiet
 
 types:
 	$(BIN)/mypy -p squashkit

@@ -207,9 +207,10 @@ def measure_fleet(work: Path) -> Results:
             begun = time.perf_counter()
             into = f"docker://{host}/{option}"
             subprocess.run(
-                [*FLEET, "squash", str(archive), "--into", into, "--strategy", option], check=True,
+                [*FLEET, "squash", str(archive), "--into", into, "--strategy", option],
+                check=True,
                 capture_output=True,
-            )  # fmt: skip
+            )
             took = time.perf_counter() - begun
             stored = sum(layers_of(host, option).values())
             blobs = stored_in(work / "registry")

@@ -119,16 +119,22 @@ def in_registry(name: str, options: argparse.Namespace) -> Results:
         manifest = json.loads(
             subprocess.run(
                 ["skopeo", "inspect", "--raw", "--tls-verify=false", f"{place}/app:1"],
-                check=True, capture_output=True,
+                check=True,
+                capture_output=True,
             ).stdout
-        )  # fmt: skip
+        )
         sizes = [layer["size"] for layer in manifest["layers"]]
 
         def squash(kind: str) -> Callable[[int], list[str]]:
             images = [f"{place}/app:1", "--keep-base", f"{place}/base:1"]
             return lambda number: [
-                *SQUASHKIT, *images, "-o", f"{place}/{kind}-{number}:1", "--report", str(report)
-            ]  # fmt: skip
+                *SQUASHKIT,
+                *images,
+                "-o",
+                f"{place}/{kind}-{number}:1",
+                "--report",
+                str(report),
+            ]
 
         def clear(*paths: Path) -> Callable[[int], None]:
             def remove(number: int) -> None:
@@ -163,9 +169,11 @@ def in_daemon(name: str, options: argparse.Namespace) -> Results:
     peers.install("docker-squash", work)
     steps = str(made.layers - made.base_layers)
     environment = {
-        **os.environ, "DOCKER_HOST": f"unix://{peers.socket_of(work)}", "TMPDIR": str(work),
+        **os.environ,
+        "DOCKER_HOST": f"unix://{peers.socket_of(work)}",
+        "TMPDIR": str(work),
         "XDG_CACHE_HOME": str(work / "places.cache"),
-    }  # fmt: skip
+    }
 
     def drop(number: int) -> None:
         for image in ("app:squashed", "app:loaded"):
@@ -217,9 +225,7 @@ def markdown(results: Results) -> str:
         ]
         for name, row in case["rows"].items():
             moved = row["transfer"] or {}
-            down, up = (
-                f"{moved[way] / 1e6:,.1f} MB" if way in moved else "" for way in ("down", "up")
-            )
+            down, up = (f"{moved[way] / 1e6:,.1f} MB" if way in moved else "" for way in ("down", "up"))
             walls = row["wall"]
             lines.append(
                 f"| {name} | {row['median']:.2f} s | {min(walls):.2f} s | {max(walls):.2f} s |"
@@ -232,8 +238,9 @@ def markdown(results: Results) -> str:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Time squashes in a registry and in a docker daemon.")
     parser.add_argument("--corpora", type=lambda text: names(text, CORPORA), default=CORPORA)
-    parser.add_argument("--places", type=lambda text: names(text, ["registry", "daemon"]),
-                        default=["registry", "daemon"])  # fmt: skip
+    parser.add_argument(
+        "--places", type=lambda text: names(text, ["registry", "daemon"]), default=["registry", "daemon"]
+    )
     parser.add_argument("--runs", type=int, default=5, help="runs of each, in turn")
     parser.add_argument("--slow", action="store_true", help="run docker-squash on `many`, too")
     parser.add_argument("--work", type=Path, default=corpus.default_work())

@@ -265,9 +265,7 @@ def time_help(work: Path, runs: int) -> Results:
     for _ in range(runs + 1):  # the first one compiles the modules and is left out
         for name, command in commands.items():
             found[name].append(measure(command, dict(os.environ), log, 60))
-    return {
-        name: {**summary(samples[1:]), "code": samples[-1].code} for name, samples in found.items()
-    }
+    return {name: {**summary(samples[1:]), "code": samples[-1].code} for name, samples in found.items()}
 
 
 def machine(work: Path) -> Results:
@@ -319,9 +317,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, default=5, help="runs of each tool, in turn")
     parser.add_argument("--slow-after", type=float, default=150, metavar="SECONDS")
-    parser.add_argument(
-        "--slow-runs", type=int, default=2, help="runs of a tool whose first was slow"
-    )
+    parser.add_argument("--slow-runs", type=int, default=2, help="runs of a tool whose first was slow")
     parser.add_argument("--timeout", type=float, default=1800, metavar="SECONDS")
     parser.add_argument("--work", type=Path, default=corpus.default_work())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/squash.json"))

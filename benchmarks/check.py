@@ -68,9 +68,7 @@ class HashingReader:
 def read_node(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Node:
     owner_and_mode = (info.uid, info.gid, info.mode & 0o7777)
     node = Node(info.type, owner_and_mode, info.mtime)
-    xattrs = sorted(
-        item for item in info.pax_headers.items() if item[0].startswith("SCHILY.xattr.")
-    )
+    xattrs = sorted(item for item in info.pax_headers.items() if item[0].startswith("SCHILY.xattr."))
     if info.isreg():
         node.kind = tarfile.REGTYPE
         sha256 = hashlib.sha256()

@@ -245,9 +245,7 @@ def node_package(plan: Planner, name: str) -> None:
     root = f"{modules}/{name}"
     roots = [root]
     if plan.below(4) == 0:
-        roots.append(
-            f"{root}/node_modules/@{SYLLABLES[plan.below(20)]}-components/{name}-internals"
-        )
+        roots.append(f"{root}/node_modules/@{SYLLABLES[plan.below(20)]}-components/{name}-internals")
     files = plan.directories[root] = []
     for directory in roots:
         for document in ("LICENSE", "README.md", "package.json", "index.js"):

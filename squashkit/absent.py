@@ -267,9 +267,7 @@ def find_paths(
                 yield Place(pattern.text, where, "a marker, which tells the name", path)
 
 
-def find_applied(
-    patterns: Sequence[Pattern], rootfs: Rootfs, where: Sequence[str]
-) -> Iterator[Place]:
+def find_applied(patterns: Sequence[Pattern], rootfs: Rootfs, where: Sequence[str]) -> Iterator[Place]:
     """Paths of the root file system, present and past, under which layers do not list them: what a layer
     put through a symlink. `where` names the layers."""
     moved = [
@@ -335,4 +333,3 @@ def digests_of(text: str) -> Iterator[str]:
     for part in parts | {part.strip("\"';") for part in parts}:
         for content in (part, part + "\n"):
             yield "sha256:" + hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
-

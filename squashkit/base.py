@@ -95,9 +95,7 @@ def choose_image(
     return unique[0]
 
 
-def every_platform(
-    images: Sequence[Image], reference: str | None, example: str
-) -> list[Image]:
+def every_platform(images: Sequence[Image], reference: str | None, example: str) -> list[Image]:
     """All images of the index that is meant, in its order: each for a platform of its own.
 
     Raises ImageNotFound and UsageError as `choose_image` does.
@@ -117,9 +115,7 @@ def _named(images: Sequence[Image], reference: str | None, where: str) -> list[I
     found = [image for image in images if reference is None or matches(image, reference)]
     if not found:
         what = f"no image {reference!r}" if reference else "no image"
-        raise ImageNotFound(
-            f"{what} in {where}{choices(images)}", reference=where, choices=_titles(images)
-        )
+        raise ImageNotFound(f"{what} in {where}{choices(images)}", reference=where, choices=_titles(images))
     return found
 
 
@@ -292,9 +288,7 @@ def not_found(
             f"no base {reference!r}: looked for it as {', as '.join(tried)}{': ' * bool(why)}{why}.\n"
             f"{way.format(image=image.title, base=reference)}, {others}"
         )
-    return BaseNotFound(
-        f"{text}:\n{show_layers(image, option)}", reference=reference, tried=tried
-    )
+    return BaseNotFound(f"{text}:\n{show_layers(image, option)}", reference=reference, tried=tried)
 
 
 _SHOWN = 20

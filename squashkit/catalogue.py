@@ -98,9 +98,16 @@ class Catalogue:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         chain = chain_ids(base.diff_ids)
         row = (
-            base.reference, str(base.platform), base.image_id, base.digest, " ".join(base.diff_ids),
-            chain[-1] if chain else "", len(chain), base.config, base.seen,
-        )  # fmt: skip
+            base.reference,
+            str(base.platform),
+            base.image_id,
+            base.digest,
+            " ".join(base.diff_ids),
+            chain[-1] if chain else "",
+            len(chain),
+            base.config,
+            base.seen,
+        )
         with self._open() as database:
             database.executescript(_SCHEMA)
             database.execute(f"INSERT OR REPLACE INTO base VALUES ({', '.join('?' * len(row))})", row)
@@ -152,13 +159,18 @@ class Catalogue:
         with self._open() as database:
             return [
                 KnownBase(
-                    reference, Platform.parse(platform), Digest(image_id), digest,
-                    tuple(DiffID(one) for one in diff_ids.split()), config, seen,
+                    reference,
+                    Platform.parse(platform),
+                    Digest(image_id),
+                    digest,
+                    tuple(DiffID(one) for one in diff_ids.split()),
+                    config,
+                    seen,
                 )
                 for reference, platform, image_id, digest, diff_ids, config, seen in database.execute(
                     f"SELECT {_FIELDS} FROM base {rest}", values
                 )
-            ]  # fmt: skip
+            ]
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

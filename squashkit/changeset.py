@@ -73,7 +73,7 @@ def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
     """Sort a tar's records into a changeset.
 
     Raises InvalidLayer for a name that leads out of the root, for the names `.wh.`, `.wh..` and `.wh...`,
-    and for an entry below a whiteout. """
+    and for an entry below a whiteout."""
     entries: list[Entry] = []
     marked: list[tuple[bytes, bytes, Record]] = []
     markers: list[Entry] = []

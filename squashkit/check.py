@@ -35,7 +35,7 @@ def check_result(
 
     `known` are changesets of the source that have been read already. Paths are read as the plan read
     them. Every digest and size is checked again. Raises CheckFailed where a root file system differs,
-    InvalidImage where what was written cannot be read. """
+    InvalidImage where what was written cannot be read."""
     result = list_source(Reference("", "the output"), container)
     image = next(
         image

@@ -17,9 +17,19 @@ Piece = bytes | int
 """A part of a file's content: bytes, or the length of a hole, which is zeros."""
 
 KINDS: Final = (
-    "added", "removed", "type", "mode", "owner", "mtime", "xattrs", "target", "device", "size",
-    "content", "hard links",
-)  # fmt: skip
+    "added",
+    "removed",
+    "type",
+    "mode",
+    "owner",
+    "mtime",
+    "xattrs",
+    "target",
+    "device",
+    "size",
+    "content",
+    "hard links",
+)
 """What can differ, in the order in which it is told."""
 SPLIT: Final = "split hard links"
 """Names of one inode that the other side holds as several, cut between layers: no difference, since a
@@ -142,9 +152,7 @@ def _inodes(path: bytes, a: Inode, b: Inode, same_content: SameContent) -> Itera
     if ra.typeflag == SYMLINK and ra.linkname != rb.linkname:
         yield Difference(path, "target", show_path(ra.linkname), show_path(rb.linkname))
     if (ra.devmajor, ra.devminor) != (rb.devmajor, rb.devminor):
-        yield Difference(
-            path, "device", f"{ra.devmajor}:{ra.devminor}", f"{rb.devmajor}:{rb.devminor}"
-        )
+        yield Difference(path, "device", f"{ra.devmajor}:{ra.devminor}", f"{rb.devmajor}:{rb.devminor}")
     if ra.typeflag == REGULAR:
         if ra.realsize != rb.realsize:
             yield Difference(path, "size", str(ra.realsize), str(rb.realsize))
@@ -189,9 +197,7 @@ def _attributes(path: bytes, a: Attributes, b: Attributes) -> Iterator[Differenc
 
 
 def _xattrs(xattrs: dict[bytes, bytes], common: Set[tuple[bytes, bytes]]) -> str:
-    items = [
-        f"{show_path(name)}={show_path(value)}" for name, value in sorted(xattrs.items() - common)
-    ]
+    items = [f"{show_path(name)}={show_path(value)}" for name, value in sorted(xattrs.items() - common)]
     return ", ".join(items) or "none"
 
 
@@ -199,4 +205,3 @@ def _time(nanoseconds: int) -> str:
     """Decimal seconds since the epoch, as pax has them."""
     seconds, fraction = divmod(abs(nanoseconds), 1_000_000_000)
     return "-" * (nanoseconds < 0) + f"{seconds}.{fraction:09d}".rstrip("0").rstrip(".")
-

@@ -43,9 +43,7 @@ def detect(head: bytes) -> Codec:
     if head.startswith(b"\x1f\x8b"):
         return Codec.GZIP
     # A zstd stream may begin with a skippable frame (RFC 8878, 3.1.2), as eStargz's rivals make them.
-    if head.startswith(b"\x28\xb5\x2f\xfd") or (
-        head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F
-    ):
+    if head.startswith(b"\x28\xb5\x2f\xfd") or (head[1:4] == b"\x2a\x4d\x18" and 0x50 <= head[0] <= 0x5F):
         return Codec.ZSTD
     if head.startswith(b"\xfd7zXZ\0"):
         return Codec.XZ

@@ -313,9 +313,7 @@ def _store_tags(wanted: Sequence[str], reference: Reference) -> tuple[Tag, ...]:
     return tuple(_distinct([Tag(familiar_name(name)) for name in names]))
 
 
-def _registry_tags(
-    wanted: Sequence[str], reference: Reference, *, replace: bool
-) -> tuple[Tag, ...]:
+def _registry_tags(wanted: Sequence[str], reference: Reference, *, replace: bool) -> tuple[Tag, ...]:
     """Tags of one repository: the reference's own, and others as `TAG` or by their full names."""
     full = normalise_name(reference.path)
     if "@" in full:

@@ -216,16 +216,10 @@ class Job:
         copied = {i for run in self.runs if not self._made(run) for i in range(run.start, run.stop)}
         last = max((segment.start for segment in runs), default=0)
         cheap = {layer.index for layer in layers[:last] if self.loader.is_cheap(layer)}
-        changesets = self.loader.load(
-            squashed | (cheap - there), data=lambda index: index in copied
-        )
+        changesets = self.loader.load(squashed | (cheap - there), data=lambda index: index in copied)
         keep()
         lower = max(
-            (
-                run.start
-                for run in runs
-                if needs_lower([changesets[i] for i in range(run.start, run.stop)])
-            ),
+            (run.start for run in runs if needs_lower([changesets[i] for i in range(run.start, run.stop)])),
             default=0,
         )
         upper = runs[0].stop if runs else len(layers)
@@ -259,13 +253,17 @@ class Job:
     def _plan(self, changesets: dict[int, Changeset]) -> LayerPlan:
         if not self.runs:
             return self.report.plan
-        plan = self.ready.plan if self.ready else plan_squash(
-            changesets,
-            self.segments,
-            self.loader.header_of,
-            opaque=self.options.whiteouts == "opaque",
-            follow_lower_symlinks=self.options.symlink_parents == "follow",
-            blind=self.options.blind,
+        plan = (
+            self.ready.plan
+            if self.ready
+            else plan_squash(
+                changesets,
+                self.segments,
+                self.loader.header_of,
+                opaque=self.options.whiteouts == "opaque",
+                follow_lower_symlinks=self.options.symlink_parents == "follow",
+                blind=self.options.blind,
+            )
         )
         self.report.plan = plan
         return plan
@@ -276,9 +274,7 @@ class Job:
         there = made is not None and self.sink is not None and self.sink.has(made.digest, made.size)
         return made if there else None
 
-    def _write_runs(
-        self, writer: Writer, plan: LayerPlan
-    ) -> dict[int, tuple[StoredLayer, Slot | None]]:
+    def _write_runs(self, writer: Writer, plan: LayerPlan) -> dict[int, tuple[StoredLayer, Slot | None]]:
         """New layers by the layer that their run starts at; their places are still to be finished. There is
         none for those that were made before."""
         runs = [p for p in plan.layers if isinstance(p, SquashedLayer) and p.pieces]
@@ -326,9 +322,7 @@ class Job:
                 self.report.after.append(self.report.before[planned.index])
             elif planned.pieces:
                 codec = self.destination.compression.codec
-                self.report.after.append(
-                    StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec)
-                )
+                self.report.after.append(StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec))
         self.report.changed = bool(self.runs) or self._has_new_config
         if not self.report.changed:
             self.report.notes.append(f"It would be written unchanged: {self._why_unchanged}.")
@@ -348,16 +342,12 @@ class Job:
     def _pass_through(self, writer: Writer, why: str) -> WrittenImage:
         """Write the image as it is, under its new names."""
         layers = [writer.stored[layer.diff_id] for layer in self.image.layers]
-        self.report.plan = LayerPlan(
-            tuple(self.segments), tuple(KeptLayer(i) for i in range(len(layers)))
-        )
+        self.report.plan = LayerPlan(tuple(self.segments), tuple(KeptLayer(i) for i in range(len(layers))))
         if not self._has_new_config:
             self.report.notes.append(f"Written unchanged: {why}.")
         return self._write_documents(self.image.config.data, layers, changed=self._has_new_config)
 
-    def _write_squashed(
-        self, writer: Writer, plan: LayerPlan, new: dict[int, StoredLayer]
-    ) -> WrittenImage:
+    def _write_squashed(self, writer: Writer, plan: LayerPlan, new: dict[int, StoredLayer]) -> WrittenImage:
         layers = [
             writer.stored[self.image.layers[planned.index].diff_id]
             if isinstance(planned, KeptLayer)
@@ -370,9 +360,7 @@ class Job:
         )
         return self._write_documents(config, layers, changed=True)
 
-    def _write_documents(
-        self, config: bytes, layers: list[StoredLayer], *, changed: bool
-    ) -> WrittenImage:
+    def _write_documents(self, config: bytes, layers: list[StoredLayer], *, changed: bool) -> WrittenImage:
         """Write config and manifest."""
         assert self.sink is not None
         family = metadata.manifest_family(self.image, self.destination.family)
@@ -390,17 +378,22 @@ class Job:
         source = self.image.manifest_descriptor
         stated = source.raw.get("platform") if source else None  # os.version and the like
         descriptor = Descriptor(
-            family, digest, len(manifest), platform=self.image.platform,
+            family,
+            digest,
+            len(manifest),
+            platform=self.image.platform,
             raw={"platform": stated} if stated else {},
-        )  # fmt: skip
+        )
         self.report.after = layers
         self.report.changed = changed
         self.report.image_id = sha256(config)
         self.report.manifest_digest = digest
         return WrittenImage(
-            descriptor, sha256(config), [layer.digest for layer in layers],
+            descriptor,
+            sha256(config),
+            [layer.digest for layer in layers],
             [layer.diff_id for layer in layers],
-        )  # fmt: skip
+        )
 
     def _new_size(self, plan: LayerPlan) -> int:
         """Bytes that the new layers will take: exact where they are plain, else by the ratio at which the

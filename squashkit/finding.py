@@ -98,9 +98,7 @@ def base_by_catalogue(
     if known is None:
         return None
     told = f"{known.reference}, seen {known.seen[:10]}, by the catalogue of bases"
-    return Base(
-        len(known.diff_ids), told, known.image(), known.reference, known.name, catalogued=True
-    )
+    return Base(len(known.diff_ids), told, known.image(), known.reference, known.name, catalogued=True)
 
 
 def version_of(

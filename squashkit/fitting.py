@@ -40,9 +40,7 @@ class Fitted:
         return len(self.new)
 
 
-def fit(
-    old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Changeset]
-) -> Fitted:
+def fit(old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Changeset]) -> Fitted:
     """Put the layers that lay on one base on another. Linear in all entries. Raises InvalidLayer as
     `Rootfs.apply` does."""
     before, after = Rootfs(), Rootfs()
@@ -50,9 +48,7 @@ def fit(
         for index, changeset in enumerate(base):
             apply_layer(rootfs, changeset, index)
     paths = {path for changeset in above for path, _ in changeset.entries}
-    touched = {
-        path: Bases(node_at(before, path), node_at(after, path)) for path in paths | ACCOUNTS.keys()
-    }
+    touched = {path: Bases(node_at(before, path), node_at(after, path)) for path in paths | ACCOUNTS.keys()}
     fitted: list[Changeset] = []
     remade: set[int] = set()
     risks: list[Risk] = []
@@ -209,8 +205,12 @@ class _Layer:
             return
         if there is not None:
             self._blocked.add(directory)
-            self._conflict(directory, was, there, "overlay file systems make it a directory, and all that"
-                           " the new base has behind it is gone")  # fmt: skip
+            self._conflict(
+                directory,
+                was,
+                there,
+                "overlay file systems make it a directory, and all that the new base has behind it is gone",
+            )
             return
         assert was is not None
         if was.entry is not None:
@@ -226,15 +226,24 @@ class _Layer:
         if entry.record.typeflag == DIRECTORY:
             if isinstance(there, Inode) and not isinstance(was, Inode):
                 self._blocked.add(path)
-                self._conflict(path, was, there, "the layer's directory takes its place, and all that the"
-                               " new base has behind it is gone")  # fmt: skip
+                self._conflict(
+                    path,
+                    was,
+                    there,
+                    "the layer's directory takes its place, and all that the"
+                    " new base has behind it is gone",
+                )
             gone = there is None and isinstance(was, Directory) and bool(was.children)
             if gone and parent in self.after.directories:
                 self._vanished(path, error=False)
             return
         if isinstance(there, Directory) and not isinstance(was, Directory):
-            self._conflict(path, was, there, "the layer's file takes its place, and all in the new base's"
-                           " directory is gone")  # fmt: skip
+            self._conflict(
+                path,
+                was,
+                there,
+                "the layer's file takes its place, and all in the new base's directory is gone",
+            )
         if is_hard_link(entry):
             target = self._real(link_target(entry))
             was_file = isinstance(node_at(self.before, target), Inode)

@@ -156,9 +156,14 @@ def squash_fleet(
         made = Made(kept=opened.pricing.unstated())
         batch = Batch(sink, opened.layers.loader.known_now(), opened.in_registries, made)
         how = Options(
-            compress=GZIP, access=options.access, jobs=options.jobs, tmp_dir=options.tmp_dir,
-            max_size=options.max_size, force=force, platform=options.platform,
-        )  # fmt: skip
+            compress=GZIP,
+            access=options.access,
+            jobs=options.jobs,
+            tmp_dir=options.tmp_dir,
+            max_size=options.max_size,
+            force=force,
+            platform=options.platform,
+        )
         outputs = [place.output(name) for name in names]
         done = []
         for number, output in enumerate(outputs):
@@ -195,9 +200,15 @@ def _squash(
     decision = Decision(member.image, Base(kept, f"the fleet's {show_segments(segments)}"), segments)
     with ExitStack() as stack:
         work = Work(
-            stack, member.reference, output, how, progress, lambda message: None, source=member.source,
+            stack,
+            member.reference,
+            output,
+            how,
+            progress,
+            lambda message: None,
+            source=member.source,
             batch=batch,
-        )  # fmt: skip
+        )
         work.decide([decision])
         work.begin([decision], Chosen([member.image]))
         work.finish()
@@ -277,10 +288,19 @@ class _Open:
         self, chosen: Sequence[Strategy], options: FleetOptions, once: int | None = None
     ) -> FleetReport:
         return FleetReport(
-            _told_apart(self.members), self.trie.references, len(self.trie.nodes), self.layers.entries,
-            self.pricing.merged, chosen, options.minimise, options.estimate, options.scan, once,
-            self.fleet.notes, self.unknown,
-        )  # fmt: skip
+            _told_apart(self.members),
+            self.trie.references,
+            len(self.trie.nodes),
+            self.layers.entries,
+            self.pricing.merged,
+            chosen,
+            options.minimise,
+            options.estimate,
+            options.scan,
+            once,
+            self.fleet.notes,
+            self.unknown,
+        )
 
 
 def _told_apart(members: Sequence[Member]) -> list[str]:
@@ -392,9 +412,7 @@ class _Place:
         """The name that the image of this name gets in full: in a registry, with its repository."""
         return name if self.reference is not None else _full(self.output(name).removeprefix("docker://"))
 
-    def _check_tags(
-        self, fleet: Fleet, names: Sequence[str], guard: TagGuard, *, force: bool
-    ) -> None:
+    def _check_tags(self, fleet: Fleet, names: Sequence[str], guard: TagGuard, *, force: bool) -> None:
         from squashkit.transports.registry import Repository, RepositoryName
         from squashkit.transports.registry_sink import index_platforms
 

@@ -1,7 +1,7 @@
 """Tar headers written anew: of members that squashkit makes, and of records of which something changes.
 
 What is written means one thing to every reader: one extension header at most, in pax form unless the
-header is GNU's and needs none; names without a prefix; no data where the type has none. """
+header is GNU's and needs none; names without a prefix; no data where the type has none."""
 
 from __future__ import annotations
 
@@ -170,8 +170,10 @@ def _set_attributes(block: bytearray, pax: Pax, attributes: tuple[int, int, int,
     block[100:108] = b"%07o\0" % mode
     more: Pax = []
     for at, width, value, key in (
-        (108, 8, uid, b"uid"), (116, 8, gid, b"gid"), (136, 12, mtime // 1_000_000_000, b"mtime"),
-    ):  # fmt: skip
+        (108, 8, uid, b"uid"),
+        (116, 8, gid, b"gid"),
+        (136, 12, mtime // 1_000_000_000, b"mtime"),
+    ):
         pax = _without(pax, key)
         fits = 0 <= value < 8 ** (width - 1)
         if gnu and not fits:
@@ -187,9 +189,11 @@ def _set_attributes(block: bytearray, pax: Pax, attributes: tuple[int, int, int,
 
 def _sparse_records(name: bytes, realsize: int) -> Pax:
     return [
-        (b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (SPARSE_NAME, name),
+        (b"GNU.sparse.major", b"1"),
+        (b"GNU.sparse.minor", b"0"),
+        (SPARSE_NAME, name),
         (b"GNU.sparse.realsize", b"%d" % realsize),
-    ]  # fmt: skip
+    ]
 
 
 def _map_of(extents: tuple[tuple[int, int], ...]) -> bytes:

@@ -75,9 +75,7 @@ class Inputs:
     def open_new_base(self, reference: Reference, platform: Platform) -> Source:
         """The same for a base whose layers will be read."""
         choice: PlatformChoice = ALL if self._platform == ALL else platform
-        opened = open_source(
-            reference, self._tmp_dir, self._progress, None, self._registries, choice
-        )
+        opened = open_source(reference, self._tmp_dir, self._progress, None, self._registries, choice)
         self.bases.append(self._stack.enter_context(opened))
         return self.bases[-1]
 
@@ -124,15 +122,11 @@ class Inputs:
                 continue  # it is no longer there, or is no name
         return None
 
-    def at_hand(
-        self, decisions: Sequence[Decision], destination: Destination, *, replace: bool
-    ) -> AtHand:
+    def at_hand(self, decisions: Sequence[Decision], destination: Destination, *, replace: bool) -> AtHand:
         """What the destination has already of these images."""
         held = self._held(decisions[0], destination) if len(decisions) == 1 else {}
         root = self.source.root
-        return AtHand(
-            held, self._beside(destination), self._read_tags(), root if replace else None
-        )
+        return AtHand(held, self._beside(destination), self._read_tags(), root if replace else None)
 
     def protect_bases(self, destination: Destination) -> None:
         """Raises UsageError where the result would get a name that a base has in a daemon or a registry."""

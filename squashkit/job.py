@@ -70,9 +70,13 @@ def _decide(work: Work, options: Options) -> Chosen:
     """Choose the images and what of them is kept, and begin to work on them."""
     inputs = work.inputs
     decisions, chosen = decide(
-        inputs.source, options.keep, options.platform, inputs.open_base, Catalogue.of_user(),
+        inputs.source,
+        options.keep,
+        options.platform,
+        inputs.open_base,
+        Catalogue.of_user(),
         skip_missing=options.skip_missing,
-    )  # fmt: skip
+    )
     work.decide(decisions)
     work.begin(decisions, chosen)
     return chosen

@@ -298,9 +298,10 @@ class Loader:
                 piece = blob.read_at(at, min(_PIECE, end - at))
                 if not piece:
                     raise DigestMismatch(
-                        f"layer {index}: {show_path(entry.path)}", expected=f"{end - at} more bytes",
+                        f"layer {index}: {show_path(entry.path)}",
+                        expected=f"{end - at} more bytes",
                         actual="the end of the layer",
-                    )  # fmt: skip
+                    )
                 yield piece
                 at += len(piece)
 

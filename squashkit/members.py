@@ -225,6 +225,4 @@ def _names(image: Image) -> list[str]:
 
 def _release(tag: str) -> list[tuple[int, int | str]]:
     """By which tags sort as releases do: 2 before 10."""
-    return [
-        (0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", tag) if part
-    ]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", tag) if part]

@@ -69,8 +69,7 @@ class SquashedLayer:
         if not self.pieces:
             return 0
         payload = sum(
-            piece.end - piece.start if isinstance(piece, Copy) else len(piece)
-            for piece in self.pieces
+            piece.end - piece.start if isinstance(piece, Copy) else len(piece) for piece in self.pieces
         )
         return payload + len(tar.END_OF_ARCHIVE)
 

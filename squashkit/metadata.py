@@ -157,9 +157,7 @@ def layer_descriptor(layer: StoredLayer, family: str) -> Descriptor:
     if layer.source is not None:
         foreign = layer.source.is_foreign
         raw = {k: v for k, v in layer.source.raw.items() if not (foreign and k == "urls")}
-        return Descriptor(
-            media_type, layer.digest, layer.size, layer.source.annotations, None, raw
-        )
+        return Descriptor(media_type, layer.digest, layer.size, layer.source.annotations, None, raw)
     return Descriptor(media_type, layer.digest, layer.size)
 
 
@@ -212,9 +210,12 @@ def image_manifest(
         "layers": [descriptor.json() for descriptor in descriptors],
     }
     if not changed:
-        if source and source.media_type == family and tuple(
-            (d.digest, d.distributable_type) for d in source.layers
-        ) == tuple((d.digest, d.media_type) for d in descriptors):
+        if (
+            source
+            and source.media_type == family
+            and tuple((d.digest, d.distributable_type) for d in source.layers)
+            == tuple((d.digest, d.media_type) for d in descriptors)
+        ):
             return source.data
         return dump_json(raw)
     annotations = dict(source.annotations if source else {})

@@ -50,43 +50,77 @@ SOURCE_DIGEST = "dev.squashkit.source.digest"
 _TEXT, _MAP_OF_TEXT = Leaf.TEXT, MapOf(Leaf.TEXT)
 PLATFORM_SHAPE = Struct(
     {
-        "architecture": _TEXT, "os": _TEXT, "variant": _TEXT,
-        "os.version": _TEXT, "os.features": TEXTS,
+        "architecture": _TEXT,
+        "os": _TEXT,
+        "variant": _TEXT,
+        "os.version": _TEXT,
+        "os.features": TEXTS,
     }
-)  # fmt: skip
+)
 DESCRIPTOR_SHAPE = Struct(
     {
-        "mediaType": _TEXT, "digest": _TEXT, "size": Leaf.NUMBER, "annotations": _MAP_OF_TEXT,
-        "platform": PLATFORM_SHAPE, "data": _TEXT, "urls": TEXTS, "artifactType": _TEXT,
+        "mediaType": _TEXT,
+        "digest": _TEXT,
+        "size": Leaf.NUMBER,
+        "annotations": _MAP_OF_TEXT,
+        "platform": PLATFORM_SHAPE,
+        "data": _TEXT,
+        "urls": TEXTS,
+        "artifactType": _TEXT,
     }
-)  # fmt: skip
+)
 _COMMON: Mapping[str, Shape] = {
-    "schemaVersion": Leaf.NUMBER, "mediaType": _TEXT, "annotations": _MAP_OF_TEXT,
-    "subject": DESCRIPTOR_SHAPE, "artifactType": _TEXT,
-}  # fmt: skip
+    "schemaVersion": Leaf.NUMBER,
+    "mediaType": _TEXT,
+    "annotations": _MAP_OF_TEXT,
+    "subject": DESCRIPTOR_SHAPE,
+    "artifactType": _TEXT,
+}
 MANIFEST_SHAPE = Struct({**_COMMON, "config": DESCRIPTOR_SHAPE, "layers": ListOf(DESCRIPTOR_SHAPE)})
 INDEX_SHAPE = Struct({**_COMMON, "manifests": ListOf(DESCRIPTOR_SHAPE)})
 LAYOUT_SHAPE = Struct({"imageLayoutVersion": _TEXT})
 _HEALTHCHECK = Struct(
     {},
     {
-        "Test": TEXTS, "Interval": Leaf.NUMBER, "Timeout": Leaf.NUMBER, "StartPeriod": Leaf.NUMBER,
-        "StartInterval": Leaf.NUMBER, "Retries": Leaf.NUMBER,
+        "Test": TEXTS,
+        "Interval": Leaf.NUMBER,
+        "Timeout": Leaf.NUMBER,
+        "StartPeriod": Leaf.NUMBER,
+        "StartInterval": Leaf.NUMBER,
+        "Retries": Leaf.NUMBER,
     },
-)  # fmt: skip
+)
 _SET = MapOf(Struct({}))
 SETTINGS_SHAPE = Struct(
     {},
     {
-        "Hostname": _TEXT, "Domainname": _TEXT, "User": _TEXT, "AttachStdin": Leaf.FLAG,
-        "AttachStdout": Leaf.FLAG, "AttachStderr": Leaf.FLAG, "ExposedPorts": _SET, "Tty": Leaf.FLAG,
-        "OpenStdin": Leaf.FLAG, "StdinOnce": Leaf.FLAG, "Env": TEXTS, "Cmd": Leaf.WORDS,
-        "Healthcheck": _HEALTHCHECK, "ArgsEscaped": Leaf.FLAG, "Image": _TEXT, "Volumes": _SET,
-        "WorkingDir": _TEXT, "Entrypoint": Leaf.WORDS, "NetworkDisabled": Leaf.FLAG, "MacAddress": _TEXT,
-        "OnBuild": TEXTS, "Labels": _MAP_OF_TEXT, "StopSignal": _TEXT, "StopTimeout": Leaf.NUMBER,
+        "Hostname": _TEXT,
+        "Domainname": _TEXT,
+        "User": _TEXT,
+        "AttachStdin": Leaf.FLAG,
+        "AttachStdout": Leaf.FLAG,
+        "AttachStderr": Leaf.FLAG,
+        "ExposedPorts": _SET,
+        "Tty": Leaf.FLAG,
+        "OpenStdin": Leaf.FLAG,
+        "StdinOnce": Leaf.FLAG,
+        "Env": TEXTS,
+        "Cmd": Leaf.WORDS,
+        "Healthcheck": _HEALTHCHECK,
+        "ArgsEscaped": Leaf.FLAG,
+        "Image": _TEXT,
+        "Volumes": _SET,
+        "WorkingDir": _TEXT,
+        "Entrypoint": Leaf.WORDS,
+        "NetworkDisabled": Leaf.FLAG,
+        "MacAddress": _TEXT,
+        "OnBuild": TEXTS,
+        "Labels": _MAP_OF_TEXT,
+        "StopSignal": _TEXT,
+        "StopTimeout": Leaf.NUMBER,
         "Shell": Leaf.WORDS,
     },
-)  # fmt: skip
+)
 """The `config` of a config (image-spec, config.md; docker's container.Config)."""
 _HISTORY_SHAPE = Struct(
     {"created": Leaf.TIME, "created_by": _TEXT, "comment": _TEXT, "empty_layer": Leaf.FLAG},
@@ -103,12 +137,16 @@ STALE = (
 """What in a config describes the layers of the very image, and is dropped when it gets others."""
 CONFIG_SHAPE = Struct(
     {
-        **PLATFORM_SHAPE.reads, "created": Leaf.TIME, "config": SETTINGS_SHAPE,
-        "rootfs": Struct({"type": _TEXT, "diff_ids": TEXTS}), "history": ListOf(_HISTORY_SHAPE),
-        **dict.fromkeys(STALE), "container_config": SETTINGS_SHAPE,
+        **PLATFORM_SHAPE.reads,
+        "created": Leaf.TIME,
+        "config": SETTINGS_SHAPE,
+        "rootfs": Struct({"type": _TEXT, "diff_ids": TEXTS}),
+        "history": ListOf(_HISTORY_SHAPE),
+        **dict.fromkeys(STALE),
+        "container_config": SETTINGS_SHAPE,
     },
     {"author": _TEXT, "comment": _TEXT, "docker_version": _TEXT, "Size": Leaf.NUMBER},
-)  # fmt: skip
+)
 
 
 class Codec(Enum):
@@ -351,9 +389,7 @@ class Manifest:
         return cls(
             media_type=media_type,
             config=Descriptor.parse(raw.get("config"), f"{where}.config"),
-            layers=tuple(
-                Descriptor.parse(layer, f"{where}.layers[{i}]") for i, layer in enumerate(layers)
-            ),
+            layers=tuple(Descriptor.parse(layer, f"{where}.layers[{i}]") for i, layer in enumerate(layers)),
             annotations=_annotations_of(raw),
             raw=raw,
             data=data,
@@ -403,9 +439,7 @@ class ImageConfig:
         history = raw.get("history")
         return cls(
             diff_ids=diff_ids,
-            history=tuple(
-                _parse_history(value, f"{where}.history[{i}]") for i, value in enumerate(history)
-            )
+            history=tuple(_parse_history(value, f"{where}.history[{i}]") for i, value in enumerate(history))
             if history
             else None,
             platform=_platform_of(raw),

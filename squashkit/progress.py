@@ -71,9 +71,14 @@ class Bars:
 
         self.close()
         self._bar = tqdm(
-            desc=show_text(title), total=total, unit="B", unit_scale=True, leave=False, delay=0.3,
+            desc=show_text(title),
+            total=total,
+            unit="B",
+            unit_scale=True,
+            leave=False,
+            delay=0.3,
             dynamic_ncols=True,
-        )  # fmt: skip
+        )
 
     def advance(self, size: int) -> None:
         with self._lock:

@@ -94,9 +94,13 @@ def _rebase(
         work = Work(stack, image, output, options, progress or Silent(), notify)
         inputs, source = work.inputs, work.inputs.source
         found, chosen = decide(
-            source, replace(options.keep, option=BaseOption.OLD), options.platform, inputs.open_base,
-            Catalogue.of_user(), skip_missing=options.skip_missing,
-        )  # fmt: skip
+            source,
+            replace(options.keep, option=BaseOption.OLD),
+            options.platform,
+            inputs.open_base,
+            Catalogue.of_user(),
+            skip_missing=options.skip_missing,
+        )
         images = [one.image for one in found]
         where, new_bases = open_new_base(how.new_base, source, images, inputs.open_new_base)
         inputs.join(where)
@@ -191,9 +195,7 @@ class _Reading:
         return plan_rebase(self.report.fitted, self.loader.header_of, squash=how.squash)
 
 
-def _read(
-    stack: ExitStack, work: Work, move: _Move, how: RebaseOptions, *, dry_run: bool
-) -> _Reading:
+def _read(stack: ExitStack, work: Work, move: _Move, how: RebaseOptions, *, dry_run: bool) -> _Reading:
     """Read what the old base, the new base and the layers above have, and see what does not fit."""
     below = stack.enter_context(work.loader(work.inputs.source, move.lower))
     loader = stack.enter_context(work.loader(work.inputs.layers, move.image))
@@ -221,10 +223,18 @@ def _read(
         settings = move.inherited.config.settings
         risks += finder.user_risks(str(settings.get("User") or ""))
     report = RebaseReport(
-        app=move.app, old=move.old, new=move.new, source=work.inputs.source.title, fitted=fitted,
-        risks=risks, copied=finder.copied, changes=move.inherited.changes, squash=how.squash,
-        allowed=how.allow if how.strict else frozenset(Kind), dry_run=dry_run,
-    )  # fmt: skip
+        app=move.app,
+        old=move.old,
+        new=move.new,
+        source=work.inputs.source.title,
+        fitted=fitted,
+        risks=risks,
+        copied=finder.copied,
+        changes=move.inherited.changes,
+        squash=how.squash,
+        allowed=how.allow if how.strict else frozenset(Kind),
+        dry_run=dry_run,
+    )
     return _Reading(loader, report)
 
 

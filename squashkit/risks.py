@@ -94,9 +94,16 @@ Read = Callable[[Side, Inode], Iterator[Piece] | None]
 """The content of a file in pieces; None where it is not at hand, and is not worth fetching."""
 
 _VOLATILE = (
-    b"var/log/", b"var/cache/", b"var/tmp/", b"tmp/", b"run/", b"var/run/", b"var/lib/apt/",
-    b"var/lib/systemd/", b"root/.cache/",
-)  # fmt: skip
+    b"var/log/",
+    b"var/cache/",
+    b"var/tmp/",
+    b"tmp/",
+    b"run/",
+    b"var/run/",
+    b"var/lib/apt/",
+    b"var/lib/systemd/",
+    b"root/.cache/",
+)
 _DPKG, _APK = b"var/lib/dpkg/status", (b"lib/apk/db/installed", b"usr/lib/apk/db/installed")
 _RPM = tuple(
     folder + name
@@ -104,16 +111,23 @@ _RPM = tuple(
     for name in (b"Packages", b"Packages.db", b"rpmdb.sqlite")
 )
 _PACKAGES = (
-    b"var/lib/dpkg/", b"var/lib/rpm/", b"usr/lib/sysimage/rpm/", b"lib/apk/", b"usr/lib/apk/",
+    b"var/lib/dpkg/",
+    b"var/lib/rpm/",
+    b"usr/lib/sysimage/rpm/",
+    b"lib/apk/",
+    b"usr/lib/apk/",
     b"var/lib/pacman/",
-)  # fmt: skip
+)
 _PACMAN = b"var/lib/pacman/local/"
 _ALTERNATIVES = (b"etc/alternatives/", b"var/lib/dpkg/alternatives/", b"var/lib/alternatives/")
 _LIBRARIES = b"etc/ld.so.cache"
 _AUTHORITIES = (
-    b"etc/ssl/certs/ca-certificates.crt", b"etc/ssl/cert.pem", b"etc/pki/tls/certs/ca-bundle.crt",
-    b"etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", b"etc/ssl/ca-bundle.pem",
-)  # fmt: skip
+    b"etc/ssl/certs/ca-certificates.crt",
+    b"etc/ssl/cert.pem",
+    b"etc/pki/tls/certs/ca-bundle.crt",
+    b"etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    b"etc/ssl/ca-bundle.pem",
+)
 ACCOUNTS = {b"etc/passwd": "user", b"etc/group": "group"}
 _NAMES = (b"etc/shadow", b"etc/gshadow", b"etc/subuid", b"etc/subgid")
 _BACKUPS = frozenset(path + b"-" for path in (*ACCOUNTS, *_NAMES))
@@ -225,8 +239,14 @@ class Finder:
         if not _is_file(old) or not _is_file(above):
             return
         if new is None:
-            yield self._risk(Kind.CONTENT, path, above, "a file", "nothing",
-                             "the old base's file stays, though the new base has it no longer")  # fmt: skip
+            yield self._risk(
+                Kind.CONTENT,
+                path,
+                above,
+                "a file",
+                "nothing",
+                "the old base's file stays, though the new base has it no longer",
+            )
             return
         if self._same(Side.NEW, above, Side.NEW, new):
             return
@@ -243,9 +263,7 @@ class Finder:
 
     # What programs look things up in
 
-    def _packages(
-        self, path: bytes, above: Inode, old: Inode | None, new: Inode | None
-    ) -> Iterator[Risk]:
+    def _packages(self, path: bytes, above: Inode, old: Inode | None, new: Inode | None) -> Iterator[Risk]:
         if new is None:
             return
         parse = _dpkg_versions if path == _DPKG else _apk_versions
@@ -304,9 +322,7 @@ class Finder:
 
     # Accounts
 
-    def _accounts(
-        self, path: bytes, old: Inode | None, new: Inode | None, above: Inode
-    ) -> Iterator[Risk]:
+    def _accounts(self, path: bytes, old: Inode | None, new: Inode | None, above: Inode) -> Iterator[Risk]:
         """The layer has its own passwd: what do the new base's users become?"""
         if new is None:
             return

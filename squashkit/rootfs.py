@@ -91,8 +91,16 @@ class Directory:
     """A directory. `entry` is the last one that set its attributes, None where no layer lists it."""
 
     __slots__ = (
-        "children", "displaced", "entry", "entry_layer", "layer", "parent", "path", "remade", "touched",
-    )  # fmt: skip
+        "children",
+        "displaced",
+        "entry",
+        "entry_layer",
+        "layer",
+        "parent",
+        "path",
+        "remade",
+        "touched",
+    )
 
     def __init__(self, path: bytes, parent: Directory | None, entry: Entry | None, layer: int) -> None:
         self.path = path
@@ -151,9 +159,7 @@ class Rootfs:
     are not seen, and what the run takes away is remembered as None.
     """
 
-    def __init__(
-        self, *, follow_lower_symlinks: bool = False, unknown_below: bool = False
-    ) -> None:
+    def __init__(self, *, follow_lower_symlinks: bool = False, unknown_below: bool = False) -> None:
         self.root = Directory(b"", None, None, BELOW)
         self.directories: dict[bytes, Directory] = {b"": self.root}
         self.dropped: list[Dropped] = []
@@ -430,9 +436,7 @@ class Rootfs:
                 same_layer = self._bound_by(directory, part, child) == self._layer
                 if record.typeflag == SYMLINK and (same_layer or self.follow_lower_symlinks):
                     if not same_layer and make:
-                        self._contest(
-                            "path through a symlink of a lower layer", directory.child_path(part)
-                        )
+                        self._contest("path through a symlink of a lower layer", directory.child_path(part))
                     followed += 1
                     if followed > MAX_SYMLINKS:
                         raise InvalidLayer("a loop of symlinks", path=path)

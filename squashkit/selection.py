@@ -66,9 +66,12 @@ class Keep:
     def check(self) -> None:
         """Raises UsageError where more than one is given."""
         given = [
-            self.base is not None, self.layers is not None, self.from_step is not None, self.nothing,
+            self.base is not None,
+            self.layers is not None,
+            self.from_step is not None,
+            self.nothing,
             self.segments is not None,
-        ]  # fmt: skip
+        ]
         if sum(given) > 1:
             raise UsageError(
                 "--keep-base, --keep-layers, --from-step, --all and --segments exclude one another"
@@ -116,9 +119,7 @@ def choose(
     _refuse_unsupported_digests(source, wanted, platform, images, skip_missing=skip_missing)
     if platform != ALL:
         named = [descriptor.platform for descriptor in source.listing.absent if descriptor.platform]
-        image = choose_image(
-            images, wanted, platform, machine_platform(), source.example, named
-        )
+        image = choose_image(images, wanted, platform, machine_platform(), source.example, named)
         refuse_unsupported(image)
         return Chosen([image], others=[] if platform is not None else _others(source, image, images))
     found = every_platform(images, wanted, source.example)

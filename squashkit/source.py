@@ -79,9 +79,7 @@ class Source:
     def refuse_as_output(self, path: Path) -> None:
         """Raises UsageError where a path is this source, or lies within it: inputs are never written to."""
         if path.is_file() and self.is_file(path.stat()):
-            raise UsageError(
-                f"the output {path} is {self.title}, an input, which is never written to"
-            )
+            raise UsageError(f"the output {path} is {self.title}, an input, which is never written to")
         if self.folder is not None:
             folder = self.folder.resolve()
             if folder in path.absolute().parents or folder in path.resolve().parents:
@@ -116,9 +114,7 @@ class Source:
         blob = self.container.get(layer.member) if layer.member is not None else None
         if blob is None:
             digest = layer.descriptor.digest if layer.descriptor else layer.diff_id
-            raise InvalidImage(
-                f"the blob {digest} is not in {self.title}", where=f"layer {layer.index}"
-            )
+            raise InvalidImage(f"the blob {digest} is not in {self.title}", where=f"layer {layer.index}")
         return blob
 
     def blocks(self, layer: Layer, cancelled: threading.Event) -> Iterator[memoryview]:
@@ -197,9 +193,7 @@ def open_base(
     with open_store(reference) as store:
         found = store.inspect(reference.path)
         images = [bare_image(found)]
-        yield Source(
-            reference, _Nothing(), images, Listing(), LayerGraph(images), True, None, store, found
-        )
+        yield Source(reference, _Nothing(), images, Listing(), LayerGraph(images), True, None, store, found)
 
 
 @contextmanager
@@ -232,9 +226,7 @@ def _open_file(reference: Reference, tmp_dir: Room, progress: Progress) -> Archi
     return open_archive(reference.path, tmp_dir, progress.advance)
 
 
-def list_source(
-    reference: Reference, container: Container, faults: Faults | None = None
-) -> Source:
+def list_source(reference: Reference, container: Container, faults: Faults | None = None) -> Source:
     """What lies in an open container. Raises, and collects, as `open_source` does."""
     source = Source(reference, container, [], Listing(), LayerGraph(), False)
     has_manifest = container.has(docker_archive.MANIFEST)

@@ -6,7 +6,7 @@ survivor can be copied as bytes. A header means what Go's archive/tar makes of i
 podman and umoci read layers with that: what squashkit judges is what they will judge.
 
 Where other readers may understand a header chain differently, or refuse it, the record says so in `odd`,
-and headers.py writes it anew. """
+and headers.py writes it anew."""
 
 from __future__ import annotations
 
@@ -345,6 +345,7 @@ def stored_spans(record: Record) -> Iterator[tuple[int | None, int]]:
 
 
 # Sparse files
+
 
 def _sparse_map_1(
     window: Window, buffer: memoryview, base: int, data: int, size: int, path: bytes

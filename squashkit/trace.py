@@ -79,9 +79,7 @@ def _hides(held: int | None) -> str:
 class _Ends:
     """Where each entry was put, and what became of it."""
 
-    def __init__(
-        self, rootfs: Rootfs, changesets: Mapping[int, Changeset], is_same: SameFile
-    ) -> None:
+    def __init__(self, rootfs: Rootfs, changesets: Mapping[int, Changeset], is_same: SameFile) -> None:
         self._changesets = changesets
         self._is_same = is_same
         self._dead = {id(dead.entry): dead for dead in rootfs.dropped}

@@ -363,9 +363,7 @@ class _Verifier:
 
     # What must be absent
 
-    def _look_for(
-        self, loader: Loader, changesets: dict[int, Changeset | None], rootfs: Rootfs
-    ) -> None:
+    def _look_for(self, loader: Loader, changesets: dict[int, Changeset | None], rootfs: Rootfs) -> None:
         verdict, image = self.verdict, loader.image
         there = [changeset for changeset in changesets.values() if changeset is not None]
         patterns: list[Pattern] = []
@@ -413,7 +411,6 @@ class _Verifier:
                 yield from (Place(pattern, where, message, entry.path) for pattern in sorted(wanted))
             elif content in wanted:
                 yield Place(content, where, describe(entry, dead), entry.path)
-
 
     def _digest(self, loader: Loader, index: int, entry: Entry) -> str | None:
         """The digest of a file's content; None where its holes are more than is looked through: of a few

@@ -121,9 +121,14 @@ class Work:
         self.cancelled = Cancellation()
         self.cancelled.wakes.append(self._registries.interrupt)
         self.inputs = Inputs(
-            stack, parse_reference(image), options.platform, self.tmp_dir, self._registries, progress,
+            stack,
+            parse_reference(image),
+            options.platform,
+            self.tmp_dir,
+            self._registries,
+            progress,
             source,
-        )  # fmt: skip
+        )
         self.sink: Sink | None = None
         self.jobs: list[Job] = []
 
@@ -132,12 +137,19 @@ class Work:
         options, inputs = self._options, self.inputs
         self._destinations = [
             decide_destination(
-                self._output, inputs.layers, decision.image, decision.segments, tags=options.tags,
-                format=options.format, compress=options.compress, several=options.platform == ALL,
-                replace=options.replace, by_digest=options.push_by_digest,
+                self._output,
+                inputs.layers,
+                decision.image,
+                decision.segments,
+                tags=options.tags,
+                format=options.format,
+                compress=options.compress,
+                several=options.platform == ALL,
+                replace=options.replace,
+                by_digest=options.push_by_digest,
             )
             for decision in decisions
-        ]  # fmt: skip
+        ]
         self._destination = destination = self._destinations[0]
         _protect_inputs(destination, inputs.all)
         inputs.protect_bases(destination)
@@ -171,9 +183,17 @@ class Work:
         """What reads an image's layers for this work."""
         options = self._options
         return Loader(
-            source, image, self.tmp_dir, options.jobs, options.verify, self._progress, self.cancelled,
-            EntryCache(cache_folder()), options.fetch_base, self._batch.known,
-        )  # fmt: skip
+            source,
+            image,
+            self.tmp_dir,
+            options.jobs,
+            options.verify,
+            self._progress,
+            self.cancelled,
+            EntryCache(cache_folder()),
+            options.fetch_base,
+            self._batch.known,
+        )
 
     def begin(
         self,
@@ -196,10 +216,15 @@ class Work:
         elif self._writes:
             at_hand = inputs.at_hand(decisions, destination, replace=self._options.replace)
             self.sink = destination.open(
-                self._stack, self.tmp_dir, force=self._options.force, registries=self._registries,
-                guard=self._guard, cancelled=self.cancelled, progress=self._progress,
+                self._stack,
+                self.tmp_dir,
+                force=self._options.force,
+                registries=self._registries,
+                guard=self._guard,
+                cancelled=self.cancelled,
+                progress=self._progress,
                 at_hand=replace(at_hand, beside={**self._batch.have(decisions), **at_hand.beside}),
-            )  # fmt: skip
+            )
             self._stack.callback(self.sink.close)
         for loader in loaders:  # closed first: its threads write to the sink
             self._stack.push(loader)
@@ -208,14 +233,22 @@ class Work:
                 self._notify(f"{WARNING}the result has {said}")
         self.jobs = [
             Job(
-                base, decision.segments, loader, self.sink, where, self._options,
-                self._report(decision, chosen, where, elsewhere), self._notify, elsewhere, plan,
+                base,
+                decision.segments,
+                loader,
+                self.sink,
+                where,
+                self._options,
+                self._report(decision, chosen, where, elsewhere),
+                self._notify,
+                elsewhere,
+                plan,
                 self._batch.made,
             )
             for decision, loader, plan, where, (base, elsewhere) in zip(
                 decisions, loaders, ready, self._destinations, stored, strict=True
             )
-        ]  # fmt: skip
+        ]
 
     @property
     def reports(self) -> list[Report]:
@@ -384,13 +417,10 @@ def _notes(
         notes.append(f"Left out, since not all of its blobs are there: {missing}.")
     notes += [f"Passed over {passed}." for passed in source.listing.passed_over()]
     if source.listing.attestations:
-        notes.append(
-            "Attestations (provenance, SBOM) describe the image as it was and are left out."
-        )
+        notes.append("Attestations (provenance, SBOM) describe the image as it was and are left out.")
     if source.listing.artifacts:
         notes.append(
-            "Signatures and other artifacts beside the image refer to it as it was and are left"
-            " out."
+            "Signatures and other artifacts beside the image refer to it as it was and are left out."
         )
     if image.manifest and "subject" in image.manifest.raw:
         notes.append("The manifest's subject is dropped: it refers to the image as it was.")
@@ -424,9 +454,7 @@ def _notes(
     if said := crowded(_count(decision)):
         notes.append(f"The result has {said}.")
     if options.history.drop:
-        notes.append(
-            "History dropped; secrets may remain in Env and labels, which are never touched."
-        )
+        notes.append("History dropped; secrets may remain in Env and labels, which are never touched.")
     if destination.is_oci_archive:
         notes.append("docker before 25 cannot load an OCI archive; what --format docker writes, it can.")
     return notes

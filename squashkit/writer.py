@@ -221,9 +221,7 @@ class Writer:
             return StoredLayer(DiffID(digest), digest, size, Codec.NONE), slot
         return self._compress(blocks, compression, slot), slot
 
-    def _compress(
-        self, blocks: Iterator[memoryview], compression: Compression, slot: Slot
-    ) -> StoredLayer:
+    def _compress(self, blocks: Iterator[memoryview], compression: Compression, slot: Slot) -> StoredLayer:
         """Write a plain tar compressed, and seal its place."""
         stored = hashlib.sha256()
         size = 0

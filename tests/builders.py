@@ -227,9 +227,7 @@ def extension(kind: str, payload: bytes | Records) -> bytes:
 MAGIC = {"ustar": b"ustar\x0000", "gnu": b"ustar  \0", "v7": bytes(8), "star": b"ustar\x0000"}
 
 
-def header_block(
-    name: bytes, *, type: bytes = b"0", magic: str = "ustar", **fields: bytes
-) -> bytes:
+def header_block(name: bytes, *, type: bytes = b"0", magic: str = "ustar", **fields: bytes) -> bytes:
     """One header block with a right checksum. `fields` stand in it as they are: mode, uid, gid, size,
     mtime, linkname, devmajor, devminor, prefix, atime, ctime."""
     place = {
@@ -279,9 +277,7 @@ def global_header(records: Mapping[str, bytes]) -> Member:
 Sparse = Literal["old", "0.0", "0.1", "1.0"]
 
 
-def sparse(
-    name: Name, size: int, pieces: Sequence[tuple[int, bytes]], *, form: Sparse = "1.0"
-) -> Member:
+def sparse(name: Name, size: int, pieces: Sequence[tuple[int, bytes]], *, form: Sparse = "1.0") -> Member:
     """A sparse file of `size` bytes with data in `pieces` (offset, data), as GNU tar stores it: in its old
     form (type S) or in one of its pax forms."""
     path = to_bytes(name)
@@ -464,9 +460,7 @@ def history_of(image: ImageSpec) -> list[Json] | None:
     for index in range(len(image.layers)):
         entries.append({"created": CREATED, "created_by": f"RUN step {index}"})
         if index % 2 == 0:
-            entries.append(
-                {"created": CREATED, "created_by": f"ENV N={index}", "empty_layer": True}
-            )
+            entries.append({"created": CREATED, "created_by": f"ENV N={index}", "empty_layer": True})
     return entries
 
 
@@ -567,18 +561,14 @@ def docker_archive_old(
             else:
                 files[name] = hardlink(name, earlier)
         files[config_name] = config
-        manifest.append(
-            {"Config": config_name, "RepoTags": list(image.tags) or None, "Layers": names}
-        )
+        manifest.append({"Config": config_name, "RepoTags": list(image.tags) or None, "Layers": names})
         tops.append(ids[-1] if ids else "")
     files["manifest.json"] = _json(manifest)
     files["repositories"] = _repositories(images, tops)
     _write_tar(path, files, prefix)
 
 
-def skopeo_archive(
-    path: Path, images: Sequence[ImageSpec], *, names: str = "docker.io/library/"
-) -> None:
+def skopeo_archive(path: Path, images: Sequence[ImageSpec], *, names: str = "docker.io/library/") -> None:
     """skopeo and podman: `<diff_id>.tar`, and the old folders with links to it.
 
     `names` goes before a tag without a registry; podman puts `localhost/` there.
@@ -810,9 +800,7 @@ def oci_archive(
     return digests
 
 
-def docker_archive_25(
-    path: Path, images: Sequence[ImageSpec], compress: Compress = None
-) -> list[str]:
+def docker_archive_25(path: Path, images: Sequence[ImageSpec], compress: Compress = None) -> list[str]:
     """`docker save` from 25 on: an OCI layout and manifest.json in one tar."""
     layout, digests = _layout(images, compress)
     manifest = []
@@ -825,8 +813,7 @@ def docker_archive_25(
                 "RepoTags": list(image.tags) or None,
                 "Layers": [f"blobs/sha256/{descriptor['digest'][7:]}" for descriptor in layers],
                 "LayerSources": {
-                    digest(data): descriptor
-                    for data, descriptor in zip(image.layers, layers, strict=True)
+                    digest(data): descriptor for data, descriptor in zip(image.layers, layers, strict=True)
                 },
             }
         )

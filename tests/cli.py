@@ -297,8 +297,7 @@ def read_images(container: Path | bytes) -> list[StoredImage]:
     """The images of a container that squashkit wrote: those of its index, in order."""
     files = read_files(container)
     repo_tags = {
-        entry["Config"]: entry["RepoTags"] or []
-        for entry in json.loads(files.get("manifest.json", b"[]"))
+        entry["Config"]: entry["RepoTags"] or [] for entry in json.loads(files.get("manifest.json", b"[]"))
     }
     by_digest: dict[str, list[Json]] = {}
     for descriptor in json.loads(files["index.json"])["manifests"]:
@@ -468,9 +467,7 @@ KEEP_2 = ("--keep-layers", "2", "-t", "new:1")
 
 def write_archive(path: Path, files: Mapping[str, bytes | Member]) -> Path:
     """An archive of these members; a Member stands for itself."""
-    path.write_bytes(
-        layer(*(c if isinstance(c, Member) else file(name, c) for name, c in files.items()))
-    )
+    path.write_bytes(layer(*(c if isinstance(c, Member) else file(name, c) for name, c in files.items())))
     return path
 
 

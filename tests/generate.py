@@ -99,9 +99,7 @@ def _can_repeat(layers: Sequence[bytes], again: bytes) -> bool:
     return all(meaning(record.name)[0] == "entry" for record in read_members(again))
 
 
-def _encoded(
-    rng: random.Random, layers: Sequence[bytes], members: list[Member], contested: bool
-) -> bytes:
+def _encoded(rng: random.Random, layers: Sequence[bytes], members: list[Member], contested: bool) -> bytes:
     """The tar of these members, without those that would make it invalid."""
     needs_pax = any(m.records or m.mtime != int(m.mtime) for m in members)
     format: Format = "gnu" if not needs_pax and one_in(rng, 3) else "pax"
@@ -198,9 +196,7 @@ class _Draft:
         pending = {*self.directories, *self.others, *self.whiteouts}
         return (
             path not in pending
-            and not any(
-                above in self.whiteouts or above in self.others for above in ancestors(path)
-            )
+            and not any(above in self.whiteouts or above in self.others for above in ancestors(path))
             and not any(other.startswith(path + b"/") for other in pending)
         )
 
@@ -544,8 +540,7 @@ def _over_groups(before: Rootfs, after: Rootfs, layers: Sequence[bytes]) -> Iter
         elif now:
             yield "hard-link group split by overwriting"
         elif after.kind(parent_of(path)) == "directory" and (
-            not parent_of(path)
-            or after.nodes[parent_of(path)].inode == before.nodes[parent_of(path)].inode
+            not parent_of(path) or after.nodes[parent_of(path)].inode == before.nodes[parent_of(path)].inode
         ):
             yield "hard-link group split by deleting"
         else:
@@ -703,9 +698,7 @@ def _over_link(
             yield "hard link to the lower, target removed"
 
 
-def _over_layers(
-    layers: Sequence[bytes], states: Sequence[Rootfs], start: int, stop: int
-) -> Iterator[str]:
+def _over_layers(layers: Sequence[bytes], states: Sequence[Rootfs], start: int, stop: int) -> Iterator[str]:
     """What shows only where layers are seen side by side."""
     run = layers[start:stop]
     marks: list[set[tuple[str, bytes]]] = []
@@ -718,9 +711,7 @@ def _over_layers(
         if any(record.name != b"." for record in records):
             dotted.append(any(record.name.startswith(b"./") for record in records))
         before, after = states[index], states[index + 1]
-        only = {r.kind for r in records} == {"directory"} and before.nodes.keys() == (
-            after.nodes.keys()
-        )
+        only = {r.kind for r in records} == {"directory"} and before.nodes.keys() == (after.nodes.keys())
         if only and any(before.nodes[path].mode != after.nodes[path].mode for path in after.nodes):
             yield "only a directory's attributes"
     if any(a != b for a, b in pairwise(dotted)):
@@ -730,9 +721,7 @@ def _over_layers(
     for number, lower_marks in enumerate(marks):
         later = {mark for marks_of in marks[number + 1 :] for mark in marks_of}
         for what, path in lower_marks:
-            if what == "opaque" and any(
-                w == "whiteout" and path in [p, *ancestors(p)] for w, p in later
-            ):
+            if what == "opaque" and any(w == "whiteout" and path in [p, *ancestors(p)] for w, p in later):
                 yield "opaque below, removal above"
             if what == "whiteout" and any(w == "opaque" and p in ancestors(path) for w, p in later):
                 yield "whiteouts below, opaque above"

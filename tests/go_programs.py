@@ -22,7 +22,5 @@ def build(source: str, folder: Path) -> Path:
         "GOCACHE": str(folder / "cache"), "GOPATH": str(folder / "path"), "GOENV": "off",
         "GO111MODULE": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0",
     }  # fmt: skip
-    subprocess.run(
-        ["go", "build", "-o", program, FOLDER / source], check=True, env=environment, cwd=folder
-    )
+    subprocess.run(["go", "build", "-o", program, FOLDER / source], check=True, env=environment, cwd=folder)
     return program

@@ -27,9 +27,7 @@ def plan_layers(
     hidden: Sequence[int] = (),
 ) -> LayerPlan:
     """Plan over tar bytes; layers whose index is in `hidden` are not shown to the planner."""
-    changesets = {
-        index: read_changeset(layer) for index, layer in enumerate(layers) if index not in hidden
-    }
+    changesets = {index: read_changeset(layer) for index, layer in enumerate(layers) if index not in hidden}
     return plan_squash(
         changesets,
         [Segment(*segment) for segment in segments],
@@ -59,9 +57,7 @@ def render(layers: Sequence[bytes], layer: KeptLayer | SquashedLayer) -> bytes:
 def export_layers(layers: Sequence[bytes]) -> bytes:
     """The root file system of a stack of layers, as one tar."""
     changesets = {index: read_changeset(layer) for index, layer in enumerate(layers)}
-    plan = plan_export(
-        changesets, lambda index, record: layers[index][record.start : record.data]
-    )
+    plan = plan_export(changesets, lambda index, record: layers[index][record.start : record.data])
     return render(layers, plan) if plan.pieces else tar.END_OF_ARCHIVE
 
 
@@ -74,14 +70,8 @@ def squash_layers(
     blind: bool = False,
 ) -> list[bytes]:
     """The layer tars of the squashed image, base first."""
-    plan = plan_layers(
-        layers, segments, whiteouts=whiteouts, symlink_parents=symlink_parents, blind=blind
-    )
-    return [
-        render(layers, layer)
-        for layer in plan.layers
-        if isinstance(layer, KeptLayer) or layer.pieces
-    ]
+    plan = plan_layers(layers, segments, whiteouts=whiteouts, symlink_parents=symlink_parents, blind=blind)
+    return [render(layers, layer) for layer in plan.layers if isinstance(layer, KeptLayer) or layer.pieces]
 
 
 @dataclass(frozen=True, slots=True)

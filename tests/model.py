@@ -91,9 +91,7 @@ def read_members(layer: bytes) -> tuple[Record, ...]:
     stream = io.BytesIO(layer + bytes(-len(layer) % BLOCK))
     records = []
     try:
-        with tarfile.open(
-            fileobj=stream, mode="r:", encoding="utf-8", errors="surrogateescape"
-        ) as archive:
+        with tarfile.open(fileobj=stream, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
             while (info := archive.next()) is not None:
                 record = _record(archive, info)
                 if info.sparse is None and record.data_start + len(record.content) > len(layer):
@@ -258,9 +256,7 @@ def facts(node: Node) -> dict[str, object]:
 def _unlike(path: bytes, a: Node, b: Node) -> list[str]:
     left, right = facts(a), facts(b)
     return [
-        f"{path!r}: {name} {left[name]!r} != {right[name]!r}"
-        for name in FACTS
-        if left[name] != right[name]
+        f"{path!r}: {name} {left[name]!r} != {right[name]!r}" for name in FACTS if left[name] != right[name]
     ]
 
 
@@ -413,9 +409,7 @@ class _Tree:
     def apply_slowly(self, layer: bytes, index: int) -> Iterator[None]:
         """Apply a layer with a stop after what it hides, and after each member."""
         members = [(*meaning(record.name), record) for record in read_members(layer)]
-        below = {path: name.inode.node.kind for path, name in self.names.items()} | {
-            b"": "directory"
-        }
+        below = {path: name.inode.node.kind for path, name in self.names.items()} | {b"": "directory"}
         links: dict[bytes, bytes] = {}
         for what, written, record in members:
             path = written

@@ -53,15 +53,11 @@ DELETING = {
     "two x headers, the last names it": Odd(
         [raw("d/x", before=extension("x", {"path": b"d/y"}), records={"path": WHITEOUT.encode()})]
     ),
-    "a GNU long name, then a pax path": Odd(
-        [raw("d/x", before=LONG, records={"path": b"d/y"})]
-    ),
+    "a GNU long name, then a pax path": Odd([raw("d/x", before=LONG, records={"path": b"d/y"})]),
     "a pax path, then a GNU long name": Odd(
         [raw("d/x", before=extension("x", {"path": b"d/y"}) + LONG, magic="gnu")]
     ),
-    "two GNU long names": Odd(
-        [raw("d/x", before=extension("L", b"d/y\0") + LONG, magic="gnu")]
-    ),
+    "two GNU long names": Odd([raw("d/x", before=extension("L", b"d/y\0") + LONG, magic="gnu")]),
     "an empty GNU long name": Odd([raw(WHITEOUT, before=extension("L", b"d/y\0") + extension("L", b"\0"))]),
     "a prefix in a GNU header": Odd([raw(".wh.gone", magic="gnu", prefix=b"d")]),
     "a sparse name without a version": Odd([raw(WHITEOUT, records={"GNU.sparse.name": b"d/y"})]),

@@ -63,9 +63,7 @@ def run(*command: str | Path, cwd: Path | None = None, warnings: bool = False) -
         [os.fspath(word) for word in command],
         check=False, capture_output=True, timeout=120, cwd=cwd, env={**os.environ, **UTF8_UTC},
     )  # fmt: skip
-    assert done.returncode in (0, int(warnings)), (
-        f"{command}: {done.stderr.decode(errors='replace')}"
-    )
+    assert done.returncode in (0, int(warnings)), f"{command}: {done.stderr.decode(errors='replace')}"
     return done.stdout
 
 
@@ -192,9 +190,7 @@ def attributes(tree: Path) -> None:
         unavailable(f"{tree} has no extended attributes: {error}")
     if ROOT:
         os.setxattr(file, "trusted.thing", b"\1\2")
-        os.setxattr(
-            file, "security.capability", bytes.fromhex("0100000200040000000000000000000000000000")
-        )
+        os.setxattr(file, "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
 
 
 def attribute_names(tree: Path) -> None:

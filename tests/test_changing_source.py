@@ -101,9 +101,7 @@ def test_a_change_that_is_taken_back_does_no_harm(
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_a_change_that_stays_is_refused(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_that_stays_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that are others when they are verified again are told, and nothing is written."""
     source = FORMS[name](tmp_path)
     path, at = place_of(source)
@@ -144,9 +142,7 @@ def test_an_export_of_what_changes_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "rootfs.tar").exists()
 
 
-def test_a_rebase_of_what_changes_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rebase_of_what_changes_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rebase's plan is made before it is written: layers that are the same when they are read again
     stand."""
     docker_archive_old(tmp_path / "new.tar", [ImageSpec([layer(file("base", b"new"))], ["base:2"])])

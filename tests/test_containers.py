@@ -321,10 +321,8 @@ ODD_LAYERS = {
     + gzip.compress(b"")
     + gzip.compress(APP.layers[2][HALF:]),
     "gzip with padding": gzip.compress(APP.layers[2]) + bytes(512),
-    "gzip with a name": b"\x1f\x8b\x08\x08\0\0\0\0\0\x03layer.tar\0"
-    + gzip.compress(APP.layers[2])[10:],
-    "zstd of several frames": zstd.compress(APP.layers[2][:HALF])
-    + zstd.compress(APP.layers[2][HALF:]),
+    "gzip with a name": b"\x1f\x8b\x08\x08\0\0\0\0\0\x03layer.tar\0" + gzip.compress(APP.layers[2])[10:],
+    "zstd of several frames": zstd.compress(APP.layers[2][:HALF]) + zstd.compress(APP.layers[2][HALF:]),
     "zstd after a skippable frame": SKIPPABLE + zstd.compress(APP.layers[2]),
     "zstd before a skippable frame": zstd.compress(APP.layers[2]) + SKIPPABLE,
     "plain, whatever is said": APP.layers[2],
@@ -668,9 +666,7 @@ def test_compression_is_the_same_for_all_numbers_of_threads(
     made = []
     for number, jobs in enumerate((1, 2, 5, 5)):
         output = tmp_path / f"{number}.tar"
-        squash(
-            large, *KEEP_2, "--compress", codec, "--format", "oci", "--jobs", str(jobs), "-o", output
-        )
+        squash(large, *KEEP_2, "--compress", codec, "--format", "oci", "--jobs", str(jobs), "-o", output)
         made.append(output.read_bytes())
     assert len(set(made)) == 1
     image = read_image(made[0])

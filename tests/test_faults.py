@@ -556,6 +556,7 @@ def test_a_damaged_stream_is_refused(name: str, index: int, tmp_path: Path) -> N
     assert word in result.err or "sha256:" in result.err
     assert_refused(source, tmp_path, 4, f"layer {index}")
 
+
 def test_what_is_found_while_the_new_layer_is_written_is_told(tmp_path: Path) -> None:
     """A kept layer's damage that stops the writing of the new one is what the message tells."""
     layers = [OK, *APP.layers[1:], layer(file("large", bytes(64 << 20)))]
@@ -1301,9 +1302,7 @@ def test_a_dry_run_writes_nothing(app: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "keep", [("--keep-layers", "2"), ("--all",), ("--segments", "=1,2,2"), ("--keep-layers", "5")]
 )
-def test_a_dry_run_s_numbers_are_the_real_ones(
-    keep: tuple[str, ...], app: Path, tmp_path: Path
-) -> None:
+def test_a_dry_run_s_numbers_are_the_real_ones(keep: tuple[str, ...], app: Path, tmp_path: Path) -> None:
     """For plain output a dry run reports what the real run then does: layers, bytes, what is dropped."""
     words = (f"{app}:app:1", *keep, "-t", "new:1", "--json")
     planned = squash(*words, "--dry-run").json

@@ -164,7 +164,7 @@ def change(rng: random.Random, document: Any) -> None:
             other = rng.choice(["manifests", "FSLayers", "layers", "config", "new", "Env", "size", "data"])
             place.append((other, any_value(rng)))
         case 5:
-            place[at] = Raw("".join(["\"", *(f"\\u{ord(c):04x}" for c in key), "\""])), value
+            place[at] = Raw("".join(['"', *(f"\\u{ord(c):04x}" for c in key), '"'])), value
         case _:
             place[at] = key, any_value(rng)
 

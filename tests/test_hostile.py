@@ -34,9 +34,7 @@ def image(tag: str, *more: bytes) -> ImageSpec:
     layers = [base, *more]
     settings = {"Env": [f"A={EVIL}"], "Labels": {EVIL: EVIL, BASE_NAME: EVIL}, "User": EVIL, "Cmd": [EVIL]}
     config: Json = {"config": settings, "author": EVIL, EVIL: EVIL}
-    history: list[Json] = [
-        {"created_by": STEP, "comment": EVIL, "author": EVIL} for _ in layers
-    ]
+    history: list[Json] = [{"created_by": STEP, "comment": EVIL, "author": EVIL} for _ in layers]
     return ImageSpec(layers, [tag], config, history)
 
 

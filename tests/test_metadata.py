@@ -187,9 +187,7 @@ def test_dropped_history_is_the_run_s_alone(tmp_path: Path) -> None:
     assert image.history[:3] == kept
     assert not [step for step in image.history[3:] if "RUN step" in step or "ENV N=2" in step]
     assert "squashkit squash 3 layers" in image.history
-    result = squash(
-        tmp_path / "source.tar", *KEEP_2, "--history", "drop", "-o", tmp_path / "o.tar"
-    )
+    result = squash(tmp_path / "source.tar", *KEEP_2, "--history", "drop", "-o", tmp_path / "o.tar")
     assert "Env" in result.text
     assert "labels" in result.text
 
@@ -440,8 +438,7 @@ def test_the_report_says_what_was_written(tmp_path: Path) -> None:
     assert report["output"] == str(tmp_path / "out.tar")
     assert report["platform"] == "linux/amd64"
     assert [
-        (one["digest"], one["diff_id"], one["size"], one["compression"])
-        for one in report["result_layers"]
+        (one["digest"], one["diff_id"], one["size"], one["compression"]) for one in report["result_layers"]
     ] == [
         (sha256(blob), sha256(data), len(blob), "gzip")
         for blob, data in zip(image.blobs, image.layers, strict=True)

@@ -88,9 +88,7 @@ def test_missing_lower_layers_stop_the_plan() -> None:
 def blind(*run: bytes) -> list[bytes]:
     """The members of a run over a base that is not seen."""
     layers = [BASE, *run]
-    plan = plan_layers(
-        layers, [(0, 1, True), (1, len(layers), False)], hidden=[0], blind=True
-    )
+    plan = plan_layers(layers, [(0, 1, True), (1, len(layers), False)], hidden=[0], blind=True)
     assert not plan.guaranteed
     return [name for p in plan.layers[1:] for name in names(render(layers, p))]
 

@@ -130,7 +130,10 @@ def test_every_form_in_and_out(form: str, image: ImageSpec, tmp_path: Path) -> N
     }
     for name, (output, format) in outputs.items():
         options = Options(
-            keep=Keep(base="base:1"), tags=("app:new",), format=format, jobs=2  # type: ignore[arg-type]
+            keep=Keep(base="base:1"),
+            tags=("app:new",),
+            format=format,
+            jobs=2,  # type: ignore[arg-type]
         )
         report = squash(f"{source}:app:1", output, options)
         assert report.changed

@@ -540,9 +540,7 @@ PLATFORMS = ("linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7", "linu
 def platforms(tmp_path: Path) -> Path:
     """A layout of one image for several platforms, each with its own layer."""
     images = [
-        ImageSpec(
-            [layer(file(one)), layer(file("n")), layer(whiteout("n"))], ["app:1"], platform=one
-        )
+        ImageSpec([layer(file(one)), layer(file("n")), layer(whiteout("n"))], ["app:1"], platform=one)
         for one in PLATFORMS
     ]
     oci_layout(tmp_path / "layout", images, nested=True, attestations=True, absent=["linux/riscv64"])
@@ -657,9 +655,7 @@ def test_min_saving_takes_units(text: str, enough: bool, tmp_path: Path) -> None
 def test_min_saving_must_be_an_amount(text: str, tmp_path: Path) -> None:
     """What is neither a share nor a size is a usage error; no size is too large to understand."""
     docker_archive_old(tmp_path / "app.tar", [APP])
-    result = run(
-        "squash", tmp_path / "app.tar", *KEEP_2, "--min-saving", text, "-o", tmp_path / "out.tar"
-    )
+    result = run("squash", tmp_path / "app.tar", *KEEP_2, "--min-saving", text, "-o", tmp_path / "out.tar")
     if text.isdigit():
         assert result.code in (0, 2)
     else:

@@ -163,8 +163,7 @@ def test_entries_are_those_that_tarfile_reads(written: Written) -> None:
         assert all(re.match(r"[0-7]{11}/", member.name) for member in members)
         names = [member.name[12:] for member in members]
     assert records == [
-        of_member(member, written.data, name=name)
-        for member, name in zip(members, names, strict=True)
+        of_member(member, written.data, name=name) for member, name in zip(members, names, strict=True)
     ]
     assert len(records) > 3
 
@@ -227,9 +226,7 @@ def listed_entry(record: tar.Record) -> tuple[str, ...]:
 def printable(name: bytes) -> str:
     """A name as bsdtar prints it in a UTF-8 locale."""
     text = name.decode("utf-8", "surrogateescape").replace("\\", "\\\\").replace("\n", "\\n")
-    return "".join(
-        f"\\{ord(char) & 0xFF:03o}" if "\udc80" <= char <= "\udcff" else char for char in text
-    )
+    return "".join(f"\\{ord(char) & 0xFF:03o}" if "\udc80" <= char <= "\udcff" else char for char in text)
 
 
 @pytest.mark.parametrize(

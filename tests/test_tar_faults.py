@@ -148,9 +148,7 @@ def test_every_ending_at_a_record_boundary_is_accepted(ending: bytes) -> None:
     assert names(file(b"first") + file(b"second") + ending) == [b"first", b"second"]
 
 
-@pytest.mark.parametrize(
-    "nothing", [b"", bytes(512), END], ids=["0 bytes", "one block", "two blocks"]
-)
+@pytest.mark.parametrize("nothing", [b"", bytes(512), END], ids=["0 bytes", "one block", "two blocks"])
 def test_an_empty_tar_has_no_records(nothing: bytes) -> None:
     """A layer may be empty, down to having no byte."""
     assert names(nothing) == []
@@ -195,9 +193,7 @@ def refused_path(field: str, number: bytes, typeflag: bytes = b"0") -> bytes:
     return fault(block + END).path
 
 
-@pytest.mark.parametrize(
-    "number", [b"17", b"17 ", b"  17", b"0000017", b"17\0junk", b" 17\0", b"00000017"]
-)
+@pytest.mark.parametrize("number", [b"17", b"17 ", b"  17", b"0000017", b"17\0junk", b" 17\0", b"00000017"])
 def test_every_way_of_writing_an_octal_number_is_read(number: bytes) -> None:
     """Numbers may be padded with zeros, blanks or NULs, on either side."""
     (record,) = tar.scan_bytes(header(uid=number, mtime=number) + END)
@@ -206,9 +202,7 @@ def test_every_way_of_writing_an_octal_number_is_read(number: bytes) -> None:
 
 def test_a_number_may_fill_its_field() -> None:
     """The blank or NUL behind the digits is no must."""
-    (record,) = tar.scan_bytes(
-        header(size=b"000000001274", mtime=b"777777777777") + padded(CONTENT)
-    )
+    (record,) = tar.scan_bytes(header(size=b"000000001274", mtime=b"777777777777") + padded(CONTENT))
     assert (record.size, record.mtime) == (700, (8**12 - 1) * 10**9)
 
 

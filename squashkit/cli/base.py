@@ -124,9 +124,7 @@ def check(image: str, reference: str | None, as_json: bool, looking: Looking) ->
         raise click.exceptions.Exit(_OUTDATED if "outdated" in told else _NOT_BASED)
 
 
-def _where_to_ask(
-    image: Image, found: Base | None, asked: str | None, source: Source
-) -> Reference:
+def _where_to_ask(image: Image, found: Base | None, asked: str | None, source: Source) -> Reference:
     """Where a base's name is looked up: as it is given or was added to the catalogue, in the image's own
     daemon, or in a registry. There only names go that the image or its build states: what an archive calls
     a base need not mean the same to a registry."""
@@ -255,6 +253,4 @@ class _Bases:
         self._stack.close()
 
     def open(self, reference: Reference, platform: PlatformChoice | None) -> Source:
-        return self._stack.enter_context(
-            open_base(reference, self._tmp_dir, self._registries, platform)
-        )
+        return self._stack.enter_context(open_base(reference, self._tmp_dir, self._registries, platform))

@@ -118,9 +118,11 @@ def _config(hexes: list[str], made: list[Step]) -> bytes:
     epilog="Example: squashkit demo --keep /tmp/demo",
 )
 @click.option(
-    "--keep", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
     help="Leave the archives in this folder.",
-)  # fmt: skip
+)
 def demo(keep: Path | None) -> None:
     """Make images with the usual waste, squash them keeping the base, check the result and show it.
 
@@ -137,9 +139,7 @@ def demo(keep: Path | None) -> None:
             "later step, and a big file gets another mode by a later step. Both still ship.\n"
         )
         options = Options(keep=Keep(base=_BASE), tags=("nginx:squashed",), force=True)
-        command = (
-            f"squashkit squash {app} --keep-base {_BASE} -t nginx:squashed -o {squashed}"
-        )
+        command = f"squashkit squash {app} --keep-base {_BASE} -t nginx:squashed -o {squashed}"
         say(f"$ {command}")
         report = run(str(app), str(squashed), options)
         say(report.text() + "\n")

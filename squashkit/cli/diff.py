@@ -38,9 +38,21 @@ Examples:
 )
 @click.argument("a")
 @click.argument("b")
-@click.option("--ignore", metavar="KINDS", callback=parsed(parse_kinds), help=f"Leave out these kinds of differences: {_KNOWN}.")
+@click.option(
+    "--ignore",
+    metavar="KINDS",
+    callback=parsed(parse_kinds),
+    help=f"Leave out these kinds of differences: {_KNOWN}.",
+)
 @click.option("--stat", is_flag=True, help="Print only how many paths differ in what.")
-@click.option("--limit", type=click.IntRange(0), default=100, show_default=True, metavar="N", help="Print at most N paths; 0 prints all. JSON has all.")
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Print at most N paths; 0 prints all. JSON has all.",
+)
 @json_option("the differences")
 @look_options
 def diff(

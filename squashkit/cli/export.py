@@ -35,8 +35,18 @@ Examples:
 """,
 )
 @click.argument("image")
-@click.option("-o", "--output", metavar="FILE", help="Where the tar goes: a path, or - for standard output (the default where that is no terminal). {platform} in it stands for linux-amd64 and the like.")
-@click.option("--layer", type=click.IntRange(0), metavar="N", help="Write one layer's own tar, uncompressed, byte for byte. Counted from the base, 0 first.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Where the tar goes: a path, or - for standard output (the default where that is no terminal). {platform} in it stands for linux-amd64 and the like.",
+)
+@click.option(
+    "--layer",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Write one layer's own tar, uncompressed, byte for byte. Counted from the base, 0 first.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 @json_option("where the tar went and its size")
 @look_options

@@ -70,14 +70,51 @@ def _fleet_options(command: Command) -> Command:
 
 
 _OPTIONS: list[Callable[[Command], Command]] = [
-    click.option("--from", "listed", type=click.File("rb"), multiple=True, metavar="FILE", help="More images, a reference a line; # at its beginning or after a space begins a comment. - is standard input."),
-    click.option("--base", "bases", multiple=True, metavar="REF", help="A base that images stand on; any number of times. Others are known by the catalogue, by images' annotations, or as images of the fleet."),
-    click.option("--minimise", type=click.Choice(["registry", "host"]), default="registry", show_default=True, help="What the best cut is to make least."),
-    click.option("--max-layers", type=click.IntRange(1), default=MAX_LAYERS, show_default=True, metavar="N", help="The most layers that an image may have in the best cut."),
-    click.option("--estimate", is_flag=True, help="Compress nothing to measure: stored sizes by the ratios at which the layers are compressed, plain ones as they are."),
-    click.option("--platform", metavar="OS/ARCH", callback=parsed(Platform.parse), help="The platform to take from indexes. Default: this machine's."),
+    click.option(
+        "--from",
+        "listed",
+        type=click.File("rb"),
+        multiple=True,
+        metavar="FILE",
+        help="More images, a reference a line; # at its beginning or after a space begins a comment. - is standard input.",
+    ),
+    click.option(
+        "--base",
+        "bases",
+        multiple=True,
+        metavar="REF",
+        help="A base that images stand on; any number of times. Others are known by the catalogue, by images' annotations, or as images of the fleet.",
+    ),
+    click.option(
+        "--minimise",
+        type=click.Choice(["registry", "host"]),
+        default="registry",
+        show_default=True,
+        help="What the best cut is to make least.",
+    ),
+    click.option(
+        "--max-layers",
+        type=click.IntRange(1),
+        default=MAX_LAYERS,
+        show_default=True,
+        metavar="N",
+        help="The most layers that an image may have in the best cut.",
+    ),
+    click.option(
+        "--estimate",
+        is_flag=True,
+        help="Compress nothing to measure: stored sizes by the ratios at which the layers are compressed, plain ones as they are.",
+    ),
+    click.option(
+        "--platform",
+        metavar="OS/ARCH",
+        callback=parsed(Platform.parse),
+        help="The platform to take from indexes. Default: this machine's.",
+    ),
     access_options,
-    click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor."),
+    click.option(
+        "--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor."
+    ),
     tmp_dir_option("the system's"),
     max_size_option,
 ]
@@ -95,8 +132,19 @@ Examples:
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @_fleet_options
 @click.option("--no-scan", is_flag=True, help="Read manifests and configs only, and tell what was built.")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), metavar="FILE", help="Write what the first 1, 2, 3... images take under each strategy.")
-@click.option("--chart", type=click.Path(path_type=Path), metavar="FILE", help="Draw that: an SVG, PNG or PDF. Needs matplotlib.")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what the first 1, 2, 3... images take under each strategy.",
+)
+@click.option(
+    "--chart",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw that: an SVG, PNG or PDF. Needs matplotlib.",
+)
 @json_option("the report")
 @debug_option
 def storage(
@@ -161,9 +209,22 @@ Examples:
 """,
 )
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
-@click.option("--into", required=True, metavar="REF", help="Where the results go: a file (a docker archive), oci-archive:FILE, oci:DIR, or docker://HOST/PREFIX.")
-@click.option("--strategy", type=click.Choice(list(STRATEGIES)), default="best", show_default=True, help="Leave all as it was built, squash each image whole, above its base, along the trie, or where it takes least.")
-@click.option("--force", is_flag=True, help="Replace an archive, move existing tags of a layout or a registry.")
+@click.option(
+    "--into",
+    required=True,
+    metavar="REF",
+    help="Where the results go: a file (a docker archive), oci-archive:FILE, oci:DIR, or docker://HOST/PREFIX.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(list(STRATEGIES)),
+    default="best",
+    show_default=True,
+    help="Leave all as it was built, squash each image whole, above its base, along the trie, or where it takes least.",
+)
+@click.option(
+    "--force", is_flag=True, help="Replace an archive, move existing tags of a layout or a registry."
+)
 @_fleet_options
 @json_option("the report")
 @debug_option
@@ -210,9 +271,16 @@ def _read_options(
         empty = f"{listed[0].name} names none" if listed else "none was given"
         raise UsageError(f"a fleet needs images, and {empty}; name some, or --from FILE")
     options = FleetOptions(
-        bases, minimise, max_layers, estimate, platform=platform, access=access,
-        jobs=jobs or os.cpu_count() or 1, tmp_dir=tmp_dir, max_size=max_size,
-    )  # fmt: skip
+        bases,
+        minimise,
+        max_layers,
+        estimate,
+        platform=platform,
+        access=access,
+        jobs=jobs or os.cpu_count() or 1,
+        tmp_dir=tmp_dir,
+        max_size=max_size,
+    )
     return references, options
 
 

@@ -35,9 +35,7 @@ Examples:
 @click.option("--dot", is_flag=True, help="Print the tree of layers as a graph for Graphviz.")
 @json_option("it")
 @look_options
-def inspect(
-    image: str, verbose: bool, verify: bool, dot: bool, as_json: bool, looking: Looking
-) -> None:
+def inspect(image: str, verbose: bool, verify: bool, dot: bool, as_json: bool, looking: Looking) -> None:
     """Show the layers of IMAGE: where each comes from, its size, what of it is dead, where the base ends.
 
     Dead is what layers above replace or delete: it is in the image and nobody sees it. Of an archive

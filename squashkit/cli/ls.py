@@ -26,9 +26,19 @@ Examples:
 )
 @click.argument("image")
 @click.argument("path", default="/")
-@click.option("-l", "--long", is_flag=True, help="Print mode, names of the inode, owner, size in bytes and time (UTC) too.")
+@click.option(
+    "-l",
+    "--long",
+    is_flag=True,
+    help="Print mode, names of the inode, owner, size in bytes and time (UTC) too.",
+)
 @click.option("-R", "--recursive", is_flag=True, help="List what directories hold, too.")
-@click.option("--layer", type=click.IntRange(0), metavar="N", help="List the entries of one layer, counted from the base, 0 first.")
+@click.option(
+    "--layer",
+    type=click.IntRange(0),
+    metavar="N",
+    help="List the entries of one layer, counted from the base, 0 first.",
+)
 @click.option("--whiteouts", is_flag=True, help="With --layer: list what the layer hides, too.")
 @json_option("the entries")
 @look_options

@@ -31,12 +31,32 @@ Examples:
 """,
 )
 @click.argument("image", required=False)
-@click.option("--old-base", metavar="REF", help="The base that the image was built on: an image in the same archive, a path or reference. Default: as `squashkit base find` finds it.")
+@click.option(
+    "--old-base",
+    metavar="REF",
+    help="The base that the image was built on: an image in the same archive, a path or reference. Default: as `squashkit base find` finds it.",
+)
 @click.option("--new-base", metavar="REF", required=True, help="The base to put it on: the same forms.")
 @click.option("--squash", is_flag=True, help="Merge the layers above the base into one.")
-@click.option("--config", type=click.Choice(["follow", "keep"]), default="follow", show_default=True, help="Settings that the image inherited from the old base: take the new base's, or leave them.")
-@click.option("--strict/--no-strict", default=True, show_default=True, help="Stop, with exit code 3, where the layers do not fit the new base.")
-@click.option("--allow", multiple=True, type=click.Choice(_KINDS), help="Do not stop at errors of this kind; any number of times. Errors of kind link always stop: nothing can unpack such a layer.")
+@click.option(
+    "--config",
+    type=click.Choice(["follow", "keep"]),
+    default="follow",
+    show_default=True,
+    help="Settings that the image inherited from the old base: take the new base's, or leave them.",
+)
+@click.option(
+    "--strict/--no-strict",
+    default=True,
+    show_default=True,
+    help="Stop, with exit code 3, where the layers do not fit the new base.",
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(_KINDS),
+    help="Do not stop at errors of this kind; any number of times. Errors of kind link always stop: nothing can unpack such a layer.",
+)
 @writing_options
 def rebase(
     image: str | None,

@@ -71,26 +71,39 @@ def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parame
 def platform_options(command: Command) -> Command:
     """`--platform` and `--skip-missing`."""
     command = click.option(
-        "--skip-missing", is_flag=True,
+        "--skip-missing",
+        is_flag=True,
         help="With --platform all: leave out platforms whose blobs are not there.",
-    )(command)  # fmt: skip
+    )(command)
     return click.option(
-        "--platform", metavar="OS/ARCH", callback=parsed(parse_platform_choice),
+        "--platform",
+        metavar="OS/ARCH",
+        callback=parsed(parse_platform_choice),
         help="The platform to take from an index, or all. Default: this machine's.",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def tmp_dir_option(default: str) -> Callable[[Command], Command]:
     return click.option(
-        "--tmp-dir", type=click.Path(path_type=Path), metavar="DIR",
+        "--tmp-dir",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
         help=f"Folder for temporary files. Default: {default}.",
-    )  # fmt: skip
+    )
 
 
 _UNITS = {
-    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
-    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
-}  # fmt: skip
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
 
 
 def parse_size(text: str) -> int:
@@ -103,10 +116,12 @@ def parse_size(text: str) -> int:
 
 def max_size_option(command: Command) -> Command:
     return click.option(
-        "--max-size", metavar="SIZE", callback=parsed(parse_size),
+        "--max-size",
+        metavar="SIZE",
+        callback=parsed(parse_size),
         help="The most that temporary files and output may take together, and that compressed layers may"
         " inflate to. Default: what is free, less 5 %; no limit for what is not kept.",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def access_options(command: Command) -> Command:
@@ -124,18 +139,24 @@ def access_options(command: Command) -> Command:
 
     for option in (
         click.option(
-            "--cert-dir", type=click.Path(path_type=Path), metavar="DIR",
+            "--cert-dir",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
             help="Folder with CAs (*.crt) and client certificates (*.cert, *.key) for a registry.",
         ),
         click.option(
-            "--tls-verify", type=bool, metavar="BOOL",
+            "--tls-verify",
+            type=bool,
+            metavar="BOOL",
             help="Whether a registry must prove who it is. Default: yes, but not on localhost.",
         ),
         click.option(
-            "--authfile", type=click.Path(path_type=Path), metavar="FILE",
+            "--authfile",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
             help="Credentials for registries. Default: REGISTRY_AUTH_FILE, else docker's own.",
         ),
-    ):  # fmt: skip
+    ):
         collected = option(collected)
     return collected
 
@@ -185,7 +206,11 @@ class Looking:
                 Opened(
                     stack.enter_context(
                         open_source(
-                            parse_reference(reference), tmp_dir, progress, faults, registries,
+                            parse_reference(reference),
+                            tmp_dir,
+                            progress,
+                            faults,
+                            registries,
                             self.platform if faults is None else ALL,
                         )
                     ),
@@ -250,9 +275,13 @@ class Opened:
     def view(self, image: Image, *, verify: bool = False) -> AbstractContextManager[View]:
         """Open one of the images."""
         return open_view(
-            self.source, image, tmp_dir=self.tmp_dir, jobs=os.cpu_count() or 1, verify=verify,
+            self.source,
+            image,
+            tmp_dir=self.tmp_dir,
+            jobs=os.cpu_count() or 1,
+            verify=verify,
             progress=self.progress,
-        )  # fmt: skip
+        )
 
 
 def look_options(command: Command) -> Command:

@@ -44,18 +44,58 @@ Examples:
 """,
 )
 @click.argument("image", required=False)
-@click.option("--keep-base", metavar="REF", help="Keep the layers of this base: an image in the same archive, a path or reference, or a digest.")
+@click.option(
+    "--keep-base",
+    metavar="REF",
+    help="Keep the layers of this base: an image in the same archive, a path or reference, or a digest.",
+)
 @click.option("--keep-layers", type=int, metavar="N", help="Keep N layers, counted from the base.")
 @click.option("--from-step", metavar="TEXT", help="Squash from the one step whose command contains TEXT.")
 @click.option("--all", "squash_all", is_flag=True, help="Squash all layers into one.")
-@click.option("--segments", metavar="RUNS", help="Partition the layers into runs, base first, as in =2,3,=1: those with = are kept, each other becomes one layer.")
-@click.option("--min-saving", metavar="AMOUNT", callback=parsed(parse_min_saving), help="Write the image unchanged unless squashing saves this much: a share of the squashed layers' stored bytes (5%) or a size (10MB).")
-@click.option("--whiteouts", type=click.Choice(["explicit", "opaque"]), default="explicit", show_default=True, help="How a directory that was removed and made again hides what it had.")
-@click.option("--symlink-parents", type=click.Choice(["overlay", "follow"]), default="overlay", show_default=True, help="A path through a lower layer's symlink: replace the symlink by a directory, as overlay file systems do, or follow it.")
-@click.option("--blind", is_flag=True, help="Go on where layers below are needed and not at hand. The result is not guaranteed.")
-@click.option("--history", type=click.Choice(["keep", "drop"]), default="keep", show_default=True, help="What becomes of the squashed layers' history entries.")
+@click.option(
+    "--segments",
+    metavar="RUNS",
+    help="Partition the layers into runs, base first, as in =2,3,=1: those with = are kept, each other becomes one layer.",
+)
+@click.option(
+    "--min-saving",
+    metavar="AMOUNT",
+    callback=parsed(parse_min_saving),
+    help="Write the image unchanged unless squashing saves this much: a share of the squashed layers' stored bytes (5%) or a size (10MB).",
+)
+@click.option(
+    "--whiteouts",
+    type=click.Choice(["explicit", "opaque"]),
+    default="explicit",
+    show_default=True,
+    help="How a directory that was removed and made again hides what it had.",
+)
+@click.option(
+    "--symlink-parents",
+    type=click.Choice(["overlay", "follow"]),
+    default="overlay",
+    show_default=True,
+    help="A path through a lower layer's symlink: replace the symlink by a directory, as overlay file systems do, or follow it.",
+)
+@click.option(
+    "--blind",
+    is_flag=True,
+    help="Go on where layers below are needed and not at hand. The result is not guaranteed.",
+)
+@click.option(
+    "--history",
+    type=click.Choice(["keep", "drop"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of the squashed layers' history entries.",
+)
 @click.option("--message", metavar="TEXT", help="A comment for the new layer's history entry.")
-@click.option("--created", metavar="TIME", callback=parsed(parse_created), help="The result's creation time (RFC 3339). Default: SOURCE_DATE_EPOCH, else the source's.")
+@click.option(
+    "--created",
+    metavar="TIME",
+    callback=parsed(parse_created),
+    help="The result's creation time (RFC 3339). Default: SOURCE_DATE_EPOCH, else the source's.",
+)
 @writing_options
 def squash(
     image: str | None,

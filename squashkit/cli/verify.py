@@ -41,8 +41,21 @@ Examples:
 """,
 )
 @click.argument("image")
-@click.option("--absent", multiple=True, metavar="PATTERN", callback=parsed(_patterns), help="Prove that a path, a glob of paths or a content (sha256:...) is in no layer, hidden ones included, nor told in history or config. Any number of times.")
-@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, metavar="N", help="Print at most N warnings, and places of a pattern; 0 prints all. JSON has all.")
+@click.option(
+    "--absent",
+    multiple=True,
+    metavar="PATTERN",
+    callback=parsed(_patterns),
+    help="Prove that a path, a glob of paths or a content (sha256:...) is in no layer, hidden ones included, nor told in history or config. Any number of times.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Print at most N warnings, and places of a pattern; 0 prints all. JSON has all.",
+)
 @json_option("what was found")
 @look_options
 def verify(image: str, absent: list[Pattern], limit: int, as_json: bool, looking: Looking) -> None:

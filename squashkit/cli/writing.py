@@ -189,9 +189,7 @@ class Writing:
             raise UsageError(
                 f"no output was given; pass -o docker://HOST/NAME, or --replace to move {source}"
             )
-        raise UsageError(
-            f"the result needs a name; pass -t NAME, or --replace to move {source.path} to it"
-        )
+        raise UsageError(f"the result needs a name; pass -t NAME, or --replace to move {source.path} to it")
 
 
 def writing_options(command: Command) -> Command:
@@ -252,25 +250,73 @@ def _check_writable(option: str, target: Path, *references: str | None) -> None:
 
 
 _OPTIONS: list[Callable[[Command], Command]] = [
-    click.option("-o", "--output", metavar="REF", help="Where the result goes: a path, -, docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME, containers-storage:NAME or docker://HOST/NAME. Default for an image of a daemon: that daemon."),
-    click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="A name for the result; any number of times. Without it: the source's own."),
-    click.option("--format", type=click.Choice(["docker", "oci"]), help="Form of the result. Default: the source's."),
-    click.option("--compress", metavar="CODEC", callback=parsed(Compression.parse), help="Store new layers as none, gzip[:LEVEL] or zstd[:LEVEL]. Default: as the kept ones are."),
+    click.option(
+        "-o",
+        "--output",
+        metavar="REF",
+        help="Where the result goes: a path, -, docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME, containers-storage:NAME or docker://HOST/NAME. Default for an image of a daemon: that daemon.",
+    ),
+    click.option(
+        "-t",
+        "--tag",
+        "tags",
+        multiple=True,
+        metavar="NAME",
+        help="A name for the result; any number of times. Without it: the source's own.",
+    ),
+    click.option(
+        "--format", type=click.Choice(["docker", "oci"]), help="Form of the result. Default: the source's."
+    ),
+    click.option(
+        "--compress",
+        metavar="CODEC",
+        callback=parsed(Compression.parse),
+        help="Store new layers as none, gzip[:LEVEL] or zstd[:LEVEL]. Default: as the kept ones are.",
+    ),
     platform_options,
-    click.option("--force", is_flag=True, help="Replace an existing output, or move an existing tag of a layout."),
+    click.option(
+        "--force", is_flag=True, help="Replace an existing output, or move an existing tag of a layout."
+    ),
     click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; write nothing."),
     click.option("--no-verify", is_flag=True, help="Do not check digests of what is read."),
-    click.option("--replace", is_flag=True, help="Move the source's own tag, in a daemon or a registry, to the result."),
+    click.option(
+        "--replace",
+        is_flag=True,
+        help="Move the source's own tag, in a daemon or a registry, to the result.",
+    ),
     click.option("--push-by-digest", is_flag=True, help="Give the result no tag in a registry."),
-    click.option("--digest-file", type=click.Path(path_type=Path), metavar="FILE", help="Write the digest of the result's manifest (or index) to a file."),
-    click.option("--no-fetch-base", is_flag=True, help="Do not read a base that lies in a registry; fail where its entries are needed and not remembered."),
-    click.option("--check", is_flag=True, help="Read back what was written and compare it with the source, at every kept layer, before it gets its name."),
-    click.option("--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor. The result does not depend on it."),
+    click.option(
+        "--digest-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write the digest of the result's manifest (or index) to a file.",
+    ),
+    click.option(
+        "--no-fetch-base",
+        is_flag=True,
+        help="Do not read a base that lies in a registry; fail where its entries are needed and not remembered.",
+    ),
+    click.option(
+        "--check",
+        is_flag=True,
+        help="Read back what was written and compare it with the source, at every kept layer, before it gets its name.",
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(1, 64),
+        metavar="N",
+        help="Threads. Default: one a processor. The result does not depend on it.",
+    ),
     tmp_dir_option("the output's"),
     max_size_option,
     access_options,
     click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
-    click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JSON to a file."),
+    click.option(
+        "--report",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write the report as JSON to a file.",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
     click.option("-v", "--verbose", is_flag=True, help="Print more: every contested path."),
     debug_option,

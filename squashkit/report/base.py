@@ -172,11 +172,14 @@ class CatalogueReport:
             return ["The catalogue is empty: squashkit base add REF adds a base."]
         rows = [
             [
-                show_text(base.reference), str(base.platform), str(len(base.diff_ids)),
-                base.image_id[:_SHORT], base.seen[:16].replace("T", " "),
+                show_text(base.reference),
+                str(base.platform),
+                str(len(base.diff_ids)),
+                base.image_id[:_SHORT],
+                base.seen[:16].replace("T", " "),
             ]
             for base in self.bases
-        ]  # fmt: skip
+        ]
         return table(["base", "platform", "layers", "image_id", "seen (UTC)"], rows, right={2})
 
 

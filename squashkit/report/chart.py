@@ -42,19 +42,30 @@ def write_chart(report: FleetReport, path: Path) -> None:
         thick = 2.4 if strategy.name == NAMES["best"] else 1.6
         marker = "o" if len(values) <= 12 else None
         axes.plot(
-            images, values, _DASHES.get(strategy.name, "-"), label=strategy.name,
-            color=_COLOURS[strategy.name], lw=thick, marker=marker, ms=3.5,
+            images,
+            values,
+            _DASHES.get(strategy.name, "-"),
+            label=strategy.name,
+            color=_COLOURS[strategy.name],
+            lw=thick,
+            marker=marker,
+            ms=3.5,
             zorder=3 if strategy.name == NAMES["trie"] else 2,
-        )  # fmt: skip
+        )
     if report.crossing is not None:
         axes.axvline(report.crossing, color="#b03535", lw=0.8, ls=":")
         is_late = report.crossing > 0.6 * len(report.names)
         axes.annotate(
             f"from {count(report.crossing, 'image')} on\nsquash all takes more than as built",
-            (report.crossing, 1), xycoords=("data", "axes fraction"), xytext=(-6 if is_late else 6, -4),
-            textcoords="offset points", ha="right" if is_late else "left", va="top", fontsize=8,
+            (report.crossing, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-6 if is_late else 6, -4),
+            textcoords="offset points",
+            ha="right" if is_late else "left",
+            va="top",
+            fontsize=8,
             color="#b03535",
-        )  # fmt: skip
+        )
     where = "on a host" if kind else "in a registry"
     unknown = len(report.unknown)
     left = f" ({unknown:,} of unknown base, as built but for {NAMES['all']})" if unknown else ""

@@ -93,8 +93,7 @@ class Strategy:
             "most_layers": max((len(stack) for stack in self.stacks), default=0),
             "pulled": {"by_chain": self.pulled, "by_blob": pulled_blobs(self.stacks)},
             "segments": {
-                name: show_segments(segments)
-                for name, segments in zip(names, self.segments, strict=True)
+                name: show_segments(segments) for name, segments in zip(names, self.segments, strict=True)
             },
         }
 
@@ -318,12 +317,16 @@ class FleetReport:
         head = ["strategy", f"registry{about}", "", "host", "", "layers", "pulled"]
         rows = [
             [
-                one.name, size(one.registry), _change(one.registry, built.registry),
-                size(one.host) if self.is_scanned else "", _change(one.host, built.host), str(one.layers),
+                one.name,
+                size(one.registry),
+                _change(one.registry, built.registry),
+                size(one.host) if self.is_scanned else "",
+                _change(one.host, built.host),
+                str(one.layers),
                 size(sum(one.pulled)),
             ]
             for one in self.strategies
-        ]  # fmt: skip
+        ]
         if self.updates:
             head.append("update")
             for row, one in zip(rows, self.strategies, strict=True):
@@ -471,7 +474,7 @@ class AdviceReport:
                 size(one.next_release),
             ]
             for one in self.advice
-        ]  # fmt: skip
+        ]
         head = ["image", "advice", "saves", "squashing it whole costs", "a next release pulls"]
         marks = ["---", "---", "--:", "--:", "--:"]
         table_ = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
@@ -516,20 +519,24 @@ class SquashedFleet:
         built = self.fleet.strategies[0]
         rows = [
             [
-                str(len(before)), str(len(after)), size(sum(blob.stored for blob in before)),
-                size(sum(blob.stored for blob in after)), show_text(output),
+                str(len(before)),
+                str(len(after)),
+                size(sum(blob.stored for blob in before)),
+                size(sum(blob.stored for blob in after)),
+                show_text(output),
             ]
             for before, after, (output, _) in zip(
                 built.stacks, self.strategy.stacks, self.outputs, strict=True
             )
-        ]  # fmt: skip
+        ]
         head = ["layers", "after", "stored", "after", "written as"]
         return [
-            *table(head, rows, right={0, 1, 2, 3}), "",
+            *table(head, rows, right={0, 1, 2, 3}),
+            "",
             f"Together {size(self.stored)} of layers were written, each of them once. In a registry they"
             f" take {size(self.strategy.registry)}, as built {size(built.registry)}.",
             *self.fleet.notes,
-        ]  # fmt: skip
+        ]
 
 
 def _advised(one: Advice, unknown: Collection[str]) -> str:

@@ -26,9 +26,14 @@ from squashkit.tar import (
 )
 
 _FORMATS = {
-    REGULAR: stat.S_IFREG, HARD_LINK: stat.S_IFREG, SYMLINK: stat.S_IFLNK, DIRECTORY: stat.S_IFDIR,
-    CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO,
-}  # fmt: skip
+    REGULAR: stat.S_IFREG,
+    HARD_LINK: stat.S_IFREG,
+    SYMLINK: stat.S_IFLNK,
+    DIRECTORY: stat.S_IFDIR,
+    CHARACTER: stat.S_IFCHR,
+    BLOCK_DEVICE: stat.S_IFBLK,
+    FIFO: stat.S_IFIFO,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +85,7 @@ class Listed:
             "links": self.links,
             "target": show_path(self.target) or None,
             "device": list(self.device) if self.device else None,
-            "xattrs": {
-                show_path(name): show_path(value) for name, value in self.attributes.xattrs.items()
-            },
+            "xattrs": {show_path(name): show_path(value) for name, value in self.attributes.xattrs.items()},
         }
 
     def cells(self) -> list[str]:

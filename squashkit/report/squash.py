@@ -179,8 +179,7 @@ class Report:
                 for path, target in run.copies
             ],
             "links_into_new_layers": [
-                {"layer": layer, "path": show_path(path)}
-                for layer, path in self.plan.links_into_runs
+                {"layer": layer, "path": show_path(path)} for layer, path in self.plan.links_into_runs
             ],
             "guaranteed": self.plan.guaranteed,
             "space": {"needed": self.space_needed, "free": self.space_free},
@@ -260,9 +259,7 @@ class Report:
         lines = []
         for kind in dict.fromkeys(contested.construct for contested in self.plan.contested):
             places = [
-                f"{show_path(c.path)} (layer {c.layer})"
-                for c in self.plan.contested
-                if c.construct == kind
+                f"{show_path(c.path)} (layer {c.layer})" for c in self.plan.contested if c.construct == kind
             ]
             lines.append(f"Contested: {kind}: {some(places, limit)}")
         copies = [f"{show_path(p)} of {show_path(t)}" for run in self.runs for p, t in run.copies]

@@ -92,9 +92,7 @@ def shorten_step(created_by: str, width: int) -> str:
     return shorten(bare.replace("RUN /bin/sh -c ", "RUN ", 1), width)
 
 
-def table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()
-) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
     """Lines of a table; the columns in `right` hold numbers."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
 

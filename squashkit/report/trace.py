@@ -47,13 +47,15 @@ class TraceReport:
         for trace in self.traces:
             listed = Listed.of_record(*trace.entry) if trace.entry else None
             marker = "opaque marker" if trace.path.endswith(OPAQUE) else "whiteout"
-            rows.append([
-                str(trace.layer),
-                listed.kind if listed else marker,
-                size(listed.size) if listed and listed.kind == "file" else "",
-                trace.fate,
-                shorten_step(self.created_by[trace.layer], 44),
-            ])  # fmt: skip
+            rows.append(
+                [
+                    str(trace.layer),
+                    listed.kind if listed else marker,
+                    size(listed.size) if listed and listed.kind == "file" else "",
+                    trace.fate,
+                    shorten_step(self.created_by[trace.layer], 44),
+                ]
+            )
         head = ["layer", "what", "size", "fate", "created by"]
         state = "" if self.there else "  (not in the root file system)"
         if self.there and not any(trace.shown for trace in self.traces):

@@ -20,9 +20,7 @@ class AtomicFile:
         try:
             self.fd = self._open(folder)
         except OSError as error:
-            raise TransportError(
-                f"cannot write {target}: {why(error)}", reference=str(target)
-            ) from error
+            raise TransportError(f"cannot write {target}: {why(error)}", reference=str(target)) from error
 
     def _open(self, folder: Path) -> int:
         mode = 0o666 & ~_umask()

@@ -338,9 +338,7 @@ def new_buffer(size: int) -> memoryview:
     return memoryview(mmap.mmap(-1, size))
 
 
-def open_archive(
-    path: str, tmp_dir: Room, progress: Callable[[int], None] = lambda read: None
-) -> Archive:
+def open_archive(path: str, tmp_dir: Room, progress: Callable[[int], None] = lambda read: None) -> Archive:
     """Open an image archive by path, or from standard input (`-`). `identity` of the result tells the
     file that was opened.
 
@@ -362,9 +360,7 @@ def open_archive(
         os.close(fd)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise  # the temporary file's fault, not the input's
-        raise TransportError(
-            f"cannot read {_shown(path)}: {why(error)}", reference=path
-        ) from error
+        raise TransportError(f"cannot read {_shown(path)}: {why(error)}", reference=path) from error
     except BaseException:
         os.close(fd)
         raise
@@ -389,9 +385,7 @@ def _archive(fd: int, codec: Codec, where: str, room: Room) -> Archive:
     try:
         return Archive(fd, size, room)
     except InvalidLayer as error:
-        raise InvalidImage(
-            f"{_within(codec)}no readable image archive: {error}", where=where
-        ) from error
+        raise InvalidImage(f"{_within(codec)}no readable image archive: {error}", where=where) from error
 
 
 class _Header(Exception):
@@ -421,9 +415,7 @@ def _refuse_no_tar(block: bytes, codec: Codec, where: str) -> None:
         with suppress(_Header):
             next(tar.scan(window))
     except InvalidLayer as error:
-        raise InvalidImage(
-            f"{_within(codec)}no readable image archive: {error}", where=where
-        ) from error
+        raise InvalidImage(f"{_within(codec)}no readable image archive: {error}", where=where) from error
 
 
 def _within(codec: Codec) -> str:
@@ -522,5 +514,3 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-

@@ -212,8 +212,11 @@ class Daemon:
             told = show_text(str(error.explanation or gist_of(error)))
             raise Unavailable(f"docker does not {what}: {told}", reference=self.title) from error
         except (
-            docker.errors.DockerException, requests.RequestException, HTTPError, ConnectionError,
-        ) as error:  # fmt: skip
+            docker.errors.DockerException,
+            requests.RequestException,
+            HTTPError,
+            ConnectionError,
+        ) as error:
             raise Unavailable(
                 f"docker stopped while it was asked to {what}: {gist_of(error)}", reference=self.title
             ) from error

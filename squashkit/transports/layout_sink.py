@@ -170,9 +170,7 @@ class Layout:
         assert isinstance(value, dict)
         return value
 
-    def _check_tags(
-        self, index: dict[str, Any] | None, tags: Sequence[Tag]
-    ) -> list[dict[str, Any]]:
+    def _check_tags(self, index: dict[str, Any] | None, tags: Sequence[Tag]) -> list[dict[str, Any]]:
         """The descriptors that stay. Raises UsageError where a tag is there already, without force, or
         would lose platforms."""
         there = (index or {}).get("manifests", [])

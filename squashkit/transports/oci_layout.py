@@ -266,8 +266,7 @@ def refuse_unsupported(image: Image) -> None:
         media_type = layer.descriptor.media_type if layer.descriptor else ""
         if "+encrypted" in media_type:
             raise UnsupportedImage(
-                f"layer {layer.index} is encrypted; decrypt the image first (skopeo copy"
-                " --decryption-key)",
+                f"layer {layer.index} is encrypted; decrypt the image first (skopeo copy --decryption-key)",
                 what="encrypted layer",
             )
         if layer.member is None and layer.descriptor is not None and layer.descriptor.is_foreign:

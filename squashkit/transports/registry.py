@@ -344,9 +344,13 @@ class Repository:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(len(rest))}
         try:
             with self.registry.send(
-                "PUT", f"{where}{joint}{urlencode({'digest': digest})}", self._scopes,
-                headers=headers, data=rest or None, repeat=False,
-            ) as response:  # fmt: skip
+                "PUT",
+                f"{where}{joint}{urlencode({'digest': digest})}",
+                self._scopes,
+                headers=headers,
+                data=rest or None,
+                repeat=False,
+            ) as response:
                 if not self._is_taken(response, (404,)):
                     return False
                 self.registry.traffic.up += len(rest)

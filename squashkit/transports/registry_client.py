@@ -199,9 +199,15 @@ class Registry:
     ) -> requests.Response:
         # Said again for each request: variables that are meant for other programs would go before it.
         return self._session.request(
-            method, url, headers=headers, data=data, stream=True,
-            timeout=_LAST_WORDS if self.stopped else _TIMEOUT, allow_redirects=False, verify=self._verify,
-        )  # fmt: skip
+            method,
+            url,
+            headers=headers,
+            data=data,
+            stream=True,
+            timeout=_LAST_WORDS if self.stopped else _TIMEOUT,
+            allow_redirects=False,
+            verify=self._verify,
+        )
 
     def send(
         self,
@@ -307,9 +313,12 @@ class Registry:
             try:
                 if credentials is not None and credentials.identity_token:
                     form = {
-                        **fields, "grant_type": "refresh_token", "client_id": "squashkit",
-                        "refresh_token": credentials.identity_token, "scope": " ".join(scopes),
-                    }  # fmt: skip
+                        **fields,
+                        "grant_type": "refresh_token",
+                        "client_id": "squashkit",
+                        "refresh_token": credentials.identity_token,
+                        "scope": " ".join(scopes),
+                    }
                     response = self._request("POST", challenge.realm, {}, form)
                 else:
                     query = urlencode([*fields.items(), *(("scope", scope) for scope in scopes)])

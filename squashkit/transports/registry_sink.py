@@ -161,9 +161,7 @@ class RegistrySink:
             self._stored[digest] = True
 
 
-def tag_platforms(
-    name: RepositoryName, tag: str, registries: Registries, tmp_dir: Room
-) -> list[Platform]:
+def tag_platforms(name: RepositoryName, tag: str, registries: Registries, tmp_dir: Room) -> list[Platform]:
     """As `index_platforms`, of what a tag means now."""
     repository = Repository(registries.get(name), name.path)
     meaning = repository.meaning(tag)

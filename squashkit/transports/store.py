@@ -21,11 +21,17 @@ from squashkit.transports.container import Archive
 
 STORED_SHAPE = Struct(
     {
-        "Id": Leaf.TEXT, "RepoTags": TEXTS, "RepoDigests": TEXTS, "RootFS": Struct({"Layers": TEXTS}),
-        "Os": Leaf.TEXT, "Architecture": Leaf.TEXT, "Variant": Leaf.TEXT, "Size": Leaf.NUMBER,
+        "Id": Leaf.TEXT,
+        "RepoTags": TEXTS,
+        "RepoDigests": TEXTS,
+        "RootFS": Struct({"Layers": TEXTS}),
+        "Os": Leaf.TEXT,
+        "Architecture": Leaf.TEXT,
+        "Variant": Leaf.TEXT,
+        "Size": Leaf.NUMBER,
         "Config": SETTINGS_SHAPE,
     }
-)  # fmt: skip
+)
 """What docker and podman say of an image when they are asked to inspect it."""
 
 

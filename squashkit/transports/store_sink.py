@@ -158,4 +158,3 @@ class _WithHeld(Archive):
 
     def _find(self, name: str) -> Blob | None:
         return self._held.get(name) or super()._find(name)
-

@@ -297,9 +297,7 @@ def uncontested_read(
 
 
 @pytest.fixture(scope="session")
-def contested_read(
-    tools: services.Services, readers: ThreadPoolExecutor, contested: Generated
-) -> Reading:
+def contested_read(tools: services.Services, readers: ThreadPoolExecutor, contested: Generated) -> Reading:
     """What the tools make of the contested images once they are squashed."""
     return _read(tools, readers, contested.archives)
 

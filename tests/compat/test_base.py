@@ -64,7 +64,11 @@ def test_a_base_in_a_registry_is_checked(
     push(tmp_path / "app", f"{host}/moved:1")
     before = registry.tags("moving")["1"]
     person.squash(
-        f"docker://{host}/moved:1", "--keep-base", f"docker://{host}/moving:1", "-o", f"docker://{host}/moved:2"
+        f"docker://{host}/moved:1",
+        "--keep-base",
+        f"docker://{host}/moving:1",
+        "-o",
+        f"docker://{host}/moved:2",
     )
     done = person.run("base", "check", f"docker://{host}/moved:2", "--json")
     assert (done.code, done.json["current"]) == (0, True), done.err

@@ -139,9 +139,7 @@ def test_an_archive_of_a_fleet_is_loaded_whole(
         client.close()
 
 
-def test_tags_that_are_there_are_not_moved(
-    sources: list[str], registry: Registry, person: Person
-) -> None:
+def test_tags_that_are_there_are_not_moved(sources: list[str], registry: Registry, person: Person) -> None:
     """A second run says so before it does anything; with --force it moves them."""
     into = f"docker://{registry.host}/again"
     assert person.run("fleet", "squash", *sources, "--into", into).code == 0

@@ -54,7 +54,13 @@ def test_a_base_of_another_registry_is_not_looked_up(
     digest = "sha256:" + "0" * 64
     push(registry, tmp_path, *APPS, base="registry.invalid/base:1", digest=digest)
     before = registry.blobs()
-    words = "fleet", "squash", f"docker://{registry.host}/team/app/", "--into", f"docker://{registry.host}/out"
+    words = (
+        "fleet",
+        "squash",
+        f"docker://{registry.host}/team/app/",
+        "--into",
+        f"docker://{registry.host}/out",
+    )
     done = person.run(*words)
     assert_fails(done, 2, "2 of 2 images", f"--base docker://registry.invalid/base@{digest}")
     assert registry.blobs() == before
@@ -75,7 +81,9 @@ def test_a_base_that_is_gone_or_another_makes_nothing_known(
     assert done.code == 0, done.err
     names = [f"{host}/team/app:{n}" for n in (1, 2)]
     assert done.json["unknown_base"] == names
-    assert done.json["base_hints"][names[0]] == f"it names its base: --base docker://{host}/team/other@{gone}"
+    assert (
+        done.json["base_hints"][names[0]] == f"it names its base: --base docker://{host}/team/other@{gone}"
+    )
     assert "whose layers it does not have" in done.json["base_hints"][names[1]]
 
 

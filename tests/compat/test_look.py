@@ -40,9 +40,7 @@ def exported(nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unpacked(
-    umoci: services.Umoci, nginx: str, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def unpacked(umoci: services.Umoci, nginx: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root file system that umoci makes of it."""
     folder = tmp_path_factory.mktemp("umoci")
     umoci.copy(nginx, f"oci:{folder}/layout:nginx")

@@ -32,7 +32,12 @@ def push(umoci: services.Umoci, folder: Path, spec: ImageSpec, target: str) -> N
 
 @pytest.mark.parametrize(
     "output",
-    ["docker://{host}/app:1", "docker://{other}/app:1", "docker://{host}/base:1", "docker://{other}/base:1"],
+    [
+        "docker://{host}/app:1",
+        "docker://{other}/app:1",
+        "docker://{host}/base:1",
+        "docker://{other}/base:1",
+    ],
 )
 def test_tags_that_were_read_stay(output: str, registry: Registry, person: Person) -> None:
     """Neither the source's tag nor the base's moves, by whatever name of its host it is written to."""
@@ -87,9 +92,7 @@ def test_what_changed_meanwhile_is_not_replaced(registry: Registry, person: Pers
     ],
     ids=" ".join,
 )
-def test_what_does_not_go_together_is_told(
-    options: list[str], registry: Registry, person: Person
-) -> None:
+def test_what_does_not_go_together_is_told(options: list[str], registry: Registry, person: Person) -> None:
     """Nothing that was asked for is dropped without a word, and no image goes into a file by mistake."""
     place = f"docker://{registry.host}/"
     words = [word.format(place=place) for word in options]
@@ -169,9 +172,7 @@ def test_a_fleet_narrows_no_tag(registry: Registry, person: Person) -> None:
     assert "linux/arm64" in done.text
 
 
-def copy_tag(
-    registry: Registry, name: str, tag: str, new: str, repository: str | None = None
-) -> None:
+def copy_tag(registry: Registry, name: str, tag: str, new: str, repository: str | None = None) -> None:
     """Have another tag mean what one means, in another repository perhaps."""
     services.run(
         ["skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--src-tls-verify=false",

@@ -114,9 +114,7 @@ def test_pipe_from_docker_to_docker(
     assert image["Id"] == f"sha256:{expected.image_id}"
 
 
-def test_pipe_from_containerd_to_containerd(
-    containerd: services.Containerd, tmp_path: Path
-) -> None:
+def test_pipe_from_containerd_to_containerd(containerd: services.Containerd, tmp_path: Path) -> None:
     """Between `ctr images export` and `ctr images import` a squashed image comes out, too."""
     base = ImageSpec([layer(directory("d"), file("d/a", b"old"), file("b"))], ["small-base:1"])
     changes = [layer(directory("d"), file("d/a", b"new")), layer(whiteout("b"), file("c"))]
@@ -168,8 +166,7 @@ def test_generated_images_are_uncontested(
     """Every tool reads the generated sources as the rules say: none of them is contested."""
     found = read_by(uncontested_read, tool)
     pairs = [
-        (tag, common(modelled(layers)), common(found[tag]))
-        for tag, layers in uncontested.layers.items()
+        (tag, common(modelled(layers)), common(found[tag])) for tag, layers in uncontested.layers.items()
     ]
     assert_same(pairs)
 
