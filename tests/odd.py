@@ -45,6 +45,7 @@ class Odd(NamedTuple):
 
 DOCKER_UMOCI = frozenset({"docker", "umoci"})
 UMOCI = frozenset({"umoci"})
+DOCKER = frozenset({"docker"})
 
 DELETING = {
     "two x headers, the first names another": Odd(
@@ -71,13 +72,14 @@ DELETING = {
     "a way through an absolute symlink": Odd([symlink("d/k", "/d"), whiteout("d/k/gone")]),
     "a way through two symlinks": Odd([symlink("k", "l"), symlink("l", "d/../d"), whiteout("k/gone")]),
     "a way through a symlink that was another": Odd(
-        [symlink("k", "e"), symlink("k", "d"), whiteout("k/gone")]
+        [symlink("k", "e"), symlink("k", "d"), whiteout("k/gone")], DOCKER
     ),
     "a way through a hard link to a symlink": Odd(
         [symlink("l", "d"), hardlink("k", "l"), whiteout("k/gone")]
     ),
     "a way through a tree that was made twice": Odd(
-        [symlink("t/k", "/e"), file("t"), directory("t"), symlink("t/k", "/d"), whiteout("t/k/gone")]
+        [symlink("t/k", "/e"), file("t"), directory("t"), symlink("t/k", "/d"), whiteout("t/k/gone")],
+        DOCKER,
     ),
     "a path that is taken back": Odd([raw(WHITEOUT, records=[("path", b"d/y"), ("path", b"")])]),
     "a name with `..` inside": Odd([file("d/nowhere/../.wh.gone")]),
