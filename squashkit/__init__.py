@@ -18,59 +18,59 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "Access": "transports.remote",
-    "Changeset": "changeset",
-    "Compression": "compression",
-    "FleetOptions": "fleet_job",
+    "Access": "transports.registry.access",
+    "Changeset": "layers.changeset",
+    "Compression": "transports.codecs",
+    "FleetOptions": "jobs.fleet.job",
     "FleetReport": "report.fleet",
-    "HistoryOptions": "metadata",
-    "Image": "graph",
+    "HistoryOptions": "plan.documents",
+    "Image": "oci.graph",
     "IndexReport": "report.squash",
-    "Keep": "selection",
-    "Layer": "graph",
-    "LayerGraph": "graph",
-    "LayerPlan": "planner",
+    "Keep": "jobs.selection",
+    "Layer": "oci.graph",
+    "LayerGraph": "oci.graph",
+    "LayerPlan": "plan.squash",
     "MinSaving": "options",
     "Options": "options",
-    "RebaseOptions": "rebase_job",
+    "RebaseOptions": "jobs.rebase",
     "RebaseReport": "report.rebase",
     "Report": "report.squash",
-    "Rootfs": "rootfs",
-    "Segment": "planner",
+    "Rootfs": "layers.rootfs",
+    "Segment": "plan.squash",
     "SquashkitError": "errors",
-    "measure_fleet": "fleet_job",
-    "open_source": "source",
-    "parse_changeset": "changeset",
-    "parse_reference": "transports",
-    "plan_squash": "planner",
-    "rebase": "rebase_job",
-    "rebase_platforms": "rebase_job",
-    "scan": "tar",
-    "squash": "job",
-    "squash_fleet": "fleet_job",
-    "squash_platforms": "job",
+    "measure_fleet": "jobs.fleet.job",
+    "open_source": "transports.source",
+    "parse_changeset": "layers.changeset",
+    "parse_reference": "transports.reference",
+    "plan_squash": "plan.squash",
+    "rebase": "jobs.rebase",
+    "rebase_platforms": "jobs.rebase",
+    "scan": "layers.tar",
+    "squash": "jobs.squash",
+    "squash_fleet": "jobs.fleet.job",
+    "squash_platforms": "jobs.squash",
 }
 
 if TYPE_CHECKING:
-    from squashkit.changeset import Changeset, parse_changeset
-    from squashkit.compression import Compression
     from squashkit.errors import SquashkitError
-    from squashkit.fleet_job import FleetOptions, measure_fleet, squash_fleet
-    from squashkit.graph import Image, Layer, LayerGraph
-    from squashkit.job import squash, squash_platforms
-    from squashkit.metadata import HistoryOptions
+    from squashkit.jobs.fleet.job import FleetOptions, measure_fleet, squash_fleet
+    from squashkit.jobs.rebase import RebaseOptions, rebase, rebase_platforms
+    from squashkit.jobs.selection import Keep
+    from squashkit.jobs.squash import squash, squash_platforms
+    from squashkit.layers.changeset import Changeset, parse_changeset
+    from squashkit.layers.rootfs import Rootfs
+    from squashkit.layers.tar import scan
+    from squashkit.oci.graph import Image, Layer, LayerGraph
     from squashkit.options import MinSaving, Options
-    from squashkit.planner import LayerPlan, Segment, plan_squash
-    from squashkit.rebase_job import RebaseOptions, rebase, rebase_platforms
+    from squashkit.plan.documents import HistoryOptions
+    from squashkit.plan.squash import LayerPlan, Segment, plan_squash
     from squashkit.report.fleet import FleetReport
     from squashkit.report.rebase import RebaseReport
     from squashkit.report.squash import IndexReport, Report
-    from squashkit.rootfs import Rootfs
-    from squashkit.selection import Keep
-    from squashkit.source import open_source
-    from squashkit.tar import scan
-    from squashkit.transports import parse_reference
-    from squashkit.transports.remote import Access
+    from squashkit.transports.codecs import Compression
+    from squashkit.transports.reference import parse_reference
+    from squashkit.transports.registry.access import Access
+    from squashkit.transports.source import open_source
 
 __all__ = [
     "Access",

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from squashkit.compression import Compression
-from squashkit.destination import Format
-from squashkit.metadata import HistoryOptions
-from squashkit.oci import PlatformChoice
-from squashkit.selection import Keep
-from squashkit.transports.remote import Access
+from squashkit.jobs.selection import Keep
+from squashkit.oci.documents import PlatformChoice
+from squashkit.plan.documents import HistoryOptions
+from squashkit.transports.codecs import Compression
+from squashkit.transports.registry.access import Access
+from squashkit.transports.target import Format
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from squashkit.errors import InvalidImage, UnsupportedImage
-from squashkit.oci import Descriptor, ImageConfig, Manifest, Platform, parse_index
-from squashkit.transports.docker_archive import Item, parse_manifest
+from squashkit.oci.documents import Descriptor, ImageConfig, Manifest, Platform, parse_index
+from squashkit.transports.archive.docker import Item, parse_manifest
 from tests.go_programs import build
 
 Kind = Literal["manifest", "index", "config", "docker"]

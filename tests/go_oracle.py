@@ -20,8 +20,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from squashkit import tar
 from squashkit.errors import InvalidLayer
+from squashkit.layers import tar
 from tests.go_programs import FOLDER, build
 
 ANSWERS = FOLDER / "answers.json"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from squashkit import tar
-from squashkit.changeset import Changeset, parse_changeset
-from squashkit.fitting import fit, plan_rebase
-from squashkit.merge import Copy, SquashedLayer
-from squashkit.planner import KeptLayer, LayerPlan, Segment, plan_export, plan_squash
+from squashkit.layers import tar
+from squashkit.layers.changeset import Changeset, parse_changeset
+from squashkit.layers.merge import Copy, SquashedLayer
+from squashkit.plan.rebase.fit import fit, plan_rebase
+from squashkit.plan.squash import KeptLayer, LayerPlan, Segment, plan_export, plan_squash
 
 
 def read_changeset(layer: bytes) -> Changeset:

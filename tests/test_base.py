@@ -16,13 +16,13 @@ from typing import NoReturn
 import click
 import pytest
 
-from squashkit.catalogue import Catalogue, KnownBase
 from squashkit.cli.base import base as group
 from squashkit.errors import ImageNotFound
-from squashkit.oci import DiffID, Digest, Platform
-from squashkit.provenance import base_images
-from squashkit.source import open_base
-from squashkit.transports import Reference
+from squashkit.jobs.base.catalogue import Catalogue, KnownBase
+from squashkit.oci.documents import DiffID, Digest, Platform
+from squashkit.plan.evidence import base_images
+from squashkit.transports.reference import Reference
+from squashkit.transports.source import open_base
 from tests.builders import (
     ImageSpec,
     Json,

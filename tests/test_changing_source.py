@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from squashkit.writer import Writer
+from squashkit.engine.write import Writer
 from tests.builders import ImageSpec, docker_archive_25, docker_archive_old, file, layer, noise, oci_layout
 from tests.cli import Arg, assert_fails, run, squash
 

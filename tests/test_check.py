@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from squashkit import check, merge
+from squashkit.engine import check
+from squashkit.layers import merge
 from tests.builders import ImageSpec, directory, docker_archive_old, file, layer, oci_layout, symlink
 from tests.cli import APP, BASE, KEEP_2, Arg, assert_fails, listing_of, read_image, run, snapshot, squash
 

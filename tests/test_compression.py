@@ -11,9 +11,9 @@ import zlib
 
 import pytest
 
-from squashkit.compression import Compression, Compressor, decompress, detect
 from squashkit.errors import InvalidImage
-from squashkit.oci import Codec
+from squashkit.oci.documents import Codec
+from squashkit.transports.codecs import Compression, Compressor, decompress, detect
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from squashkit.compression import decompress
 from squashkit.errors import InvalidImage
-from squashkit.oci import Codec
+from squashkit.oci.documents import Codec
+from squashkit.transports.codecs import decompress
 from tests.builders import (
     ImageSpec,
     compress,

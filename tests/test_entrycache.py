@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from squashkit import entrycache, tar
-from squashkit.changeset import Changeset, parse_changeset
-from squashkit.entrycache import EntryCache
-from squashkit.oci import DiffID
+from squashkit.engine import entries as entrycache
+from squashkit.engine.entries import EntryCache
+from squashkit.layers import tar
+from squashkit.layers.changeset import Changeset, parse_changeset
+from squashkit.oci.documents import DiffID
 from tests.builders import directory, file, hardlink, layer, symlink, whiteout
 
 

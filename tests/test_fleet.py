@@ -9,7 +9,9 @@ from itertools import combinations
 
 import pytest
 
-from squashkit.fleet import (
+from squashkit.oci.documents import ChainID, DiffID, ImageConfig, Platform, sha256
+from squashkit.oci.graph import Image, stack_layers
+from squashkit.plan.fleet.trie import (
     Blob,
     Priced,
     Run,
@@ -20,8 +22,6 @@ from squashkit.fleet import (
     pulled_blobs,
     registry_bytes,
 )
-from squashkit.graph import Image, stack_layers
-from squashkit.oci import ChainID, DiffID, ImageConfig, Platform, sha256
 
 
 def image(*layers: str) -> Image:
@@ -209,7 +209,7 @@ def test_where_too_many_blobs_are_shared_each_try_takes_no_more(monkeypatch: pyt
         alone = {run: Priced(f"{number}", one.cost) for number, (run, one) in enumerate(prices.items())}
         blind = best_cut(trie, alone.__getitem__, by_blob=True)
         with monkeypatch.context() as patched:
-            patched.setattr("squashkit.fleet._MOST_RUNS", 0)
+            patched.setattr("squashkit.plan.fleet.trie._MOST_RUNS", 0)
             found = best_cut(trie, prices.__getitem__, by_blob=True)
         assert found.cost == registry_bytes(list(stacks_of(trie, list(found.nodes), prices)))
         assert found.cost <= registry_bytes(list(stacks_of(trie, list(blind.nodes), prices)))

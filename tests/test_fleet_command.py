@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from squashkit.engine.carry_out import Job
+from squashkit.engine.write import Writer
 from squashkit.errors import PlanError
-from squashkit.execute import Job
 from squashkit.report.fleet import NAMES
-from squashkit.transports.sink import WrittenImage
-from squashkit.writer import Writer
+from squashkit.transports.contracts import WrittenImage
 from tests.builders import (
     ImageSpec,
     Json,

@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from squashkit.compression import Compressor
-from squashkit.fleet_layers import FleetLayers
-from squashkit.oci import Digest
-from squashkit.planner import plan_squash
+from squashkit.engine.work import Batch
+from squashkit.jobs.fleet.layers import FleetLayers
+from squashkit.oci.documents import Digest
+from squashkit.plan.squash import plan_squash
 from squashkit.report.fleet import NAMES
-from squashkit.transports.archive_sink import ArchiveFile
-from squashkit.transports.layout_sink import Layout
-from squashkit.transports.sink import put
+from squashkit.transports.archive.sink import ArchiveFile
+from squashkit.transports.codecs import Compressor
+from squashkit.transports.contracts import put
+from squashkit.transports.layout.sink import Layout
 from squashkit.transports.tags import TagGuard
-from squashkit.work import Batch
 from tests.builders import (
     ImageSpec,
     Json,
@@ -188,13 +188,13 @@ def test_the_same_steps_on_two_bases(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     for base in ("one", "two"):
         docker_archive_25(tmp_path / f"{base}.tar", [ImageSpec([blob(base, 90)], [f"{base}:1"])])
-    monkeypatch.setattr("squashkit.pricing.plan_squash", counted)
+    monkeypatch.setattr("squashkit.jobs.fleet.prices.plan_squash", counted)
     unlike = plans("unlike", {"one": "x", "two": "y"})
     longer = steps * (steps - 1)  # runs of two steps and more, on both bases
     same = plans("same", {"one": "x", "two": "x"})
     assert unlike[0] < same[0] <= unlike[0] + longer
     assert same[1] == unlike[1]
-    monkeypatch.setattr("squashkit.pricing._MOST_TWINS", steps)
+    monkeypatch.setattr("squashkit.jobs.fleet.prices._MOST_TWINS", steps)
     assert plans("capped", {"one": "x", "two": "x"})[0] <= unlike[0] + steps
 
 
@@ -353,7 +353,7 @@ def test_nothing_is_compressed_after_the_commit(tmp_path: Path, monkeypatch: pyt
         return Compressor(*args)
 
     monkeypatch.setattr(Batch, "commit", noted)
-    monkeypatch.setattr("squashkit.pricing.Compressor", compressor)
+    monkeypatch.setattr("squashkit.jobs.fleet.prices.Compressor", compressor)
     docker_archive_25(tmp_path / "a.tar", [wasteful("a", 900)])
     squash(tmp_path / "a.tar", "--into", tmp_path / "out.tar", "--strategy", "all")
     assert committed
@@ -458,7 +458,7 @@ def test_space_that_is_not_needed_is_not_asked_for(tmp_path: Path, monkeypatch: 
         size = statvfs(place).f_frsize
         return SimpleNamespace(f_bavail=1_500_000 // size, f_frsize=size)
 
-    monkeypatch.setattr("squashkit.execute.os.statvfs", little)
+    monkeypatch.setattr("squashkit.engine.carry_out.os.statvfs", little)
     squash(path, "--into", tmp_path / "out.tar", "--strategy", "all")
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from squashkit import tar
 from squashkit.errors import InvalidLayer
-from squashkit.headers import rewrite
-from squashkit.pax import parse_pax
+from squashkit.layers import tar
+from squashkit.layers.headers import rewrite
+from squashkit.layers.pax import parse_pax
 from tests.builders import layer, sparse
 from tests.go_chains import LIMIT, chain
 from tests.go_inputs import GROUPS, INPUTS

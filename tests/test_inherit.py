@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from squashkit.graph import Image, stack_layers
-from squashkit.inherit import Inherited, inherit, rebased_history, run_image_of
-from squashkit.oci import Digest, ImageConfig, sha256
+from squashkit.oci.documents import Digest, ImageConfig, sha256
+from squashkit.oci.graph import Image, stack_layers
+from squashkit.plan.rebase.inherit import Inherited, inherit, rebased_history, run_image_of
 from tests.builders import ImageSpec, Json, digest, docker_archive_old, file, layer
 from tests.cli import BASE_DIGEST, BASE_NAME, run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from squashkit import tar
+from squashkit.layers import tar
 from tests.builders import (
     ImageSpec,
     Name,

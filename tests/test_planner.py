@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from squashkit import tar
-from squashkit.changeset import parse_changeset
 from squashkit.errors import InvalidLayer, PlanError, UnsupportedImage
-from squashkit.merge import SquashedLayer
-from squashkit.planner import needs_lower
-from squashkit.rootfs import Cause
+from squashkit.layers import tar
+from squashkit.layers.changeset import parse_changeset
+from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.rootfs import Cause
+from squashkit.plan.squash import needs_lower
 from tests.builders import (
     char,
     directory,

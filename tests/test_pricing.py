@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.compression import Compression
-from squashkit.fleet import Run, Trie
-from squashkit.fleet_layers import FleetLayers
-from squashkit.members import Fleet
-from squashkit.oci import Codec
-from squashkit.planner import Segment
-from squashkit.pricing import Pricing
+from squashkit.jobs.fleet.layers import FleetLayers
+from squashkit.jobs.fleet.members import Fleet
+from squashkit.jobs.fleet.prices import Pricing
+from squashkit.oci.documents import Codec
+from squashkit.plan.fleet.trie import Run, Trie
+from squashkit.plan.squash import Segment
 from squashkit.progress import Silent
-from squashkit.transports.remote import Access, Registries
+from squashkit.transports.codecs import Compression
+from squashkit.transports.registry.access import Access, Registries
 from tests.builders import (
     ImageSpec,
     Member,

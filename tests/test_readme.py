@@ -12,9 +12,9 @@ import pytest
 
 from squashkit import errors
 from squashkit.cli.main import cli
-from squashkit.job import squash
+from squashkit.jobs.selection import Keep
+from squashkit.jobs.squash import squash
 from squashkit.options import Options
-from squashkit.selection import Keep
 from tests.builders import ImageSpec, docker_archive_old, file, layer, on_base, whiteout
 
 README = Path(__file__).parent.parent / "README.md"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.selection import machine_platform
+from squashkit.jobs.selection import machine_platform
 from tests.builders import (
     ImageSpec,
     compress,

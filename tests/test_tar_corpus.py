@@ -37,10 +37,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from squashkit import tar
-from squashkit.changeset import parse_changeset
-from squashkit.entrycache import EntryCache
-from squashkit.oci import DiffID
+from squashkit.engine.entries import EntryCache
+from squashkit.layers import tar
+from squashkit.layers.changeset import parse_changeset
+from squashkit.oci.documents import DiffID
 from tests import tar_corpus
 from tests.tar_corpus import CORPORA, Corpus, padded, run
 

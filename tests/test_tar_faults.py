@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from squashkit import tar
 from squashkit.errors import InvalidLayer
+from squashkit.layers import tar
 from tests.tar_corpus import gnu_tar
 
 END = bytes(1024)

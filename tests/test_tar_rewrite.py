@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from squashkit import tar
-from squashkit.headers import header, rewrite
+from squashkit.layers import tar
+from squashkit.layers.headers import header, rewrite
 from tests.builders import directory, file, hardlink, layer, sparse
 
 LONG = b"d/" + b"n" * 180

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 
 import click
 
-from squashkit.base import Base, history_hint, stated_base
-from squashkit.catalogue import Catalogue, KnownBase
 from squashkit.cli.output import say, written
 from squashkit.cli.shared import (
     Looking,
@@ -19,17 +17,19 @@ from squashkit.cli.shared import (
     show_report,
 )
 from squashkit.errors import BaseNotFound, TransportError, Unavailable, UsageError, show_text
-from squashkit.finding import find_base, version_of
-from squashkit.graph import Image
-from squashkit.names import same_name
-from squashkit.oci import PlatformChoice
+from squashkit.jobs.base.catalogue import Catalogue, KnownBase
+from squashkit.jobs.base.find import find_base, version_of
+from squashkit.jobs.selection import choose
+from squashkit.oci.documents import PlatformChoice
+from squashkit.oci.graph import Image
+from squashkit.oci.names import same_name
+from squashkit.plan.base import Base, history_hint, stated_base
 from squashkit.report.base import CatalogueReport, CurrentReport, FoundReport
 from squashkit.report.text import count
-from squashkit.room import Room
-from squashkit.selection import choose
-from squashkit.source import Source, open_base
-from squashkit.transports import PLACES, Reference, parse_reference
-from squashkit.transports.remote import Access, Registries
+from squashkit.transports.reference import PLACES, Reference, parse_reference
+from squashkit.transports.registry.access import Access, Registries
+from squashkit.transports.room import Room
+from squashkit.transports.source import Source, open_base
 
 _OUTDATED, _NOT_BASED = 3, 6
 

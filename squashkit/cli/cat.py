@@ -8,12 +8,12 @@ import click
 
 from squashkit.cli.output import STREAMS, naming
 from squashkit.cli.shared import Looking, json_option, look_options
-from squashkit.compare import kind_of
+from squashkit.engine.view import View
 from squashkit.errors import PathNotFound, UsageError
+from squashkit.layers.compare import kind_of
+from squashkit.layers.rootfs import Inode
+from squashkit.layers.tar import REGULAR
 from squashkit.report.listing import Listed, file_json
-from squashkit.rootfs import Inode
-from squashkit.tar import REGULAR
-from squashkit.view import View
 
 _MAX_JSON = 256 << 20
 

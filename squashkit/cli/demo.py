@@ -15,20 +15,20 @@ from typing import Any
 
 import click
 
-from squashkit.base import choose_image
 from squashkit.cli.output import say
 from squashkit.cli.shared import Looking
-from squashkit.compare import SPLIT
+from squashkit.engine.view import view_differences
 from squashkit.errors import show_path
-from squashkit.job import squash as run
-from squashkit.oci import Platform
+from squashkit.jobs.selection import Keep
+from squashkit.jobs.squash import squash as run
+from squashkit.layers.compare import SPLIT
+from squashkit.oci.documents import Platform
 from squashkit.options import Options
+from squashkit.plan.base import choose_image
 from squashkit.report.text import size, table
-from squashkit.selection import Keep
-from squashkit.source import machine_platform, open_source
-from squashkit.transports import Reference
-from squashkit.transports.remote import Access
-from squashkit.view import view_differences
+from squashkit.transports.reference import Reference
+from squashkit.transports.registry.access import Access
+from squashkit.transports.source import machine_platform, open_source
 
 PLATFORM = Platform("linux", "amd64")
 CREATED = "2018-05-01T12:00:00Z"

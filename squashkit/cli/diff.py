@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager
 import click
 
 from squashkit.cli.shared import Looking, Opened, json_option, look_options, parsed
-from squashkit.compare import KINDS
+from squashkit.engine.view import View, view_differences
 from squashkit.errors import told_of
-from squashkit.graph import Image
-from squashkit.oci import Platform
+from squashkit.layers.compare import KINDS
+from squashkit.oci.documents import Platform
+from squashkit.oci.graph import Image
 from squashkit.report.diff import DiffReport
-from squashkit.view import View, view_differences
 
 DIFFERENT = 3
 _KNOWN = ", ".join(kind.replace(" ", "-") for kind in KINDS)

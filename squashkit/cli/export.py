@@ -12,14 +12,14 @@ import click
 
 from squashkit.cli.output import STREAMS, naming, say, sending, written
 from squashkit.cli.shared import Looking, Opened, json_option, look_options
+from squashkit.engine.view import View
+from squashkit.engine.write import gather
 from squashkit.errors import UsageError, show_path, show_text, told_of
-from squashkit.graph import Image
-from squashkit.planner import plan_export
-from squashkit.transports.archive_sink import check_free
+from squashkit.oci.graph import Image
+from squashkit.plan.squash import plan_export
+from squashkit.transports.archive.sink import check_free
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
-from squashkit.transports.container import read_blocks, write_all
-from squashkit.view import View
-from squashkit.writer import gather
+from squashkit.transports.blobs import read_blocks, write_all
 
 _PLACE = "{platform}"
 

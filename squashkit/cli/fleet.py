@@ -27,15 +27,15 @@ from squashkit.cli.shared import (
     would_harm,
 )
 from squashkit.errors import UsageError, show_text
-from squashkit.fleet_job import FleetOptions, measure_fleet, squash_fleet
-from squashkit.graph import MAX_LAYERS
-from squashkit.oci import Platform
+from squashkit.jobs.fleet.job import FleetOptions, measure_fleet, squash_fleet
+from squashkit.oci.documents import Platform
+from squashkit.oci.graph import MAX_LAYERS
+from squashkit.plan.fleet.strategies import STRATEGIES
 from squashkit.progress import shown
 from squashkit.report.chart import check_chart, write_chart
 from squashkit.report.fleet import AdviceReport
-from squashkit.strategies import STRATEGIES
-from squashkit.transports import parse_reference
-from squashkit.transports.remote import Access
+from squashkit.transports.reference import parse_reference
+from squashkit.transports.registry.access import Access
 
 
 @click.group(

@@ -8,16 +8,16 @@ from functools import partial
 
 import click
 
-from squashkit.base import known_base
-from squashkit.catalogue import Catalogue
 from squashkit.cli.output import say
 from squashkit.cli.shared import Looking, Opened, json_option, look_options, show_report
-from squashkit.finding import base_by_catalogue
-from squashkit.graph import Image, Layer
-from squashkit.oci import Codec
+from squashkit.engine.view import View
+from squashkit.jobs.base.catalogue import Catalogue
+from squashkit.jobs.base.find import base_by_catalogue
+from squashkit.oci.documents import Codec
+from squashkit.oci.graph import Image, Layer
+from squashkit.plan.base import known_base
 from squashkit.report.inspect import InspectReport, LayerFacts
 from squashkit.report.tree import TreeReport
-from squashkit.view import View
 
 
 @click.command(

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import click
 
-from squashkit.changeset import opaque_of, whiteout_of
 from squashkit.cli.shared import Looking, json_option, look_options
-from squashkit.compare import iter_nodes
+from squashkit.engine.view import View
 from squashkit.errors import UsageError
+from squashkit.layers.changeset import opaque_of, whiteout_of
+from squashkit.layers.compare import iter_nodes
+from squashkit.layers.rootfs import Directory
 from squashkit.report.listing import Listed, ListReport
-from squashkit.rootfs import Directory
-from squashkit.view import View
 
 
 @click.command(

@@ -7,15 +7,15 @@ from typing import Any
 import click
 
 from squashkit.cli.writing import Writing, Written, created_from_environment, writing_options
+from squashkit.engine.carry_out import Notify
 from squashkit.errors import RebaseConflict, UsageError
-from squashkit.execute import Notify
-from squashkit.metadata import HistoryOptions
-from squashkit.oci import ALL
+from squashkit.jobs.rebase import RebaseOptions, rebase_platforms
+from squashkit.jobs.rebase import rebase as rebase_one
+from squashkit.jobs.selection import Keep
+from squashkit.oci.documents import ALL
+from squashkit.plan.documents import HistoryOptions
+from squashkit.plan.rebase.risks import ALLOWABLE, Kind
 from squashkit.progress import Progress
-from squashkit.rebase_job import RebaseOptions, rebase_platforms
-from squashkit.rebase_job import rebase as rebase_one
-from squashkit.risks import ALLOWABLE, Kind
-from squashkit.selection import Keep
 
 _KINDS = [kind.value for kind in ALLOWABLE]
 

@@ -15,17 +15,17 @@ from typing import Any, Protocol
 import click
 
 from squashkit.cli.output import say, show_json
+from squashkit.engine.view import View, open_view
 from squashkit.errors import UsageError, show_text
-from squashkit.graph import Image
-from squashkit.oci import ALL, Platform, PlatformChoice, parse_platform_choice
+from squashkit.jobs.selection import choose
+from squashkit.oci.documents import ALL, Platform, PlatformChoice, parse_platform_choice
+from squashkit.oci.graph import Image
 from squashkit.progress import Progress, shown
-from squashkit.room import Room
-from squashkit.selection import choose
-from squashkit.source import Source, open_source, temporary_folder
-from squashkit.transports import parse_reference
-from squashkit.transports.oci_layout import INDEX, LAYOUT, Faults
-from squashkit.transports.remote import Access, Registries
-from squashkit.view import View, open_view
+from squashkit.transports.layout.index import INDEX, LAYOUT, Faults
+from squashkit.transports.reference import parse_reference
+from squashkit.transports.registry.access import Access, Registries
+from squashkit.transports.room import Room
+from squashkit.transports.source import Source, open_source, temporary_folder
 
 Command = Callable[..., Any]
 

@@ -9,14 +9,14 @@ import click
 
 from squashkit.cli.shared import parse_size, parsed
 from squashkit.cli.writing import Writing, Written, created_from_environment, parse_created, writing_options
-from squashkit.execute import Notify
-from squashkit.job import squash as squash_one
-from squashkit.job import squash_platforms
-from squashkit.metadata import HistoryOptions
-from squashkit.oci import ALL
+from squashkit.engine.carry_out import Notify
+from squashkit.jobs.selection import Keep
+from squashkit.jobs.squash import squash as squash_one
+from squashkit.jobs.squash import squash_platforms
+from squashkit.oci.documents import ALL
 from squashkit.options import MinSaving
+from squashkit.plan.documents import HistoryOptions
 from squashkit.progress import Progress
-from squashkit.selection import Keep
 
 
 def parse_min_saving(text: str) -> MinSaving:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import click
 
-from squashkit.absent import Pattern, parse_pattern
 from squashkit.cli.shared import Looking, Opened, json_option, look_options, parsed, show_report
 from squashkit.errors import ImageNotFound, InvalidImage, SquashkitError
-from squashkit.graph import Image
+from squashkit.jobs.verify import verify as run
+from squashkit.layers.search import Pattern, parse_pattern
+from squashkit.oci.graph import Image
 from squashkit.report.verify import VerifyReport
-from squashkit.verify import verify as run
 
 PRESENT = 3
 

@@ -7,11 +7,11 @@ import os
 import click
 
 from squashkit.cli.shared import Looking, json_option, look_options
+from squashkit.engine.view import View
 from squashkit.errors import PathNotFound
+from squashkit.layers.rootfs import Directory, resolve
+from squashkit.layers.trace import iter_traces
 from squashkit.report.trace import TraceReport
-from squashkit.rootfs import Directory, resolve
-from squashkit.trace import iter_traces
-from squashkit.view import View
 
 
 @click.command(

@@ -25,18 +25,18 @@ from squashkit.cli.shared import (
     tmp_dir_option,
     would_harm,
 )
-from squashkit.compression import Compression
-from squashkit.destination import parse_output
+from squashkit.engine.carry_out import WARNING, Notify
 from squashkit.errors import UsageError, show_text, without_secrets
-from squashkit.execute import WARNING, Notify
-from squashkit.metadata import HistoryOptions
-from squashkit.oci import PlatformChoice, is_digest
+from squashkit.jobs.selection import Keep
+from squashkit.oci.documents import PlatformChoice, is_digest
 from squashkit.options import Options
+from squashkit.plan.documents import HistoryOptions
 from squashkit.progress import Progress, shown
 from squashkit.report.text import json_text
-from squashkit.selection import Keep
-from squashkit.transports import REGISTRY, STORES, Reference, parse_reference
-from squashkit.transports.remote import Access
+from squashkit.transports.codecs import Compression
+from squashkit.transports.reference import REGISTRY, STORES, Reference, parse_reference
+from squashkit.transports.registry.access import Access
+from squashkit.transports.target import parse_output
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 

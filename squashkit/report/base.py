@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from squashkit.base import Base
-from squashkit.catalogue import KnownBase
 from squashkit.errors import show_text
-from squashkit.graph import Image
-from squashkit.oci import ChainID
+from squashkit.jobs.base.catalogue import KnownBase
+from squashkit.oci.documents import ChainID
+from squashkit.oci.graph import Image
+from squashkit.plan.base import Base
 from squashkit.report.text import count, table
 
 _SHORT = 19

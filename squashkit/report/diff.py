@@ -9,8 +9,8 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
-from squashkit.compare import KINDS, SPLIT, Difference
 from squashkit.errors import show_path
+from squashkit.layers.compare import KINDS, SPLIT, Difference
 from squashkit.report.text import count, show_time, table
 
 

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any
 
 from squashkit.errors import show_text
-from squashkit.fleet import (
+from squashkit.plan.fleet.trie import (
     Blob,
     growth,
     host_bytes,
@@ -22,7 +22,7 @@ from squashkit.fleet import (
     pulled_blobs,
     registry_bytes,
 )
-from squashkit.planner import Segment
+from squashkit.plan.squash import Segment
 from squashkit.report.squash import Report
 from squashkit.report.text import code, count, markdown, size, table
 

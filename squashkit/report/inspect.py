@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from squashkit.base import Base
 from squashkit.errors import show_text
-from squashkit.graph import Image, Layer, crowded
-from squashkit.oci import Codec, Digest
+from squashkit.oci.documents import Codec, Digest
+from squashkit.oci.graph import Image, Layer, crowded
+from squashkit.plan.base import Base
 from squashkit.report.text import count, percent, shorten_step, size, table
 
 SHORT = 19

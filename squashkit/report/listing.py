@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from squashkit.compare import attributes_of, kind_of, links_of
 from squashkit.errors import show_path
-from squashkit.report.text import show_time, table
-from squashkit.rootfs import Attributes, Directory, Node
-from squashkit.tar import (
+from squashkit.layers.compare import attributes_of, kind_of, links_of
+from squashkit.layers.rootfs import Attributes, Directory, Node
+from squashkit.layers.tar import (
     BLOCK_DEVICE,
     CHARACTER,
     DIRECTORY,
@@ -24,6 +23,7 @@ from squashkit.tar import (
     TYPE_NAMES,
     Record,
 )
+from squashkit.report.text import show_time, table
 
 _FORMATS = {
     REGULAR: stat.S_IFREG,

@@ -7,14 +7,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from squashkit.base import Base
 from squashkit.errors import show_path, show_text
-from squashkit.fitting import Fitted
-from squashkit.graph import Image
-from squashkit.inherit import Change
+from squashkit.oci.graph import Image
+from squashkit.plan.base import Base
+from squashkit.plan.rebase.fit import Fitted
+from squashkit.plan.rebase.inherit import Change
+from squashkit.plan.rebase.risks import Copied, Kind, Risk
 from squashkit.report.squash import Report, show_platforms
 from squashkit.report.text import count, shorten, table
-from squashkit.risks import Copied, Kind, Risk
 
 _LISTED = 8
 

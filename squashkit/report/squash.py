@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from squashkit.base import Base
 from squashkit.errors import show_path, show_text
-from squashkit.graph import Image
-from squashkit.merge import SquashedLayer
-from squashkit.metadata import StoredLayer
-from squashkit.oci import Codec, Digest
-from squashkit.planner import LayerPlan
+from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.rootfs import Cause
+from squashkit.oci.documents import Codec, Digest
+from squashkit.oci.graph import Image
+from squashkit.plan.base import Base
+from squashkit.plan.documents import StoredLayer
+from squashkit.plan.squash import LayerPlan
 from squashkit.report.text import count, percent, size, some, table
-from squashkit.rootfs import Cause
 
 _LISTED = 5
 

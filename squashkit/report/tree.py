@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from squashkit.errors import show_text
-from squashkit.graph import Image, Layer, LayerGraph
-from squashkit.oci import ChainID
+from squashkit.oci.documents import ChainID
+from squashkit.oci.graph import Image, Layer, LayerGraph
 from squashkit.report.inspect import SHORT
 from squashkit.report.text import count, shorten, shorten_step, size, table
 

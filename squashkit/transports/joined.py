@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from squashkit.oci import Digest
-from squashkit.transports.container import Blob, Container, read_blocks
-from squashkit.transports.remote import Remote
+from squashkit.oci.documents import Digest
+from squashkit.transports.blobs import Blob, Container, read_blocks
+from squashkit.transports.registry.access import Remote
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from squashkit.errors import InvalidImage, UnsupportedImage, UsageError, show_text
-from squashkit.gojson import fold, load_json
-from squashkit.graph import Image, Layer
-from squashkit.oci import Platform
-from squashkit.transports.container import Container
-from squashkit.transports.oci_layout import list_images
+from squashkit.oci.documents import Platform
+from squashkit.oci.gojson import fold, load_json
+from squashkit.oci.graph import Image, Layer
+from squashkit.transports.blobs import Container
+from squashkit.transports.layout.index import list_images
 
 
 @dataclass(slots=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.job import squash
+from squashkit.jobs.selection import Keep
+from squashkit.jobs.squash import squash
 from squashkit.options import Options
-from squashkit.selection import Keep
-from squashkit.transports.docker_daemon import Daemon
+from squashkit.transports.stores.docker import Daemon
 from tests.builders import ImageSpec, docker_archive_25, file, layer
 from tests.cli import assert_fails
 from tests.compat import registries, services

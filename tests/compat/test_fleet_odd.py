@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.execute import Job
-from squashkit.transports.sink import WrittenImage
+from squashkit.engine.carry_out import Job
+from squashkit.transports.contracts import WrittenImage
 from tests.builders import ImageSpec, docker_archive_25, file, layer, on_base, whiteout
 from tests.cli import assert_fails, run
 from tests.compat import services

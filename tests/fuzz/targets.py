@@ -22,22 +22,19 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from squashkit.absent import digests_of, parse_pattern, with_aliases
-from squashkit.changeset import Changeset
 from squashkit.cli.diff import parse_kinds
 from squashkit.cli.shared import parse_size
 from squashkit.cli.squash import parse_min_saving
 from squashkit.cli.writing import parse_created
-from squashkit.compression import Compression, decompress, detect
-from squashkit.destination import parse_output
-from squashkit.entrycache import EntryCache
+from squashkit.engine.entries import EntryCache
 from squashkit.errors import InvalidImage, SquashkitError
-from squashkit.graph import Image
-from squashkit.inherit import inherit
-from squashkit.merge import SquashedLayer
-from squashkit.metadata import HistoryOptions, StoredLayer, image_manifest, squashed_config
-from squashkit.names import familiar_name, normalise_name, repository_of, same_name
-from squashkit.oci import (
+from squashkit.jobs.selection import parse_segments
+from squashkit.layers.changeset import Changeset
+from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.rootfs import Attributes, Directory, Inode, Rootfs
+from squashkit.layers.search import digests_of, parse_pattern, with_aliases
+from squashkit.layers.tar import REGULAR, SYMLINK, Record
+from squashkit.oci.documents import (
     OCI_MANIFEST,
     Codec,
     DiffID,
@@ -49,14 +46,19 @@ from squashkit.oci import (
     parse_index,
     parse_platform_choice,
 )
-from squashkit.planner import KeptLayer, LayerPlan, Segment
-from squashkit.provenance import base_images
-from squashkit.rootfs import Attributes, Directory, Inode, Rootfs
-from squashkit.selection import parse_segments
-from squashkit.tar import REGULAR, SYMLINK, Record
-from squashkit.transports import docker_archive, oci_layout, parse_reference
-from squashkit.transports.container import MAGIC_SIZE, Blob
-from squashkit.transports.credentials import find_credentials
+from squashkit.oci.graph import Image
+from squashkit.oci.names import familiar_name, normalise_name, repository_of, same_name
+from squashkit.plan.documents import HistoryOptions, StoredLayer, image_manifest, squashed_config
+from squashkit.plan.evidence import base_images
+from squashkit.plan.rebase.inherit import inherit
+from squashkit.plan.squash import KeptLayer, LayerPlan, Segment
+from squashkit.transports.archive import docker as docker_archive
+from squashkit.transports.blobs import MAGIC_SIZE, Blob
+from squashkit.transports.codecs import Compression, decompress, detect
+from squashkit.transports.layout import index as oci_layout
+from squashkit.transports.reference import parse_reference
+from squashkit.transports.registry.credentials import find_credentials
+from squashkit.transports.target import parse_output
 from tests.builders import ImageSpec, compress, config_of, file, layer, oci_files, symlink
 from tests.cases import CASES
 from tests.fuzz.documents import ODD, changed

@@ -1,0 +1,1 @@
+"""Layers read once, plans carried out once."""

@@ -1,0 +1,130 @@
+"""An image's root file system as it is read: the tree, and the bytes behind it.
+
+Nothing is unpacked. Compressed layers are read once, and so verified; of plain ones only headers are
+read, and the data that somebody asks for, unless all of it is to be verified.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from squashkit.engine.entries import EntryCache, cache_folder
+from squashkit.engine.layers import Loader, join
+from squashkit.errors import InvalidImage, PathNotFound, UsageError
+from squashkit.layers.changeset import Changeset, Entry
+from squashkit.layers.compare import Difference, Piece, is_same_content, iter_differences
+from squashkit.layers.rootfs import Inode, Node, Rootfs, resolve
+from squashkit.oci.documents import DiffID
+from squashkit.oci.graph import Image
+from squashkit.plan.squash import apply_layer
+from squashkit.progress import Progress
+from squashkit.transports.room import Room
+from squashkit.transports.source import Source
+
+
+@dataclass(slots=True)
+class View:
+    """One image, open to be looked at."""
+
+    source: Source
+    image: Image
+    loader: Loader
+    rootfs: Rootfs
+    changesets: Mapping[int, Changeset]
+
+    @property
+    def title(self) -> str:
+        """The image's name, and its platform where there are others of that name."""
+        image = self.image
+        twins = [i for i in self.source.images if i.names == image.names and i.platform != image.platform]
+        return f"{image.title} ({image.platform})" if twins else image.title
+
+    @staticmethod
+    def name_of(path: str) -> bytes:
+        """A path as people type it, in the form that layers have it in."""
+        return b"/".join(p for p in os.fsencode(path).split(b"/") if p not in (b"", b"."))
+
+    def changeset(self, index: int) -> Changeset:
+        """One layer's changes. Raises UsageError where the image has no such layer."""
+        if index not in self.changesets:
+            last = len(self.image.layers) - 1
+            raise UsageError(f"--layer {index}: {self.title} has the layers 0 to {last}, base first")
+        return self.changesets[index]
+
+    def settle(self) -> None:
+        """Wait until all that was to be verified is. Raises DigestMismatch."""
+        join(self.loader.checks, self.loader.cancelled)
+
+    def refuse_changed(self) -> None:
+        """Raises InvalidImage where a file that layers were read from was written to meanwhile: then what
+        was verified may not be what was copied."""
+        if self.loader.is_changed:
+            raise InvalidImage("it was changed while it was read", where=self.source.title)
+
+    def find(self, path: str, *, follow: bool) -> Node:
+        """What lies at a path of the root file system, symlinks followed inside it; the last part's too
+        with `follow`. Raises PathNotFound."""
+        node = resolve(self.rootfs, os.fsencode(path), follow=follow)
+        if node is None:
+            raise PathNotFound(f"not in {self.title}", path=self.name_of(path))
+        return node
+
+    def origin(self, inode: Inode) -> tuple[DiffID, int]:
+        """Where a file's content comes from: equal origins have equal content."""
+        return self.image.layers[inode.layer].diff_id, inode.entry.record.data
+
+    def pieces(self, inode: Inode) -> Iterator[Piece]:
+        """A file's content, as `Loader.pieces` gives it."""
+        return self.loader.pieces(inode.layer, inode.entry)
+
+    def is_same_file(self, layer: int, entry: Entry, other_layer: int, other: Entry) -> bool:
+        """Whether two files of layers hold the same bytes."""
+        if entry.record.realsize != other.record.realsize:
+            return False
+        return is_same_content(self.loader.pieces(layer, entry), self.loader.pieces(other_layer, other))
+
+    def content(self, inode: Inode) -> Iterator[bytes]:
+        """A file's bytes in pieces, the zeros of holes too. Raises DigestMismatch where its layer ends
+        before it does."""
+        return self.loader.content(inode.layer, inode.entry)
+
+
+def _same_content(left: View, right: View, a: Inode, b: Inode) -> bool:
+    """Whether two files of the same size hold the same bytes. Nothing is read where both come from the
+    same place of the same layer."""
+    return left.origin(a) == right.origin(b) or is_same_content(left.pieces(a), right.pieces(b))
+
+
+def view_differences(left: View, right: View) -> Iterator[Difference]:
+    """What differs between two images, content included, as `iter_differences` tells it."""
+    return iter_differences(left.rootfs, right.rootfs, partial(_same_content, left, right))
+
+
+@contextmanager
+def open_view(
+    source: Source,
+    image: Image,
+    *,
+    tmp_dir: Room,
+    jobs: int,
+    verify: bool = False,
+    progress: Progress,
+) -> Iterator[View]:
+    """Open an image of a source and build its tree. With `verify` every digest and diff_id is checked while
+    the work goes on; `View.settle` says how that ended.
+
+    Raises what `Loader.load` and `Rootfs.apply` raise.
+    """
+    cache = EntryCache(cache_folder()) if source.remote is not None and not verify else None
+    with Loader(source, image, tmp_dir, jobs, progress=progress, cache=cache) as loader:
+        progress.stage("Reading", None)
+        rootfs = Rootfs()
+        changesets = loader.load(range(len(image.layers)), data=lambda index: verify)
+        for index, changeset in changesets.items():
+            apply_layer(rootfs, changeset, index)
+        progress.close()
+        yield View(source, image, loader, rootfs, changesets)

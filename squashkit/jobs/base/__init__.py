@@ -1,0 +1,1 @@
+"""The base of an image: who says which it is, whether it is current, which were seen."""

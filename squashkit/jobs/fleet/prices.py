@@ -1,0 +1,367 @@
+"""What layers and runs of a fleet take: every run is compressed once, however many images have it.
+
+A run is planned where an image holds it. It is the same wherever the same layers lie on the same ones; two
+runs of the same bytes are the same blob, wherever they lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import NamedTuple
+
+from squashkit.engine.write import gather, place_of
+from squashkit.errors import told_of
+from squashkit.jobs.fleet.layers import FleetLayers
+from squashkit.jobs.fleet.members import Member
+from squashkit.layers.changeset import Changeset, content_of
+from squashkit.layers.merge import Copy, Piece, SquashedLayer
+from squashkit.layers.rootfs import Rootfs
+from squashkit.layers.tar import BLOCK
+from squashkit.oci.documents import ChainID, Codec, Descriptor, DiffID, Digest, is_digest, sha256
+from squashkit.oci.graph import Image, Layer, Place
+from squashkit.plan.documents import (
+    HistoryOptions,
+    StoredLayer,
+    image_manifest,
+    manifest_family,
+    squashed_config,
+)
+from squashkit.plan.fleet.trie import Blob, Priced, Run
+from squashkit.plan.squash import (
+    KeptLayer,
+    LayerPlan,
+    Segment,
+    apply_layer,
+    needs_lower,
+    plan_squash,
+)
+from squashkit.transports.blobs import read_blocks
+from squashkit.transports.codecs import Compression, Compressor
+from squashkit.transports.source import Source
+
+_HEADER = 64
+"""About what a header takes once it is compressed: it is mostly zeros."""
+_MOST_TWINS = 2000
+"""How many runs are planned to see whether they give the same bytes as others."""
+_NOTHING = Blob("nothing", 0, 0)
+_EMPTY = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), ())
+
+
+class _Alive(NamedTuple):
+    """What of an image's layers is alive at a node, summed from the layer of each index up: bytes in a
+    registry, about, and of files. A file that a hard link copies up counts once."""
+
+    stored: list[float]
+    content: list[float]
+
+
+@dataclass(slots=True)
+class Pricing:
+    """What the layers and runs of a fleet take.
+
+    With `estimate` nothing is compressed: a run takes what its bytes take at the ratios of their layers.
+    """
+
+    layers: FleetLayers
+    compression: Compression
+    estimate: bool = False
+    elsewhere: Mapping[DiffID, Descriptor] = field(default_factory=dict)
+    """Layers of bases as a registry has them: so they are kept there."""
+    merged: int = field(default=0, init=False)
+    """Entries of the different runs that were merged."""
+    _repeats: Mapping[ChainID, int] = field(init=False)
+    """How many layers from the top down stand in the same order elsewhere."""
+    _made: dict[str, Blob] = field(default_factory=dict, init=False)
+    """New blobs, by what they are put together from."""
+    _kept: dict[tuple[int, str], tuple[Blob, StoredLayer]] = field(default_factory=dict, init=False)
+    """Layers as each source has them: how they count, and how they are described."""
+    _runs: dict[Place, Blob | None] = field(default_factory=dict, init=False)
+    """What runs become that were merged, None where that is nothing."""
+    _alive: dict[ChainID, _Alive] = field(default_factory=dict, init=False)
+    _twins: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._repeats = _repeated(self.members)
+
+    @property
+    def members(self) -> Sequence[Member]:
+        return self.layers.members
+
+    def layer(self, number: int, layer: Layer) -> Blob:
+        """A layer of an image as it is: in a registry its own blob, a plain one compressed. Two images may
+        have the same layer in blobs of different compressors."""
+        return self._as_it_is(number, layer)[0]
+
+    def _as_it_is(self, number: int, layer: Layer) -> tuple[Blob, StoredLayer]:
+        source = self.members[number].source
+        place = id(source), layer.member or layer.diff_id
+        if place not in self._kept:
+            self._kept[place] = self._keep(source, layer)
+        return self._kept[place]
+
+    def _keep(self, source: Source, layer: Layer) -> tuple[Blob, StoredLayer]:
+        """A layer as a registry has it with its base, unless the image comes from a registry itself; as its
+        own blob; or as what its plain tar becomes."""
+        changeset = self.layers.changesets.get(layer.diff_id)
+        content = changeset.content_size if changeset is not None else 0
+        described = self.elsewhere.get(layer.diff_id) if source.remote is None else None
+        codec = source.codec(layer)
+        if described is not None:
+            codec = described.codec
+            blob = Blob(described.digest, described.size, content, layer.diff_id)
+        elif codec is not Codec.NONE:
+            digest = source.digest(layer) or self._hashed(source, layer)
+            blob = Blob(digest, source.size(layer), content, layer.diff_id)
+        else:
+            codec = self.compression.codec
+            blob = self._packed(layer.diff_id, source.size(layer), content)
+        return blob, StoredLayer(layer.diff_id, _as_digest(blob.key), blob.stored, codec, described)
+
+    def _described(self, number: int, layer: Layer) -> StoredLayer:
+        """A kept layer, with what the image's own manifest says of it where its blob is kept."""
+        stored, own = self._as_it_is(number, layer)[1], layer.descriptor
+        is_own = stored.source is None and own is not None and own.digest == stored.digest
+        return replace(stored, source=own) if is_own else stored
+
+    def _packed(self, diff_id: DiffID, size: int, content: int) -> Blob:
+        """What a plain layer of so many bytes becomes."""
+        key = f"plain {diff_id}"
+        if key not in self._made:
+            self._made[key] = (
+                Blob(key, size, content, diff_id)
+                if self.estimate
+                else self._compressed(self.layers.plain(diff_id), content)
+            )
+        return self._made[key]
+
+    def _hashed(self, source: Source, layer: Layer) -> Digest:
+        """The digest of a blob that nobody states. Where nothing is read, what stands for it."""
+        if not self.layers.changesets:
+            return Digest(f"{layer.diff_id} in {source.size(layer)} bytes")
+        digest = hashlib.sha256()
+        for block in read_blocks(source.blob(layer), self.layers.loader.cancelled, layer.where):
+            digest.update(block)
+        return Digest(f"sha256:{digest.hexdigest()}")
+
+    def unstated(self) -> dict[str, StoredLayer]:
+        """Compressed layers whose digests nobody states, by where they lie, with those that they have."""
+        return {
+            place_of(member.source, layer): self._as_it_is(number, layer)[1]
+            for number, member in enumerate(self.members)
+            for layer in member.image.layers
+            if not member.source.digest(layer)
+        }
+
+    def blobs(self, number: int, segments: Sequence[Segment]) -> list[tuple[Blob, ...]]:
+        """The layers that each segment of an image becomes: of a run one, or none. Raises what
+        `plan_squash` raises."""
+        image = self.members[number].image
+        self._merge(image, segments)
+        found = []
+        for segment in segments:
+            if segment.is_kept:
+                layers = image.layers[segment.start : segment.stop]
+                found.append(tuple(self.layer(number, layer) for layer in layers))
+            else:
+                made = self._runs[image.place(segment.start, segment.stop)]
+                found.append((made,) if made is not None else ())
+        is_whole = sum(map(len, segments)) == len(image.layers) > 0
+        if is_whole and not any(found):  # an image has a layer, if an empty one
+            found[0] = (self._squashed(image, _EMPTY),)
+        return found
+
+    def documents(
+        self, number: int, segments: Sequence[Segment], blobs: Sequence[tuple[Blob, ...]]
+    ) -> dict[Digest, int]:
+        """The config and the manifest that an image has in a registry whose segments become these blobs,
+        and their bytes. Where new layers are estimated, the digests are others than they will be."""
+        image = self.members[number].image
+        planned: list[KeptLayer | SquashedLayer] = []
+        stored: list[StoredLayer] = []
+        for segment, made in zip(segments, blobs, strict=True):
+            if segment.is_kept:
+                layers = image.layers[segment.start : segment.stop]
+                planned += [KeptLayer(layer.index) for layer in layers]
+                stored += [self._described(number, layer) for layer in layers]
+                continue
+            is_empty = self._runs[image.place(segment.start, segment.stop)] is None
+            pieces = () if is_empty else _EMPTY.pieces
+            planned.append(replace(_EMPTY, start=segment.start, stop=segment.stop, pieces=pieces))
+            for blob in made:
+                diff_id, digest = DiffID(_as_digest(blob.tar)), _as_digest(blob.key)
+                stored.append(StoredLayer(diff_id, digest, blob.stored, self.compression.codec))
+        changed = not all(segment.is_kept for segment in segments)
+        config = image.config.data
+        if changed:
+            plan = LayerPlan(tuple(segments), tuple(planned))
+            config = squashed_config(image, plan, [one.diff_id for one in stored], HistoryOptions())
+        manifest = image_manifest(
+            image, manifest_family(image, None), config, stored, changed=changed, base=None, base_kept=False
+        )
+        return {sha256(config): len(config), sha256(manifest): len(manifest)}
+
+    def _merge(self, image: Image, segments: Sequence[Segment]) -> None:
+        """Plan and measure the runs of an image that no image had before."""
+        new = [not one.is_kept and image.place(one.start, one.stop) not in self._runs for one in segments]
+        last = max((number for number, is_new in enumerate(new) if is_new), default=-1)
+        wanted = [
+            one if is_new else replace(one, keep=True)
+            for one, is_new in zip(segments[: last + 1], new, strict=False)
+        ]
+        if not wanted:
+            return
+        for planned in self._plan(image, wanted).layers:
+            if isinstance(planned, SquashedLayer):
+                self.merged += planned.source_entries
+                blob = self._squashed(image, planned) if planned.pieces else None
+                self._runs[image.place(planned.start, planned.stop)] = blob
+
+    def _plan(self, image: Image, segments: Sequence[Segment]) -> LayerPlan:
+        """How an image's lower layers, as far as the segments go, would be squashed. What lies below a run
+        is looked at only where the run's own layers do not tell enough: a base has many entries, and many
+        images."""
+        changesets: dict[int, Changeset] = {}
+        for run in (one for one in segments if not one.is_kept):
+            own = self.layers.of(image, range(run.start, run.stop))
+            if needs_lower(list(own.values())):
+                changesets |= self.layers.of(image, range(run.start))
+            changesets |= own
+        with told_of(image.title):
+            return plan_squash(changesets, segments, self.layers.header_of(image))
+
+    def _squashed(self, image: Image, planned: SquashedLayer) -> Blob:
+        key, pieces = self._identify(image, planned)
+        if key not in self._made:
+            content = planned.content_size
+            self._made[key] = (
+                Blob(key, self._estimated(pieces), content)
+                if self.estimate
+                else self._compressed(gather(self.layers.loader, pieces), content)
+            )
+        return self._made[key]
+
+    def _identify(self, image: Image, planned: SquashedLayer) -> tuple[str, tuple[Piece, ...]]:
+        """A new layer's key, and its pieces by the fleet's layers. The key is of what it is put together
+        from: the same pieces are the same bytes."""
+        pieces = tuple(
+            piece._replace(layer=self.layers.index[image.diff_ids[piece.layer]])
+            if isinstance(piece, Copy)
+            else piece
+            for piece in planned.pieces
+        )
+        key = hashlib.sha256()
+        for piece in pieces:
+            key.update(repr(piece).encode())
+        return f"squashed {key.hexdigest()}", pieces
+
+    def _estimated(self, pieces: Sequence[Piece]) -> int:
+        total = 0.0
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                total += len(piece) // BLOCK * _HEADER
+                continue
+            layer = self.layers.loader.image.layers[piece.layer]
+            whole = self.layers.changesets[layer.diff_id].diff_size
+            total += (piece.end - piece.start) * self.layers.loader.source.size(layer) / max(whole, 1)
+        return round(total)
+
+    def _compressed(self, blocks: Iterator[memoryview], content: int) -> Blob:
+        """What a tar is in a registry."""
+        size = 0
+        stored, plain = hashlib.sha256(), hashlib.sha256()
+
+        def write(data: bytes) -> None:
+            nonlocal size
+            size += len(data)
+            stored.update(data)
+
+        compressor = Compressor(
+            self.compression, write, self.layers.loader.jobs, self.layers.loader.cancelled
+        )
+        for block in blocks:
+            compressor.feed(block)
+            plain.update(block)
+            self.layers.loader.progress.advance(len(block))
+        compressor.close()
+        return Blob(f"sha256:{stored.hexdigest()}", size, content, f"sha256:{plain.hexdigest()}")
+
+    def price(self, number: int, run: Run, *, host: bool) -> Priced:
+        """What a run takes: exactly where it has been merged, else about, by what of its layers is alive at
+        its top. Only runs that may give the same bytes as others elsewhere are planned for it, as long as
+        these are not too many."""
+        image = self.members[number].image
+        segment = Segment(run.start, run.stop, False)
+        if segment.is_kept or image.place(run.start, run.stop) in self._runs:
+            blobs = self.blobs(number, [segment])[0]
+            blob = blobs[0] if blobs else _NOTHING
+            return Priced(blob.key, blob.content if host else blob.stored)
+        alive = self._alive_at(number, run.top.chain_id)
+        cost = round((alive.content if host else alive.stored)[run.start])
+        if len(run) <= self._repeats[run.top.chain_id] and self._twins < _MOST_TWINS:
+            self._twins += 1
+            below = [Segment(0, run.start, True)] if run.start else []
+            planned = self._plan(image, [*below, segment]).layers[-1]
+            assert isinstance(planned, SquashedLayer)
+            return Priced(self._identify(image, planned)[0], cost)
+        return Priced(f"{run.top.chain_id} from {run.start}", cost)
+
+    def _alive_at(self, number: int, chain_id: ChainID) -> _Alive:
+        """What is alive at a node of an image, whose layers are applied once for all of its nodes."""
+        if chain_id not in self._alive:
+            image = self.members[number].image
+            rootfs = Rootfs()
+            stored: list[float] = []
+            content: list[int] = []
+            ratios = []
+            for layer in image.layers:
+                changeset = self.layers.changesets[layer.diff_id]
+                seen = len(rootfs.dropped)
+                apply_layer(rootfs, changeset, layer.index)
+                headers = _HEADER * changeset.count
+                payload = sum(record.size for _, record in changeset.entries)
+                packed = self.layer(number, layer).stored - headers
+                ratios.append(min(1.0, max(0.0, packed / max(payload, 1))))
+                stored.append(_HEADER * len(changeset.entries) + ratios[-1] * payload)
+                content.append(changeset.content_size)
+                for dead in rootfs.dropped[seen:]:
+                    record = dead.entry.record
+                    stored[dead.layer] -= _HEADER + ratios[dead.layer] * record.size
+                    content[dead.layer] -= content_of(record)
+                self._alive[layer.chain_id] = _Alive(_from_top(stored), _from_top(content))
+        return self._alive[chain_id]
+
+
+def _repeated(members: Sequence[Member]) -> dict[ChainID, int]:
+    """For each layer on its parents how many layers, counted down from it, stand in the same order under
+    another one: 0 where it stands nowhere else."""
+    nodes = {layer.chain_id: layer for member in members for layer in member.image.layers}
+    lengths = dict.fromkeys(nodes, 0)
+    rows: dict[ChainID, object] = {chain_id: layer.diff_id for chain_id, layer in nodes.items()}
+    length = 0
+    while rows:
+        length += 1
+        times = Counter(rows.values())
+        again = {chain_id: row for chain_id, row in rows.items() if times[row] > 1}
+        lengths.update(dict.fromkeys(again, length))
+        numbers: dict[object, int] = {}
+        rows = {}
+        for chain_id in again:
+            layer = nodes[chain_id]
+            if layer.parent in again:
+                row = again[layer.parent], layer.diff_id
+                rows[chain_id] = numbers.setdefault(row, len(numbers))
+    return lengths
+
+
+def _as_digest(key: str) -> Digest:
+    """A blob's digest; where it is not known, one of the same length that stands for it."""
+    return Digest(key) if is_digest(key) else sha256(key.encode())
+
+
+def _from_top(values: Sequence[float]) -> list[float]:
+    """The sums of a list's ends: of all values, of all but the first, and so on."""
+    return list(accumulate(reversed(values)))[::-1]

@@ -1,0 +1,443 @@
+"""Holding images to all that they promise, and telling every fault, not only the first.
+
+Each blob is hashed once, whatever number of images share it; plain layers are scanned in place while
+others hash them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from squashkit.engine.layers import Loader, Reading
+from squashkit.errors import (
+    InvalidImage,
+    SquashkitError,
+    TooLarge,
+    UnsupportedImage,
+    shortened,
+    show_path,
+    show_text,
+)
+from squashkit.layers.changeset import Changeset, Entry
+from squashkit.layers.rootfs import Rootfs
+from squashkit.layers.search import (
+    Pattern,
+    Place,
+    describe,
+    find_applied,
+    find_paths,
+    find_text,
+    with_aliases,
+)
+from squashkit.layers.tar import REGULAR
+from squashkit.oci.documents import Codec, DiffID, odd_settings_told
+from squashkit.oci.gojson import is_time, load_json
+from squashkit.oci.graph import Image, Layer, crowded
+from squashkit.plan.squash import apply_layer, find_obstacle
+from squashkit.progress import Progress
+from squashkit.transports.blobs import Archive, Blob, read_blocks
+from squashkit.transports.codecs import decompress
+from squashkit.transports.layout.index import refuse_unsupported
+from squashkit.transports.room import Room
+from squashkit.transports.source import Source
+
+_BLOBS = "blobs/sha256/"
+_HOLES = 16 << 30
+"""Bytes of one file's holes that are looked through where nobody says how many: some ten seconds."""
+Stored = tuple[Blob, DiffID]
+"""A layer as it lies in its source, whatever name it has there, and what it is said to hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong or worth a warning, and where."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was looked at and what was found."""
+
+    images: list[Image]
+    layers: int = 0
+    blobs: int = 0
+    size: int = 0
+    """Bytes of the blobs that were hashed."""
+    entries: int = 0
+    faults: list[Finding] = field(default_factory=list)
+    """What breaks a specification, or a promise that the image makes."""
+    warnings: list[Finding] = field(default_factory=list)
+    """What is legal, and is applied differently by different tools, or merged by none."""
+    patterns: Sequence[Pattern] = ()
+    """What was to be absent."""
+    places: list[Place] = field(default_factory=list)
+    """Where that still is, or cannot be looked for."""
+
+
+def verify(
+    source: Source,
+    images: Sequence[Image],
+    listed: Sequence[SquashkitError],
+    *,
+    whole: bool,
+    patterns: Sequence[Pattern],
+    tmp_dir: Room,
+    jobs: int,
+    progress: Progress,
+) -> Verdict:
+    """Look at everything that images promise, and for what must be absent.
+
+    `listed` are faults that were found when the images were listed; `whole` says that the images are all
+    that the source holds, so that blobs of no image count too.
+    """
+    verdict = Verdict(list(images), patterns=patterns)
+    verdict.faults += [Finding("", str(error)) for error in listed]
+    for descriptor in source.listing.absent if whole else ():
+        subject = descriptor.platform or descriptor.media_type
+        message = f"the index names {descriptor.digest} ({subject}), whose blobs are not there"
+        verdict.warnings.append(Finding("", message))
+        places = [Place(pattern.text, str(subject), "its blobs are not there") for pattern in patterns]
+        verdict.places += places
+    container = source.container
+    for name in container.replaced() if whole and isinstance(container, Archive) else ():
+        message = "it stands there twice: docker reads the last one, podman the first"
+        verdict.warnings.append(Finding(show_text(name), message))
+    for passed in source.listing.passed_over() if whole else ():
+        verdict.warnings.append(Finding("", passed))
+        verdict.places += [Place(pattern.text, passed, "it is not looked into") for pattern in patterns]
+    for pattern in patterns if listed else ():
+        verdict.places.append(Place(pattern.text, source.title, "an image that could not be read"))
+    work = _Verifier(source, verdict, tmp_dir, jobs, progress)
+    progress.stage("Verifying", sum(source.size(layer) for layer in _distinct(images)))
+    try:
+        for image in images:
+            work.image(image)
+        if whole:
+            work.other_blobs()
+    finally:
+        work.close()
+    verdict.faults = list(dict.fromkeys(verdict.faults))
+    verdict.warnings = list(dict.fromkeys(verdict.warnings))
+    verdict.places = list(dict.fromkeys(verdict.places))
+    return verdict
+
+
+def _distinct(images: Sequence[Image]) -> list[Layer]:
+    """Every layer that is there, once."""
+    layers = [layer for image in images for layer in image.layers if layer.member is not None]
+    return list({layer.diff_id: layer for layer in layers}.values())
+
+
+@dataclass(slots=True)
+class _Verifier:
+    """The work under way."""
+
+    source: Source
+    verdict: Verdict
+    tmp_dir: Room
+    jobs: int
+    progress: Progress
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    _read: dict[Stored, Changeset | None] = field(default_factory=dict)
+    """The layers that were read; None where that failed."""
+    _searched: set[Blob] = field(default_factory=set)
+    """Those whose files' contents were compared."""
+
+    def close(self) -> None:
+        self.cancelled.set()
+
+    def fault(self, error: SquashkitError) -> None:
+        self.verdict.faults.append(Finding("", str(error)))
+
+    def image(self, image: Image) -> None:
+        """One image: its documents, its layers, and how these go together."""
+        self._documents(image)
+        with Loader(self.source, image, self.tmp_dir, self.jobs, progress=self.progress) as loader:
+            self._image(loader)
+
+    def _image(self, loader: Loader) -> None:
+        image = loader.image
+        changesets = self._layers(loader)
+        rootfs = Rootfs()
+        for index, changeset in changesets.items():
+            if changeset is None:
+                break  # what lies above it cannot be applied
+            try:
+                apply_layer(rootfs, changeset, index)
+            except InvalidImage as error:
+                self.fault(error)
+                if index + 1 < len(changesets):
+                    message = "not applied, since one below it is at fault"
+                    self.verdict.warnings.append(Finding(f"layer {index + 1} and above", message))
+                break
+        self._warn_of_layers(image, changesets, rootfs)
+        if self.verdict.patterns:
+            self._look_for(loader, changesets, rootfs)
+
+    # Documents
+
+    def _documents(self, image: Image) -> None:
+        verdict, config = self.verdict, image.config
+        try:
+            refuse_unsupported(image)
+        except UnsupportedImage as error:
+            verdict.warnings.append(Finding(image.title, f"{error} (squashkit cannot squash it)"))
+        if said := crowded(len(image.layers)):
+            verdict.warnings.append(Finding(image.title, said))
+        if config.history is not None and config.layer_history is None:
+            entries = sum(not entry.empty_layer for entry in config.history)
+            message = f"the history tells of {entries} layers, there are {len(image.layers)}"
+            if entries > len(image.layers):
+                verdict.faults.append(Finding(image.title, f"{message}; docker refuses that"))
+            else:
+                verdict.warnings.append(Finding(image.title, message))
+        if odd := config.odd_settings:
+            verdict.warnings.append(Finding(image.title, odd_settings_told(odd)))
+        if any("created" not in entry.raw for entry in config.history or ()):
+            message = "a history entry without `created`, on which umoci fails"
+            verdict.warnings.append(Finding(image.title, message))
+        times = [config.created, *(entry.raw.get("created") for entry in config.history or ())]
+        if wrong := [time for time in times if time is not None and not is_time(time)]:
+            message = f"`created` is no time, on which docker fails: {wrong[0][:60]!r}"
+            verdict.warnings.append(Finding(image.title, message))
+        descriptor = image.manifest_descriptor
+        stated = descriptor.platform if descriptor else None
+        if stated and not image.platform.matches(stated):
+            verdict.faults.append(
+                Finding(image.title, f"the index says {stated}, the config says {image.platform}")
+            )
+        for layer in image.layers:
+            if layer.descriptor is None or layer.member is None:
+                continue
+            codec = self.source.codec(layer)
+            if layer.descriptor.codec is not codec:
+                told = layer.descriptor.media_type
+                verdict.warnings.append(
+                    Finding(layer.where, f"the media type is {told}, the blob is {_compressed(codec)}")
+                )
+
+    # Layers
+
+    def _layers(self, loader: Loader) -> dict[int, Changeset | None]:
+        """Read every layer that was not read for another image."""
+        layers = loader.image.layers
+        keep = any(pattern.is_content for pattern in self.verdict.patterns)
+        begun: dict[Stored, Reading] = {}
+        stored: dict[int, Stored] = {}
+        self.verdict.layers += len(layers)
+        for layer in layers:
+            if layer.member is None and layer.descriptor is not None and layer.descriptor.is_foreign:
+                continue  # it may lie elsewhere, which is told
+            try:
+                blob = self.source.blob(layer)
+                key = stored[layer.index] = blob, layer.diff_id
+                if key not in self._read and key not in begun:
+                    plain = blob.codec() is Codec.NONE
+                    begun[key] = loader.begin(layer.index, data=keep or plain)
+                    self.verdict.blobs += 1
+                    self.verdict.size += blob.size
+            except InvalidImage as error:
+                self.fault(error)
+        for key, reading in begun.items():
+            self._read[key] = None
+            try:
+                self._read[key] = changeset = loader.finish(reading)
+                self.verdict.entries += changeset.count
+            except (InvalidImage, TooLarge) as error:
+                self.fault(error)
+        for reading in begun.values():
+            try:
+                if reading.check is not None:
+                    reading.check.result()
+            except InvalidImage as error:
+                self.fault(error)
+        return {
+            layer.index: self._read.get(stored[layer.index]) if layer.index in stored else None
+            for layer in layers
+        }
+
+    def _warn_of_layers(
+        self, image: Image, changesets: dict[int, Changeset | None], rootfs: Rootfs
+    ) -> None:
+        warnings = self.verdict.warnings
+        kinds: dict[tuple[int, str], list[bytes]] = {}
+        for contested in rootfs.contested:
+            kinds.setdefault((contested.layer, contested.construct), []).append(contested.path)
+        for index, changeset in changesets.items():
+            for what, path in changeset.odd if changeset is not None else ():
+                kinds.setdefault((index, what), []).append(path)
+        for (layer, construct), paths in kinds.items():
+            more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+            warnings.append(
+                Finding(image.layers[layer].where, f"{construct}: /{show_path(shortened(paths[0]))}{more}")
+            )
+        for index, changeset in changesets.items():
+            if changeset is None:
+                continue
+            where = image.layers[index].where
+            if changeset.junk:
+                message = "bytes behind the end of the tar, which no tool applies"
+                warnings.append(Finding(where, message))
+            if padding := self._padding(image.layers[index], changeset):
+                message = (
+                    f"{padding:,} zeros behind the gzip stream: docker and containerd take it, podman,"
+                    " skopeo and umoci refuse it"
+                )
+                warnings.append(Finding(where, message))
+            absolute = [r.name for _, r in changeset.entries if r.name.startswith(b"/")]
+            if absolute:
+                warnings.append(Finding(where, f"an absolute name: {show_path(absolute[0])}"))
+            obstacle = find_obstacle(changeset)
+            if obstacle is not None:
+                message = f"{show_path(obstacle.path)} {obstacle.message}; it can be kept, not merged"
+                warnings.append(Finding(where, message))
+
+    def _padding(self, layer: Layer, changeset: Changeset) -> int:
+        """How many zeros lie behind a layer's gzip stream. Where its last four bytes are the size of what
+        it holds (RFC 1952) there are none; else it has several members, or is padded."""
+        blob = self.source.blob(layer)
+        if blob.codec() is not Codec.GZIP:
+            return 0
+        stated = int.from_bytes(blob.read_at(max(0, blob.size - 4), 4), "little")
+        if stated and stated == changeset.diff_size % (1 << 32):
+            return 0
+        found: list[int] = []
+        blocks = read_blocks(blob, self.cancelled, layer.where)
+        for _ in decompress(Codec.GZIP, blocks, layer.where, found.append):
+            pass
+        return sum(found)
+
+    # Other blobs
+
+    def other_blobs(self) -> None:
+        """Blobs that no layer is: their name says what they must be."""
+        layers = {blob for blob, _ in self._read}
+        known = {document for image in self.verdict.images for document in _documents_of(image)}
+        with ThreadPoolExecutor(self.jobs) as pool:
+            hashing: dict[str, Future[str]] = {}
+            for name in self.source.container.names():
+                blob = self.source.container.get(name)
+                if blob is None or blob in layers or not (self.verdict.patterns or _is_blob(name)):
+                    continue
+                hashing[name] = pool.submit(self._hash, name, blob)
+                if _is_blob(name):
+                    self.verdict.blobs += 1
+                    self.verdict.size += blob.size
+            for name, future in hashing.items():
+                digest = name.removeprefix(_BLOBS)
+                if _is_blob(name) and future.result() != digest:
+                    message = f"expected sha256:{digest}, found sha256:{future.result()}"
+                    self.verdict.faults.append(Finding(name, message))
+                if self.verdict.patterns and digest not in known:
+                    self._look_into_stray(name, future.result())
+
+    def _hash(self, name: str, blob: Blob) -> str:
+        digest = hashlib.sha256()
+        for block in read_blocks(blob, self.cancelled, name):
+            digest.update(block)
+        return digest.hexdigest()
+
+    def _look_into_stray(self, name: str, digest: str) -> None:
+        """What belongs to no image lies in the archive all the same."""
+        patterns, places = self.verdict.patterns, self.verdict.places
+        for pattern in patterns:
+            named = pattern.paths is not None and pattern.paths.search(name)
+            if named or pattern.text == f"sha256:{digest}":
+                places.append(Place(pattern.text, name, "a file of the archive itself"))
+        try:
+            document = load_json(self.source.container.read(name) or b"", name)
+        except InvalidImage:
+            message = "a blob of no image, which is not looked into"
+            places += [Place(pattern.text, name, message) for pattern in patterns]
+            return
+        places += find_text(patterns, document, name)
+
+    # What must be absent
+
+    def _look_for(self, loader: Loader, changesets: dict[int, Changeset | None], rootfs: Rootfs) -> None:
+        verdict, image = self.verdict, loader.image
+        there = [changeset for changeset in changesets.values() if changeset is not None]
+        patterns: list[Pattern] = []
+        for pattern in verdict.patterns:
+            aliases, complete = with_aliases(pattern, there)
+            patterns += aliases
+            if not complete:
+                message = "more symlinks than can be followed lead there"
+                verdict.places.append(Place(pattern.text, image.title, message))
+        names = [layer.where for layer in image.layers]
+        verdict.places += find_applied(patterns, rootfs, names)
+        dead = {id(dropped.entry) for dropped in rootfs.dropped}
+        for index, changeset in changesets.items():
+            where = image.layers[index].where
+            if changeset is None:
+                message = "this layer could not be read"
+                verdict.places += [Place(pattern.text, where, message) for pattern in verdict.patterns]
+                continue
+            if changeset.junk:
+                message = "bytes behind the end of the tar, which are not looked into"
+                verdict.places += [Place(pattern.text, where, message) for pattern in verdict.patterns]
+            verdict.places += find_paths(patterns, changeset, where, dead)
+            blob = self.source.blob(image.layers[index])
+            if blob not in self._searched:
+                self._searched.add(blob)
+                verdict.places += self._contents(loader, index, changeset, where, dead)
+        verdict.places += find_text(verdict.patterns, image.config.raw, f"{image.title} config")
+        if image.manifest is not None:
+            verdict.places += find_text(verdict.patterns, image.manifest.raw, f"{image.title} manifest")
+
+    def _contents(
+        self, loader: Loader, index: int, changeset: Changeset, where: str, dead: set[int]
+    ) -> Iterator[Place]:
+        """Files of a layer whose content is one that must be absent."""
+        wanted = {pattern.text for pattern in self.verdict.patterns if pattern.is_content}
+        for entry in (*changeset.entries, *changeset.markers) if wanted else ():
+            for name, value in (entry.record.xattrs or {}).items():
+                if (found := f"sha256:{hashlib.sha256(value).hexdigest()}") in wanted:
+                    yield Place(found, where, f"the xattr {show_path(name)}", entry.path)
+            if entry.record.typeflag != REGULAR:
+                continue
+            content = self._digest(loader, index, entry)
+            if content is None:
+                message = "a sparse file of more bytes than --max-size allows, which is not looked into"
+                yield from (Place(pattern, where, message, entry.path) for pattern in sorted(wanted))
+            elif content in wanted:
+                yield Place(content, where, describe(entry, dead), entry.path)
+
+    def _digest(self, loader: Loader, index: int, entry: Entry) -> str | None:
+        """The digest of a file's content; None where its holes are more than is looked through: of a few
+        bytes they may make any number."""
+        holes = entry.record.realsize - entry.record.size
+        if loader.room.limit is None and holes > _HOLES:
+            return None
+        digest = hashlib.sha256()
+        try:
+            for piece in loader.content(index, entry):
+                digest.update(piece)
+        except TooLarge:
+            return None
+        return f"sha256:{digest.hexdigest()}"
+
+
+def _is_blob(name: str) -> bool:
+    """Whether a file's name says what its digest must be."""
+    return name.startswith(_BLOBS) and len(name) == len(_BLOBS) + 64
+
+
+def _documents_of(image: Image) -> Iterator[str]:
+    """The hex digests of the documents that make an image."""
+    yield image.image_id.removeprefix("sha256:")
+    if image.manifest_descriptor is not None:
+        yield image.manifest_descriptor.digest.removeprefix("sha256:")
+
+
+def _compressed(codec: Codec) -> str:
+    return "not compressed" if codec is Codec.NONE else codec.value

@@ -1,0 +1,1 @@
+"""One layer, and what a stack of layers makes: tars as records, overlay rules, merging, comparing. Pure."""

@@ -1,0 +1,258 @@
+"""One layer as values: what it adds, and what it hides of the layers below it.
+
+A layer is a tar of a changeset (OCI image-spec, layer.md). `parse_changeset` sorts a tar's records into
+entries, whiteouts and opaque markers and normalises their paths; what they *do* is rootfs.py's business.
+
+Paths are bytes, relative to the root, without `./` and without a slash at the end; the root itself is
+the empty path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from squashkit.errors import InvalidLayer
+from squashkit.layers.tar import DIRECTORY, GLOBAL, HARD_LINK, REGULAR, SYMLINK, Record
+
+WHITEOUT = b".wh."
+OPAQUE = b".wh..wh..opq"
+AUFS_LINKS = b".wh..wh.plnk"
+"""AUFS keeps the inodes of hard links under this directory of the root; only links name them."""
+
+
+class Entry(NamedTuple):
+    """One member of a changeset: where it goes, and the record that says what it is."""
+
+    path: bytes
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Changeset:
+    """A layer's changes. Whiteouts concern lower layers only, wherever they stand in the tar."""
+
+    entries: tuple[Entry, ...]
+    """In tar order, those under `.wh..wh.plnk/` included."""
+    whiteouts: tuple[bytes, ...]
+    """Paths that the layer hides, in tar order, its own symlinks followed on the way."""
+    opaques: tuple[bytes, ...]
+    """Directories whose lower children the layer hides, in tar order."""
+    markers: tuple[Entry, ...]
+    """The whiteouts and opaque markers as they stand in the tar, and what AUFS left behind."""
+    diff_size: int
+    """Bytes of the uncompressed tar."""
+    end: int = 0
+    """Where the last entry ends; zeros should follow."""
+    junk: bool = False
+    """Whether anything but zeros follows. No reader of layers sees it."""
+    odd: tuple[tuple[str, bytes], ...] = ()
+    """(what, path): headers that readers may understand differently, or refuse."""
+
+    @property
+    def count(self) -> int:
+        """How many entries, whiteouts and opaque markers it has."""
+        return len(self.entries) + len(self.whiteouts) + len(self.opaques)
+
+    @property
+    def content_size(self) -> int:
+        """Bytes of its files, as docker counts a layer."""
+        return sum(content_of(record) for _, record in self.entries)
+
+
+def content_of(record: Record) -> int:
+    """Bytes that an entry takes on a host, as docker counts: of a file its content, of a symlink its target
+    (moby, pkg/directory, sums the sizes that lstat(2) gives)."""
+    if record.typeflag == REGULAR:
+        return record.realsize
+    return len(record.linkname) if record.typeflag == SYMLINK else 0
+
+
+def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
+    """Sort a tar's records into a changeset.
+
+    Raises InvalidLayer for a name that leads out of the root, for the names `.wh.`, `.wh..` and `.wh...`,
+    and for an entry below a whiteout."""
+    entries: list[Entry] = []
+    marked: list[tuple[bytes, bytes, Record]] = []
+    markers: list[Entry] = []
+    odd: list[tuple[str, bytes]] = []
+    add, make = entries.append, tuple.__new__
+    record = None
+    for record in records:
+        name = record.name
+        if record.odd:
+            odd.append((record.odd, name))
+        if record.typeflag == GLOBAL:
+            odd.append(("a global pax header, which umoci refuses", name))
+            continue
+        path = name[:-1] if name[-1:] == b"/" else name
+        if b"/." in name or b"//" in name or path[:1] in _SUSPICIOUS:
+            path = normalise(path)
+            if WHITEOUT in path:
+                marker = _parse_marker(path)
+                if marker is not None:
+                    markers.append(Entry(path, record))
+                    kind, path = marker
+                    if kind is not None:
+                        marked.append((kind, path, record))
+                    continue
+        add(make(Entry, (path, record)))
+    end = record.end if record else 0
+    hidden = _hidden(marked, entries)
+    return Changeset(tuple(entries), *hidden, tuple(markers), diff_size, end, odd=tuple(odd))
+
+
+_SUSPICIOUS = (b".", b"/", b"")
+
+
+def _hidden(
+    marked: Sequence[tuple[bytes, bytes, Record]], entries: Sequence[Entry]
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """The paths that whiteouts hide, and the directories that opaque markers empty. A way to them through a
+    symlink of the same layer that stands there when they are read is followed, as all consumers do."""
+    whiteouts: list[bytes] = []
+    opaques: list[bytes] = []
+    links = _Links(entries if marked and any(e.record.typeflag == SYMLINK for e in entries) else ())
+    for kind, path, record in marked:
+        links.advance(record.start)
+        directory, _, name = (path, b"", b"") if kind == OPAQUE else path.rpartition(b"/")
+        if links.targets and directory and len(directory) < _LONGEST:
+            directory = links.followed(directory)
+            path = directory + b"/" * bool(directory and name) + name
+        (whiteouts if kind == WHITEOUT else opaques).append(path)
+    return tuple(whiteouts), tuple(opaques)
+
+
+_LONGEST = 4096  # PATH_MAX: nothing leads further
+_MAX_SYMLINKS = 40  # Linux's own limit (path_resolution(7))
+
+
+class _Links:
+    """The symlinks that stand while a layer's entries are unpacked in their order."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.targets: dict[bytes, tuple[bytes, int]] = {}
+        """Of each symlink's path where it leads, and which entry it is."""
+        self._replaced: dict[bytes, int] = {}
+        """Of each path above a symlink which entry last took a whole tree's place."""
+        self._above = set(_above(entry.path for entry in entries if entry.record.typeflag == SYMLINK))
+        self._entries = entries
+        self._next = 0
+
+    def advance(self, offset: int) -> None:
+        """Unpack what stands before an offset of the tar: whatever is put on a symlink takes its place."""
+        entries, targets = self._entries, self.targets
+        for index in range(self._next, len(entries)):
+            entry = entries[index]
+            path, record = entry
+            if record.start > offset:
+                break
+            self._next = index + 1
+            if path in self._above and record.typeflag != DIRECTORY:
+                self._replaced[path] = index
+            if record.typeflag == SYMLINK:
+                targets[path] = record.linkname, index
+            elif targets:
+                link = targets.get(link_target(entry)) if is_hard_link(entry) else None
+                if link is not None:
+                    targets[path] = link[0], index
+                else:
+                    targets.pop(path, None)
+
+    def followed(self, path: bytes) -> bytes:
+        """Where a directory's path leads. Raises InvalidLayer for a loop."""
+        parts = path.split(b"/")[::-1]
+        at = b""
+        newest = -1  # of what took the place of a tree that `at` is in
+        followed = 0
+        while parts:
+            part = parts.pop()
+            if part in (b"", b"."):
+                continue
+            if part == b"..":
+                parts.extend(at.split(b"/")[-2::-1])
+                at, newest = b"", -1
+                continue
+            step = at + b"/" + part if at else part
+            target, index = self.targets.get(step, (b"", -1))
+            if index <= newest:
+                at = step
+                newest = max(newest, self._replaced.get(step, -1))
+                continue
+            followed += 1
+            if followed > _MAX_SYMLINKS:
+                raise InvalidLayer("a loop of symlinks", path=path)
+            parts.extend(target.split(b"/")[::-1])
+            if not target.startswith(b"/"):
+                parts.extend(at.split(b"/")[::-1])
+            at, newest = b"", -1
+        return at
+
+
+def _above(paths: Iterable[bytes]) -> Iterator[bytes]:
+    for path in paths:
+        while b"/" in path:
+            path = path.rpartition(b"/")[0]
+            yield path
+
+
+def normalise(name: bytes) -> bytes:
+    """A member's name as a path inside the root, cleaned as docker and podman do before they look at
+    anything (Go's path.Clean): `..` takes the name before it away. An absolute name counts from the root.
+
+    Raises InvalidLayer for a relative name that leads out of the root.
+    """
+    parts: list[bytes] = []
+    for part in name.split(b"/"):
+        if part == b"..":
+            if not parts and not name.startswith(b"/"):
+                raise InvalidLayer("it leads out of the root", path=name)
+            del parts[-1:]
+        elif part not in (b"", b"."):
+            parts.append(part)
+    return b"/".join(parts)
+
+
+def link_target(entry: Entry) -> bytes:
+    """The path that a hard link names. Raises InvalidLayer where it leads out of the root."""
+    return normalise(entry.record.linkname.lstrip(b"/"))
+
+
+def _parse_marker(path: bytes) -> tuple[bytes | None, bytes] | None:
+    """(WHITEOUT, hidden path), (OPAQUE, directory), (None, path) for what is to be ignored, or None
+    for an ordinary entry."""
+    parent, _, name = path.rpartition(b"/")
+    if parent.startswith(WHITEOUT) or b"/" + WHITEOUT in parent:
+        top = parent.split(b"/", 1)[0]
+        if top == AUFS_LINKS:
+            return None
+        if top.startswith(b".wh..wh."):
+            return None, path
+        raise InvalidLayer("an entry below a whiteout", path=path)
+    if not name.startswith(WHITEOUT):
+        return None
+    if name == OPAQUE:
+        return OPAQUE, parent
+    if name.startswith(b".wh..wh."):
+        return None, path
+    hidden = name[len(WHITEOUT) :]
+    if hidden in (b"", b".", b".."):
+        raise InvalidLayer("a whiteout that names nothing", path=path)
+    return WHITEOUT, (parent + b"/" + hidden if parent else hidden)
+
+
+def whiteout_of(path: bytes) -> bytes:
+    """The name in a tar of the whiteout that hides a path."""
+    parent, slash, name = path.rpartition(b"/")
+    return parent + slash + WHITEOUT + name
+
+
+def opaque_of(directory: bytes) -> bytes:
+    """The name in a tar of a directory's opaque marker."""
+    return directory + b"/" * bool(directory) + OPAQUE
+
+
+def is_hard_link(entry: Entry) -> bool:
+    return entry.record.typeflag == HARD_LINK

@@ -1,0 +1,389 @@
+"""The one layer that a run of layers becomes: pure, linear in what the run touched.
+
+It holds only what every consumer of layers applies alike:
+
+* one entry a path, after all its ancestor directories, which have their effective attributes;
+* a whiteout only for a path that the layers below have, under a directory that is one on both sides;
+  never one under a new directory, never beside an entry for the same path;
+* a directory that was removed and made again becomes its entry and one whiteout for each lower child that
+  is gone (or, on request, the opaque marker and no whiteouts);
+* no hard link to anything outside the layer: where the target lies below, a copy stands in its place;
+* everything else verbatim: the header blocks of a survivor are copied as bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from squashkit.layers import headers, tar
+from squashkit.layers.changeset import OPAQUE, WHITEOUT, Changeset, content_of
+from squashkit.layers.rootfs import (
+    BELOW,
+    Binding,
+    Directory,
+    Dropped,
+    Inode,
+    Node,
+    Rootfs,
+    lower_children,
+)
+from squashkit.layers.tar import DIRECTORY, HARD_LINK, Record
+
+HeaderOf = Callable[[int, Record], bytes]
+"""Gives the header blocks of a record of a layer (its bytes from `start` to `data`)."""
+
+
+class Copy(NamedTuple):
+    """Bytes [start, end) of a source layer's uncompressed tar."""
+
+    layer: int
+    start: int
+    end: int
+
+
+Piece = Copy | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SquashedLayer:
+    """The layer that a run becomes. Without pieces it holds nothing and is not written."""
+
+    start: int
+    stop: int
+    pieces: tuple[Piece, ...]
+    entries: int
+    source_entries: int
+    source_size: int
+    dropped: tuple[Dropped, ...]
+    copies: tuple[tuple[bytes, bytes], ...]
+    """(path, target): hard links to a lower layer that became copies of their target."""
+    content_size: int = 0
+    """Bytes of its files, as docker counts a layer."""
+
+    @property
+    def diff_size(self) -> int:
+        """Bytes of the uncompressed tar, its end blocks included; 0 where there is no layer."""
+        if not self.pieces:
+            return 0
+        payload = sum(
+            piece.end - piece.start if isinstance(piece, Copy) else len(piece) for piece in self.pieces
+        )
+        return payload + len(tar.END_OF_ARCHIVE)
+
+
+class _Member(NamedTuple):
+    """One entry of a layer in the making. Those that are no directories sort by their place in the
+    source: layer, then offset."""
+
+    layer: int
+    start: int
+    path: bytes
+    typeflag: bytes
+    target: bytes | None
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(slots=True)
+class _Run:
+    """What a walk over a run's result found that must be written."""
+
+    start: int
+    directories: set[Directory] = field(default_factory=set)
+    whiteouts: dict[Directory, list[bytes]] = field(default_factory=dict)
+    emptied: set[Directory] = field(default_factory=set)
+    files: list[tuple[bytes, Inode]] = field(default_factory=list)
+    groups: dict[int, Inode] = field(default_factory=dict)
+
+    def need(self, directory: Directory | None) -> None:
+        """A directory, and all above it, must be in the layer."""
+        while directory is not None and directory not in self.directories:
+            self.directories.add(directory)
+            directory = directory.parent
+
+
+def merge_run(
+    rootfs: Rootfs,
+    changesets: Mapping[int, Changeset],
+    header_of: HeaderOf,
+    *,
+    opaque: bool,
+    walk_order: bool = False,
+) -> SquashedLayer:
+    """The layer that leads from what lies below a run to what the run made of it.
+
+    Entries that are no directories stand in source order, so that spans join. In `walk_order` each
+    directory is followed by all that it holds, as archivers want it: GNU tar sets a directory's time when
+    it comes to the first entry outside.
+    """
+    start = rootfs.run
+    found = _walk(rootfs, opaque=opaque or rootfs.unknown_below)
+    copies: list[tuple[bytes, bytes]] = []
+    order = _by_path if walk_order else _by_source
+    files = _files(found, header_of, copies, order)  # first: they say which directories are needed
+    members = [*_directories(found, rootfs), *files]
+    if walk_order:
+        members.sort(key=lambda member: member.path.split(b"/") if member.path else [])
+    _verify_safe(members, listed=not rootfs.unknown_below)
+    return SquashedLayer(
+        start=start,
+        stop=start + len(changesets),
+        pieces=_join(piece for member in members for piece in member.pieces),
+        entries=len(members),
+        source_entries=sum(changeset.count for changeset in changesets.values()),
+        source_size=sum(c.diff_size for c in changesets.values()),
+        dropped=tuple(dead for dead in rootfs.dropped if dead.layer >= start),
+        copies=tuple(copies),
+        content_size=_content_size(found),
+    )
+
+
+def _content_size(found: _Run) -> int:
+    """A group of hard links counts once."""
+    inodes = [*(inode for _, inode in found.files), *found.groups.values()]
+    return sum(content_of(inode.entry.record) for inode in inodes)
+
+
+def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
+    """Compare what the run left with what lay below it, in the directories that it touched.
+
+    Each directory of the result comes with its twin, the directory that the lower layers have at its
+    path: itself where it survived, another where it was made again, none where it is new.
+    """
+    start = rootfs.run
+    found = _Run(start)
+    stack: list[tuple[Directory, Directory | None]] = [(rootfs.root, rootfs.root)]
+    while stack:
+        directory, twin = stack.pop()
+        if directory.entry_layer >= start:
+            found.need(directory)
+        lower: dict[bytes, Node | None] = {}
+        if twin is not None:
+            remade = directory.remade or directory is not twin
+            lower = dict(lower_children(twin, start)) if remade else directory.displaced or {}
+            if remade and opaque and (lower or rootfs.unknown_below):
+                found.emptied.add(directory)
+                found.need(directory)
+                lower = {}
+            elif gone := [name for name in lower if name not in directory.children]:
+                found.whiteouts[directory] = sorted(gone)
+                found.need(directory)
+        for name, node in directory.children.items():
+            if isinstance(node, Directory):
+                if node.layer >= start:
+                    found.need(node)
+                    stack.append((node, _twin(node, name, lower, rootfs)))
+                elif node.touched == start:
+                    stack.append((node, node))
+            elif node.bindings is None:
+                if node.layer >= start:
+                    found.files.append((directory.child_path(name), node))
+                    found.need(directory)
+            elif node.changed >= start or next(reversed(node.bindings.values())).layer >= start:
+                found.groups[id(node)] = node
+    return found
+
+
+_UNKNOWN = Directory(b"", None, None, BELOW)
+"""The twin of a directory that took the place of something that cannot be known."""
+
+
+def _twin(
+    directory: Directory, name: bytes, lower: Mapping[bytes, Node | None], rootfs: Rootfs
+) -> Directory | None:
+    """What the lower layers have in the place of a directory that the run made, if a directory."""
+    if name not in lower:
+        return directory if rootfs.unknown_below else None
+    below = lower[name]
+    if below is None:
+        return _UNKNOWN
+    return below if isinstance(below, Directory) else None
+
+
+def _directories(found: _Run, rootfs: Rootfs) -> list[_Member]:
+    """The root's entry, then each directory followed at once by its whiteouts, sorted by path."""
+    members: list[_Member] = []
+    for directory in sorted(found.directories, key=lambda directory: directory.path):
+        header = _directory_header(directory, found.start, invent=not rootfs.unknown_below)
+        if header:
+            members.append(_Member(BELOW, 0, directory.path, DIRECTORY, None, (header,)))
+        hidden = [WHITEOUT + name for name in found.whiteouts.get(directory, ())]
+        for name in [OPAQUE] if directory in found.emptied else hidden:
+            path = directory.child_path(name)
+            header = headers.header(path, tar.REGULAR, mode=0o644)
+            members.append(_Member(BELOW, 0, path, tar.REGULAR, None, (header,)))
+    return members
+
+
+def _directory_header(directory: Directory, start: int, *, invent: bool) -> bytes:
+    if directory.parent is None and directory.entry_layer < start:
+        return b""  # the root's own entry is never invented
+    if directory.entry is None:
+        return headers.header(directory.path + b"/", DIRECTORY, mode=0o755) if invent else b""
+    record = directory.entry.record
+    assert record.header is not None
+    name = directory.path + b"/" if directory.parent else b"./"
+    if record.name in (name, directory.path) and record.name and not record.odd:
+        return record.header
+    return headers.rewrite(record, record.header, name=name)
+
+
+def _by_source(binding: Binding) -> tuple[int, int]:
+    return binding.layer, binding.entry.record.start
+
+
+def _by_path(binding: Binding) -> list[bytes]:
+    return binding.path.split(b"/")
+
+
+def _files(
+    found: _Run,
+    header_of: HeaderOf,
+    copies: list[tuple[bytes, bytes]],
+    order: Callable[[Binding], Any],
+) -> list[_Member]:
+    """Everything that is no directory, in source order."""
+    members: list[_Member] = []
+    for path, inode in found.files:
+        record = inode.entry.record
+        verbatim = record.name == path and not record.odd
+        pieces = _verbatim(inode.layer, record) if verbatim else _renamed(inode, path, header_of)
+        members.append(_Member(inode.layer, record.start, path, record.typeflag, None, pieces))
+    for inode in found.groups.values():
+        members += _group(inode, found, header_of, copies, order)
+    members.sort(key=itemgetter(0, 1))
+    return members
+
+
+def _group(
+    inode: Inode,
+    found: _Run,
+    header_of: HeaderOf,
+    copies: list[tuple[bytes, bytes]],
+    order: Callable[[Binding], Any],
+) -> list[_Member]:
+    """The names of one inode: the first becomes the file, the others link to it.
+
+    An inode from below the run gives only the names that the run made for it, as a copy; where the run
+    changed its attributes, it gives all of its names.
+    """
+    assert inode.bindings is not None
+    names = list(inode.bindings.values())
+    if inode.layer < found.start and inode.changed < found.start:
+        names = [binding for binding in names if binding.layer >= found.start]
+        copies += [(binding.path, inode.entry.path) for binding in names[:1]]
+    names.sort(key=order)
+    first = names[0]
+    first_path = first.path
+    record = inode.entry.record
+    members = []
+    for binding in names:
+        found.need(binding.directory)
+        path = binding.path
+        own = binding.entry.record
+        if binding is first:
+            verbatim = binding.entry is inode.entry and record.name == path and not record.odd
+            if verbatim and inode.attributes is None:
+                pieces = _verbatim(inode.layer, record)
+            else:
+                pieces = _renamed(inode, path, header_of)
+            typeflag, target = record.typeflag, None
+        else:
+            is_link = own.typeflag == HARD_LINK and own.linkname == first_path
+            if is_link and own.name == path and inode.attributes is None and not own.odd:
+                pieces = _verbatim(binding.layer, own)
+            else:
+                pieces = (_as_link(inode, binding, first_path, header_of),)
+            typeflag, target = HARD_LINK, first_path
+        members.append(_Member(binding.layer, own.start, path, typeflag, target, pieces))
+    return members
+
+
+def _verbatim(layer: int, record: Record) -> tuple[Piece, ...]:
+    return (Copy(layer, record.start, record.end),)
+
+
+def _renamed(inode: Inode, path: bytes, header_of: HeaderOf) -> tuple[Piece, ...]:
+    """An inode under another name than its header's, with its own extended records."""
+    record = inode.entry.record
+    header = headers.rewrite(
+        record,
+        header_of(inode.layer, record),
+        name=path,
+        attributes=inode.attributes and inode.attributes[:4],
+        xattrs=inode.attributes and inode.attributes.xattrs,
+    )
+    return (header, Copy(inode.layer, record.data, record.end)) if record.size else (header,)
+
+
+def _as_link(inode: Inode, binding: Binding, target: bytes, header_of: HeaderOf) -> bytes:
+    """A further name of an inode. Its header repeats the inode's attributes, since the last header of a
+    group decides about them; its xattrs too, since a change of owner takes file capabilities away."""
+    effective = inode.attributes
+    own = binding.entry.record
+    return headers.rewrite(
+        own,
+        header_of(binding.layer, own),
+        name=binding.path,
+        linkname=target,
+        attributes=effective and effective[:4],
+        xattrs=effective and effective.xattrs,
+    )
+
+
+def _verify_safe(members: Sequence[_Member], *, listed: bool) -> None:
+    """The safe subset as a postcondition: a fault here is squashkit's own, and nothing is written.
+
+    `listed` says that every ancestor must be there, which only a blind merge cannot promise.
+    """
+    seen: set[bytes] = {b""}
+    hidden: set[bytes] = set()
+    last_directory = last_parent = b""
+    for _, _, path, typeflag, target, _ in members:
+        parent, _, name = path.rpartition(b"/")
+        if path in seen and path:
+            raise AssertionError(f"two entries for {path!r}")
+        if listed and parent != last_parent and parent not in seen:
+            raise AssertionError(f"{path!r} comes before its directory")
+        if target is not None and target not in seen:
+            raise AssertionError(f"{path!r} comes before its target")
+        if typeflag == DIRECTORY:
+            last_directory = path
+        elif name.startswith(WHITEOUT):
+            if listed and parent != last_directory:
+                raise AssertionError(f"{path!r} does not follow its directory")
+            hidden.add(path[: len(path) - len(name)] + name[len(WHITEOUT) :])
+        seen.add(path)
+        last_parent = parent
+    if not hidden.isdisjoint(seen):
+        raise AssertionError(f"entries beside their whiteouts: {sorted(hidden & seen)[:3]!r}")
+
+
+def _join(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
+    """Neighbouring spans become one, and so do neighbouring headers."""
+    joined: list[Piece] = []
+    headers: list[bytes] = []
+    layer = start = end = BELOW
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            if layer != BELOW:
+                joined.append(Copy(layer, start, end))
+                layer = BELOW
+            headers.append(piece)
+            continue
+        if headers:
+            joined.append(b"".join(headers))
+            headers = []
+        if piece.layer == layer and piece.start == end:
+            end = piece.end
+            continue
+        if layer != BELOW:
+            joined.append(Copy(layer, start, end))
+        layer, start, end = piece
+    if headers:
+        joined.append(b"".join(headers))
+    if layer != BELOW:
+        joined.append(Copy(layer, start, end))
+    return tuple(joined)

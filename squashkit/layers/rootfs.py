@@ -1,0 +1,616 @@
+"""Applying changesets: the single statement of the overlay rules.
+
+A `Rootfs` is a tree of directories and inodes. Every name in it knows which layer bound it, and a
+directory remembers what the current *run* of layers took away of what lay below the run. That memory is
+all that a planner needs to say, for the run as a whole, what one layer must hold.
+
+The rules are those of the OCI image-spec (layer.md) and, where it is silent, the reading that the
+overlay file systems of docker, podman and containerd make true:
+
+* all whiteouts and opaque markers of a layer come before its entries, wherever they stand in the tar;
+* a directory over a directory replaces its attributes and keeps its children; every other collision
+  removes what is there;
+* a path through a symlink of the same layer follows it, inside the root; through a symlink or a file of
+  a lower layer it makes a directory in its place (`follow_lower_symlinks` gives the other reading);
+* a whiteout whose parent is no directory below does nothing;
+* the last header of a hard-link group sets the inode's attributes; a link's xattrs add to the inode's.
+
+What a small input can ask for is limited: directories that no layer lists, of which a long name makes many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple
+
+from squashkit.errors import InvalidLayer, PlanError, show_path
+from squashkit.layers.changeset import (
+    AUFS_LINKS,
+    OPAQUE,
+    WHITEOUT,
+    Changeset,
+    Entry,
+    is_hard_link,
+    link_target,
+)
+from squashkit.layers.tar import BLOCK, DIRECTORY, HARD_LINK, SYMLINK, TYPE_NAMES, Record
+
+BELOW: Final = -1
+"""The layer number of what no layer made: the root."""
+_CAPABILITY: Final = b"security.capability"
+MAX_SYMLINKS: Final = 40  # Linux's own limit (path_resolution(7))
+MAX_UNLISTED: Final = 128 << 20
+"""Bytes of names and headers of the directories that no layer lists: about 250,000 of them. A name of 4
+kB may imply 2,000 of 2 kB each."""
+
+
+class Attributes(NamedTuple):
+    """What a header says of an inode besides its type and content; mtime in nanoseconds."""
+
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    xattrs: dict[bytes, bytes]
+
+    @classmethod
+    def of(cls, record: Record) -> Attributes:
+        """Owners have 32 bits where they are applied (chown(2)), whatever a header says: -2 is
+        4294967294."""
+        uid, gid = record.uid & 0xFFFFFFFF, record.gid & 0xFFFFFFFF
+        return cls(record.mode & 0o7777, uid, gid, record.mtime, record.xattrs or {})
+
+
+class Binding(NamedTuple):
+    """One name of an inode that has several: where, by which layer, by which entry."""
+
+    directory: Directory
+    name: bytes
+    layer: int
+    entry: Entry
+
+    @property
+    def path(self) -> bytes:
+        return self.directory.child_path(self.name)
+
+
+class Inode:
+    """Anything that is no directory. `entry` holds its type and content, and its first name."""
+
+    __slots__ = ("attributes", "bindings", "changed", "entry", "layer")
+
+    def __init__(self, entry: Entry, layer: int) -> None:
+        self.entry = entry
+        self.layer = layer
+        self.bindings: dict[Place, Binding] | None = None
+        """Its names in the order of their headers, and so of layers, once it has had more than one."""
+        self.attributes: Attributes | None = None
+        """Set by a hard link's header that differs from the entry's."""
+        self.changed = BELOW
+        """The last layer whose hard link changed the attributes."""
+
+    def effective(self) -> Attributes:
+        return self.attributes or Attributes.of(self.entry.record)
+
+
+class Directory:
+    """A directory. `entry` is the last one that set its attributes, None where no layer lists it."""
+
+    __slots__ = (
+        "children",
+        "displaced",
+        "entry",
+        "entry_layer",
+        "layer",
+        "parent",
+        "path",
+        "remade",
+        "touched",
+    )
+
+    def __init__(self, path: bytes, parent: Directory | None, entry: Entry | None, layer: int) -> None:
+        self.path = path
+        self.parent = parent
+        self.layer = layer
+        self.entry = entry
+        self.entry_layer = layer
+        self.children: dict[bytes, Node] = {}
+        self.displaced: dict[bytes, Node | None] | None = None
+        """What lay here below the run and was taken away by it; None where it cannot be known."""
+        self.remade = False
+        """An opaque marker of the run emptied it."""
+        self.touched = BELOW
+        """The start of the last run that changed it or anything below it."""
+
+    def child_path(self, name: bytes) -> bytes:
+        return self.path + b"/" + name if self.path else name
+
+
+Node = Inode | Directory
+Place = tuple[Directory, bytes]
+"""A directory and a name in it."""
+
+
+class Cause(Enum):
+    """Why an entry does not survive."""
+
+    OVERWRITTEN = "overwritten"
+    DELETED = "deleted"
+    ATTRIBUTES = "rewritten, same size and time"
+
+
+class Dropped(NamedTuple):
+    """An entry that is dead: made by one layer, ended by another."""
+
+    path: bytes
+    entry: Entry
+    layer: int
+    cause: Cause
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contested:
+    """A construct on which the consumers of layers do not agree, and the layer it stands in."""
+
+    construct: str
+    path: bytes
+    layer: int
+
+
+class Rootfs:
+    """The tree that a stack of layers makes. Layers are applied in order, base first.
+
+    With `unknown_below`, layers lie below that could not be read: every directory may hold names that
+    are not seen, and what the run takes away is remembered as None.
+    """
+
+    def __init__(self, *, follow_lower_symlinks: bool = False, unknown_below: bool = False) -> None:
+        self.root = Directory(b"", None, None, BELOW)
+        self.directories: dict[bytes, Directory] = {b"": self.root}
+        self.dropped: list[Dropped] = []
+        self.contested: list[Contested] = []
+        self.run = 0
+        """The layer at which the current run starts."""
+        self.follow_lower_symlinks = follow_lower_symlinks
+        self.unknown_below = unknown_below
+        self._marked: list[Directory] = []
+        self._layer = 0
+        self._aufs: dict[bytes, Inode] = {}
+        self._unlisted: dict[Directory, None] = {}
+        self._unlisted_size = 0
+
+    def begin_run(self, layer: int) -> None:
+        """Forget what the last run took away: a new one starts at this layer."""
+        self.run = layer
+        for directory in self._marked:
+            directory.displaced = None
+            directory.remade = False
+        self._marked.clear()
+
+    def apply(self, changeset: Changeset, layer: int) -> None:
+        """Apply one layer. Raises InvalidLayer for a path through a file of the same layer, a loop of
+        symlinks, a hard link whose target is not there or is a directory, and too many directories that no
+        layer lists."""
+        self._layer = layer
+        self._aufs = {}
+        unlisted: dict[Directory, None] = {}
+        self._unlisted = unlisted
+        for path in changeset.whiteouts:
+            self._hide(path)
+        for path in changeset.opaques:
+            self._hide_children(path)
+        self._note_contested_whiteouts(changeset)
+        self._note_repeated(changeset)
+        directories = self.directories
+        for entry in changeset.entries:
+            path, record = entry
+            if record.typeflag == DIRECTORY:
+                self._add_directory(entry)
+                continue
+            parent_path, _, name = path.rpartition(b"/")
+            parent = directories.get(parent_path)
+            if parent is None:
+                if path.startswith(AUFS_LINKS + b"/"):
+                    self._aufs[path] = Inode(entry, layer)
+                    continue
+                parent = self._make_parents(parent_path)
+            if not name:
+                raise InvalidLayer("the root is no directory")
+            if parent.entry_layer != layer:
+                unlisted[parent] = None
+            if record.typeflag == HARD_LINK:
+                self._add_link(parent, name, entry)
+            else:
+                if name in parent.children:
+                    self._replace(parent, name, entry)
+                parent.children[name] = Inode(entry, layer)
+                if parent.touched != self.run:
+                    self._touch(parent)
+        self._note_unlisted()
+
+    # Whiteouts
+
+    def _hide(self, path: bytes) -> None:
+        parent_path, _, name = path.rpartition(b"/")
+        parent = self.directories.get(parent_path)
+        if parent is None:
+            if not self.unknown_below:
+                self._contest("whiteout whose parent is no directory below", path)
+                return
+            parent = self._make_parents(parent_path)
+        self._unlisted[parent] = None
+        if name in parent.children:
+            self._remove(parent, name, Cause.DELETED)
+        elif self.unknown_below and not self._is_new(parent):
+            self._displace(parent, name, None)
+
+    def _hide_children(self, path: bytes) -> None:
+        directory = self.directories.get(path)
+        if directory is None:
+            if not self.unknown_below:
+                return
+            directory = self._make_parents(path)
+        self._unlisted[directory] = None
+        if not path:
+            self._contest("opaque marker in the root", OPAQUE)
+        for name in list(directory.children):
+            self._remove(directory, name, Cause.DELETED)
+        directory.remade = True
+        self._touch(directory)
+        self._marked.append(directory)
+
+    def _note_contested_whiteouts(self, changeset: Changeset) -> None:
+        hidden = set(changeset.whiteouts)
+        if hidden:
+            for path in [path for path, _ in changeset.entries if path in hidden]:
+                self._contest("whiteout and entry for one path", path)
+        opaque = set(changeset.opaques)
+        for path in changeset.whiteouts:
+            if path.rpartition(b"/")[0] in opaque:
+                self._contest("opaque marker and whiteout in one directory", path)
+        above = None
+        # With NUL for the slash each directory is followed by all that lies below it.
+        for path in sorted(hidden, key=lambda path: path.replace(b"/", b"\0")):
+            if above is not None and path.startswith(above):
+                self._contest("whiteout below a whiteout", path)
+            else:
+                above = path + b"/"
+
+    def _note_repeated(self, changeset: Changeset) -> None:
+        """Names that stand in the layer more than once: docker refuses those that are spelled alike."""
+        members = (changeset.entries, changeset.markers)
+        names = {path for some in members for path, _ in some}
+        if len(names) < sum(map(len, members)):
+            first: dict[bytes, str] = {}
+            for path, record in (member for some in members for member in some):
+                kind = TYPE_NAMES[record.typeflag]
+                if path in first:
+                    self._contest(f"{REPEATED} ({first[path]}, then {kind})", path)
+                first[path] = kind
+
+    def _note_unlisted(self) -> None:
+        """Directories that got children from a layer that does not list them: docker and podman make
+        them 0755 and root's."""
+        seen: set[Directory] = set()
+        for directory in self._unlisted:
+            at: Directory | None = directory
+            while at is not None and at.parent is not None and at not in seen:
+                seen.add(at)
+                if at.entry_layer != self._layer and at.entry is not None:
+                    record = at.entry.record
+                    if (record.mode & 0o7777, record.uid, record.gid) != (0o755, 0, 0) or record.xattrs:
+                        self._contest("directory not listed by a layer that changes what it holds", at.path)
+                at = at.parent
+
+    # Entries
+
+    def _add_directory(self, entry: Entry) -> None:
+        path = entry.path
+        layer = self._layer
+        directory = self.directories.get(path)
+        if directory is None:
+            if path == AUFS_LINKS:
+                return
+            parent_path, _, name = path.rpartition(b"/")
+            parent = self.directories.get(parent_path) or self._make_parents(parent_path)
+            old = parent.children.get(name)
+            if isinstance(old, Directory):  # named through a symlink
+                directory = old
+            else:
+                if old is not None:
+                    self._replace(parent, name, entry)
+                directory = self._make_directory(parent, name, entry, path)
+                self._touch(directory)
+                if parent.entry_layer != layer:
+                    self._unlisted[parent] = None
+                return
+        if directory.entry is not None:
+            if directory.entry_layer == layer:
+                self._contest_other_way(directory.entry, entry, path)
+            self._drop(path, directory.entry, directory.entry_layer, Cause.OVERWRITTEN)
+        elif directory.parent is not None:
+            self._unlisted_size -= _unlisted_size(directory.path)
+        directory.entry = entry
+        directory.entry_layer = layer
+        self._touch(directory)
+
+    def _make_directory(
+        self, parent: Directory, name: bytes, entry: Entry | None, path: bytes | None = None
+    ) -> Directory:
+        """A new directory; with `path` where the entry's own name is its path, which is then held once."""
+        if entry is None:
+            path = parent.child_path(name)
+            if name.startswith(WHITEOUT):
+                raise InvalidLayer("a symlink leads to a name that only whiteouts have", path=path)
+            self._unlisted_size += _unlisted_size(path)
+            if self._unlisted_size > MAX_UNLISTED:
+                raise InvalidLayer(
+                    f"the names of directories that no layer lists take over {MAX_UNLISTED >> 20} MB"
+                )
+        elif path is None or parent.path != path[: -len(name) - 1]:
+            path = parent.child_path(name)
+        directory = Directory(path, parent, entry, self._layer)
+        parent.children[name] = self.directories[path] = directory
+        return directory
+
+    def _add_link(self, parent: Directory, name: bytes, entry: Entry) -> None:
+        target_path = link_target(entry)
+        target: Node | None
+        if target_path.startswith(AUFS_LINKS + b"/"):
+            target = self._aufs.get(target_path)
+            if target is not None and target.bindings is None:
+                target.bindings = {}
+            at = None
+        else:
+            at = self._find(target_path)
+            target = at and at[0].children.get(at[1])
+        if target is None and self.unknown_below:
+            raise PlanError(
+                f"{show_path(entry.path)} is a hard link to {show_path(target_path)}, which lies in a"
+                " layer that is not at hand; without that layer it cannot be squashed"
+            )
+        if target is None:
+            raise InvalidLayer(
+                f"a hard link to {show_path(target_path)}, which is not there", path=entry.path
+            )
+        if isinstance(target, Directory):
+            raise InvalidLayer(f"a hard link to the directory {show_path(target_path)}", path=entry.path)
+        if target.layer != self._layer:
+            self._contest("hard link to a lower layer", entry.path)
+        old = parent.children.get(name)
+        if old is target and target_path == entry.path:
+            self._contest("hard link to itself", entry.path)
+        if target.bindings is None and at is not None:
+            target.bindings = {at: Binding(*at, target.layer, target.entry)}
+        bindings = target.bindings
+        assert bindings is not None
+        if old is target:
+            if self._bound_by(parent, name, old) < self.run:
+                self._displace(parent, name, old)
+            del bindings[parent, name]  # it moves to the end
+        elif old is not None:
+            self._replace(parent, name, entry)
+        bindings[parent, name] = Binding(parent, name, self._layer, entry)
+        parent.children[name] = target
+        self._touch(parent)
+        record = entry.record
+        before = target.effective()
+        if _CAPABILITY in before.xattrs and _CAPABILITY not in (record.xattrs or {}):
+            self._contest("hard link without its file's capabilities", entry.path)
+        after = Attributes.of(record)._replace(xattrs=before.xattrs | (record.xattrs or {}))
+        if after != before:
+            self._contest("hard link with other attributes than its file's", entry.path)
+            if target.changed < self.run:  # names that follow touch their directories themselves
+                for directory, _ in bindings:
+                    self._touch(directory)
+            target.attributes = after
+            target.changed = self._layer
+
+    # Paths
+
+    def _find(self, path: bytes) -> tuple[Directory, bytes] | None:
+        """The directory and the name that a hard link's target means, symlinks of this layer followed
+        on the way; None where a part of the way is missing."""
+        parent_path, _, name = path.rpartition(b"/")
+        parent = self.directories.get(parent_path) or self._walk(parent_path, make=False)
+        return (parent, name) if parent else None
+
+    def _make_parents(self, path: bytes) -> Directory:
+        directory = self._walk(path, make=True)
+        assert directory is not None
+        return directory
+
+    def _walk(self, path: bytes, *, make: bool) -> Directory | None:
+        """Resolve a directory's path part by part, inside the root."""
+        parts = path.split(b"/")[::-1]
+        directory = self.root
+        followed = 0
+        while parts:
+            part = parts.pop()
+            if part in (b"", b"."):
+                continue
+            if part == b"..":
+                directory = directory.parent or directory
+                continue
+            child = directory.children.get(part)
+            if isinstance(child, Directory):
+                directory = child
+                continue
+            if child is not None:
+                record = child.entry.record
+                same_layer = self._bound_by(directory, part, child) == self._layer
+                if record.typeflag == SYMLINK and (same_layer or self.follow_lower_symlinks):
+                    if not same_layer and make:
+                        self._contest("path through a symlink of a lower layer", directory.child_path(part))
+                    followed += 1
+                    if followed > MAX_SYMLINKS:
+                        raise InvalidLayer("a loop of symlinks", path=path)
+                    if record.linkname.startswith(b"/"):
+                        directory = self.root
+                    parts.extend(record.linkname.split(b"/")[::-1])
+                    continue
+                if not make:
+                    return None
+                if same_layer:
+                    raise InvalidLayer("a path through a file of the same layer", path=path)
+                kind = "symlink" if record.typeflag == SYMLINK else "file"
+                self._contest(f"path through a {kind} of a lower layer", directory.child_path(part))
+                self._remove(directory, part, Cause.OVERWRITTEN)
+            elif not make:
+                return None
+            directory = self._make_directory(directory, part, None)
+        return directory
+
+    def _bound_by(self, directory: Directory, name: bytes, node: Node) -> int:
+        """The layer that gave a directory this name for this node."""
+        if isinstance(node, Inode) and node.bindings is not None:
+            return node.bindings[directory, name].layer
+        return node.layer
+
+    # Removal
+
+    def _replace(self, parent: Directory, name: bytes, entry: Entry) -> None:
+        """Remove what an entry takes the place of, with the reason that fits."""
+        old = parent.children[name]
+        cause = Cause.OVERWRITTEN
+        if isinstance(old, Inode):
+            if self._bound_by(parent, name, old) == self._layer:
+                before = old.entry if old.bindings is None else old.bindings[parent, name].entry
+                self._contest_other_way(before, entry, parent.child_path(name))
+            lost, made = old.entry.record, entry.record
+            # chmod and chown copy a file up and leave its size and its time alone
+            if (lost.typeflag, lost.size, lost.mtime) == (made.typeflag, made.size, made.mtime):
+                cause = Cause.ATTRIBUTES
+        self._remove(parent, name, cause)
+
+    def _remove(self, parent: Directory, name: bytes, cause: Cause) -> None:
+        node = parent.children.pop(name)
+        self._touch(parent)
+        if self.unknown_below:
+            if not self._is_new(parent):
+                self._displace(parent, name, None)
+        elif self._bound_by(parent, name, node) < self.run:
+            self._displace(parent, name, node)
+        stack: list[tuple[Directory, bytes, Node]] = [(parent, name, node)]
+        while stack:
+            directory, name, node = stack.pop()
+            if isinstance(node, Directory):
+                del self.directories[node.path]
+                stack.extend((node, child, below) for child, below in node.children.items())
+                if node.entry is not None:
+                    self._drop(node.path, node.entry, node.entry_layer, cause)
+            elif node.bindings is None:
+                self._drop(directory.child_path(name), node.entry, node.layer, cause)
+            else:
+                self._unbind(node, directory, name, cause)
+
+    def _unbind(self, node: Inode, directory: Directory, name: bytes, cause: Cause) -> None:
+        assert node.bindings is not None
+        binding = node.bindings.pop((directory, name))
+        if binding.layer < self.run:  # the directory itself may be gone by now
+            self._displace(directory, name, node)
+        if is_hard_link(binding.entry):
+            self._drop(binding.path, binding.entry, binding.layer, cause)
+        if not node.bindings:
+            self._drop(node.entry.path, node.entry, node.layer, cause)
+
+    def _drop(self, path: bytes, entry: Entry, layer: int, cause: Cause) -> None:
+        self.dropped.append(Dropped(path, entry, layer, cause, self._layer))
+
+    def _displace(self, parent: Directory, name: bytes, node: Node | None) -> None:
+        if parent.displaced is None:
+            parent.displaced = {}
+            self._marked.append(parent)
+        parent.displaced.setdefault(name, node)
+        self._touch(parent)
+
+    def _is_new(self, directory: Directory) -> bool:
+        """Whether nothing can lie below it that is not seen: it, or a directory above it, took a place
+        that the run had emptied."""
+        while directory.parent is not None:
+            parent = directory.parent
+            name = directory.path[len(parent.path) + bool(parent.path) :]
+            if directory.remade or (parent.displaced is not None and name in parent.displaced):
+                return True
+            directory = parent
+        return directory.remade
+
+    def _touch(self, directory: Directory) -> None:
+        at: Directory | None = directory
+        while at is not None and at.touched != self.run:
+            at.touched = self.run
+            at = at.parent
+
+    def _contest(self, construct: str, path: bytes) -> None:
+        self.contested.append(Contested(construct, path, self._layer))
+
+    def _contest_other_way(self, before: Entry, entry: Entry, path: bytes) -> None:
+        """One place by two names of a layer, one of them through a symlink. Equal names are told
+        already."""
+        if before.path != entry.path:
+            self._contest(REPEATED, path)
+
+
+REPEATED: Final = "one path twice in a layer"
+
+
+def _unlisted_size(path: bytes) -> int:
+    """About what a directory that no layer lists takes, here and in a tar."""
+    return len(path) + BLOCK
+
+
+def node_at(rootfs: Rootfs, path: bytes) -> Node | None:
+    """What lies at a path, no symlinks followed."""
+    if not path:
+        return rootfs.root
+    parent, _, name = path.rpartition(b"/")
+    directory = rootfs.directories.get(parent)
+    return directory.children.get(name) if directory is not None else None
+
+
+def resolve(rootfs: Rootfs, path: bytes, *, follow: bool) -> Node | None:
+    """What a path of the finished tree means, symlinks on the way followed inside the root, the last part's
+    too with `follow`. None where nothing is there, or the way leads in a circle."""
+    parts = path.split(b"/")[::-1]
+    at: Node = rootfs.root
+    parent = rootfs.root
+    followed = 0
+    while parts:
+        part = parts.pop()
+        if not isinstance(at, Directory):
+            return None
+        if part in (b"", b"."):
+            continue
+        if part == b"..":
+            at = at.parent or at
+            continue
+        parent = at
+        child = parent.children.get(part)
+        if child is None:
+            return None
+        at = child
+        if isinstance(at, Inode) and at.entry.record.typeflag == SYMLINK and (follow or any(parts)):
+            followed += 1
+            if followed > MAX_SYMLINKS:
+                return None
+            target = at.entry.record.linkname
+            parts.extend(target.split(b"/")[::-1])
+            at = rootfs.root if target.startswith(b"/") else parent
+    return at
+
+
+def lower_children(directory: Directory, run: int) -> Iterator[tuple[bytes, Node | None]]:
+    """What a directory from below the run held when the run began: the names that it still has from
+    there, and those that the run took away."""
+    for name, node in directory.children.items():
+        if isinstance(node, Inode) and node.bindings is not None:
+            binding = node.bindings.get((directory, name))  # none where the directory was removed
+            if binding is not None and binding.layer < run:
+                yield name, node
+        elif node.layer < run:
+            yield name, node
+    if directory.displaced is not None:
+        yield from directory.displaced.items()

@@ -1,0 +1,501 @@
+"""The values of the OCI image-spec and of docker's schema 2, read from JSON with checks.
+
+Each value keeps the JSON object that it was read from, so fields that squashkit does not know survive.
+A bad field is an InvalidImage that names its place, as in `manifest.layers[3].digest`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Literal, NewType
+
+from squashkit.errors import DigestMismatch, InvalidImage, UnsupportedImage, show_text
+from squashkit.oci.gojson import TEXTS, Leaf, ListOf, MapOf, Shape, Struct, fold, load_json
+
+Digest = NewType("Digest", str)
+"""`sha256:` and 64 hex digits: the hash of a blob as it is stored."""
+DiffID = NewType("DiffID", str)
+"""The digest of a layer's uncompressed tar."""
+ChainID = NewType("ChainID", str)
+"""The digest of a stack of layers (image-spec, config.md, "Layer ChainID")."""
+
+JSONObject = Mapping[str, Any]
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+
+INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+
+REF_NAME = "org.opencontainers.image.ref.name"
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+CONTAINERD_NAME = "io.containerd.image.name"
+SOURCE_DIGEST = "dev.squashkit.source.digest"
+
+
+_TEXT, _MAP_OF_TEXT = Leaf.TEXT, MapOf(Leaf.TEXT)
+PLATFORM_SHAPE = Struct(
+    {
+        "architecture": _TEXT,
+        "os": _TEXT,
+        "variant": _TEXT,
+        "os.version": _TEXT,
+        "os.features": TEXTS,
+    }
+)
+DESCRIPTOR_SHAPE = Struct(
+    {
+        "mediaType": _TEXT,
+        "digest": _TEXT,
+        "size": Leaf.NUMBER,
+        "annotations": _MAP_OF_TEXT,
+        "platform": PLATFORM_SHAPE,
+        "data": _TEXT,
+        "urls": TEXTS,
+        "artifactType": _TEXT,
+    }
+)
+_COMMON: Mapping[str, Shape] = {
+    "schemaVersion": Leaf.NUMBER,
+    "mediaType": _TEXT,
+    "annotations": _MAP_OF_TEXT,
+    "subject": DESCRIPTOR_SHAPE,
+    "artifactType": _TEXT,
+}
+MANIFEST_SHAPE = Struct({**_COMMON, "config": DESCRIPTOR_SHAPE, "layers": ListOf(DESCRIPTOR_SHAPE)})
+INDEX_SHAPE = Struct({**_COMMON, "manifests": ListOf(DESCRIPTOR_SHAPE)})
+LAYOUT_SHAPE = Struct({"imageLayoutVersion": _TEXT})
+_HEALTHCHECK = Struct(
+    {},
+    {
+        "Test": TEXTS,
+        "Interval": Leaf.NUMBER,
+        "Timeout": Leaf.NUMBER,
+        "StartPeriod": Leaf.NUMBER,
+        "StartInterval": Leaf.NUMBER,
+        "Retries": Leaf.NUMBER,
+    },
+)
+_SET = MapOf(Struct({}))
+SETTINGS_SHAPE = Struct(
+    {},
+    {
+        "Hostname": _TEXT,
+        "Domainname": _TEXT,
+        "User": _TEXT,
+        "AttachStdin": Leaf.FLAG,
+        "AttachStdout": Leaf.FLAG,
+        "AttachStderr": Leaf.FLAG,
+        "ExposedPorts": _SET,
+        "Tty": Leaf.FLAG,
+        "OpenStdin": Leaf.FLAG,
+        "StdinOnce": Leaf.FLAG,
+        "Env": TEXTS,
+        "Cmd": Leaf.WORDS,
+        "Healthcheck": _HEALTHCHECK,
+        "ArgsEscaped": Leaf.FLAG,
+        "Image": _TEXT,
+        "Volumes": _SET,
+        "WorkingDir": _TEXT,
+        "Entrypoint": Leaf.WORDS,
+        "NetworkDisabled": Leaf.FLAG,
+        "MacAddress": _TEXT,
+        "OnBuild": TEXTS,
+        "Labels": _MAP_OF_TEXT,
+        "StopSignal": _TEXT,
+        "StopTimeout": Leaf.NUMBER,
+        "Shell": Leaf.WORDS,
+    },
+)
+"""The `config` of a config (image-spec, config.md; docker's container.Config)."""
+_HISTORY_SHAPE = Struct(
+    {"created": Leaf.TIME, "created_by": _TEXT, "comment": _TEXT, "empty_layer": Leaf.FLAG},
+    {"author": _TEXT},
+)
+STALE = (
+    "container",
+    "container_config",
+    "parent",
+    "id",
+    "moby.buildkit.cache.v0",
+    "moby.buildkit.buildinfo.v1",
+)
+"""What in a config describes the layers of the very image, and is dropped when it gets others."""
+CONFIG_SHAPE = Struct(
+    {
+        **PLATFORM_SHAPE.reads,
+        "created": Leaf.TIME,
+        "config": SETTINGS_SHAPE,
+        "rootfs": Struct({"type": _TEXT, "diff_ids": TEXTS}),
+        "history": ListOf(_HISTORY_SHAPE),
+        **dict.fromkeys(STALE),
+        "container_config": SETTINGS_SHAPE,
+    },
+    {"author": _TEXT, "comment": _TEXT, "docker_version": _TEXT, "Size": Leaf.NUMBER},
+)
+
+
+class Codec(Enum):
+    """How a blob is compressed."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+    XZ = "xz"
+    BZIP2 = "bzip2"
+
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_ANY_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
+"""Of any algorithm (image-spec, descriptor.md, "Digests")."""
+
+
+def sha256(data: bytes) -> Digest:
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def parse_digest(text: object, where: str) -> Digest:
+    """Check a digest. Only sha256 is supported, which is all that registries serve for layers."""
+    if not isinstance(text, str):
+        raise InvalidImage(f"expected a digest, found {text!r}", where=where)
+    if not _DIGEST.fullmatch(text):
+        algorithm = text.partition(":")[0]
+        if algorithm in ("sha384", "sha512", "blake3"):
+            raise UnsupportedImage(f"{where}: {algorithm} digests are not supported", what=algorithm)
+        raise InvalidImage(f"not a sha256 digest: {text!r}", where=where)
+    return Digest(text)
+
+
+def is_digest(text: str) -> bool:
+    return _DIGEST.fullmatch(text) is not None
+
+
+def chain_ids(diff_ids: Sequence[DiffID]) -> tuple[ChainID, ...]:
+    """The chain_id of every prefix of a stack of layers, base first."""
+    chain: list[ChainID] = []
+    for diff_id in diff_ids:
+        chain.append(ChainID(sha256(f"{chain[-1]} {diff_id}".encode()) if chain else diff_id))
+    return tuple(chain)
+
+
+def dump_json(value: object) -> bytes:
+    """The bytes that a JSON value is stored as: compact, keys in their order, always the same."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _object(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InvalidImage(f"expected an object, found {type(value).__name__}", where=where)
+    return value
+
+
+def _list(value: object, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise InvalidImage(f"expected a list, found {type(value).__name__}", where=where)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What an image runs on. `unknown/unknown` marks an attestation."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """From `os/architecture[/variant]`. Raises ValueError."""
+        parts = text.split("/")
+        if not 2 <= len(parts) <= 3 or not all(parts):
+            raise ValueError(f"not a platform: {text!r} (expected os/architecture[/variant])")
+        return cls(*parts)
+
+    def __str__(self) -> str:
+        return "/".join(filter(None, (self.os, self.architecture, self.variant)))
+
+    def json(self) -> dict[str, str]:
+        value = {"architecture": self.architecture, "os": self.os}
+        return value | {"variant": self.variant} if self.variant else value
+
+    def matches(self, wanted: Platform) -> bool:
+        """Whether it is what was asked for; a variant counts only where both sides name one."""
+        same = (self.os, self.architecture) == (wanted.os, wanted.architecture)
+        return same and not (self.variant and wanted.variant and self.variant != wanted.variant)
+
+
+ALL: Final = "all"
+PlatformChoice = Platform | Literal["all"]
+"""One platform, or every one that an index has."""
+
+
+def parse_platform_choice(text: str) -> PlatformChoice:
+    """From `os/architecture[/variant]` or `all`. Raises ValueError."""
+    return ALL if text == ALL else Platform.parse(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A pointer to a blob: its type, digest and size in bytes."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    platform: Platform | None = None
+    raw: JSONObject = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def parse(cls, value: object, where: str) -> Descriptor:
+        """Of a document that `load_json` has read by its shape. Raises InvalidImage where a field is wrong
+        or `data` is not the blob, UnsupportedImage for a digest that is not sha256."""
+        raw, digest = cls._begin(value, where)
+        return cls._parse(raw, parse_digest(digest, f"{where}.digest"), where)
+
+    @classmethod
+    def parse_entry(cls, value: object, where: str) -> Descriptor:
+        """An entry of an index: its digest may be of an algorithm that squashkit does not know."""
+        raw, digest = cls._begin(value, where)
+        known = not isinstance(digest, str) or digest.startswith("sha256:")
+        if known or not _ANY_DIGEST.fullmatch(str(digest)):
+            digest = parse_digest(digest, f"{where}.digest")
+        return cls._parse(raw, Digest(str(digest)), where)
+
+    @classmethod
+    def _begin(cls, value: object, where: str) -> tuple[dict[str, Any], object]:
+        raw = _object(value, where)
+        size = raw.get("size")
+        if not isinstance(size, int) or size < 0:
+            raise InvalidImage(f"expected a size, found {size!r}", where=f"{where}.size")
+        return raw, raw.get("digest")
+
+    @classmethod
+    def _parse(cls, raw: dict[str, Any], digest: Digest, where: str) -> Descriptor:
+        platform = raw.get("platform")
+        _check_data(raw, digest, where)
+        return cls(
+            media_type=raw.get("mediaType") or "",
+            digest=digest,
+            size=raw["size"],
+            annotations=_annotations_of(raw),
+            platform=_platform_of(platform) if platform else None,
+            raw=raw,
+        )
+
+    @property
+    def codec(self) -> Codec:
+        """What the media type says of the blob's compression. The blob's own first bytes know better."""
+        for codec in (Codec.GZIP, Codec.ZSTD):
+            if self.media_type.endswith(codec.value):
+                return codec
+        return Codec.NONE
+
+    @property
+    def distributable_type(self) -> str:
+        """The media type; of a layer that must not be distributed the one that it would have else."""
+        found = self.media_type.replace("rootfs.foreign.", "rootfs.")
+        return found.replace("layer.nondistributable.", "layer.")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is a layer that must not be distributed, whose bytes may lie elsewhere."""
+        return self.distributable_type != self.media_type
+
+    def json(self) -> dict[str, Any]:
+        """As JSON, with the fields that it was read with."""
+        value = dict(self.raw)
+        value |= {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        if self.annotations:
+            value["annotations"] = dict(self.annotations)
+        else:
+            value.pop("annotations", None)
+        if self.platform:
+            value["platform"] = value.get("platform", {}) | self.platform.json()
+        return value
+
+
+def _check_data(raw: JSONObject, digest: Digest, where: str) -> None:
+    """Raises InvalidImage where a descriptor embeds other bytes than the blob's (image-spec,
+    descriptor.md): some tools take them instead of the blob."""
+    stated = raw.get("data")
+    if not stated:
+        return
+    where = f"{where}.data"
+    try:
+        data = b64decode(stated, validate=True)
+    except ValueError as error:
+        raise InvalidImage(f"not base64: {error}", where=where) from error
+    if len(data) != raw["size"]:
+        raise DigestMismatch(where, expected=f"{raw['size']} bytes", actual=f"{len(data)} bytes")
+    if is_digest(digest) and sha256(data) != digest:
+        raise DigestMismatch(where, expected=digest, actual=sha256(data))
+
+
+def _annotations_of(raw: JSONObject) -> dict[str, str]:
+    return {key: value or "" for key, value in (raw.get("annotations") or {}).items()}
+
+
+def _platform_of(raw: JSONObject) -> Platform:
+    return Platform(*(raw.get(key) or "" for key in ("os", "architecture", "variant")))
+
+
+def _refuse_beside(raw: JSONObject, here: Sequence[str], others: Sequence[str], where: str) -> None:
+    """Raises InvalidImage where a document is of two kinds at once: which of them a tool sees depends on
+    what it takes the document for (CVE-2021-41190)."""
+    there = {fold(key): key for key in raw}
+    own = next((name for name in here if name in raw), None)
+    for other in others:
+        if own is not None and fold(other) in there:
+            key = there[fold(other)]
+            message = f"the key {key!a} beside {own!r}: tools differ in what they take this for"
+            raise InvalidImage(message, where=where)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An image manifest (image-spec, manifest.md; docker's schema 2 is the same shape)."""
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str]
+    raw: JSONObject = field(repr=False)
+    data: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, data: bytes, where: str, media_type: str = "") -> Manifest:
+        raw = _object(load_json(data, where, MANIFEST_SHAPE), where)
+        _refuse_beside(raw, ("layers", "config"), ("manifests", "fsLayers"), where)
+        if raw.get("schemaVersion") == 1:
+            raise UnsupportedImage(f"{where}: docker's schema 1 is not supported", what="schema 1")
+        media_type = raw.get("mediaType") or media_type or OCI_MANIFEST
+        if media_type not in MANIFEST_TYPES:
+            raise UnsupportedImage(f"{where}: {media_type} is no image manifest", what=media_type)
+        layers = _list(raw.get("layers"), f"{where}.layers")
+        return cls(
+            media_type=media_type,
+            config=Descriptor.parse(raw.get("config"), f"{where}.config"),
+            layers=tuple(Descriptor.parse(layer, f"{where}.layers[{i}]") for i, layer in enumerate(layers)),
+            annotations=_annotations_of(raw),
+            raw=raw,
+            data=data,
+        )
+
+
+def parse_index(data: bytes, where: str) -> tuple[Descriptor, ...]:
+    """The descriptors of an index or a manifest list. Digests of other algorithms than sha256 stand as they
+    are: `is_digest` tells."""
+    raw = _object(load_json(data, where, INDEX_SHAPE), where)
+    _refuse_beside(raw, ("manifests",), ("layers", "config", "fsLayers"), where)
+    if raw.get("mediaType") in MANIFEST_TYPES:
+        raise InvalidImage(f"an index that says it is {raw['mediaType']}", where=f"{where}.mediaType")
+    return tuple(
+        Descriptor.parse_entry(value, f"{where}.manifests[{i}]")
+        for i, value in enumerate(_list(raw.get("manifests"), f"{where}.manifests"))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How a layer came about (image-spec, config.md)."""
+
+    created_by: str
+    empty_layer: bool
+    raw: JSONObject = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """An image's config. `history` is None where the config has none."""
+
+    diff_ids: tuple[DiffID, ...]
+    history: tuple[History, ...] | None
+    platform: Platform
+    created: str | None
+    raw: JSONObject = field(repr=False)
+    data: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, data: bytes, where: str = "config") -> ImageConfig:
+        raw = _object(load_json(data, where, CONFIG_SHAPE), where)
+        diff_ids = tuple(
+            DiffID(parse_digest(value, f"{where}.rootfs.diff_ids[{i}]"))
+            for i, value in enumerate((raw.get("rootfs") or {}).get("diff_ids") or [])
+        )
+        history = raw.get("history")
+        return cls(
+            diff_ids=diff_ids,
+            history=tuple(_parse_history(value, f"{where}.history[{i}]") for i, value in enumerate(history))
+            if history
+            else None,
+            platform=_platform_of(raw),
+            created=raw.get("created"),
+            raw=raw,
+            data=data,
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The `config` of the config, its keys spelled as docker and the image-spec spell them."""
+        return exact_settings(self.raw.get("config") or {})
+
+    @property
+    def odd_settings(self) -> list[str]:
+        """The keys of it that are spelled otherwise, as in `Healthcheck.test`."""
+        return list(_odd_keys(self.raw.get("config") or {}, SETTINGS_SHAPE, ""))
+
+    @property
+    def layer_history(self) -> tuple[History, ...] | None:
+        """The history entry of each layer; None where there is none, or not one for each layer."""
+        entries = tuple(entry for entry in self.history or () if not entry.empty_layer)
+        return entries if self.history and len(entries) == len(self.diff_ids) else None
+
+
+def _parse_history(value: object, where: str) -> History:
+    raw = _object(value, where)
+    return History(raw.get("created_by") or "", raw.get("empty_layer") is True, raw)
+
+
+def odd_settings_told(keys: Sequence[str]) -> str:
+    """What is odd about keys of settings, in words."""
+    shown = ", ".join(show_text(f"{key} ({_exact_of(key)})") for key in keys)
+    return f"Keys of the config's settings that the image-spec spells otherwise: {shown}"
+
+
+def _exact_of(key: str) -> str:
+    """How the image-spec spells the last part of a key of settings."""
+    *above, last = key.split(".", 1)
+    inner = SETTINGS_SHAPE.of(above[0]) if above else SETTINGS_SHAPE
+    return inner.exact(last) if isinstance(inner, Struct) else last
+
+
+def exact_settings(settings: JSONObject, shape: Struct = SETTINGS_SHAPE) -> dict[str, Any]:
+    """Settings under the names by which docker and the image-spec know them; unknown ones as they are."""
+    return {
+        shape.exact(key): exact_settings(value, inner)
+        if isinstance(inner := shape.of(key), Struct) and value
+        else value
+        for key, value in settings.items()
+    }
+
+
+def _odd_keys(settings: JSONObject, shape: Struct, above: str) -> Iterator[str]:
+    for key, value in settings.items():
+        if shape.exact(key) != key:
+            yield above + key
+        if isinstance(inner := shape.of(key), Struct) and value:
+            yield from _odd_keys(value, inner, f"{above}{key}.")

@@ -1,0 +1,1 @@
+"""What is to become of images: which one is meant, its base, what stays, what is merged. Pure."""

@@ -1,0 +1,313 @@
+"""Choosing an image among several, and the layers of it that belong to its base.
+
+Every answer is checked by diff_ids: a base is a prefix of its image. Compressed digests never count,
+since the same layer compresses differently from one tool to the next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from squashkit.errors import (
+    BaseNotFound,
+    ImageNotFound,
+    NotBasedOn,
+    PlanError,
+    UsageError,
+    show_text,
+)
+from squashkit.oci.documents import BASE_DIGEST, BASE_NAME, DiffID, ImageConfig, Platform, is_digest
+from squashkit.oci.graph import Image, LayerGraph, shared_prefix
+from squashkit.oci.names import same_name
+
+
+class BaseOption(Enum):
+    """The option by which a command is told a base: what errors advise."""
+
+    KEEP = "--keep-base"
+    """Beside --keep-layers, which counts."""
+    OLD = "--old-base"
+    """Alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Where an image's base ends. `image` is the base's own image where it was read, `evidence` says
+    in words how it is known."""
+
+    layers: int
+    evidence: str
+    image: Image | None = None
+    name: str = ""
+    """The base as it was asked for."""
+    image_name: str = ""
+    """Its name, where it has one: not a path, not a digest, and no transport before it."""
+    catalogued: bool = False
+    """Whether only the catalogue says it. `name` is then the reference that it was added by."""
+
+
+def matches(image: Image, reference: str) -> bool:
+    """Whether a reference means this image: one of its names, its image_id or its manifest's digest."""
+    if is_digest(reference):
+        digest = image.manifest_descriptor.digest if image.manifest_descriptor else None
+        return reference in (image.image_id, digest)
+    return any(same_name(name, reference) for name in image.names)
+
+
+def choose_image(
+    images: Sequence[Image],
+    reference: str | None,
+    platform: Platform | None,
+    machine: Platform,
+    example: str,
+    absent: Sequence[Platform] = (),
+) -> Image:
+    """The one image that is meant. `example` is a reference to one of them, as in `app.tar:REF`.
+
+    Without a platform an index with several gives the machine's. Raises ImageNotFound where nothing
+    fits, UsageError where more than one does, both with the choices.
+    """
+    where = example.removesuffix(":REF")
+    found = _named(images, reference, where)
+    if platform is not None:
+        fitting = [image for image in found if image.platform.matches(platform)]
+        if not fitting:
+            raise ImageNotFound(
+                f"no image for {show_text(str(platform))} in {where}"
+                + (" (its index names one, its blobs are not there)" if platform in absent else "")
+                + choices(found),
+                reference=where,
+                choices=_titles(found),
+            )
+        found = [image for image in fitting if image.platform == platform] or fitting
+    unique = list({image.image_id: image for image in found}.values())
+    if len(unique) > 1 and len({image.platform for image in unique}) > 1:
+        unique = [image for image in unique if image.platform.matches(machine)] or unique
+    if len(unique) > 1:
+        way = f"name one as {example}"
+        if len({image.platform for image in unique}) > 1:
+            way += ", or pass --platform"
+        raise UsageError(f"{where} holds several images; {way}{choices(unique)}")
+    return unique[0]
+
+
+def every_platform(images: Sequence[Image], reference: str | None, example: str) -> list[Image]:
+    """All images of the index that is meant, in its order: each for a platform of its own.
+
+    Raises ImageNotFound and UsageError as `choose_image` does.
+    """
+    where = example.removesuffix(":REF")
+    found = list({image.image_id: image for image in _named(images, reference, where)}.values())
+    platforms = Counter(image.platform for image in found)
+    several = ", ".join(str(platform) for platform, number in platforms.items() if number > 1)
+    if several or len({image.names[:1] for image in found}) > 1:
+        which = f"several images for {several}" if several else "several images"
+        raise UsageError(f"{where} holds {which}; name one as {example}{choices(found)}")
+    return found
+
+
+def _named(images: Sequence[Image], reference: str | None, where: str) -> list[Image]:
+    """The images that a reference means. Raises ImageNotFound where there is none."""
+    found = [image for image in images if reference is None or matches(image, reference)]
+    if not found:
+        what = f"no image {reference!r}" if reference else "no image"
+        raise ImageNotFound(f"{what} in {where}{choices(images)}", reference=where, choices=_titles(images))
+    return found
+
+
+def _titles(images: Iterable[Image]) -> list[str]:
+    return [show_text(", ".join(image.names)) or image.image_id for image in images]
+
+
+def choices(images: Sequence[Image]) -> str:
+    """The images there are, a line each."""
+    if not images:
+        return ""
+    lines = [
+        f"\n  {title}  ({show_text(str(image.platform))}, {_layers(len(image.layers))})"
+        for title, image in zip(_titles(images[:20]), images, strict=False)
+    ]
+    more = f"\n  and {len(images) - 20} more" if len(images) > 20 else ""
+    return "; there are:" + "".join(lines) + more
+
+
+def base_of(image: Image, base: Image, name: str, option: BaseOption | None = None) -> Base:
+    """The base, checked to be a prefix. Raises NotBasedOn with the history and, where there is an option
+    for it, what to pass instead."""
+    shared = shared_prefix(image.diff_ids, base.diff_ids)
+    wanted = len(base.diff_ids)
+    if shared < wanted:
+        suggestion = ""
+        if option is BaseOption.KEEP and shared:
+            suggestion = f"\n--keep-layers {shared} keeps what they share."
+        elif option is not None:
+            suggestion = "\nWas the image built on another version of it?"
+            suggestion += f" Pass that: {option.value} REF." * (option is BaseOption.OLD)
+        raise NotBasedOn(
+            f"{image.title} is not based on {name}: {shared} of the base's {wanted} layers agree with the"
+            f" image's {len(image.layers)}, counted from below\n{show_layers(image, option)}{suggestion}",
+            shared=shared,
+            wanted=wanted,
+        )
+    return Base(wanted, f"{name}, found by its layers' diff_ids", base, name, name_of(base, name))
+
+
+def name_of(image: Image, asked: str) -> str:
+    """The name of an image that was asked for by it, or by something else."""
+    known = any(same_name(name, asked) for name in image.names)
+    return asked if known and not is_digest(asked) else next(iter(image.names), "")
+
+
+def find_by_digest(image: Image, digest: str, option: BaseOption) -> Base | None:
+    """A base given as the chain_id or the diff_id of its top layer, None where the image has neither.
+
+    Raises PlanError where the diff_id stands at several positions.
+    """
+    found = [layer.index for layer in image.layers if layer.diff_id == DiffID(digest)]
+    if len(found) > 1:  # the lowest layer's diff_id is its chain_id too
+        positions = ", ".join(str(index) for index in found)
+        number = f", or --keep-layers {found[0] + 1}" if option is BaseOption.KEEP else ""
+        raise PlanError(
+            f"{digest} is the diff_id of several layers ({positions}); pass the chain_id of a higher one"
+            f"{number}"
+        )
+    for layer in image.layers:
+        if layer.chain_id == digest:
+            return Base(layer.index + 1, f"chain_id of layer {layer.index}", name=digest)
+    return Base(found[0] + 1, f"diff_id of layer {found[0]}", name=digest) if found else None
+
+
+def labels_of(config: ImageConfig) -> Mapping[str, Any]:
+    """The labels in a config; none where they are no object."""
+    labels = config.settings.get("Labels")
+    return labels if isinstance(labels, dict) else {}
+
+
+def stated_base(image: Image) -> tuple[str, str]:
+    """The name and the digest by which an image names its base, in the manifest's annotations or else in
+    the config's labels; empty where it does not."""
+    annotations = image.manifest.annotations if image.manifest else {}
+    if BASE_NAME not in annotations and BASE_DIGEST not in annotations:
+        annotations = labels_of(image.config)
+    return str(annotations.get(BASE_NAME) or ""), str(annotations.get(BASE_DIGEST) or "")
+
+
+def history_hint(image: Image) -> str:
+    """What the history lets one guess of the base, for people: it decides nothing. Empty where that is
+    nothing."""
+    layers = 0
+    for entry in image.config.history or ():
+        comment = str(entry.raw.get("comment") or "")
+        if comment.startswith("FROM ") and layers:  # podman and buildah, on the first step of their own
+            return f"the history has {show_text(comment)!r} above {_layers(layers)}"
+        layers += not entry.empty_layer
+    first = (image.config.history or ())[:2]
+    if len(first) == 2 and first[1].empty_layer and first[1].created_by.endswith(_SHELLS):
+        return f"the history begins as official images do, with {_layers(1)} and its shell"
+    return ""
+
+
+_SHELLS = ('CMD ["bash"]', 'CMD ["/bin/bash"]', 'CMD ["/bin/sh"]', 'CMD ["sh"]')
+
+
+def _layers(number: int) -> str:
+    return f"{number} layer{'s' * (number != 1)}"
+
+
+def base_by_annotations(
+    image: Image, at_hand: Iterable[Image], option: BaseOption | None = None
+) -> Base | None:
+    """The base that an image's annotations name, where its manifest is at hand to verify it. Raises
+    NotBasedOn where they are wrong."""
+    name, digest = stated_base(image)
+    for other in at_hand:
+        descriptor = other.manifest_descriptor
+        if digest and descriptor and descriptor.digest == digest:
+            base = base_of(image, other, name or other.title, option)
+            told = f"the annotation {BASE_DIGEST}"
+            return replace(base, evidence=told, image_name=name or base.image_name)
+    return None
+
+
+def known_base(image: Image, graph: LayerGraph) -> Base | None:
+    """The base that can be told without being asked for: by the image's annotations, else the nearest
+    image of the same source that it stands on. None where neither says it."""
+    try:
+        base = base_by_annotations(image, graph.images)
+    except NotBasedOn:  # the annotations are wrong
+        base = None
+    if base is not None:
+        return base
+    for other in graph.bases_of(image):
+        twin = other.names[:1] == image.names[:1]  # the same image for another platform
+        if other.names and other.platform == image.platform and not twin:
+            return Base(len(other.layers), f"{other.title}, which lies beside it", other, other.names[0])
+    return None
+
+
+def base_from_step(image: Image, text: str) -> Base:
+    """Everything below the one step whose created_by contains the text is the base."""
+    history = image.config.history
+    if not history:
+        raise PlanError("the image has no history to search; pass --keep-layers N")
+    if image.config.layer_history is None:
+        steps = sum(not entry.empty_layer for entry in history)
+        raise PlanError(
+            f"the image's history does not fit its {_layers(len(image.layers))}: it tells of {steps}; pass"
+            " --keep-layers N"
+        )
+    found = [layer for layer in image.layers if text in layer.created_by]
+    if len(found) != 1:
+        count = f"{len(found)} steps" if found else "no step"
+        raise PlanError(
+            f"{count} of {image.title} with {text!r}; one is needed\n{show_layers(image, BaseOption.KEEP)}"
+        )
+    return Base(found[0].index, f"the step {found[0].index} that contains {text!r}")
+
+
+def not_found(
+    reference: str, tried: Sequence[str], image: Image, way: str, option: BaseOption, why: str = ""
+) -> BaseNotFound:
+    """What to say where a base answers to no name, path or digest. `way` says how to come by it, `why` what
+    the last place said where it was looked for."""
+    counts = option is BaseOption.KEEP
+    if is_digest(reference):
+        advice = "--keep-layers N keeps N layers" if counts else "--old-base takes a name or a path, too"
+        text = f"no base {reference}: it is neither {', nor '.join(tried)}; {advice}"
+    else:
+        others = (
+            "a digest, or --keep-layers N"
+            if counts
+            else "or with --config keep the chain_id of its top layer; --old-base takes each of them"
+        )
+        text = (
+            f"no base {reference!r}: looked for it as {', as '.join(tried)}{': ' * bool(why)}{why}.\n"
+            f"{way.format(image=image.title, base=reference)}, {others}"
+        )
+    return BaseNotFound(f"{text}:\n{show_layers(image, option)}", reference=reference, tried=tried)
+
+
+_SHOWN = 20
+"""The most layers that an error lists."""
+
+
+def show_layers(image: Image, option: BaseOption | None) -> str:
+    """The layers, with the number that --keep-layers takes to keep each and all below it where that may be
+    passed; of many the first and the last, and how many lie between."""
+    counts = option is BaseOption.KEEP
+    lines = ["  keep  layer created by" if counts else "  layer  created by"]
+    total = len(image.layers)
+    left_out = range(_SHOWN // 2, total - _SHOWN // 2) if total > _SHOWN else range(0)
+    for layer in image.layers:
+        if layer.index in left_out:
+            if layer.index == left_out.start:
+                lines.append(f"        and {len(left_out):,} more")
+            continue
+        step = show_text(" ".join(layer.created_by.split())) or f"({layer.diff_id[:19]})"
+        step = step if len(step) <= 80 else step[:79] + "…"
+        lines.append(f"  {layer.index + 1:4}  {step}" if counts else f"  {layer.index:5}  {step}")
+    return "\n".join(lines)

@@ -1,0 +1,234 @@
+"""The config and the manifest of a squashed image: pure, from the source's and what was written.
+
+The config's `config` object is never touched, and fields that squashkit does not know survive. What
+described layers that are gone is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from squashkit.layers.merge import SquashedLayer
+from squashkit.oci.documents import (
+    BASE_DIGEST,
+    BASE_NAME,
+    DOCKER_CONFIG,
+    DOCKER_LAYER,
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    SOURCE_DIGEST,
+    STALE,
+    Codec,
+    Descriptor,
+    DiffID,
+    Digest,
+    dump_json,
+    sha256,
+)
+from squashkit.oci.graph import Image
+from squashkit.plan.squash import KeptLayer, LayerPlan
+
+EPOCH = "1970-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """A layer as it was written: the digest and size of its blob, and of what the blob holds."""
+
+    diff_id: DiffID
+    digest: Digest
+    size: int
+    codec: Codec
+    source: Descriptor | None = None
+    """The descriptor that the same blob has in the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryOptions:
+    """How the squash shows in the config. `created` is RFC 3339, None for the source's own."""
+
+    created: str | None = None
+    message: str | None = None
+    drop: bool = False
+
+
+def squashed_config(
+    image: Image, plan: LayerPlan, diff_ids: Sequence[DiffID], options: HistoryOptions
+) -> bytes:
+    """The config of the squashed image."""
+    created = options.created or image.config.created or EPOCH
+    raw: dict[str, Any] = {k: v for k, v in image.config.raw.items() if k not in STALE}
+    raw["created"] = created
+    raw["rootfs"] = {**(raw.get("rootfs") or {"type": "layers"}), "diff_ids": list(diff_ids)}
+    history = squashed_history(image, plan, created, options)
+    if history is not None:
+        raw["history"] = history
+    return dump_json(raw)
+
+
+def has_broken_history(image: Image) -> bool:
+    """Whether there is a history that does not fit the layers."""
+    return image.config.history is not None and image.config.layer_history is None
+
+
+def squashed_history(
+    image: Image, plan: LayerPlan, created: str, options: HistoryOptions
+) -> list[dict[str, Any]] | None:
+    """The kept layers' entries, the squashed ones' as empty layers, and one for each new layer.
+
+    An image without history gets none. One whose history does not fit its layers gets one entry a
+    layer; the old text goes into the last one's comment.
+    """
+    if image.config.history is None:
+        return None
+    empty_image = not any(not isinstance(p, SquashedLayer) or p.pieces for p in plan.layers)
+    if image.config.layer_history is None:
+        return _mended_history(image, plan, created, options, keep_empty=empty_image)
+    by_layer: list[list[dict[str, Any]]] = [[]]
+    for entry in image.config.history:
+        by_layer[-1].append(dict(entry.raw))
+        if not entry.empty_layer:
+            by_layer.append([])
+    trailing = by_layer.pop()
+    history: list[dict[str, Any]] = []
+    for planned in plan.layers:
+        if isinstance(planned, KeptLayer):
+            history += by_layer[planned.index]
+            continue
+        if planned.stop - planned.start == 1 and planned.pieces:  # made anew, and what it was
+            history += by_layer[planned.start]
+            continue
+        if options.drop:
+            # The steps without a layer before the run's first belong to what lies below it.
+            history += by_layer[planned.start][:-1]
+        else:
+            for index in range(planned.start, planned.stop):
+                history += by_layer[index][:-1]
+                history.append({**by_layer[index][-1], "empty_layer": True})
+        history.append(_squash_entry(planned, created, options, empty=not planned.pieces))
+    if empty_image and history:
+        history[-1].pop("empty_layer", None)
+    return history + trailing
+
+
+def _squash_entry(
+    planned: SquashedLayer, created: str, options: HistoryOptions, *, empty: bool
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "created": created,
+        "created_by": f"squashkit squash {planned.stop - planned.start} layers",
+    }
+    if options.message:
+        entry["comment"] = options.message
+    if empty:
+        entry["empty_layer"] = True
+    return entry
+
+
+def _mended_history(
+    image: Image, plan: LayerPlan, created: str, options: HistoryOptions, *, keep_empty: bool
+) -> list[dict[str, Any]]:
+    history: list[dict[str, Any]] = []
+    for planned in plan.layers:
+        if isinstance(planned, KeptLayer):
+            history.append({"created": created, "created_by": f"layer {planned.index}"})
+        else:
+            empty = not planned.pieces and not keep_empty
+            history.append(_squash_entry(planned, created, options, empty=empty))
+    if not options.drop:
+        old = "; ".join(entry.created_by for entry in image.config.history or ())
+        history[-1]["comment"] = "; ".join(filter(None, (history[-1].get("comment"), old)))
+    return history
+
+
+def layer_descriptor(layer: StoredLayer, family: str) -> Descriptor:
+    """The descriptor of a written layer. A kept blob keeps its annotations; a media type that lies
+    about its compression, or is of the other family, is put right. One that must not be distributed is an
+    ordinary layer from now on: its bytes are there, and skopeo and podman would look at its `urls`."""
+    prefix = DOCKER_LAYER if family == DOCKER_MANIFEST else OCI_LAYER
+    separator = "." if family == DOCKER_MANIFEST else "+"
+    media_type = prefix if layer.codec is Codec.NONE else prefix + separator + layer.codec.value
+    if layer.source is not None:
+        foreign = layer.source.is_foreign
+        raw = {k: v for k, v in layer.source.raw.items() if not (foreign and k == "urls")}
+        return Descriptor(media_type, layer.digest, layer.size, layer.source.annotations, None, raw)
+    return Descriptor(media_type, layer.digest, layer.size)
+
+
+def manifest_family(image: Image, wanted: str | None) -> str:
+    """The media type of the manifest to write: the one asked for, else the source's, else OCI's."""
+    return wanted or (image.manifest.media_type if image.manifest else OCI_MANIFEST)
+
+
+def index_type(manifests: Sequence[Descriptor]) -> str:
+    """The media type of the index that holds these manifests: docker's list where all are docker's."""
+    docker = all(manifest.media_type == DOCKER_MANIFEST for manifest in manifests)
+    return DOCKER_LIST if docker else OCI_INDEX
+
+
+def image_index(manifests: Sequence[Descriptor]) -> bytes:
+    """The index of one image for several platforms."""
+    return dump_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": index_type(manifests),
+            "manifests": [manifest.json() for manifest in manifests],
+        }
+    )
+
+
+def image_manifest(
+    image: Image,
+    family: str,
+    config: bytes,
+    layers: Sequence[StoredLayer],
+    *,
+    changed: bool,
+    base: tuple[str, Digest] | None,
+    base_kept: bool,
+) -> bytes:
+    """The manifest of the written image.
+
+    An unchanged image of the same family keeps its own, byte for byte. `base` is the base's name (empty
+    where it has none) and manifest digest, where that manifest was read.
+    """
+    source = image.manifest
+    descriptors = [layer_descriptor(layer, family) for layer in layers]
+    config_type = DOCKER_CONFIG if family == DOCKER_MANIFEST else OCI_CONFIG
+    raw: dict[str, Any] = {"schemaVersion": 2, "mediaType": family}
+    gone = {*raw, "subject"}
+    raw |= {k: v for k, v in (source.raw if source else {}).items() if k not in gone}
+    config_raw = source.config.raw if source and not changed else {}
+    raw |= {
+        "config": Descriptor(config_type, sha256(config), len(config), raw=config_raw).json(),
+        "layers": [descriptor.json() for descriptor in descriptors],
+    }
+    if not changed:
+        if (
+            source
+            and source.media_type == family
+            and tuple((d.digest, d.distributable_type) for d in source.layers)
+            == tuple((d.digest, d.media_type) for d in descriptors)
+        ):
+            return source.data
+        return dump_json(raw)
+    annotations = dict(source.annotations if source else {})
+    if base is not None or not base_kept:
+        annotations.pop(BASE_NAME, None)
+        annotations.pop(BASE_DIGEST, None)
+    if base is not None:
+        name, digest = base
+        annotations |= {BASE_NAME: name, BASE_DIGEST: digest} if name else {BASE_DIGEST: digest}
+    if family != DOCKER_MANIFEST:
+        descriptor = image.manifest_descriptor
+        annotations[SOURCE_DIGEST] = descriptor.digest if descriptor else image.image_id
+    raw.pop("annotations", None)
+    if annotations and family != DOCKER_MANIFEST:
+        raw["annotations"] = annotations
+    return dump_json(raw)

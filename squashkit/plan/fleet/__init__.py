@@ -1,0 +1,1 @@
+"""Many images: what they take together, and where to cut them."""

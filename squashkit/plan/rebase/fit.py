@@ -1,0 +1,263 @@
+"""Layers onto another base: pure.
+
+The layers above go over byte for byte. One is made anew only where the bases differ in what it relies on: a
+whiteout in a directory that the new base lacks, or a directory that only the old base gave. What cannot be
+made to fit is told as a risk; so is what fits and means something else (risks.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from squashkit.errors import show_path
+from squashkit.layers.changeset import Changeset, Entry, is_hard_link, link_target
+from squashkit.layers.merge import HeaderOf
+from squashkit.layers.rootfs import MAX_SYMLINKS, Directory, Inode, Node, Rootfs, node_at
+from squashkit.layers.tar import DIRECTORY, SYMLINK
+from squashkit.plan.rebase.risks import ACCOUNTS, Bases, Kind, Risk, kind_of
+from squashkit.plan.squash import Ready, Segment, apply_layer, plan_squash
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The layers above a base, as they are to lie on another one."""
+
+    new: tuple[Changeset, ...]
+    above: tuple[Changeset, ...]
+    """With the directories that only the old base gave."""
+    remade: frozenset[int]
+    """Those of them that differ from what they were, counted from the lowest."""
+    risks: tuple[Risk, ...]
+    touched: Mapping[bytes, Bases]
+    """Every path that they have an entry for, and those of the accounts."""
+    tree: Rootfs
+    """What the new base and the layers above make. Not whole where a hard link has lost its target."""
+
+    @property
+    def bottom(self) -> int:
+        """How many layers the new base has."""
+        return len(self.new)
+
+
+def fit(old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Changeset]) -> Fitted:
+    """Put the layers that lay on one base on another. Linear in all entries. Raises InvalidLayer as
+    `Rootfs.apply` does."""
+    before, after = Rootfs(), Rootfs()
+    for rootfs, base in ((before, old), (after, new)):
+        for index, changeset in enumerate(base):
+            apply_layer(rootfs, changeset, index)
+    paths = {path for changeset in above for path, _ in changeset.entries}
+    touched = {path: Bases(node_at(before, path), node_at(after, path)) for path in paths | ACCOUNTS.keys()}
+    fitted: list[Changeset] = []
+    remade: set[int] = set()
+    risks: list[Risk] = []
+    for number, changeset in enumerate(above):
+        layer = _Layer(changeset, number, before, after)
+        layer.look()
+        risks += layer.risks
+        if layer.ancestors or layer.lost:
+            remade.add(number)
+        entries = (*sorted(layer.ancestors), *changeset.entries)
+        fitted.append(replace(changeset, entries=entries) if layer.ancestors else changeset)
+        if any(risk.kind is Kind.LINK for risk in layer.risks):
+            break
+        apply_layer(before, changeset, len(old) + number)
+        apply_layer(after, fitted[-1], len(new) + number)
+    return Fitted(tuple(new), tuple(fitted), frozenset(remade), tuple(risks), touched, after)
+
+
+def plan_rebase(fitted: Fitted, header_of: HeaderOf, *, squash: bool = False) -> Ready:
+    """The layers of the result: the new base's, then those above, merged into one with `squash`.
+
+    Layers count from the new base's lowest. Raises what `plan_squash` raises.
+    """
+    bottom, top = fitted.bottom, fitted.bottom + len(fitted.above)
+    segments = [Segment(0, bottom, True)]
+    if squash:
+        segments.append(Segment(bottom, top, False, bool(fitted.remade)))
+    else:
+        segments += [
+            Segment(bottom + n, bottom + n + 1, n not in fitted.remade, n in fitted.remade)
+            for n in range(len(fitted.above))
+        ]
+    changesets = dict(enumerate((*fitted.new, *fitted.above)))
+    plan = plan_squash(changesets, [s for s in segments if len(s)], header_of)
+    return Ready(plan, changesets)
+
+
+@dataclass(slots=True)
+class _Layer:
+    """One layer, held against what lies below it before and after."""
+
+    changeset: Changeset
+    number: int
+    before: Rootfs
+    after: Rootfs
+    risks: list[Risk] = field(default_factory=list)
+    ancestors: list[Entry] = field(default_factory=list)
+    """Entries of directories that only the old base gave."""
+    lost: bool = False
+    """Whether a whiteout hides nothing any more, where nobody would see that it does."""
+    _own: dict[bytes, bool] = field(default_factory=dict)
+    """Paths of the layer's entries, and whether each is a directory."""
+    _blocked: set[bytes] = field(default_factory=set)
+    """Directories that cannot be there as they were."""
+    _seen: set[bytes] = field(default_factory=set)
+    _hidden: frozenset[bytes] = frozenset()
+    _removed: set[bytes] = field(default_factory=set)
+    """Directories that the layer itself deletes and puts something into."""
+    _written: set[bytes] = field(default_factory=set)
+    """Paths of entries that came before."""
+    _links: dict[bytes, bytes] = field(default_factory=dict)
+    """Symlinks that the layer has made so far, and their targets."""
+
+    def look(self) -> None:
+        self._own = {path: record.typeflag == DIRECTORY for path, record in self.changeset.entries}
+        self._hidden = frozenset(self.changeset.whiteouts)
+        for path in self.changeset.whiteouts:
+            self._whiteout(path)
+        for path in self.changeset.opaques:
+            gone = path not in self.after.directories and not self._own.get(path, False)
+            self.lost = self.lost or (gone and path in self.before.directories)
+        for entry in self.changeset.entries:
+            path = self._real(entry.path)
+            for directory in self._unseen_above(path):
+                self._ancestor(directory)
+            self._entry(entry, path)
+            self._written.add(path)
+            if entry.record.typeflag == SYMLINK:
+                self._links[path] = entry.record.linkname
+            elif self._links:
+                self._links.pop(path, None)
+
+    def _real(self, path: bytes) -> bytes:
+        """Where a path leads: through symlinks that the layer itself has made before, and no others."""
+        if not self._links:
+            return path
+        at, hops = b"", 0
+        parts = path.split(b"/")[::-1]
+        while len(parts) > 1:
+            part = parts.pop()
+            if part in (b"", b"."):
+                continue
+            if part == b"..":
+                at = at.rpartition(b"/")[0]
+                continue
+            step = at + b"/" + part if at else part
+            target = self._links.get(step)
+            if target is None:
+                at = step
+                continue
+            hops += 1
+            if hops > MAX_SYMLINKS:
+                return path
+            at = b"" if target.startswith(b"/") else at
+            parts.extend(target.split(b"/")[::-1])
+        return at + b"/" + parts[0] if at else parts[0]
+
+    def _unseen_above(self, path: bytes) -> Iterator[bytes]:
+        """The directories above a path that were not looked at yet, the topmost first."""
+        chain = []
+        while path := path.rpartition(b"/")[0]:
+            if path in self._seen:
+                break
+            self._seen.add(path)
+            chain.append(path)
+        return reversed(chain)
+
+    def _whiteout(self, path: bytes) -> None:
+        parent = path.rpartition(b"/")[0]
+        if parent not in self.after.directories:
+            if parent in self.before.directories:
+                self.lost = True
+                self._blocked_way(parent)
+            return
+        was, there = node_at(self.before, path), node_at(self.after, path)
+        other = isinstance(was, Directory) != isinstance(there, Directory)
+        if was is not None and there is not None and other:
+            self._conflict(path, was, there, "a layer deletes it, made for what the old base had there")
+
+    def _blocked_way(self, directory: bytes) -> None:
+        """Tell where a directory is a symlink or a file now, so that whiteouts in it hide nothing."""
+        while directory and directory not in self._blocked:
+            there = node_at(self.after, directory)
+            if isinstance(there, Inode):
+                self._blocked.add(directory)
+                was = node_at(self.before, directory)
+                effect = "what the layer deletes in it is there again"
+                self._conflict(directory, was, there, effect)
+            directory = directory.rpartition(b"/")[0]
+
+    def _ancestor(self, directory: bytes) -> None:
+        """A directory that an entry needs, and that the layer itself may not list."""
+        parent = directory.rpartition(b"/")[0]
+        if parent in self._blocked:
+            self._blocked.add(directory)
+            return
+        if directory in self._hidden or parent in self._removed:
+            self._removed.add(directory)  # by the layer itself, which makes it anew
+            return
+        if directory in self._own or directory in self.after.directories:
+            return
+        was, there = node_at(self.before, directory), node_at(self.after, directory)
+        if isinstance(was, Inode) or (was is None and there is None):
+            return
+        if there is not None:
+            self._blocked.add(directory)
+            self._conflict(
+                directory,
+                was,
+                there,
+                "overlay file systems make it a directory, and all that the new base has behind it is gone",
+            )
+            return
+        assert was is not None
+        if was.entry is not None:
+            self.ancestors.append(was.entry)
+        if parent in self.after.directories or self._own.get(parent):
+            self._vanished(directory, error=True)
+
+    def _entry(self, entry: Entry, path: bytes) -> None:
+        parent = path.rpartition(b"/")[0]
+        if parent in self._blocked:
+            return
+        was, there = node_at(self.before, path), node_at(self.after, path)
+        if entry.record.typeflag == DIRECTORY:
+            if isinstance(there, Inode) and not isinstance(was, Inode):
+                self._blocked.add(path)
+                self._conflict(
+                    path,
+                    was,
+                    there,
+                    "the layer's directory takes its place, and all that the"
+                    " new base has behind it is gone",
+                )
+            gone = there is None and isinstance(was, Directory) and bool(was.children)
+            if gone and parent in self.after.directories:
+                self._vanished(path, error=False)
+            return
+        if isinstance(there, Directory) and not isinstance(was, Directory):
+            self._conflict(
+                path,
+                was,
+                there,
+                "the layer's file takes its place, and all in the new base's directory is gone",
+            )
+        if is_hard_link(entry):
+            target = self._real(link_target(entry))
+            was_file = isinstance(node_at(self.before, target), Inode)
+            lost = was_file and not isinstance(node_at(self.after, target), Inode)
+            if lost and target not in self._written:
+                was_link = f"a hard link to {show_path(target)}"
+                effect = "the layer cannot be unpacked"
+                self.risks.append(Risk(Kind.LINK, path, was_link, "nothing there", self.number, effect))
+
+    def _conflict(self, path: bytes, was: Node | None, there: Node | None, effect: str) -> None:
+        self.risks.append(Risk(Kind.TYPE, path, kind_of(was), kind_of(there), self.number, effect))
+
+    def _vanished(self, path: bytes, *, error: bool) -> None:
+        effect = "the old base's files in it are gone; what the layers above have there lies there alone"
+        self.risks.append(
+            Risk(Kind.PARENT, path, "a directory", "nothing", self.number, effect, is_error=error)
+        )

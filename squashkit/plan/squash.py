@@ -1,0 +1,308 @@
+"""What to keep and what to merge: pure, linear in the entries, and nothing but byte spans.
+
+`plan_squash` partitions an image's layers, base first, into segments; each is kept as it is or merged into
+one layer (merge.py), planned as spans of the source's layers and the few headers that are written anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from squashkit.errors import InvalidLayer, PlanError, UnsupportedImage, show_path
+from squashkit.layers.changeset import Changeset, is_hard_link, link_target
+from squashkit.layers.merge import HeaderOf, SquashedLayer, merge_run
+from squashkit.layers.rootfs import Contested, Rootfs
+from squashkit.layers.tar import CHARACTER, DIRECTORY
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of layers [start, stop), counted from the base."""
+
+    start: int
+    stop: int
+    keep: bool
+    remake: bool = False
+    """A run of one layer is made anew, too; else that is kept."""
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its layers are carried over as they are."""
+        return self.keep or (len(self) == 1 and not self.remake)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLayer:
+    """A layer that is carried over byte for byte."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """What becomes of an image's layers: every segment's result, base first."""
+
+    segments: tuple[Segment, ...]
+    layers: tuple[KeptLayer | SquashedLayer, ...]
+    contested: tuple[Contested, ...] = ()
+    links_into_runs: tuple[tuple[int, bytes], ...] = ()
+    """(layer, path): hard links of kept layers to files of a squashed run below them."""
+    guaranteed: bool = True
+    """False where layers below a run were not at hand."""
+    follows: bool = False
+    """Whether paths through symlinks of lower layers were followed. Whoever checks the result must read
+    so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A plan that was made before anything is written, and the changesets of all layers that it was made
+    of: they need not be those that the layers hold."""
+
+    plan: LayerPlan
+    changesets: Mapping[int, Changeset]
+
+
+def needs_lower(changesets: Sequence[Changeset]) -> bool:
+    """Whether merging these layers takes knowledge of what lies below them.
+
+    It does, unless no layer hides or removes anything, every entry's directory is listed by the run, no
+    directory changes its type and no hard link leads out of it.
+    """
+    if any(changeset.whiteouts or changeset.opaques for changeset in changesets):
+        return True
+    directories: set[bytes] = {b""}
+    others: set[bytes] = set()
+    for changeset in changesets:
+        for path, record in changeset.entries:
+            if record.typeflag == DIRECTORY:
+                if path in others:
+                    return True
+                directories.add(path)
+            else:
+                if path in directories:
+                    return True
+                others.add(path)
+        for entry in changeset.entries:
+            if entry.path.rpartition(b"/")[0] not in directories:
+                return True
+            if is_hard_link(entry) and link_target(entry) not in others:
+                return True
+    return False
+
+
+def plan_squash(
+    changesets: Mapping[int, Changeset],
+    segments: Sequence[Segment],
+    header_of: HeaderOf,
+    *,
+    opaque: bool = False,
+    follow_lower_symlinks: bool = False,
+    blind: bool = False,
+) -> LayerPlan:
+    """Plan the layers that the segments make of an image.
+
+    `changesets` holds every layer of the squashed runs and, unless `needs_lower` says otherwise, all
+    below them; layers above the last run may be there too. Segments partition the layers base first; a
+    run of one layer is kept, unless it says `remake`. With `blind`, layers below may be missing, and the
+    result is not guaranteed.
+
+    The same input gives the same plan. Raises PlanError where a layer is missing or a run cannot be merged,
+    UnsupportedImage for an obstacle in a run (`find_obstacle`), InvalidLayer as `Rootfs.apply` does.
+    """
+    _refuse_obstacles(changesets, segments)
+    layers: list[KeptLayer | SquashedLayer] = []
+    contested: list[Contested] = []
+    guaranteed = True
+    below = Rootfs(follow_lower_symlinks=follow_lower_symlinks)
+    applied = 0
+    for segment in segments:
+        if segment.is_kept:
+            kept = range(segment.start, segment.stop)
+            layers.extend(KeptLayer(index) for index in kept)
+            for index in kept:
+                odd = changesets[index].odd if index in changesets else ()
+                contested += (Contested(what, path, index) for what, path in odd)
+            continue
+        run = {index: changesets[index] for index in range(segment.start, segment.stop)}
+        known = {index: changesets[index] for index in range(segment.start) if index in changesets}
+        if len(known) == segment.start:
+            for index in range(applied, segment.start):
+                apply_layer(below, known[index], index)
+            applied = segment.stop
+            rootfs = below
+        else:
+            unknown = needs_lower(list(run.values()))
+            if unknown and not blind:
+                raise _lower_missing(segment, known)
+            guaranteed = guaranteed and not unknown
+            rootfs = Rootfs(follow_lower_symlinks=follow_lower_symlinks, unknown_below=unknown)
+            for index, changeset in known.items() if unknown else ():
+                apply_layer(rootfs, changeset, index)
+        rootfs.begin_run(segment.start)
+        for index, changeset in run.items():
+            apply_layer(rootfs, changeset, index)
+        contested += (c for c in rootfs.contested if c.layer >= segment.start)
+        contested += (Contested(TRACES, path, i) for i in run for path in _overlay_traces(run[i]))
+        layers.append(merge_run(rootfs, run, header_of, opaque=opaque))
+    links = _links_into_runs(layers, changesets)
+    return LayerPlan(
+        tuple(segments), tuple(layers), tuple(contested), links, guaranteed, follow_lower_symlinks
+    )
+
+
+def plan_export(changesets: Mapping[int, Changeset], header_of: HeaderOf) -> SquashedLayer:
+    """A whole root file system as one tar: what all layers of an image make over nothing.
+
+    Raises UnsupportedImage for an obstacle (`find_obstacle`), InvalidLayer as `Rootfs.apply` does.
+    """
+    rootfs = Rootfs()
+    for index, changeset in changesets.items():
+        obstacle = find_obstacle(changeset)
+        if obstacle is not None:
+            raise obstacle.error(index)
+        apply_layer(rootfs, changeset, index)
+    return merge_run(rootfs, changesets, header_of, opaque=False, walk_order=True)
+
+
+def apply_layer(rootfs: Rootfs, changeset: Changeset, index: int) -> None:
+    """Apply a layer to a tree; its faults name it."""
+    try:
+        rootfs.apply(changeset, index)
+    except InvalidLayer as error:
+        raise error.inside(f"layer {index}") from error
+
+
+def _lower_missing(segment: Segment, known: Mapping[int, Changeset]) -> PlanError:
+    missing = [str(index) for index in range(segment.start) if index not in known]
+    return PlanError(
+        f"layers {segment.start} to {segment.stop - 1} cannot be merged without knowing what lies below"
+        f" them, and the bytes of layer {', '.join(missing)} are not at hand; read the image from where"
+        " it is whole, or pass --blind to merge all the same, without a guarantee"
+    )
+
+
+MAX_PATH, MAX_NAME = 4095, 255
+"""Bytes of a path, or of a link's target, and of a name in a path: PATH_MAX without its NUL, and
+NAME_MAX."""
+TRACES = "an overlay file system's trace, carried over"
+_MARKS = (b"opaque", b"redirect", b"metacopy", b"whiteout", b"whiteouts")
+"""What overlay file systems take for more than a trace, whatever the value (fs/overlayfs/overlayfs.h)."""
+_OVERLAY = (b"trusted.overlay.", b"user.overlay.")
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a layer can be kept and not merged: the entry, and what is the matter with it."""
+
+    path: bytes
+    message: str
+    what: str
+
+    def error(self, index: int, advice: str = "") -> UnsupportedImage:
+        """As an error that names the layer, with what can be done."""
+        subject = f"layer {index}: {show_path(self.path)}"
+        return UnsupportedImage(f"{subject} {self.message}{advice}", what=self.what)
+
+
+def find_obstacle(changeset: Changeset) -> Obstacle | None:
+    """The first entry for which a layer cannot be merged, or none: one that no file system can hold, or a
+    mark of overlay file systems, whose meaning a merge would change."""
+    for path, record in changeset.entries:
+        if len(path) > MAX_NAME or len(record.linkname) > MAX_PATH:
+            obstacle = _too_long(path, record.linkname)
+            if obstacle is not None:
+                return obstacle
+        if record.typeflag == CHARACTER and record.devmajor == record.devminor == 0:
+            message = "is a character device 0:0, which overlay file systems take for a whiteout"
+            return Obstacle(path, message, "overlay whiteout")
+        if record.xattrs:
+            for name in record.xattrs:
+                if name.startswith(_OVERLAY) and name.partition(b".overlay.")[2] in _MARKS:
+                    message = f"has the xattr {show_path(name)}, an overlay file system's own mark"
+                    return Obstacle(path, message, "overlay xattr")
+    for path in (*changeset.whiteouts, *changeset.opaques):
+        if len(path) > MAX_NAME and (obstacle := _too_long(path, b"")) is not None:
+            return obstacle
+    return None
+
+
+def _too_long(path: bytes, target: bytes) -> Obstacle | None:
+    shown = path if len(path) <= 200 else path[:200] + b"..."
+    if len(path) > MAX_PATH:
+        return Obstacle(shown, f"is a path of {len(path):,} bytes; systems take {MAX_PATH:,}", "long path")
+    longest = max(map(len, path.split(b"/")))
+    if longest > MAX_NAME:
+        return Obstacle(shown, f"has a name of {longest:,} bytes; systems take {MAX_NAME}", "long name")
+    if len(target) > MAX_PATH:
+        message = f"is a link to a path of {len(target):,} bytes; systems take {MAX_PATH:,}"
+        return Obstacle(shown, message, "long path")
+    return None
+
+
+def _overlay_traces(changeset: Changeset) -> Iterator[bytes]:
+    """Paths with xattrs that overlay file systems leave behind and that mean nothing to a reader."""
+    for path, record in changeset.entries:
+        if record.xattrs and any(name.startswith(_OVERLAY) for name in record.xattrs):
+            yield path
+
+
+def _refuse_obstacles(changesets: Mapping[int, Changeset], segments: Sequence[Segment]) -> None:
+    """Raises UnsupportedImage for the first layer of a run that cannot be merged, with the segments that
+    keep all such layers."""
+    found = {
+        index: obstacle
+        for segment in segments
+        if not segment.is_kept
+        for index in range(segment.start, segment.stop)
+        if (obstacle := find_obstacle(changesets[index])) is not None
+    }
+    if not found:
+        return
+    runs: list[tuple[int, bool]] = []
+    for segment in segments:
+        for index in range(segment.start, segment.stop):
+            keep = segment.keep or index in found
+            same_segment = index != segment.start
+            if runs and runs[-1][1] == keep and (keep or same_segment):
+                runs[-1] = runs[-1][0] + 1, keep
+            else:
+                runs.append((1, keep))
+    way = ",".join(f"{'=' * keep}{count}" for count, keep in runs)
+    index, obstacle = next(iter(found.items()))
+    raise obstacle.error(index, f"; its layer can be kept, not merged: --segments {way}")
+
+
+def _links_into_runs(
+    layers: Sequence[KeptLayer | SquashedLayer], changesets: Mapping[int, Changeset]
+) -> tuple[tuple[int, bytes], ...]:
+    """Hard links by which kept layers reach into the squashed runs below them."""
+    links: list[tuple[int, bytes]] = []
+    squashed: set[bytes] | None = None
+    runs: list[SquashedLayer] = []
+    for layer in layers:
+        if isinstance(layer, SquashedLayer):
+            runs.append(layer)
+            squashed = None
+        elif runs and layer.index in changesets:
+            entries = changesets[layer.index].entries
+            linked = [entry for entry in entries if is_hard_link(entry)]
+            own = {entry.path for entry in entries} if linked else set()
+            for entry in linked:
+                target = link_target(entry)
+                if target in own:
+                    continue
+                if squashed is None:
+                    squashed = {
+                        e.path
+                        for run in runs
+                        for index in range(run.start, run.stop)
+                        for e in changesets[index].entries
+                    }
+                if target in squashed:
+                    links.append((layer.index, entry.path))
+    return tuple(links)

@@ -1,0 +1,1 @@
+"""Archives of `docker save` and of OCI layouts, from files and pipes."""

@@ -1,0 +1,126 @@
+"""Where images go, as a protocol: blobs in any order, and last the documents that make them an image.
+
+Nothing that was there before changes until `commit`; without it nothing new has a name. The modules named
+*_sink.py keep the promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from squashkit.errors import InvalidReference
+from squashkit.oci.documents import REF_NAME, Descriptor, DiffID, Digest, sha256
+from squashkit.transports.blobs import Container
+from squashkit.transports.layout.index import name_annotations
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A name that an image gets. `verbatim` is the ref.name that was asked for as it stands."""
+
+    name: str
+    verbatim: str | None = None
+
+    def annotations(self) -> dict[str, str]:
+        if self.verbatim is None:
+            return name_annotations(self.name)
+        if ":" in self.verbatim or "/" in self.verbatim:
+            with suppress(InvalidReference):  # a ref.name need not be one of docker's names
+                return name_annotations(self.verbatim, self.verbatim)
+        return {REF_NAME: self.verbatim}
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenImage:
+    """An image whose blobs are stored: its manifest's descriptor, its config and its layers."""
+
+    manifest: Descriptor
+    config: Digest
+    layers: Sequence[Digest]
+    diff_ids: Sequence[DiffID]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the documents need that make stored blobs an image with names: the descriptor of its manifest,
+    or of an index of several, and the images that are meant."""
+
+    root: Descriptor
+    images: Sequence[WrittenImage]
+    tags: Sequence[Tag]
+    repo_tags: Sequence[str]
+
+
+Check = Callable[[Container], None]
+"""Reads back what was written, before it has a name. Raises where it is not right."""
+
+
+class Slot(Protocol):
+    """A place for one blob. `write` appends, `seal` ends it; then `finish` names it or `discard` gives it
+    up, the last place first."""
+
+    def write(self, data: bytes | memoryview) -> None: ...
+
+    def seal(self) -> None: ...
+
+    def finish(self, digest: Digest) -> None: ...
+
+    def discard(self) -> None: ...
+
+
+class Sink(Protocol):
+    """A destination. Blobs that it `has` need not be written."""
+
+    parallel: bool
+    """Whether slots of known size may be written side by side."""
+    title: str
+
+    def has(self, digest: Digest, size: int) -> bool: ...
+
+    def verify(self, digest: Digest) -> None:
+        """Read a blob that was there before and check its digest. Raises InvalidImage."""
+
+    def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
+        """A place for a blob of this size; None takes the place after all others. Where the digest is
+        known beforehand, a pipe sends the blob at once."""
+
+    def manifest(self, media_type: str, data: bytes) -> Digest:
+        """Store a manifest or an index."""
+
+    def commit(self, written: Sequence[Written], check: Check | None = None) -> None:
+        """Give what was written its names, once `check` has nothing against it. Only archives and layouts
+        take more than one at a time."""
+
+    def close(self) -> None:
+        """Drop whatever was not committed."""
+
+
+class Blobs(Protocol):
+    """What takes blobs."""
+
+    def has(self, digest: Digest, size: int) -> bool: ...
+
+    def slot(self, size: int | None, digest: Digest | None = None) -> Slot: ...
+
+
+def put(sink: Blobs, data: bytes) -> Digest:
+    """Store a small blob."""
+    digest = sha256(data)
+    if not sink.has(digest, len(data)):
+        slot = sink.slot(len(data), digest)
+        slot.write(data)
+        slot.seal()
+        slot.finish(digest)
+    return digest
+
+
+def descriptors(written: Sequence[Written]) -> list[dict[str, Any]]:
+    """One descriptor a tag, one without a name where there is none."""
+    return [
+        Descriptor(one.root.media_type, one.root.digest, one.root.size, names, one.root.platform).json()
+        for one in written
+        for names in [tag.annotations() for tag in one.tags] or [{}]
+    ]

@@ -1,0 +1,288 @@
+"""OCI layouts (image-spec, image-layout.md), as a folder or inside an archive: reading and naming.
+
+An index leads to manifests, through nested indexes too. What is no image (attestations, artifacts) and
+what is not there (an export names all platforms and holds one) is set aside and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from squashkit.errors import (
+    DigestMismatch,
+    InvalidImage,
+    InvalidReference,
+    SquashkitError,
+    UnsupportedImage,
+    show_text,
+)
+from squashkit.oci.documents import (
+    CONFIG_TYPES,
+    CONTAINERD_NAME,
+    INDEX_TYPES,
+    LAYOUT_SHAPE,
+    MANIFEST_TYPES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    REF_NAME,
+    Descriptor,
+    Digest,
+    ImageConfig,
+    Manifest,
+    is_digest,
+    parse_index,
+    sha256,
+)
+from squashkit.oci.gojson import fold, load_json
+from squashkit.oci.graph import Image, stack_layers
+from squashkit.oci.names import familiar_name, normalise_name
+from squashkit.transports.blobs import Container
+
+INDEX = "index.json"
+LAYOUT = "oci-layout"
+LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
+_MAX_DEPTH = 8
+_MAX_VISITS = 10_000
+_ATTESTATION = "vnd.docker.reference.type"
+
+
+@dataclass(slots=True)
+class Listing:
+    """The images of a container, and what was set aside."""
+
+    images: list[Image] = field(default_factory=list)
+    absent: list[Descriptor] = field(default_factory=list)
+    unnamed: list[Descriptor] = field(default_factory=list)
+    """Entries with a digest of another algorithm than sha256, which are not looked at."""
+    attestations: list[Descriptor] = field(default_factory=list)
+    artifacts: list[str] = field(default_factory=list)
+    """The types of manifests that are no images."""
+
+    def passed_over(self) -> list[str]:
+        """What of an index is not looked at, in words."""
+        told = []
+        for one in self.unnamed:
+            title = ", ".join(names_of(one.annotations)) or str(one.platform or "an entry")
+            algorithm = one.digest.partition(":")[0]
+            told.append(
+                f"{show_text(title)}: the index names it by a {algorithm} digest, which is not supported"
+            )
+        return told
+
+
+def blob_name(digest: Digest) -> str:
+    return "blobs/" + digest.replace(":", "/")
+
+
+def read_verified(container: Container, descriptor: Descriptor, where: str) -> bytes | None:
+    """A JSON blob, checked against its descriptor; None where it is not there."""
+    data = container.read(blob_name(descriptor.digest))
+    if data is None:
+        return None
+    if len(data) != descriptor.size:
+        raise DigestMismatch(where, expected=f"{descriptor.size} bytes", actual=f"{len(data)} bytes")
+    if (actual := sha256(data)) != descriptor.digest:
+        raise DigestMismatch(where, expected=descriptor.digest, actual=actual)
+    return data
+
+
+Faults = list[SquashkitError]
+"""Where faults go that are to be told all, not raised one at a time."""
+
+
+def list_images(container: Container, faults: Faults | None = None) -> Listing:
+    """Read index.json and all that it leads to, layers excepted.
+
+    Raises InvalidImage for bad JSON, digests that do not match and wrong counts; with `faults`, those of
+    single images go there and the others are listed.
+    """
+    walk = _Walk(container, Listing(), faults)
+    with collected(faults):
+        layout = container.read(LAYOUT)
+        if layout is not None:
+            load_json(layout, LAYOUT, LAYOUT_SHAPE)
+        index = container.read(INDEX)
+        if index is None:
+            raise InvalidImage("no index.json", where=INDEX)
+        walk.index(parse_index(index, INDEX), INDEX, {}, ())
+    return walk.listing
+
+
+@contextmanager
+def collected(faults: Faults | None) -> Iterator[None]:
+    """What is wrong with an image goes to `faults`, where there are such."""
+    try:
+        yield
+    except (InvalidImage, UnsupportedImage) as error:
+        if faults is None:
+            raise
+        faults.append(error)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A way through the documents of a layout."""
+
+    container: Container
+    listing: Listing
+    faults: Faults | None
+    visited: int = 0
+
+    def index(
+        self,
+        descriptors: tuple[Descriptor, ...],
+        where: str,
+        names: Mapping[str, str],
+        above: tuple[Digest, ...],
+    ) -> None:
+        for i, descriptor in enumerate(descriptors):
+            named = replace(descriptor, annotations={**names, **descriptor.annotations})
+            with collected(self.faults):
+                self._visit(named, f"{where}.manifests[{i}]", above)
+
+    def _visit(self, descriptor: Descriptor, place: str, above: tuple[Digest, ...]) -> None:
+        listing = self.listing
+        self.visited += 1
+        if self.visited > _MAX_VISITS:
+            raise UnsupportedImage(f"{place}: over {_MAX_VISITS:,} images", what="index")
+        if is_attestation(descriptor):
+            listing.attestations.append(descriptor)
+            return
+        if not is_digest(descriptor.digest):
+            listing.unnamed.append(descriptor)
+            return
+        data = read_verified(self.container, descriptor, place)
+        if data is None:
+            listing.absent.append(descriptor)
+            return
+        media_type = descriptor.media_type or _guess_type(data)
+        if media_type not in INDEX_TYPES | MANIFEST_TYPES:
+            listing.artifacts.append(media_type)  # image-spec: an unknown type is no error
+            return
+        if media_type in INDEX_TYPES:
+            if descriptor.digest in above or len(above) >= _MAX_DEPTH:
+                raise InvalidImage("indexes nested too deep", where=place)
+            annotations = descriptor.annotations.items()
+            names = {k: v for k, v in annotations if k in (REF_NAME, CONTAINERD_NAME)}
+            self.index(parse_index(data, place), place, names, (*above, descriptor.digest))
+            return
+        manifest = Manifest.parse(data, place, descriptor.media_type)
+        kind = str(manifest.raw.get("artifactType") or "")
+        if manifest.config.media_type not in CONFIG_TYPES:
+            listing.artifacts.append(kind or manifest.config.media_type)
+            return
+        config = read_verified(self.container, manifest.config, f"{place}.config")
+        if config is None:
+            if any(self.container.has(blob_name(layer.digest)) for layer in manifest.layers):
+                raise InvalidImage("the config blob is not there", where=f"{place}.config")
+            listing.absent.append(descriptor)  # an export of one platform may hold the manifests of all
+            return
+        if kind and not _is_image(manifest, config):
+            listing.artifacts.append(kind)
+            return
+        listing.images.append(_load_image(self.container, manifest, descriptor, config, place))
+
+
+def _guess_type(data: bytes) -> str:
+    """What a document is that a descriptor gives no type."""
+    try:
+        value = load_json(data, "")
+    except InvalidImage:
+        return "unknown"
+    keys = {fold(key) for key in value} if isinstance(value, dict) else set()
+    if "manifests" in keys:
+        return OCI_INDEX
+    return OCI_MANIFEST if "layers" in keys else "unknown"
+
+
+def _is_image(manifest: Manifest, config: bytes) -> bool:
+    """Whether what is called an artifact is an image all the same: its config has a root file system, and
+    what the manifest lists are tars."""
+    try:
+        value = load_json(config, "")
+    except InvalidImage:
+        return False
+    has_rootfs = isinstance(value, dict) and any(fold(key) == "rootfs" for key in value)
+    return has_rootfs and all(".tar" in layer.media_type for layer in manifest.layers)
+
+
+def is_attestation(descriptor: Descriptor) -> bool:
+    if _ATTESTATION in descriptor.annotations:
+        return True
+    platform = descriptor.platform
+    return platform is not None and platform.os == platform.architecture == "unknown"
+
+
+def _load_image(
+    container: Container, manifest: Manifest, descriptor: Descriptor, data: bytes, where: str
+) -> Image:
+    config = ImageConfig.parse(data, f"{where}.config")
+    names = [blob_name(layer.digest) for layer in manifest.layers]
+    return Image(
+        names=names_of(descriptor.annotations),
+        image_id=manifest.config.digest,
+        config=config,
+        layers=stack_layers(
+            config, [name if container.has(name) else None for name in names], manifest.layers, where
+        ),
+        manifest=manifest,
+        manifest_descriptor=descriptor,
+    )
+
+
+def names_of(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """The names that a descriptor's annotations give an image, the fullest first."""
+    names = []
+    if full := annotations.get(CONTAINERD_NAME):
+        try:
+            names.append(familiar_name(full))
+        except InvalidReference:
+            names.append(full)
+    if ref := annotations.get(REF_NAME):
+        names.append(ref)
+    return tuple(names)
+
+
+def name_annotations(name: str, ref_name: str | None = None) -> dict[str, str]:
+    """The annotations by which containerd, podman and skopeo find an image of this name.
+
+    containerd imports nothing without its own one, and podman takes the other for the tag.
+    """
+    full = normalise_name(name)
+    return {CONTAINERD_NAME: full, REF_NAME: ref_name or full.rpartition(":")[2]}
+
+
+def refuse_unsupported(image: Image) -> None:
+    """Raises UnsupportedImage for images that cannot be squashed."""
+    if image.platform.os == "windows":
+        raise UnsupportedImage(
+            "Windows images cannot be squashed: their layers are no changesets of this kind",
+            what="windows",
+        )
+    for layer in image.layers:
+        media_type = layer.descriptor.media_type if layer.descriptor else ""
+        if "+encrypted" in media_type:
+            raise UnsupportedImage(
+                f"layer {layer.index} is encrypted; decrypt the image first (skopeo copy --decryption-key)",
+                what="encrypted layer",
+            )
+        if layer.member is None and layer.descriptor is not None and layer.descriptor.is_foreign:
+            raise UnsupportedImage(
+                f"layer {layer.index} is a foreign layer ({media_type}), whose bytes lie elsewhere",
+                what="foreign layer",
+            )
+        if media_type and not (
+            media_type.startswith(("application/vnd.oci.image.layer.", "application/vnd.docker.image."))
+            and ".tar" in media_type
+        ):
+            raise UnsupportedImage(
+                f"layer {layer.index} has the unknown media type {media_type!r}", what=media_type
+            )
+
+
+def index_json(descriptors: list[dict[str, Any]], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """An index of these descriptors, with the other fields of the one that it replaces."""
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, **(before or {}), "manifests": descriptors}

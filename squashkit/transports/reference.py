@@ -1,0 +1,113 @@
+"""Where images live: one module a medium, named as skopeo names them.
+
+`parse_reference` reads what a person writes; the modules open it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+from squashkit.errors import InvalidReference
+from squashkit.oci.documents import is_digest
+from squashkit.oci.names import normalise_name
+
+STDIO = "-"
+FILES = ("docker-archive", "oci-archive", "oci")
+STORES = ("docker-daemon", "containers-storage")
+REGISTRY = "docker"
+PLACES = (f"{REGISTRY}://", *(f"{store}:" for store in STORES))
+"""What stands before an image's name where it says in which registry or store that is."""
+_FOREIGN = ("dir", "ostree", "tarball", "sif", "docker-tar")
+ARCHIVES = (".tar", ".tgz", ".tar.gz", ".tar.zst", ".tar.xz", ".tar.bz2", ".oci")
+"""Ends of names that archives have."""
+_HOST = re.compile(r"localhost\b|[\w-]+\.|\[")
+KNOWN = (
+    "a path, `-`, docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME,"
+    " containers-storage:NAME or docker://HOST/NAME"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`transport:path[:image]`. `transport` is empty for a bare path, whose content tells what it is;
+    the path `-` is standard input or output. For a daemon or a registry the path is the image's name."""
+
+    transport: str
+    path: str
+    image: str | None = None
+    guessed: bool = False
+    """A bare name that is no file here, and so is taken for one of the docker daemon's."""
+
+    def __str__(self) -> str:
+        if self.guessed:
+            return self.path
+        if self.transport == REGISTRY:
+            return f"docker://{self.path}"
+        image = f":{self.image}" if self.image else ""
+        return f"{self.transport}:{self.path}{image}" if self.transport else self.path + image
+
+    @property
+    def is_stdio(self) -> bool:
+        return self.path == STDIO and self.is_file
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it lies in the file system (or comes through a pipe)."""
+        return self.transport in ("", *FILES)
+
+
+def parse_reference(text: str) -> Reference:
+    """From any of the forms in `KNOWN`.
+
+    A bare path may have `:REF` too, where no file has that whole name and one has the part before it. A
+    bare text that is the name of no file, and may be an image's, means the docker daemon's. Raises
+    InvalidReference.
+    """
+    if not text:
+        raise InvalidReference(f"an empty reference; expected {KNOWN}")
+    transport, colon, rest = text.partition(":")
+    if colon and transport in FILES:
+        path, _, image = rest.partition(":")
+        if not path:
+            raise InvalidReference(f"{text!r} names no path; expected {transport}:PATH[:REF]")
+        return Reference(transport, path, image or None)
+    if colon and transport in STORES:
+        _check_name(rest, f"{transport}:NAME[:TAG]", text)
+        return Reference(transport, rest)
+    if text.startswith("docker://"):
+        name = text.removeprefix("docker://")
+        _check_name(name, "docker://HOST/NAME[:TAG|@DIGEST]", text)
+        if "/" not in name and _HOST.match(name):
+            raise InvalidReference(f"{text!r} names a host and no image; expected docker://HOST/NAME")
+        return Reference(REGISTRY, name)
+    if os.path.exists(text):  # which Path asks by raising, of names too long or out of reach
+        return Reference("", text)
+    if colon and (os.path.exists(transport) or transport == STDIO):
+        return Reference("", transport, rest or None)
+    if colon and (transport in _FOREIGN or (transport == REGISTRY and rest.startswith("/"))):
+        raise InvalidReference(f"the transport {transport!r} is not supported; use {KNOWN}")
+    if _may_be_name(text):
+        return Reference("docker-daemon", text, guessed=True)
+    return Reference("", text)
+
+
+def _check_name(name: str, form: str, text: str) -> None:
+    if not name:
+        raise InvalidReference(f"{text!r} names no image; expected {form}")
+    if not is_digest(name):
+        normalise_name(name)
+
+
+def _may_be_name(text: str) -> bool:
+    """Whether a text that is no file's name may be an image's. What looks like a path is one."""
+    if text == STDIO or text.startswith(("/", "./", "../", "~")):
+        return False
+    if text.endswith((*ARCHIVES, ".json", "/")):
+        return False
+    try:
+        _check_name(text, "", text)
+    except InvalidReference:
+        return False
+    return True

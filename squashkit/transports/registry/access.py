@@ -1,0 +1,98 @@
+"""What lies in registries: how they are reached, and containers whose blobs are fetched when asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from squashkit.oci.documents import Digest
+from squashkit.transports.blobs import Container
+
+if TYPE_CHECKING:
+    from squashkit.transports.registry.http import Registry
+    from squashkit.transports.registry.repository import RepositoryName
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How registries are reached."""
+
+    authfile: Path | None = None
+    """Where credentials are, in docker's form. None: where the docker client has them."""
+    tls_verify: bool | None = None
+    """None: yes, but not for this very machine (localhost), as docker has it."""
+    cert_dir: Path | None = None
+    """A folder with CAs (*.crt) and client certificates (*.cert with *.key)."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes that went over the wire, of documents and blobs."""
+
+    down: int = 0
+    up: int = 0
+
+
+@dataclass(slots=True)
+class Registries:
+    """The registries of one piece of work: one connection to each, for each user of it."""
+
+    access: Access = field(default_factory=Access)
+    _open: dict[object, Registry] = field(default_factory=dict)
+
+    def get(self, name: RepositoryName) -> Registry:
+        """The registry of a repository. Raises Unavailable where it does not answer, Unauthorized where
+        credentials cannot be read."""
+        from squashkit.transports.registry.credentials import find_credentials
+        from squashkit.transports.registry.http import Registry
+
+        credentials = find_credentials(name.host, name.path, self.access.authfile)
+        key = name.host, credentials
+        if key not in self._open:
+            self._open[key] = Registry(name.host, credentials, self.access)
+        return self._open[key]
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """What went over the wire in all, None where no registry was asked."""
+        if not self._open:
+            return None
+        counted = [registry.traffic for registry in self._open.values()]
+        return Traffic(sum(one.down for one in counted), sum(one.up for one in counted))
+
+    def interrupt(self) -> None:
+        """End all waiting for the network, with Cancelled, and ask nothing more."""
+        for registry in list(self._open.values()):
+            registry.interrupt()
+
+    def resume(self) -> None:
+        """Work begins (anew)."""
+        for registry in self._open.values():
+            registry.resume()
+
+    def close(self) -> None:
+        for registry in self._open.values():
+            registry.close()
+
+
+@runtime_checkable
+class Remote(Container, Protocol):
+    """A container over the network. `get` fetches a whole blob, once, to a file without a name."""
+
+    root: Digest
+    """What its reference means: a manifest or an index."""
+
+    def is_here(self, name: str) -> bool:
+        """Whether a blob has been fetched."""
+
+    def blocks(self, name: str, cancelled: threading.Event) -> Iterator[memoryview]:
+        """A blob's bytes as they come, verified and not kept."""
+
+    def interrupt(self) -> None:
+        """End all waiting for the network, with Cancelled, and ask nothing more."""
+
+    def resume(self) -> None:
+        """Work begins (anew)."""

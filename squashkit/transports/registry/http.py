@@ -1,0 +1,441 @@
+"""One registry over HTTP: reaching it, proving who one is, and trying again what fails on the way.
+
+Credentials go to the registry and to the token server that it names, and nowhere else: not along with a
+redirect to another host.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+from weakref import WeakSet
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, disable_warnings
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError
+from urllib3.util import Retry
+
+from squashkit import __version__
+from squashkit.errors import Cancelled, Unauthorized, Unavailable, UsageError, gist_of, show_text
+from squashkit.oci.gojson import Leaf, Struct, load_json
+from squashkit.transports.registry.access import Access, Traffic
+from squashkit.transports.registry.credentials import Credentials
+
+_TIMEOUT = (10, 60)  # seconds: to connect, and between two bytes
+_LAST_WORDS = (2, 2)
+BUSY = frozenset({429, 500, 502, 503, 504})
+PATIENCE = Retry(total=5, backoff_factor=0.4, backoff_max=10, retry_after_max=60)
+BROKEN = (requests.RequestException, HTTPError, OSError)
+"""What is raised where a connection fails or breaks."""
+_HOPS = 5
+_HUB = "docker.io"
+_DOCUMENT = 4 << 20
+_TOKEN_SHAPE = Struct({"token": Leaf.TEXT, "access_token": Leaf.TEXT})
+
+
+class _Session(requests.Session):
+    """Follows no redirect, and so reads no redirect's body either."""
+
+    def get_redirect_target(self, resp: Any) -> str | None:
+        return None
+
+
+class _Adapter(HTTPAdapter):
+    """Verifies with a context of ours, which knows the system's CAs (requests knows only its own), and
+    tells of every connection that it makes."""
+
+    def __init__(self, context: ssl.SSLContext | None, made: Callable[[HTTPConnection], None]) -> None:
+        self._context = context
+        self._pools = _pools(made)
+        super().__init__(pool_maxsize=32, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs, ssl_context=self._context)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+def _pools(made: Callable[[HTTPConnection], None]) -> dict[str, type[HTTPConnectionPool]]:
+    """Pools whose connections are told of once they stand."""
+
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            made(self)
+
+    class Secure(HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            made(self)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+def _tls_context(access: Access, *, verify: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    folder = access.cert_dir
+    if folder is None:
+        return context
+    if not folder.is_dir():
+        raise UsageError(f"--cert-dir {folder} is no folder")
+    try:
+        for path in sorted(folder.glob("*.crt")):
+            context.load_verify_locations(path)
+        for path in sorted(folder.glob("*.cert")):
+            context.load_cert_chain(path, path.with_suffix(".key"), password="")
+    except OSError as error:
+        raise UsageError(f"--cert-dir {folder}: {path.name}: {error}") from error
+    return context
+
+
+class Registry:
+    """One registry, as one user. Safe to use from several threads."""
+
+    def __init__(self, host: str, credentials: Credentials | None, access: Access) -> None:
+        self.host = host
+        self.traffic = Traffic()
+        self._credentials = credentials
+        local = urlsplit(f"//{host}").hostname
+        is_local = local is not None and (local in ("localhost", "::1") or local.startswith("127."))
+        self._plain = is_local if access.tls_verify is None else not access.tls_verify
+        self._verify = access.tls_verify is not False
+        self._session = _Session()
+        self._session.trust_env = not is_local  # no proxy leads to this very machine, as Go has it too
+        if not self._verify:
+            disable_warnings(InsecureRequestWarning)
+        self._session.auth = lambda request: request  # else requests would look for a .netrc
+        self._session.headers.update(
+            {"User-Agent": f"squashkit/{__version__}", "Accept-Encoding": "identity"}
+        )
+        self._connections: WeakSet[HTTPConnection] = WeakSet()
+        made = self._connections.add
+        self._session.mount("https://", _Adapter(_tls_context(access, verify=self._verify), made))
+        self._session.mount("http://", _Adapter(None, made))
+        self._lock = threading.Condition()
+        self.stopped = False
+        """Whether all waiting was ended, and nothing more is to be asked."""
+        self._challenge: _Challenge | None = None
+        self._tokens: dict[tuple[str, ...], str] = {}
+        self.origin = self._find_origin()
+
+    # Reaching it
+
+    def _find_origin(self) -> str:
+        """Where it answers: over HTTPS; on this very machine, or where nobody asks for verified TLS, over
+        plain HTTP too, as docker has it. A certificate that is wrong is no reason to go without."""
+        host = "registry-1.docker.io" if self.host == _HUB else self.host
+        why = ""
+        for scheme in ("https", "http") if self._plain else ("https", "https"):
+            try:
+                with self._request("GET", f"{scheme}://{host}/v2/", {}) as response:
+                    if response.status_code == 401:
+                        self._challenge = _Challenge.parse(response, self.host)
+                    return f"{scheme}://{host}"
+            except (*BROKEN, ValueError) as error:
+                why = why or gist_of(error)
+                if re.search(r"(?i)certificate|alert|refused|not known", why):
+                    break
+        raise Unavailable(
+            f"the registry {self.host} does not answer: {why}{self._hint(why)}", reference=self.host
+        )
+
+    def _hint(self, why: str) -> str:
+        if not self._verify or not re.search(r"(?i)ssl|certificate|tls", why):
+            return ""
+        if re.search(r"(?i)wrong.version|record.layer|http.request", why):
+            return "; it speaks plain HTTP: --tls-verify=false allows that"
+        return "; --cert-dir DIR adds a CA, --tls-verify=false trusts anybody"
+
+    def interrupt(self) -> None:
+        """End all waiting, for bytes and for a time, with Cancelled."""
+        with self._lock:
+            self.stopped = True
+            self._lock.notify_all()
+        for connection in list(self._connections):
+            with suppress(OSError, AttributeError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def resume(self) -> None:
+        """Work begins (anew)."""
+        self.stopped = False
+
+    def close(self) -> None:
+        self._session.close()
+
+    def pause(self, seconds: float) -> None:
+        with self._lock:
+            if self._lock.wait_for(lambda: self.stopped, timeout=seconds):
+                raise Cancelled
+
+    # Requests
+
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str], data: Any = None
+    ) -> requests.Response:
+        # Said again for each request: variables that are meant for other programs would go before it.
+        return self._session.request(
+            method,
+            url,
+            headers=headers,
+            data=data,
+            stream=True,
+            timeout=_LAST_WORDS if self.stopped else _TIMEOUT,
+            allow_redirects=False,
+            verify=self._verify,
+        )
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        scopes: Sequence[str],
+        headers: Mapping[str, str] | None = None,
+        data: Any = None,
+        *,
+        repeat: bool = True,
+        last: bool = False,
+    ) -> requests.Response:
+        """One request, with credentials where it goes to this registry, and its redirects followed.
+
+        What is broken or busy is tried again, unless not to `repeat`. The caller closes the response.
+        Raises what requests raises, Unauthorized, or Cancelled once all was stopped: after that only a
+        `last` word is said, which is not waited for long.
+        """
+        patience = PATIENCE
+        url = urljoin(self.origin, url)
+        while True:
+            response = None
+            if self.stopped and not last:
+                raise Cancelled
+            try:
+                response = self._follow(method, url, scopes, dict(headers or {}), data)
+                if response.status_code not in BUSY or not repeat:
+                    return response
+                patience = patience.increment(method, url, response=response.raw)
+            except MaxRetryError:
+                assert response is not None
+                return response  # its status tells why
+            except BROKEN as error:
+                if self.stopped:
+                    raise Cancelled from None
+                if not repeat or isinstance(error, ValueError):  # a URL that is none will not get better
+                    raise
+                patience = once_more(patience, error)
+            self.pause(seconds(patience, response))
+            if response is not None:
+                response.close()
+
+    def _follow(
+        self, method: str, url: str, scopes: Sequence[str], headers: dict[str, str], data: Any
+    ) -> requests.Response:
+        for _ in range(_HOPS):
+            response = self._authorised(method, url, scopes, headers, data)
+            if response.status_code not in (301, 302, 303, 307, 308):
+                return response
+            where = urljoin(url, response.headers.get("Location", ""))
+            response.close()
+            if self._verify and not where.startswith("https:") and url.startswith("https:"):
+                raise Unavailable(
+                    f"{self.host} redirects to {show_text(where[:200])} without TLS", reference=self.host
+                )
+            url = where
+        raise Unavailable(f"{self.host} redirects without end", reference=self.host)
+
+    def _authorised(
+        self, method: str, url: str, scopes: Sequence[str], headers: dict[str, str], data: Any
+    ) -> requests.Response:
+        if _origin(url) != _origin(self.origin):
+            return self._request(method, url, headers, data)
+        for attempt in (1, 2):
+            secret = self._authorization(scopes)
+            sent = {**headers, "Authorization": secret} if secret else headers
+            response = self._request(method, url, sent, data)
+            if response.status_code != 401 or attempt == 2 or not response.headers.get("WWW-Authenticate"):
+                return response
+            with self._lock:  # a token that has expired, or the first challenge
+                self._challenge = _Challenge.parse(response, self.host)
+                self._tokens.pop(tuple(scopes), None)
+            response.close()
+        raise AssertionError
+
+    def _authorization(self, scopes: Sequence[str]) -> str | None:
+        challenge = self._challenge
+        if challenge is None:
+            return None
+        if challenge.scheme == "basic":
+            return self._credentials.basic if self._credentials and self._credentials.username else None
+        with self._lock:
+            token = self._tokens.get(tuple(scopes))
+        if token is None:
+            token = self._fetch_token(challenge, scopes)
+            with self._lock:
+                self._tokens[tuple(scopes)] = token
+        return f"Bearer {token}"
+
+    def _fetch_token(self, challenge: _Challenge, scopes: Sequence[str]) -> str:
+        """A token from the registry's token server (distribution's auth/token.md and auth/oauth.md)."""
+        credentials = self._credentials
+        if self._verify and self.origin.startswith("https:") and not challenge.realm.startswith("https:"):
+            raise Unavailable(
+                f"{self.host} wants credentials sent to {show_text(challenge.realm)} without TLS",
+                reference=self.host,
+            )
+        fields = {"service": challenge.service} if challenge.service else {}
+        scopes = list(dict.fromkeys([*scopes, *challenge.scope.split()]))
+        patience = PATIENCE
+        while True:
+            response = None
+            try:
+                if credentials is not None and credentials.identity_token:
+                    form = {
+                        **fields,
+                        "grant_type": "refresh_token",
+                        "client_id": "squashkit",
+                        "refresh_token": credentials.identity_token,
+                        "scope": " ".join(scopes),
+                    }
+                    response = self._request("POST", challenge.realm, {}, form)
+                else:
+                    query = urlencode([*fields.items(), *(("scope", scope) for scope in scopes)])
+                    separator = "&" if "?" in challenge.realm else "?"
+                    headers = {"Authorization": credentials.basic} if credentials else {}
+                    response = self._request("GET", challenge.realm + separator + query, headers)
+                if response.status_code not in BUSY:
+                    break
+                patience = patience.increment("GET", challenge.realm, response=response.raw)
+            except MaxRetryError:
+                break
+            except BROKEN as error:
+                try:
+                    patience = once_more(patience, error)
+                except BROKEN as last:
+                    raise Unavailable(
+                        f"the token server of {self.host} does not answer: {gist_of(last)}",
+                        reference=self.host,
+                    ) from last
+            self.pause(seconds(patience, response))
+            if response is not None:
+                response.close()
+        assert response is not None
+        with response:
+            if response.status_code in (401, 403):
+                raise self.unauthorized(response)
+            document = limited(response, _DOCUMENT) if response.status_code == 200 else b"{}"
+        value = load_json(document, f"the token server of {self.host}", _TOKEN_SHAPE)
+        token = (value.get("token") or value.get("access_token")) if isinstance(value, dict) else None
+        if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+            raise Unavailable(
+                f"the token server of {self.host} gives no token (status {response.status_code})",
+                reference=self.host,
+            )
+        return token
+
+    def unauthorized(self, response: requests.Response) -> Unauthorized:
+        way = (
+            "its credentials do not suffice"
+            if self._credentials
+            else f"log in first (docker login {self.host}), or pass --authfile"
+        )
+        return Unauthorized(
+            f"{self.host} gives no access ({response.status_code}{told(response)}); {way}",
+            reference=self.host,
+        )
+
+
+_PARAMETER = r"""[\w-]+\s*=\s*(?:"[^"]*"|[^\s,"]+)"""
+_CHALLENGES = re.compile(rf"([\w-]+)((?:\s+|\s*,\s*){_PARAMETER}(?:\s*,\s*{_PARAMETER})*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Challenge:
+    """How a registry wants its users to prove who they are (RFC 9110, 11.6.1)."""
+
+    scheme: str
+    realm: str
+    service: str
+    scope: str
+
+    @classmethod
+    def parse(cls, response: requests.Response, host: str) -> _Challenge:
+        """The best of what is offered: a token rather than a password."""
+        header = response.headers.get("WWW-Authenticate", "")
+        offered: dict[str, dict[str, str]] = {}
+        for scheme, parameters in _CHALLENGES.findall(header):
+            pairs = re.findall(r"""([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))""", parameters)
+            offered.setdefault(scheme.lower(), {k.lower(): quoted or bare for k, quoted, bare in pairs})
+        for scheme in ("bearer", "basic"):
+            values = offered.get(scheme)
+            if values is not None and (scheme == "basic" or values.get("realm")):
+                return cls(
+                    scheme, values.get("realm", ""), values.get("service", ""), values.get("scope", "")
+                )
+        raise Unavailable(
+            f"{host} wants credentials of a kind that is not known: {show_text(header[:80])}",
+            reference=host,
+        )
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port, each written in one way."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
+
+
+def once_more(patience: Retry, error: BaseException) -> Retry:
+    """One try less. Raises the error where there is none left."""
+    try:
+        return patience.increment()
+    except MaxRetryError:
+        raise error from None
+
+
+def seconds(patience: Retry, response: requests.Response | None) -> float:
+    asked = None
+    if response is not None:
+        with suppress(Exception):  # what is no number and no date says nothing
+            asked = patience.get_retry_after(response.raw)
+    return asked if asked is not None else patience.get_backoff_time()
+
+
+def limited(response: requests.Response, limit: int) -> bytes:
+    """At most so many bytes of a body."""
+    data = bytearray()
+    for piece in response.iter_content(64 << 10):
+        data += piece
+        if len(data) > limit:
+            break
+    return bytes(data[:limit])
+
+
+def told(response: requests.Response) -> str:
+    """What a registry says of an error (distribution-spec, "Error Codes"), as `, text`."""
+    with suppress(Exception):
+        (first, *_) = load_json(limited(response, 64 << 10), "")["errors"]
+        return f", {show_text(str(first.get('message') or first.get('code')))[:200]}"
+    return ""

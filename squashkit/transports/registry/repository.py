@@ -1,0 +1,400 @@
+"""A repository in a registry (OCI distribution-spec 1.1, which is docker's registry API v2): its documents,
+its blobs, and uploads to it. A blob that breaks off is taken up where it broke."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import requests
+
+from squashkit.errors import (
+    Cancelled,
+    DigestMismatch,
+    ImageNotFound,
+    InvalidImage,
+    Unauthorized,
+    Unavailable,
+    gist_of,
+    show_text,
+)
+from squashkit.oci.documents import INDEX_TYPES, MANIFEST_TYPES, Digest, is_digest, sha256
+from squashkit.oci.gojson import TEXTS, Struct, load_json
+from squashkit.oci.names import normalise_name
+from squashkit.transports.blobs import MAX_DOCUMENT, READ_SIZE
+from squashkit.transports.registry.http import (
+    BROKEN,
+    BUSY,
+    PATIENCE,
+    Registry,
+    limited,
+    once_more,
+    seconds,
+    told,
+)
+
+CHUNK = 16 << 20
+"""Bytes of an upload that are sent at a time. ECR, for one, takes no less than 5 MiB."""
+_PROGRESS = 1 << 20
+"""Bytes after which a broken connection is no sign of one that always breaks."""
+_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+_ACCEPTED = ", ".join((*sorted(MANIFEST_TYPES | INDEX_TYPES), _SCHEMA_1, "*/*;q=0.1"))
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryName:
+    """A repository, and what of it is meant: a tag, or a manifest's digest."""
+
+    host: str
+    path: str
+    reference: str
+
+    @classmethod
+    def parse(cls, text: str) -> RepositoryName:
+        """From `HOST/REPO[:TAG|@DIGEST]`, a host left out being docker's. Raises InvalidReference."""
+        full = normalise_name(text)
+        name, separator, reference = full.rpartition("@")
+        if not separator:
+            name, _, reference = full.rpartition(":")
+        host, _, path = name.partition("/")
+        return cls(host, path, reference)
+
+    @property
+    def repository(self) -> str:
+        return f"{self.host}/{self.path}"
+
+    def __str__(self) -> str:
+        return f"{self.repository}{'@' if is_digest(self.reference) else ':'}{self.reference}"
+
+
+def repositories(registry: Registry) -> list[str]:
+    """The names of all repositories, as far as the registry tells them. Raises as `Repository` does."""
+    whole = Repository(registry, "")
+    whole._scopes = ["registry:catalog:*"]
+    return whole._list("/v2/_catalog?n=1000", "repositories", _MOST)
+
+
+_PAGE, _MOST = 1000, 100_000
+
+
+class Repository:
+    """One repository of a registry. `also` are others of the same registry from which blobs may be mounted;
+    raises what `Registry` raises, and Unavailable, Unauthorized or ImageNotFound where a request fails."""
+
+    def __init__(
+        self, registry: Registry, path: str, *, push: bool = False, also: Iterable[str] = ()
+    ) -> None:
+        self.registry = registry
+        self.path = path
+        actions = "pull,push" if push else "pull"
+        others = sorted(set(also) - {path})
+        self._scopes = [f"repository:{path}:{actions}", *(f"repository:{other}:pull" for other in others)]
+
+    @property
+    def title(self) -> str:
+        return f"{self.registry.host}/{self.path}"
+
+    def _send(self, method: str, path: str, **options: Any) -> requests.Response:
+        url = path if "://" in path or path.startswith("/") else f"/v2/{self.path}/{path}"
+        try:
+            return self.registry.send(method, url, self._scopes, **options)
+        except (*BROKEN, ValueError) as error:
+            raise self._unavailable(gist_of(error)) from error
+
+    def _unavailable(self, why: str) -> Unavailable:
+        return Unavailable(f"the registry {self.registry.host}: {why}", reference=self.title)
+
+    def _refused(self, response: requests.Response, what: str) -> Unavailable | Unauthorized:
+        if response.status_code in (401, 403):
+            return self.registry.unauthorized(response)
+        return self._unavailable(f"{what} failed with status {response.status_code}{told(response)}")
+
+    # Reading
+
+    def manifest(self, reference: str) -> tuple[bytes, str]:
+        """A manifest or an index by tag or digest, with its media type. One that was asked for by digest
+        is verified."""
+        found = self._fetch(f"manifests/{reference}", f"the manifest {reference} of {self.path}")
+        if found is None:
+            raise self._not_found(reference)
+        data, content_type = found
+        media_type = content_type.partition(";")[0].strip()
+        if is_digest(reference) and sha256(data) != reference:
+            raise DigestMismatch(f"manifest of {self.title}", expected=reference, actual=sha256(data))
+        return data, media_type
+
+    def tags(self, most: int = _MOST) -> list[str]:
+        """Its tags, `most` of them at most."""
+        return self._list(f"tags/list?n={min(most, _PAGE)}", "tags", most)
+
+    def _list(self, path: str, what: str, most: int) -> list[str]:
+        """The names in a list that comes in pages (distribution spec, "Listing Tags")."""
+        names: list[str] = []
+        asked: set[str] = set()
+        while path and path not in asked and len(names) < most:
+            asked.add(path)
+            with self._send("GET", path) as response:
+                if response.status_code == 404:
+                    break
+                if response.status_code != 200:
+                    raise self._refused(response, f"listing {what}")
+                value = load_json(self._document(response, what), what, Struct({what: TEXTS}))
+                following = response.links.get("next", {}).get("url", "")
+                path = urljoin(response.url, following) if following else ""
+            listed = value.get(what) if isinstance(value, dict) else None
+            names += map(str, listed if isinstance(listed, list) else [])
+        return names
+
+    def _not_found(self, reference: str) -> ImageNotFound:
+        tags: list[str] = []
+        with suppress(Unavailable, Unauthorized, InvalidImage):
+            tags = self.tags(20)
+        joint = "@" if is_digest(reference) else ":"
+        shown = "; its tags: " + show_text(", ".join(tags[:20])) if tags else ""
+        return ImageNotFound(
+            f"the registry has no {self.title}{joint}{reference}{shown}", reference=self.title, choices=tags
+        )
+
+    def _document(self, response: requests.Response, where: str) -> bytes:
+        data = limited(response, MAX_DOCUMENT + 1)
+        if len(data) > MAX_DOCUMENT:
+            raise InvalidImage(f"a document of over {MAX_DOCUMENT} bytes", where=where)
+        self.registry.traffic.down += len(data)
+        return data
+
+    def document(self, digest: Digest) -> bytes | None:
+        """A small blob, None where it is not there. Whoever reads it verifies it."""
+        found = self._fetch(f"blobs/{digest}", f"the blob {digest}")
+        return None if found is None else found[0]
+
+    def _fetch(self, path: str, what: str) -> tuple[bytes, str] | None:
+        """A document and its type, None where it is not there. One that breaks off is asked for again."""
+        patience = PATIENCE
+        while True:
+            with self._send("GET", path, headers={"Accept": _ACCEPTED}) as response:
+                if response.status_code == 404:
+                    return None
+                if response.status_code != 200:
+                    raise self._refused(response, f"reading {what}")
+                try:
+                    return self._document(response, what), response.headers.get("Content-Type", "")
+                except BROKEN as error:
+                    why = error
+            try:
+                patience = once_more(patience, why)
+            except BROKEN as last:
+                raise self._unavailable(f"{what} broke off: {gist_of(last)}") from last
+            self.registry.pause(patience.get_backoff_time())
+
+    def blob(self, digest: Digest, size: int, cancelled: threading.Event) -> Iterator[bytes]:
+        """A blob in pieces as they come. Where the connection breaks it goes on from there, a bounded
+        number of times for each mebibyte. Raises DigestMismatch at the end where it is not what it was to
+        be, Unavailable where it is not there or does not come."""
+        actual = hashlib.sha256()
+        at = 0
+        patience, came = PATIENCE, 0
+        ranges = True
+        while at < size or not at:
+            try:
+                with self._begin(digest, at if ranges else 0) as response:
+                    ranges = response.status_code != 416
+                    for piece in self._pieces(response, at):
+                        if cancelled.is_set():
+                            raise Cancelled
+                        actual.update(piece)
+                        at += len(piece)
+                        self.registry.traffic.down += len(piece)
+                        came += len(piece)
+                        if came > _PROGRESS:
+                            patience, came = PATIENCE, 0
+                        yield piece
+                        if at > size:
+                            break
+                if at >= size or not size:
+                    break
+                raise EOFError(f"the blob {digest} ends after {at} of {size} bytes")
+            except (*BROKEN, EOFError) as error:
+                if cancelled.is_set() or self.registry.stopped:
+                    raise Cancelled from None
+                try:
+                    patience = once_more(patience, error)
+                except Exception as last:
+                    if isinstance(error, EOFError):
+                        break  # complete, as the server says, and too short
+                    raise self._unavailable(
+                        f"the blob {digest} broke off after {at} of {size} bytes: {gist_of(error)}"
+                    ) from last
+                self.registry.pause(patience.get_backoff_time())
+        if at != size:
+            raise DigestMismatch(
+                f"blob {digest}", expected=f"{size} bytes", actual=f"{'more' if at > size else at} bytes"
+            )
+        if (found := f"sha256:{actual.hexdigest()}") != digest:
+            raise DigestMismatch(f"blob of {self.title}", expected=digest, actual=found)
+
+    def _begin(self, digest: Digest, at: int) -> requests.Response:
+        headers = {"Range": f"bytes={at}-"} if at else {}
+        response = self._send("GET", f"blobs/{digest}", headers=headers)
+        if response.status_code == 404:
+            response.close()
+            raise self._unavailable(f"{self.path} lacks the blob {digest}, which its manifest names")
+        if response.status_code not in (200, 206, 416):
+            with response:
+                raise self._refused(response, f"reading the blob {digest}")
+        return response
+
+    @staticmethod
+    def _pieces(response: requests.Response, at: int) -> Iterator[bytes]:
+        """What comes from `at` on, also where the server sends all from the beginning. Nothing where it
+        sends another part."""
+        skip = at if response.status_code == 200 else 0
+        begins = response.headers.get("Content-Range", f"bytes {at}-").startswith(f"bytes {at}-")
+        if response.status_code == 416 or (response.status_code == 206 and not begins):
+            return
+        while piece := response.raw.read(READ_SIZE, decode_content=False):
+            if skip >= len(piece):
+                skip -= len(piece)
+                continue
+            yield piece[skip:] if skip else piece
+            skip = 0
+
+    # Writing
+
+    def has(self, digest: Digest, size: int) -> bool:
+        """Whether a blob is there. Raises InvalidImage where it has another size."""
+        with self._send("HEAD", f"blobs/{digest}") as response:
+            if response.status_code == 404:
+                return False
+            if response.status_code != 200:
+                raise self._refused(response, f"looking for the blob {digest}")
+            there = response.headers.get("Content-Length", "")
+            if there.isascii() and there.isdigit() and int(there[:20]) not in (size, 0):
+                raise InvalidImage(
+                    f"the blob {digest} there has {there} bytes instead of {size}", where=self.title
+                )
+            return True
+
+    def mount(self, digest: Digest, other: str) -> bool:
+        """Take a blob over from another repository of this registry, without moving it. False where the
+        registry does not do that."""
+        query = urlencode({"mount": digest, "from": other})
+        with self._send("POST", f"blobs/uploads/?{query}", headers={"Content-Length": "0"}) as response:
+            if response.status_code == 201:
+                return True
+            if response.status_code == 202:  # it began an upload instead
+                self.drop_upload(self._location(response))
+            elif response.status_code not in (400, 401, 403, 404, 405):
+                raise self._refused(response, f"mounting the blob {digest}")
+            return False
+
+    def begin_upload(self) -> str:
+        """Where the bytes of a new blob go."""
+        with self._send("POST", "blobs/uploads/", headers={"Content-Length": "0"}) as response:
+            if response.status_code != 202:
+                raise self._refused(response, f"beginning an upload to {self.path}")
+            return self._location(response)
+
+    def _location(self, response: requests.Response) -> str:
+        where = urljoin(response.url, response.headers.get("Location", ""))
+        origin = urlsplit(self.registry.origin)
+        there = urlsplit(where)
+        if there.netloc == origin.netloc:  # behind a proxy that does TLS some do not know their scheme
+            return there._replace(scheme=origin.scheme).geturl()
+        if origin.scheme == "https" and there.scheme != "https":
+            raise self._unavailable(f"it wants uploads sent to {show_text(where[:200])}, without TLS")
+        return where
+
+    def upload_chunk(self, where: str, at: int, chunk: bytes) -> str | None:
+        """Send the bytes from `at` on; where the next ones go. None where that broke, or the registry
+        takes no chunks."""
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Range": f"{at}-{at + len(chunk) - 1}",
+            "Content-Length": str(len(chunk)),
+        }
+        try:
+            with self.registry.send(
+                "PATCH", where, self._scopes, headers=headers, data=chunk, repeat=False
+            ) as response:
+                if not self._is_taken(response, (400, 404, 405, 411, 416)):
+                    return None
+                self.registry.traffic.up += len(chunk)
+                return self._location(response)
+        except BROKEN:
+            return None
+
+    def upload_status(self, where: str) -> tuple[str, int] | None:
+        """Where the upload goes on, and how many bytes are there. None where it is lost."""
+        with self._send("GET", where) as response:
+            if response.status_code != 204:
+                return None
+            found = re.fullmatch(r"(?:bytes=)?0-(\d{1,18})", response.headers.get("Range", ""), re.ASCII)
+            last = int(found[1]) if found else 0  # `0-0` is said of nothing, too
+            return self._location(response), last + 1 if last else 0
+
+    def finish_upload(self, where: str, digest: Digest, rest: Any = b"") -> bool:
+        """End an upload with its last bytes. False where that broke."""
+        joint = "&" if "?" in where else "?"
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(len(rest))}
+        try:
+            with self.registry.send(
+                "PUT",
+                f"{where}{joint}{urlencode({'digest': digest})}",
+                self._scopes,
+                headers=headers,
+                data=rest or None,
+                repeat=False,
+            ) as response:
+                if not self._is_taken(response, (404,)):
+                    return False
+                self.registry.traffic.up += len(rest)
+                return True
+        except BROKEN:
+            return False
+
+    def _is_taken(self, response: requests.Response, again: Sequence[int]) -> bool:
+        """Whether bytes were taken. False, after a pause if the registry is busy, where another way may do;
+        what it refuses for good is raised with its reason."""
+        status = response.status_code
+        if status in (201, 202, 204):
+            return True
+        if status in BUSY:
+            self.registry.pause(seconds(PATIENCE.increment().increment(), response))
+        elif status not in again:
+            raise self._refused(response, f"an upload to {self.path}")
+        return False
+
+    def drop_upload(self, where: str) -> None:
+        """Give an upload up. A registry that does not know how cleans up by itself."""
+        with suppress(Unavailable, Unauthorized, Cancelled):
+            self._send("DELETE", urljoin(self.registry.origin, where), repeat=False, last=True).close()
+
+    def meaning(self, reference: str) -> bytes | None:
+        """The manifest or the index that a tag means now, None where there is no such tag."""
+        found = self._fetch(f"manifests/{reference}", f"the manifest {reference} of {self.path}")
+        return None if found is None else found[0]
+
+    def digest_of(self, reference: str) -> Digest | None:
+        """The digest of that, None where there is no such tag."""
+        found = self.meaning(reference)
+        return None if found is None else sha256(found)
+
+    def put_manifest(self, reference: str, media_type: str, data: bytes) -> None:
+        """Store a manifest or an index under a tag or its digest."""
+        with self._send(
+            "PUT", f"manifests/{reference}", headers={"Content-Type": media_type}, data=data
+        ) as response:
+            if response.status_code not in (200, 201, 202):
+                raise self._refused(response, f"storing the manifest {reference} of {self.path}")
+            self.registry.traffic.up += len(data)
+            digest = response.headers.get("Docker-Content-Digest")
+        if digest and digest != sha256(data):
+            raise DigestMismatch(
+                f"manifest {reference} of {self.title}", expected=sha256(data), actual=show_text(digest)
+            )

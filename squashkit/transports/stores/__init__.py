@@ -1,0 +1,1 @@
+"""The stores of docker and podman."""

@@ -1,0 +1,235 @@
+"""The docker daemon, or whatever answers docker's API (`podman system service` does).
+
+It is found as the docker client finds it: DOCKER_HOST and its TLS variables, else the current context.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO
+
+import docker
+import docker.errors
+import requests
+from docker.context import ContextAPI
+from urllib3.exceptions import HTTPError
+
+from squashkit.errors import (
+    ImageNotFound,
+    InvalidImage,
+    TransportError,
+    Unavailable,
+    gist_of,
+    show_text,
+)
+from squashkit.oci.documents import DiffID, Platform, is_digest, parse_digest
+from squashkit.oci.gojson import check
+from squashkit.oci.names import familiar_name
+from squashkit.transports.blobs import Archive, open_stream
+from squashkit.transports.reference import Reference
+from squashkit.transports.room import Room
+from squashkit.transports.stores.store import STORED_SHAPE, StoredImage
+
+_DEFAULT = "unix:///var/run/docker.sock"
+_PIECE = 1 << 20
+_GREETING = 30  # seconds
+_PATIENCE = 3600  # seconds: a daemon that unpacks a large layer says nothing meanwhile
+_SNAPSHOTTER = "io.containerd.snapshotter.v1"
+
+
+@contextmanager
+def connect(reference: Reference) -> Iterator[Daemon]:
+    """The daemon that the docker client would talk to. Raises Unavailable where none answers."""
+    try:
+        client = docker.from_env(version="auto", timeout=_GREETING, use_ssh_client=True).api
+        client.timeout = _PATIENCE
+    except Exception as error:  # the SDK lets errors of its libraries and of bad settings through
+        told = f"{_address()}: {gist_of(error)}"
+        if reference.guessed:
+            raise Unavailable(
+                f"there is no file {reference.path!r}, and no docker daemon to ask for an image of that"
+                f" name ({told}); set DOCKER_HOST, or name a file or docker://HOST/NAME",
+                reference=str(reference),
+            ) from error
+        raise Unavailable(
+            f"no docker daemon answers ({told}); is it running? DOCKER_HOST says where it is",
+            reference=str(reference),
+        ) from error
+    try:
+        yield Daemon(client)
+    finally:
+        client.close()
+
+
+class Daemon:
+    """A daemon that answers."""
+
+    title = "docker"
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def inspect(self, name: str) -> StoredImage:
+        asked = name if is_digest(name) or "@" in name else familiar_name(name)
+        try:
+            with self._told(f"inspect {name}"):
+                found = self._inspect(asked) or (self._inspect(name) if asked != name else None)
+                if found is None:
+                    raise self._not_found(name)
+        except docker.errors.ImageNotFound:
+            raise self._not_found(name) from None
+        try:
+            return self._stored(name, found)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise Unavailable(
+                f"docker says of {name} what is not understood: {error}", reference=name
+            ) from error
+
+    def _inspect(self, name: str) -> dict[str, Any] | None:
+        try:
+            found = self._client.inspect_image(name)
+        except docker.errors.ImageNotFound:
+            return None
+        if not isinstance(found, dict):
+            raise Unavailable(f"docker says of {name} what is not understood", reference=name)
+        return found
+
+    def _stored(self, asked: str, found: dict[str, Any]) -> StoredImage:
+        where = f"{asked} as docker tells it"
+        check(found, STORED_SHAPE, where)
+        diff_ids = (found.get("RootFS") or {}).get("Layers") or []
+        return StoredImage(
+            asked=asked,
+            id=_full_id(str(found.get("Id"))),
+            names=tuple(found.get("RepoTags") or ()),
+            digests=tuple(found.get("RepoDigests") or ()),
+            diff_ids=tuple(DiffID(parse_digest(d, f"{where}: RootFS.Layers")) for d in diff_ids),
+            platform=Platform(
+                str(found.get("Os") or ""),
+                str(found.get("Architecture") or ""),
+                str(found.get("Variant") or ""),
+            ),
+            size=int(found.get("Size") or 0),
+            settings=found.get("Config") or {},
+        )
+
+    def names(self) -> list[str]:
+        with self._told("list its images"):
+            images = self._client.images()
+        try:
+            found = {tag for image in images for tag in image.get("RepoTags") or () if ":" in tag}
+        except (TypeError, AttributeError):
+            return []
+        return sorted(tag for tag in found if not tag.startswith("<none>"))
+
+    def platforms(self, name: str) -> list[Platform]:
+        """containerd's image store has indexes, of which docker tells from API 1.47 on."""
+        if self.is_classic():
+            return []
+        name = familiar_name(name)
+        with self._told(f"tell what {name} means"):
+            url = self._client._url("/images/json")
+            asked = {"manifests": "1", "filters": json.dumps({"reference": [name]})}
+            listed = self._client._result(self._client._get(url, params=asked), True)
+        found = []
+        with suppress(TypeError, AttributeError):  # it is not understood, and so not known
+            for image in listed:
+                if name in (image.get("RepoTags") or ()):
+                    found += [one for one in image.get("Manifests") or () if one.get("Available")]
+            stated = [one["ImageData"]["Platform"] for one in found if one.get("Kind") == "image"]
+            platforms = [
+                Platform(str(p.get("os")), str(p.get("architecture")), str(p.get("variant") or ""))
+                for p in stated
+            ]
+            return list(dict.fromkeys(platforms))
+        return []
+
+    def _not_found(self, name: str) -> ImageNotFound:
+        names = self.names()
+        shown = "".join(f"\n  {show_text(tag)}" for tag in names[:20])
+        more = f"\n  and {len(names) - 20} more" if len(names) > 20 else ""
+        return ImageNotFound(
+            f"docker has no image {name!r}" + (f"; there are:{shown}{more}" if names else ""),
+            reference=name,
+            choices=names,
+        )
+
+    def save(self, image: StoredImage, tmp_dir: Room, progress: Callable[[int], None]) -> Archive:
+        def blocks() -> Iterator[bytes]:
+            with self._told(f"save {image.asked}"):
+                for block in self._client.get_image(image.name, chunk_size=_PIECE):
+                    progress(len(block))
+                    yield block
+
+        return open_stream(blocks(), tmp_dir, f"docker-daemon:{image.asked}")
+
+    def is_classic(self) -> bool:
+        """docker's own storage is; containerd's image store knows manifests, and what it does with parts of
+        archives is not known."""
+        with self._told("tell of itself"):
+            info = self._client.info()
+        return _SNAPSHOTTER not in json.dumps(info)
+
+    def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
+        def blocks() -> Iterator[bytes]:
+            while block := archive.read(_PIECE):
+                yield block
+                progress(len(block))
+
+        with self._told("load the image"):
+            for line in self._client.load_image(blocks(), quiet=True) or ():
+                if "error" in line:
+                    raise Unavailable(
+                        f"docker refuses the image: {show_text(str(line['error']))}", reference=self.title
+                    )
+
+    def tag(self, image: str, name: str) -> None:
+        repository, _, tag = familiar_name(name).rpartition(":")
+        with self._told(f"tag {name}"):
+            self._client.tag(image, repository, tag)
+
+    def untag(self, name: str) -> None:
+        with self._told(f"remove the tag {name}"):
+            self._client.remove_image(familiar_name(name), noprune=True)
+
+    def remove(self, image: str) -> None:
+        with self._told("remove an image"), suppress(docker.errors.ImageNotFound):
+            self._client.remove_image(image)
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Errors of the SDK and of its libraries as one clear line."""
+        try:
+            yield
+        except (TransportError, InvalidImage):
+            raise
+        except docker.errors.ImageNotFound:
+            raise
+        except docker.errors.APIError as error:
+            told = show_text(str(error.explanation or gist_of(error)))
+            raise Unavailable(f"docker does not {what}: {told}", reference=self.title) from error
+        except (
+            docker.errors.DockerException,
+            requests.RequestException,
+            HTTPError,
+            ConnectionError,
+        ) as error:
+            raise Unavailable(
+                f"docker stopped while it was asked to {what}: {gist_of(error)}", reference=self.title
+            ) from error
+
+
+def _address() -> str:
+    """Where a daemon was looked for."""
+    with suppress(Exception):
+        context: dict[str, Any] = ContextAPI.kwargs_from_context()
+        return str(os.environ.get("DOCKER_HOST") or context.get("base_url") or _DEFAULT)
+    return _DEFAULT
+
+
+def _full_id(text: str) -> str:
+    """podman's API gives ids without their algorithm."""
+    return text if ":" in text else f"sha256:{text}"

@@ -1,0 +1,119 @@
+"""podman's storage (containers-storage), which has no API but its own tools: podman is asked."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from squashkit.errors import ImageNotFound, Unavailable, show_text
+from squashkit.oci.documents import DiffID, Platform, parse_digest, parse_index
+from squashkit.oci.gojson import ListOf, load_json
+from squashkit.oci.names import repository_of
+from squashkit.transports.blobs import Archive, open_stream, read_stream
+from squashkit.transports.layout.index import is_attestation
+from squashkit.transports.room import Room
+from squashkit.transports.stores.store import STORED_SHAPE, StoredImage
+
+_STORAGE = "containers-storage"
+
+
+class Podman:
+    """The podman command, with the storage that it is set up for (CONTAINERS_STORAGE_CONF)."""
+
+    title = "podman"
+
+    def inspect(self, name: str) -> StoredImage:
+        done = self._run("image", "inspect", "--format", "json", name, check=False)
+        if done.returncode:
+            names = self.names()
+            shown = "".join(f"\n  {show_text(tag)}" for tag in names[:20])
+            raise ImageNotFound(
+                f"podman has no image {name!r}" + (f"; there are:{shown}" if names else ""),
+                reference=f"{_STORAGE}:{name}",
+                choices=names,
+            )
+        where = f"{name} as podman tells it"
+        (found, *_) = load_json(done.stdout, where, ListOf(STORED_SHAPE))
+        return StoredImage(
+            asked=name,
+            id=f"sha256:{found['Id']}",
+            names=tuple(found.get("RepoTags") or ()),
+            digests=tuple(found.get("RepoDigests") or ()),
+            diff_ids=tuple(
+                DiffID(parse_digest(d, f"{where}: RootFS.Layers")) for d in found["RootFS"]["Layers"] or ()
+            ),
+            platform=Platform(found.get("Os", ""), found.get("Architecture", ""), found.get("Variant", "")),
+            size=int(found.get("Size") or 0),
+            settings=found.get("Config") or {},
+        )
+
+    def names(self) -> list[str]:
+        said = self._run("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode()
+        return sorted(name for name in said.splitlines() if "<none>" not in name)
+
+    def platforms(self, name: str) -> list[Platform]:
+        """A name of podman's may mean a manifest list, whose images need not be there."""
+        done = self._run("manifest", "exists", name, check=False)
+        if done.returncode:
+            return []
+        listed = parse_index(self._run("manifest", "inspect", name).stdout, f"{name} as podman tells it")
+        there = []
+        for one in listed:
+            by_digest = f"{repository_of(name)}@{one.digest}"
+            known = self._run("image", "exists", by_digest, check=False).returncode == 0
+            if known and one.platform is not None and not is_attestation(one):
+                there.append(one.platform)
+        return list(dict.fromkeys(there))
+
+    def save(self, image: StoredImage, tmp_dir: Room, progress: Callable[[int], None]) -> Archive:
+        def blocks() -> Iterator[bytes]:
+            command = ["podman", "save", "--format", "docker-archive", image.name]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                assert process.stdout is not None and process.stderr is not None
+                yield from read_stream(process.stdout.fileno(), progress)
+                said = process.stderr.read()
+            if process.returncode:
+                raise self._refused("save", said)
+
+        return open_stream(blocks(), tmp_dir, f"{_STORAGE}:{image.asked}")
+
+    def is_classic(self) -> bool:
+        return True
+
+    def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
+        self._run("load", "--quiet", stdin=archive)
+
+    def tag(self, image: str, name: str) -> None:
+        self._run("tag", image.removeprefix("sha256:"), name)
+
+    def untag(self, name: str) -> None:
+        self._run("untag", name)
+
+    def remove(self, image: str) -> None:
+        self._run("rmi", image.removeprefix("sha256:"), check=False)
+
+    def _run(
+        self, *arguments: str, stdin: BinaryIO | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]:
+        try:
+            done = subprocess.run(
+                ["podman", *arguments],
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                capture_output=True,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise Unavailable(
+                f"{_STORAGE} needs podman, which is not installed; `podman save NAME -o FILE` on a machine"
+                " that has it writes an archive",
+                reference=_STORAGE,
+            ) from error
+        if check and done.returncode:
+            raise self._refused(arguments[0], done.stderr)
+        return done
+
+    def _refused(self, what: str, said: bytes) -> Unavailable:
+        lines = said.decode("utf-8", "replace").strip().splitlines()
+        told = show_text(lines[-1]) if lines else "it does not say why"
+        return Unavailable(f"podman {what} failed: {told}", reference=_STORAGE)

@@ -1,0 +1,160 @@
+"""A store to write into: a docker daemon, or podman's storage.
+
+The archive is made in a file without a name, less the layers that the store has. Its image is loaded
+without a name, or where the store finds none without, with one for the time being. Once the store says that
+it has the very layers, the image gets its names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+
+from squashkit.errors import ImageNotFound, InvalidImage, SquashkitError, Unavailable
+from squashkit.oci.documents import Digest
+from squashkit.transports.archive.sink import ArchiveWriter
+from squashkit.transports.blobs import Archive, Blob, open_unnamed
+from squashkit.transports.contracts import Check, Tag, Written, WrittenImage
+from squashkit.transports.layout.index import blob_name
+from squashkit.transports.room import Room
+from squashkit.transports.stores.store import Store, StoredImage
+from squashkit.transports.tags import TagGuard
+
+_PIECE = 2 << 20
+
+
+class StoreSink(ArchiveWriter):
+    """An archive on its way into a store. `held` are blobs of layers that the store has, and where to get
+    them should it want them all the same."""
+
+    def __init__(
+        self,
+        store: Store,
+        tmp_dir: Room,
+        held: Mapping[Digest, Callable[[], Blob]],
+        progress: Callable[[int], None],
+        guard: TagGuard,
+    ) -> None:
+        for name in guard.results:
+            guard.check(name, store.platforms(name))
+        super().__init__(open_unnamed(tmp_dir.folder), tmp_dir, docker=True)
+        self.title = store.title
+        self.loaded = 0
+        """Bytes that the store was sent."""
+        self.left_out = 0
+        """Bytes of blobs that it was not sent."""
+        self._store = store
+        classic = store.is_classic()
+        self._alias = None if classic else f"squashkit-loading:{os.urandom(6).hex()}"
+        self._held = held if classic else {}
+        self._left_out: dict[Digest, int] = {}
+        self._progress = progress
+
+    def has(self, digest: Digest, size: int) -> bool:
+        if digest in self._held:
+            self._left_out[digest] = size
+            return True
+        return super().has(digest, size)
+
+    def commit(self, written: Sequence[Written], check: Check | None = None) -> None:
+        (one,) = written
+        (image,) = one.images
+        alias = [self._alias] if self._alias else []
+        nameless = [replace(one, tags=[Tag(name) for name in alias], repo_tags=alias)]
+        size = self.end(nameless)
+        if check is not None:
+            held = {digest: blob() for digest, blob in self._held.items()}
+            with closing(_WithHeld(os.dup(self.fd), size, held)) as archive:
+                check(archive)
+        try:
+            there = self._load(image)
+            if there is None and self._held:
+                self._add_held()
+                self.end(nameless)
+                there = self._load(image, last=True)
+            if there is None:
+                raise Unavailable(
+                    f"{self.title} took the image and does not have its layers; it got no name",
+                    reference=self.title,
+                )
+            self._name(there, one.repo_tags)
+        finally:
+            if self._alias is not None:
+                with suppress(SquashkitError):
+                    self._store.untag(self._alias)
+
+    def _load(self, image: WrittenImage, *, last: bool = False) -> StoredImage | None:
+        """Load the archive. None where the store, afterwards, does not have these very layers: with layers
+        left out it may refuse, and does not say so in one way."""
+        before = self._find(image)
+        try:
+            with open(os.dup(self.fd), "rb") as archive:
+                archive.seek(0)
+                self._store.load(archive, self._progress)
+                self.loaded += archive.tell()
+                self.left_out = sum(self._left_out.values())
+        except Unavailable:
+            if last or not self._held:
+                raise
+            return None
+        there = self._find(image)
+        if there is not None and there.diff_ids == tuple(image.diff_ids):
+            return there
+        if there is not None and before is None:
+            self._store.remove(there.id)
+        return None
+
+    def _find(self, image: WrittenImage) -> StoredImage | None:
+        with suppress(ImageNotFound):
+            return self._store.inspect(self._alias or image.config)
+        return None
+
+    def _add_held(self) -> None:
+        held, self._held, self._left_out = self._held, {}, {}
+        for digest, get in held.items():
+            blob = get()
+            slot = self.slot(blob.size)
+            at = 0
+            while at < blob.size:
+                piece = blob.read_at(at, _PIECE)
+                if not piece:
+                    raise InvalidImage("a layer's file ends early", where=self.title)
+                slot.write(piece)
+                at += len(piece)
+            slot.seal()
+            slot.finish(digest)
+
+    def _name(self, image: StoredImage, names: Sequence[str]) -> None:
+        """Give all names or none: what they meant before they mean again where one cannot be given."""
+        before: dict[str, str | None] = {}
+        try:
+            for name in names:
+                try:
+                    before[name] = self._store.inspect(name).id
+                except ImageNotFound:
+                    before[name] = None
+                self._store.tag(image.id, name)
+        except BaseException:
+            for name, old in before.items():
+                with suppress(SquashkitError):
+                    if old is None:
+                        self._store.untag(name)
+                    else:
+                        self._store.tag(old, name)
+            raise
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class _WithHeld(Archive):
+    """The archive with the layers that were left out of it."""
+
+    def __init__(self, fd: int, size: int, held: Mapping[Digest, Blob]) -> None:
+        super().__init__(fd, size)
+        self._held = {blob_name(digest): blob for digest, blob in held.items()}
+
+    def _find(self, name: str) -> Blob | None:
+        return self._held.get(name) or super()._find(name)

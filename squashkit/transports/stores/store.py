@@ -1,0 +1,121 @@
+"""Stores of images on this host: the docker daemon, and podman's storage. Both give and take archives.
+
+A store knows its layers by chain_id, and loads an archive in which the blobs of those that it has are
+left out. What it says of an image without giving it (`inspect`) is enough to know a base by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Protocol
+
+from squashkit.oci.documents import SETTINGS_SHAPE, DiffID, Digest, ImageConfig, Platform
+from squashkit.oci.gojson import TEXTS, Leaf, Struct
+from squashkit.oci.graph import Image, stack_layers
+from squashkit.oci.names import same_name
+from squashkit.transports.blobs import Archive
+from squashkit.transports.reference import Reference
+from squashkit.transports.room import Room
+
+STORED_SHAPE = Struct(
+    {
+        "Id": Leaf.TEXT,
+        "RepoTags": TEXTS,
+        "RepoDigests": TEXTS,
+        "RootFS": Struct({"Layers": TEXTS}),
+        "Os": Leaf.TEXT,
+        "Architecture": Leaf.TEXT,
+        "Variant": Leaf.TEXT,
+        "Size": Leaf.NUMBER,
+        "Config": SETTINGS_SHAPE,
+    }
+)
+"""What docker and podman say of an image when they are asked to inspect it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """What a store says of an image. `id` is the store's own, `size` about what its archive takes."""
+
+    asked: str
+    id: str
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    """Under which names and manifest digests registries have it, as in `host/app@sha256:...`."""
+    diff_ids: tuple[DiffID, ...]
+    platform: Platform
+    size: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The `config` of its config."""
+
+    @property
+    def name(self) -> str:
+        """What to ask the store for: a name with a tag where it was asked for by name, else the id."""
+        return next((name for name in self.names if same_name(name, self.asked)), self.id)
+
+
+class Store(Protocol):
+    """A store that is open. Every method raises Unavailable where it does not answer or refuses."""
+
+    title: str
+    """How people call it."""
+
+    def inspect(self, name: str) -> StoredImage:
+        """Raises ImageNotFound with the images there are."""
+
+    def names(self) -> list[str]:
+        """The names of all its images, with their tags."""
+
+    def platforms(self, name: str) -> list[Platform]:
+        """The platforms whose images a name means, as far as they are there; none where it means a single
+        image or nothing, or where the store does not tell."""
+
+    def save(self, image: StoredImage, tmp_dir: Room, progress: Callable[[int], None]) -> Archive:
+        """The image as an archive without a name."""
+
+    def is_classic(self) -> bool:
+        """Whether it knows images by the digests of their configs, and loads an archive that lacks the
+        layers that it has."""
+
+    def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
+        """Take the images of an archive in."""
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image a name, which another one loses."""
+
+    def untag(self, name: str) -> None: ...
+
+    def remove(self, image: str) -> None:
+        """Remove an image that has no name."""
+
+
+@contextmanager
+def open_store(reference: Reference) -> Iterator[Store]:
+    """The store that a reference names. Raises Unavailable where it does not answer."""
+    if reference.transport == "docker-daemon":
+        from squashkit.transports.stores.docker import connect
+
+        with connect(reference) as daemon:
+            yield daemon
+    else:
+        from squashkit.transports.stores.podman import Podman
+
+        yield Podman()
+
+
+def bare_image(stored: StoredImage) -> Image:
+    """An image of which no more is known than its layers' diff_ids and its settings."""
+    config = ImageConfig(
+        stored.diff_ids, None, stored.platform, None, {"config": dict(stored.settings)}, b""
+    )
+    nothing = [None] * len(stored.diff_ids)
+    return Image(
+        names=stored.names or (stored.asked,),
+        image_id=Digest(stored.id),
+        config=config,
+        layers=stack_layers(config, nothing, nothing, stored.asked),
+        manifest=None,
+        manifest_descriptor=None,
+    )
