@@ -25,7 +25,7 @@ def golden() -> Record:
     return load()
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", names(), ids=[f"{at}: {name[:70]}" for at, name in enumerate(names())])
 def test_as_recorded(name: str, root: Path, golden: Record) -> None:
     """Each run writes, prints and returns what it did."""
     before, now = (
