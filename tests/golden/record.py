@@ -183,8 +183,8 @@ _PASSING = (
     (r'(seen |"seen": ?")\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\dZ)?', r"\1NOW"),
     (r"(?m)\d{4}-\d\d-\d\d \d\d:\d\d$", "NOW"),
 )
-"""What may differ between two runs: free bytes of the disk, bytes that are needed (kept layers that have been
-written by then are not counted), and when a base was added to the catalogue."""
+"""What may differ between two runs: free bytes of the disk, bytes that are needed (kept layers that have
+been written by then are not counted), and when a base was added to the catalogue."""
 
 
 def _masked(text: str, root: Path) -> str:

@@ -78,7 +78,6 @@ squash in/alone.tar --all -o out.tar && squash in/alone.tar --all -o out.tar \
 squash in/alone.tar --keep-layers 2
 squash in/alone.tar --keep-layers 2 -o in/alone.tar --force
 squash in/alone.tar --keep-layers 2 -o out.tar -t 'No Name'
-squash in/alone.tar --keep-layers 2 -o out.tar --created yesterday
 SOURCE_DATE_EPOCH=never squash in/alone.tar --keep-layers 2 -o out.tar
 squash in/alone.tar --keep-layers 2 -o out.tar --max-size 10kB
 squash in/alone.tar --keep-layers 2 -o nowhere/out.tar
@@ -268,6 +267,7 @@ squash in/alone.tar --keep-layers two -o out.tar
 squash in/alone.tar --keep-layers 2 --compress lz4 -o out.tar
 squash in/alone.tar --keep-layers 2 --min-saving much -o out.tar
 squash in/alone.tar --keep-layers 2 --jobs 0 -o out.tar
+squash in/alone.tar --keep-layers 2 -o out.tar --created yesterday
 rebase in/alone.tar -o out.tar
 diff in/alone.tar
 diff in/alone.tar in/base.tar --ignore colour
