@@ -30,7 +30,7 @@ import docker
 from benchmarks import corpus, fleets, peers
 from benchmarks.bench_places import registry
 from benchmarks.bench_squash import Results, machine, measure
-from squashkit.oci.documents import MANIFEST_TYPES
+from squashkit.oci.media import MANIFEST_TYPES
 from squashkit.report.fleet import NAMES
 
 FLEET = [sys.executable, "-m", "squashkit", "fleet"]

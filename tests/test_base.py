@@ -19,7 +19,8 @@ import pytest
 from squashkit.cli.base import base as group
 from squashkit.errors import ImageNotFound
 from squashkit.jobs.base.catalogue import Catalogue, KnownBase
-from squashkit.oci.documents import DiffID, Digest, Platform
+from squashkit.oci.digests import DiffID, Digest
+from squashkit.oci.documents import Platform
 from squashkit.plan.evidence import base_images
 from squashkit.transports.reference import Reference
 from squashkit.transports.source import open_base

@@ -12,7 +12,7 @@ import zlib
 import pytest
 
 from squashkit.errors import InvalidImage
-from squashkit.oci.documents import Codec
+from squashkit.oci.media import Codec
 from squashkit.transports.codecs import Compression, Compressor, decompress, detect
 
 if sys.version_info >= (3, 14):

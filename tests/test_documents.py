@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from squashkit.errors import InvalidImage
-from squashkit.oci.documents import Codec
+from squashkit.oci.media import Codec
 from squashkit.transports.codecs import decompress
 from tests.builders import (
     ImageSpec,

@@ -14,7 +14,7 @@ from squashkit.engine import entries as entrycache
 from squashkit.engine.entries import EntryCache
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, parse_changeset
-from squashkit.oci.documents import DiffID
+from squashkit.oci.digests import DiffID
 from tests.builders import directory, file, hardlink, layer, symlink, whiteout
 
 

@@ -9,7 +9,8 @@ from itertools import combinations
 
 import pytest
 
-from squashkit.oci.documents import ChainID, DiffID, ImageConfig, Platform, sha256
+from squashkit.oci.digests import ChainID, DiffID, sha256
+from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, stack_layers
 from squashkit.plan.fleet.trie import (
     Blob,

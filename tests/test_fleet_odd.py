@@ -15,7 +15,7 @@ import pytest
 
 from squashkit.engine.work import Batch
 from squashkit.jobs.fleet.layers import FleetLayers
-from squashkit.oci.documents import Digest
+from squashkit.oci.digests import Digest
 from squashkit.plan.squash import plan_squash
 from squashkit.report.fleet import NAMES
 from squashkit.transports.archive.sink import ArchiveFile

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from squashkit.errors import InvalidImage
-from squashkit.oci.documents import CONFIG_SHAPE, MANIFEST_SHAPE
 from squashkit.oci.gojson import Leaf, ListOf, MapOf, Struct, fold, is_time, load_json
+from squashkit.oci.shapes import CONFIG_SHAPE, MANIFEST_SHAPE
 from tests.builders import compress, layer
 from tests.go_documents import Go, Kind, Refused, by_go, by_squashkit, go
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from squashkit.oci.documents import Digest, ImageConfig, sha256
+from squashkit.oci.digests import Digest, sha256
+from squashkit.oci.documents import ImageConfig
 from squashkit.oci.graph import Image, stack_layers
 from squashkit.plan.rebase.inherit import Inherited, inherit, rebased_history, run_image_of
 from tests.builders import ImageSpec, Json, digest, docker_archive_old, file, layer

@@ -12,7 +12,7 @@ import pytest
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Fleet
 from squashkit.jobs.fleet.prices import Pricing
-from squashkit.oci.documents import Codec
+from squashkit.oci.media import Codec
 from squashkit.plan.fleet.trie import Run, Trie
 from squashkit.plan.squash import Segment
 from squashkit.progress import Silent

@@ -40,7 +40,7 @@ import pytest
 from squashkit.engine.entries import EntryCache
 from squashkit.layers import tar
 from squashkit.layers.changeset import parse_changeset
-from squashkit.oci.documents import DiffID
+from squashkit.oci.digests import DiffID
 from tests import tar_corpus
 from tests.tar_corpus import CORPORA, Corpus, padded, run
 

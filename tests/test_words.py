@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from squashkit.oci.documents import DiffID, chain_ids
+from squashkit.oci.digests import DiffID, chain_ids
 from tests.builders import ImageSpec, compress, docker_archive_old, file, layer, oci_layout
 from tests.cli import (
     APP,

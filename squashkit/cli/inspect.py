@@ -13,8 +13,8 @@ from squashkit.cli.shared import Looking, Opened, json_option, look_options, sho
 from squashkit.engine.view import View
 from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import base_by_catalogue
-from squashkit.oci.documents import Codec
 from squashkit.oci.graph import Image, Layer
+from squashkit.oci.media import Codec
 from squashkit.plan.base import known_base
 from squashkit.report.inspect import InspectReport, LayerFacts
 from squashkit.report.tree import TreeReport

@@ -28,7 +28,8 @@ from squashkit.cli.shared import (
 from squashkit.engine.carry_out import WARNING, Notify
 from squashkit.errors import UsageError, show_text, without_secrets
 from squashkit.jobs.selection import Keep
-from squashkit.oci.documents import PlatformChoice, is_digest
+from squashkit.oci.digests import is_digest
+from squashkit.oci.documents import PlatformChoice
 from squashkit.options import Options
 from squashkit.plan.documents import HistoryOptions
 from squashkit.progress import Progress, shown

@@ -17,15 +17,10 @@ from squashkit.engine.write import Made, Origin, Writer
 from squashkit.errors import Cancelled, InvalidImage, InvalidLayer, InvalidReference
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import SquashedLayer
-from squashkit.oci.documents import (
-    BASE_DIGEST,
-    Codec,
-    Descriptor,
-    DiffID,
-    Digest,
-    sha256,
-)
+from squashkit.oci.digests import DiffID, Digest, sha256
+from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Image, Layer
+from squashkit.oci.media import BASE_DIGEST, Codec
 from squashkit.oci.names import normalise_name
 from squashkit.options import Options
 from squashkit.plan import documents as metadata

@@ -20,7 +20,8 @@ from squashkit.errors import InvalidImage, TransportError
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.tar import Record
-from squashkit.oci.documents import Codec, DiffID
+from squashkit.oci.digests import DiffID
+from squashkit.oci.media import Codec
 from squashkit.transports.atomic import AtomicFile
 from squashkit.transports.blobs import write_all
 from squashkit.transports.codecs import Compression, Compressor, decompress

@@ -29,8 +29,9 @@ from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, Entry, parse_changeset
 from squashkit.layers.compare import Piece
 from squashkit.layers.tar import Record
-from squashkit.oci.documents import Codec, DiffID, Digest
+from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Image, Layer
+from squashkit.oci.media import Codec
 from squashkit.progress import Progress, Silent
 from squashkit.transports.blobs import (
     Blob,

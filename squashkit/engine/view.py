@@ -18,7 +18,7 @@ from squashkit.errors import InvalidImage, PathNotFound, UsageError
 from squashkit.layers.changeset import Changeset, Entry
 from squashkit.layers.compare import Difference, Piece, is_same_content, iter_differences
 from squashkit.layers.rootfs import Inode, Node, Rootfs, resolve
-from squashkit.oci.documents import DiffID
+from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image
 from squashkit.plan.squash import apply_layer
 from squashkit.progress import Progress

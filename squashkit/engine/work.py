@@ -22,8 +22,11 @@ from squashkit.engine.write import Made, Origin
 from squashkit.errors import UsageError, show_text, told_of
 from squashkit.jobs.inputs import Inputs
 from squashkit.jobs.selection import Chosen, Decision
-from squashkit.oci.documents import ALL, Codec, Descriptor, DiffID, Digest, odd_settings_told
+from squashkit.oci.digests import DiffID, Digest
+from squashkit.oci.documents import ALL, Descriptor
 from squashkit.oci.graph import Image, Layer, crowded
+from squashkit.oci.media import Codec
+from squashkit.oci.shapes import odd_settings_told
 from squashkit.options import Options
 from squashkit.plan import documents as metadata
 from squashkit.plan.dangling import dangling_names

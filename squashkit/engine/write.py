@@ -19,8 +19,10 @@ from squashkit.engine.layers import Loader, check_digest, join
 from squashkit.errors import Cancelled
 from squashkit.layers import tar
 from squashkit.layers.merge import Copy, Piece, SquashedLayer
-from squashkit.oci.documents import Codec, Descriptor, DiffID, Digest
+from squashkit.oci.digests import DiffID, Digest
+from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Layer, Place
+from squashkit.oci.media import Codec
 from squashkit.plan.documents import StoredLayer
 from squashkit.transports.blobs import (
     READ_SIZE,

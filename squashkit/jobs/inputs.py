@@ -10,7 +10,8 @@ from functools import partial
 from squashkit.engine.write import Origin
 from squashkit.errors import InvalidReference, TransportError, UsageError
 from squashkit.jobs.selection import Decision
-from squashkit.oci.documents import ALL, DiffID, Digest, Platform, PlatformChoice, chain_ids, is_digest
+from squashkit.oci.digests import DiffID, Digest, chain_ids, is_digest
+from squashkit.oci.documents import ALL, Platform, PlatformChoice
 from squashkit.oci.graph import Layer, LayerGraph
 from squashkit.oci.names import normalise_name, repository_of, same_name
 from squashkit.plan.base import Base

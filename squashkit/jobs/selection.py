@@ -23,7 +23,8 @@ from squashkit.errors import (
 )
 from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import find_base
-from squashkit.oci.documents import ALL, Descriptor, Platform, PlatformChoice, is_digest
+from squashkit.oci.digests import is_digest
+from squashkit.oci.documents import ALL, Descriptor, Platform, PlatformChoice
 from squashkit.oci.graph import Image
 from squashkit.oci.names import same_name
 from squashkit.plan.base import (

@@ -34,9 +34,11 @@ from squashkit.layers.search import (
     with_aliases,
 )
 from squashkit.layers.tar import REGULAR
-from squashkit.oci.documents import Codec, DiffID, odd_settings_told
+from squashkit.oci.digests import DiffID
 from squashkit.oci.gojson import is_time, load_json
 from squashkit.oci.graph import Image, Layer, crowded
+from squashkit.oci.media import Codec
+from squashkit.oci.shapes import odd_settings_told
 from squashkit.plan.squash import apply_layer, find_obstacle
 from squashkit.progress import Progress
 from squashkit.transports.blobs import Archive, Blob, read_blocks

@@ -20,7 +20,7 @@ from squashkit.layers.changeset import Changeset, Entry
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.layers.tar import HARD_LINK, SYMLINK, TYPE_NAMES
-from squashkit.oci.documents import is_digest
+from squashkit.oci.digests import is_digest
 
 _MAX_ALIASES = 1000
 _MAX_STEPS = 1_000_000

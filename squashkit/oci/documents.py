@@ -6,190 +6,23 @@ A bad field is an InvalidImage that names its place, as in `manifest.layers[3].d
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Final, Literal, NewType
+from typing import Any, Final, Literal
 
-from squashkit.errors import DigestMismatch, InvalidImage, UnsupportedImage, show_text
-from squashkit.oci.gojson import TEXTS, Leaf, ListOf, MapOf, Shape, Struct, fold, load_json
-
-Digest = NewType("Digest", str)
-"""`sha256:` and 64 hex digits: the hash of a blob as it is stored."""
-DiffID = NewType("DiffID", str)
-"""The digest of a layer's uncompressed tar."""
-ChainID = NewType("ChainID", str)
-"""The digest of a stack of layers (image-spec, config.md, "Layer ChainID")."""
-
-JSONObject = Mapping[str, Any]
-
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
-OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
-DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
-DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
-
-INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
-MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
-CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
-
-REF_NAME = "org.opencontainers.image.ref.name"
-BASE_NAME = "org.opencontainers.image.base.name"
-BASE_DIGEST = "org.opencontainers.image.base.digest"
-CONTAINERD_NAME = "io.containerd.image.name"
-SOURCE_DIGEST = "dev.squashkit.source.digest"
-
-
-_TEXT, _MAP_OF_TEXT = Leaf.TEXT, MapOf(Leaf.TEXT)
-PLATFORM_SHAPE = Struct(
-    {
-        "architecture": _TEXT,
-        "os": _TEXT,
-        "variant": _TEXT,
-        "os.version": _TEXT,
-        "os.features": TEXTS,
-    }
+from squashkit.errors import DigestMismatch, InvalidImage, UnsupportedImage
+from squashkit.oci.digests import DiffID, Digest, is_digest, parse_any_digest, parse_digest, sha256
+from squashkit.oci.gojson import JSONObject, fold, load_json
+from squashkit.oci.media import MANIFEST_TYPES, OCI_MANIFEST, Codec
+from squashkit.oci.shapes import (
+    CONFIG_SHAPE,
+    INDEX_SHAPE,
+    MANIFEST_SHAPE,
+    exact_settings,
+    odd_settings,
 )
-DESCRIPTOR_SHAPE = Struct(
-    {
-        "mediaType": _TEXT,
-        "digest": _TEXT,
-        "size": Leaf.NUMBER,
-        "annotations": _MAP_OF_TEXT,
-        "platform": PLATFORM_SHAPE,
-        "data": _TEXT,
-        "urls": TEXTS,
-        "artifactType": _TEXT,
-    }
-)
-_COMMON: Mapping[str, Shape] = {
-    "schemaVersion": Leaf.NUMBER,
-    "mediaType": _TEXT,
-    "annotations": _MAP_OF_TEXT,
-    "subject": DESCRIPTOR_SHAPE,
-    "artifactType": _TEXT,
-}
-MANIFEST_SHAPE = Struct({**_COMMON, "config": DESCRIPTOR_SHAPE, "layers": ListOf(DESCRIPTOR_SHAPE)})
-INDEX_SHAPE = Struct({**_COMMON, "manifests": ListOf(DESCRIPTOR_SHAPE)})
-LAYOUT_SHAPE = Struct({"imageLayoutVersion": _TEXT})
-_HEALTHCHECK = Struct(
-    {},
-    {
-        "Test": TEXTS,
-        "Interval": Leaf.NUMBER,
-        "Timeout": Leaf.NUMBER,
-        "StartPeriod": Leaf.NUMBER,
-        "StartInterval": Leaf.NUMBER,
-        "Retries": Leaf.NUMBER,
-    },
-)
-_SET = MapOf(Struct({}))
-SETTINGS_SHAPE = Struct(
-    {},
-    {
-        "Hostname": _TEXT,
-        "Domainname": _TEXT,
-        "User": _TEXT,
-        "AttachStdin": Leaf.FLAG,
-        "AttachStdout": Leaf.FLAG,
-        "AttachStderr": Leaf.FLAG,
-        "ExposedPorts": _SET,
-        "Tty": Leaf.FLAG,
-        "OpenStdin": Leaf.FLAG,
-        "StdinOnce": Leaf.FLAG,
-        "Env": TEXTS,
-        "Cmd": Leaf.WORDS,
-        "Healthcheck": _HEALTHCHECK,
-        "ArgsEscaped": Leaf.FLAG,
-        "Image": _TEXT,
-        "Volumes": _SET,
-        "WorkingDir": _TEXT,
-        "Entrypoint": Leaf.WORDS,
-        "NetworkDisabled": Leaf.FLAG,
-        "MacAddress": _TEXT,
-        "OnBuild": TEXTS,
-        "Labels": _MAP_OF_TEXT,
-        "StopSignal": _TEXT,
-        "StopTimeout": Leaf.NUMBER,
-        "Shell": Leaf.WORDS,
-    },
-)
-"""The `config` of a config (image-spec, config.md; docker's container.Config)."""
-_HISTORY_SHAPE = Struct(
-    {"created": Leaf.TIME, "created_by": _TEXT, "comment": _TEXT, "empty_layer": Leaf.FLAG},
-    {"author": _TEXT},
-)
-STALE = (
-    "container",
-    "container_config",
-    "parent",
-    "id",
-    "moby.buildkit.cache.v0",
-    "moby.buildkit.buildinfo.v1",
-)
-"""What in a config describes the layers of the very image, and is dropped when it gets others."""
-CONFIG_SHAPE = Struct(
-    {
-        **PLATFORM_SHAPE.reads,
-        "created": Leaf.TIME,
-        "config": SETTINGS_SHAPE,
-        "rootfs": Struct({"type": _TEXT, "diff_ids": TEXTS}),
-        "history": ListOf(_HISTORY_SHAPE),
-        **dict.fromkeys(STALE),
-        "container_config": SETTINGS_SHAPE,
-    },
-    {"author": _TEXT, "comment": _TEXT, "docker_version": _TEXT, "Size": Leaf.NUMBER},
-)
-
-
-class Codec(Enum):
-    """How a blob is compressed."""
-
-    NONE = "none"
-    GZIP = "gzip"
-    ZSTD = "zstd"
-    XZ = "xz"
-    BZIP2 = "bzip2"
-
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_ANY_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[a-zA-Z0-9=_-]+")
-"""Of any algorithm (image-spec, descriptor.md, "Digests")."""
-
-
-def sha256(data: bytes) -> Digest:
-    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
-
-
-def parse_digest(text: object, where: str) -> Digest:
-    """Check a digest. Only sha256 is supported, which is all that registries serve for layers."""
-    if not isinstance(text, str):
-        raise InvalidImage(f"expected a digest, found {text!r}", where=where)
-    if not _DIGEST.fullmatch(text):
-        algorithm = text.partition(":")[0]
-        if algorithm in ("sha384", "sha512", "blake3"):
-            raise UnsupportedImage(f"{where}: {algorithm} digests are not supported", what=algorithm)
-        raise InvalidImage(f"not a sha256 digest: {text!r}", where=where)
-    return Digest(text)
-
-
-def is_digest(text: str) -> bool:
-    return _DIGEST.fullmatch(text) is not None
-
-
-def chain_ids(diff_ids: Sequence[DiffID]) -> tuple[ChainID, ...]:
-    """The chain_id of every prefix of a stack of layers, base first."""
-    chain: list[ChainID] = []
-    for diff_id in diff_ids:
-        chain.append(ChainID(sha256(f"{chain[-1]} {diff_id}".encode()) if chain else diff_id))
-    return tuple(chain)
 
 
 def dump_json(value: object) -> bytes:
@@ -270,10 +103,7 @@ class Descriptor:
     def parse_entry(cls, value: object, where: str) -> Descriptor:
         """An entry of an index: its digest may be of an algorithm that squashkit does not know."""
         raw, digest = cls._begin(value, where)
-        known = not isinstance(digest, str) or digest.startswith("sha256:")
-        if known or not _ANY_DIGEST.fullmatch(str(digest)):
-            digest = parse_digest(digest, f"{where}.digest")
-        return cls._parse(raw, Digest(str(digest)), where)
+        return cls._parse(raw, parse_any_digest(digest, f"{where}.digest"), where)
 
     @classmethod
     def _begin(cls, value: object, where: str) -> tuple[dict[str, Any], object]:
@@ -456,7 +286,7 @@ class ImageConfig:
     @property
     def odd_settings(self) -> list[str]:
         """The keys of it that are spelled otherwise, as in `Healthcheck.test`."""
-        return list(_odd_keys(self.raw.get("config") or {}, SETTINGS_SHAPE, ""))
+        return odd_settings(self.raw.get("config") or {})
 
     @property
     def layer_history(self) -> tuple[History, ...] | None:
@@ -468,34 +298,3 @@ class ImageConfig:
 def _parse_history(value: object, where: str) -> History:
     raw = _object(value, where)
     return History(raw.get("created_by") or "", raw.get("empty_layer") is True, raw)
-
-
-def odd_settings_told(keys: Sequence[str]) -> str:
-    """What is odd about keys of settings, in words."""
-    shown = ", ".join(show_text(f"{key} ({_exact_of(key)})") for key in keys)
-    return f"Keys of the config's settings that the image-spec spells otherwise: {shown}"
-
-
-def _exact_of(key: str) -> str:
-    """How the image-spec spells the last part of a key of settings."""
-    *above, last = key.split(".", 1)
-    inner = SETTINGS_SHAPE.of(above[0]) if above else SETTINGS_SHAPE
-    return inner.exact(last) if isinstance(inner, Struct) else last
-
-
-def exact_settings(settings: JSONObject, shape: Struct = SETTINGS_SHAPE) -> dict[str, Any]:
-    """Settings under the names by which docker and the image-spec know them; unknown ones as they are."""
-    return {
-        shape.exact(key): exact_settings(value, inner)
-        if isinstance(inner := shape.of(key), Struct) and value
-        else value
-        for key, value in settings.items()
-    }
-
-
-def _odd_keys(settings: JSONObject, shape: Struct, above: str) -> Iterator[str]:
-    for key, value in settings.items():
-        if shape.exact(key) != key:
-            yield above + key
-        if isinstance(inner := shape.of(key), Struct) and value:
-            yield from _odd_keys(value, inner, f"{above}{key}.")

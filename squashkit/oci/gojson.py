@@ -20,6 +20,8 @@ from typing import Any
 
 from squashkit.errors import InvalidImage, show_text
 
+JSONObject = Mapping[str, Any]
+
 
 class Leaf(Enum):
     """A value without values in it. `null` is taken for each, as Go leaves a field as it is then."""

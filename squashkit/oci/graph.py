@@ -10,16 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from squashkit.errors import InvalidImage, show_text
-from squashkit.oci.documents import (
-    ChainID,
-    Descriptor,
-    DiffID,
-    Digest,
-    ImageConfig,
-    Manifest,
-    Platform,
-    chain_ids,
-)
+from squashkit.oci.digests import ChainID, DiffID, Digest, chain_ids
+from squashkit.oci.documents import Descriptor, ImageConfig, Manifest, Platform
 
 MAX_LAYERS = 125
 """The most that docker loads on its own storage; docs/layers.md has what else was tried."""

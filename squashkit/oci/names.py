@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from squashkit.errors import InvalidReference
-from squashkit.oci.documents import is_digest
+from squashkit.oci.digests import is_digest
 
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?")

@@ -20,8 +20,10 @@ from squashkit.errors import (
     UsageError,
     show_text,
 )
-from squashkit.oci.documents import BASE_DIGEST, BASE_NAME, DiffID, ImageConfig, Platform, is_digest
+from squashkit.oci.digests import DiffID, is_digest
+from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, LayerGraph, shared_prefix
+from squashkit.oci.media import BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import same_name
 
 

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from squashkit.oci.documents import BASE_DIGEST, BASE_NAME, SOURCE_DIGEST, chain_ids
+from squashkit.oci.digests import chain_ids
 from squashkit.oci.graph import Image, Layer
+from squashkit.oci.media import BASE_DIGEST, BASE_NAME, SOURCE_DIGEST
 from squashkit.plan.base import labels_of
 from squashkit.plan.documents import StoredLayer
 

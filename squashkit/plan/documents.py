@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from squashkit.layers.merge import SquashedLayer
-from squashkit.oci.documents import (
+from squashkit.oci.digests import DiffID, Digest, sha256
+from squashkit.oci.documents import Descriptor, dump_json
+from squashkit.oci.graph import Image
+from squashkit.oci.media import (
     BASE_DIGEST,
     BASE_NAME,
     DOCKER_CONFIG,
@@ -23,15 +26,9 @@ from squashkit.oci.documents import (
     OCI_LAYER,
     OCI_MANIFEST,
     SOURCE_DIGEST,
-    STALE,
     Codec,
-    Descriptor,
-    DiffID,
-    Digest,
-    dump_json,
-    sha256,
 )
-from squashkit.oci.graph import Image
+from squashkit.oci.shapes import STALE
 from squashkit.plan.squash import KeptLayer, LayerPlan
 
 EPOCH = "1970-01-01T00:00:00Z"

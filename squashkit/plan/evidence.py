@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from squashkit.errors import InvalidImage
-from squashkit.oci.documents import Digest, is_digest
+from squashkit.oci.digests import Digest, is_digest
 from squashkit.oci.gojson import Leaf, ListOf, MapOf, Struct, load_json
 
 REFERENCE_DIGEST = "vnd.docker.reference.digest"

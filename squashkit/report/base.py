@@ -8,7 +8,7 @@ from typing import Any
 
 from squashkit.errors import show_text
 from squashkit.jobs.base.catalogue import KnownBase
-from squashkit.oci.documents import ChainID
+from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
 from squashkit.report.text import count, table

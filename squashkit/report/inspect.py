@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from squashkit.errors import show_text
-from squashkit.oci.documents import Codec, Digest
+from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer, crowded
+from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
 from squashkit.report.text import count, percent, shorten_step, size, table
 

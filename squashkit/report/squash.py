@@ -9,8 +9,9 @@ from typing import Any
 from squashkit.errors import show_path, show_text
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.rootfs import Cause
-from squashkit.oci.documents import Codec, Digest
+from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image
+from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
 from squashkit.plan.documents import StoredLayer
 from squashkit.plan.squash import LayerPlan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from squashkit.errors import show_text
-from squashkit.oci.documents import ChainID
+from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image, Layer, LayerGraph
 from squashkit.report.inspect import SHORT
 from squashkit.report.text import count, shorten, shorten_step, size, table

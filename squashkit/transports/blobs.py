@@ -32,7 +32,7 @@ from squashkit.errors import (
     why,
 )
 from squashkit.layers import tar
-from squashkit.oci.documents import Codec
+from squashkit.oci.media import Codec
 from squashkit.transports.codecs import MAGIC_SIZE, decompress, detect
 from squashkit.transports.room import Room
 

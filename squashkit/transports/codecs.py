@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from squashkit.errors import Cancelled, InvalidImage
-from squashkit.oci.documents import Codec
+from squashkit.oci.media import Codec
 
 if TYPE_CHECKING:
     from backports import zstd

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from squashkit.errors import InvalidReference
-from squashkit.oci.documents import REF_NAME, Descriptor, DiffID, Digest, sha256
+from squashkit.oci.digests import DiffID, Digest, sha256
+from squashkit.oci.documents import Descriptor
+from squashkit.oci.media import REF_NAME
 from squashkit.transports.blobs import Container
 from squashkit.transports.layout.index import name_annotations
 

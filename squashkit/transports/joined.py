@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from squashkit.oci.documents import Digest
+from squashkit.oci.digests import Digest
 from squashkit.transports.blobs import Blob, Container, read_blocks
 from squashkit.transports.registry.access import Remote
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from squashkit.errors import InvalidReference
-from squashkit.oci.documents import is_digest
+from squashkit.oci.digests import is_digest
 from squashkit.oci.names import normalise_name
 
 STDIO = "-"

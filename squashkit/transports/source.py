@@ -11,8 +11,10 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from squashkit.errors import InvalidImage, TransportError, UsageError, show_path, show_text
-from squashkit.oci.documents import ALL, Codec, Digest, Platform, PlatformChoice
+from squashkit.oci.digests import Digest
+from squashkit.oci.documents import ALL, Platform, PlatformChoice
 from squashkit.oci.graph import Image, Layer, LayerGraph
+from squashkit.oci.media import Codec
 from squashkit.progress import Progress, Silent
 from squashkit.report.text import some
 from squashkit.transports.archive import docker as docker_archive

@@ -10,16 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from squashkit.errors import InvalidReference, TransportError, UsageError
-from squashkit.oci.documents import (
-    CONTAINERD_NAME,
-    DOCKER_MANIFEST,
-    OCI_MANIFEST,
-    REF_NAME,
-    Codec,
-    Digest,
-    is_digest,
-)
+from squashkit.oci.digests import Digest, is_digest
 from squashkit.oci.graph import Image
+from squashkit.oci.media import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec
 from squashkit.oci.names import familiar_name, is_tag, normalise_name, repository_of, same_name
 from squashkit.plan.documents import manifest_family
 from squashkit.plan.squash import Segment

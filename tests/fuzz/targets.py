@@ -34,11 +34,8 @@ from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.rootfs import Attributes, Directory, Inode, Rootfs
 from squashkit.layers.search import digests_of, parse_pattern, with_aliases
 from squashkit.layers.tar import REGULAR, SYMLINK, Record
+from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import (
-    OCI_MANIFEST,
-    Codec,
-    DiffID,
-    Digest,
     ImageConfig,
     Manifest,
     dump_json,
@@ -47,6 +44,7 @@ from squashkit.oci.documents import (
     parse_platform_choice,
 )
 from squashkit.oci.graph import Image
+from squashkit.oci.media import OCI_MANIFEST, Codec
 from squashkit.oci.names import familiar_name, normalise_name, repository_of, same_name
 from squashkit.plan.documents import HistoryOptions, StoredLayer, image_manifest, squashed_config
 from squashkit.plan.evidence import base_images

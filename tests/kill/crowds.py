@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from squashkit.engine.entries import EntryCache
-from squashkit.oci.documents import DiffID
+from squashkit.oci.digests import DiffID
 from tests.builders import ImageSpec, docker_archive_25, file, layer, oci_layout
 from tests.cli import APP, KEEP_2, Arg, Result, read_image, read_images, run_process, spawn
 from tests.compat import registries

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from squashkit.engine.entries import home_folder
 from squashkit.errors import Unavailable
-from squashkit.oci.documents import DiffID, Digest, ImageConfig, Platform, chain_ids
+from squashkit.oci.digests import DiffID, Digest, chain_ids
+from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, stack_layers
 from squashkit.oci.names import same_name
 from squashkit.transports.reference import PLACES

@@ -12,8 +12,10 @@ from dataclasses import replace
 
 from squashkit.errors import InvalidImage, InvalidReference, NotBasedOn, TransportError
 from squashkit.jobs.base.catalogue import Catalogue
-from squashkit.oci.documents import BASE_DIGEST, BASE_NAME, Digest, Manifest, Platform, is_digest
+from squashkit.oci.digests import Digest, is_digest
+from squashkit.oci.documents import Manifest, Platform
 from squashkit.oci.graph import Image
+from squashkit.oci.media import BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import repository_of, same_name
 from squashkit.plan.base import Base, BaseOption, base_by_annotations, base_of, stated_base
 from squashkit.plan.evidence import PREDICATE_TYPE, PROVENANCE, REFERENCE_DIGEST, base_images

@@ -23,7 +23,8 @@ from squashkit.errors import (
 from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import find_base
 from squashkit.jobs.fleet.members import Fleet, Member
-from squashkit.oci.documents import ChainID, Platform, chain_ids, is_digest
+from squashkit.oci.digests import ChainID, chain_ids, is_digest
+from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image, shared_prefix
 from squashkit.oci.names import repository_of
 from squashkit.plan.base import stated_base

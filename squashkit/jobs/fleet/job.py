@@ -27,8 +27,10 @@ from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.prices import Pricing
 from squashkit.jobs.selection import Chosen, Decision
-from squashkit.oci.documents import Codec, DiffID, Platform, is_digest
+from squashkit.oci.digests import DiffID, is_digest
+from squashkit.oci.documents import Platform
 from squashkit.oci.graph import MAX_LAYERS, Layer
+from squashkit.oci.media import Codec
 from squashkit.oci.names import familiar_name, normalise_name
 from squashkit.options import Options
 from squashkit.plan.base import Base

@@ -19,7 +19,8 @@ from squashkit.layers.compare import iter_nodes
 from squashkit.layers.merge import HeaderOf
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.layers.tar import REGULAR, Record
-from squashkit.oci.documents import DiffID, ImageConfig, Platform
+from squashkit.oci.digests import DiffID
+from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, Layer, LayerGraph, stack_layers
 from squashkit.plan.squash import apply_layer, find_obstacle
 from squashkit.progress import Progress

@@ -21,8 +21,10 @@ from squashkit.layers.changeset import Changeset, content_of
 from squashkit.layers.merge import Copy, Piece, SquashedLayer
 from squashkit.layers.rootfs import Rootfs
 from squashkit.layers.tar import BLOCK
-from squashkit.oci.documents import ChainID, Codec, Descriptor, DiffID, Digest, is_digest, sha256
+from squashkit.oci.digests import ChainID, DiffID, Digest, is_digest, sha256
+from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Image, Layer, Place
+from squashkit.oci.media import Codec
 from squashkit.plan.documents import (
     HistoryOptions,
     StoredLayer,

@@ -14,7 +14,7 @@ from typing import Literal
 
 from squashkit.errors import PlanError, show_text
 from squashkit.jobs.fleet.prices import Pricing
-from squashkit.oci.documents import ChainID, Digest
+from squashkit.oci.digests import ChainID, Digest
 from squashkit.oci.graph import Place
 from squashkit.plan.fleet.trie import Blob, Priced, Run, Trie, best_cut
 from squashkit.plan.squash import Segment

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import compress, pairwise, product
 from typing import NamedTuple
 
-from squashkit.oci.documents import ChainID, DiffID
+from squashkit.oci.digests import ChainID, DiffID
 from squashkit.oci.graph import MAX_LAYERS, Image
 from squashkit.plan.squash import Segment
 

@@ -12,17 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from squashkit.errors import InvalidImage
-from squashkit.oci.documents import (
-    BASE_DIGEST,
-    BASE_NAME,
-    STALE,
-    DiffID,
-    Digest,
-    ImageConfig,
-    dump_json,
-)
+from squashkit.oci.digests import DiffID, Digest
+from squashkit.oci.documents import ImageConfig, dump_json
 from squashkit.oci.gojson import Leaf, Struct, fold, load_json
 from squashkit.oci.graph import Image
+from squashkit.oci.media import BASE_DIGEST, BASE_NAME
+from squashkit.oci.shapes import STALE
 from squashkit.plan.base import labels_of
 from squashkit.plan.documents import EPOCH
 

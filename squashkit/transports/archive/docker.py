@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from squashkit.errors import DigestMismatch, InvalidImage
-from squashkit.oci.documents import DESCRIPTOR_SHAPE, ImageConfig, sha256
+from squashkit.oci.digests import sha256
+from squashkit.oci.documents import ImageConfig
 from squashkit.oci.gojson import TEXTS, Leaf, ListOf, MapOf, Struct, load_json
 from squashkit.oci.graph import Image, stack_layers
+from squashkit.oci.shapes import DESCRIPTOR_SHAPE
 from squashkit.transports.blobs import Container
 from squashkit.transports.layout.index import Faults, Listing, collected
 

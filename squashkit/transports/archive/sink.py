@@ -18,7 +18,8 @@ from pathlib import Path
 from squashkit.errors import Cancelled, UsageError, show_path
 from squashkit.layers import tar
 from squashkit.layers.headers import header
-from squashkit.oci.documents import Digest, dump_json
+from squashkit.oci.digests import Digest
+from squashkit.oci.documents import dump_json
 from squashkit.transports.archive.docker import MANIFEST, manifest_json
 from squashkit.transports.atomic import AtomicFile, refuse_special, remove_leftovers
 from squashkit.transports.blobs import Archive, open_unnamed, write_all

@@ -19,26 +19,21 @@ from squashkit.errors import (
     UnsupportedImage,
     show_text,
 )
-from squashkit.oci.documents import (
+from squashkit.oci.digests import Digest, is_digest, sha256
+from squashkit.oci.documents import Descriptor, ImageConfig, Manifest, parse_index
+from squashkit.oci.gojson import fold, load_json
+from squashkit.oci.graph import Image, stack_layers
+from squashkit.oci.media import (
     CONFIG_TYPES,
     CONTAINERD_NAME,
     INDEX_TYPES,
-    LAYOUT_SHAPE,
     MANIFEST_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
     REF_NAME,
-    Descriptor,
-    Digest,
-    ImageConfig,
-    Manifest,
-    is_digest,
-    parse_index,
-    sha256,
 )
-from squashkit.oci.gojson import fold, load_json
-from squashkit.oci.graph import Image, stack_layers
 from squashkit.oci.names import familiar_name, normalise_name
+from squashkit.oci.shapes import LAYOUT_SHAPE
 from squashkit.transports.blobs import Container
 
 INDEX = "index.json"

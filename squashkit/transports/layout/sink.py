@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from squashkit.errors import InvalidImage, UsageError, show_path
-from squashkit.oci.documents import CONTAINERD_NAME, REF_NAME, Digest, dump_json, parse_index
+from squashkit.oci.digests import Digest
+from squashkit.oci.documents import dump_json, parse_index
 from squashkit.oci.gojson import load_json
+from squashkit.oci.media import CONTAINERD_NAME, REF_NAME
 from squashkit.oci.names import same_name
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.blobs import Blob, Folder, write_all

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from squashkit.oci.documents import Digest
+from squashkit.oci.digests import Digest
 from squashkit.transports.blobs import Container
 
 if TYPE_CHECKING:

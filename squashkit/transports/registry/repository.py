@@ -24,8 +24,9 @@ from squashkit.errors import (
     gist_of,
     show_text,
 )
-from squashkit.oci.documents import INDEX_TYPES, MANIFEST_TYPES, Digest, is_digest, sha256
+from squashkit.oci.digests import Digest, is_digest, sha256
 from squashkit.oci.gojson import TEXTS, Struct, load_json
+from squashkit.oci.media import INDEX_TYPES, MANIFEST_TYPES
 from squashkit.oci.names import normalise_name
 from squashkit.transports.blobs import MAX_DOCUMENT, READ_SIZE
 from squashkit.transports.registry.http import (

@@ -17,7 +17,8 @@ from squashkit.errors import (
     UnsupportedImage,
     UsageError,
 )
-from squashkit.oci.documents import Descriptor, Digest, Platform, sha256
+from squashkit.oci.digests import Digest, sha256
+from squashkit.oci.documents import Descriptor, Platform
 from squashkit.oci.graph import Layer
 from squashkit.transports.blobs import READ_SIZE, open_unnamed, write_all
 from squashkit.transports.contracts import Check, Slot, Written

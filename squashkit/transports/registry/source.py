@@ -8,20 +8,10 @@ import threading
 from collections.abc import Iterator
 
 from squashkit.errors import ImageNotFound, InvalidImage
-from squashkit.oci.documents import (
-    CONTAINERD_NAME,
-    INDEX_TYPES,
-    MANIFEST_TYPES,
-    Descriptor,
-    Digest,
-    Manifest,
-    Platform,
-    dump_json,
-    is_digest,
-    parse_index,
-    sha256,
-)
+from squashkit.oci.digests import Digest, is_digest, sha256
+from squashkit.oci.documents import Descriptor, Manifest, Platform, dump_json, parse_index
 from squashkit.oci.gojson import load_json
+from squashkit.oci.media import CONTAINERD_NAME, INDEX_TYPES, MANIFEST_TYPES
 from squashkit.transports.blobs import Blob, fill_blocks, open_unnamed, write_all
 from squashkit.transports.layout.index import INDEX, blob_name, index_json, is_attestation
 from squashkit.transports.reference import Reference

@@ -25,7 +25,8 @@ from squashkit.errors import (
     gist_of,
     show_text,
 )
-from squashkit.oci.documents import DiffID, Platform, is_digest, parse_digest
+from squashkit.oci.digests import DiffID, is_digest, parse_digest
+from squashkit.oci.documents import Platform
 from squashkit.oci.gojson import check
 from squashkit.oci.names import familiar_name
 from squashkit.transports.blobs import Archive, open_stream

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from squashkit.errors import ImageNotFound, Unavailable, show_text
-from squashkit.oci.documents import DiffID, Platform, parse_digest, parse_index
+from squashkit.oci.digests import DiffID, parse_digest
+from squashkit.oci.documents import Platform, parse_index
 from squashkit.oci.gojson import ListOf, load_json
 from squashkit.oci.names import repository_of
 from squashkit.transports.blobs import Archive, open_stream, read_stream

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 from squashkit.errors import ImageNotFound, InvalidImage, SquashkitError, Unavailable
-from squashkit.oci.documents import Digest
+from squashkit.oci.digests import Digest
 from squashkit.transports.archive.sink import ArchiveWriter
 from squashkit.transports.blobs import Archive, Blob, open_unnamed
 from squashkit.transports.contracts import Check, Tag, Written, WrittenImage

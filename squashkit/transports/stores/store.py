@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
-from squashkit.oci.documents import SETTINGS_SHAPE, DiffID, Digest, ImageConfig, Platform
+from squashkit.oci.digests import DiffID, Digest
+from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.gojson import TEXTS, Leaf, Struct
 from squashkit.oci.graph import Image, stack_layers
 from squashkit.oci.names import same_name
+from squashkit.oci.shapes import SETTINGS_SHAPE
 from squashkit.transports.blobs import Archive
 from squashkit.transports.reference import Reference
 from squashkit.transports.room import Room
