@@ -23,7 +23,7 @@ ROOMS = {
     "cli": {"jobs", "report", "oci"},
 }
 """What each room may import, beside itself and the modules of the hall."""
-HALL = {"errors", "progress", "options"}
+HALL = {"errors", "amounts", "progress", "options"}
 """Modules beneath all rooms."""
 PURE = ["oci", "layers", "plan"]
 UP: set[tuple[str, str]] = {
@@ -67,8 +67,6 @@ UP: set[tuple[str, str]] = {
     ("report/base", "jobs"),
     ("report/verify", "jobs"),
     ("transports/registry/http", "__version__"),
-    ("transports/room", "report"),
-    ("transports/source", "report"),
     ("transports/target", "plan"),
 }
 """Imports that still run up."""

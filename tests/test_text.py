@@ -6,11 +6,12 @@ from decimal import Decimal
 
 import pytest
 
+from squashkit.amounts import count, size
 from squashkit.errors import InvalidReference, show_path
 from squashkit.oci.digests import chain_ids, sha256
 from squashkit.oci.documents import Platform
 from squashkit.oci.names import familiar_name, normalise_name, repository_of, same_name
-from squashkit.report.text import count, percent, show_time, size, table
+from squashkit.report.text import percent, show_time, table
 from squashkit.transports.reference import Reference, parse_reference
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
+from squashkit.amounts import count
 from squashkit.cli.output import say, written
 from squashkit.cli.shared import (
     Looking,
@@ -25,7 +26,6 @@ from squashkit.oci.graph import Image
 from squashkit.oci.names import same_name
 from squashkit.plan.base import Base, history_hint, stated_base
 from squashkit.report.base import CatalogueReport, CurrentReport, FoundReport
-from squashkit.report.text import count
 from squashkit.transports.reference import PLACES, Reference, parse_reference
 from squashkit.transports.registry.access import Access, Registries
 from squashkit.transports.room import Room

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from squashkit.amounts import size
 from squashkit.cli.output import say
 from squashkit.cli.shared import Looking
 from squashkit.engine.view import view_differences
@@ -25,7 +26,7 @@ from squashkit.layers.compare import SPLIT
 from squashkit.oci.documents import Platform
 from squashkit.options import Options
 from squashkit.plan.base import choose_image
-from squashkit.report.text import size, table
+from squashkit.report.text import table
 from squashkit.transports.reference import Reference
 from squashkit.transports.registry.access import Access
 from squashkit.transports.source import machine_platform, open_source

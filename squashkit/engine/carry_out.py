@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from squashkit.amounts import size
 from squashkit.engine.layers import Loader, join, spool_need
 from squashkit.engine.write import Made, Origin, Writer
 from squashkit.errors import Cancelled, InvalidImage, InvalidLayer, InvalidReference
@@ -28,7 +29,6 @@ from squashkit.plan.base import Base
 from squashkit.plan.documents import StoredLayer
 from squashkit.plan.squash import KeptLayer, LayerPlan, Ready, Segment, needs_lower, plan_squash
 from squashkit.report.squash import Report
-from squashkit.report.text import size
 from squashkit.transports.archive.sink import ArchiveFile
 from squashkit.transports.contracts import Sink, Slot, WrittenImage, put
 from squashkit.transports.layout.sink import Layout

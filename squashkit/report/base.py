@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from squashkit.amounts import count
 from squashkit.errors import show_text
 from squashkit.jobs.base.catalogue import KnownBase
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
-from squashkit.report.text import count, table
+from squashkit.report.text import table
 
 _SHORT = 19
 

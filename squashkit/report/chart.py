@@ -6,9 +6,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from squashkit.amounts import count, size
 from squashkit.errors import UsageError
 from squashkit.report.fleet import NAMES, FleetReport
-from squashkit.report.text import count, size
 
 _COLOURS = {
     NAMES["built"]: "#9aa3ab",

@@ -9,9 +9,10 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
+from squashkit.amounts import count
 from squashkit.errors import show_path
 from squashkit.layers.compare import KINDS, SPLIT, Difference
-from squashkit.report.text import count, show_time, table
+from squashkit.report.text import show_time, table
 
 
 @dataclass(slots=True)

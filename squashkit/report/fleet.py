@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
+from squashkit.amounts import count, size
 from squashkit.errors import show_text
 from squashkit.plan.fleet.trie import (
     Blob,
@@ -24,7 +25,7 @@ from squashkit.plan.fleet.trie import (
 )
 from squashkit.plan.squash import Segment
 from squashkit.report.squash import Report
-from squashkit.report.text import code, count, markdown, size, table
+from squashkit.report.text import code, markdown, table
 
 NAMES = {
     "built": "as built",

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from squashkit.amounts import count, size
 from squashkit.errors import show_text
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
-from squashkit.report.text import count, percent, shorten_step, size, table
+from squashkit.report.text import percent, shorten_step, table
 
 SHORT = 19
 """How much of a digest is enough to tell layers apart: `sha256:` and twelve digits."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from squashkit.amounts import count
 from squashkit.errors import show_path, show_text
 from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
@@ -14,7 +15,7 @@ from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.inherit import Change
 from squashkit.plan.rebase.risks import Copied, Kind, Risk
 from squashkit.report.squash import Report, show_platforms
-from squashkit.report.text import count, shorten, table
+from squashkit.report.text import shorten, table
 
 _LISTED = 8
 

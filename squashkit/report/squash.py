@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.rootfs import Cause
@@ -15,7 +16,7 @@ from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
 from squashkit.plan.documents import StoredLayer
 from squashkit.plan.squash import LayerPlan
-from squashkit.report.text import count, percent, size, some, table
+from squashkit.report.text import percent, table
 
 _LISTED = 5
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from squashkit.amounts import size
 from squashkit.errors import show_path
 from squashkit.layers.changeset import OPAQUE
 from squashkit.layers.trace import Trace
 from squashkit.report.listing import Listed
-from squashkit.report.text import shorten_step, size, table
+from squashkit.report.text import shorten_step, table
 
 
 @dataclass(frozen=True, slots=True)

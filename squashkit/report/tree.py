@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from squashkit.amounts import count, size
 from squashkit.errors import show_text
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image, Layer, LayerGraph
 from squashkit.report.inspect import SHORT
-from squashkit.report.text import count, shorten, shorten_step, size, table
+from squashkit.report.text import shorten, shorten_step, table
 
 SizeOf = Callable[[Layer], int | None]
 """Says how many bytes a layer takes as it is stored, None where its blob is not there."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
 from squashkit.jobs.verify import Finding, Verdict
 from squashkit.layers.search import Pattern, Place
-from squashkit.report.text import count, shorten, size
+from squashkit.report.text import shorten
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from squashkit.amounts import size as show_size
 from squashkit.errors import TooLarge, show_path
-from squashkit.report.text import size as show_size
 
 _RESERVE = 20
 """One part of so many of what is free stays free."""

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import gettempdir
 
+from squashkit.amounts import some
 from squashkit.errors import InvalidImage, TransportError, UsageError, show_path, show_text
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import ALL, Platform, PlatformChoice
 from squashkit.oci.graph import Image, Layer, LayerGraph
 from squashkit.oci.media import Codec
 from squashkit.progress import Progress, Silent
-from squashkit.report.text import some
 from squashkit.transports.archive import docker as docker_archive
 from squashkit.transports.blobs import (
     Archive,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from squashkit.amounts import count
 from squashkit.errors import (
     InvalidImage,
     InvalidReference,
@@ -28,7 +29,6 @@ from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image, shared_prefix
 from squashkit.oci.names import repository_of
 from squashkit.plan.base import stated_base
-from squashkit.report.text import count
 from squashkit.transports.reference import REGISTRY, Reference
 from squashkit.transports.source import Source
 

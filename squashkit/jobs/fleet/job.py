@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from squashkit.amounts import count
 from squashkit.engine.carry_out import Notify
 from squashkit.engine.work import Batch, Work
 from squashkit.engine.write import Made
@@ -48,7 +49,6 @@ from squashkit.report.fleet import (
     show_segments,
 )
 from squashkit.report.squash import Report
-from squashkit.report.text import count
 from squashkit.transports.archive.sink import ArchiveFile
 from squashkit.transports.codecs import Compression
 from squashkit.transports.contracts import Sink, Tag

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from squashkit.amounts import count
 from squashkit.errors import (
     ImageNotFound,
     InvalidReference,
@@ -24,7 +25,6 @@ from squashkit.oci.graph import Image
 from squashkit.oci.names import same_name
 from squashkit.plan.base import choose_image
 from squashkit.progress import Progress
-from squashkit.report.text import count
 from squashkit.transports.layout.index import refuse_unsupported
 from squashkit.transports.reference import REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.registry.access import Registries
