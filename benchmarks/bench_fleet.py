@@ -31,7 +31,7 @@ from benchmarks import corpus, fleets, peers
 from benchmarks.bench_places import registry
 from benchmarks.bench_squash import Results, machine, measure
 from squashkit.oci.media import MANIFEST_TYPES
-from squashkit.report.fleet import NAMES
+from squashkit.report.fleet import TITLES
 
 FLEET = [sys.executable, "-m", "squashkit", "fleet"]
 INSTALL = "RUN apt-get update && apt-get install -y --no-install-recommends"
@@ -202,7 +202,7 @@ def measure_fleet(work: Path) -> Results:
     predicted = json.loads((work / "fleet.json").read_text())
     kept = ("layers", "layer_references", "entries", "files_once_bytes")
     results |= {key: predicted[key] for key in kept}
-    for option, name in NAMES.items():
+    for option, name in TITLES.items():
         with registry(work / "registry") as host:
             begun = time.perf_counter()
             into = f"docker://{host}/{option}"
@@ -317,7 +317,7 @@ def markdown(results: Results) -> str:
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for title, row in results["seeded"].items():
-        cells = [mb(row[name]["registry_bytes"]) if name in row else "" for name in NAMES.values()]
+        cells = [mb(row[name]["registry_bytes"]) if name in row else "" for name in TITLES.values()]
         if "found" in row.get("best cut", {}):
             cells[-1] += f", {mb(row['best cut']['found'])}"
         once = mb(row["files_once_bytes"]) if row["files_once_bytes"] else ""

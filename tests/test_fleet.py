@@ -12,17 +12,9 @@ import pytest
 from squashkit.oci.digests import ChainID, DiffID, sha256
 from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, stack_layers
-from squashkit.plan.fleet.trie import (
-    Blob,
-    Priced,
-    Run,
-    Trie,
-    best_cut,
-    host_bytes,
-    pulled,
-    pulled_blobs,
-    registry_bytes,
-)
+from squashkit.plan.fleet.cut import Priced, best_cut
+from squashkit.plan.fleet.storage import StackLayer, host_bytes, pulled, pulled_blobs, registry_bytes
+from squashkit.plan.fleet.trie import LayerRun, Trie
 
 
 def image(*layers: str) -> Image:
@@ -34,8 +26,8 @@ def image(*layers: str) -> Image:
     return Image((), sha256(" ".join(layers).encode()), config, stack, None, None)
 
 
-def blobs(*names: str, size: int = 10) -> list[Blob]:
-    return [Blob(name, size, size + 1) for name in names]
+def blobs(*names: str, size: int = 10) -> list[StackLayer]:
+    return [StackLayer(name, size, size + 1) for name in names]
 
 
 # --- accounting ------------------------------------------------------------------------------
@@ -74,7 +66,7 @@ Stack = tuple[str, ...]
 """The names of an image's layers, base first."""
 
 
-def random_fleet(seed: int, bases: bool = False) -> tuple[Trie, dict[Run, Priced], list[Stack]]:
+def random_fleet(seed: int, bases: bool = False) -> tuple[Trie, dict[LayerRun, Priced], list[Stack]]:
     """A small fleet, what its runs would become (some of them the same blobs), and the bases that are
     known: none, or with `bases` some, and then images that stand on none are left as they were built."""
     chance = random.Random(seed)
@@ -97,7 +89,7 @@ def random_fleet(seed: int, bases: bool = False) -> tuple[Trie, dict[Run, Priced
     for node in trie.order:
         above = node.parent
         while True:
-            run = Run(above, node)
+            run = LayerRun(above, node)
             length = len(run)
             key = f"key{chance.randint(0, 5)}" if chance.random() < 0.3 else f"run{len(prices)}"
             prices[run] = Priced(key, chance.randint(0, 9 * length))
@@ -110,10 +102,12 @@ def random_fleet(seed: int, bases: bool = False) -> tuple[Trie, dict[Run, Priced
     return trie, prices, known
 
 
-def stacks_of(trie: Trie, cuts: Sequence[ChainID], prices: dict[Run, Priced]) -> Iterator[list[Blob]]:
+def stacks_of(
+    trie: Trie, cuts: Sequence[ChainID], prices: dict[LayerRun, Priced]
+) -> Iterator[list[StackLayer]]:
     for number in range(len(trie.images)):
         runs = trie.runs(number, set(cuts))
-        yield [Blob(prices[run].key, prices[run].cost, prices[run].cost) for run in runs]
+        yield [StackLayer(prices[run].key, prices[run].cost, prices[run].cost) for run in runs]
 
 
 def stack_of(one: Image) -> Stack:
@@ -210,7 +204,7 @@ def test_where_too_many_blobs_are_shared_each_try_takes_no_more(monkeypatch: pyt
         alone = {run: Priced(f"{number}", one.cost) for number, (run, one) in enumerate(prices.items())}
         blind = best_cut(trie, alone.__getitem__, by_blob=True)
         with monkeypatch.context() as patched:
-            patched.setattr("squashkit.plan.fleet.trie._MOST_RUNS", 0)
+            patched.setattr("squashkit.plan.fleet.cut._MOST_RUNS", 0)
             found = best_cut(trie, prices.__getitem__, by_blob=True)
         assert found.cost == registry_bytes(list(stacks_of(trie, list(found.nodes), prices)))
         assert found.cost <= registry_bytes(list(stacks_of(trie, list(blind.nodes), prices)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.report.fleet import NAMES
+from squashkit.report.fleet import TITLES
 from tests.builders import (
     ImageSpec,
     Json,
@@ -51,7 +51,7 @@ def told(*words: object) -> Json:
 
 def segments(report: Json, name: str) -> dict[str, str]:
     """What a strategy makes of each image."""
-    (found,) = [one["segments"] for one in report["strategies"] if one["strategy"] == NAMES[name]]
+    (found,) = [one["segments"] for one in report["strategies"] if one["strategy"] == TITLES[name]]
     assert isinstance(found, dict)
     return found
 
@@ -164,7 +164,7 @@ def test_where_nothing_can_be_merged_no_base_is_asked_for(tmp_path: Path) -> Non
     """An image of one layer stays as it is, and so does one of none."""
     paths = write(tmp_path, ImageSpec([blob("a", 900)], ["one:1"]), ImageSpec([], ["none:1"]))
     assert told(*paths)["unknown_base"] == []
-    for strategy in NAMES:
+    for strategy in TITLES:
         into = tmp_path / f"{strategy}.tar"
         done = run("fleet", "squash", *paths, "--into", into, "--strategy", strategy)
         assert done.code == 0, done.err

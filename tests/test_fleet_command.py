@@ -13,7 +13,7 @@ import pytest
 from squashkit.engine.carry_out import Job
 from squashkit.engine.write import Writer
 from squashkit.errors import PlanError
-from squashkit.report.fleet import NAMES
+from squashkit.report.fleet import TITLES
 from squashkit.transports.contracts import WrittenImage
 from tests.builders import (
     ImageSpec,
@@ -154,7 +154,7 @@ def test_the_trie_never_stores_more_than_as_built(tmp_path: Path) -> None:
 def test_a_squashed_fleet_is_what_was_predicted(strategy: str, tmp_path: Path) -> None:
     """The layers of the layout take the bytes that the table had, and shared runs are one blob."""
     paths = wasteful(tmp_path)
-    name = NAMES[strategy]
+    name = TITLES[strategy]
     words = [*known(paths), "--into", f"oci:{tmp_path}/out", "--strategy", strategy, "--json"]
     predicted = storage(*known(paths))[name]["registry_bytes"]
     done = run("fleet", "squash", *map(str, words))

@@ -17,7 +17,7 @@ from squashkit.engine.work import Batch
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.oci.digests import Digest
 from squashkit.plan.squash import plan_squash
-from squashkit.report.fleet import NAMES
+from squashkit.report.fleet import TITLES
 from squashkit.transports.archive.sink import ArchiveFile
 from squashkit.transports.codecs import Compressor
 from squashkit.transports.contracts import put
@@ -250,7 +250,7 @@ def test_one_layer_in_two_blobs_of_one_layout(strategy: str, tmp_path: Path) -> 
         manifest["layers"][0].update(put_blob(tmp_path / "s", loosely(shared.layers[0])))
 
     change_manifest(tmp_path / "s", loosen, 1)
-    row = storage(tmp_path / "s")[NAMES[strategy]]
+    row = storage(tmp_path / "s")[TITLES[strategy]]
     squash(tmp_path / "s", "--into", f"oci:{tmp_path}/out", "--strategy", strategy)
     assert layout_bytes(tmp_path / "out") == row["registry_bytes"] + row["documents_bytes"]
 
@@ -442,7 +442,7 @@ def test_a_layer_that_cannot_be_merged_stays(tmp_path: Path) -> None:
     segments = {one["strategy"]: one["segments"] for one in told["strategies"]}
     assert segments["squash all"] == {"odd:1": "2,=1,2", "app:1": "3", "base:1": "=1"}
     assert segments["keep base"] == {"odd:1": "=3,2", "app:1": "=1,2", "base:1": "=1"}
-    for strategy in NAMES:
+    for strategy in TITLES:
         squash(*paths, "--into", tmp_path / f"{strategy}.tar", "--strategy", strategy)
         (kept,) = [one for one in validate(tmp_path / f"{strategy}.tar") if marked in one.layers]
         assert "odd:1" in kept.names

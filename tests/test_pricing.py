@@ -13,7 +13,7 @@ from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Fleet
 from squashkit.jobs.fleet.prices import Pricing
 from squashkit.oci.media import Codec
-from squashkit.plan.fleet.trie import Run, Trie
+from squashkit.plan.fleet.trie import LayerRun, Trie
 from squashkit.plan.squash import Segment
 from squashkit.progress import Silent
 from squashkit.transports.codecs import Compression
@@ -70,13 +70,13 @@ def opened(references: list[str], tmp_dir: Path) -> Iterator[tuple[Pricing, Trie
         yield Pricing(layers, Compression.of(Codec.GZIP)), Trie([member.image for member in members])
 
 
-def every_run(trie: Trie) -> Iterator[tuple[int, Run]]:
+def every_run(trie: Trie) -> Iterator[tuple[int, LayerRun]]:
     """Each run of each image, for every image that has it."""
     for number in range(len(trie.images)):
         path = trie.path(number)
         for stop in range(len(path)):
             for above in [None, *path[:stop]]:
-                yield number, Run(above, path[stop])
+                yield number, LayerRun(above, path[stop])
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -119,7 +119,7 @@ def test_the_same_layers_elsewhere_may_be_the_same_blob(tmp_path: Path) -> None:
         docker_archive_25(folder / "b.tar", [ImageSpec([layer(file(other, b"b")), *top], ["b:1"])])
         with opened([str(folder / "a.tar"), str(folder / "b.tar")], tmp_path) as (pricing, trie):
             paths = [trie.path(0), trie.path(1)]
-            runs = [Run(path[0], path[2]) for path in paths]
+            runs = [LayerRun(path[0], path[2]) for path in paths]
             keys.append([pricing.price(number, run, host=False).key for number, run in enumerate(runs)])
     assert keys[0][0] == keys[0][1]
     assert keys[1][0] != keys[1][1]

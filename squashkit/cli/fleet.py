@@ -217,7 +217,7 @@ Examples:
 )
 @click.option(
     "--strategy",
-    type=click.Choice(list(STRATEGIES)),
+    type=click.Choice(STRATEGIES),
     default="best",
     show_default=True,
     help="Leave all as it was built, squash each image whole, above its base, along the trie, or where it takes least.",

@@ -21,7 +21,7 @@ from squashkit.layers import tar
 from squashkit.layers.merge import Copy, Piece, SquashedLayer
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Descriptor
-from squashkit.oci.graph import Layer, Place
+from squashkit.oci.graph import Layer, RunPlace
 from squashkit.oci.media import Codec
 from squashkit.plan.documents import StoredLayer
 from squashkit.transports.blobs import (
@@ -82,7 +82,7 @@ class Made:
     """Layers that were written for other images of the same destination, and are not written again where it
     has them."""
 
-    runs: dict[Place, StoredLayer] = field(default_factory=dict)
+    runs: dict[RunPlace, StoredLayer] = field(default_factory=dict)
     kept: dict[str, StoredLayer] = field(default_factory=dict)
     """Kept ones that got another form, by their diff_ids; those whose digests nobody states by where they
     lie."""

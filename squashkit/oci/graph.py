@@ -98,7 +98,7 @@ class Image:
         """What tells it from others: equal configs may have their layers stored in different ways."""
         return self.image_id, *(layer.member for layer in self.layers)
 
-    def place(self, start: int, stop: int) -> Place:
+    def place(self, start: int, stop: int) -> RunPlace:
         """Where the run of layers [start, stop) lies. In all images that have it, it is the same."""
         return self.layers[start].parent, self.layers[stop - 1].chain_id
 
@@ -108,7 +108,7 @@ class Image:
         return show_text(self.names[0]) if self.names else self.image_id[:19]
 
 
-Place = tuple[ChainID | None, ChainID]
+RunPlace = tuple[ChainID | None, ChainID]
 """Where a run of layers lies: what is below it, and its uppermost layer on all that is."""
 
 

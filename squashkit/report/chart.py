@@ -8,16 +8,17 @@ from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import UsageError
-from squashkit.report.fleet import NAMES, FleetReport
+from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE
+from squashkit.report.fleet import TITLES, FleetReport
 
 _COLOURS = {
-    NAMES["built"]: "#9aa3ab",
-    NAMES["all"]: "#b03535",
-    NAMES["base"]: "#d08a2e",
-    NAMES["trie"]: "#3572b0",
-    NAMES["best"]: "#1b7f5c",
+    BUILT: "#9aa3ab",
+    ALL: "#b03535",
+    BASE: "#d08a2e",
+    TRIE: "#3572b0",
+    BEST: "#1b7f5c",
 }
-_DASHES = {NAMES["base"]: "-.", NAMES["trie"]: "--"}
+_DASHES = {BASE: "-.", TRIE: "--"}
 """Lines that may lie on others."""
 _FORMS = (".svg", ".png", ".pdf")
 
@@ -39,18 +40,18 @@ def write_chart(report: FleetReport, path: Path) -> None:
     images = range(1, len(report.names) + 1)
     for strategy in report.strategies:
         values = [grown[kind] / 1e6 for grown in strategy.growth]
-        thick = 2.4 if strategy.name == NAMES["best"] else 1.6
+        thick = 2.4 if strategy.name == BEST else 1.6
         marker = "o" if len(values) <= 12 else None
         axes.plot(
             images,
             values,
             _DASHES.get(strategy.name, "-"),
-            label=strategy.name,
+            label=TITLES[strategy.name],
             color=_COLOURS[strategy.name],
             lw=thick,
             marker=marker,
             ms=3.5,
-            zorder=3 if strategy.name == NAMES["trie"] else 2,
+            zorder=3 if strategy.name == TRIE else 2,
         )
     if report.crossing is not None:
         axes.axvline(report.crossing, color="#b03535", lw=0.8, ls=":")
@@ -68,7 +69,7 @@ def write_chart(report: FleetReport, path: Path) -> None:
         )
     where = "on a host" if kind else "in a registry"
     unknown = len(report.unknown)
-    left = f" ({unknown:,} of unknown base, as built but for {NAMES['all']})" if unknown else ""
+    left = f" ({unknown:,} of unknown base, as built but for {TITLES[ALL]})" if unknown else ""
     axes.set_xlabel(f"images{left}")
     axes.set_ylabel(f"MB {where}")
     axes.set_ylim(bottom=0)
@@ -85,7 +86,7 @@ def write_chart(report: FleetReport, path: Path) -> None:
 def _describe(report: FleetReport, path: Path, where: str) -> None:
     """Say in words what the picture shows, for those who cannot see it."""
     kind = int(report.minimise == "host")
-    together = ", ".join(f"{one.name} {size(one.growth[-1][kind])}" for one in report.strategies)
+    together = ", ".join(f"{TITLES[one.name]} {size(one.growth[-1][kind])}" for one in report.strategies)
     title = f"What {count(len(report.names), 'image')} take {where}, by strategy"
     text = path.read_text(encoding="utf-8")
     start = text.index(">", text.index("<svg ")) + 1

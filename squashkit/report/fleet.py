@@ -7,96 +7,33 @@ import io
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_text
-from squashkit.plan.fleet.trie import (
-    Blob,
-    growth,
-    host_bytes,
+from squashkit.plan.fleet.storage import (
     lost_layers,
     lost_on_hosts,
-    pulled,
     pulled_blobs,
-    registry_bytes,
 )
+from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE, Strategy
 from squashkit.plan.squash import Segment
 from squashkit.report.squash import Report
 from squashkit.report.text import code, markdown, table
 
-NAMES = {
-    "built": "as built",
-    "all": "squash all",
-    "base": "keep base",
-    "trie": "along the trie",
-    "best": "best cut",
+TITLES = {
+    BUILT: "as built",
+    ALL: "squash all",
+    BASE: "keep base",
+    TRIE: "along the trie",
+    BEST: "best cut",
 }
-"""What a person calls the strategies by, and how reports call them."""
+"""How reports call the strategies."""
 _LISTED = 20
 """Of how many images or runs a text tells one by one. The JSON has all."""
 _WORTH = 0.005
 """The share of all bytes that squashing a fleet must save to be advised."""
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """One way to keep a fleet: for every image its segments, and the layers that it then has."""
-
-    name: str
-    segments: Sequence[tuple[Segment, ...]]
-    stacks: Sequence[tuple[Blob, ...]]
-    documents: int
-    """Bytes of different configs and manifests in a registry."""
-
-    @cached_property
-    def registry(self) -> int:
-        """Bytes of different blobs."""
-        return registry_bytes(self.stacks)
-
-    @cached_property
-    def host(self) -> int:
-        """Bytes of files in different layers, as docker counts them."""
-        return host_bytes(self.stacks)
-
-    def taken(self, minimise: str) -> int:
-        """What the best cut is to make least: bytes in a registry, or on a host."""
-        return self.registry if minimise == "registry" else self.host
-
-    @cached_property
-    def pulled(self) -> list[int]:
-        """Bytes that a host downloads for each next image."""
-        return pulled(self.stacks)
-
-    @cached_property
-    def growth(self) -> list[tuple[int, int]]:
-        """Bytes in a registry and on a host of the first 1, 2, 3... images."""
-        return growth(self.stacks)
-
-    def update(self, before: int, after: int) -> int:
-        """Bytes that a host which has one image downloads for another."""
-        return pulled([self.stacks[before], self.stacks[after]])[1]
-
-    @property
-    def layers(self) -> int:
-        """Layers of all images, those that they share counted once for each."""
-        return sum(len(stack) for stack in self.stacks)
-
-    def json(self, names: Sequence[str], *, is_scanned: bool) -> dict[str, Any]:
-        return {
-            "strategy": self.name,
-            "registry_bytes": self.registry,
-            "documents_bytes": self.documents,
-            "host_bytes": self.host if is_scanned else None,
-            "layers": self.layers,
-            "most_layers": max((len(stack) for stack in self.stacks), default=0),
-            "pulled": {"by_chain": self.pulled, "by_blob": pulled_blobs(self.stacks)},
-            "segments": {
-                name: show_segments(segments) for name, segments in zip(names, self.segments, strict=True)
-            },
-        }
 
 
 def show_segments(segments: Sequence[Segment]) -> str:
@@ -246,13 +183,14 @@ class FleetReport:
         if not self.is_scanned:
             return None
         kind = int(self.minimise == "host")
-        built, whole = self.strategies[0].growth, self.strategy(NAMES["all"]).growth
+        built, whole = self.strategies[0].growth, self.strategy(ALL).growth
         more = [w[kind] > b[kind] for b, w in zip(built, whole, strict=True)]
         if not more or not more[-1]:
             return None
         return len(more) - next((n for n, one in enumerate(more[::-1]) if not one), len(more)) + 1
 
     def strategy(self, name: str) -> Strategy:
+        """One of those that were measured, by its name in STRATEGIES."""
         return next(one for one in self.strategies if one.name == name)
 
     def no_longer_shared(self, strategy: Strategy) -> NoLongerShared:
@@ -279,7 +217,7 @@ class FleetReport:
             "notes": list(self.notes),
             "strategies": [
                 {
-                    **one.json(self.names, is_scanned=self.is_scanned),
+                    **self._strategy_json(one),
                     "no_longer_shared": self.no_longer_shared(one).json() if self.is_scanned else None,
                     "updates": [
                         {"from": self.names[a], "to": self.names[b], "pulled": one.update(a, b)}
@@ -288,6 +226,19 @@ class FleetReport:
                 }
                 for one in self.strategies
             ],
+        }
+
+    def _strategy_json(self, strategy: Strategy) -> dict[str, Any]:
+        segments = zip(self.names, strategy.segments, strict=True)
+        return {
+            "strategy": TITLES[strategy.name],
+            "registry_bytes": strategy.registry,
+            "documents_bytes": strategy.documents,
+            "host_bytes": strategy.host if self.is_scanned else None,
+            "layers": strategy.layers,
+            "most_layers": max((len(stack) for stack in strategy.stacks), default=0),
+            "pulled": {"by_chain": strategy.pulled, "by_blob": pulled_blobs(strategy.stacks)},
+            "segments": {name: show_segments(one) for name, one in segments},
         }
 
     def unknown_json(self) -> dict[str, Any]:
@@ -307,7 +258,7 @@ class FleetReport:
             for number, (registry, host) in enumerate(one.growth):
                 layers += len(one.stacks[number])
                 held = host if self.is_scanned else ""
-                rows.writerow([one.name, number + 1, registry, held, layers, one.pulled[number]])
+                rows.writerow([TITLES[one.name], number + 1, registry, held, layers, one.pulled[number]])
         return out.getvalue()
 
     def lines(self) -> list[str]:
@@ -318,7 +269,7 @@ class FleetReport:
         head = ["strategy", f"registry{about}", "", "host", "", "layers", "pulled"]
         rows = [
             [
-                one.name,
+                TITLES[one.name],
                 size(one.registry),
                 _change(one.registry, built.registry),
                 size(one.host) if self.is_scanned else "",
@@ -348,7 +299,7 @@ class FleetReport:
         """What the best cut costs that no column counts, where it is advised."""
         if not self.is_scanned or not self.is_worthwhile:
             return []
-        lost = self.no_longer_shared(self.strategy(NAMES["best"]))
+        lost = self.no_longer_shared(self.strategy(BEST))
         return [f"The best cut merges {lost} that images outside the fleet may share."]
 
     def of_unknown(self, *, as_markdown: bool = False) -> list[list[str]]:
@@ -356,7 +307,7 @@ class FleetReport:
         if not self.unknown:
             return []
         head = f"No base is known of {count(len(self.unknown), 'image')}:"
-        stays = f"What has no known base stays as built; {NAMES['all']} merges bases, too."
+        stays = f"What has no known base stays as built; {TITLES[ALL]} merges bases, too."
         listed = list_unknown(self.unknown, as_markdown=as_markdown)
         return [[head], listed, [stays] * self.is_scanned + [WAYS_OUT]]
 
@@ -364,10 +315,10 @@ class FleetReport:
         """The plain answer to whether to squash."""
         if not self.is_scanned:
             return "What squashing would give is known once the layers are read (without --no-scan)."
-        best, built, whole, base = map(self._taken, ("best", "built", "all", "base"))
-        less = min((whole, NAMES["all"]), (base, NAMES["base"]))
+        best, built, whole, base = map(self._taken, (BEST, BUILT, ALL, BASE))
+        less = min((whole, TITLES[ALL]), (base, TITLES[BASE]))
         if self.unknown:  # squashed whole they lose bases that nobody here knows: that is no saving
-            less = base, NAMES["base"]
+            less = base, TITLES[BASE]
         if built <= min(best, less[0]):
             if self.unknown:
                 return "With the bases that are known there is nothing to squash."
@@ -389,11 +340,11 @@ class FleetReport:
     @property
     def is_worthwhile(self) -> bool:
         """Whether the best cut saves enough to be worth new digests."""
-        return self._taken("best") < self._taken("built") * (1 - _WORTH)
+        return self._taken(BEST) < self._taken(BUILT) * (1 - _WORTH)
 
     def _taken(self, name: str) -> int:
-        """What the fleet takes under a strategy, by what a person calls it."""
-        return self.strategy(NAMES[name]).taken(self.minimise)
+        """What the fleet takes under a strategy."""
+        return self.strategy(name).taken(self.minimise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,7 +373,7 @@ class AdviceReport:
     @property
     def advice(self) -> list[Advice]:
         fleet = self.fleet
-        built, best, whole = (fleet.strategy(NAMES[name]) for name in ("built", "best", "all"))
+        built, best, whole = map(fleet.strategy, (BUILT, BEST, ALL))
         holders = Counter(key for stack in best.stacks for key in {blob.key for blob in stack})
         worthwhile = fleet.is_worthwhile
         unknown = {one.name for one in fleet.unknown}
@@ -440,7 +391,7 @@ class AdviceReport:
         return found
 
     def json(self) -> dict[str, Any]:
-        best, built = self.fleet.strategy(NAMES["best"]), self.fleet.strategies[0]
+        best, built = self.fleet.strategy(BEST), self.fleet.strategies[0]
         advised = best if self.fleet.is_worthwhile else built
         return {
             "answer": self.fleet.answer(),
@@ -505,7 +456,7 @@ class SquashedFleet:
 
     def json(self) -> dict[str, Any]:
         return {
-            "strategy": self.strategy.name,
+            "strategy": TITLES[self.strategy.name],
             "stored_bytes": {"as_built": self.fleet.strategies[0].registry, "written": self.stored},
             **self.fleet.unknown_json(),
             "no_longer_shared": self.fleet.no_longer_shared(self.strategy).json(),

@@ -7,7 +7,7 @@ from pathlib import Path
 import docker as docker_sdk
 import pytest
 
-from squashkit.report.fleet import NAMES
+from squashkit.report.fleet import TITLES
 from tests.builders import (
     ImageSpec,
     directory,
@@ -75,7 +75,7 @@ def layers_of(registry: Registry, prefix: str) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("strategy", NAMES)
+@pytest.mark.parametrize("strategy", TITLES)
 def test_registries_and_hosts_take_what_was_predicted(
     strategy: str, sources: list[str], state: Path, registry: Registry, person: Person
 ) -> None:
@@ -88,7 +88,7 @@ def test_registries_and_hosts_take_what_was_predicted(
     done = person.run("fleet", "squash", *sources, "--into", into, "--strategy", strategy, "--json")
     assert done.code == 0, done.err
     stored = layers_of(registry, strategy)
-    expected = predicted[NAMES[strategy]]
+    expected = predicted[TITLES[strategy]]
     assert sum(stored.values()) == expected["registry_bytes"] == done.json["stored_bytes"]["written"]
     new = registry.blobs() - before
     assert registry.size(new) == expected["registry_bytes"] + expected["documents_bytes"]

@@ -35,7 +35,7 @@ from squashkit.oci.media import Codec
 from squashkit.oci.names import familiar_name, normalise_name
 from squashkit.options import Options
 from squashkit.plan.base import Base
-from squashkit.plan.fleet.strategies import ASK_NO_BASE, STRATEGIES, Strategies
+from squashkit.plan.fleet.strategies import ASK_NO_BASE, BUILT, STRATEGIES, Goal, Strategy, measure
 from squashkit.plan.fleet.trie import Trie
 from squashkit.plan.squash import Segment
 from squashkit.progress import OneOf, Progress, Silent
@@ -43,7 +43,6 @@ from squashkit.report.fleet import (
     WAYS_OUT,
     FleetReport,
     SquashedFleet,
-    Strategy,
     UnknownBase,
     list_unknown,
     show_segments,
@@ -99,15 +98,11 @@ def measure_fleet(
     options, progress = options or FleetOptions(), progress or Silent()
     with ExitStack() as stack:
         opened = _Open.of(stack, references, options, progress)
-        ways = opened.ways
-        once = None
         if not options.scan:
-            chosen = [ways.built]
-        else:
-            opened.read(estimate=options.estimate)
-            chosen = ways.all
-            once = opened.layers.files_once()
-        return opened.report(chosen, options, once)
+            return opened.report(opened.measure([BUILT], options), options)
+        opened.read(estimate=options.estimate)
+        measured = opened.measure(STRATEGIES, options)
+        return opened.report(measured, options, opened.layers.files_once())
 
 
 def squash_fleet(
@@ -120,7 +115,7 @@ def squash_fleet(
     progress: Progress | None = None,
     notify: Notify = lambda message: None,
 ) -> SquashedFleet:
-    """Squash all images of a fleet by a strategy (a key of STRATEGIES) into one place.
+    """Squash all images of a fleet by a strategy (one of STRATEGIES) into one place.
 
     `into` is a layout's folder (`oci:DIR`) or an archive, where each image has its name, or
     `docker://HOST/PREFIX`, below which each has the last part of its name. Each image is squashed as
@@ -134,6 +129,8 @@ def squash_fleet(
     `squash`.
     """
     options, progress = options or FleetOptions(), progress or Silent()
+    if strategy not in STRATEGIES:
+        raise UsageError(f"no strategy is named {show_text(strategy)}: {', '.join(STRATEGIES)}")
     place = _Place.parse(into)
     with ExitStack() as stack:
         opened = _Open.of(stack, references, options, progress)
@@ -149,8 +146,8 @@ def squash_fleet(
         sink = place.open(stack, opened, names, guard, force=force)
         opened.fleet.notes.extend(guard.notes())
         opened.read(estimate=options.estimate)
-        chosen = STRATEGIES[strategy](opened.ways)
-        report = opened.report([opened.ways.built, chosen], options)
+        measured = opened.measure([BUILT, strategy], options)
+        chosen, report = measured[-1], opened.report(measured, options)
         progress.close()
         lost = report.no_longer_shared(chosen).lines()
         if lost:
@@ -230,7 +227,6 @@ class _Open:
     pricing: Pricing
     trie: Trie
     unknown: Sequence[UnknownBase]
-    ways: Strategies
 
     @classmethod
     def of(
@@ -260,8 +256,7 @@ class _Open:
             UnknownBase(names[number], len(trie.images[number].layers), hint)
             for number, hint in zip(trie.unknown, known.hints(trie.unknown), strict=True)
         ]
-        ways = Strategies(trie, pricing, options.minimise, options.max_layers)
-        return cls(fleet, members, bases, in_registries, layers, pricing, trie, unknown, ways)
+        return cls(fleet, members, bases, in_registries, layers, pricing, trie, unknown)
 
     def refuse_unknown(self) -> None:
         """Raises BaseUnknown where no base is known of an image: it would be merged into the image."""
@@ -286,8 +281,14 @@ class _Open:
         self.fleet.notes.extend(fixed.values())
         self.fleet.progress.stage("Planning" if estimate else "Compressing", None)
 
+    def measure(self, wanted: Sequence[str], options: FleetOptions) -> list[Strategy]:
+        """What the fleet takes under strategies, in the order of the reports."""
+        names = [member.name for member in self.members]
+        goal = Goal(options.minimise, options.max_layers)
+        return measure(self.trie, names, self.pricing, goal, wanted)
+
     def report(
-        self, chosen: Sequence[Strategy], options: FleetOptions, once: int | None = None
+        self, measured: Sequence[Strategy], options: FleetOptions, once: int | None = None
     ) -> FleetReport:
         return FleetReport(
             _told_apart(self.members),
@@ -295,7 +296,7 @@ class _Open:
             len(self.trie.nodes),
             self.layers.entries,
             self.pricing.merged,
-            chosen,
+            measured,
             options.minimise,
             options.estimate,
             options.scan,

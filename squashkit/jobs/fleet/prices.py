@@ -23,7 +23,7 @@ from squashkit.layers.rootfs import Rootfs
 from squashkit.layers.tar import BLOCK
 from squashkit.oci.digests import ChainID, DiffID, Digest, is_digest, sha256
 from squashkit.oci.documents import Descriptor
-from squashkit.oci.graph import Image, Layer, Place
+from squashkit.oci.graph import Image, Layer, RunPlace
 from squashkit.oci.media import Codec
 from squashkit.plan.documents import (
     HistoryOptions,
@@ -32,7 +32,9 @@ from squashkit.plan.documents import (
     manifest_family,
     squashed_config,
 )
-from squashkit.plan.fleet.trie import Blob, Priced, Run
+from squashkit.plan.fleet.cut import Priced
+from squashkit.plan.fleet.storage import StackLayer
+from squashkit.plan.fleet.trie import LayerRun
 from squashkit.plan.squash import (
     KeptLayer,
     LayerPlan,
@@ -49,7 +51,7 @@ _HEADER = 64
 """About what a header takes once it is compressed: it is mostly zeros."""
 _MOST_TWINS = 2000
 """How many runs are planned to see whether they give the same bytes as others."""
-_NOTHING = Blob("nothing", 0, 0)
+_NOTHING = StackLayer("nothing", 0, 0)
 _EMPTY = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), ())
 
 
@@ -77,11 +79,11 @@ class Pricing:
     """Entries of the different runs that were merged."""
     _repeats: Mapping[ChainID, int] = field(init=False)
     """How many layers from the top down stand in the same order elsewhere."""
-    _made: dict[str, Blob] = field(default_factory=dict, init=False)
+    _made: dict[str, StackLayer] = field(default_factory=dict, init=False)
     """New blobs, by what they are put together from."""
-    _kept: dict[tuple[int, str], tuple[Blob, StoredLayer]] = field(default_factory=dict, init=False)
+    _kept: dict[tuple[int, str], tuple[StackLayer, StoredLayer]] = field(default_factory=dict, init=False)
     """Layers as each source has them: how they count, and how they are described."""
-    _runs: dict[Place, Blob | None] = field(default_factory=dict, init=False)
+    _runs: dict[RunPlace, StackLayer | None] = field(default_factory=dict, init=False)
     """What runs become that were merged, None where that is nothing."""
     _alive: dict[ChainID, _Alive] = field(default_factory=dict, init=False)
     _twins: int = field(default=0, init=False)
@@ -93,19 +95,19 @@ class Pricing:
     def members(self) -> Sequence[Member]:
         return self.layers.members
 
-    def layer(self, number: int, layer: Layer) -> Blob:
+    def layer(self, number: int, layer: Layer) -> StackLayer:
         """A layer of an image as it is: in a registry its own blob, a plain one compressed. Two images may
         have the same layer in blobs of different compressors."""
         return self._as_it_is(number, layer)[0]
 
-    def _as_it_is(self, number: int, layer: Layer) -> tuple[Blob, StoredLayer]:
+    def _as_it_is(self, number: int, layer: Layer) -> tuple[StackLayer, StoredLayer]:
         source = self.members[number].source
         place = id(source), layer.member or layer.diff_id
         if place not in self._kept:
             self._kept[place] = self._keep(source, layer)
         return self._kept[place]
 
-    def _keep(self, source: Source, layer: Layer) -> tuple[Blob, StoredLayer]:
+    def _keep(self, source: Source, layer: Layer) -> tuple[StackLayer, StoredLayer]:
         """A layer as a registry has it with its base, unless the image comes from a registry itself; as its
         own blob; or as what its plain tar becomes."""
         changeset = self.layers.changesets.get(layer.diff_id)
@@ -114,10 +116,10 @@ class Pricing:
         codec = source.codec(layer)
         if described is not None:
             codec = described.codec
-            blob = Blob(described.digest, described.size, content, layer.diff_id)
+            blob = StackLayer(described.digest, described.size, content, layer.diff_id)
         elif codec is not Codec.NONE:
             digest = source.digest(layer) or self._hashed(source, layer)
-            blob = Blob(digest, source.size(layer), content, layer.diff_id)
+            blob = StackLayer(digest, source.size(layer), content, layer.diff_id)
         else:
             codec = self.compression.codec
             blob = self._packed(layer.diff_id, source.size(layer), content)
@@ -129,12 +131,12 @@ class Pricing:
         is_own = stored.source is None and own is not None and own.digest == stored.digest
         return replace(stored, source=own) if is_own else stored
 
-    def _packed(self, diff_id: DiffID, size: int, content: int) -> Blob:
+    def _packed(self, diff_id: DiffID, size: int, content: int) -> StackLayer:
         """What a plain layer of so many bytes becomes."""
         key = f"plain {diff_id}"
         if key not in self._made:
             self._made[key] = (
-                Blob(key, size, content, diff_id)
+                StackLayer(key, size, content, diff_id)
                 if self.estimate
                 else self._compressed(self.layers.plain(diff_id), content)
             )
@@ -158,7 +160,7 @@ class Pricing:
             if not member.source.digest(layer)
         }
 
-    def blobs(self, number: int, segments: Sequence[Segment]) -> list[tuple[Blob, ...]]:
+    def blobs(self, number: int, segments: Sequence[Segment]) -> list[tuple[StackLayer, ...]]:
         """The layers that each segment of an image becomes: of a run one, or none. Raises what
         `plan_squash` raises."""
         image = self.members[number].image
@@ -177,7 +179,7 @@ class Pricing:
         return found
 
     def documents(
-        self, number: int, segments: Sequence[Segment], blobs: Sequence[tuple[Blob, ...]]
+        self, number: int, segments: Sequence[Segment], blobs: Sequence[tuple[StackLayer, ...]]
     ) -> dict[Digest, int]:
         """The config and the manifest that an image has in a registry whose segments become these blobs,
         and their bytes. Where new layers are estimated, the digests are others than they will be."""
@@ -235,12 +237,12 @@ class Pricing:
         with told_of(image.title):
             return plan_squash(changesets, segments, self.layers.header_of(image))
 
-    def _squashed(self, image: Image, planned: SquashedLayer) -> Blob:
+    def _squashed(self, image: Image, planned: SquashedLayer) -> StackLayer:
         key, pieces = self._identify(image, planned)
         if key not in self._made:
             content = planned.content_size
             self._made[key] = (
-                Blob(key, self._estimated(pieces), content)
+                StackLayer(key, self._estimated(pieces), content)
                 if self.estimate
                 else self._compressed(gather(self.layers.loader, pieces), content)
             )
@@ -271,7 +273,7 @@ class Pricing:
             total += (piece.end - piece.start) * self.layers.loader.source.size(layer) / max(whole, 1)
         return round(total)
 
-    def _compressed(self, blocks: Iterator[memoryview], content: int) -> Blob:
+    def _compressed(self, blocks: Iterator[memoryview], content: int) -> StackLayer:
         """What a tar is in a registry."""
         size = 0
         stored, plain = hashlib.sha256(), hashlib.sha256()
@@ -289,9 +291,9 @@ class Pricing:
             plain.update(block)
             self.layers.loader.progress.advance(len(block))
         compressor.close()
-        return Blob(f"sha256:{stored.hexdigest()}", size, content, f"sha256:{plain.hexdigest()}")
+        return StackLayer(f"sha256:{stored.hexdigest()}", size, content, f"sha256:{plain.hexdigest()}")
 
-    def price(self, number: int, run: Run, *, host: bool) -> Priced:
+    def price(self, number: int, run: LayerRun, *, host: bool) -> Priced:
         """What a run takes: exactly where it has been merged, else about, by what of its layers is alive at
         its top. Only runs that may give the same bytes as others elsewhere are planned for it, as long as
         these are not too many."""

@@ -1,24 +1,39 @@
-"""The ways to keep a fleet: which layers its images have under each, measured.
+"""The strategies by which a fleet may be kept: which layers its images have under each, measured.
 
 A strategy partitions every image into segments. Those along the trie and of the best cut come from one set
-of places to cut at, common to all images, so that images share what they shared.
+of places to cut at, common to all images, so that images share what they shared. What layers and runs take
+is asked of `Prices`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
-from typing import Literal
+from typing import Literal, Protocol
 
 from squashkit.errors import PlanError, show_text
-from squashkit.jobs.fleet.prices import Pricing
 from squashkit.oci.digests import ChainID, Digest
-from squashkit.oci.graph import Place
-from squashkit.plan.fleet.trie import Blob, Priced, Run, Trie, best_cut
+from squashkit.oci.graph import MAX_LAYERS, RunPlace
+from squashkit.plan.fleet.cut import Priced, best_cut
+from squashkit.plan.fleet.storage import (
+    StackLayer,
+    growth,
+    host_bytes,
+    pulled,
+    registry_bytes,
+)
+from squashkit.plan.fleet.trie import LayerRun, Trie
 from squashkit.plan.squash import Segment
-from squashkit.report.fleet import NAMES, Strategy
+
+BUILT, ALL, BASE, TRIE, BEST = "built", "all", "base", "trie", "best"
+STRATEGIES = (BUILT, ALL, BASE, TRIE, BEST)
+"""Every layer as it is; every image as one layer, as far as its layers can be merged; every base as it is
+and all above it as one layer, as built where no base is known; cut where the fleet branches or an image
+ends; cut where that takes least. In the order of the reports."""
+ASK_NO_BASE = (BUILT, ALL)
+"""Those that are the same whatever the images stand on."""
 
 Partition = Sequence[Segment]
 _ROUNDS = 4
@@ -29,119 +44,192 @@ new digests."""
 
 
 @dataclass(frozen=True)
-class Strategies:
-    """Each of them is measured when it is asked for, once. The best cut depends on what was measured before
-    it: ask for it before those that it has no need of."""
+class Strategy:
+    """One way to keep a fleet: for every image its segments, and the layers that it then has."""
+
+    name: str
+    """One of STRATEGIES."""
+    segments: Sequence[tuple[Segment, ...]]
+    stacks: Sequence[tuple[StackLayer, ...]]
+    documents: int
+    """Bytes of different configs and manifests in a registry."""
+
+    @cached_property
+    def registry(self) -> int:
+        """Bytes of different blobs."""
+        return registry_bytes(self.stacks)
+
+    @cached_property
+    def host(self) -> int:
+        """Bytes of files in different layers, as docker counts them."""
+        return host_bytes(self.stacks)
+
+    def taken(self, minimise: str) -> int:
+        """What the best cut is to make least: bytes in a registry, or on a host."""
+        return self.registry if minimise == "registry" else self.host
+
+    @cached_property
+    def pulled(self) -> list[int]:
+        """Bytes that a host downloads for each next image."""
+        return pulled(self.stacks)
+
+    @cached_property
+    def growth(self) -> list[tuple[int, int]]:
+        """Bytes in a registry and on a host of the first 1, 2, 3... images."""
+        return growth(self.stacks)
+
+    def update(self, before: int, after: int) -> int:
+        """Bytes that a host which has one image downloads for another."""
+        return pulled([self.stacks[before], self.stacks[after]])[1]
+
+    @property
+    def layers(self) -> int:
+        """Layers of all images, those that they share counted once for each."""
+        return sum(len(stack) for stack in self.stacks)
+
+
+class Prices(Protocol):
+    """What layers and runs of a fleet take. Images are told by their place in the fleet."""
+
+    @property
+    def merged(self) -> int:
+        """Entries of the different runs that were measured so far."""
+
+    def blobs(self, number: int, segments: Sequence[Segment]) -> list[tuple[StackLayer, ...]]:
+        """The layers that each segment of an image becomes, measured: of a run one, or none."""
+
+    def documents(
+        self, number: int, segments: Sequence[Segment], blobs: Sequence[tuple[StackLayer, ...]]
+    ) -> dict[Digest, int]:
+        """The config and the manifest of an image whose segments become these blobs, and their bytes."""
+
+    def price(self, number: int, run: LayerRun, *, host: bool) -> Priced:
+        """What a run takes: exactly where it was measured, else about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the best cut is for."""
+
+    minimise: Literal["registry", "host"] = "registry"
+    max_layers: int = MAX_LAYERS
+    """The most that an image may have, those that are left as they were built apart."""
+
+
+def measure(
+    trie: Trie, names: Sequence[str], prices: Prices, goal: Goal, wanted: Collection[str] = STRATEGIES
+) -> list[Strategy]:
+    """What a fleet takes under strategies, in the order of the reports. `names` are the images'.
+
+    Runs are measured only for the strategies that are wanted. The best cut is looked for once those along
+    the trie are measured, and before all others: estimates give way to what is measured, and the same fleet
+    is to be cut alike whatever else is asked for. Raises PlanError, before anything is measured, where no
+    best cut keeps to the limit of layers, and what measuring raises.
+    """
+    if BEST in wanted:
+        _check_limit(trie, names, goal.max_layers)
+    work = _Measuring(trie, prices)
+    found = {}
+    if {BUILT, TRIE, BEST}.intersection(wanted):
+        found[BUILT] = built = work.partition(BUILT, (_kept(range(size)) for size in work.sizes))
+    if {TRIE, BEST}.intersection(wanted):
+        found[TRIE] = trie_ = work.along_trie(built)
+    if BEST in wanted:
+        found[BEST] = work.best(built, trie_, goal)
+    if ALL in wanted:
+        found[ALL] = work.partition(ALL, (trie.merged(n, 0) for n in range(len(work.sizes))))
+    if BASE in wanted:
+        kept = [trie.kept_layers(n) for n in range(len(work.sizes))]
+        above = ([*_kept(range(base)), *trie.merged(n, base)] for n, base in enumerate(kept))
+        found[BASE] = work.partition(BASE, above)
+    return [found[name] for name in STRATEGIES if name in wanted]
+
+
+def _check_limit(trie: Trie, names: Sequence[str], max_layers: int) -> None:
+    for number, name in enumerate(names):
+        fewest = sum(node.must_cut for node in trie.path(number))
+        if fewest > max_layers and number not in trie.left:
+            raise PlanError(
+                f"--max-layers {max_layers}: {show_text(name)} needs {fewest}: other images"
+                " end on its way, or layers of its base stay; allow more"
+            )
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """Partitions of a fleet's images, measured."""
 
     trie: Trie
-    pricing: Pricing
-    minimise: Literal["registry", "host"]
-    max_layers: int
+    prices: Prices
 
     @cached_property
-    def built(self) -> Strategy:
-        """Every layer as it is."""
-        return self._measure(NAMES["built"], [_kept(0, size) for size in self._sizes])
+    def sizes(self) -> list[int]:
+        """How many layers each image has."""
+        return [len(image.layers) for image in self.trie.images]
 
-    @cached_property
-    def whole(self) -> Strategy:
-        """Every image as one layer, as far as its layers can be merged."""
-        return self._measure(NAMES["all"], [self.trie.merged(n, 0) for n in range(len(self._sizes))])
+    def partition(self, name: str, partitions: Iterable[Partition]) -> Strategy:
+        """A strategy by the segments of every image."""
+        parts = [tuple(one) for one in partitions]
+        stacks: list[tuple[StackLayer, ...]] = []
+        documents: dict[Digest, int] = {}
+        for number, one in enumerate(parts):
+            blobs = self.prices.blobs(number, one)
+            stacks.append(tuple(chain.from_iterable(blobs)))
+            documents |= self.prices.documents(number, one, blobs)
+        return Strategy(name, parts, stacks, sum(documents.values()))
 
-    @cached_property
-    def above_bases(self) -> Strategy:
-        """Every base as it is, and all above it as one layer; as it was built where no base is known."""
-        kept = [self.trie.kept_layers(number) for number in range(len(self._sizes))]
-        partitions = [[*_kept(0, base), *self.trie.merged(n, base)] for n, base in enumerate(kept)]
-        return self._measure(NAMES["base"], partitions)
-
-    @cached_property
-    def along_trie(self) -> Strategy:
+    def along_trie(self, built: Strategy) -> Strategy:
         """Cut where the fleet branches or an image ends."""
-        along = self._cut(NAMES["trie"], self.trie.natural_cuts)
+        along = self._cut(TRIE, self.trie.natural_cuts)
         # A layer that stands in a run, and elsewhere too, is paid for anyway; merged it is stored again.
-        return along if along.registry <= self.built.registry else replace(self.built, name=NAMES["trie"])
+        return along if along.registry <= built.registry else replace(built, name=TRIE)
 
-    @cached_property
-    def best(self) -> Strategy:
+    def best(self, built: Strategy, along_trie: Strategy, goal: Goal) -> Strategy:
         """The best cut. What a run takes is estimated until it is measured: the runs of each best cut are,
-        and then a better one is looked for, until the best has none that is not. Measured before are those
-        along the trie alone, so that the same fleet is cut alike whatever else is asked for. Of cuts that
-        take nearly the same the one with the fewest layers is taken.
-
-        Raises PlanError where no cut keeps to the limit of layers.
-        """
-        self._check_limit()
-        crowded = self._most(self._sizes) > self.max_layers
-        found = [self.built, self.along_trie]
+        and then a better one is looked for, until the best has none that is not. Of cuts that take nearly
+        the same the one with the fewest layers is taken."""
+        host = goal.minimise == "host"
+        crowded = self._most(self.sizes) > goal.max_layers
+        found = [built, along_trie]
         for _ in range(_ROUNDS):
-            cut = best_cut(
-                self.trie, self._price, by_blob=self.minimise == "registry", max_layers=self.max_layers
-            )
-            before = self.pricing.merged
-            found.append(self._cut(NAMES["best"], cut.nodes, merge_all=crowded))
-            if self.pricing.merged == before:
+            price = partial(self._price, host=host)
+            cut = best_cut(self.trie, price, by_blob=not host, max_layers=goal.max_layers)
+            before = self.prices.merged
+            found.append(self._cut(BEST, cut.nodes, merge_all=crowded))
+            if self.prices.merged == before:
                 break
-        found = [one for one in found if self._most(map(len, one.stacks)) <= self.max_layers]
-        costs = [one.taken(self.minimise) for one in found]
+        found = [one for one in found if self._most(map(len, one.stacks)) <= goal.max_layers]
+        costs = [one.taken(goal.minimise) for one in found]
         enough = min([min(costs) * (1 + _NEAR), *costs[:2]])
         near = [n for n, cost in enumerate(costs) if cost <= enough]
         best = min(near, key=lambda n: (found[n].layers, costs[n]))
-        return replace(found[best], name=NAMES["best"])
+        return replace(found[best], name=BEST)
 
     def _most(self, layers: Iterable[int]) -> int:
         """The most layers that an image has, those that are left as they were built apart."""
         return max((size for n, size in enumerate(layers) if n not in self.trie.left), default=0)
 
-    def _check_limit(self) -> None:
-        for number, member in enumerate(self.pricing.members):
-            fewest = sum(node.must_cut for node in self.trie.path(number))
-            if fewest > self.max_layers and number not in self.trie.left:
-                raise PlanError(
-                    f"--max-layers {self.max_layers}: {show_text(member.name)} needs {fewest}: other images"
-                    " end on its way, or layers of its base stay; allow more"
-                )
-
-    @property
-    def all(self) -> list[Strategy]:
-        """All of them, in the order of the reports."""
-        best = self.best
-        return [self.built, self.whole, self.above_bases, self.along_trie, best]
-
-    @property
-    def _sizes(self) -> list[int]:
-        return [len(image.layers) for image in self.trie.images]
-
-    def _measure(self, name: str, partitions: Sequence[Partition]) -> Strategy:
-        stacks: list[tuple[Blob, ...]] = []
-        documents: dict[Digest, int] = {}
-        for number, one in enumerate(partitions):
-            blobs = self.pricing.blobs(number, one)
-            stacks.append(tuple(chain.from_iterable(blobs)))
-            documents |= self.pricing.documents(number, one, blobs)
-        return Strategy(name, [tuple(one) for one in partitions], stacks, sum(documents.values()))
-
     def _cut(self, name: str, cuts: Set[ChainID], *, merge_all: bool = False) -> Strategy:
         """The fleet cut so. A run that would not become smaller by a thousandth stays as it is, in all
         images that have it, unless there would be too many layers then."""
-        merged: dict[Place, bool] = {}
+        merged: dict[RunPlace, bool] = {}
         partitions = []
         for number, image in enumerate(self.trie.images):
             segments: list[Segment] = []
             runs = self.trie.segments(number, cuts)
-            for run, made in zip(runs, self.pricing.blobs(number, runs), strict=True):
-                kept = _kept(run.start, run.stop)
+            for run, made in zip(runs, self.prices.blobs(number, runs), strict=True):
+                kept = _kept(range(run.start, run.stop))
                 place = image.place(run.start, run.stop)
                 if place not in merged:
-                    before = self.pricing.blobs(number, kept)
+                    before = self.prices.blobs(number, kept)
                     least = sum(blob.stored for blobs in before for blob in blobs) * (1 - _NEAR)
                     merged[place] = merge_all or sum(blob.stored for blob in made) < least
                 segments += [run] if merged[place] else kept
             partitions.append(segments)
-        return self._measure(name, partitions)
+        return self.partition(name, partitions)
 
-    def _price(self, run: Run) -> Priced:
-        return self.pricing.price(self._holders[run.top.chain_id], run, host=self.minimise == "host")
+    def _price(self, run: LayerRun, *, host: bool) -> Priced:
+        return self.prices.price(self._holders[run.top.chain_id], run, host=host)
 
     @cached_property
     def _holders(self) -> dict[ChainID, int]:
@@ -153,17 +241,5 @@ class Strategies:
         return holders
 
 
-STRATEGIES: dict[str, Callable[[Strategies], Strategy]] = {
-    "built": lambda all_: all_.built,
-    "all": lambda all_: all_.whole,
-    "base": lambda all_: all_.above_bases,
-    "trie": lambda all_: all_.along_trie,
-    "best": lambda all_: all_.best,
-}
-"""How to get each, by what a person calls it."""
-ASK_NO_BASE = ("built", "all")
-"""Those that are the same whatever the images stand on."""
-
-
-def _kept(start: int, stop: int) -> list[Segment]:
-    return [Segment(index, index + 1, True) for index in range(start, stop)]
+def _kept(layers: range) -> list[Segment]:
+    return [Segment(index, index + 1, True) for index in layers]
