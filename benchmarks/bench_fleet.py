@@ -31,7 +31,7 @@ from benchmarks import corpus, fleets, peers
 from benchmarks.bench_places import registry
 from benchmarks.bench_squash import Results, machine, measure
 from squashkit.oci.media import MANIFEST_TYPES
-from squashkit.report.fleet import TITLES
+from squashkit.report.fleet.titles import TITLES
 
 FLEET = [sys.executable, "-m", "squashkit", "fleet"]
 INSTALL = "RUN apt-get update && apt-get install -y --no-install-recommends"

@@ -22,7 +22,7 @@ _WHERE = {
     "Changeset": "layers.changeset",
     "Compression": "transports.codecs",
     "FleetOptions": "jobs.fleet.job",
-    "FleetReport": "report.fleet",
+    "FleetReport": "report.fleet.storage",
     "HistoryOptions": "plan.documents",
     "Image": "oci.graph",
     "IndexReport": "report.squash",
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from squashkit.options import MinSaving, Options
     from squashkit.plan.documents import HistoryOptions
     from squashkit.plan.squash import LayerPlan, Segment, plan_squash
-    from squashkit.report.fleet import FleetReport
+    from squashkit.report.fleet.storage import FleetReport
     from squashkit.report.rebase import RebaseReport
     from squashkit.report.squash import IndexReport, Report
     from squashkit.transports.codecs import Compression

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.report.fleet import TITLES
+from squashkit.report.fleet.titles import TITLES
 from tests.builders import (
     ImageSpec,
     Json,

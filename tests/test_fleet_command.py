@@ -12,8 +12,9 @@ import pytest
 
 from squashkit.engine.carry_out import Job
 from squashkit.engine.write import Writer
-from squashkit.errors import PlanError
-from squashkit.report.fleet import TITLES
+from squashkit.errors import PlanError, UsageError
+from squashkit.jobs.fleet.job import squash_fleet
+from squashkit.report.fleet.titles import TITLES
 from squashkit.transports.contracts import WrittenImage
 from tests.builders import (
     ImageSpec,
@@ -429,3 +430,10 @@ def test_an_image_whose_files_are_all_gone_counts_its_empty_layer(tmp_path: Path
     into = f"oci:{tmp_path}/out"
     done = run("fleet", "squash", tmp_path / "a.tar", "--into", into, "--strategy", "all", "--json")
     assert done.json["stored_bytes"]["written"] == predicted > 0
+
+
+def test_a_strategy_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    """From Python too a wrong strategy is told before anything is opened."""
+    expected = "no strategy is named cheapest: built, all, base, trie, best"
+    with pytest.raises(UsageError, match=expected):
+        squash_fleet(["absent.tar"], "out.tar", "cheapest")

@@ -17,7 +17,7 @@ from squashkit.engine.work import Batch
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.oci.digests import Digest
 from squashkit.plan.squash import plan_squash
-from squashkit.report.fleet import TITLES
+from squashkit.report.fleet.titles import TITLES
 from squashkit.transports.archive.sink import ArchiveFile
 from squashkit.transports.codecs import Compressor
 from squashkit.transports.contracts import put

@@ -32,8 +32,8 @@ from squashkit.oci.documents import Platform
 from squashkit.oci.graph import MAX_LAYERS
 from squashkit.plan.fleet.strategies import STRATEGIES
 from squashkit.progress import shown
-from squashkit.report.chart import check_chart, write_chart
-from squashkit.report.fleet import AdviceReport
+from squashkit.report.fleet.advice import AdviceReport
+from squashkit.report.fleet.chart import check_chart, write_chart
 from squashkit.transports.reference import parse_reference
 from squashkit.transports.registry.access import Access
 

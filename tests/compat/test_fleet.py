@@ -7,7 +7,7 @@ from pathlib import Path
 import docker as docker_sdk
 import pytest
 
-from squashkit.report.fleet import TITLES
+from squashkit.report.fleet.titles import TITLES
 from tests.builders import (
     ImageSpec,
     directory,

@@ -39,14 +39,10 @@ from squashkit.plan.fleet.strategies import ASK_NO_BASE, BUILT, STRATEGIES, Goal
 from squashkit.plan.fleet.trie import Trie
 from squashkit.plan.squash import Segment
 from squashkit.progress import OneOf, Progress, Silent
-from squashkit.report.fleet import (
-    WAYS_OUT,
-    FleetReport,
-    SquashedFleet,
-    UnknownBase,
-    list_unknown,
-    show_segments,
-)
+from squashkit.report.fleet.bases import WAYS_OUT, UnknownBase, list_unknown
+from squashkit.report.fleet.squash import SquashedFleet
+from squashkit.report.fleet.storage import FleetReport
+from squashkit.report.fleet.titles import show_segments
 from squashkit.report.squash import Report
 from squashkit.transports.archive.sink import ArchiveFile
 from squashkit.transports.codecs import Compression

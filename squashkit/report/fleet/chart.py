@@ -9,7 +9,8 @@ from typing import Any
 from squashkit.amounts import count, size
 from squashkit.errors import UsageError
 from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE
-from squashkit.report.fleet import TITLES, FleetReport
+from squashkit.report.fleet.storage import FleetReport
+from squashkit.report.fleet.titles import TITLES
 
 _COLOURS = {
     BUILT: "#9aa3ab",

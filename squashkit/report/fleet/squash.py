@@ -1,0 +1,67 @@
+"""What a squash of a whole fleet wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from squashkit.amounts import size
+from squashkit.errors import show_text
+from squashkit.plan.fleet.strategies import Strategy
+from squashkit.report.fleet.storage import FleetReport
+from squashkit.report.fleet.titles import TITLES
+from squashkit.report.squash import Report
+from squashkit.report.text import table
+
+
+@dataclass(frozen=True, slots=True)
+class SquashedFleet:
+    """What a squash of a whole fleet wrote."""
+
+    fleet: FleetReport
+    strategy: Strategy
+    outputs: Sequence[tuple[str, Report]]
+    """For each image where it went, and its own report."""
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the different layers that were written."""
+        layers = {layer.digest: layer.size for _, one in self.outputs for layer in one.after}
+        return sum(layers.values())
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "strategy": TITLES[self.strategy.name],
+            "stored_bytes": {"as_built": self.fleet.strategies[0].registry, "written": self.stored},
+            **self.fleet.unknown_json(),
+            "no_longer_shared": self.fleet.no_longer_shared(self.strategy).json(),
+            "notes": list(self.fleet.notes),
+            "images": {
+                name: {"output": output, **report.json()}
+                for name, (output, report) in zip(self.fleet.names, self.outputs, strict=True)
+            },
+        }
+
+    def lines(self) -> list[str]:
+        built = self.fleet.strategies[0]
+        rows = [
+            [
+                str(len(before)),
+                str(len(after)),
+                size(sum(blob.stored for blob in before)),
+                size(sum(blob.stored for blob in after)),
+                show_text(output),
+            ]
+            for before, after, (output, _) in zip(
+                built.stacks, self.strategy.stacks, self.outputs, strict=True
+            )
+        ]
+        head = ["layers", "after", "stored", "after", "written as"]
+        return [
+            *table(head, rows, right={0, 1, 2, 3}),
+            "",
+            f"Together {size(self.stored)} of layers were written, each of them once. In a registry they"
+            f" take {size(self.strategy.registry)}, as built {size(built.registry)}.",
+            *self.fleet.notes,
+        ]

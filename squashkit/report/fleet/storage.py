@@ -1,0 +1,239 @@
+"""What a fleet takes under each strategy: a table for people, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from squashkit.amounts import count, size
+from squashkit.plan.fleet.storage import (
+    lost_layers,
+    lost_on_hosts,
+    pulled_blobs,
+)
+from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, Strategy
+from squashkit.report.fleet.bases import WAYS_OUT, UnknownBase, list_unknown
+from squashkit.report.fleet.sharing import LostRun, NoLongerShared
+from squashkit.report.fleet.titles import TITLES, show_segments
+from squashkit.report.text import table
+
+_WORTH = 0.005
+"""The share of all bytes that squashing a fleet must save to be advised."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReport:
+    """What a fleet takes under each strategy. The first is as it was built."""
+
+    names: Sequence[str]
+    references: int
+    """Layers of all images."""
+    nodes: int
+    """Different layers on different parents."""
+    entries: int
+    """Entries of all different layers."""
+    merged: int
+    """Entries of all different runs that were merged for it."""
+    strategies: Sequence[Strategy]
+    minimise: str
+    estimate: bool
+    is_scanned: bool
+    """Whether layers were read: else only what was built is known, and nothing of hosts."""
+    files_once: int | None = None
+    """Bytes of all different contents of files, None where that is not known."""
+    notes: Sequence[str] = ()
+    """What a person should know besides."""
+    unknown: Sequence[UnknownBase] = ()
+    """Images of which no base is known: as built under every strategy but `all`."""
+
+    @property
+    def updates(self) -> list[tuple[int, int]]:
+        """Which images are releases of one repository, one after the other, as they are named."""
+        last: dict[str, int] = {}
+        found = []
+        for number, name in enumerate(self.names):
+            repository = name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
+            if repository in last:
+                found.append((last[repository], number))
+            last[repository] = number
+        return found
+
+    @property
+    def crossing(self) -> int | None:
+        """From how many images on squashing all of them takes more than they take as built; None where it
+        never does."""
+        if not self.is_scanned:
+            return None
+        kind = int(self.minimise == "host")
+        built, whole = self.strategies[0].growth, self.strategy(ALL).growth
+        more = [w[kind] > b[kind] for b, w in zip(built, whole, strict=True)]
+        if not more or not more[-1]:
+            return None
+        return len(more) - next((n for n, one in enumerate(more[::-1]) if not one), len(more)) + 1
+
+    def strategy(self, name: str) -> Strategy:
+        """One of those that were measured, by its name in STRATEGIES."""
+        return next(one for one in self.strategies if one.name == name)
+
+    def no_longer_shared(self, strategy: Strategy) -> NoLongerShared:
+        """What of the fleet as it was built a strategy merges away."""
+        built = self.strategies[0].stacks
+        runs = [
+            LostRun(self.names[one.image], one.start, one.stop, one.stored)
+            for one in lost_layers(built, strategy.stacks)
+        ]
+        return NoLongerShared(runs, lost_on_hosts(built, strategy.stacks))
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "images": list(self.names),
+            **self.unknown_json(),
+            "layer_references": self.references,
+            "layers": self.nodes,
+            "entries": self.entries,
+            "merged_entries": self.merged,
+            "minimise": self.minimise,
+            "estimate": self.estimate,
+            "squash_all_costs_more_from": self.crossing,
+            "files_once_bytes": self.files_once,
+            "notes": list(self.notes),
+            "strategies": [
+                {
+                    **self._strategy_json(one),
+                    "no_longer_shared": self.no_longer_shared(one).json() if self.is_scanned else None,
+                    "updates": [
+                        {"from": self.names[a], "to": self.names[b], "pulled": one.update(a, b)}
+                        for a, b in self.updates
+                    ],
+                }
+                for one in self.strategies
+            ],
+        }
+
+    def _strategy_json(self, strategy: Strategy) -> dict[str, Any]:
+        segments = zip(self.names, strategy.segments, strict=True)
+        return {
+            "strategy": TITLES[strategy.name],
+            "registry_bytes": strategy.registry,
+            "documents_bytes": strategy.documents,
+            "host_bytes": strategy.host if self.is_scanned else None,
+            "layers": strategy.layers,
+            "most_layers": max((len(stack) for stack in strategy.stacks), default=0),
+            "pulled": {"by_chain": strategy.pulled, "by_blob": pulled_blobs(strategy.stacks)},
+            "segments": {name: show_segments(one) for name, one in segments},
+        }
+
+    def unknown_json(self) -> dict[str, Any]:
+        """The images of which no base is known, and what may help to name some of these."""
+        return {
+            "unknown_base": [one.name for one in self.unknown],
+            "base_hints": {one.name: one.hint for one in self.unknown if one.hint},
+        }
+
+    def csv(self) -> str:
+        """One line for each strategy and number of images: what the first so many take."""
+        out = io.StringIO()
+        rows = csv.writer(out, lineterminator="\n")
+        rows.writerow(["strategy", "images", "registry_bytes", "host_bytes", "layers", "pulled_bytes"])
+        for one in self.strategies:
+            layers = 0
+            for number, (registry, host) in enumerate(one.growth):
+                layers += len(one.stacks[number])
+                held = host if self.is_scanned else ""
+                rows.writerow([TITLES[one.name], number + 1, registry, held, layers, one.pulled[number]])
+        return out.getvalue()
+
+    def lines(self) -> list[str]:
+        built = self.strategies[0]
+        about = " (about)" if self.estimate else ""
+        images = count(len(self.names), "image")
+        shared = f"{count(self.references, 'layer')}, {self.nodes:,} of them different"
+        head = ["strategy", f"registry{about}", "", "host", "", "layers", "pulled"]
+        rows = [
+            [
+                TITLES[one.name],
+                size(one.registry),
+                _change(one.registry, built.registry),
+                size(one.host) if self.is_scanned else "",
+                _change(one.host, built.host),
+                str(one.layers),
+                size(sum(one.pulled)),
+            ]
+            for one in self.strategies
+        ]
+        if self.updates:
+            head.append("update")
+            for row, one in zip(rows, self.strategies, strict=True):
+                sizes = [one.update(a, b) for a, b in self.updates]
+                row.append(size(sum(sizes) // len(sizes)))
+        if self.files_once is not None:
+            bound = ["every file once", "", "", size(self.files_once), _change(self.files_once, built.host)]
+            rows.append([*bound, *[""] * (len(head) - len(bound))])
+        right = set(range(1, len(head)))
+        lines = [f"{images}, {shared}", "", *table(head, rows, right=right), "", self.answer()]
+        lines += self.caveat()
+        if self.crossing is not None and self.crossing > 1:
+            number = f"{self.crossing:,} images"
+            lines.append(f"In this order, squashing all takes more than as built from {number} on.")
+        return [*lines, *chain.from_iterable(self.of_unknown()), *self.notes]
+
+    def caveat(self) -> list[str]:
+        """What the best cut costs that no column counts, where it is advised."""
+        if not self.is_scanned or not self.is_worthwhile:
+            return []
+        lost = self.no_longer_shared(self.strategy(BEST))
+        return [f"The best cut merges {lost} that images outside the fleet may share."]
+
+    def of_unknown(self, *, as_markdown: bool = False) -> list[list[str]]:
+        """Paragraphs on the images of which no base is known, the list of them in the middle."""
+        if not self.unknown:
+            return []
+        head = f"No base is known of {count(len(self.unknown), 'image')}:"
+        stays = f"What has no known base stays as built; {TITLES[ALL]} merges bases, too."
+        listed = list_unknown(self.unknown, as_markdown=as_markdown)
+        return [[head], listed, [stays] * self.is_scanned + [WAYS_OUT]]
+
+    def answer(self) -> str:
+        """The plain answer to whether to squash."""
+        if not self.is_scanned:
+            return "What squashing would give is known once the layers are read (without --no-scan)."
+        best, built, whole, base = map(self._taken, (BEST, BUILT, ALL, BASE))
+        less = min((whole, TITLES[ALL]), (base, TITLES[BASE]))
+        if self.unknown:  # squashed whole they lose bases that nobody here knows: that is no saving
+            less = base, TITLES[BASE]
+        if built <= min(best, less[0]):
+            if self.unknown:
+                return "With the bases that are known there is nothing to squash."
+            return "Do not squash: as it was built this fleet takes least."
+        if less[0] < best * (1 - _WORTH):
+            return (
+                f"The best cut saves {size(built - best)}; {less[1]}, which shares less, takes"
+                f" {size(best - less[0])} less still."
+            )
+        saved = f"{size(built - best)} ({100 * (built - best) / built:.1f} %)"
+        if not self.is_worthwhile:
+            told = "With the bases that are known" if self.unknown else "Do not squash:"
+            return f"{told} the best cut would save {saved}, and change digests for that."
+        text = f"The best cut saves {saved}"
+        if whole > best:
+            text += f"; squashing each image whole would take {size(whole - best)} more than that"
+        return text + "."
+
+    @property
+    def is_worthwhile(self) -> bool:
+        """Whether the best cut saves enough to be worth new digests."""
+        return self._taken(BEST) < self._taken(BUILT) * (1 - _WORTH)
+
+    def _taken(self, name: str) -> int:
+        """What the fleet takes under a strategy."""
+        return self.strategy(name).taken(self.minimise)
+
+
+def _change(value: int, before: int) -> str:
+    if not before or value == before:
+        return ""
+    return f"{100 * (value - before) / before:+.1f} %"
