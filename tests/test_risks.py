@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.plan.rebase.risks import Kind
+from squashkit.plan.rebase.risks.model import Kind
 from tests.builders import (
     ImageSpec,
     Json,

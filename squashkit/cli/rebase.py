@@ -14,7 +14,7 @@ from squashkit.jobs.rebase import rebase as rebase_one
 from squashkit.jobs.selection import Keep
 from squashkit.oci.documents import ALL
 from squashkit.plan.documents import HistoryOptions
-from squashkit.plan.rebase.risks import ALLOWABLE, Kind
+from squashkit.plan.rebase.risks.model import ALLOWABLE, Kind
 from squashkit.progress import Progress
 
 _KINDS = [kind.value for kind in ALLOWABLE]

@@ -1,6 +1,6 @@
 """A rebase, reference to report: the function to read is `rebase`.
 
-What fits is decided in fitting.py, what is at risk in risks.py, what is inherited in inherit.py; the rest
+What fits is decided in fit.py, what is at risk in risks/, what is inherited in inherit.py; the rest
 is what every work on images does (work.py).
 """
 
@@ -25,7 +25,8 @@ from squashkit.options import Options
 from squashkit.plan.base import Base, BaseOption
 from squashkit.plan.rebase.fit import fit, plan_rebase
 from squashkit.plan.rebase.inherit import Inherited, inherit
-from squashkit.plan.rebase.risks import Finder, Kind, Side, platform_risks
+from squashkit.plan.rebase.risks.find import find_risks
+from squashkit.plan.rebase.risks.model import Kind, Side
 from squashkit.plan.squash import Ready, Segment
 from squashkit.progress import Progress, Silent
 from squashkit.report.rebase import RebaseIndexReport, RebaseReport
@@ -215,21 +216,17 @@ def _read(stack: ExitStack, work: Work, move: _Move, how: RebaseOptions, *, dry_
             return None
         return of.pieces(inode.layer, inode.entry)
 
-    finder = Finder(fitted, read)
     assert move.new.image is not None
-    risks = [*platform_risks(move.app.config, move.new.image.config), *fitted.risks]
-    if not any(risk.kind is Kind.LINK for risk in risks):
-        risks += finder.risks()
-        settings = move.inherited.config.settings
-        risks += finder.user_risks(str(settings.get("User") or ""))
+    user = str(move.inherited.config.settings.get("User") or "")
+    found = find_risks(fitted, read, move.app.config, move.new.image.config, user)
     report = RebaseReport(
         app=move.app,
         old=move.old,
         new=move.new,
         source=work.inputs.source.title,
         fitted=fitted,
-        risks=risks,
-        copied=finder.copied,
+        risks=found.risks,
+        copied=found.copied,
         changes=move.inherited.changes,
         squash=how.squash,
         allowed=how.allow if how.strict else frozenset(Kind),

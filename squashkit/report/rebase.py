@@ -13,7 +13,7 @@ from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.inherit import Change
-from squashkit.plan.rebase.risks import Copied, Kind, Risk
+from squashkit.plan.rebase.risks.model import Copied, Kind, Risk
 from squashkit.report.squash import Report, show_platforms
 from squashkit.report.text import shorten, table
 

@@ -2,7 +2,7 @@
 
 The layers above go over byte for byte. One is made anew only where the bases differ in what it relies on: a
 whiteout in a directory that the new base lacks, or a directory that only the old base gave. What cannot be
-made to fit is told as a risk; so is what fits and means something else (risks.py).
+made to fit is told as a risk; so is what fits and means something else (risks/).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from squashkit.layers.changeset import Changeset, Entry, is_hard_link, link_targ
 from squashkit.layers.merge import HeaderOf
 from squashkit.layers.rootfs import MAX_SYMLINKS, Directory, Inode, Node, Rootfs, node_at
 from squashkit.layers.tar import DIRECTORY, SYMLINK
-from squashkit.plan.rebase.risks import ACCOUNTS, Bases, Kind, Risk, kind_of
+from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Kind, Risk, kind_of
 from squashkit.plan.squash import Ready, Segment, apply_layer, plan_squash
 
 
@@ -29,7 +29,7 @@ class Fitted:
     remade: frozenset[int]
     """Those of them that differ from what they were, counted from the lowest."""
     risks: tuple[Risk, ...]
-    touched: Mapping[bytes, Bases]
+    touched: Mapping[bytes, BaseNodes]
     """Every path that they have an entry for, and those of the accounts."""
     tree: Rootfs
     """What the new base and the layers above make. Not whole where a hard link has lost its target."""
@@ -48,12 +48,14 @@ def fit(old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Chan
         for index, changeset in enumerate(base):
             apply_layer(rootfs, changeset, index)
     paths = {path for changeset in above for path, _ in changeset.entries}
-    touched = {path: Bases(node_at(before, path), node_at(after, path)) for path in paths | ACCOUNTS.keys()}
+    touched = {
+        path: BaseNodes(node_at(before, path), node_at(after, path)) for path in paths | ACCOUNTS.keys()
+    }
     fitted: list[Changeset] = []
     remade: set[int] = set()
     risks: list[Risk] = []
     for number, changeset in enumerate(above):
-        layer = _Layer(changeset, number, before, after)
+        layer = _LayerFit(changeset, number, before, after)
         layer.look()
         risks += layer.risks
         if layer.ancestors or layer.lost:
@@ -87,7 +89,7 @@ def plan_rebase(fitted: Fitted, header_of: HeaderOf, *, squash: bool = False) ->
 
 
 @dataclass(slots=True)
-class _Layer:
+class _LayerFit:
     """One layer, held against what lies below it before and after."""
 
     changeset: Changeset

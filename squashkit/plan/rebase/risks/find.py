@@ -1,0 +1,93 @@
+"""All that a rebase puts at risk: pure but for the contents that it asks for.
+
+At each path that a layer above has and about which the bases do not agree, one detector looks: the first in
+the table whose path it is; where there is none, what counts is whether a file was copied up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from squashkit.layers.rootfs import Directory, Inode, node_at
+from squashkit.oci.documents import ImageConfig
+from squashkit.plan.rebase.fit import Fitted
+from squashkit.plan.rebase.risks import accounts, caches, packages
+from squashkit.plan.rebase.risks.accounts import BACKUPS, owner_risks, user_risks
+from squashkit.plan.rebase.risks.content import find_stale
+from squashkit.plan.rebase.risks.facts import Contents, Facts, is_file
+from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Copied, Kind, Read, Risk, Side
+
+_DETECTORS = (*packages.DETECTORS, *accounts.DETECTORS, *caches.DETECTORS)
+_VOLATILE = (
+    b"var/log/",
+    b"var/cache/",
+    b"var/tmp/",
+    b"tmp/",
+    b"run/",
+    b"var/run/",
+    b"var/lib/apt/",
+    b"var/lib/systemd/",
+    b"root/.cache/",
+)
+"""Folders of what is made anew, or thrown away."""
+
+
+class Found(NamedTuple):
+    """What a rebase puts at risk, and every file of the old base's that lies above in a copy."""
+
+    risks: list[Risk]
+    copied: list[Copied]
+
+
+def find_risks(fitted: Fitted, read: Read, app: ImageConfig, new: ImageConfig, user: str) -> Found:
+    """Hold the layers above against both bases.
+
+    `app` is the config of the image that is rebased, `new` the new base's, `user` the account that the
+    result runs as. First comes what holds of the whole image, then what did not fit, then the rest by path.
+    Of layers that cannot be unpacked nothing else is told.
+    """
+    risks, copied = [*platform_risks(app, new), *fitted.risks], list[Copied]()
+    if any(risk.kind is Kind.LINK for risk in risks):
+        return Found(risks, copied)
+    contents = Contents(read)
+    for path, bases in sorted(fitted.touched.items()):
+        above = node_at(fitted.tree, path)
+        if not isinstance(above, Inode) or above.layer < fitted.bottom:
+            if path in ACCOUNTS:
+                risks += owner_risks(fitted, contents, path, bases)
+            continue
+        if path.startswith(_VOLATILE) or path in BACKUPS:
+            continue
+        agree = contents.do_agree(bases.old, bases.new)
+        facts = _facts(fitted, contents, path, bases, above)
+        if is_file(facts.old) and is_file(above):
+            copied.append(Copied(path, above.layer - fitted.bottom, facts.same, not agree))
+        if not agree and not isinstance(bases.new, Directory):  # a change of type is told as that
+            risks += _detect(facts)
+    risks += user_risks(fitted, contents, user)
+    return Found(risks, copied)
+
+
+def _facts(fitted: Fitted, contents: Contents, path: bytes, bases: BaseNodes, above: Inode) -> Facts:
+    old, new = (node if isinstance(node, Inode) else None for node in bases)
+    same = old is not None and contents.is_same(old, above, Side.OLD)
+    return Facts(fitted, contents, path, above, old, new, same)
+
+
+def _detect(facts: Facts) -> Iterator[Risk]:
+    detect = next((detect for fits, detect in _DETECTORS if fits(facts.path)), find_stale)
+    return detect(facts)
+
+
+def platform_risks(old: ImageConfig, new: ImageConfig) -> list[Risk]:
+    """Whether what was made for the one base runs on the other."""
+    risks = []
+    if not new.platform.matches(old.platform):
+        effect = "programs of the layers above do not run on it"
+        risks.append(Risk(Kind.PLATFORM, b"", str(old.platform), str(new.platform), None, effect))
+    before, after = (str(config.raw.get("os.version") or "") for config in (old, new))
+    if before and after and before != after:
+        effect = "hosts take an image by the os.version that it was made for"
+        risks.append(Risk(Kind.PLATFORM, b"", before, after, None, effect))
+    return risks
