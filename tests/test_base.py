@@ -18,10 +18,11 @@ import pytest
 
 from squashkit.cli.base import base as group
 from squashkit.errors import ImageNotFound
-from squashkit.jobs.base.catalogue import Catalogue, KnownBase
+from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Platform
 from squashkit.plan.evidence import base_images
+from squashkit.plan.known import KnownBase
 from squashkit.transports.reference import Reference
 from squashkit.transports.source import open_base
 from tests.builders import (

@@ -62,8 +62,6 @@ UP: set[tuple[str, str]] = {
     ("engine/carry_out", "report"),
     ("engine/work", "jobs"),
     ("engine/work", "report"),
-    ("report/base", "jobs"),
-    ("report/verify", "jobs"),
     ("transports/registry/http", "__version__"),
     ("transports/target", "plan"),
 }

@@ -18,13 +18,14 @@ from squashkit.cli.shared import (
     show_report,
 )
 from squashkit.errors import BaseNotFound, TransportError, Unavailable, UsageError, show_text
-from squashkit.jobs.base.catalogue import Catalogue, KnownBase
+from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import find_base, version_of
 from squashkit.jobs.selection import choose
 from squashkit.oci.documents import PlatformChoice
 from squashkit.oci.graph import Image
 from squashkit.oci.names import same_name
 from squashkit.plan.base import Base, history_hint, stated_base
+from squashkit.plan.known import KnownBase
 from squashkit.report.base import CatalogueReport, CurrentReport, FoundReport
 from squashkit.transports.reference import PLACES, Reference, parse_reference
 from squashkit.transports.registry.access import Access, Registries

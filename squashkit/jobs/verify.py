@@ -41,6 +41,7 @@ from squashkit.oci.media import Codec
 from squashkit.oci.shapes import odd_settings_told
 from squashkit.plan.squash import apply_layer, find_obstacle
 from squashkit.progress import Progress
+from squashkit.report.verify import Finding, Verdict
 from squashkit.transports.blobs import Archive, Blob, read_blocks
 from squashkit.transports.codecs import decompress
 from squashkit.transports.layout.index import refuse_unsupported
@@ -54,35 +55,33 @@ Stored = tuple[Blob, DiffID]
 """A layer as it lies in its source, whatever name it has there, and what it is said to hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is wrong or worth a warning, and where."""
-
-    where: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.message}" if self.where else self.message
-
-
 @dataclass(slots=True)
-class Verdict:
-    """What was looked at and what was found."""
+class _Tally:
+    """What was looked at and found so far."""
 
-    images: list[Image]
+    images: Sequence[Image]
+    patterns: Sequence[Pattern]
     layers: int = 0
     blobs: int = 0
     size: int = 0
-    """Bytes of the blobs that were hashed."""
     entries: int = 0
     faults: list[Finding] = field(default_factory=list)
-    """What breaks a specification, or a promise that the image makes."""
     warnings: list[Finding] = field(default_factory=list)
-    """What is legal, and is applied differently by different tools, or merged by none."""
-    patterns: Sequence[Pattern] = ()
-    """What was to be absent."""
     places: list[Place] = field(default_factory=list)
-    """Where that still is, or cannot be looked for."""
+
+    def verdict(self) -> Verdict:
+        """All of it, each thing once."""
+        return Verdict(
+            self.images,
+            self.layers,
+            self.blobs,
+            self.size,
+            self.entries,
+            tuple(dict.fromkeys(self.faults)),
+            tuple(dict.fromkeys(self.warnings)),
+            self.patterns,
+            tuple(dict.fromkeys(self.places)),
+        )
 
 
 def verify(
@@ -101,24 +100,24 @@ def verify(
     `listed` are faults that were found when the images were listed; `whole` says that the images are all
     that the source holds, so that blobs of no image count too.
     """
-    verdict = Verdict(list(images), patterns=patterns)
-    verdict.faults += [Finding("", str(error)) for error in listed]
+    tally = _Tally(images, patterns)
+    tally.faults += [Finding("", str(error)) for error in listed]
     for descriptor in source.listing.absent if whole else ():
         subject = descriptor.platform or descriptor.media_type
         message = f"the index names {descriptor.digest} ({subject}), whose blobs are not there"
-        verdict.warnings.append(Finding("", message))
+        tally.warnings.append(Finding("", message))
         places = [Place(pattern.text, str(subject), "its blobs are not there") for pattern in patterns]
-        verdict.places += places
+        tally.places += places
     container = source.container
     for name in container.replaced() if whole and isinstance(container, Archive) else ():
         message = "it stands there twice: docker reads the last one, podman the first"
-        verdict.warnings.append(Finding(show_text(name), message))
+        tally.warnings.append(Finding(show_text(name), message))
     for passed in source.listing.passed_over() if whole else ():
-        verdict.warnings.append(Finding("", passed))
-        verdict.places += [Place(pattern.text, passed, "it is not looked into") for pattern in patterns]
+        tally.warnings.append(Finding("", passed))
+        tally.places += [Place(pattern.text, passed, "it is not looked into") for pattern in patterns]
     for pattern in patterns if listed else ():
-        verdict.places.append(Place(pattern.text, source.title, "an image that could not be read"))
-    work = _Verifier(source, verdict, tmp_dir, jobs, progress)
+        tally.places.append(Place(pattern.text, source.title, "an image that could not be read"))
+    work = _Verifier(source, tally, tmp_dir, jobs, progress)
     progress.stage("Verifying", sum(source.size(layer) for layer in _distinct(images)))
     try:
         for image in images:
@@ -127,10 +126,7 @@ def verify(
             work.other_blobs()
     finally:
         work.close()
-    verdict.faults = list(dict.fromkeys(verdict.faults))
-    verdict.warnings = list(dict.fromkeys(verdict.warnings))
-    verdict.places = list(dict.fromkeys(verdict.places))
-    return verdict
+    return tally.verdict()
 
 
 def _distinct(images: Sequence[Image]) -> list[Layer]:
@@ -144,7 +140,7 @@ class _Verifier:
     """The work under way."""
 
     source: Source
-    verdict: Verdict
+    tally: _Tally
     tmp_dir: Room
     jobs: int
     progress: Progress
@@ -158,7 +154,7 @@ class _Verifier:
         self.cancelled.set()
 
     def fault(self, error: SquashkitError) -> None:
-        self.verdict.faults.append(Finding("", str(error)))
+        self.tally.faults.append(Finding("", str(error)))
 
     def image(self, image: Image) -> None:
         """One image: its documents, its layers, and how these go together."""
@@ -179,42 +175,42 @@ class _Verifier:
                 self.fault(error)
                 if index + 1 < len(changesets):
                     message = "not applied, since one below it is at fault"
-                    self.verdict.warnings.append(Finding(f"layer {index + 1} and above", message))
+                    self.tally.warnings.append(Finding(f"layer {index + 1} and above", message))
                 break
         self._warn_of_layers(image, changesets, rootfs)
-        if self.verdict.patterns:
+        if self.tally.patterns:
             self._look_for(loader, changesets, rootfs)
 
     # Documents
 
     def _documents(self, image: Image) -> None:
-        verdict, config = self.verdict, image.config
+        tally, config = self.tally, image.config
         try:
             refuse_unsupported(image)
         except UnsupportedImage as error:
-            verdict.warnings.append(Finding(image.title, f"{error} (squashkit cannot squash it)"))
+            tally.warnings.append(Finding(image.title, f"{error} (squashkit cannot squash it)"))
         if said := crowded(len(image.layers)):
-            verdict.warnings.append(Finding(image.title, said))
+            tally.warnings.append(Finding(image.title, said))
         if config.history is not None and config.layer_history is None:
             entries = sum(not entry.empty_layer for entry in config.history)
             message = f"the history tells of {entries} layers, there are {len(image.layers)}"
             if entries > len(image.layers):
-                verdict.faults.append(Finding(image.title, f"{message}; docker refuses that"))
+                tally.faults.append(Finding(image.title, f"{message}; docker refuses that"))
             else:
-                verdict.warnings.append(Finding(image.title, message))
+                tally.warnings.append(Finding(image.title, message))
         if odd := config.odd_settings:
-            verdict.warnings.append(Finding(image.title, odd_settings_told(odd)))
+            tally.warnings.append(Finding(image.title, odd_settings_told(odd)))
         if any("created" not in entry.raw for entry in config.history or ()):
             message = "a history entry without `created`, on which umoci fails"
-            verdict.warnings.append(Finding(image.title, message))
+            tally.warnings.append(Finding(image.title, message))
         times = [config.created, *(entry.raw.get("created") for entry in config.history or ())]
         if wrong := [time for time in times if time is not None and not is_time(time)]:
             message = f"`created` is no time, on which docker fails: {wrong[0][:60]!r}"
-            verdict.warnings.append(Finding(image.title, message))
+            tally.warnings.append(Finding(image.title, message))
         descriptor = image.manifest_descriptor
         stated = descriptor.platform if descriptor else None
         if stated and not image.platform.matches(stated):
-            verdict.faults.append(
+            tally.faults.append(
                 Finding(image.title, f"the index says {stated}, the config says {image.platform}")
             )
         for layer in image.layers:
@@ -223,7 +219,7 @@ class _Verifier:
             codec = self.source.codec(layer)
             if layer.descriptor.codec is not codec:
                 told = layer.descriptor.media_type
-                verdict.warnings.append(
+                tally.warnings.append(
                     Finding(layer.where, f"the media type is {told}, the blob is {_compressed(codec)}")
                 )
 
@@ -232,10 +228,10 @@ class _Verifier:
     def _layers(self, loader: Loader) -> dict[int, Changeset | None]:
         """Read every layer that was not read for another image."""
         layers = loader.image.layers
-        keep = any(pattern.is_content for pattern in self.verdict.patterns)
+        keep = any(pattern.is_content for pattern in self.tally.patterns)
         begun: dict[Stored, Reading] = {}
         stored: dict[int, Stored] = {}
-        self.verdict.layers += len(layers)
+        self.tally.layers += len(layers)
         for layer in layers:
             if layer.member is None and layer.descriptor is not None and layer.descriptor.is_foreign:
                 continue  # it may lie elsewhere, which is told
@@ -245,15 +241,15 @@ class _Verifier:
                 if key not in self._read and key not in begun:
                     plain = blob.codec() is Codec.NONE
                     begun[key] = loader.begin(layer.index, data=keep or plain)
-                    self.verdict.blobs += 1
-                    self.verdict.size += blob.size
+                    self.tally.blobs += 1
+                    self.tally.size += blob.size
             except InvalidImage as error:
                 self.fault(error)
         for key, reading in begun.items():
             self._read[key] = None
             try:
                 self._read[key] = changeset = loader.finish(reading)
-                self.verdict.entries += changeset.count
+                self.tally.entries += changeset.count
             except (InvalidImage, TooLarge) as error:
                 self.fault(error)
         for reading in begun.values():
@@ -270,7 +266,7 @@ class _Verifier:
     def _warn_of_layers(
         self, image: Image, changesets: dict[int, Changeset | None], rootfs: Rootfs
     ) -> None:
-        warnings = self.verdict.warnings
+        warnings = self.tally.warnings
         kinds: dict[tuple[int, str], list[bytes]] = {}
         for contested in rootfs.contested:
             kinds.setdefault((contested.layer, contested.construct), []).append(contested.path)
@@ -323,23 +319,23 @@ class _Verifier:
     def other_blobs(self) -> None:
         """Blobs that no layer is: their name says what they must be."""
         layers = {blob for blob, _ in self._read}
-        known = {document for image in self.verdict.images for document in _documents_of(image)}
+        known = {document for image in self.tally.images for document in _documents_of(image)}
         with ThreadPoolExecutor(self.jobs) as pool:
             hashing: dict[str, Future[str]] = {}
             for name in self.source.container.names():
                 blob = self.source.container.get(name)
-                if blob is None or blob in layers or not (self.verdict.patterns or _is_blob(name)):
+                if blob is None or blob in layers or not (self.tally.patterns or _is_blob(name)):
                     continue
                 hashing[name] = pool.submit(self._hash, name, blob)
                 if _is_blob(name):
-                    self.verdict.blobs += 1
-                    self.verdict.size += blob.size
+                    self.tally.blobs += 1
+                    self.tally.size += blob.size
             for name, future in hashing.items():
                 digest = name.removeprefix(_BLOBS)
                 if _is_blob(name) and future.result() != digest:
                     message = f"expected sha256:{digest}, found sha256:{future.result()}"
-                    self.verdict.faults.append(Finding(name, message))
-                if self.verdict.patterns and digest not in known:
+                    self.tally.faults.append(Finding(name, message))
+                if self.tally.patterns and digest not in known:
                     self._look_into_stray(name, future.result())
 
     def _hash(self, name: str, blob: Blob) -> str:
@@ -350,7 +346,7 @@ class _Verifier:
 
     def _look_into_stray(self, name: str, digest: str) -> None:
         """What belongs to no image lies in the archive all the same."""
-        patterns, places = self.verdict.patterns, self.verdict.places
+        patterns, places = self.tally.patterns, self.tally.places
         for pattern in patterns:
             named = pattern.paths is not None and pattern.paths.search(name)
             if named or pattern.text == f"sha256:{digest}":
@@ -366,41 +362,41 @@ class _Verifier:
     # What must be absent
 
     def _look_for(self, loader: Loader, changesets: dict[int, Changeset | None], rootfs: Rootfs) -> None:
-        verdict, image = self.verdict, loader.image
+        tally, image = self.tally, loader.image
         there = [changeset for changeset in changesets.values() if changeset is not None]
         patterns: list[Pattern] = []
-        for pattern in verdict.patterns:
+        for pattern in tally.patterns:
             aliases, complete = with_aliases(pattern, there)
             patterns += aliases
             if not complete:
                 message = "more symlinks than can be followed lead there"
-                verdict.places.append(Place(pattern.text, image.title, message))
+                tally.places.append(Place(pattern.text, image.title, message))
         names = [layer.where for layer in image.layers]
-        verdict.places += find_applied(patterns, rootfs, names)
+        tally.places += find_applied(patterns, rootfs, names)
         dead = {id(dropped.entry) for dropped in rootfs.dropped}
         for index, changeset in changesets.items():
             where = image.layers[index].where
             if changeset is None:
                 message = "this layer could not be read"
-                verdict.places += [Place(pattern.text, where, message) for pattern in verdict.patterns]
+                tally.places += [Place(pattern.text, where, message) for pattern in tally.patterns]
                 continue
             if changeset.junk:
                 message = "bytes behind the end of the tar, which are not looked into"
-                verdict.places += [Place(pattern.text, where, message) for pattern in verdict.patterns]
-            verdict.places += find_paths(patterns, changeset, where, dead)
+                tally.places += [Place(pattern.text, where, message) for pattern in tally.patterns]
+            tally.places += find_paths(patterns, changeset, where, dead)
             blob = self.source.blob(image.layers[index])
             if blob not in self._searched:
                 self._searched.add(blob)
-                verdict.places += self._contents(loader, index, changeset, where, dead)
-        verdict.places += find_text(verdict.patterns, image.config.raw, f"{image.title} config")
+                tally.places += self._contents(loader, index, changeset, where, dead)
+        tally.places += find_text(tally.patterns, image.config.raw, f"{image.title} config")
         if image.manifest is not None:
-            verdict.places += find_text(verdict.patterns, image.manifest.raw, f"{image.title} manifest")
+            tally.places += find_text(tally.patterns, image.manifest.raw, f"{image.title} manifest")
 
     def _contents(
         self, loader: Loader, index: int, changeset: Changeset, where: str, dead: set[int]
     ) -> Iterator[Place]:
         """Files of a layer whose content is one that must be absent."""
-        wanted = {pattern.text for pattern in self.verdict.patterns if pattern.is_content}
+        wanted = {pattern.text for pattern in self.tally.patterns if pattern.is_content}
         for entry in (*changeset.entries, *changeset.markers) if wanted else ():
             for name, value in (entry.record.xattrs or {}).items():
                 if (found := f"sha256:{hashlib.sha256(value).hexdigest()}") in wanted:

@@ -8,10 +8,10 @@ from typing import Any
 
 from squashkit.amounts import count
 from squashkit.errors import show_text
-from squashkit.jobs.base.catalogue import KnownBase
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
+from squashkit.plan.known import KnownBase
 from squashkit.report.text import table
 
 _SHORT = 19

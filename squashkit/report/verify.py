@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
-from squashkit.jobs.verify import Finding, Verdict
 from squashkit.layers.search import Pattern, Place
+from squashkit.oci.graph import Image
 from squashkit.report.text import shorten
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong or worth a warning, and where."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was looked at and what was found."""
+
+    images: Sequence[Image]
+    layers: int
+    blobs: int
+    size: int
+    """Bytes of the blobs that were hashed."""
+    entries: int
+    faults: Sequence[Finding]
+    """What breaks a specification, or a promise that the image makes."""
+    warnings: Sequence[Finding]
+    """What is legal, and is applied differently by different tools, or merged by none."""
+    patterns: Sequence[Pattern]
+    """What was to be absent."""
+    places: Sequence[Place]
+    """Where that still is, or cannot be looked for."""
 
 
 @dataclass(frozen=True, slots=True)

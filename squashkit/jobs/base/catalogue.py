@@ -17,9 +17,9 @@ from pathlib import Path
 from squashkit.engine.entries import home_folder
 from squashkit.errors import Unavailable
 from squashkit.oci.digests import DiffID, Digest, chain_ids
-from squashkit.oci.documents import ImageConfig, Platform
-from squashkit.oci.graph import Image, stack_layers
+from squashkit.oci.documents import Platform
 from squashkit.oci.names import same_name
+from squashkit.plan.known import KnownBase
 from squashkit.transports.reference import PLACES
 
 _SCHEMA = """
@@ -47,40 +47,12 @@ def data_folder() -> Path:
     return base / "squashkit"
 
 
-@dataclass(frozen=True, slots=True)
-class KnownBase:
-    """A base as it was seen once."""
-
-    reference: str
-    """By which it was added."""
-    platform: Platform
-    image_id: Digest
-    digest: str
-    """Of its manifest or index, empty where it was read from where there are none."""
-    diff_ids: tuple[DiffID, ...]
-    config: bytes
-    """Empty where only its layers were told."""
-    seen: str
-    """When: RFC 3339, in UTC."""
-
-    @property
-    def name(self) -> str:
-        """By which it was added, without the transport."""
-        name = self.reference
-        for place in PLACES:
-            name = name.removeprefix(place)
-        return name
-
-    def image(self) -> Image:
-        """As an image whose layers are not at hand."""
-        config = (
-            ImageConfig.parse(self.config, f"the catalogue's config of {self.reference}")
-            if self.config
-            else ImageConfig(self.diff_ids, None, self.platform, None, {}, b"")
-        )
-        nothing = [None] * len(self.diff_ids)
-        layers = stack_layers(config, nothing, nothing, self.reference)
-        return Image((self.reference,), self.image_id, config, layers, None, None)
+def name_of(base: KnownBase) -> str:
+    """By which a base was added, without the transport."""
+    name = base.reference
+    for place in PLACES:
+        name = name.removeprefix(place)
+    return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +121,7 @@ class Catalogue:
         order = f"WHERE chain_id IN ({marks}) ORDER BY layers DESC, seen DESC"
         found = self._select(order, chain) if chain else []
         for base in found:
-            named = names is None or any(same_name(base.name, name) for name in names)
+            named = names is None or any(same_name(name_of(base), name) for name in names)
             if named and base.platform.matches(platform):
                 return base
         return None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from squashkit.errors import InvalidImage, InvalidReference, NotBasedOn, TransportError
-from squashkit.jobs.base.catalogue import Catalogue
+from squashkit.jobs.base.catalogue import Catalogue, name_of
 from squashkit.oci.digests import Digest, is_digest
 from squashkit.oci.documents import Manifest, Platform
 from squashkit.oci.graph import Image
@@ -100,7 +100,7 @@ def base_by_catalogue(
     if known is None:
         return None
     told = f"{known.reference}, seen {known.seen[:10]}, by the catalogue of bases"
-    return Base(len(known.diff_ids), told, known.image(), known.reference, known.name, catalogued=True)
+    return Base(len(known.diff_ids), told, known.image(), known.reference, name_of(known), catalogued=True)
 
 
 def version_of(
