@@ -25,7 +25,7 @@ _WHERE = {
     "FleetReport": "report.fleet.storage",
     "HistoryOptions": "plan.documents",
     "Image": "oci.graph",
-    "IndexReport": "report.squash",
+    "IndexReport": "report.platforms",
     "Keep": "jobs.selection",
     "Layer": "oci.graph",
     "LayerGraph": "oci.graph",
@@ -65,8 +65,9 @@ if TYPE_CHECKING:
     from squashkit.plan.documents import HistoryOptions
     from squashkit.plan.squash import LayerPlan, Segment, plan_squash
     from squashkit.report.fleet.storage import FleetReport
+    from squashkit.report.platforms import IndexReport
     from squashkit.report.rebase import RebaseReport
-    from squashkit.report.squash import IndexReport, Report
+    from squashkit.report.squash import Report
     from squashkit.transports.codecs import Compression
     from squashkit.transports.reference import parse_reference
     from squashkit.transports.registry.access import Access

@@ -29,7 +29,8 @@ from squashkit.plan.rebase.risks.find import find_risks
 from squashkit.plan.rebase.risks.model import Kind, Side
 from squashkit.plan.squash import Ready, Segment
 from squashkit.progress import Progress, Silent
-from squashkit.report.rebase import RebaseIndexReport, RebaseReport
+from squashkit.report.platforms import IndexReport
+from squashkit.report.rebase import RebaseReport
 from squashkit.transports.joined import Joined
 
 
@@ -77,9 +78,10 @@ def rebase_platforms(
     *,
     progress: Progress | None = None,
     notify: Notify = lambda message: None,
-) -> RebaseIndexReport:
+) -> IndexReport[RebaseReport]:
     """Rebase every platform of an index, each onto the new base for it, and write a new index."""
-    return RebaseIndexReport(*_rebase(image, output, how, options, progress, notify))
+    reports, digest = _rebase(image, output, how, options, progress, notify)
+    return IndexReport({str(report.app.platform): report for report in reports}, digest)
 
 
 def _rebase(

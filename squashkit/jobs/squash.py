@@ -16,7 +16,8 @@ from squashkit.jobs.selection import Chosen, decide
 from squashkit.oci.documents import ALL
 from squashkit.options import Options
 from squashkit.progress import Progress, Silent
-from squashkit.report.squash import IndexReport, Report
+from squashkit.report.platforms import IndexReport
+from squashkit.report.squash import Report
 
 
 def squash(
@@ -52,7 +53,7 @@ def squash_platforms(
     *,
     progress: Progress | None = None,
     notify: Notify = lambda message: None,
-) -> IndexReport:
+) -> IndexReport[Report]:
     """Squash every platform of the index that a reference names and write a new index of the results.
 
     What is no image (attestations, artifacts) stays out. All else is as for `squash`, for all platforms
@@ -63,7 +64,8 @@ def squash_platforms(
         work = Work(stack, image, output, options, progress or Silent(), notify)
         chosen = _decide(work, options)
         digest = work.finish()
-        return IndexReport(work.reports, missing=chosen.missing, index_digest=digest or "")
+        reports = {str(report.image.platform): report for report in work.reports}
+        return IndexReport(reports, digest or "", chosen.missing)
 
 
 def _decide(work: Work, options: Options) -> Chosen:

@@ -14,7 +14,7 @@ from squashkit.plan.base import Base
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.inherit import Change
 from squashkit.plan.rebase.risks.model import Copied, Kind, Risk
-from squashkit.report.squash import Report, show_platforms
+from squashkit.report.squash import Report
 from squashkit.report.text import shorten, table
 
 _LISTED = 8
@@ -179,28 +179,6 @@ class RebaseReport:
             lines.append(job.moved(job.transfer))
         lines += job.wrote()
         return lines
-
-
-@dataclass(slots=True)
-class RebaseIndexReport:
-    """What a rebase of every platform did: a report for each."""
-
-    reports: Sequence[RebaseReport]
-    index_digest: str = ""
-
-    @property
-    def manifest_digest(self) -> str:
-        return self.index_digest
-
-    def json(self) -> dict[str, Any]:
-        return {
-            "index_digest": self.index_digest or None,
-            "platforms": {str(report.app.platform): report.json() for report in self.reports},
-        }
-
-    def text(self, *, verbose: bool = False) -> str:
-        texts = {str(report.app.platform): report.text(verbose=verbose) for report in self.reports}
-        return show_platforms(texts, self.index_digest)
 
 
 def _base(base: Base) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -271,41 +270,6 @@ class Report:
         if links:
             lines.append("Hard links of kept layers into new ones: " + some(links, limit))
         return lines
-
-
-@dataclass(slots=True)
-class IndexReport:
-    """What a squash of every platform did: a report for each."""
-
-    reports: list[Report]
-    missing: Sequence[str] = ()
-    """Platforms that were left out, since their blobs are not there."""
-    index_digest: str = ""
-
-    @property
-    def manifest_digest(self) -> str:
-        return self.index_digest
-
-    def json(self) -> dict[str, Any]:
-        """The fields that `--json` prints; each platform's are those of a single image."""
-        return {
-            "index_digest": self.index_digest or None,
-            "missing": list(self.missing),
-            "platforms": {str(report.image.platform): report.json() for report in self.reports},
-        }
-
-    def text(self, *, verbose: bool = False) -> str:
-        """The summaries of all platforms, one after the other."""
-        texts = {str(report.image.platform): report.text(verbose=verbose) for report in self.reports}
-        return show_platforms(texts, self.index_digest)
-
-
-def show_platforms(texts: Mapping[str, str], index_digest: str) -> str:
-    """What is told of each platform, under its heading, and of the index of all."""
-    parts = [f"==> {show_text(platform)} <==\n{text}" for platform, text in texts.items()]
-    if index_digest:
-        parts.append(f"index {index_digest}, {count(len(texts), 'platform')}")
-    return "\n\n".join(parts)
 
 
 def _saved(saved: int, before: int) -> str:

@@ -1,0 +1,57 @@
+"""What was done with every platform of an index: a report for each, and the new index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from squashkit.amounts import count
+from squashkit.errors import show_text
+
+
+class OneReport(Protocol):
+    """The report of a single image."""
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
+
+    def text(self, *, verbose: bool = False) -> str:
+        """The summary that a person reads."""
+
+
+R = TypeVar("R", bound=OneReport)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport(Generic[R]):
+    """What a squash or a rebase of every platform did."""
+
+    reports: Mapping[str, R]
+    """By platform."""
+    index_digest: str = ""
+    missing: Sequence[str] | None = None
+    """Platforms that were left out, since their blobs are not there; None where that is not told."""
+
+    @property
+    def manifest_digest(self) -> str:
+        """Of the new index: what a reference to it may be pinned to."""
+        return self.index_digest
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints; each platform's are those of a single image."""
+        return {
+            "index_digest": self.index_digest or None,
+            **({"missing": list(self.missing)} if self.missing is not None else {}),
+            "platforms": {platform: report.json() for platform, report in self.reports.items()},
+        }
+
+    def text(self, *, verbose: bool = False) -> str:
+        """The summaries of all platforms, each under its heading, and the digest of the index."""
+        parts = [
+            f"==> {show_text(platform)} <==\n{report.text(verbose=verbose)}"
+            for platform, report in self.reports.items()
+        ]
+        if self.index_digest:
+            parts.append(f"index {self.index_digest}, {count(len(self.reports), 'platform')}")
+        return "\n\n".join(parts)
