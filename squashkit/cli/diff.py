@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import click
 
@@ -74,12 +75,12 @@ def diff(
     reports = []
     with looking.open(a, b) as (left, right):
         for platform, ours, theirs in _pairs(left.images(), right.images()):
-            report = DiffReport(a, b, 0, ignore or (), stat=stat, limit=limit)
-            reports.append((platform, report))
+            report = DiffReport(a, b, ignored=ignore or (), stat=stat, limit=limit)
             if ours is None or theirs is None:
-                report.only_in = b if ours is None else a
+                report = replace(report, only_in=b if ours is None else a)
             else:
-                _compare(report, left, ours, right, theirs)
+                report = _compare(report, left, ours, right, theirs)
+            reports.append((platform, report))
     looking.show(reports, as_json=as_json)
     if not all(report.same for _, report in reports):
         raise click.exceptions.Exit(DIFFERENT)
@@ -104,7 +105,7 @@ def _named(opened: Opened, image: Image) -> Iterator[View]:
         yield view
 
 
-def _compare(report: DiffReport, a: Opened, ours: Image, b: Opened, theirs: Image) -> None:
+def _compare(report: DiffReport, a: Opened, ours: Image, b: Opened, theirs: Image) -> DiffReport:
     with _named(a, ours) as left, _named(b, theirs) as right:
-        report.entries = sum(len(directory.children) for directory in right.rootfs.directories.values())
-        report.take(view_differences(left, right))
+        entries = sum(len(directory.children) for directory in right.rootfs.directories.values())
+        return report.with_found(view_differences(left, right), entries)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
@@ -15,14 +15,17 @@ from squashkit.layers.compare import KINDS, SPLIT, Difference
 from squashkit.report.text import show_time, table
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class DiffReport:
     """The differences between two root file systems, those of ignored kinds left out."""
 
     left: str
     right: str
-    entries: int
+    entries: int = 0
     """Paths of the right one."""
+    differences: Sequence[Difference] = ()
+    splits: Sequence[Difference] = ()
+    """Hard-link groups that a layer boundary cuts: no difference."""
     ignored: tuple[str, ...] = ()
     stat: bool = False
     """Tell people only how many paths differ in what."""
@@ -30,18 +33,16 @@ class DiffReport:
     """How many paths to tell people; 0 for all."""
     only_in: str = ""
     """The side that alone has this platform."""
-    differences: list[Difference] = field(default_factory=list)
-    splits: list[Difference] = field(default_factory=list)
-    """Hard-link groups that a layer boundary cuts: no difference."""
 
-    def take(self, found: Iterable[Difference]) -> None:
-        """Sort differences into what counts and what is only told."""
-        ignored: Collection[str] = set(self.ignored)
-        for difference in found:
-            if difference.what == SPLIT:
-                self.splits.append(difference)
-            elif difference.what not in ignored:
-                self.differences.append(difference)
+    def with_found(self, found: Iterable[Difference], entries: int) -> DiffReport:
+        """The report with what was found, sorted into what counts and what is only told."""
+        differences, splits = [], []
+        for one in found:
+            if one.what == SPLIT:
+                splits.append(one)
+            elif one.what not in self.ignored:
+                differences.append(one)
+        return replace(self, entries=entries, differences=differences, splits=splits)
 
     @property
     def same(self) -> bool:

@@ -37,7 +37,7 @@ class LayerFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Squash:
+class SquashEstimate:
     """What merging the layers [start, stop) would give, about: `after` is what outlives the run."""
 
     start: int
@@ -59,7 +59,7 @@ class InspectReport:
     verbose: bool
 
     @property
-    def squash(self) -> Squash | None:
+    def squash(self) -> SquashEstimate | None:
         """What could be squashed: the layers above the base, or all where no base is known. None where
         that is less than two layers, or a layer is not there."""
         start = self.base.layers if self.base else 0
@@ -69,7 +69,7 @@ class InspectReport:
         before = sum(facts.stored or 0 for facts in run)
         tars = sum(facts.uncompressed or 0 for facts in run)
         alive = max(0, tars - sum(facts.dead_bytes + facts.markers for facts in run))
-        return Squash(start, len(self.layers), before, alive * before // tars if tars else 0)
+        return SquashEstimate(start, len(self.layers), before, alive * before // tars if tars else 0)
 
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints."""

@@ -15,7 +15,7 @@ from squashkit.layers.changeset import Changeset, Entry, is_hard_link, link_targ
 from squashkit.layers.merge import HeaderOf
 from squashkit.layers.rootfs import MAX_SYMLINKS, Directory, Inode, Node, Rootfs, node_at
 from squashkit.layers.tar import DIRECTORY, SYMLINK
-from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Kind, Risk, kind_of
+from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Kind, Risk, show_node
 from squashkit.plan.squash import Ready, Segment, apply_layer, plan_squash
 
 
@@ -256,7 +256,7 @@ class _LayerFit:
                 self.risks.append(Risk(Kind.LINK, path, was_link, "nothing there", self.number, effect))
 
     def _conflict(self, path: bytes, was: Node | None, there: Node | None, effect: str) -> None:
-        self.risks.append(Risk(Kind.TYPE, path, kind_of(was), kind_of(there), self.number, effect))
+        self.risks.append(Risk(Kind.TYPE, path, show_node(was), show_node(there), self.number, effect))
 
     def _vanished(self, path: bytes, *, error: bool) -> None:
         effect = "the old base's files in it are gone; what the layers above have there lies there alone"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.risks.facts import Facts, is_file
-from squashkit.plan.rebase.risks.model import Kind, Risk, kind_of
+from squashkit.plan.rebase.risks.model import Kind, Risk, show_node
 
 
 def find_stale(facts: Facts) -> Iterator[Risk]:
@@ -23,7 +23,7 @@ def find_stale(facts: Facts) -> Iterator[Risk]:
     effect = f"the copy above {kept}; the new base's is not seen"
     assert facts.old is not None
     old, new = (
-        _sizes(facts.old, facts.new) if is_file(facts.new) else (kind_of(facts.old), kind_of(facts.new))
+        _sizes(facts.old, facts.new) if is_file(facts.new) else (show_node(facts.old), show_node(facts.new))
     )
     yield facts.risk(Kind.CONTENT, old, new, effect)
 

@@ -91,7 +91,7 @@ ACCOUNTS = {b"etc/passwd": "user", b"etc/group": "group"}
 """The files of accounts, and what they list."""
 
 
-def kind_of(node: Node | None) -> str:
+def show_node(node: Node | None) -> str:
     """What a node is, for people."""
     if node is None:
         return "nothing"
