@@ -105,13 +105,13 @@ class VerifyReport:
             return [f"absent   {show_text(pattern.text)}: {what}, and no history and no config tells it"]
         shown = list(islice(places, self.limit or None))
         lines = [f"PRESENT  {show_text(pattern.text)}: in {count(len(places), 'place')}"]
-        lines += [f"           {_told(place)}" for place in shown]
+        lines += [f"           {_show_place(place)}" for place in shown]
         if more := len(places) - len(shown):
             lines.append(f"           ... and {more:,} more; --limit 0 shows all")
         return lines
 
 
-def _told(place: Place) -> str:
+def _show_place(place: Place) -> str:
     path = f": /{show_path(place.path)}" if place.path is not None else ""
     what = f" ({place.what})" if place.path is not None else f": {shorten(place.what, 70)}"
     return place.where + path + what

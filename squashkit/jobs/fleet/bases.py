@@ -128,10 +128,10 @@ class FleetBases:
         ]
         if beside:  # squash does not take it for the base either
             _, name, source = max(beside, key=lambda one: one[0])
-            told = f"it stands on {name}, which lies beside it"
+            message = f"it stands on {name}, which lies beside it"
             place = source.example.removesuffix("REF")
             is_there = source.reference.is_file and not source.reference.is_stdio
-            return f"{told}: --base {place}{name}" if is_there else told
+            return f"{message}: --base {place}{name}" if is_there else message
         shared = [
             (shared_prefix(image.diff_ids, one.image.diff_ids), len(one.image.layers), one.reference)
             for one in self.named

@@ -143,7 +143,7 @@ class Pricing:
         return self._made[key]
 
     def _hashed(self, source: Source, layer: Layer) -> Digest:
-        """The digest of a blob that nobody states. Where nothing is read, what stands for it."""
+        """The digest of a blob that no manifest names; a placeholder before layers are read."""
         if not self.layers.changesets:
             return Digest(f"{layer.diff_id} in {source.size(layer)} bytes")
         digest = hashlib.sha256()

@@ -39,8 +39,8 @@ Partition = Sequence[Segment]
 _ROUNDS = 4
 """How often a better cut is looked for once runs of the last one are measured."""
 _NEAR = 0.001
-"""The share of bytes that is worth neither another layer, whose descriptor and history take some, too, nor
-new digests."""
+"""The share of bytes below which savings are ignored: another layer costs about as much, and every change
+costs new digests."""
 
 
 @dataclass(frozen=True)

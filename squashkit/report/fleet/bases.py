@@ -23,9 +23,9 @@ class UnknownBase:
     """What may help to name it, empty where nothing does."""
 
     def line(self, *, as_markdown: bool = False) -> str:
-        told = f": {markdown(self.hint) if as_markdown else show_text(self.hint)}" if self.hint else ""
+        hint = f": {markdown(self.hint) if as_markdown else show_text(self.hint)}" if self.hint else ""
         name = code(self.name) if as_markdown else show_text(self.name)
-        return f"{name} ({count(self.layers, 'layer')}){told}"
+        return f"{name} ({count(self.layers, 'layer')}){hint}"
 
 
 def list_unknown(unknown: Sequence[UnknownBase], *, as_markdown: bool = False) -> list[str]:

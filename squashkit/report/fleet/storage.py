@@ -216,8 +216,8 @@ class FleetReport:
             )
         saved = f"{size(built - best)} ({100 * (built - best) / built:.1f} %)"
         if not self.is_worthwhile:
-            told = "With the bases that are known" if self.unknown else "Do not squash:"
-            return f"{told} the best cut would save {saved}, and change digests for that."
+            start = "With the bases that are known" if self.unknown else "Do not squash:"
+            return f"{start} the best cut would save {saved}, and change digests for that."
         text = f"The best cut saves {saved}"
         if whole > best:
             text += f"; squashing each image whole would take {size(whole - best)} more than that"
