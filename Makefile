@@ -54,7 +54,7 @@ wheel:
 	build/wheel/venv/bin/pip install --quiet build/wheel/*.whl pytest pytest-timeout hypothesis
 	cd build/wheel && venv/bin/squashkit demo
 	cd build/wheel && venv/bin/python -m pytest -q -p no:cacheprovider --rootdir ../.. -c ../../pyproject.toml \
-	  --import-mode=append ../../tests/test_wheel.py
+	  --import-mode=append ../../tests/project/test_wheel.py
 
 # One file that runs with any Python of PYTHONS, on the platform it was built on. What is compiled comes once for each.
 pyz: $(VENV)/installed-dev

@@ -17,11 +17,11 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from tests.builders import docker_archive_25, oci_archive
-from tests.cli import Json, Result, run_process
 from tests.compat import images, registries, services, small
 from tests.compat.generated import Generated, contested_images, uncontested_images
 from tests.compat.rootfs import Snapshot
+from tests.support.builders import docker_archive_25, oci_archive
+from tests.support.runner import Json, Result, run_process
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.builders import ImageSpec, Member, docker_archive_25, file, symlink
 from tests.compat.images import cache_folder, cache_lock
+from tests.support.builders import ImageSpec, Member, docker_archive_25, file, symlink
 
 if TYPE_CHECKING:
     from tests.compat.services import Docker

@@ -14,7 +14,9 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from squashkit.cli.main import cli
-from tests.builders import (
+from tests.compat.images import merge_archives
+from tests.compat.rootfs import ROOT, Node, Snapshot
+from tests.support.builders import (
     ImageSpec,
     docker_archive_25,
     file,
@@ -23,11 +25,9 @@ from tests.builders import (
     on_base,
     whiteout,
 )
-from tests.compat.images import merge_archives
-from tests.compat.rootfs import ROOT, Node, Snapshot
-from tests.generate import random_image
-from tests.model import Node as ModelNode
-from tests.model import apply_layers
+from tests.support.generate import random_image
+from tests.support.model import Node as ModelNode
+from tests.support.model import apply_layers
 
 UNCONTESTED = 200
 CONTESTED = 60

@@ -30,9 +30,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from tests.cli import CONFIG_TYPE, LAYER_TYPES
 from tests.compat import services
 from tests.compat.services import CommandFailed, Unavailable, run
+from tests.support.runner import CONFIG_TYPE, LAYER_TYPES
 
 HOST = "127.0.0.1"
 SERVICE = "registry.test"

@@ -10,9 +10,9 @@ import random
 import re
 from pathlib import Path
 
-from tests.builders import ImageSpec, Member, directory, file, layer, on_base, whiteout
 from tests.compat import services
 from tests.compat.services import CommandFailed, Unavailable, run
+from tests.support.builders import ImageSpec, Member, directory, file, layer, on_base, whiteout
 
 PROGRAMS = ("/bin/sh", "/bin/rm", "/bin/chmod", "/bin/cat")
 MTIME = 1_500_000_000

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.builders import ImageSpec, directory, file, layer, oci_layout, on_base
-from tests.cli import Json
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry, downloaded
+from tests.support.builders import ImageSpec, directory, file, layer, oci_layout, on_base
+from tests.support.runner import Json
 
 BASE = ImageSpec([layer(directory("etc"), file("etc/base", b"base\n" * 2000))], ["base:1"])
 NEWER = ImageSpec([layer(directory("etc"), file("etc/base", b"newer\n" * 2000))], ["base:1"])

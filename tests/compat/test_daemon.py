@@ -13,13 +13,13 @@ from squashkit.jobs.selection import Keep
 from squashkit.jobs.squash import squash
 from squashkit.options import Options
 from squashkit.transports.stores.docker import Daemon
-from tests.builders import ImageSpec, docker_archive_25, file, layer
-from tests.cli import assert_fails
 from tests.compat import registries, services
 from tests.compat.conftest import Person, available
 from tests.compat.registries import Fault, Proxy, Registry
 from tests.compat.rootfs import Snapshot
 from tests.compat.test_tools import assert_same
+from tests.support.builders import ImageSpec, docker_archive_25, file, layer
+from tests.support.runner import assert_fails
 
 LOAD, SAVE = r"/images/load", r"/images/.*get"
 """The requests that bring an image into a daemon, and out of it."""

@@ -8,7 +8,10 @@ import docker as docker_sdk
 import pytest
 
 from squashkit.report.fleet.titles import TITLES
-from tests.builders import (
+from tests.compat import services
+from tests.compat.conftest import Person
+from tests.compat.registries import Registry
+from tests.support.builders import (
     ImageSpec,
     directory,
     docker_archive_25,
@@ -19,10 +22,7 @@ from tests.builders import (
     on_base,
     whiteout,
 )
-from tests.cli import Json
-from tests.compat import services
-from tests.compat.conftest import Person
-from tests.compat.registries import Registry
+from tests.support.runner import Json
 
 
 def fleet() -> list[ImageSpec]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import ImageSpec, docker_archive_25, oci_layout
-from tests.cli import BASE_DIGEST, BASE_NAME, assert_fails, change_manifest
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry
-from tests.test_fleet_bases import SYSTEM, wasteful
+from tests.jobs.test_fleet_bases import SYSTEM, wasteful
+from tests.support.builders import ImageSpec, docker_archive_25, oci_layout
+from tests.support.runner import BASE_DIGEST, BASE_NAME, assert_fails, change_manifest
 
 APPS = [replace(wasteful(SYSTEM, "app"), tags=[f"app:{n}"]) for n in (1, 2)]
 

@@ -11,12 +11,12 @@ import pytest
 
 from squashkit.engine.carry_out import Job
 from squashkit.transports.contracts import WrittenImage
-from tests.builders import ImageSpec, docker_archive_25, file, layer, on_base, whiteout
-from tests.cli import assert_fails, run
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry
-from tests.test_fleet_command import blob
+from tests.jobs.test_fleet import blob
+from tests.support.builders import ImageSpec, docker_archive_25, file, layer, on_base, whiteout
+from tests.support.runner import assert_fails, run
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli import run
 from tests.compat import images, services
 from tests.compat.rootfs import ROOT, differences, snapshot
+from tests.support.runner import run
 
 DOCKERS_OWN = {"etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab", ".dockerenv"}
 

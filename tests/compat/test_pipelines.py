@@ -23,7 +23,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.builders import (
+from tests.compat import images, services
+from tests.compat.conftest import available
+from tests.compat.registries import Registry, registry
+from tests.compat.services import CommandFailed, Unavailable, run
+from tests.support.builders import (
     ImageSpec,
     directory,
     docker_archive_old,
@@ -35,10 +39,6 @@ from tests.builders import (
     on_base,
     whiteout,
 )
-from tests.compat import images, services
-from tests.compat.conftest import available
-from tests.compat.registries import Registry, registry
-from tests.compat.services import CommandFailed, Unavailable, run
 
 ROOT = Path(__file__).parent.parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())

@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import ImageSpec, docker_archive_25, file, layer
-from tests.cli import Json, Result, assert_fails, read_image
 from tests.compat import images, services
 from tests.compat.conftest import Person, available
 from tests.compat.debian_bases import (
@@ -56,6 +54,8 @@ from tests.compat.registries import Registry, downloaded, mounted, registry, upl
 from tests.compat.rootfs import PHANTOM, ROOT, Snapshot
 from tests.compat.services import CommandFailed
 from tests.compat.test_tools import assert_same
+from tests.support.builders import ImageSpec, docker_archive_25, file, layer
+from tests.support.runner import Json, Result, assert_fails, read_image
 
 RESULT = "rebased:1"
 

@@ -8,13 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import (
-    DOCKER_MANIFEST,
-    OCI_INDEX,
-    OCI_MANIFEST,
-    assert_fails,
-    read_image,
-)
 from tests.compat import registries, services, small
 from tests.compat.conftest import Person
 from tests.compat.registries import (
@@ -29,6 +22,13 @@ from tests.compat.registries import (
 )
 from tests.compat.rootfs import Snapshot
 from tests.compat.test_tools import assert_same
+from tests.support.runner import (
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    assert_fails,
+    read_image,
+)
 
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 PLAIN = "--src-tls-verify=false"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import assert_fails
 from tests.compat import registries
 from tests.compat.conftest import Person, available
 from tests.compat.registries import (
@@ -25,6 +24,7 @@ from tests.compat.registries import (
     new_layer,
     uploaded,
 )
+from tests.support.runner import assert_fails
 
 USER, PASSWORD = "ada", "pa:ss-word"
 NAMES = (HOST, "localhost", "registry.test")

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import ImageSpec, docker_archive_25, file, layer
-from tests.cli import DOCKER_MANIFEST, assert_fails, spawn
 from tests.compat import registries
 from tests.compat.conftest import Person
 from tests.compat.registries import (
@@ -25,6 +23,8 @@ from tests.compat.registries import (
     downloaded,
     new_layer,
 )
+from tests.support.builders import ImageSpec, docker_archive_25, file, layer
+from tests.support.runner import DOCKER_MANIFEST, assert_fails, spawn
 
 COPIED, LAST = 2, -1
 """A layer of 200 kB above the base, and the topmost, a very small one."""

@@ -9,11 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import ImageSpec, directory, docker_archive_25, file, layer, oci_archive, on_base
-from tests.cli import BASE_DIGEST, BASE_NAME, OCI_MANIFEST, assert_fails
 from tests.compat import registries, services
 from tests.compat.conftest import Person
 from tests.compat.registries import UPLOAD, Fault, Registry, downloaded, uploaded
+from tests.support.builders import (
+    ImageSpec,
+    directory,
+    docker_archive_25,
+    file,
+    layer,
+    oci_archive,
+    on_base,
+)
+from tests.support.runner import BASE_DIGEST, BASE_NAME, OCI_MANIFEST, assert_fails
 
 BASE = ImageSpec([layer(directory("etc"), file("etc/base", b"base\n" * 2000))], ["base:1"])
 ONE, TWO = (layer(file("app", line * 9000)) for line in (b"one\n", b"two\n"))

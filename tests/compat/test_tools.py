@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import (
+from tests.compat import images, services
+from tests.compat.conftest import SQUASH, Reading, available
+from tests.compat.generated import Generated, common, modelled, squashed_tag
+from tests.compat.rootfs import Snapshot, differences
+from tests.support.builders import (
     ImageSpec,
     directory,
     docker_archive_25,
@@ -18,10 +22,6 @@ from tests.builders import (
     on_base,
     whiteout,
 )
-from tests.compat import images, services
-from tests.compat.conftest import SQUASH, Reading, available
-from tests.compat.generated import Generated, common, modelled, squashed_tag
-from tests.compat.rootfs import Snapshot, differences
 
 TOOLS = list(services.STARTERS)
 

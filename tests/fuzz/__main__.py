@@ -14,7 +14,7 @@ from pathlib import Path
 
 FOLDER = Path("build/fuzz")
 CRASHES = FOLDER / "crashes"
-GO = "tests.golang_fuzz"
+GO = "tests.fuzz.golang"
 """Header chains against Go's own reader, in a module with a command of its own."""
 
 

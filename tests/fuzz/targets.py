@@ -57,14 +57,14 @@ from squashkit.transports.layout import index as oci_layout
 from squashkit.transports.reference import parse_reference
 from squashkit.transports.registry.credentials import find_credentials
 from squashkit.transports.target import parse_output
-from tests.builders import ImageSpec, compress, config_of, file, layer, oci_files, symlink
-from tests.cases import CASES
 from tests.fuzz.documents import ODD, changed
 from tests.fuzz.tars import SEPARATOR, Change, mutate_stack
-from tests.generate import random_image
-from tests.harness import export_layers, read_changeset, squash_layers
-from tests.linter import lint
-from tests.model import Illegal, apply_layers, differences, meaning, read_members
+from tests.support.builders import ImageSpec, compress, config_of, file, layer, oci_files, symlink
+from tests.support.cases import CASES
+from tests.support.generate import random_image
+from tests.support.harness import export_layers, read_changeset, squash_layers
+from tests.support.linter import lint
+from tests.support.model import Illegal, apply_layers, differences, meaning, read_members
 
 Strategy = st.SearchStrategy[Any]
 

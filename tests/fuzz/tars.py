@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from tests.builders import BLOCK, END_OF_ARCHIVE
+from tests.support.builders import BLOCK, END_OF_ARCHIVE
 
 SEPARATOR = b"\0=layer=\0"
 """Between the layers of a stack that is one input."""

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
-from tests import builders
-from tests.builders import (
+from tests.support import builders
+from tests.support.builders import (
     ImageSpec,
     Member,
     char,

@@ -20,9 +20,9 @@ from typing import Any
 from unittest.mock import patch
 
 import squashkit
-from tests.cli import Result, run, run_process, unpack
 from tests.golden.images import write_images
 from tests.golden.runs import CALLS, RUNS, libraries_of
+from tests.support.runner import Result, run, run_process, unpack
 
 Record = dict[str, Any]
 GOLDEN = Path(__file__).with_name("golden.json")

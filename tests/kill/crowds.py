@@ -16,12 +16,12 @@ import pytest
 
 from squashkit.engine.entries import EntryCache
 from squashkit.oci.digests import DiffID
-from tests.builders import ImageSpec, docker_archive_25, file, layer, oci_layout
-from tests.cli import APP, KEEP_2, Arg, Result, read_image, read_images, run_process, spawn
 from tests.compat import registries
 from tests.compat.services import Unavailable
 from tests.kill.conftest import Counts
 from tests.kill.places import PLACES, make_place
+from tests.support.builders import ImageSpec, docker_archive_25, file, layer, oci_layout
+from tests.support.runner import APP, KEEP_2, Arg, Result, read_image, read_images, run_process, spawn
 
 CROWD = 8
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import ImageSpec, docker_archive_25, file, layer, oci_layout
-from tests.cli import APP, KEEP_2, Result, run_process
 from tests.kill.conftest import Counts
 from tests.kill.places import PLACES, files_of, make_place
 from tests.kill.shim import READS, WRITES, Disk
+from tests.support.builders import ImageSpec, docker_archive_25, file, layer, oci_layout
+from tests.support.runner import APP, KEEP_2, Result, run_process
 
 FULL = tuple(call for call in WRITES if call not in ("unlink", "rmdir"))
 """What a full disk refuses."""
@@ -166,7 +166,7 @@ def test_a_limit_on_the_size_of_files(blocks: int, counts: Counts, tmp_path: Pat
     script = f'ulimit -f {blocks}; exec "$@"'
     words = ["sh", "-c", script, "sh", "python3", "-c", ""]
     assert subprocess.run(words, capture_output=True).returncode == 0
-    from tests.cli import COMMAND
+    from tests.support.runner import COMMAND
 
     made = subprocess.run(
         ["sh", "-c", script, "sh", *COMMAND, *place.words], capture_output=True, timeout=60

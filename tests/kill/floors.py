@@ -13,9 +13,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SUITE = (
-    "test_compression.py", "test_containers.py", "test_diff.py", "test_entrycache.py", "test_inspect.py",
-    "test_metadata.py", "test_selection.py", "test_verify.py", "compat/test_registry_access.py",
-)  # fmt: skip
+    "compat/test_registry_access.py",
+    "engine/test_entries.py",
+    "jobs/test_inspect.py",
+    "jobs/test_verify.py",
+    "layers/test_compare.py",
+    "plan/test_documents.py",
+    "plan/test_selection.py",
+    "transports/test_codecs.py",
+    "transports/test_containers.py",
+)
 """What touches every dependency: compressors, the command line, registries and credentials."""
 
 

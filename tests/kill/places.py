@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.builders import ImageSpec, docker_archive_old, file, layer, oci_layout, on_base, whiteout
-from tests.cli import APP, BASE, KEEP_2, Result, read_image, run_process, validate
+from tests.support.builders import ImageSpec, docker_archive_old, file, layer, oci_layout, on_base, whiteout
+from tests.support.runner import APP, BASE, KEEP_2, Result, read_image, run_process, validate
 
 OTHER = ImageSpec([layer(file("other", b"o"))], ("other:1",))
 LARGE = on_base(
@@ -67,7 +67,7 @@ class Place:
         return run_process(*self.words, env=env)
 
     def start(self) -> subprocess.Popen[bytes]:
-        from tests.cli import spawn
+        from tests.support.runner import spawn
 
         return spawn(*self.words, start_new_session=True)
 

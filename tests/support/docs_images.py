@@ -1,0 +1,131 @@
+"""The images that the pages of the documentation speak of: small stand-ins for real ones."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from tests.support.builders import (
+    ImageSpec,
+    Json,
+    Member,
+    directory,
+    docker_archive_25,
+    file,
+    layer,
+    oci_layout,
+    symlink,
+    whiteout,
+)
+
+CREATED = "2018-05-01T12:00:00Z"
+TOKEN = b"4f2a9c71-d0e8\n"
+BASE_STEPS = ["ADD fedora-28.tar.xz /", "COPY ca.crt /etc/pki/ca.crt"]
+PATCHED_STEPS = [BASE_STEPS[0], "RUN dnf upgrade -y"]
+STEPS = [
+    "RUN dnf install -y nginx",
+    "COPY files/ /",
+    "RUN setup --token-file /root/.token && rm /root/.token && dnf clean all && chmod 755 /srv/site.bin",
+    "COPY start.sh /",
+]
+
+
+def random_files(folder: str, number: int, size: int, seed: int) -> list[Member]:
+    """Files that no compressor makes smaller, the same ones every time."""
+    content = random.Random(seed)
+    return [file(f"{folder}/{i:03}", content.randbytes(size)) for i in range(number)]
+
+
+def base_layers(number: int) -> list[bytes]:
+    """An operating system of so many files of 100 KB, and a certificate."""
+    return [
+        layer(
+            *map(directory, ("etc", "usr", "usr/bin", "usr/lib", "usr/lib/base", "var", "var/cache")),
+            directory("root", mode=0o700),
+            symlink("bin", "usr/bin"),
+            file("usr/lib/os-release", b'NAME=Fedora\nVERSION="28 (Twenty Eight)"\n'),
+            symlink("etc/os-release", "../usr/lib/os-release"),
+            file("usr/bin/env", b"\x7fELF" + bytes(40_000), mode=0o755),
+            *random_files("usr/lib/base", number, 100_000, 28),
+        ),
+        layer(directory("etc"), directory("etc/pki"), file("etc/pki/ca.crt", b"certificate\n")),
+    ]
+
+
+def patched_layers(base: list[bytes]) -> list[bytes]:
+    """The same operating system, with one program patched and another certificate."""
+    return [
+        base[0],
+        layer(
+            *map(directory, ("etc", "etc/pki", "usr", "usr/bin")),
+            file("etc/pki/ca.crt", b"new certificate\n"),
+            file("usr/bin/env", b"\x7fELF patched" + bytes(40_000), mode=0o755),
+        ),
+    ]
+
+
+def app_layers(number: int, server: bytes = b"1.12.1") -> list[bytes]:
+    """What the steps above the base leave; the package cache has so many files of 200 KB."""
+    cache = random_files("var/cache/dnf", number, 200_000, 7)
+    site = random.Random(3).randbytes(50_000 * number)
+    return [
+        layer(
+            *map(directory, ("etc", "etc/nginx", "usr", "usr/bin", "var", "var/cache", "var/cache/dnf")),
+            file("etc/nginx/nginx.conf", b"daemon off;\n", mtime=1525176000),
+            file("usr/bin/nginx", b"\x7fELF " + server + bytes(900_000), mode=0o755, mtime=1525176000),
+            *cache,
+        ),
+        layer(
+            directory("root", mode=0o700),
+            file("root/.token", TOKEN, mode=0o600),
+            directory("srv"),
+            file("srv/site.bin", site),
+        ),
+        layer(
+            directory("root", mode=0o700),
+            whiteout("root/.token"),
+            directory("srv"),
+            file("srv/site.bin", site, mode=0o755),
+            file("srv/index.html", b"<!doctype html>\n"),
+            *map(directory, ("var", "var/cache", "var/cache/dnf")),
+            *(whiteout(member.name) for member in cache),
+        ),
+        layer(file("start.sh", b"#!/bin/sh\nexec nginx\n", mode=0o755)),
+    ]
+
+
+def image(
+    layers: list[bytes], steps: list[str], tags: list[str], platform: str = "linux/amd64"
+) -> ImageSpec:
+    """An image with the history that a build would leave."""
+    history: list[Json] = [{"created": CREATED, "created_by": step} for step in steps]
+    history.append({"created": CREATED, "created_by": 'CMD ["/start.sh"]', "empty_layer": True})
+    config = {"created": CREATED, "config": {"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["/start.sh"]}}
+    return ImageSpec(layers, tags, config, history, platform)
+
+
+def write_files(folder: Path) -> None:
+    """All files that the examples read."""
+    base, app = base_layers(200), app_layers(60)
+    fedora = image(base, BASE_STEPS, ["fedora:28"])
+    latest = image(base + app, BASE_STEPS + STEPS, ["app:latest"])
+    docker_archive_25(folder / "app.tar", [latest, fedora])
+    docker_archive_25(folder / "fedora.tar", [fedora])
+    patched = image(patched_layers(base), PATCHED_STEPS, ["fedora:28-patched"])
+    patched.config["config"]["Env"] = ["PATH=/usr/bin:/bin", "container=oci"]
+    docker_archive_25(folder / "patched.tar", [patched])
+    oci_layout(folder / "images", [image(base + app, BASE_STEPS + STEPS, ["app"])])
+    small = base_layers(3)
+    debian = image(small, BASE_STEPS, ["debian:12"])
+    waste = image(small + app_layers(6), BASE_STEPS + STEPS, ["nginx:waste"])
+    docker_archive_25(folder / "nginx.tar", [waste, debian])
+    for name, server in (("old", b"1.12.0"), ("new", b"1.12.1")):
+        one = image(small + app_layers(2, server), BASE_STEPS + STEPS, [f"app:{name}"])
+        docker_archive_25(folder / f"{name}.tar", [one])
+    several = [
+        image(small + app_layers(number), BASE_STEPS + STEPS, ["app"], platform)
+        for number, platform in ((6, "linux/amd64"), (5, "linux/arm64"))
+    ]
+    oci_layout(folder / "multi", several, compress=None, nested=True, attestations=True)
+    oci_layout(folder / "partial", several[:1], compress=None, nested=True, absent=["linux/s390x"])
+    (folder / "token").write_bytes(TOKEN)
