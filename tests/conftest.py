@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("tests.support")  # before anything of it is imported
+
+from tests.support.builders import docker_archive_old  # noqa: E402
+from tests.support.runner import APP, BASE  # noqa: E402
+
 
 @pytest.fixture(autouse=True, scope="session")
 def of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -29,3 +34,11 @@ def of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = value
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """A docker archive of the image and its base, in a folder of its own."""
+    (tmp_path / "in").mkdir()
+    docker_archive_old(tmp_path / "in/app.tar", [APP, BASE])
+    return tmp_path / "in/app.tar"

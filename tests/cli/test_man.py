@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.project.test_readme import commands
+from tests.support.runner import commands
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -130,3 +131,10 @@ def _shown(value: object) -> str:
     if isinstance(value, frozenset):
         return "{" + ", ".join(sorted(map(_shown, value))) + "}"
     return repr(value)
+
+
+def assert_same(pairs: Iterable[tuple[str, Snapshot, Snapshot]]) -> None:
+    """Both root file systems of each pair are the same; its name goes before what differs."""
+    unlike = [f"{name}: {line}" for name, one, other in pairs for line in differences(one, other)]
+    shown = [line[:300] for line in unlike[:20]]
+    assert not unlike, "\n".join([f"{len(unlike)} differences", *shown])

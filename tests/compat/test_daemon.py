@@ -16,8 +16,7 @@ from squashkit.transports.stores.docker import Daemon
 from tests.compat import registries, services
 from tests.compat.conftest import Person, available
 from tests.compat.registries import Fault, Proxy, Registry
-from tests.compat.rootfs import Snapshot
-from tests.compat.test_tools import assert_same
+from tests.compat.rootfs import Snapshot, assert_same
 from tests.support.builders import ImageSpec, docker_archive_25, file, layer
 from tests.support.runner import assert_fails
 

@@ -10,8 +10,8 @@ import pytest
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry
-from tests.jobs.test_fleet_bases import SYSTEM, wasteful
 from tests.support.builders import ImageSpec, docker_archive_25, oci_layout
+from tests.support.fleets import SYSTEM, wasteful
 from tests.support.runner import BASE_DIGEST, BASE_NAME, assert_fails, change_manifest
 
 APPS = [replace(wasteful(SYSTEM, "app"), tags=[f"app:{n}"]) for n in (1, 2)]

@@ -14,8 +14,8 @@ from squashkit.transports.contracts import WrittenImage
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry
-from tests.jobs.test_fleet import blob
 from tests.support.builders import ImageSpec, docker_archive_25, file, layer, on_base, whiteout
+from tests.support.fleets import blob
 from tests.support.runner import assert_fails, run
 
 

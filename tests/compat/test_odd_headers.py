@@ -11,9 +11,8 @@ from tests.compat.conftest import available
 from tests.compat.generated import common
 from tests.compat.images import merge_archives
 from tests.compat.rootfs import Snapshot, differences
-from tests.layers.test_odd_headers import KINDS
 from tests.support.builders import ImageSpec, directory, docker_archive_25, file, layer
-from tests.support.odd import BASE, DELETING, ODD
+from tests.support.odd import BASE, DELETING, KINDS, ODD
 from tests.support.runner import run, squash
 
 TAGS = {name: f"odd:{number}" for number, name in enumerate(ODD)}

@@ -51,9 +51,8 @@ from tests.compat.debian_bases import (
     foreign_architecture,
 )
 from tests.compat.registries import Registry, downloaded, mounted, registry, uploaded
-from tests.compat.rootfs import PHANTOM, ROOT, Snapshot
+from tests.compat.rootfs import PHANTOM, ROOT, Snapshot, assert_same
 from tests.compat.services import CommandFailed
-from tests.compat.test_tools import assert_same
 from tests.support.builders import ImageSpec, docker_archive_25, file, layer
 from tests.support.runner import Json, Result, assert_fails, read_image
 

@@ -20,8 +20,7 @@ from tests.compat.registries import (
     new_layer,
     uploaded,
 )
-from tests.compat.rootfs import Snapshot
-from tests.compat.test_tools import assert_same
+from tests.compat.rootfs import Snapshot, assert_same
 from tests.support.runner import (
     DOCKER_MANIFEST,
     OCI_INDEX,

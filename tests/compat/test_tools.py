@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from tests.compat import images, services
 from tests.compat.conftest import SQUASH, Reading, available
 from tests.compat.generated import Generated, common, modelled, squashed_tag
-from tests.compat.rootfs import Snapshot, differences
+from tests.compat.rootfs import Snapshot, assert_same
 from tests.support.builders import (
     ImageSpec,
     directory,
@@ -29,13 +28,6 @@ TOOLS = list(services.STARTERS)
 def read_by(reading: Reading, tool: str) -> dict[str, Snapshot]:
     """What `tool` made of the archives, by tag."""
     return available(reading[tool].result)
-
-
-def assert_same(pairs: Iterable[tuple[str, Snapshot, Snapshot]]) -> None:
-    """Both root file systems of each pair are the same; its name goes before what differs."""
-    unlike = [f"{name}: {line}" for name, one, other in pairs for line in differences(one, other)]
-    shown = [line[:300] for line in unlike[:20]]
-    assert not unlike, "\n".join([f"{len(unlike)} differences", *shown])
 
 
 def piped(*commands: list[str], env: dict[str, str] | None = None) -> str:

@@ -18,7 +18,6 @@ from squashkit.report.fleet.titles import TITLES
 from squashkit.transports.contracts import WrittenImage
 from tests.support.builders import (
     ImageSpec,
-    Json,
     directory,
     docker_archive_25,
     docker_archive_old,
@@ -29,28 +28,8 @@ from tests.support.builders import (
     on_base,
     whiteout,
 )
+from tests.support.fleets import blob, storage, write
 from tests.support.runner import assert_fails, read_images, run
-
-
-def blob(name: str, size: int) -> bytes:
-    """A layer of one file."""
-    return layer(file(name, noise(size, name)))
-
-
-def write(folder: Path, *images: ImageSpec) -> list[Path]:
-    """Each image in an archive of its own."""
-    paths = [folder / f"{number}.tar" for number in range(len(images))]
-    for path, one in zip(paths, images, strict=True):
-        docker_archive_25(path, [one], compress="gzip")
-    return paths
-
-
-def storage(*words: object) -> dict[str, Json]:
-    """The strategies of `fleet storage`, by name."""
-    done = run("fleet", "storage", *map(str, words), "--json")
-    assert done.code == 0, done.err
-    return {one["strategy"]: one for one in done.json["strategies"]}
-
 
 # --- the question that started it ------------------------------------------------------------
 

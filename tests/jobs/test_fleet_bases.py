@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from squashkit.report.fleet.titles import TITLES
-from tests.jobs.test_fleet import blob, storage, write
 from tests.support.builders import (
     ImageSpec,
     Json,
@@ -24,18 +23,11 @@ from tests.support.builders import (
     on_base,
     whiteout,
 )
+from tests.support.fleets import SYSTEM, blob, storage, wasteful, write
 from tests.support.runner import BASE_DIGEST, BASE_NAME, assert_fails, listing_of, read_images, run
 
 ASK = ("base", "trie", "best")
 """Strategies that keep bases, and so must know them."""
-SYSTEM = ImageSpec([blob("system", 9000), blob("settings", 300)], ["system:1"])
-
-
-def wasteful(base: ImageSpec, name: str) -> ImageSpec:
-    """An app that deletes what it brought."""
-    cache = f"{name}.cache"
-    steps = layer(file(cache, noise(5000, name))), layer(whiteout(cache), file(name, b"x"))
-    return on_base(base, *steps, tags=[f"{name}:1"])
 
 
 def saying(image: ImageSpec, **labels: str) -> ImageSpec:

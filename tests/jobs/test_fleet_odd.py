@@ -23,7 +23,6 @@ from squashkit.transports.codecs import Compressor
 from squashkit.transports.contracts import put
 from squashkit.transports.layout.sink import Layout
 from squashkit.transports.tags import TagGuard
-from tests.jobs.test_fleet import blob, storage, write
 from tests.support.builders import (
     ImageSpec,
     Json,
@@ -39,6 +38,7 @@ from tests.support.builders import (
     symlink,
     whiteout,
 )
+from tests.support.fleets import blob, storage, write
 from tests.support.runner import (
     COMMAND,
     assert_fails,

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.plan.test_risks import (
+from tests.support.builders import directory, file, hardlink, layer, symlink, whiteout
+from tests.support.harness import rebase_layers
+from tests.support.model import apply_layers, differences, rebased
+from tests.support.moves import (
     BOTH,
     LIB,
     MERGED,
@@ -21,9 +24,6 @@ from tests.plan.test_risks import (
     told,
     within,
 )
-from tests.support.builders import directory, file, hardlink, layer, symlink, whiteout
-from tests.support.harness import rebase_layers
-from tests.support.model import apply_layers, differences, rebased
 from tests.support.runner import run_process
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.engine.test_faults import DOCKER, LAST, LAYERS, OK, PLACES, STREAMS, break_layout
 from tests.support.builders import (
     ImageSpec,
     digest,
@@ -30,6 +29,7 @@ from tests.support.builders import (
     symlink,
     whiteout,
 )
+from tests.support.faults import DOCKER, LAST, LAYERS, OK, PLACES, STREAMS, break_layout
 from tests.support.runner import (
     APP,
     BASE,

@@ -3,7 +3,6 @@
 The judge is the naive model and the linter; the squasher is known only by `squash_layers`.
 """
 
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,13 +11,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.support.builders import END_OF_ARCHIVE, digest, layer
 from tests.support.cases import CASES, Case, member_names
 from tests.support.generate import CONTESTED, UNCONTESTED, constructs, one_in, random_image
 from tests.support.harness import export_layers, squash_layers
+from tests.support.laws import law
 from tests.support.linter import lint
 from tests.support.model import (
     Illegal,
@@ -34,17 +34,6 @@ from tests.support.model import (
 Segments = list[tuple[int, int, bool]]
 
 EMPTY = layer()
-
-
-def law(examples: int) -> settings:
-    """Every run on CI tries the same examples."""
-    return settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=bool(os.environ.get("CI")),
-        phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
 
 
 # --- images and the runs to squash -----------------------------------------------------------

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import Phase, assume, find, given, settings
 from hypothesis import strategies as st
 
-from tests.laws.test_laws import law
 from tests.support.builders import (
     ImageSpec,
     Member,
@@ -36,6 +35,7 @@ from tests.support.builders import (
 )
 from tests.support.generate import one_in, random_image, same_attributes
 from tests.support.harness import Rebased, rebase_layers, squash_layers
+from tests.support.laws import law
 from tests.support.linter import lint
 from tests.support.model import (
     Illegal,

@@ -10,7 +10,6 @@ from squashkit.layers import tar
 from tests.support.builders import (
     ImageSpec,
     Name,
-    char,
     directory,
     docker_archive_old,
     fifo,
@@ -26,7 +25,7 @@ from tests.support.builders import (
 from tests.support.harness import export_layers, plan_layers, squash_layers
 from tests.support.linter import lint
 from tests.support.model import apply_layers
-from tests.support.odd import BASE, CONTENT, DELETING, HOLES, ODD, Odd
+from tests.support.odd import BASE, CONTENT, DELETING, HOLES, KINDS, ODD, Odd
 from tests.support.runner import assert_fails, run, squash
 
 KEEP_1 = [(0, 1, True), (1, 3, False)]
@@ -133,21 +132,6 @@ def test_what_tools_apply_differently_is_told(construct: str, tmp_path: Path) ->
     docker_archive_old(tmp_path / "c.tar", [image])
     told = run("verify", tmp_path / "c.tar").out.decode()
     assert construct in " ".join(told.split()), told
-
-
-KINDS = {
-    "file": lambda name: file(name, b"x"),
-    "empty file": file,
-    "old file": lambda name: raw(name, b"x", type=b"\0"),
-    "contiguous": lambda name: raw(name, b"x", type=b"7"),
-    "sparse": lambda name: sparse(name, 2000, [(512, b"x")]),
-    "old sparse": lambda name: sparse(name, 2000, [(512, b"x")], form="old"),
-    "hard link": lambda name: hardlink(name, "d/kept"),
-    "symlink": lambda name: symlink(name, "kept"),
-    "directory": directory,
-    "device": lambda name: char(name, 1, 3),
-    "fifo": fifo,
-}
 
 
 @pytest.mark.parametrize("first", KINDS)

@@ -16,8 +16,8 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.project.test_readme import commands
 from tests.support.docs_images import write_files
+from tests.support.runner import commands
 
 TOP = Path(__file__).parents[2]
 DOCS = TOP / "docs"

@@ -11,11 +11,11 @@ import click
 import pytest
 
 from squashkit import errors
-from squashkit.cli.main import cli
 from squashkit.jobs.selection import Keep
 from squashkit.jobs.squash import squash
 from squashkit.options import Options
 from tests.support.builders import ImageSpec, docker_archive_old, file, layer, on_base, whiteout
+from tests.support.runner import commands
 
 README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text()
@@ -34,14 +34,6 @@ def test_python_examples_run(block: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "bytes" in done.stdout
-
-
-def commands() -> list[click.Command]:
-    group = cli
-    assert isinstance(group, click.Group)
-    context = click.Context(group)
-    found = [group.get_command(context, name) for name in group.list_commands(context)]
-    return [command for command in found if command is not None]
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)

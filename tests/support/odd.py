@@ -11,8 +11,10 @@ from typing import NamedTuple
 from tests.support.builders import (
     ImageSpec,
     Member,
+    char,
     directory,
     extension,
+    fifo,
     file,
     hardlink,
     layer,
@@ -128,3 +130,17 @@ CONTENT |= {
 """Each adds something that must come out as it went in."""
 
 ODD = DELETING | CONTENT
+
+KINDS = {
+    "file": lambda name: file(name, b"x"),
+    "empty file": file,
+    "old file": lambda name: raw(name, b"x", type=b"\0"),
+    "contiguous": lambda name: raw(name, b"x", type=b"7"),
+    "sparse": lambda name: sparse(name, 2000, [(512, b"x")]),
+    "old sparse": lambda name: sparse(name, 2000, [(512, b"x")], form="old"),
+    "hard link": lambda name: hardlink(name, "d/kept"),
+    "symlink": lambda name: symlink(name, "kept"),
+    "directory": directory,
+    "device": lambda name: char(name, 1, 3),
+    "fifo": fifo,
+}

@@ -24,8 +24,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from unittest.mock import patch
+
+import click
 
 from tests.support.builders import (
     ImageSpec,
@@ -176,13 +178,17 @@ def spawn(*args: Arg, env: Mapping[str, str] | None = None, **options: Any) -> s
 
 
 def run_process(
-    *args: Arg, stdin: bytes | None = None, env: Mapping[str, str] | None = None, **options: Any
+    *args: Arg,
+    stdin: bytes | int | IO[bytes] | None = None,
+    env: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> Result:
-    """Run the command line as a process of its own; `stdin` goes through a pipe."""
+    """Run the command line as a process of its own; bytes as `stdin` go through a pipe."""
+    sent = stdin if isinstance(stdin, bytes) else None
     if stdin is not None:
-        options["stdin"] = subprocess.PIPE
+        options["stdin"] = stdin if sent is None else subprocess.PIPE
     with spawn(*args, env=env, **options) as process:
-        out, err = process.communicate(stdin, timeout=60)
+        out, err = process.communicate(sent, timeout=60)
     return Result(process.returncode, out or b"", (err or b"").decode())
 
 
@@ -214,6 +220,17 @@ def assert_fails(result: Result, code: int, *words: str) -> None:
     for word in words:
         text = result.err if "/pytest-of-" in word else _without_paths(result.err)
         assert word in text, (word, result.err)
+
+
+def commands() -> list[click.Command]:
+    """The commands below `squashkit`."""
+    from squashkit.cli.main import cli
+
+    group = cli
+    assert isinstance(group, click.Group)
+    context = click.Context(group)
+    found = [group.get_command(context, name) for name in group.list_commands(context)]
+    return [command for command in found if command is not None]
 
 
 # --- reading back ----------------------------------------------------------------------------
