@@ -90,7 +90,7 @@ def test_a_wrong_result_gets_no_name(
     }  # fmt: skip
     break_merge(monkeypatch, FAULTS[fault])
     result = run("squash", tmp_path / "app.tar", *KEEP_2, "-o", *output[place], "--check")
-    assert result.code in (3, 4), result.err
+    assert result.code == (4 if fault == "another file's bytes" else 3), result.err
     assert (snapshot(tmp_path), listing_of(tmp_path)) == before
 
 
@@ -101,7 +101,7 @@ def test_the_difference_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     result = run("squash", tmp_path / "app.tar", *KEEP_2, "-o", tmp_path / "out.tar", "--check")
     assert result.code == 3
     assert "differs from the source at its top" in result.err
-    assert "/d/n  removed" in result.err or "removed" in result.err
+    assert "/d/n  removed" in result.err
 
 
 def test_every_kept_boundary_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

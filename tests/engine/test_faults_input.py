@@ -198,8 +198,8 @@ def test_a_damaged_blob_is_refused(what: str, how: str, tmp_path: Path) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             pytest.fail("it waits")
-    assert process.returncode in (4, 5)
-    assert_fails(Result(process.returncode, b"", err.decode()), process.returncode)
+    code = 5 if what == "manifest" and how in ("gone", "folder", "pipe") else 4
+    assert_fails(Result(process.returncode, b"", err.decode()), code)
     assert not output.exists()
 
 
@@ -292,8 +292,7 @@ def test_a_damaged_stream_is_refused(name: str, index: int, tmp_path: Path) -> N
     files = docker_files(ImageSpec(layers, ["app:1"])) | {f"{index}.tar": blob}
     source = write_archive(tmp_path / "source.tar", files)
     result = run("squash", source, *KEEP_2, "-o", tmp_path / "probe.tar")
-    assert_fails(result, 4, f"layer {index}")
-    assert word in result.err or "sha256:" in result.err
+    assert_fails(result, 4, f"layer {index}", word)
     assert_refused(source, tmp_path, 4, f"layer {index}")
 
 

@@ -85,7 +85,7 @@ def test_a_full_disk_is_told(place: str, small_disk: Path, tmp_path: Path) -> No
     source = write_archive(tmp_path / "app.tar", files | packed)
     (small_disk / "old.tar").write_bytes(b"old")
     words: tuple[Arg, ...] = ("--keep-layers", "1", "-t", "new:1")
-    if place == "output":  # the kept layer must be stored plain there, and nothing says its size before
+    if place == "output":  # the kept layer must be stored plain there; its frame says how large that is
         words = (*words, "-o", small_disk / "old.tar", "--force", "--tmp-dir", tmp_path)
     elif place == "layout":
         words = (*words, "-o", f"oci:{small_disk}/layout", "--tmp-dir", tmp_path)
@@ -97,8 +97,8 @@ def test_a_full_disk_is_told(place: str, small_disk: Path, tmp_path: Path) -> No
         result = run_process("squash", *words, stdin=source.read_bytes())
     else:
         result = run("squash", source, *words)
-    assert_fails(result, 1)
-    assert "no space left" in result.err or "MB are free" in result.err
+    early = place in ("output", "layout")  # what is needed is known before the start
+    assert_fails(result, 1, "MB are free" if early else "no space left")
     assert listing(small_disk) == ["old.tar"]
     assert (small_disk / "old.tar").read_bytes() == b"old"
     assert not (tmp_path / "out.tar").exists()
@@ -133,8 +133,7 @@ def test_a_summary_that_nobody_reads_harms_nothing(app: Path, tmp_path: Path) ->
     os.close(read)
     result = run_process("squash", f"{app}:app:1", *KEEP_2, "-o", tmp_path / "out.tar", stdout=write)
     os.close(write)
-    assert "Traceback" not in result.err
-    assert result.code in (0, 1)
+    assert_fails(result, 1, "standard output")
     read_image(tmp_path / "out.tar")
 
 
@@ -148,14 +147,13 @@ def test_closed_streams_harm_nothing(stream: str, app: Path, tmp_path: Path) -> 
     read_image(tmp_path / "out.tar")
 
 
-@pytest.mark.parametrize(("stream", "word"), [("<&-", "-"), (">&-", "app.tar")])
-def test_closed_streams_that_are_needed_are_told(stream: str, word: str, app: Path) -> None:
+@pytest.mark.parametrize(("stream", "word", "code"), [("<&-", "-", 5), (">&-", "app.tar", 2)])
+def test_closed_streams_that_are_needed_are_told(stream: str, word: str, code: int, app: Path) -> None:
     """Standard input that is to be read, and standard output that is to be written, must be open."""
     words = (*COMMAND, "squash", word if word == "-" else f"{app}:app:1", *KEEP_2, "-o", "-")
     script = f'exec "$@" {stream}'
     made = subprocess.run(["sh", "-c", script, "sh", *map(str, words)], capture_output=True, timeout=60)
-    assert made.returncode in (2, 5)
-    assert_fails(Result(made.returncode, b"", made.stderr.decode()), made.returncode)
+    assert_fails(Result(made.returncode, b"", made.stderr.decode()), code)
 
 
 def test_a_system_without_unnamed_files_gets_the_same(

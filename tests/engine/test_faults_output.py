@@ -85,19 +85,16 @@ def test_an_output_that_cannot_be_written_is_named(app: Path, tmp_path: Path) ->
     for path in (locked, tmp_path / "layout/blobs/sha256"):
         path.chmod(0o555)
     source = f"{app}:app:1"
-    for words in (
-        ("-o", locked / "out.tar"),
-        ("-o", f"oci:{locked}/out"),
-        ("-o", f"oci:{tmp_path}/layout"),
+    for output, named, code in (
+        (locked / "out.tar", locked, 5),
+        (f"oci:{locked}/out", locked, 1),
+        (f"oci:{tmp_path}/layout", tmp_path / "layout", 5),
     ):
-        result = run_bare(source, *KEEP_2, *words)
-        assert result.code in (1, 5)
-        assert_fails(result, result.code, str(locked if "locked" in str(words[1]) else tmp_path / "layout"))
+        assert_fails(run_bare(source, *KEEP_2, "-o", output), code, str(named))
     kaniko_archive(tmp_path / "packed.tar", [APP])
     packed = (tmp_path / "packed.tar", *KEEP_2, "-o", tmp_path / "out.tar", "--tmp-dir", locked)
     result = run_bare(*packed)
-    assert result.code in (1, 5)
-    assert_fails(result, result.code, str(locked))
+    assert_fails(result, 1, str(locked))
     assert listing(locked) == []
     assert not (tmp_path / "out.tar").exists()
 
@@ -224,8 +221,7 @@ def test_a_report_that_cannot_be_written_is_told_first(report: str, app: Path, t
     output = tmp_path / "out.tar"
     words = (f"{app}:app:1", *KEEP_2, "-o", output, "--report", tmp_path / report)
     result = run("squash", *words)
-    assert result.code in (1, 2, 5)
-    assert_fails(result, result.code, str(tmp_path))
+    assert_fails(result, 2, str(tmp_path))
     assert not output.exists()
 
 

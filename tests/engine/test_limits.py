@@ -96,7 +96,7 @@ def test_a_bomb_that_passes_through_is_bounded_by_max_size(command: str, bombed:
 def test_a_layer_beyond_max_size_is_a_place_of_what_must_be_absent(bombed: Path) -> None:
     """What could not be looked into proves nothing: it is listed, and absent is not said."""
     result = run("verify", bombed, "--absent", "/secret", "--max-size", "10MB")
-    assert result.code in (3, 4)
+    assert result.code == 4
     assert "could not be read" in result.out.decode()
     assert "is absent" not in result.out.decode()
 
@@ -318,7 +318,7 @@ def test_symlinks_whose_targets_grow_come_to_an_end(tmp_path: Path) -> None:
     docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(*members)], ["app:1"])])
     for path in ("a/c", "/".join("d" * 1000), "**/x*/y"):
         result = run("verify", tmp_path / "app.tar", "--absent", path)
-        assert result.code in (3, 4)
+        assert result.code == 4, path
 
 
 @pytest.mark.parametrize("target", ["a[b", "a*b", "a?", "a\\b", "[a]"])
