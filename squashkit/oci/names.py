@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 
 from squashkit.errors import InvalidReference
-from squashkit.oci.digests import is_digest
+from squashkit.oci.digests import Digest, is_digest
 
+_DOCKER_HUB, _OFFICIAL = "docker.io", "library"
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?")
 _CREDENTIALS = re.compile(r"[^@/]*:.*@(?!sha\d+:)|.*@(?!sha\d+:).*/", re.DOTALL)
@@ -14,42 +16,85 @@ _CREDENTIALS = re.compile(r"[^@/]*:.*@(?!sha\d+:)|.*@(?!sha\d+:).*/", re.DOTALL)
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
-def normalise_name(name: str) -> str:
-    """The full name that a short one stands for: `app` is `docker.io/library/app:latest`.
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """An image's name, in full however short it was written: `app` is `docker.io/library/app:latest`.
 
-    Raises InvalidReference for what is no image name.
+    Names that mean the same are equal. One with a digest has no tag: the digest alone says what is meant.
     """
-    if _CREDENTIALS.match(name):
-        raise InvalidReference(
-            "a user's name and password do not belong before an image's name; docker login keeps them, or"
-            " --authfile names a file that does"
-        )
-    bare, _, digest = name.partition("@")
-    repository, tag = _split_tag(bare)
-    domain, slash, path = repository.partition("/")
-    if not slash or not ("." in domain or ":" in domain or domain == "localhost"):
-        domain, path = "docker.io", repository
-    domain = domain.lower()
-    if not _DOMAIN.fullmatch(domain):
-        raise InvalidReference(f"not a host: {domain!r} in {name!r}")
-    if domain in ("docker.io", "index.docker.io"):
-        domain = "docker.io"
-        path = path if "/" in path else f"library/{path}"
-    if not all(_REPOSITORY.fullmatch(part) for part in path.split("/")):
-        raise InvalidReference(f"not an image name: {name!r} (lower case letters, digits, . _ - /)")
-    if tag and not _TAG.fullmatch(tag):
-        raise InvalidReference(f"not a tag: {tag!r} in {name!r}")
-    if digest:
+
+    host: str
+    repository: str
+    """On its host: `library/app`."""
+    tag: str = "latest"
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ImageName:
+        """From `[HOST/]REPOSITORY[:TAG][@DIGEST]`. Raises InvalidReference for what is no image name."""
+        if _CREDENTIALS.match(text):
+            raise InvalidReference(
+                "a user's name and password do not belong before an image's name; docker login keeps them,"
+                " or --authfile names a file that does"
+            )
+        bare, _, digest = text.partition("@")
+        if bare.endswith(":"):
+            raise InvalidReference(f"not an image name: {bare!r} ends in a colon")
+        name, tag = split_tag(bare)
+        host, slash, repository = name.partition("/")
+        if not slash or not ("." in host or ":" in host or host == "localhost"):
+            host, repository = _DOCKER_HUB, name
+        host = host.lower()
+        if not _DOMAIN.fullmatch(host):
+            raise InvalidReference(f"not a host: {host!r} in {text!r}")
+        if host in (_DOCKER_HUB, f"index.{_DOCKER_HUB}"):
+            host = _DOCKER_HUB
+            repository = repository if "/" in repository else f"{_OFFICIAL}/{repository}"
+        if not all(_REPOSITORY.fullmatch(part) for part in repository.split("/")):
+            raise InvalidReference(f"not an image name: {text!r} (lower case letters, digits, . _ - /)")
+        if tag and not _TAG.fullmatch(tag):
+            raise InvalidReference(f"not a tag: {tag!r} in {text!r}")
+        if not digest:
+            return cls(host, repository, tag or "latest")
         if not is_digest(digest):
-            raise InvalidReference(f"not a sha256 digest: {digest!r} in {name!r}")
-        return f"{domain}/{path}@{digest}"
-    return f"{domain}/{path}:{tag or 'latest'}"
+            raise InvalidReference(f"not a sha256 digest: {digest!r} in {text!r}")
+        return cls(host, repository, "", Digest(digest))
 
+    @classmethod
+    def of(cls, text: str) -> ImageName | None:
+        """The name that a text is, None where it is none: archives and layouts may hold any text."""
+        try:
+            return cls.parse(text)
+        except InvalidReference:
+            return None
 
-def familiar_name(name: str) -> str:
-    """The short form that docker shows, always with a tag: `app:latest`."""
-    full = normalise_name(name)
-    return full.removeprefix("docker.io/").removeprefix("library/")
+    @property
+    def full_repository(self) -> str:
+        """The repository with its host: `docker.io/library/app`."""
+        return f"{self.host}/{self.repository}"
+
+    @property
+    def reference(self) -> str:
+        """The digest or the tag, as registries are asked for it."""
+        return self.digest or self.tag
+
+    @property
+    def familiar(self) -> str:
+        """The short form that docker shows, always with a tag or a digest: `app:latest`."""
+        short = str(self).removeprefix(f"{_DOCKER_HUB}/")
+        official = short.removeprefix(f"{_OFFICIAL}/")
+        return short if "/" in official else official
+
+    def with_tag(self, tag: str) -> ImageName:
+        """What this tag means in the same repository."""
+        return replace(self, tag=tag, digest=None)
+
+    def with_digest(self, digest: Digest) -> ImageName:
+        """The manifest or index of this digest in the same repository."""
+        return replace(self, tag="", digest=digest)
+
+    def __str__(self) -> str:
+        return f"{self.full_repository}{'@' if self.digest else ':'}{self.reference}"
 
 
 def is_tag(text: str) -> bool:
@@ -57,30 +102,35 @@ def is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
-def repository_of(name: str) -> str:
-    """The repository with its host: `docker.io/library/app` of `app:1`."""
-    full = normalise_name(name)
-    return full.partition("@")[0] if "@" in full else full.rpartition(":")[0]
+def split_tag(text: str) -> tuple[str, str]:
+    """A name and its tag as they are written, the tag empty where there is none. A port is no tag."""
+    name, colon, tag = text.rpartition(":")
+    return (name, tag) if colon and "/" not in tag else (text, "")
 
 
-def same_name(a: str, b: str) -> bool:
-    """Whether two names mean the same image: as they stand, or after normalising.
+def same_name(name: str, *others: str) -> bool:
+    """Whether a name means the same image as one of others: as they stand, or as image names.
 
     podman writes `localhost/app` for what docker calls `app`; both are taken for one.
     """
-    return a == b or bool(_forms(a) & _forms(b))
+    meant = _meaning(name)
+    return any(_meaning(other) == meant for other in others)
 
 
-def _forms(name: str) -> set[str]:
-    try:
-        full = normalise_name(name)
-    except InvalidReference:
-        return {name}
-    return {full.removeprefix("docker.io/library/").removeprefix("localhost/")}
+def _meaning(text: str) -> ImageName | str:
+    name = ImageName.of(text)
+    if name is not None and name.host == "localhost":
+        return replace(name, host=_DOCKER_HUB, repository=f"{_OFFICIAL}/{name.repository}")
+    return name or text
 
 
-def _split_tag(name: str) -> tuple[str, str]:
-    head, colon, tag = name.rpartition(":")
-    if colon and not tag:
-        raise InvalidReference(f"not an image name: {name!r} ends in a colon")
-    return (head, tag) if colon and "/" not in tag else (name, "")
+def normalise_name(name: str) -> str:
+    return str(ImageName.parse(name))
+
+
+def familiar_name(name: str) -> str:
+    return ImageName.parse(name).familiar
+
+
+def repository_of(name: str) -> str:
+    return ImageName.parse(name).full_repository
