@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from squashkit.errors import InvalidReference
 from squashkit.oci.digests import is_digest
-from squashkit.oci.names import normalise_name
+from squashkit.oci.names import ImageName, split_tag
 
 STDIO = "-"
 FILES = ("docker-archive", "oci-archive", "oci")
@@ -39,6 +39,12 @@ class Reference:
     image: str | None = None
     guessed: bool = False
     """A bare name that is no file here, and so is taken for one of the docker daemon's."""
+    name: ImageName | None = field(init=False, repr=False, compare=False)
+    """What the path names in a store or a registry; None for a file, and for a digest without a name."""
+
+    def __post_init__(self) -> None:
+        named = self.transport == REGISTRY or (self.transport in STORES and not is_digest(self.path))
+        object.__setattr__(self, "name", ImageName.parse(self.path) if named else None)
 
     def __str__(self) -> str:
         if self.guessed:
@@ -57,6 +63,16 @@ class Reference:
         """Whether it lies in the file system (or comes through a pipe)."""
         return self.transport in ("", *FILES)
 
+    @property
+    def in_registry(self) -> ImageName | None:
+        """The name of an image in a registry; None for one that lies elsewhere."""
+        return self.name if self.transport == REGISTRY else None
+
+    @property
+    def has_tag(self) -> bool:
+        """Whether the path has a tag, or a digest, of its own."""
+        return bool(split_tag(self.path)[1])
+
 
 def parse_reference(text: str) -> Reference:
     """From any of the forms in `KNOWN`.
@@ -74,14 +90,13 @@ def parse_reference(text: str) -> Reference:
             raise InvalidReference(f"{text!r} names no path; expected {transport}:PATH[:REF]")
         return Reference(transport, path, image or None)
     if colon and transport in STORES:
-        _check_name(rest, f"{transport}:NAME[:TAG]", text)
-        return Reference(transport, rest)
+        return _named(transport, rest, f"{transport}:NAME[:TAG]", text)
     if text.startswith("docker://"):
         name = text.removeprefix("docker://")
-        _check_name(name, "docker://HOST/NAME[:TAG|@DIGEST]", text)
+        reference = _named(REGISTRY, name, "docker://HOST/NAME[:TAG|@DIGEST]", text)
         if "/" not in name and _HOST.match(name):
             raise InvalidReference(f"{text!r} names a host and no image; expected docker://HOST/NAME")
-        return Reference(REGISTRY, name)
+        return reference
     if os.path.exists(text):  # which Path asks by raising, of names too long or out of reach
         return Reference("", text)
     if colon and (os.path.exists(transport) or transport == STDIO):
@@ -93,11 +108,10 @@ def parse_reference(text: str) -> Reference:
     return Reference("", text)
 
 
-def _check_name(name: str, form: str, text: str) -> None:
+def _named(transport: str, name: str, form: str, text: str) -> Reference:
     if not name:
         raise InvalidReference(f"{text!r} names no image; expected {form}")
-    if not is_digest(name):
-        normalise_name(name)
+    return Reference(transport, name)
 
 
 def _may_be_name(text: str) -> bool:
@@ -106,8 +120,4 @@ def _may_be_name(text: str) -> bool:
         return False
     if text.endswith((*ARCHIVES, ".json", "/")):
         return False
-    try:
-        _check_name(text, "", text)
-    except InvalidReference:
-        return False
-    return True
+    return is_digest(text) or ImageName.of(text) is not None
