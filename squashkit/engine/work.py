@@ -312,9 +312,9 @@ class Work:
                 self._batch.written.append(written)
             else:
                 self.sink.commit([written], partial(self._check, images) if self._options.check else None)
-            if destination.is_registry:
+            if (name := destination.in_registry) is not None:
                 for blob in (blob for image in images for blob in image.layers):
-                    self._batch.beside.setdefault(blob, destination.repository)
+                    self._batch.beside.setdefault(blob, name.repository)
         transfer = self._transferred()
         for report in self.reports:
             report.transfer = transfer

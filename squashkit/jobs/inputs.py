@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 
 from squashkit.engine.write import Origin
-from squashkit.errors import InvalidReference, TransportError, UsageError
+from squashkit.errors import TransportError, UsageError
 from squashkit.jobs.selection import Decision
 from squashkit.oci.digests import DiffID, Digest, chain_ids, is_digest
 from squashkit.oci.documents import ALL, Platform, PlatformChoice
 from squashkit.oci.graph import Layer, LayerGraph
-from squashkit.oci.names import normalise_name, repository_of, same_name
+from squashkit.oci.names import ImageName, same_name
 from squashkit.plan.base import Base
 from squashkit.progress import Progress
 from squashkit.transports.blobs import Blob
@@ -100,9 +100,11 @@ class Inputs:
             if stored.descriptor is not None:
                 elsewhere[layer.diff_id] = Origin(layer, found, stored)
         name = base.image_name
-        if found.reference.transport == REGISTRY and found.in_store is None:
+        there = found.reference.in_registry
+        if there is not None and found.in_store is None:
             known = self._names(base)
-            name = next((n for n in known if repository_of(n) == repository_of(found.reference.path)), name)
+            own = (n for n in known if ImageName.parse(n).full_repository == there.full_repository)
+            name = next(own, name)
         return replace(base, image=same[0], image_name=name), elsewhere
 
     def _names(self, base: Base) -> list[str]:
@@ -115,12 +117,12 @@ class Inputs:
         self, digests: Sequence[str], destination: Destination, platform: Platform
     ) -> Source | None:
         """A daemon's image in the registry that is written to, where the daemon had it from there."""
-        for name in digests:
-            try:
-                if normalise_name(name).partition("/")[0] == destination.host:
-                    return self.open_base(Reference(REGISTRY, name), platform)
-            except (TransportError, InvalidReference):
-                continue  # it is no longer there, or is no name
+        there = destination.in_registry
+        for text in digests:
+            name = ImageName.of(text)
+            if there is not None and name is not None and name.host == there.host:
+                with suppress(TransportError):  # it is no longer there
+                    return self.open_base(Reference(REGISTRY, text), platform)
         return None
 
     def at_hand(self, decisions: Sequence[Decision], destination: Destination, *, replace: bool) -> AtHand:
@@ -139,7 +141,7 @@ class Inputs:
                 continue
             names = base.in_store.names if base.in_store else [base.reference.path]
             for tag in destination.tags:
-                if any(same_name(tag.name, name) for name in names):
+                if same_name(tag.name, *names):
                     raise UsageError(
                         f"{tag.name} is the base, whose name is not moved; -t or -o gives another"
                     )
@@ -148,8 +150,9 @@ class Inputs:
         """Tags of registries that were read, without their hosts, which may have several names."""
         tags = {}
         for source in self.all:
-            if source.root is not None:
-                tags[normalise_name(source.reference.path).partition("/")[2]] = source.root
+            name = source.reference.in_registry
+            if name is not None and not name.digest and source.root is not None:
+                tags[f"{name.repository}:{name.tag}"] = source.root
         return tags
 
     def _held(self, decision: Decision, destination: Destination) -> dict[Digest, Callable[[], Blob]]:
@@ -174,16 +177,17 @@ class Inputs:
     def _beside(self, destination: Destination) -> dict[Digest, str]:
         """Blobs of the inputs that lie in the registry that is written to, in another repository."""
         beside: dict[Digest, str] = {}
-        for source in self.all if destination.is_registry else ():
-            if source.reference.transport != REGISTRY:
+        there = destination.in_registry
+        for source in self.all:
+            name = source.reference.in_registry
+            if there is None or name is None or name.host != there.host:
                 continue
-            host, _, repository = repository_of(source.reference.path).partition("/")
-            if host != destination.host or repository == destination.repository:
+            if name.repository == there.repository:
                 continue
             for image in source.images:
                 for layer in image.layers:
                     if layer.descriptor is not None:
-                        beside.setdefault(layer.descriptor.digest, repository)
+                        beside.setdefault(layer.descriptor.digest, name.repository)
         return beside
 
 

@@ -28,7 +28,7 @@ from squashkit.transports.blobs import (
 )
 from squashkit.transports.layout import index as oci_layout
 from squashkit.transports.layout.index import Faults, Listing
-from squashkit.transports.reference import ARCHIVES, REGISTRY, STORES, Reference
+from squashkit.transports.reference import ARCHIVES, STORES, Reference
 from squashkit.transports.registry.access import Registries, Remote
 from squashkit.transports.room import Room, as_room
 from squashkit.transports.stores.store import Store, StoredImage, bare_image, open_store
@@ -168,11 +168,11 @@ def open_source(
             yield source
         return
     container: Container
-    if reference.transport == REGISTRY:
+    if (name := reference.in_registry) is not None:
         from squashkit.transports.registry.source import RegistryImages
 
         wanted = None if platform == ALL else platform or machine_platform()
-        container = RegistryImages(reference, registries or Registries(), tmp_dir, wanted)
+        container = RegistryImages(name, registries or Registries(), tmp_dir, wanted)
     else:
         container = _open_file(reference, tmp_dir, progress)
     try:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from squashkit.errors import InvalidReference, TransportError, UsageError
-from squashkit.oci.digests import Digest, is_digest
+from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image
 from squashkit.oci.media import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec
-from squashkit.oci.names import familiar_name, is_tag, normalise_name, repository_of, same_name
+from squashkit.oci.names import ImageName, is_tag, same_name
 from squashkit.plan.documents import manifest_family
 from squashkit.plan.squash import Segment
 from squashkit.progress import Progress
@@ -63,11 +63,11 @@ class Destination:
     def repo_tags(self) -> list[str]:
         """The names for manifest.json: always with a tag, none where there is no name."""
         names = [
-            tag.name
+            ImageName.parse(tag.name)
             for tag in self.tags
             if tag.verbatim is None or (_is_full(tag.name) and _is_legal(tag.name))
         ]
-        return list(dict.fromkeys(familiar_name(name) for name in names))
+        return [name.familiar for name in dict.fromkeys(names)]
 
     def open(
         self,
@@ -92,12 +92,10 @@ class Destination:
 
             store = stack.enter_context(open_store(self.reference))
             return StoreSink(store, tmp_dir, at_hand.held, progress.advance, guard)
-        if self.reference.transport == REGISTRY:
-            from squashkit.transports.registry.repository import RepositoryName
+        if (name := self.reference.in_registry) is not None:
             from squashkit.transports.registry.sink import RegistrySink
 
-            name = RepositoryName.parse(self.reference.path)
-            tags = [tag.name.rpartition(":")[2] for tag in self.tags]
+            tags = [ImageName.parse(tag.name).tag for tag in self.tags]
             return RegistrySink(
                 name, registries, tmp_dir, at_hand.beside, tags, at_hand.read_tags, at_hand.replace, guard
             )
@@ -126,12 +124,10 @@ class Destination:
                     for name in guard.results:
                         guard.check(name, store.platforms(name))
             elif self.reference.transport == REGISTRY:
-                from squashkit.transports.registry.repository import RepositoryName
                 from squashkit.transports.registry.sink import tag_platforms
 
-                place = RepositoryName.parse(self.reference.path)
                 for tag in guard.results:
-                    guard.check(tag, tag_platforms(place, tag.rpartition(":")[2], registries, tmp_dir))
+                    guard.check(tag, tag_platforms(ImageName.parse(tag), registries, tmp_dir))
             elif self.is_path and self._is_layout:
                 check_layout_tags(Path(self.reference.path), self.tags, guard)
 
@@ -142,19 +138,12 @@ class Destination:
 
     @property
     def is_registry(self) -> bool:
-        return self.reference is not None and self.reference.transport == REGISTRY
+        return self.in_registry is not None
 
     @property
-    def host(self) -> str:
-        """A registry's host."""
-        assert self.reference is not None
-        return repository_of(self.reference.path).partition("/")[0]
-
-    @property
-    def repository(self) -> str:
-        """A repository on its host."""
-        assert self.reference is not None
-        return repository_of(self.reference.path).partition("/")[2]
+    def in_registry(self) -> ImageName | None:
+        """Its name in a registry; None where it goes elsewhere."""
+        return self.reference.in_registry if self.reference is not None else None
 
     @property
     def is_stream(self) -> bool:
@@ -206,7 +195,7 @@ def decide_destination(
         )
     if by_digest and (reference is None or reference.transport != REGISTRY):
         raise UsageError("--push-by-digest is for registries: -o docker://HOST/NAME")
-    if by_digest and (tags or replace or has_tag(reference)):
+    if by_digest and reference is not None and (tags or replace or reference.has_tag):
         raise UsageError("--push-by-digest gives no tag: leave --replace, -t and the tag of -o out")
     if replace and not _is_own_place(reference, source):
         raise UsageError("--replace moves the source's own tag: leave -o out, or name just that tag")
@@ -225,8 +214,8 @@ def decide_destination(
         raise UsageError("docker's manifests know no zstd layers; pass --format oci")
     if reference is not None and reference.transport in STORES:
         names = _store_tags(tags, reference)
-    elif reference is not None and reference.transport == REGISTRY:
-        names = () if by_digest else _registry_tags(tags, reference, replace=replace)
+    elif reference is not None and reference.in_registry is not None:
+        names = () if by_digest else _registry_tags(tags, reference, reference.in_registry, replace=replace)
     else:
         names = _tags(tags, reference, image)
     if reference is not None and not replace:
@@ -288,66 +277,61 @@ def _tags(wanted: Sequence[str], reference: Reference | None, image: Image) -> t
         name = reference.image
         tags.append(Tag(name, name if reference.transport == "oci" else None))
         if reference.transport != "oci":
-            normalise_name(name)
+            ImageName.parse(name)
     for name in wanted:
         if "@" in name:
             raise InvalidReference(f"a tag cannot hold a digest: {name!r}")
-        normalise_name(name)
+        ImageName.parse(name)
         tags.append(Tag(name))
     return tuple(_distinct(tags)) or _own_tags(image)
 
 
 def _store_tags(wanted: Sequence[str], reference: Reference) -> tuple[Tag, ...]:
-    names = [reference.path, *wanted]
-    for name in names:
-        if "@" in name or name.startswith("sha256:"):
-            raise UsageError(f"an image gets a name, not a digest: {name!r}")
-        normalise_name(name)
-    return tuple(_distinct([Tag(familiar_name(name)) for name in names]))
+    names = []
+    for text in [reference.path, *wanted]:
+        if "@" in text or text.startswith("sha256:"):
+            raise UsageError(f"an image gets a name, not a digest: {text!r}")
+        names.append(ImageName.parse(text))
+    return tuple(_distinct([Tag(name.familiar) for name in names]))
 
 
-def _registry_tags(wanted: Sequence[str], reference: Reference, *, replace: bool) -> tuple[Tag, ...]:
+def _registry_tags(
+    wanted: Sequence[str], reference: Reference, own: ImageName, *, replace: bool
+) -> tuple[Tag, ...]:
     """Tags of one repository: the reference's own, and others as `TAG` or by their full names."""
-    full = normalise_name(reference.path)
-    if "@" in full:
+    if own.digest:
         raise UsageError(
             f"{reference} names a digest, which nobody can choose; --push-by-digest gives no tag"
         )
-    repository, _, tag = full.rpartition(":")
-    tags = [tag] if has_tag(reference) or replace or not wanted else []
-    for name in wanted:
-        if is_tag(name):
-            tags.append(name)
+    names = [own] if reference.has_tag or replace or not wanted else []
+    for text in wanted:
+        if is_tag(text):
+            names.append(own.with_tag(text))
             continue
-        there, _, tag = normalise_name(name.removeprefix("docker://")).rpartition(":")
-        if there != repository:
-            raise UsageError(f"-t {name} is not in {repository}, where the result goes")
-        tags.append(tag)
-    return tuple(_distinct([Tag(f"{repository}:{tag}") for tag in tags]))
-
-
-def has_tag(reference: Reference | None) -> bool:
-    """Whether a registry's reference has a tag of its own."""
-    return reference is not None and ":" in reference.path.rpartition("/")[2]
+        name = ImageName.parse(text.removeprefix("docker://"))
+        if name.full_repository != own.full_repository:
+            raise UsageError(f"-t {text} is not in {own.full_repository}, where the result goes")
+        names.append(name)
+    return tuple(_distinct([Tag(str(name)) for name in names]))
 
 
 def _is_own_place(reference: Reference | None, source: Source) -> bool:
     """Whether an output is the very name that the source was read by."""
     if reference is None or reference.is_file or source.reference.transport != reference.transport:
         return False
-    path = source.reference.path
-    return not is_digest(path) and "@" not in path and same_name(reference.path, path)
+    name = source.reference.name
+    return name is not None and not name.digest and same_name(reference.path, source.reference.path)
 
 
 def _protect_tags(tags: Sequence[Tag], reference: Reference, source: Source) -> None:
     """Raises UsageError where a name of the source's would come to mean the result."""
     own: Sequence[str] = ()
     if source.reference.transport == reference.transport == REGISTRY:
-        own = [normalise_name(source.reference.path)]
+        own = [source.reference.path]
     elif source.in_store is not None and source.reference.transport == reference.transport:
         own = source.in_store.names
     for tag in tags:
-        if any(same_name(tag.name, name) for name in own):
+        if same_name(tag.name, *own):
             raise UsageError(
                 f"{tag.name} is the source's own name; --replace moves it to the result, -t NAME or -o"
                 " gives another"
@@ -377,10 +361,8 @@ def _own_tags(image: Image) -> tuple[Tag, ...]:
 
 
 def _is_legal(name: str) -> bool:
-    try:
-        return "@" not in normalise_name(name)
-    except InvalidReference:
-        return False
+    found = ImageName.of(name)
+    return found is not None and not found.digest
 
 
 def _is_full(name: str) -> bool:

@@ -32,7 +32,7 @@ from squashkit.oci.digests import DiffID, is_digest
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import MAX_LAYERS, Layer
 from squashkit.oci.media import Codec
-from squashkit.oci.names import familiar_name, normalise_name
+from squashkit.oci.names import ImageName, familiar_name, normalise_name
 from squashkit.options import Options
 from squashkit.plan.base import Base
 from squashkit.plan.fleet.strategies import ASK_NO_BASE, BUILT, STRATEGIES, Goal, Strategy, measure
@@ -412,12 +412,12 @@ class _Place:
         return name if self.reference is not None else _full(self.output(name).removeprefix("docker://"))
 
     def _check_tags(self, fleet: Fleet, names: Sequence[str], guard: TagGuard, *, force: bool) -> None:
-        from squashkit.transports.registry.repository import Repository, RepositoryName
+        from squashkit.transports.registry.repository import Repository
         from squashkit.transports.registry.sink import index_platforms
 
         for output, tag in zip(map(self.output, names), map(self.tag, names), strict=True):
-            name = RepositoryName.parse(output.removeprefix("docker://"))
-            there = Repository(fleet.registries.get(name), name.path)
+            name = ImageName.parse(output.removeprefix("docker://"))
+            there = Repository(fleet.registries.get(name), name.repository)
             means = there.meaning(name.reference)
             if means is None:
                 continue

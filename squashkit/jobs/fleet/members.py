@@ -22,7 +22,7 @@ from squashkit.errors import (
 )
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
-from squashkit.oci.names import same_name
+from squashkit.oci.names import ImageName, same_name
 from squashkit.plan.base import choose_image
 from squashkit.progress import Progress
 from squashkit.transports.layout.index import refuse_unsupported
@@ -191,11 +191,11 @@ class Fleet:
     def _names_below(self, place: str) -> list[str]:
         """Every tag of every repository whose name begins so, by the registry's catalogue: older releases
         first, as far as tags tell them. Raises ImageNotFound where there is none."""
-        from squashkit.transports.registry.repository import Repository, RepositoryName, repositories
+        from squashkit.transports.registry.repository import Repository, repositories
 
         host, _, prefix = place.partition("/")
         whole = prefix.rstrip("/")
-        asked = RepositoryName.parse(f"{host}/{whole or 'any'}")
+        asked = ImageName.parse(f"{host}/{whole or 'any'}")
         if asked.host != host:
             raise UsageError(f"docker://{place} names no host: docker://HOST/PREFIX/")
         registry = self.registries.get(asked)
@@ -206,7 +206,7 @@ class Fleet:
             for tag in sorted(Repository(registry, path).tags(), key=_release):
                 name = f"{host}/{path}:{tag}"
                 try:
-                    RepositoryName.parse(name)
+                    ImageName.parse(name)
                     names.append(name)
                 except InvalidReference as error:
                     self.notes.append(f"Left out: {show_text(name)}: {error}.")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from squashkit.oci.digests import Digest
+from squashkit.oci.names import ImageName
 from squashkit.transports.blobs import Container
 
 if TYPE_CHECKING:
     from squashkit.transports.registry.http import Registry
-    from squashkit.transports.registry.repository import RepositoryName
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class Registries:
     access: Access = field(default_factory=Access)
     _open: dict[object, Registry] = field(default_factory=dict)
 
-    def get(self, name: RepositoryName) -> Registry:
+    def get(self, name: ImageName) -> Registry:
         """The registry of a repository. Raises Unavailable where it does not answer, Unauthorized where
         credentials cannot be read."""
         from squashkit.transports.registry.credentials import find_credentials
         from squashkit.transports.registry.http import Registry
 
-        credentials = find_credentials(name.host, name.path, self.access.authfile)
+        credentials = find_credentials(name.host, name.repository, self.access.authfile)
         key = name.host, credentials
         if key not in self._open:
             self._open[key] = Registry(name.host, credentials, self.access)

@@ -8,7 +8,6 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -27,7 +26,6 @@ from squashkit.errors import (
 from squashkit.oci.digests import Digest, is_digest, sha256
 from squashkit.oci.gojson import TEXTS, Struct, load_json
 from squashkit.oci.media import INDEX_TYPES, MANIFEST_TYPES
-from squashkit.oci.names import normalise_name
 from squashkit.transports.blobs import MAX_DOCUMENT, READ_SIZE
 from squashkit.transports.registry.http import (
     BROKEN,
@@ -46,32 +44,6 @@ _PROGRESS = 1 << 20
 """Bytes after which a broken connection is no sign of one that always breaks."""
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 _ACCEPTED = ", ".join((*sorted(MANIFEST_TYPES | INDEX_TYPES), _SCHEMA_1, "*/*;q=0.1"))
-
-
-@dataclass(frozen=True, slots=True)
-class RepositoryName:
-    """A repository, and what of it is meant: a tag, or a manifest's digest."""
-
-    host: str
-    path: str
-    reference: str
-
-    @classmethod
-    def parse(cls, text: str) -> RepositoryName:
-        """From `HOST/REPO[:TAG|@DIGEST]`, a host left out being docker's. Raises InvalidReference."""
-        full = normalise_name(text)
-        name, separator, reference = full.rpartition("@")
-        if not separator:
-            name, _, reference = full.rpartition(":")
-        host, _, path = name.partition("/")
-        return cls(host, path, reference)
-
-    @property
-    def repository(self) -> str:
-        return f"{self.host}/{self.path}"
-
-    def __str__(self) -> str:
-        return f"{self.repository}{'@' if is_digest(self.reference) else ':'}{self.reference}"
 
 
 def repositories(registry: Registry) -> list[str]:

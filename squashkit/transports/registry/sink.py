@@ -20,11 +20,11 @@ from squashkit.errors import (
 from squashkit.oci.digests import Digest, sha256
 from squashkit.oci.documents import Descriptor, Platform
 from squashkit.oci.graph import Layer
+from squashkit.oci.names import ImageName
 from squashkit.transports.blobs import READ_SIZE, open_unnamed, write_all
 from squashkit.transports.contracts import Check, Slot, Written
-from squashkit.transports.reference import Reference
 from squashkit.transports.registry.access import Registries
-from squashkit.transports.registry.repository import CHUNK, Repository, RepositoryName
+from squashkit.transports.registry.repository import CHUNK, Repository
 from squashkit.transports.registry.source import RegistryImages
 from squashkit.transports.room import Room
 from squashkit.transports.tags import TagGuard, is_foreign, is_index, whole_platforms
@@ -42,7 +42,7 @@ class RegistrySink:
 
     def __init__(
         self,
-        name: RepositoryName,
+        name: ImageName,
         registries: Registries,
         tmp_dir: Room,
         beside: Mapping[Digest, str],
@@ -52,9 +52,9 @@ class RegistrySink:
         guard: TagGuard,
     ) -> None:
         self.name = name
-        self.title = f"docker://{name.repository}"
+        self.title = f"docker://{name.full_repository}"
         self.registry = registries.get(name)
-        self.repository = Repository(self.registry, name.path, push=True, also=beside.values())
+        self.repository = Repository(self.registry, name.repository, push=True, also=beside.values())
         self._beside = beside
         self._registries = registries
         self._tmp_dir = tmp_dir
@@ -74,22 +74,21 @@ class RegistrySink:
         """Raises UsageError where a tag means an image that was read, or no longer the one to replace, or
         would lose platforms."""
         for tag in self._tags:
-            read = self._read_tags.get(f"{self.name.path}:{tag}")
+            name = self.name.with_tag(tag)
+            read = self._read_tags.get(f"{name.repository}:{tag}")
             meaning = self.repository.meaning(tag)
             now = None if meaning is None else sha256(meaning)
             if meaning is not None and (read is None or read == self._replace):
-                self._guard.check(f"{self.name.repository}:{tag}", self._platforms(meaning))
+                self._guard.check(str(name), self._platforms(meaning))
             if read is None:
                 continue
             if now == read and read != self._replace:
                 raise UsageError(
-                    f"{self.name.repository}:{tag} was read, and is not moved; -o or -t gives another name,"
-                    " --replace moves the source's own"
+                    f"{name} was read, and is not moved; -o or -t gives another name, --replace moves the"
+                    " source's own"
                 )
             if now != read and read == self._replace:
-                raise UsageError(
-                    f"{self.name.repository}:{tag} no longer means what was read; nothing was replaced"
-                )
+                raise UsageError(f"{name} no longer means what was read; nothing was replaced")
 
     def _platforms(self, meaning: bytes) -> list[Platform]:
         """The platforms of what a tag means, read once."""
@@ -139,8 +138,8 @@ class RegistrySink:
                 self.repository.put_manifest(tag, media_type, data)
             except KeyboardInterrupt:
                 raise Interrupted(
-                    f"interrupted while the tag {tag} of {self.name.repository} was moved; it may mean the"
-                    " result already",
+                    f"interrupted while the tag {tag} of {self.name.full_repository} was moved; it may mean"
+                    " the result already",
                     reference=self.title,
                 ) from None
             except SquashkitError as error:
@@ -149,8 +148,8 @@ class RegistrySink:
                 raise
 
     def _check(self, root: Descriptor, check: Check) -> None:
-        reference = Reference("docker", f"{self.name.repository}@{root.digest}")
-        with closing(RegistryImages(reference, self._registries, self._tmp_dir)) as images:
+        stored = self.name.with_digest(root.digest)
+        with closing(RegistryImages(stored, self._registries, self._tmp_dir)) as images:
             check(images)
 
     def close(self) -> None:
@@ -162,15 +161,15 @@ class RegistrySink:
             self._stored[digest] = True
 
 
-def tag_platforms(name: RepositoryName, tag: str, registries: Registries, tmp_dir: Room) -> list[Platform]:
-    """As `index_platforms`, of what a tag means now."""
-    repository = Repository(registries.get(name), name.path)
-    meaning = repository.meaning(tag)
+def tag_platforms(name: ImageName, registries: Registries, tmp_dir: Room) -> list[Platform]:
+    """As `index_platforms`, of what a name means now."""
+    repository = Repository(registries.get(name), name.repository)
+    meaning = repository.meaning(name.reference)
     return [] if meaning is None else index_platforms(meaning, name, repository, registries, tmp_dir)
 
 
 def index_platforms(
-    meaning: bytes, name: RepositoryName, repository: Repository, registries: Registries, tmp_dir: Room
+    meaning: bytes, name: ImageName, repository: Repository, registries: Registries, tmp_dir: Room
 ) -> list[Platform]:
     """The platforms of an index whose images are there; none of a single image, or of what cannot be
     read."""
@@ -182,10 +181,10 @@ def index_platforms(
         return False
 
     if is_index(meaning):
-        reference = Reference("docker", f"{name.repository}@{sha256(meaning)}")
+        index = name.with_digest(sha256(meaning))
         with (
             suppress(InvalidImage, UnsupportedImage),
-            closing(RegistryImages(reference, registries, tmp_dir)) as images,
+            closing(RegistryImages(index, registries, tmp_dir)) as images,
         ):
             return whole_platforms(images, is_there)
     return []

@@ -12,32 +12,32 @@ from squashkit.oci.digests import Digest, is_digest, sha256
 from squashkit.oci.documents import Descriptor, Manifest, Platform, dump_json, parse_index
 from squashkit.oci.gojson import load_json
 from squashkit.oci.media import CONTAINERD_NAME, INDEX_TYPES, MANIFEST_TYPES
+from squashkit.oci.names import ImageName
 from squashkit.transports.blobs import Blob, fill_blocks, open_unnamed, write_all
 from squashkit.transports.layout.index import INDEX, blob_name, index_json, is_attestation
-from squashkit.transports.reference import Reference
 from squashkit.transports.registry.access import Registries
-from squashkit.transports.registry.repository import Repository, RepositoryName
+from squashkit.transports.registry.repository import Repository
 from squashkit.transports.room import Room
 
 _BLOBS = "blobs/sha256/"
 
 
 class RegistryImages:
-    """What a reference means in a registry, an index with all its images included. A `Remote` container.
+    """What a name means in a registry, an index with all its images included. A `Remote` container.
 
     With a platform, what an index states of others is not looked at.
     """
 
     def __init__(
         self,
-        reference: Reference,
+        name: ImageName,
         registries: Registries,
         tmp_dir: Room,
         platform: Platform | None = None,
     ) -> None:
-        self.name = RepositoryName.parse(reference.path)
-        self.registry = registries.get(self.name)
-        self.repository = Repository(self.registry, self.name.path)
+        self.name = name
+        self.registry = registries.get(name)
+        self.repository = Repository(self.registry, name.repository)
         self._tmp_dir = tmp_dir
         self._platform = platform
         self._documents: dict[Digest, bytes] = {}
@@ -53,7 +53,7 @@ class RegistryImages:
         if media_type not in INDEX_TYPES | MANIFEST_TYPES:
             stated = load_json(data, "manifest")
             media_type = str(stated.get("mediaType") or "") if isinstance(stated, dict) else ""
-        names = {} if is_digest(self.name.reference) else {CONTAINERD_NAME: str(self.name)}
+        names = {} if self.name.digest else {CONTAINERD_NAME: str(self.name)}
         self.root = sha256(data)
         root = Descriptor(media_type, self.root, len(data), names)
         self._take(root, data)
