@@ -116,7 +116,7 @@ def check(image: str, reference: str | None, as_json: bool, looking: Looking) ->
             names = image_now.names if where.is_file else (where.path,)
             built = version_of(one, found, catalogue, names)
             stated, named = stated_base(one)
-            named = named if any(same_name(stated, name) for name in names) else ""
+            named = named if same_name(stated, *names) else ""
             report = CurrentReport(one, found, built, str(where), image_now, digest, named)
             reports.append((one.platform, report))
     looking.show(reports, as_json=as_json)

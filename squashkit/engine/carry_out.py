@@ -9,20 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from squashkit.amounts import size
 from squashkit.engine.layers import Loader, join, spool_need
 from squashkit.engine.write import Made, Origin, Writer
-from squashkit.errors import Cancelled, InvalidImage, InvalidLayer, InvalidReference
+from squashkit.errors import Cancelled, InvalidImage, InvalidLayer
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import BASE_DIGEST, Codec
-from squashkit.oci.names import normalise_name
+from squashkit.oci.names import ImageName
 from squashkit.options import Options
 from squashkit.plan import documents as metadata
 from squashkit.plan.base import Base
@@ -443,10 +442,8 @@ def _base_annotation(base: Base) -> tuple[str, Digest] | None:
     """The base's name and digest, only from a manifest that was read."""
     if base.image is None or base.image.manifest_descriptor is None:
         return None
-    name = base.image_name
-    with suppress(InvalidReference):  # layouts and archives may give any name
-        name = normalise_name(name)
-    return name, base.image.manifest_descriptor.digest
+    name = ImageName.of(base.image_name) or base.image_name  # layouts and archives may give any name
+    return str(name), base.image.manifest_descriptor.digest
 
 
 def _is_base_kept(image: Image, base: Base) -> bool:

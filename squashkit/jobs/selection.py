@@ -162,7 +162,7 @@ def _refuse_unsupported_digests(
     meant is passed over."""
     for one in source.listing.unnamed:
         names = names_of(one.annotations)
-        if wanted is not None and wanted != one.digest and not any(same_name(n, wanted) for n in names):
+        if wanted is not None and wanted != one.digest and not same_name(wanted, *names):
             continue
         beside = [other for other in images if set(other.names) & set(names) or not (other.names or names)]
         if platform is None:
@@ -183,7 +183,7 @@ def _absent(source: Source, wanted: str | None) -> list[Descriptor]:
     return [
         descriptor
         for descriptor in source.listing.absent
-        if wanted is None or any(same_name(name, wanted) for name in names_of(descriptor.annotations))
+        if wanted is None or same_name(wanted, *names_of(descriptor.annotations))
     ]
 
 

@@ -122,15 +122,3 @@ def _meaning(text: str) -> ImageName | str:
     if name is not None and name.host == "localhost":
         return replace(name, host=_DOCKER_HUB, repository=f"{_OFFICIAL}/{name.repository}")
     return name or text
-
-
-def normalise_name(name: str) -> str:
-    return str(ImageName.parse(name))
-
-
-def familiar_name(name: str) -> str:
-    return ImageName.parse(name).familiar
-
-
-def repository_of(name: str) -> str:
-    return ImageName.parse(name).full_repository

@@ -57,7 +57,7 @@ def matches(image: Image, reference: str) -> bool:
     if is_digest(reference):
         digest = image.manifest_descriptor.digest if image.manifest_descriptor else None
         return reference in (image.image_id, digest)
-    return any(same_name(name, reference) for name in image.names)
+    return same_name(reference, *image.names)
 
 
 def choose_image(
@@ -160,7 +160,7 @@ def base_of(image: Image, base: Image, name: str, option: BaseOption | None = No
 
 def name_of(image: Image, asked: str) -> str:
     """The name of an image that was asked for by it, or by something else."""
-    known = any(same_name(name, asked) for name in image.names)
+    known = same_name(asked, *image.names)
     return asked if known and not is_digest(asked) else next(iter(image.names), "")
 
 

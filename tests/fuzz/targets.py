@@ -45,7 +45,7 @@ from squashkit.oci.documents import (
 )
 from squashkit.oci.graph import Image
 from squashkit.oci.media import OCI_MANIFEST, Codec
-from squashkit.oci.names import familiar_name, normalise_name, repository_of, same_name
+from squashkit.oci.names import ImageName, same_name
 from squashkit.plan.documents import HistoryOptions, StoredLayer, image_manifest, squashed_config
 from squashkit.plan.evidence import base_images
 from squashkit.plan.rebase.inherit import inherit
@@ -514,12 +514,10 @@ def references(value: tuple[str, str]) -> None:
         with suppress(SquashkitError):
             str(parse(text))
     same_name(text, other)
-    with suppress(SquashkitError):
-        full = normalise_name(text)
-        assert normalise_name(full) == full
-        assert normalise_name(familiar_name(text)) == full
-        assert full.startswith(repository_of(text))
-        assert same_name(text, full)
+    if (name := ImageName.of(text)) is not None:
+        assert ImageName.parse(str(name)) == name == ImageName.parse(name.familiar)
+        assert str(name).startswith(name.full_repository)
+        assert same_name(text, str(name), other)
 
 
 @drawn(_WORDS)

@@ -10,7 +10,6 @@ from squashkit.amounts import count, size
 from squashkit.errors import InvalidReference, show_path
 from squashkit.oci.digests import chain_ids, sha256
 from squashkit.oci.documents import Platform
-from squashkit.oci.names import familiar_name, normalise_name, repository_of, same_name
 from squashkit.report.text import percent, show_time, table
 from squashkit.transports.reference import Reference, parse_reference
 
@@ -51,39 +50,6 @@ def test_tables_align() -> None:
 def test_paths_are_shown_safely() -> None:
     """Control characters and bytes that are no UTF-8 are escaped."""
     assert show_path(b"a\x1b[31m\n\xff\xc3\xa4") == "a\\x1b[31m\\n\\xffä"
-
-
-@pytest.mark.parametrize(
-    ("name", "full", "familiar"),
-    [
-        ("app", "docker.io/library/app:latest", "app:latest"),
-        ("app:1", "docker.io/library/app:1", "app:1"),
-        ("me/app", "docker.io/me/app:latest", "me/app:latest"),
-        ("localhost/app", "localhost/app:latest", "localhost/app:latest"),
-        ("host:5000/a/b:t", "host:5000/a/b:t", "host:5000/a/b:t"),
-        ("index.docker.io/library/app", "docker.io/library/app:latest", "app:latest"),
-    ],
-)
-def test_names(name: str, full: str, familiar: str) -> None:
-    """Short names mean what docker takes them for."""
-    assert normalise_name(name) == full
-    assert familiar_name(full) == familiar_name(name) == familiar
-    assert repository_of(name) == full.rpartition(":")[0]
-
-
-@pytest.mark.parametrize("name", ["", "App", "a//b", "app:", "app:a b", "-x", "ä"])
-def test_bad_names(name: str) -> None:
-    """What docker would refuse as a name is an InvalidReference."""
-    with pytest.raises(InvalidReference):
-        normalise_name(name if name != "app:" else "app:-")
-
-
-def test_same_names() -> None:
-    """Names are compared after normalising; podman's localhost/ stands for none."""
-    assert same_name("app", "docker.io/library/app:latest")
-    assert same_name("localhost/app:1", "app:1")
-    assert not same_name("app:1", "app:2")
-    assert not same_name("host:5000/app", "app")
 
 
 def test_references(tmp_path: object) -> None:

@@ -121,7 +121,7 @@ class Catalogue:
         order = f"WHERE chain_id IN ({marks}) ORDER BY layers DESC, seen DESC"
         found = self._select(order, chain) if chain else []
         for base in found:
-            named = names is None or any(same_name(name_of(base), name) for name in names)
+            named = names is None or same_name(name_of(base), *names)
             if named and base.platform.matches(platform):
                 return base
         return None

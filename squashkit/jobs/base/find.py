@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from squashkit.errors import InvalidImage, InvalidReference, NotBasedOn, TransportError
+from squashkit.errors import InvalidImage, NotBasedOn, TransportError
 from squashkit.jobs.base.catalogue import Catalogue, name_of
 from squashkit.oci.digests import Digest, is_digest
 from squashkit.oci.documents import Manifest, Platform
 from squashkit.oci.graph import Image
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
-from squashkit.oci.names import repository_of, same_name
+from squashkit.oci.names import ImageName, same_name
 from squashkit.plan.base import Base, BaseOption, base_by_annotations, base_of, stated_base
 from squashkit.plan.evidence import PREDICATE_TYPE, PROVENANCE, REFERENCE_DIGEST, base_images
 from squashkit.plan.rebase.inherit import run_image_of
@@ -108,11 +108,11 @@ def version_of(
 ) -> Base | None:
     """The version of a base, by its names, that an image stands on: the base that was found, one of the
     catalogue, or, not held against the layers, the one that the image itself names. None for none."""
-    if found is not None and any(same_name(found.image_name, name) for name in names):
+    if found is not None and same_name(found.image_name, *names):
         return found
     known = base_by_catalogue(image, catalogue, names)
     stated, _ = stated_base(image)
-    if known is None and any(same_name(stated, name) for name in names):
+    if known is None and same_name(stated, *names):
         return Base(0, f"the annotation {BASE_NAME}", name=stated, image_name=stated)
     return known
 
@@ -126,11 +126,12 @@ def _fetch(
     option: BaseOption | None = None,
 ) -> Base | None:
     """A base by its digest from its registry; None where it is no longer there, or is nobody's to read."""
-    if source.remote is None:
+    stated = ImageName.of(name)
+    if source.remote is None or stated is None:
         return None
     try:
-        other = open_base(Reference(REGISTRY, f"{repository_of(name)}@{digest}"), image.platform)
-    except (TransportError, InvalidReference):
+        other = open_base(Reference(REGISTRY, str(stated.with_digest(digest))), image.platform)
+    except TransportError:
         return None
     fitting = [base for base in other.images if base.platform.matches(image.platform)]
     return replace(base_of(image, fitting[0], name, option), image_name=name) if fitting else None

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from squashkit.amounts import count
 from squashkit.errors import (
     InvalidImage,
-    InvalidReference,
     NotBasedOn,
     TransportError,
     Unavailable,
@@ -27,9 +26,9 @@ from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.oci.digests import ChainID, chain_ids, is_digest
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image, shared_prefix
-from squashkit.oci.names import repository_of
+from squashkit.oci.names import ImageName
 from squashkit.plan.base import stated_base
-from squashkit.transports.reference import REGISTRY, Reference
+from squashkit.transports.reference import Reference
 from squashkit.transports.source import Source
 
 
@@ -51,7 +50,7 @@ class FleetBases:
 
     def __post_init__(self) -> None:
         places = [one.source.reference for one in (*self.members, *self.named)]
-        self._hosts = frozenset(_host(one.path) for one in places if one.transport == REGISTRY)
+        self._hosts = frozenset(one.in_registry.host for one in places if one.in_registry)
         self.tops |= {member.image.layers[-1].chain_id for member in self.named if member.image.layers}
         self._ask_catalogue()
         self._ask_images()
@@ -85,7 +84,8 @@ class FleetBases:
 
     def _open(self, reference: Reference, platform: Platform) -> Source:
         """Open a base that an image names, in a registry that is read anyway, once."""
-        if _host(reference.path) not in self._hosts or reference in self._failed:
+        name = reference.in_registry
+        if name is None or name.host not in self._hosts or reference in self._failed:
             raise Unavailable(f"{reference} is not looked up", reference=str(reference))
         try:
             return self.fleet.open_base(reference, platform)
@@ -140,19 +140,7 @@ class FleetBases:
             layers, of, reference = max(shared)
             return f"it has {layers} of the {count(of, 'layer')} of --base {show_text(reference)}"
         if stated:
-            name = f"{_repository(stated)}@{digest}" if is_digest(digest) else stated
+            named = ImageName.of(stated)
+            name = f"{named.full_repository if named else stated}@{digest}" if is_digest(digest) else stated
             return f"it names its base: --base docker://{show_text(name)}"
         return ""
-
-
-def _repository(name: str) -> str:
-    """A name's repository, with its host; what is no name as it is."""
-    try:
-        return repository_of(name)
-    except InvalidReference:
-        return name
-
-
-def _host(name: str) -> str:
-    """The registry of a name; empty where it is none."""
-    return _repository(name).partition("/")[0] if "/" in _repository(name) else ""

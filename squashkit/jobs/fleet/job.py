@@ -18,7 +18,6 @@ from squashkit.engine.write import Made
 from squashkit.errors import (
     BaseUnknown,
     Interrupted,
-    InvalidReference,
     SquashkitError,
     UsageError,
     show_text,
@@ -32,7 +31,7 @@ from squashkit.oci.digests import DiffID, is_digest
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import MAX_LAYERS, Layer
 from squashkit.oci.media import Codec
-from squashkit.oci.names import ImageName, familiar_name, normalise_name
+from squashkit.oci.names import ImageName
 from squashkit.options import Options
 from squashkit.plan.base import Base
 from squashkit.plan.fleet.strategies import ASK_NO_BASE, BUILT, STRATEGIES, Goal, Strategy, measure
@@ -310,10 +309,7 @@ def _told_apart(members: Sequence[Member]) -> list[str]:
 
 def _full(name: str) -> str:
     """A name in full, as far as it is one: two that mean the same are the same then."""
-    try:
-        return normalise_name(name)
-    except InvalidReference:
-        return name
+    return str(ImageName.of(name) or name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +354,9 @@ class _Place:
                     f"an image of {member.source.title} has no name and would get none"
                     f" ({show_text(member.name[:60])}); leave it out, or give it a name (docker tag)"
                 )
-            name = familiar_name(member.name).rpartition("/")[2] if self.reference is None else member.name
+            name = member.name
+            if self.reference is None:
+                name = ImageName.parse(name).familiar.rpartition("/")[2]
             names.append(name)
             takers.setdefault(_full(name), []).append(member.reference)
         for name, references in takers.items():

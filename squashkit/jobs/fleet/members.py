@@ -220,7 +220,7 @@ class Fleet:
 def _names(image: Image) -> list[str]:
     """Each of an image's names once; a bare tag only where it is all that there is."""
     full = [name for name in image.names if ":" in name or "/" in name] or list(image.names[:1])
-    return [name for n, name in enumerate(full) if not any(same_name(name, one) for one in full[:n])]
+    return [name for n, name in enumerate(full) if not same_name(name, *full[:n])]
 
 
 def _release(tag: str) -> list[tuple[int, int | str]]:

@@ -17,6 +17,7 @@ from squashkit.oci.documents import ImageConfig, dump_json
 from squashkit.oci.gojson import Leaf, Struct, fold, load_json
 from squashkit.oci.graph import Image
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
+from squashkit.oci.names import split_tag
 from squashkit.oci.shapes import STALE
 from squashkit.plan.base import labels_of
 from squashkit.plan.documents import EPOCH
@@ -241,8 +242,7 @@ def _rename_base(
 def _repository(name: str) -> str:
     """A name without its tag and its digest; a port is no tag."""
     bare = name.partition("@")[0]
-    before, _, tag = bare.rpartition(":")
-    return before if before and "/" not in tag else bare
+    return split_tag(bare)[0] or bare
 
 
 def run_image_of(config: ImageConfig) -> tuple[DiffID | None, str]:

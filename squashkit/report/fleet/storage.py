@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any
 
 from squashkit.amounts import count, size
+from squashkit.oci.names import split_tag
 from squashkit.plan.fleet.storage import (
     lost_layers,
     lost_on_hosts,
@@ -56,7 +57,7 @@ class FleetReport:
         last: dict[str, int] = {}
         found = []
         for number, name in enumerate(self.names):
-            repository = name.rpartition(":")[0] if ":" in name.rpartition("/")[2] else name
+            repository, _ = split_tag(name)
             if repository in last:
                 found.append((last[repository], number))
             last[repository] = number

@@ -14,7 +14,6 @@ from typing import Any
 from squashkit.errors import (
     DigestMismatch,
     InvalidImage,
-    InvalidReference,
     SquashkitError,
     UnsupportedImage,
     show_text,
@@ -32,7 +31,7 @@ from squashkit.oci.media import (
     OCI_MANIFEST,
     REF_NAME,
 )
-from squashkit.oci.names import familiar_name, normalise_name
+from squashkit.oci.names import ImageName
 from squashkit.oci.shapes import LAYOUT_SHAPE
 from squashkit.transports.blobs import Container
 
@@ -232,10 +231,8 @@ def names_of(annotations: Mapping[str, str]) -> tuple[str, ...]:
     """The names that a descriptor's annotations give an image, the fullest first."""
     names = []
     if full := annotations.get(CONTAINERD_NAME):
-        try:
-            names.append(familiar_name(full))
-        except InvalidReference:
-            names.append(full)
+        name = ImageName.of(full)
+        names.append(name.familiar if name is not None else full)
     if ref := annotations.get(REF_NAME):
         names.append(ref)
     return tuple(names)
@@ -246,8 +243,8 @@ def name_annotations(name: str, ref_name: str | None = None) -> dict[str, str]:
 
     containerd imports nothing without its own one, and podman takes the other for the tag.
     """
-    full = normalise_name(name)
-    return {CONTAINERD_NAME: full, REF_NAME: ref_name or full.rpartition(":")[2]}
+    full = ImageName.parse(name)
+    return {CONTAINERD_NAME: str(full), REF_NAME: ref_name or full.reference}
 
 
 def refuse_unsupported(image: Image) -> None:

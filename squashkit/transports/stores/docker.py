@@ -28,7 +28,7 @@ from squashkit.errors import (
 from squashkit.oci.digests import DiffID, is_digest, parse_digest
 from squashkit.oci.documents import Platform
 from squashkit.oci.gojson import check
-from squashkit.oci.names import familiar_name
+from squashkit.oci.names import ImageName, split_tag
 from squashkit.transports.blobs import Archive, open_stream
 from squashkit.transports.reference import Reference
 from squashkit.transports.room import Room
@@ -74,7 +74,7 @@ class Daemon:
         self._client = client
 
     def inspect(self, name: str) -> StoredImage:
-        asked = name if is_digest(name) or "@" in name else familiar_name(name)
+        asked = name if is_digest(name) or "@" in name else ImageName.parse(name).familiar
         try:
             with self._told(f"inspect {name}"):
                 found = self._inspect(asked) or (self._inspect(name) if asked != name else None)
@@ -130,7 +130,7 @@ class Daemon:
         """containerd's image store has indexes, of which docker tells from API 1.47 on."""
         if self.is_classic():
             return []
-        name = familiar_name(name)
+        name = ImageName.parse(name).familiar
         with self._told(f"tell what {name} means"):
             url = self._client._url("/images/json")
             asked = {"manifests": "1", "filters": json.dumps({"reference": [name]})}
@@ -188,13 +188,13 @@ class Daemon:
                     )
 
     def tag(self, image: str, name: str) -> None:
-        repository, _, tag = familiar_name(name).rpartition(":")
+        repository, tag = split_tag(ImageName.parse(name).familiar)
         with self._told(f"tag {name}"):
             self._client.tag(image, repository, tag)
 
     def untag(self, name: str) -> None:
         with self._told(f"remove the tag {name}"):
-            self._client.remove_image(familiar_name(name), noprune=True)
+            self._client.remove_image(ImageName.parse(name).familiar, noprune=True)
 
     def remove(self, image: str) -> None:
         with self._told("remove an image"), suppress(docker.errors.ImageNotFound):

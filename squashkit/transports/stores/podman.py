@@ -10,7 +10,7 @@ from squashkit.errors import ImageNotFound, Unavailable, show_text
 from squashkit.oci.digests import DiffID, parse_digest
 from squashkit.oci.documents import Platform, parse_index
 from squashkit.oci.gojson import ListOf, load_json
-from squashkit.oci.names import repository_of
+from squashkit.oci.names import ImageName
 from squashkit.transports.blobs import Archive, open_stream, read_stream
 from squashkit.transports.layout.index import is_attestation
 from squashkit.transports.room import Room
@@ -61,8 +61,8 @@ class Podman:
         listed = parse_index(self._run("manifest", "inspect", name).stdout, f"{name} as podman tells it")
         there = []
         for one in listed:
-            by_digest = f"{repository_of(name)}@{one.digest}"
-            known = self._run("image", "exists", by_digest, check=False).returncode == 0
+            by_digest = ImageName.parse(name).with_digest(one.digest)
+            known = self._run("image", "exists", str(by_digest), check=False).returncode == 0
             if known and one.platform is not None and not is_attestation(one):
                 there.append(one.platform)
         return list(dict.fromkeys(there))
