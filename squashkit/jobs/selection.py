@@ -26,7 +26,7 @@ from squashkit.jobs.base.find import find_base
 from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import ALL, Descriptor, Platform, PlatformChoice
 from squashkit.oci.graph import Image
-from squashkit.oci.names import same_name
+from squashkit.oci.names import names_of, same_name
 from squashkit.plan.base import (
     Base,
     BaseOption,
@@ -42,7 +42,7 @@ from squashkit.plan.base import (
     show_layers,
 )
 from squashkit.plan.squash import Segment
-from squashkit.transports.layout.index import names_of, refuse_unsupported
+from squashkit.transports.layout.index import refuse_unsupported
 from squashkit.transports.reference import Reference, parse_reference
 from squashkit.transports.source import Source, machine_platform
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from squashkit.errors import InvalidReference
 from squashkit.oci.digests import Digest, is_digest
+from squashkit.oci.media import CONTAINERD_NAME, REF_NAME
 
 _DOCKER_HUB, _OFFICIAL = "docker.io", "library"
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
@@ -122,3 +124,23 @@ def _meaning(text: str) -> ImageName | str:
     if name is not None and name.host == "localhost":
         return replace(name, host=_DOCKER_HUB, repository=f"{_OFFICIAL}/{name.repository}")
     return name or text
+
+
+def names_of(annotations: Mapping[str, str]) -> tuple[str, ...]:
+    """The names that a descriptor's annotations give an image, the fullest first. What is no image name
+    stands as it is written."""
+    names = []
+    if full := annotations.get(CONTAINERD_NAME):
+        name = ImageName.of(full)
+        names.append(name.familiar if name is not None else full)
+    if ref := annotations.get(REF_NAME):
+        names.append(ref)
+    return tuple(names)
+
+
+def name_annotations(name: ImageName, ref_name: str | None = None) -> dict[str, str]:
+    """The annotations by which containerd, podman and skopeo find an image of this name.
+
+    containerd imports nothing without its own one, and podman takes the other for the tag.
+    """
+    return {CONTAINERD_NAME: str(name), REF_NAME: ref_name or name.reference}

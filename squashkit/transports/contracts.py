@@ -7,16 +7,14 @@ Nothing that was there before changes until `commit`; without it nothing new has
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from squashkit.errors import InvalidReference
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.media import REF_NAME
+from squashkit.oci.names import ImageName, name_annotations
 from squashkit.transports.blobs import Container
-from squashkit.transports.layout.index import name_annotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +26,10 @@ class Tag:
 
     def annotations(self) -> dict[str, str]:
         if self.verbatim is None:
-            return name_annotations(self.name)
-        if ":" in self.verbatim or "/" in self.verbatim:
-            with suppress(InvalidReference):  # a ref.name need not be one of docker's names
-                return name_annotations(self.verbatim, self.verbatim)
-        return {REF_NAME: self.verbatim}
+            return name_annotations(ImageName.parse(self.name))
+        is_full = ":" in self.verbatim or "/" in self.verbatim
+        name = ImageName.of(self.verbatim) if is_full else None  # a ref.name need not be an image's name
+        return {REF_NAME: self.verbatim} if name is None else name_annotations(name, self.verbatim)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from squashkit.oci.media import (
     OCI_MANIFEST,
     REF_NAME,
 )
-from squashkit.oci.names import ImageName
+from squashkit.oci.names import names_of
 from squashkit.oci.shapes import LAYOUT_SHAPE
 from squashkit.transports.blobs import Container
 
@@ -225,26 +225,6 @@ def _load_image(
         manifest=manifest,
         manifest_descriptor=descriptor,
     )
-
-
-def names_of(annotations: Mapping[str, str]) -> tuple[str, ...]:
-    """The names that a descriptor's annotations give an image, the fullest first."""
-    names = []
-    if full := annotations.get(CONTAINERD_NAME):
-        name = ImageName.of(full)
-        names.append(name.familiar if name is not None else full)
-    if ref := annotations.get(REF_NAME):
-        names.append(ref)
-    return tuple(names)
-
-
-def name_annotations(name: str, ref_name: str | None = None) -> dict[str, str]:
-    """The annotations by which containerd, podman and skopeo find an image of this name.
-
-    containerd imports nothing without its own one, and podman takes the other for the tag.
-    """
-    full = ImageName.parse(name)
-    return {CONTAINERD_NAME: str(full), REF_NAME: ref_name or full.reference}
 
 
 def refuse_unsupported(image: Image) -> None:
