@@ -18,7 +18,7 @@ MAX_LAYERS = 125
 
 
 def crowded(number: int) -> str:
-    """What to say of an image with so many layers; empty where there is nothing."""
+    """A warning where an image has more layers than docker loads, else empty."""
     if number <= MAX_LAYERS:
         return ""
     return f"{number:,} layers: docker takes at most {MAX_LAYERS} on its own storage (max depth exceeded)"
@@ -52,7 +52,7 @@ def stack_layers(
     descriptors: Sequence[Descriptor | None],
     where: str,
 ) -> tuple[Layer, ...]:
-    """The layers that a config names, base first, with where each lies and what describes it.
+    """The layers that a config names, base first, each with its member and its descriptor.
 
     Raises InvalidImage where there are not as many as diff_ids.
     """
@@ -95,7 +95,7 @@ class Image:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What tells it from others: equal configs may have their layers stored in different ways."""
+        """A key of the image as it is stored: equal configs may have their layers in different blobs."""
         return self.image_id, *(layer.member for layer in self.layers)
 
     def place(self, start: int, stop: int) -> RunPlace:
@@ -104,7 +104,7 @@ class Image:
 
     @property
     def title(self) -> str:
-        """The name that people know it by, else its image_id shortened."""
+        """Its first name, else its image_id shortened."""
         return show_text(self.names[0]) if self.names else self.image_id[:19]
 
 
@@ -127,7 +127,7 @@ class LayerGraph:
             self.layers.setdefault(layer.chain_id, layer)
 
     def bases_of(self, image: Image) -> list[Image]:
-        """The images that this one stands on, the nearest first."""
+        """The images on whose layers this one stands, the one with the most layers first."""
         stack = {layer.chain_id for layer in image.layers[:-1]}
         bases = {
             other.image_id: other
