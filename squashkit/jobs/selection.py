@@ -23,7 +23,7 @@ from squashkit.errors import (
 )
 from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import find_base
-from squashkit.oci.digests import is_digest
+from squashkit.oci.digests import algorithm_of, is_digest
 from squashkit.oci.documents import ALL, Descriptor, Platform, PlatformChoice
 from squashkit.oci.graph import Image
 from squashkit.oci.names import names_of, same_name
@@ -173,7 +173,7 @@ def _refuse_unsupported_digests(
             fits = one.platform is not None and one.platform.matches(platform)
             meant = fits and not any(image.platform.matches(platform) for image in beside)
         if meant:
-            algorithm = one.digest.partition(":")[0]
+            algorithm = algorithm_of(one.digest)
             message = f"{one.digest[:19]} of {source.title}: {algorithm} digests are not supported"
             raise UnsupportedImage(message, what=algorithm)
 
@@ -278,7 +278,7 @@ def _refuse_without_images(source: Source) -> None:
             reference=source.title,
         )
     if listing.unnamed:
-        algorithm = listing.unnamed[0].digest.partition(":")[0]
+        algorithm = algorithm_of(listing.unnamed[0].digest)
         message = f"{source.title} names its images by {algorithm} digests, which are not supported"
         raise UnsupportedImage(message, what=algorithm)
     if not listing.artifacts and not listing.attestations:

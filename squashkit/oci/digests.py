@@ -30,7 +30,7 @@ def parse_digest(text: object, where: str) -> Digest:
     if not isinstance(text, str):
         raise InvalidImage(f"expected a digest, found {text!r}", where=where)
     if not _DIGEST.fullmatch(text):
-        algorithm = text.partition(":")[0]
+        algorithm = algorithm_of(text)
         if algorithm in ("sha384", "sha512", "blake3"):
             raise UnsupportedImage(f"{where}: {algorithm} digests are not supported", what=algorithm)
         raise InvalidImage(f"not a sha256 digest: {text!r}", where=where)
@@ -47,6 +47,11 @@ def parse_any_digest(text: object, where: str) -> Digest:
 def is_digest(text: str) -> bool:
     """Whether a text is a sha256 digest."""
     return _DIGEST.fullmatch(text) is not None
+
+
+def algorithm_of(digest: str) -> str:
+    """The hash that a digest is of: `sha256`."""
+    return digest.partition(":")[0]
 
 
 def chain_ids(diff_ids: Sequence[DiffID]) -> tuple[ChainID, ...]:

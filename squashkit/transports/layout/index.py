@@ -18,7 +18,7 @@ from squashkit.errors import (
     UnsupportedImage,
     show_text,
 )
-from squashkit.oci.digests import Digest, is_digest, sha256
+from squashkit.oci.digests import Digest, algorithm_of, is_digest, sha256
 from squashkit.oci.documents import Descriptor, ImageConfig, Manifest, parse_index
 from squashkit.oci.gojson import fold, load_json
 from squashkit.oci.graph import Image, stack_layers
@@ -60,7 +60,7 @@ class Listing:
         told = []
         for one in self.unnamed:
             title = ", ".join(names_of(one.annotations)) or str(one.platform or "an entry")
-            algorithm = one.digest.partition(":")[0]
+            algorithm = algorithm_of(one.digest)
             told.append(
                 f"{show_text(title)}: the index names it by a {algorithm} digest, which is not supported"
             )
