@@ -194,9 +194,10 @@ class Looking:
         return Room.of(temporary_folder(self.tmp_dir), self.max_size)
 
     @contextmanager
-    def open(self, *references: str, faults: Faults | None = None) -> Iterator[list[Opened]]:
+    def open(self, *texts: str, faults: Faults | None = None) -> Iterator[list[Opened]]:
         """Open what references name. Raises UsageError where two of them are standard input."""
-        if sum(parse_reference(reference).is_stdio for reference in references) > 1:
+        references = [parse_reference(text) for text in texts]
+        if sum(reference.is_stdio for reference in references) > 1:
             raise UsageError("standard input holds one archive; name the other by its path")
         tmp_dir = self.room()
         with ExitStack() as stack:
@@ -206,7 +207,7 @@ class Looking:
                 Opened(
                     stack.enter_context(
                         open_source(
-                            parse_reference(reference),
+                            reference,
                             tmp_dir,
                             progress,
                             faults,

@@ -77,8 +77,9 @@ class Reference:
 def parse_reference(text: str) -> Reference:
     """From any of the forms in `KNOWN`.
 
-    A bare path may have `:REF` too, where no file has that whole name and one has the part before it. A
-    bare text that is the name of no file, and may be an image's, means the docker daemon's. Raises
+    What a bare text means depends on the files that there are, which are looked for here and nowhere
+    else: it is a path, or a path with `:REF` where no file has the whole name and one has the part before
+    it. What is the name of no file, and may be an image's, means the docker daemon's. Raises
     InvalidReference.
     """
     if not text:
@@ -97,10 +98,22 @@ def parse_reference(text: str) -> Reference:
         if "/" not in name and _HOST.match(name):
             raise InvalidReference(f"{text!r} names a host and no image; expected docker://HOST/NAME")
         return reference
+    return _find(text) or _without_file(text)
+
+
+def _find(text: str) -> Reference | None:
+    """The file that a bare text names, or the image in one; None where there is no such file."""
     if os.path.exists(text):  # which Path asks by raising, of names too long or out of reach
         return Reference("", text)
-    if colon and (os.path.exists(transport) or transport == STDIO):
-        return Reference("", transport, rest or None)
+    path, colon, image = text.partition(":")
+    if colon and (os.path.exists(path) or path == STDIO):
+        return Reference("", path, image or None)
+    return None
+
+
+def _without_file(text: str) -> Reference:
+    """What a bare text means that names no file."""
+    transport, colon, rest = text.partition(":")
     if colon and (transport in _FOREIGN or (transport == REGISTRY and rest.startswith("/"))):
         raise InvalidReference(f"the transport {transport!r} is not supported; use {KNOWN}")
     if _may_be_name(text):

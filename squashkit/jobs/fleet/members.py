@@ -120,32 +120,31 @@ class Fleet:
         else:
             reference = parse_reference(text)
             if reference.is_file and reference.image is None:
-                yield from self._all_in(text)
+                yield from self._all_in(text, reference)
             else:
-                yield self._one(text)
+                yield self._one(text, reference)
 
     def _images(self, references: Sequence[str]) -> Iterator[Member]:
         """Those of them that are images of use here; of the others it is noted that they are left out."""
         for text in references:
             try:
-                yield self._one(text)
+                yield self._one(text, parse_reference(text))
             except UnsupportedImage as error:
                 self._leave_out(text, error)
 
     def _leave_out(self, name: str, error: UnsupportedImage) -> None:
         self.notes.append(f"Left out: {show_text(name)}: {error}.")
 
-    def _one(self, text: str) -> Member:
-        source = self._open(text)
-        reference = source.reference
+    def _one(self, text: str, reference: Reference) -> Member:
+        source = self._open(reference)
         image = self._choose(source, source.images, reference.image)
         name = reference.image or (image.names[0] if reference.is_file and image.names else reference.path)
         self._note_platforms(name, image, source.images if reference.image is None else [])
         return Member(name, source, image, text)
 
-    def _all_in(self, text: str) -> Iterator[Member]:
+    def _all_in(self, text: str, reference: Reference) -> Iterator[Member]:
         """Every image of an archive or a layout; one of an index's for each of its names."""
-        source = self._open(text)
+        source = self._open(reference)
         if not source.images:
             raise ImageNotFound(f"{source.title} holds no image", reference=source.title)
         by_name: dict[str, list[Image]] = {}
@@ -181,11 +180,9 @@ class Fleet:
                 f"{show_text(name)} has {of}, of which {image.platform} counts; --platform takes another."
             )
 
-    def _open(self, text: str) -> Source:
+    def _open(self, reference: Reference) -> Source:
         return self.stack.enter_context(
-            open_source(
-                parse_reference(text), self.tmp_dir, self.progress, None, self.registries, self.platform
-            )
+            open_source(reference, self.tmp_dir, self.progress, None, self.registries, self.platform)
         )
 
     def _names_below(self, place: str) -> list[str]:
