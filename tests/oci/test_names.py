@@ -6,7 +6,8 @@ import pytest
 
 from squashkit.errors import InvalidReference
 from squashkit.oci.digests import Digest, sha256
-from squashkit.oci.names import ImageName, is_tag, same_name, split_tag
+from squashkit.oci.media import CONTAINERD_NAME, REF_NAME
+from squashkit.oci.names import ImageName, is_tag, name_annotations, names_of, same_name, split_tag
 
 DIGEST = sha256(b"a manifest")
 OTHER = sha256(b"another")
@@ -118,3 +119,18 @@ def test_tags_as_they_are_written() -> None:
     assert split_tag("host:5000/app") == ("host:5000/app", "")
     assert split_tag("App:") == ("App", "")
     assert is_tag("v1.0_x-y") and not is_tag("a/b") and not is_tag("") and not is_tag("1" * 129)
+
+
+def test_annotations_give_the_name_back() -> None:
+    """By the annotations that an image's name becomes it is found again, in its familiar form."""
+    name = ImageName.parse("nginx:1")
+    annotations = name_annotations(name)
+    assert annotations == {CONTAINERD_NAME: "docker.io/library/nginx:1", REF_NAME: "1"}
+    assert names_of(annotations) == ("nginx:1", "1")
+    assert names_of(name_annotations(name, "stable")) == ("nginx:1", "stable")
+
+
+def test_annotations_that_are_no_names_stand_as_they_are() -> None:
+    """A layout's words are carried as they are written, image names or not; an empty one is none."""
+    assert names_of({CONTAINERD_NAME: "No Name", REF_NAME: "V 1"}) == ("No Name", "V 1")
+    assert names_of({CONTAINERD_NAME: "", REF_NAME: ""}) == names_of({}) == ()

@@ -7,11 +7,10 @@ from decimal import Decimal
 import pytest
 
 from squashkit.amounts import count, size
-from squashkit.errors import InvalidReference, show_path
+from squashkit.errors import show_path
 from squashkit.oci.digests import chain_ids, sha256
 from squashkit.oci.documents import Platform
 from squashkit.report.text import percent, show_time, table
-from squashkit.transports.reference import Reference, parse_reference
 
 
 @pytest.mark.parametrize(
@@ -50,27 +49,6 @@ def test_tables_align() -> None:
 def test_paths_are_shown_safely() -> None:
     """Control characters and bytes that are no UTF-8 are escaped."""
     assert show_path(b"a\x1b[31m\n\xff\xc3\xa4") == "a\\x1b[31m\\n\\xffä"
-
-
-def test_references(tmp_path: object) -> None:
-    """Transports, paths and images are told apart."""
-    assert parse_reference("oci:dir:app:1") == Reference("oci", "dir", "app:1")
-    assert parse_reference("docker-archive:x.tar") == Reference("docker-archive", "x.tar")
-    assert parse_reference("-") == Reference("", "-")
-    assert parse_reference("-:app") == Reference("", "-", "app")
-    assert str(parse_reference("oci-archive:x.tar:app")) == "oci-archive:x.tar:app"
-    assert parse_reference("docker-daemon:app:1") == Reference("docker-daemon", "app:1")
-    assert parse_reference("app:1") == Reference("docker-daemon", "app:1", guessed=True)
-    assert parse_reference("localhost:5000/app") == Reference(
-        "docker-daemon", "localhost:5000/app", guessed=True
-    )
-    assert parse_reference("docker://host/app@sha256:" + "a" * 64).transport == "docker"
-    assert str(parse_reference("docker://host/app:1")) == "docker://host/app:1"
-    for path in ("./app", "app.tar", "dir/app.tar.gz", "App", "/app"):
-        assert parse_reference(path) == Reference("", path)
-    for bad in ("", "oci:", "docker-daemon:", "docker-daemon:App", "docker://", "docker:/app", "dir:app"):
-        with pytest.raises(InvalidReference):
-            parse_reference(bad)
 
 
 def test_platforms() -> None:
