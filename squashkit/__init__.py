@@ -1,15 +1,10 @@
 """Squash the layers of a container image above its base, without unpacking them.
 
-    reference ──open_source──▶ Source ──load──▶ Image, Changesets
-                                                      │
-                                    which layers are the base ──▶ Segments
-                                                      │
-                                   plan_squash, plan_rebase ──▶ LayerPlan ──▶ Report
-                                                      │
-                                Sink ◀────────── write kept and new layers
+    reference ──▶ Source ──▶ Image ──▶ Decision ──▶ LayerPlan ──▶ Sink ──▶ Report
+                  transports   oci       plan          plan      transports  report
 
-`squash` and `rebase` do the whole job, `measure_fleet` and `squash_fleet` for many images; the other names
-are their parts.
+`squash` and `rebase` do the whole job, `measure_fleet` and `squash_fleet` for many images; each command of
+the command line has its function here. The other names are their parts.
 """
 
 from importlib import import_module
@@ -17,95 +12,161 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_WHERE = {
-    "Access": "transports.registry.access",
-    "Changeset": "layers.changeset",
-    "Compression": "transports.codecs",
-    "FleetOptions": "jobs.fleet.job",
-    "FleetReport": "report.fleet.storage",
-    "HistoryOptions": "plan.documents",
-    "Image": "oci.graph",
-    "IndexReport": "report.platforms",
-    "Keep": "jobs.selection",
-    "Layer": "oci.graph",
-    "LayerGraph": "oci.graph",
-    "LayerPlan": "plan.squash",
-    "MinSaving": "options",
-    "Options": "options",
-    "RebaseOptions": "jobs.rebase",
-    "RebaseReport": "report.rebase",
-    "Report": "report.squash",
-    "Rootfs": "layers.rootfs",
-    "Segment": "plan.squash",
-    "SquashkitError": "errors",
-    "measure_fleet": "jobs.fleet.job",
-    "open_source": "transports.source",
-    "parse_changeset": "layers.changeset",
-    "parse_reference": "transports.reference",
-    "plan_squash": "plan.squash",
-    "rebase": "jobs.rebase",
-    "rebase_platforms": "jobs.rebase",
-    "scan": "layers.tar",
-    "squash": "jobs.squash",
-    "squash_fleet": "jobs.fleet.job",
-    "squash_platforms": "jobs.squash",
+_NAMES = {
+    "errors": ("SquashkitError",),
+    "jobs.base.tell": (
+        "base_add",
+        "base_list",
+        "base_remove",
+        "check_base",
+        "find_base",
+    ),
+    "jobs.diff": ("diff",),
+    "jobs.export": (
+        "Exported",
+        "export",
+    ),
+    "jobs.fleet.advise": ("fleet_advise",),
+    "jobs.fleet.measure": ("measure_fleet",),
+    "jobs.fleet.squash": ("squash_fleet",),
+    "jobs.inspect": ("inspect",),
+    "jobs.look": (
+        "cat",
+        "ls",
+        "which",
+    ),
+    "jobs.rebase": (
+        "rebase",
+        "rebase_platforms",
+    ),
+    "jobs.squash": (
+        "squash",
+        "squash_platforms",
+    ),
+    "jobs.verify": ("verify",),
+    "layers.changeset": (
+        "Changeset",
+        "parse_changeset",
+    ),
+    "layers.rootfs": ("Rootfs",),
+    "layers.tar": (
+        "scan",
+        "scan_bytes",
+    ),
+    "oci.compression": ("Compression",),
+    "oci.documents": ("Platform",),
+    "oci.graph": (
+        "Image",
+        "Layer",
+        "LayerGraph",
+    ),
+    "options": (
+        "Access",
+        "FleetOptions",
+        "History",
+        "Keep",
+        "Merge",
+        "MinSaving",
+        "Read",
+        "Rebase",
+        "Run",
+        "Which",
+        "Write",
+    ),
+    "plan.segments": ("Segment",),
+    "plan.squash": (
+        "LayerPlan",
+        "plan_squash",
+    ),
+    "progress": ("Note",),
+    "report.base": (
+        "CatalogueReport",
+        "CurrentReport",
+        "FoundReport",
+    ),
+    "report.diff": ("DiffReport",),
+    "report.fleet.advice": ("AdviceReport",),
+    "report.fleet.squash": ("SquashedFleet",),
+    "report.fleet.storage": ("FleetReport",),
+    "report.inspect": ("InspectReport",),
+    "report.listing": ("ListReport",),
+    "report.platforms": ("IndexReport",),
+    "report.rebase": ("RebaseReport",),
+    "report.squash": ("Report",),
+    "report.trace": ("TraceReport",),
+    "report.verify": ("Verdict",),
+    "transports.open": ("open_source",),
+    "transports.reference": ("parse_reference",),
+    "transports.session": ("Session",),
 }
+"""The public names, by their modules."""
+_WHERE = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = sorted(_WHERE)  # noqa: PLE0605
 
 if TYPE_CHECKING:
-    from squashkit.errors import SquashkitError
-    from squashkit.jobs.fleet.job import FleetOptions, measure_fleet, squash_fleet
-    from squashkit.jobs.rebase import RebaseOptions, rebase, rebase_platforms
-    from squashkit.jobs.selection import Keep
-    from squashkit.jobs.squash import squash, squash_platforms
-    from squashkit.layers.changeset import Changeset, parse_changeset
-    from squashkit.layers.rootfs import Rootfs
-    from squashkit.layers.tar import scan
-    from squashkit.oci.graph import Image, Layer, LayerGraph
-    from squashkit.options import MinSaving, Options
-    from squashkit.plan.documents import HistoryOptions
-    from squashkit.plan.squash import LayerPlan, Segment, plan_squash
-    from squashkit.report.fleet.storage import FleetReport
-    from squashkit.report.platforms import IndexReport
-    from squashkit.report.rebase import RebaseReport
-    from squashkit.report.squash import Report
-    from squashkit.transports.codecs import Compression
-    from squashkit.transports.reference import parse_reference
-    from squashkit.transports.registry.access import Access
-    from squashkit.transports.source import open_source
-
-__all__ = [
-    "Access",
-    "Changeset",
-    "Compression",
-    "FleetOptions",
-    "FleetReport",
-    "HistoryOptions",
-    "Image",
-    "IndexReport",
-    "Keep",
-    "Layer",
-    "LayerGraph",
-    "LayerPlan",
-    "MinSaving",
-    "Options",
-    "RebaseOptions",
-    "RebaseReport",
-    "Report",
-    "Rootfs",
-    "Segment",
-    "SquashkitError",
-    "measure_fleet",
-    "open_source",
-    "parse_changeset",
-    "parse_reference",
-    "plan_squash",
-    "rebase",
-    "rebase_platforms",
-    "scan",
-    "squash",
-    "squash_fleet",
-    "squash_platforms",
-]
+    from squashkit.errors import SquashkitError as SquashkitError
+    from squashkit.jobs.base.tell import base_add as base_add
+    from squashkit.jobs.base.tell import base_list as base_list
+    from squashkit.jobs.base.tell import base_remove as base_remove
+    from squashkit.jobs.base.tell import check_base as check_base
+    from squashkit.jobs.base.tell import find_base as find_base
+    from squashkit.jobs.diff import diff as diff
+    from squashkit.jobs.export import Exported as Exported
+    from squashkit.jobs.export import export as export
+    from squashkit.jobs.fleet.advise import fleet_advise as fleet_advise
+    from squashkit.jobs.fleet.measure import measure_fleet as measure_fleet
+    from squashkit.jobs.fleet.squash import squash_fleet as squash_fleet
+    from squashkit.jobs.inspect import inspect as inspect
+    from squashkit.jobs.look import cat as cat
+    from squashkit.jobs.look import ls as ls
+    from squashkit.jobs.look import which as which
+    from squashkit.jobs.rebase import rebase as rebase
+    from squashkit.jobs.rebase import rebase_platforms as rebase_platforms
+    from squashkit.jobs.squash import squash as squash
+    from squashkit.jobs.squash import squash_platforms as squash_platforms
+    from squashkit.jobs.verify import verify as verify
+    from squashkit.layers.changeset import Changeset as Changeset
+    from squashkit.layers.changeset import parse_changeset as parse_changeset
+    from squashkit.layers.rootfs import Rootfs as Rootfs
+    from squashkit.layers.tar import scan as scan
+    from squashkit.layers.tar import scan_bytes as scan_bytes
+    from squashkit.oci.compression import Compression as Compression
+    from squashkit.oci.documents import Platform as Platform
+    from squashkit.oci.graph import Image as Image
+    from squashkit.oci.graph import Layer as Layer
+    from squashkit.oci.graph import LayerGraph as LayerGraph
+    from squashkit.options import Access as Access
+    from squashkit.options import FleetOptions as FleetOptions
+    from squashkit.options import History as History
+    from squashkit.options import Keep as Keep
+    from squashkit.options import Merge as Merge
+    from squashkit.options import MinSaving as MinSaving
+    from squashkit.options import Read as Read
+    from squashkit.options import Rebase as Rebase
+    from squashkit.options import Run as Run
+    from squashkit.options import Which as Which
+    from squashkit.options import Write as Write
+    from squashkit.plan.segments import Segment as Segment
+    from squashkit.plan.squash import LayerPlan as LayerPlan
+    from squashkit.plan.squash import plan_squash as plan_squash
+    from squashkit.progress import Note as Note
+    from squashkit.report.base import CatalogueReport as CatalogueReport
+    from squashkit.report.base import CurrentReport as CurrentReport
+    from squashkit.report.base import FoundReport as FoundReport
+    from squashkit.report.diff import DiffReport as DiffReport
+    from squashkit.report.fleet.advice import AdviceReport as AdviceReport
+    from squashkit.report.fleet.squash import SquashedFleet as SquashedFleet
+    from squashkit.report.fleet.storage import FleetReport as FleetReport
+    from squashkit.report.inspect import InspectReport as InspectReport
+    from squashkit.report.listing import ListReport as ListReport
+    from squashkit.report.platforms import IndexReport as IndexReport
+    from squashkit.report.rebase import RebaseReport as RebaseReport
+    from squashkit.report.squash import Report as Report
+    from squashkit.report.trace import TraceReport as TraceReport
+    from squashkit.report.verify import Verdict as Verdict
+    from squashkit.transports.open import open_source as open_source
+    from squashkit.transports.reference import parse_reference as parse_reference
+    from squashkit.transports.session import Session as Session
 
 
 def __getattr__(name: str) -> Any:
@@ -113,3 +174,7 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(f"squashkit.{_WHERE[name]}"), name)
     raise AttributeError(f"module 'squashkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

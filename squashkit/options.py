@@ -1,18 +1,83 @@
-"""How to squash: one value with the command line's defaults."""
+"""How to do a job: groups of options. A function takes those that it honours, and no others.
+
+The defaults are the command line's. Where a person would write a text, a text will do: `Write(compress=
+"gzip:9", min_saving="5%")`. A wrong one raises UsageError at once, which names the option.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from squashkit.jobs.selection import Keep
-from squashkit.oci.documents import PlatformChoice
-from squashkit.plan.documents import HistoryOptions
-from squashkit.transports.codecs import Compression
-from squashkit.transports.registry.access import Access
-from squashkit.transports.target import Format
+from squashkit.errors import UsageError
+from squashkit.oci.compression import Compression
+from squashkit.oci.documents import Platform, PlatformChoice, parse_platform_choice
+from squashkit.oci.graph import MAX_LAYERS
+
+Format = Literal["docker", "oci"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What a squash leaves as it is. One of these is given, or none to go by what the image says of its
+    base."""
+
+    base: str | None = None
+    """The base: an image's name, a reference, or a digest."""
+    layers: int | None = None
+    """How many layers, counted from the base."""
+    from_step: str | None = None
+    """Text of the one step from which to squash."""
+    nothing: bool = False
+    """Squash all layers into one."""
+    segments: str | None = None
+    """Runs of layers, as in `=2,3,=1`; those with `=` stay."""
+
+    def __post_init__(self) -> None:
+        given = [
+            self.base is not None,
+            self.layers is not None,
+            self.from_step is not None,
+            self.nothing,
+            self.segments is not None,
+        ]
+        if sum(given) > 1:
+            raise UsageError(
+                "--keep-base, --keep-layers, --from-step, --all and --segments exclude one another"
+            )
+
+    @classmethod
+    def of(cls, value: Keep | str | None) -> Keep:
+        """A text names the base."""
+        return value if isinstance(value, Keep) else cls(base=value)
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """How layers become one."""
+
+    whiteouts: Literal["explicit", "opaque"] = "explicit"
+    """How a directory that was removed and made again hides what it had."""
+    symlink_parents: Literal["overlay", "follow"] = "overlay"
+    """How paths through symlinks of lower layers are read."""
+    blind: bool = False
+    """Go on where layers below are needed and not at hand. The result is not guaranteed then."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How the job shows in the config."""
+
+    created: str | None = None
+    """RFC 3339; None for the source's own."""
+    message: str | None = None
+    drop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,40 +87,206 @@ class MinSaving:
     size: int = 0
     share: float = 0.0
 
+    @classmethod
+    def parse(cls, text: str) -> MinSaving:
+        """From `5%`, `10MB` or a number of bytes. Raises ValueError."""
+        share = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*%", text.strip(), re.ASCII)
+        if share is not None:
+            return cls(share=float(share[1]) / 100)
+        try:
+            return cls(size=parse_size(text))
+        except ValueError:
+            raise ValueError(f"{text!r} is no share (5%) and no size (10MB)") from None
+
+    def is_met(self, before: int, after: int) -> bool:
+        """Whether bytes that become so many save enough."""
+        saved = before - after
+        return saved >= self.size and saved >= self.share * before
+
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How to squash. The defaults are the command line's."""
+class Which:
+    """Which image of a source is meant, where it is an index."""
 
-    keep: Keep = field(default_factory=Keep)
-    tags: tuple[str, ...] = ()
-    format: Format | None = None
-    compress: Compression | None = None
-    platform: PlatformChoice | None = None
-    """One of an index, or all of them; None for this machine's."""
+    platform: PlatformChoice | str | None = None
+    """One platform (`linux/arm64`), or `all` of them; None for this machine's."""
     skip_missing: bool = False
     """With all platforms: leave out those whose blobs are not there."""
-    whiteouts: Literal["explicit", "opaque"] = "explicit"
-    symlink_parents: Literal["overlay", "follow"] = "overlay"
-    """How a squash reads paths through symlinks of lower layers; a rebase reads as overlay file systems
-    do."""
-    blind: bool = False
-    min_saving: MinSaving | None = None
-    history: HistoryOptions = field(default_factory=HistoryOptions)
+
+    def __post_init__(self) -> None:
+        _ = self.choice
+
+    @property
+    def choice(self) -> PlatformChoice | None:
+        return _parsed("platform", self.platform, parse_platform_choice)
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Which):
+    """What is read to be written elsewhere, and how."""
+
+    verify: bool = True
+    """Check digests of what is read."""
+    fetch_base: bool = True
+    """Whether a base that lies in a registry may be read where the plan needs its entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What is written, and where to."""
+
+    tags: Sequence[str] | str = ()
+    """Names for the result; none for the source's own."""
+    format: Format | None = None
+    """None: the source's."""
+    compress: Compression | str | None = None
+    """How new layers are stored: `none`, `gzip[:LEVEL]`, `zstd[:LEVEL]`; None: as the kept ones are."""
     force: bool = False
+    """Replace what is there."""
     replace: bool = False
     """Move the source's own tag, in a daemon or a registry, to the result."""
     push_by_digest: bool = False
     """Give the result no tag in a registry."""
-    access: Access = field(default_factory=Access)
-    fetch_base: bool = True
-    """Whether a base that lies in a registry may be read where the plan needs its entries."""
-    verify: bool = True
+    min_saving: MinSaving | str | None = None
+    """Write the image unchanged unless a squash saves this much: `5%`, `10MB`."""
     check: bool = False
     """Read back what was written and compare it with the source before it gets its name."""
     dry_run: bool = False
+    """Write nothing; say what would be."""
+
+    def __post_init__(self) -> None:
+        _ = self.compression, self.least
+
+    @property
+    def names(self) -> list[str]:
+        """The tags in an order of their own, each once: a set of names whose order changes no byte."""
+        return sorted({self.tags} if isinstance(self.tags, str) else set(self.tags))
+
+    @property
+    def compression(self) -> Compression | None:
+        return _parsed("compress", self.compress, Compression.parse)
+
+    @property
+    def least(self) -> MinSaving | None:
+        return _parsed("min_saving", self.min_saving, MinSaving.parse)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How registries are reached."""
+
+    authfile: Path | None = None
+    """Where credentials are, in docker's form. None: where the docker client has them."""
+    tls_verify: bool | None = None
+    """None: yes, but not for this very machine (localhost), as docker has it."""
+    cert_dir: Path | None = None
+    """A folder with CAs (*.crt) and client certificates (*.cert with *.key)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run of any job may use."""
+
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Threads. No result depends on it."""
     tmp_dir: Path | None = None
-    max_size: int | None = None
-    """The most bytes that may be kept, temporary files and the result together, and the most that may come
-    out of compressed layers. None: what is free, less 5 %, and no limit for what is not kept."""
+    """Where temporary files go. None: the output's folder, else the system's."""
+    max_size: int | str | None = None
+    """The most that may be kept, temporary files and the result together, in bytes or as `10GB`, and the
+    most that may come out of compressed layers. None: what is free, less 5 %, and no limit for what is not
+    kept."""
+    access: Access = field(default_factory=Access)
+
+    def __post_init__(self) -> None:
+        _ = self.limit
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes."""
+        return (
+            self.max_size
+            if isinstance(self.max_size, int)
+            else _parsed("max_size", self.max_size, parse_size)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rebase:
+    """What to rebase, onto what, and what may break."""
+
+    onto: str
+    """The new base: an image's name in the same container, or a reference."""
+    old_base: str | None = None
+    """The base that the image has now; None: as the image says."""
+    squash: bool = False
+    """Merge the layers above the base into one."""
+    config: Literal["follow", "keep"] = "follow"
+    """Whether inherited settings follow the new base."""
+    allow: Sequence[str] | str = ()
+    """Kinds of errors that stop nothing: `platform`, `type`, `parent`."""
+    strict: bool = True
+    """Stop at errors."""
+
+    @classmethod
+    def of(cls, value: Rebase | str) -> Rebase:
+        """A text names the new base."""
+        return value if isinstance(value, Rebase) else cls(value)
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        return frozenset({self.allow} if isinstance(self.allow, str) else self.allow)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetOptions:
+    """How to look at a fleet."""
+
+    bases: Sequence[str] = ()
+    """Bases that images are known to stand on, beside the catalogue's. They stay as they are."""
+    minimise: Literal["registry", "host"] = "registry"
+    """What the best cut is to make least."""
+    max_layers: int = MAX_LAYERS
+    """The most layers that an image may have in the best cut."""
+    estimate: bool = False
+    """Compress nothing: stored sizes by the ratios at which the layers are compressed."""
+    platform: Platform | str | None = None
+    """The one to take from indexes; None for this machine's."""
+
+    def __post_init__(self) -> None:
+        _ = self.choice
+
+    @property
+    def choice(self) -> Platform | None:
+        return _parsed("platform", self.platform, Platform.parse)
+
+
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+
+
+def parse_size(text: str) -> int:
+    """From `10GB`, `512MiB` or a number of bytes. Raises ValueError."""
+    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-zA-Z]*)", text.strip(), re.ASCII)
+    if found is None or found[2].lower() not in _UNITS:
+        raise ValueError(f"{text!r} is no size (10GB)")
+    return int(Fraction(found[1]) * _UNITS[found[2].lower()])
+
+
+def _parsed(option: str, value: T | str | None, parse: Callable[[str], T]) -> T | None:
+    """An option's value, of a text what it says. Raises UsageError that names the option."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error

@@ -7,12 +7,31 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from squashkit.errors import show_text
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A message for people while work goes on."""
+
+    text: str
+    is_warning: bool = False
+    """Whether everybody should see it."""
+
+    def __str__(self) -> str:
+        return f"warning: {self.text}" if self.is_warning else self.text
+
+
+Notify = Callable[[Note], None]
+
+
+def ignore(note: Note) -> None:
+    """Nobody is told."""
 
 
 class Progress(Protocol):
@@ -41,16 +60,17 @@ class Silent:
         pass
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """The stages of one of several pieces of work: each says which it is of."""
+@dataclass(slots=True)
+class Numbered:
+    """The stages of several pieces of work: once there is a number, each says of which."""
 
     whole: Progress
-    number: int
-    total: int
+    number: int = 0
+    total: int = 0
 
     def stage(self, title: str, total: int | None) -> None:
-        self.whole.stage(f"{title} {self.number} of {self.total}", total)
+        of = f" {self.number} of {self.total}" if self.number else ""
+        self.whole.stage(title + of, total)
 
     def advance(self, size: int) -> None:
         self.whole.advance(size)

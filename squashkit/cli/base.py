@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from datetime import UTC, datetime
 
 import click
 
@@ -17,20 +15,8 @@ from squashkit.cli.shared import (
     look_options,
     show_report,
 )
-from squashkit.errors import BaseNotFound, TransportError, Unavailable, UsageError, show_text
-from squashkit.jobs.base.catalogue import Catalogue
-from squashkit.jobs.base.find import find_base, version_of
-from squashkit.jobs.selection import choose
-from squashkit.oci.documents import PlatformChoice
-from squashkit.oci.graph import Image
-from squashkit.oci.names import same_name
-from squashkit.plan.base import Base, history_hint, stated_base
-from squashkit.plan.known import KnownBase
-from squashkit.report.base import CatalogueReport, CurrentReport, FoundReport
-from squashkit.transports.reference import PLACES, Reference, parse_reference
-from squashkit.transports.registry.access import Access, Registries
-from squashkit.transports.room import Room
-from squashkit.transports.source import Source, open_base
+from squashkit.errors import show_text
+from squashkit.jobs.base.tell import add_bases, base_list, base_remove, check_bases, find_bases
 
 _OUTDATED, _NOT_BASED = 3, 6
 
@@ -67,11 +53,7 @@ Examples:
 @look_options
 def find(image: str, as_json: bool, looking: Looking) -> None:
     """Tell which layers of IMAGE are its base, and how that is known. Exit code 1 where it is not."""
-    reports = []
-    with looking.open(image) as (opened,), _Bases(looking.access, opened.tmp_dir) as bases:
-        for one in opened.images():
-            found = find_base(one, opened.source, bases.open, Catalogue.of_user())
-            reports.append((one.platform, FoundReport(one, found, history_hint(one))))
+    reports = list(looking.each(find_bases, image))
     looking.show(reports, as_json=as_json)
     if any(report.base is None for _, report in reports):
         raise click.exceptions.Exit(1)
@@ -98,60 +80,11 @@ def check(image: str, reference: str | None, as_json: bool, looking: Looking) ->
     The name is looked up as --base says it, else as the base was added to the catalogue, in the image's own
     daemon, or, where the image or its build states it, in that name's registry.
     """
-    reports = []
-    catalogue = Catalogue.of_user()
-    with looking.open(image) as (opened,), _Bases(looking.access, opened.tmp_dir) as bases:
-        for one in opened.images():
-            found = find_base(one, opened.source, bases.open, catalogue)
-            where = _where_to_ask(one, found, reference, opened.source)
-            try:
-                now = bases.open(where, one.platform)
-            except TransportError as error:
-                if reference is not None:
-                    raise
-                raise Unavailable(f"{error}; --base REF asks elsewhere", reference=str(where)) from error
-            image_now = choose(now, one.platform).images[0]
-            manifest = image_now.manifest_descriptor
-            digest = now.root or (manifest.digest if manifest is not None else "")
-            names = image_now.names if where.is_file else (where.path,)
-            built = version_of(one, found, catalogue, names)
-            stated, named = stated_base(one)
-            named = named if same_name(stated, *names) else ""
-            report = CurrentReport(one, found, built, str(where), image_now, digest, named)
-            reports.append((one.platform, report))
+    reports = list(looking.each(check_bases, image, reference))
     looking.show(reports, as_json=as_json)
     told = {report.status for _, report in reports}
     if told != {"current"}:
         raise click.exceptions.Exit(_OUTDATED if "outdated" in told else _NOT_BASED)
-
-
-def _where_to_ask(image: Image, found: Base | None, asked: str | None, source: Source) -> Reference:
-    """Where a base's name is looked up: as it is given or was added to the catalogue, in the image's own
-    daemon, or in a registry. There only names go that the image or its build states: what an archive calls
-    a base need not mean the same to a registry."""
-    if asked is not None:
-        return parse_reference(asked)
-    stated, digest = stated_base(image)
-    name = found.image_name if found is not None and found.image_name else stated
-    if not name:
-        raise BaseNotFound(
-            f"{image.title}: its base is not known, or has no name; --base REF says it",
-            reference=image.title,
-            tried=["annotations", "labels", "provenance", "the catalogue"],
-        )
-    if found is not None and found.catalogued and found.name.startswith(PLACES):
-        return parse_reference(found.name)
-    if source.store is not None:
-        return parse_reference(f"{source.reference.transport}:{name}")
-    beside = found is not None and any(found.image is other for other in source.images)
-    if found is not None and (found.catalogued or (beside and digest and not stated)):
-        raise BaseNotFound(
-            f"{image.title}: nothing says where its base {name} is kept; --base REF does, as in --base"
-            " docker://HOST/NAME",
-            reference=name,
-            tried=["annotations", "labels", "provenance", "the catalogue"],
-        )
-    return parse_reference(f"docker://{name}")
 
 
 @base.command(
@@ -169,35 +102,10 @@ def add(references: Sequence[str], looking: Looking) -> None:
 
     Of an image in a daemon or a registry no layer is read.
     """
-    catalogue = Catalogue.of_user()
-    with _Bases(looking.access, looking.room()) as bases:
-        for text in references:
-            reference = parse_reference(text)
-            if reference.is_stdio:
-                raise UsageError("a base in the catalogue needs a name, which standard input has not")
-            source = bases.open(reference, looking.platform)
-            chosen = choose(source, looking.platform, skip_missing=looking.skip_missing)
-            for image in chosen.images:
-                known = _known(image, source, text)
-                catalogue.add(known)
-                written.append(f"{show_text(known.reference)} was added")
-                layers = count(len(known.diff_ids), "layer")
-                named = f"{show_text(known.reference)} ({show_text(str(known.platform))})"
-                say(f"added {named}, {layers}")
-
-
-def _known(image: Image, source: Source, text: str) -> KnownBase:
-    manifest = image.manifest_descriptor
-    named = source.reference.is_file and image.names
-    return KnownBase(
-        reference=image.names[0] if named else text,
-        platform=image.platform,
-        image_id=image.image_id,
-        digest=source.root or (manifest.digest if manifest is not None else ""),
-        diff_ids=image.diff_ids,
-        config=image.config.data,
-        seen=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    )
+    for known in add_bases(references, looking.which, looking.run):
+        written.append(f"{show_text(known.reference)} was added")
+        layers = count(len(known.diff_ids), "layer")
+        say(f"added {show_text(known.reference)} ({show_text(str(known.platform))}), {layers}")
 
 
 @base.command(
@@ -213,7 +121,7 @@ Examples:
 @debug_option
 def list_(as_json: bool) -> None:
     """List the bases of the catalogue, the latest of each first."""
-    show_report(CatalogueReport(Catalogue.of_user().bases()), as_json=as_json)
+    show_report(base_list(), as_json=as_json)
 
 
 @base.command(
@@ -227,31 +135,6 @@ Example:
 @debug_option
 def remove(references: Sequence[str]) -> None:
     """Remove bases from the catalogue, by the name in `list` or by an image_id."""
-    catalogue = Catalogue.of_user()
     for reference in references:
-        gone = catalogue.remove(reference)
-        if not gone:
-            raise BaseNotFound(
-                f"no base {reference!r} in the catalogue; squashkit base list lists them",
-                reference=reference,
-                tried=["the catalogue"],
-            )
+        gone = base_remove(reference)
         say(f"removed {show_text(reference)}, {gone} of it")
-
-
-class _Bases:
-    """Bases that are looked at together, and closed together."""
-
-    def __init__(self, access: Access, tmp_dir: Room) -> None:
-        self._stack = ExitStack()
-        self._tmp_dir = tmp_dir
-        self._registries = self._stack.enter_context(closing(Registries(access)))
-
-    def __enter__(self) -> _Bases:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def open(self, reference: Reference, platform: PlatformChoice | None) -> Source:
-        return self._stack.enter_context(open_base(reference, self._tmp_dir, self._registries, platform))

@@ -8,11 +8,8 @@ import click
 
 from squashkit.cli.output import STREAMS, naming
 from squashkit.cli.shared import Looking, json_option, look_options
-from squashkit.engine.view import View
-from squashkit.errors import PathNotFound, UsageError
-from squashkit.layers.compare import kind_of
-from squashkit.layers.rootfs import Inode
-from squashkit.layers.tar import REGULAR
+from squashkit.errors import UsageError
+from squashkit.jobs.look import find_file
 from squashkit.report.listing import Listed, file_json
 
 _MAX_JSON = 256 << 20
@@ -36,8 +33,8 @@ def cat(image: str, path: str, as_json: bool, looking: Looking) -> None:
     With --platform all, the files of all platforms, each under a heading.
     """
     documents = {}
-    for number, view in enumerate(looking.each(image)):
-        node = _file(view, path)
+    for number, view in enumerate(looking.views(image)):
+        node = find_file(view, path)
         if as_json:
             if node.entry.record.realsize > _MAX_JSON:
                 raise UsageError("the file is too large for JSON; leave --json out")
@@ -55,10 +52,3 @@ def cat(image: str, path: str, as_json: bool, looking: Looking) -> None:
             sys.stdout.buffer.flush()
     if as_json:
         looking.show_json(documents)
-
-
-def _file(view: View, path: str) -> Inode:
-    node = view.find(path, follow=True)
-    if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
-        raise PathNotFound(f"is a {kind_of(node)}, not a file", path=view.name_of(path))
-    return node

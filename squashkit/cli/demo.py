@@ -17,19 +17,12 @@ import click
 
 from squashkit.amounts import size
 from squashkit.cli.output import say
-from squashkit.cli.shared import Looking
-from squashkit.engine.view import view_differences
-from squashkit.errors import show_path
-from squashkit.jobs.selection import Keep
-from squashkit.jobs.squash import squash as run
-from squashkit.layers.compare import SPLIT
+from squashkit.jobs.diff import diff
+from squashkit.jobs.inspect import inspect
+from squashkit.jobs.squash import squash
 from squashkit.oci.documents import Platform
-from squashkit.options import Options
-from squashkit.plan.base import choose_image
+from squashkit.options import Run, Which, Write
 from squashkit.report.text import table
-from squashkit.transports.reference import Reference
-from squashkit.transports.registry.access import Access
-from squashkit.transports.source import machine_platform, open_source
 
 PLATFORM = Platform("linux", "amd64")
 CREATED = "2018-05-01T12:00:00Z"
@@ -139,10 +132,9 @@ def demo(keep: Path | None) -> None:
             "An nginx image on fedora:28 (at a tenth of its size): its package cache is deleted by a\n"
             "later step, and a big file gets another mode by a later step. Both still ship.\n"
         )
-        options = Options(keep=Keep(base=_BASE), tags=("nginx:squashed",), force=True)
         command = f"squashkit squash {app} --keep-base {_BASE} -t nginx:squashed -o {squashed}"
         say(f"$ {command}")
-        report = run(str(app), str(squashed), options)
+        report = squash(str(app), str(squashed), keep=_BASE, write=Write(tags="nginx:squashed", force=True))
         say(report.text() + "\n")
         lines = table(["layer", _APP, "", "nginx:squashed"], _rows(app, squashed), right={1, 3})
         say("\n".join(lines) + "\n")
@@ -168,18 +160,13 @@ def _rows(app: Path, squashed: Path) -> list[list[str]]:
 
 
 def _layers(path: Path, name: str | None) -> list[tuple[str, int]]:
-    with open_source(Reference("", str(path)), path.parent) as source:
-        image = choose_image(source.images, name, PLATFORM, machine_platform(), str(path))
-        return [(layer.created_by, source.blob(layer).size) for layer in image.layers]
+    """The step of each layer of an image, and its stored bytes."""
+    reference = f"{path}:{name}" if name else str(path)
+    found = inspect(reference, which=Which(PLATFORM))
+    return [(facts.layer.created_by, facts.stored or 0) for facts in found.layers]
 
 
 def check(before: Path, after: Path) -> list[str]:
     """What differs between the root file systems of the two images."""
-    looking = Looking(PLATFORM, skip_missing=False, tmp_dir=before.parent, max_size=None, access=Access())
-    with (
-        looking.open(f"{before}:{_APP}", str(after)) as (left, right),
-        left.view(*left.images()) as a,
-        right.view(*right.images()) as b,
-    ):
-        found = (difference for difference in view_differences(a, b) if difference.what != SPLIT)
-        return [f"/{show_path(d.path)}: {d.what}: {d.left} became {d.right}" for d in found]
+    report = diff(f"{before}:{_APP}", str(after), which=Which(PLATFORM), run=Run(tmp_dir=before.parent))
+    return [] if report.same else list(report.lines())

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-
 import click
 
-from squashkit.cli.shared import Looking, Opened, json_option, look_options, parsed
-from squashkit.engine.view import View, view_differences
-from squashkit.errors import told_of
+from squashkit.cli.shared import Looking, json_option, look_options, parsed
+from squashkit.jobs.diff import diff_platforms
 from squashkit.layers.compare import KINDS
-from squashkit.oci.documents import Platform
-from squashkit.oci.graph import Image
 from squashkit.report.diff import DiffReport
 
 DIFFERENT = 3
@@ -72,40 +65,8 @@ def diff(
     layers, and so as several files, is no difference, and is told. Holes of sparse files are
     zeros.
     """
-    reports = []
-    with looking.open(a, b) as (left, right):
-        for platform, ours, theirs in _pairs(left.images(), right.images()):
-            report = DiffReport(a, b, ignored=ignore or (), stat=stat, limit=limit)
-            if ours is None or theirs is None:
-                report = replace(report, only_in=b if ours is None else a)
-            else:
-                report = _compare(report, left, ours, right, theirs)
-            reports.append((platform, report))
+    report = DiffReport(a, b, ignored=ignore or (), stat=stat, limit=limit)
+    reports = list(looking.each(diff_platforms, a, b, report))
     looking.show(reports, as_json=as_json)
     if not all(report.same for _, report in reports):
         raise click.exceptions.Exit(DIFFERENT)
-
-
-def _pairs(
-    ours: Sequence[Image], theirs: Sequence[Image]
-) -> list[tuple[Platform, Image | None, Image | None]]:
-    """The images of both sides, one beside the other: a single pair, or a pair for each platform."""
-    if len(ours) == len(theirs) == 1:
-        return [(ours[0].platform, ours[0], theirs[0])]
-    left, right = ({image.platform: image for image in images} for images in (ours, theirs))
-    return [(platform, left.get(platform), right.get(platform)) for platform in left | right]
-
-
-@contextmanager
-def _named(opened: Opened, image: Image) -> Iterator[View]:
-    """One of the two images, whose faults say which it is."""
-    with ExitStack() as stack:
-        with told_of(opened.source.title):
-            view = stack.enter_context(opened.view(image))
-        yield view
-
-
-def _compare(report: DiffReport, a: Opened, ours: Image, b: Opened, theirs: Image) -> DiffReport:
-    with _named(a, ours) as left, _named(b, theirs) as right:
-        entries = sum(len(directory.children) for directory in right.rootfs.directories.values())
-        return report.with_found(view_differences(left, right), entries)

@@ -8,7 +8,6 @@ import re
 import resource
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,21 +20,23 @@ from squashkit.cli.shared import (
     debug_option,
     json_option,
     max_size_option,
+    notify,
     parsed,
     show_report,
     tmp_dir_option,
     would_harm,
 )
 from squashkit.errors import UsageError, show_text
-from squashkit.jobs.fleet.job import FleetOptions, measure_fleet, squash_fleet
+from squashkit.jobs.fleet.advise import fleet_advise
+from squashkit.jobs.fleet.measure import measure_fleet
+from squashkit.jobs.fleet.squash import squash_fleet
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import MAX_LAYERS
+from squashkit.options import Access, FleetOptions, Run
 from squashkit.plan.fleet.strategies import STRATEGIES
 from squashkit.progress import shown
-from squashkit.report.fleet.advice import AdviceReport
 from squashkit.report.fleet.chart import check_chart, write_chart
 from squashkit.transports.reference import parse_reference
-from squashkit.transports.registry.access import Access
 
 
 @click.group(
@@ -163,14 +164,14 @@ def storage(
     count as they are compressed in a registry. Every layer is read once. Images whose base is not known are
     listed, and count as built in all rows but the one of images squashed whole.
     """
-    references, options = _read_options(images, **others)
+    references, options, run = _read_options(images, **others)
     if csv_file is not None and (csv_file.is_dir() or not csv_file.parent.is_dir()):
         raise UsageError(f"--csv {csv_file}: no file can be written there")
     if chart is not None:
         check_chart(chart)
     _protect(references, csv_file, chart)
     with shown() as progress:
-        report = measure_fleet(references, replace(options, scan=not no_scan), progress=progress)
+        report = measure_fleet(references, fleet=options, scan=not no_scan, run=run, progress=progress)
     if chart is not None:
         write_chart(report, chart)
     if csv_file is not None:
@@ -193,10 +194,10 @@ Examples:
 def advise(images: Sequence[str], as_json: bool, **others: Any) -> None:
     """Tell for each IMAGE which --segments to squash it by, so that all of them together take least; as
     Markdown. "Do not squash" where that is the answer, "name its base" where that is not known."""
-    references, options = _read_options(images, **others)
+    references, options, run = _read_options(images, **others)
     with shown() as progress:
-        report = measure_fleet(references, options, progress=progress)
-    show_report(AdviceReport(report), as_json=as_json)
+        report = fleet_advise(references, fleet=options, run=run, progress=progress)
+    show_report(report, as_json=as_json)
 
 
 @fleet.command(
@@ -238,14 +239,17 @@ def squash(
     is not known nothing is written, but by the strategies built and all. Which layers are merged that images
     outside the fleet may share is told before anything is written.
     """
-    references, options = _read_options(images, **others)
-
-    def notify(text: str) -> None:
-        click.echo(f"squashkit: {text}", err=True)
-
+    references, options, run = _read_options(images, **others)
     with shown() as progress:
         done = squash_fleet(
-            references, into, strategy, options, force=force, progress=progress, notify=notify
+            references,
+            into,
+            strategy,
+            fleet=options,
+            force=force,
+            run=run,
+            progress=progress,
+            notify=notify,
         )
     written.append(f"the images were written to {show_text(into)}")
     show_report(done, as_json=as_json)
@@ -264,24 +268,14 @@ def _read_options(
     jobs: int | None,
     tmp_dir: Path | None,
     max_size: int | None,
-) -> tuple[list[str], FleetOptions]:
-    """The references of the fleet, and how to look at it."""
+) -> tuple[list[str], FleetOptions, Run]:
+    """The references of the fleet, how to look at it, and what that may use."""
     references = [*images, *(one for file in listed for one in _read_list(file))]
     if not references:
         empty = f"{listed[0].name} names none" if listed else "none was given"
         raise UsageError(f"a fleet needs images, and {empty}; name some, or --from FILE")
-    options = FleetOptions(
-        bases,
-        minimise,
-        max_layers,
-        estimate,
-        platform=platform,
-        access=access,
-        jobs=jobs or os.cpu_count() or 1,
-        tmp_dir=tmp_dir,
-        max_size=max_size,
-    )
-    return references, options
+    options = FleetOptions(bases, minimise, max_layers, estimate, platform)
+    return references, options, Run(jobs or os.cpu_count() or 1, tmp_dir, max_size, access)
 
 
 def _protect(references: Sequence[str], *outputs: Path | None) -> None:

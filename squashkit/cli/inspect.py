@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import replace
-from functools import partial
-
 import click
 
 from squashkit.cli.output import say
-from squashkit.cli.shared import Looking, Opened, json_option, look_options, show_report
-from squashkit.engine.view import View
-from squashkit.jobs.base.catalogue import Catalogue
-from squashkit.jobs.base.find import base_by_catalogue
-from squashkit.oci.graph import Image, Layer
-from squashkit.oci.media import Codec
-from squashkit.plan.base import known_base
-from squashkit.report.inspect import InspectReport, LayerFacts
-from squashkit.report.tree import TreeReport
+from squashkit.cli.shared import Looking, json_option, look_options, show_report
+from squashkit.jobs.inspect import inspect_image, tree
 
 
 @click.command(
@@ -44,67 +33,15 @@ def inspect(image: str, verbose: bool, verify: bool, dot: bool, as_json: bool, l
     with looking.open(image) as (opened,):
         source = opened.source
         several = len({one.image_id for one in source.images}) > 1
-        whole = source.reference.image is None and looking.platform is None and several
-        if dot or whole:
-            for one in source.images if verify else ():
-                with opened.view(one, verify=True) as view:
-                    view.settle()
-            tree = TreeReport(source.title, source.example, source.graph, partial(_size, opened), verify)
+        if dot or (source.reference.image is None and looking.which.choice is None and several):
+            shared = tree(opened, verify=verify)
             if dot:
-                say(tree.dot())
+                say(shared.dot())
             else:
-                show_report(tree, as_json=as_json)
+                show_report(shared, as_json=as_json)
             return
         reports = (
-            (one.platform, _report(opened, one, verify=verify, verbose=verbose)) for one in opened.images()
+            (one.platform, inspect_image(opened, one, verify=verify, verbose=verbose))
+            for one in opened.images()
         )
         looking.show(reports, as_json=as_json)
-
-
-def _report(opened: Opened, image: Image, *, verify: bool, verbose: bool) -> InspectReport:
-    source = opened.source
-    reference = source.title
-    if len({one.image_id for one in source.images}) > 1:
-        reference = source.example.removesuffix("REF") + image.title
-    base = known_base(image, source.graph) or base_by_catalogue(image, Catalogue.of_user())
-    facts = [_stored_facts(opened, layer) for layer in image.layers]
-    if all(layer.member is not None for layer in image.layers):
-        with opened.view(image, verify=verify) as view:
-            facts = _all_facts(view, facts)
-            view.settle()
-    else:
-        verify = False
-    return InspectReport(image, reference, facts, base, verify, verbose)
-
-
-def _size(opened: Opened, layer: Layer) -> int | None:
-    there = layer.member is not None or layer.descriptor is not None
-    return opened.source.size(layer) if there else None
-
-
-def _stored_facts(opened: Opened, layer: Layer) -> LayerFacts:
-    source = opened.source
-    if layer.member is None and layer.descriptor is None:
-        return LayerFacts(layer, Codec.NONE, None, None)
-    size = source.size(layer) if layer.member is not None else None
-    return LayerFacts(layer, source.codec(layer), size, source.digest(layer) or None)
-
-
-def _all_facts(view: View, stored: list[LayerFacts]) -> list[LayerFacts]:
-    """With what the layers' headers say."""
-    entries: Counter[int] = Counter()
-    dead: Counter[int] = Counter()
-    for dropped in view.rootfs.dropped:
-        entries[dropped.layer] += 1
-        dead[dropped.layer] += dropped.entry.record.length
-    return [
-        replace(
-            facts,
-            uncompressed=changeset.diff_size,
-            entries=changeset.count,
-            markers=sum(entry.record.length for entry in changeset.markers),
-            dead_entries=entries[index],
-            dead_bytes=dead[index],
-        )
-        for facts, (index, changeset) in zip(stored, view.changesets.items(), strict=True)
-    ]

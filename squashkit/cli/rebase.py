@@ -7,15 +7,13 @@ from typing import Any
 import click
 
 from squashkit.cli.writing import Writing, Written, created_from_environment, writing_options
-from squashkit.engine.carry_out import Notify
 from squashkit.errors import RebaseConflict, UsageError
-from squashkit.jobs.rebase import RebaseOptions, rebase_platforms
 from squashkit.jobs.rebase import rebase as rebase_one
-from squashkit.jobs.selection import Keep
+from squashkit.jobs.rebase import rebase_platforms
 from squashkit.oci.documents import ALL
-from squashkit.plan.documents import HistoryOptions
-from squashkit.plan.rebase.risks.model import ALLOWABLE, Kind
-from squashkit.progress import Progress
+from squashkit.options import History, Rebase
+from squashkit.plan.rebase.risks.model import ALLOWABLE
+from squashkit.progress import Notify, Progress
 
 _KINDS = [kind.value for kind in ALLOWABLE]
 
@@ -76,12 +74,21 @@ def rebase(
     written: databases, caches and accounts in the layers that hide the new base's, copies of the old base's
     files, and what does not fit at all.
     """
-    how = RebaseOptions(new_base, squash, config, strict, frozenset(Kind(kind) for kind in allow))
-    options = writing.options(Keep(base=old_base), HistoryOptions(created_from_environment()))
+    how = Rebase(new_base, old_base, squash, config, allow, strict)
 
     def work(image: str, output: str | None, progress: Progress, notify: Notify) -> Written:
         run = rebase_platforms if writing.platform == ALL else rebase_one
-        return run(image, output, how, options, progress=progress, notify=notify)
+        return run(
+            image,
+            output,
+            how,
+            history=History(created_from_environment()),
+            read=writing.reading,
+            write=writing.write(),
+            run=writing.resources,
+            progress=progress,
+            notify=notify,
+        )
 
     if not strict and allow:
         raise UsageError("--no-strict allows everything; leave --allow out")

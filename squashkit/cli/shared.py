@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import functools
-import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import click
 
 from squashkit.cli.output import say, show_json
-from squashkit.engine.view import View, open_view
-from squashkit.errors import UsageError, show_text
-from squashkit.jobs.selection import choose
+from squashkit.engine.view import View
+from squashkit.errors import show_text
+from squashkit.jobs.look import Opened, open_images
 from squashkit.oci.documents import ALL, Platform, PlatformChoice, parse_platform_choice
-from squashkit.oci.graph import Image
-from squashkit.progress import Progress, shown
-from squashkit.transports.layout.index import INDEX, LAYOUT, Faults
-from squashkit.transports.reference import parse_reference
-from squashkit.transports.registry.access import Access, Registries
-from squashkit.transports.room import Room
-from squashkit.transports.source import Source, open_source, temporary_folder
+from squashkit.options import Access, Run, Which, parse_size
+from squashkit.progress import Note, shown
+from squashkit.transports.layout.index import INDEX, LAYOUT
 
 Command = Callable[..., Any]
+R = TypeVar("R")
 
 
 def would_harm(target: Path, image: Path) -> bool:
@@ -90,28 +84,6 @@ def tmp_dir_option(default: str) -> Callable[[Command], Command]:
         metavar="DIR",
         help=f"Folder for temporary files. Default: {default}.",
     )
-
-
-_UNITS = {
-    "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-    "tib": 2**40,
-}
-
-
-def parse_size(text: str) -> int:
-    """From `10GB`, `512MiB` or a number of bytes. Raises ValueError."""
-    found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-zA-Z]*)", text.strip(), re.ASCII)
-    if found is None or found[2].lower() not in _UNITS:
-        raise ValueError(f"{text!r} is no size (10GB)")
-    return int(Fraction(found[1]) * _UNITS[found[2].lower()])
 
 
 def max_size_option(command: Command) -> Command:
@@ -179,54 +151,31 @@ def debug_option(command: Command) -> Command:
 class Looking:
     """How a command that only looks finds its images: what `look_options` were given."""
 
-    platform: PlatformChoice | None
-    skip_missing: bool
-    tmp_dir: Path | None
-    max_size: int | None
-    access: Access
+    which: Which
+    run: Run
 
     @property
     def all_platforms(self) -> bool:
-        return self.platform == ALL
+        return self.which.choice == ALL
 
-    def room(self) -> Room:
-        """Where temporary files go, and how much they may take."""
-        return Room.of(temporary_folder(self.tmp_dir), self.max_size)
+    def each(
+        self, job: Callable[..., Iterable[tuple[Platform, R]]], *what: Any
+    ) -> Iterator[tuple[Platform, R]]:
+        """What a job finds in every image that is meant, with a progress bar meanwhile."""
+        with shown() as progress:
+            yield from job(*what, which=self.which, run=self.run, progress=progress, notify=notify)
 
     @contextmanager
-    def open(self, *texts: str, faults: Faults | None = None) -> Iterator[list[Opened]]:
-        """Open what references name. Raises UsageError where two of them are standard input."""
-        references = [parse_reference(text) for text in texts]
-        if sum(reference.is_stdio for reference in references) > 1:
-            raise UsageError("standard input holds one archive; name the other by its path")
-        tmp_dir = self.room()
-        with ExitStack() as stack:
-            progress = stack.enter_context(shown())
-            registries = stack.enter_context(closing(Registries(self.access)))
-            yield [
-                Opened(
-                    stack.enter_context(
-                        open_source(
-                            reference,
-                            tmp_dir,
-                            progress,
-                            faults,
-                            registries,
-                            self.platform if faults is None else ALL,
-                        )
-                    ),
-                    self,
-                    tmp_dir,
-                    progress,
-                )
-                for reference in references
-            ]
+    def open(self, *references: str) -> Iterator[list[Opened]]:
+        """Open what references name, with a progress bar meanwhile."""
+        with shown() as progress, open_images(references, self.which, self.run, progress, notify) as opened:
+            yield opened
 
-    def each(self, reference: str) -> Iterator[View]:
+    def views(self, image: str) -> Iterator[View]:
         """The image that a reference names, or every platform's, one open at a time."""
-        with self.open(reference) as (opened,):
-            for image in opened.images():
-                with opened.view(image) as view:
+        with self.open(image) as (opened,):
+            for one in opened.images():
+                with opened.view(one) as view:
                     yield view
 
     def show(self, reports: Iterable[tuple[Platform, Printable]], *, as_json: bool) -> None:
@@ -252,37 +201,8 @@ class Looking:
             say("\n" * bool(number) + f"==> {show_text(str(platform))} <==")
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An open source of images to look at."""
-
-    source: Source
-    looking: Looking
-    tmp_dir: Room
-    progress: Progress
-
-    def images(self) -> Sequence[Image]:
-        """The image that is meant, or every platform's. What is left out is told."""
-        looking = self.looking
-        chosen = choose(self.source, looking.platform, skip_missing=looking.skip_missing)
-        if chosen.note():
-            say(f"squashkit: {chosen.note()}", err=True)
-        for platform in chosen.missing:
-            say(f"squashkit: left out {show_text(platform)}: not all of its blobs are there", err=True)
-        for passed in self.source.listing.passed_over():
-            say(f"squashkit: passed over {passed}", err=True)
-        return chosen.images
-
-    def view(self, image: Image, *, verify: bool = False) -> AbstractContextManager[View]:
-        """Open one of the images."""
-        return open_view(
-            self.source,
-            image,
-            tmp_dir=self.tmp_dir,
-            jobs=os.cpu_count() or 1,
-            verify=verify,
-            progress=self.progress,
-        )
+def notify(note: Note) -> None:
+    say(f"squashkit: {note}", err=True)
 
 
 def look_options(command: Command) -> Command:
@@ -298,7 +218,9 @@ def look_options(command: Command) -> Command:
         access: Access,
         **kwargs: Any,
     ) -> Any:
-        looking = Looking(platform, skip_missing, tmp_dir, max_size, access)
+        looking = Looking(
+            Which(platform, skip_missing), Run(tmp_dir=tmp_dir, max_size=max_size, access=access)
+        )
         return command(*args, looking=looking, **kwargs)
 
     return platform_options(

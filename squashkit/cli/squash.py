@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
 
-from squashkit.cli.shared import parse_size, parsed
+from squashkit.cli.shared import parsed
 from squashkit.cli.writing import Writing, Written, created_from_environment, parse_created, writing_options
-from squashkit.engine.carry_out import Notify
-from squashkit.jobs.selection import Keep
 from squashkit.jobs.squash import squash as squash_one
 from squashkit.jobs.squash import squash_platforms
 from squashkit.oci.documents import ALL
-from squashkit.options import MinSaving
-from squashkit.plan.documents import HistoryOptions
-from squashkit.progress import Progress
-
-
-def parse_min_saving(text: str) -> MinSaving:
-    """From `5%`, `10MB` or a number of bytes. Raises ValueError."""
-    share = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*%", text.strip(), re.ASCII)
-    if share is not None:
-        return MinSaving(share=float(share[1]) / 100)
-    try:
-        return MinSaving(size=parse_size(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is no share (5%) and no size (10MB)") from None
+from squashkit.options import History, Keep, Merge, MinSaving
+from squashkit.progress import Notify, Progress
 
 
 @click.command(
@@ -60,7 +45,7 @@ Examples:
 @click.option(
     "--min-saving",
     metavar="AMOUNT",
-    callback=parsed(parse_min_saving),
+    callback=parsed(MinSaving.parse),
     help="Write the image unchanged unless squashing saves this much: a share of the squashed layers' stored bytes (5%) or a size (10MB).",
 )
 @click.option(
@@ -121,17 +106,21 @@ def squash(
     base layers stay byte for byte as they are, so that images go on sharing them; the root file system of
     the result is exactly the source's, or nothing is written.
     """
-    options = writing.options(
-        Keep(keep_base, keep_layers, from_step, squash_all, segments),
-        HistoryOptions(created or created_from_environment(), message, history == "drop"),
-        whiteouts=whiteouts,
-        symlink_parents=symlink_parents,
-        blind=blind,
-        min_saving=min_saving,
-    )
+    keep = Keep(keep_base, keep_layers, from_step, squash_all, segments)
 
     def work(image: str, output: str | None, progress: Progress, notify: Notify) -> Written:
         run = squash_platforms if writing.platform == ALL else squash_one
-        return run(image, output, options, progress=progress, notify=notify)
+        return run(
+            image,
+            output,
+            keep=keep,
+            merge=Merge(whiteouts, symlink_parents, blind),
+            history=History(created or created_from_environment(), message, history == "drop"),
+            read=writing.reading,
+            write=writing.write(min_saving),
+            run=writing.resources,
+            progress=progress,
+            notify=notify,
+        )
 
     writing.run(image, (keep_base,), work)

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-
 import click
 
-from squashkit.cli.shared import Looking, Opened, json_option, look_options, parsed, show_report
-from squashkit.errors import ImageNotFound, InvalidImage, SquashkitError
-from squashkit.jobs.verify import verify as run
-from squashkit.layers.search import Pattern, parse_pattern
-from squashkit.oci.graph import Image
+from squashkit.cli.shared import Looking, json_option, look_options, notify, parsed, show_report
+from squashkit.errors import InvalidImage
+from squashkit.jobs.verify import parse_patterns
+from squashkit.jobs.verify import verify as job
+from squashkit.progress import shown
 from squashkit.report.verify import VerifyReport
 
 PRESENT = 3
 
 
-def _meant(opened: Opened, faults: list[SquashkitError]) -> Sequence[Image]:
-    """The image that is meant; none where what is wrong in the source is why it is not found."""
-    try:
-        return opened.images()
-    except ImageNotFound:
-        if not faults:
-            raise
-        return []
-
-
-def _patterns(texts: tuple[str, ...]) -> list[Pattern]:
-    return [parse_pattern(text) for text in texts]
+def _absent(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Patterns, each of which can be looked for. Raises ValueError."""
+    parse_patterns(texts)
+    return texts
 
 
 @click.command(
@@ -45,7 +34,7 @@ Examples:
     "--absent",
     multiple=True,
     metavar="PATTERN",
-    callback=parsed(_patterns),
+    callback=parsed(_absent),
     help="Prove that a path, a glob of paths or a content (sha256:...) is in no layer, hidden ones included, nor told in history or config. Any number of times.",
 )
 @click.option(
@@ -58,29 +47,23 @@ Examples:
 )
 @json_option("what was found")
 @look_options
-def verify(image: str, absent: list[Pattern], limit: int, as_json: bool, looking: Looking) -> None:
+def verify(image: str, absent: tuple[str, ...], limit: int, as_json: bool, looking: Looking) -> None:
     """Check every blob, size, digest, diff_id and history count of IMAGE, and that each layer is a legal
     tar; without a REF and --platform those of every image in the archive or layout.
 
     Exit code 4 if there is a fault, else 3 if something that must be absent is there. Warnings tell of
     what is legal, and applied differently by docker, podman, containerd and umoci.
     """
-    faults: list[SquashkitError] = []
-    with looking.open(image, faults=faults) as (opened,):
-        source = opened.source
-        whole = source.reference.image is None and looking.platform is None
-        images = source.images if whole and (source.images or faults) else _meant(opened, faults)
-        verdict = run(
-            source,
-            list({one.identity: one for one in images}.values()),
-            faults,
-            whole=whole,
-            patterns=absent,
-            tmp_dir=opened.tmp_dir,
-            jobs=os.cpu_count() or 1,
-            progress=opened.progress,
+    with shown() as progress:
+        verdict = job(
+            image,
+            absent=absent,
+            which=looking.which,
+            run=looking.run,
+            progress=progress,
+            notify=notify,
         )
-        report = VerifyReport(source.title, verdict, limit)
+    report = VerifyReport(verdict, limit)
     show_report(report, as_json=as_json)
     if verdict.faults:
         raise click.exceptions.Exit(InvalidImage.exit_code)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
+from functools import partial
 
 import click
 
 from squashkit.cli.shared import Looking, json_option, look_options
-from squashkit.engine.view import View
-from squashkit.errors import PathNotFound
-from squashkit.layers.rootfs import Directory, resolve
-from squashkit.layers.trace import iter_traces
-from squashkit.report.trace import TraceReport
+from squashkit.jobs.look import each, trace_path
 
 
 @click.command(
@@ -31,25 +27,4 @@ def which(image: str, path: str, as_json: bool, looking: Looking) -> None:
 
     Where a directory of PATH is a symlink in the image, what it leads to is meant.
     """
-    reports = ((view.image.platform, _trace(view, path)) for view in looking.each(image))
-    looking.show(reports, as_json=as_json)
-
-
-def _trace(view: View, path: str) -> TraceReport:
-    name = view.name_of(path)
-    traces = list(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
-    there = resolve(view.rootfs, os.fsencode(path), follow=False)
-    if not traces:  # a directory on the way may be a symlink
-        name = _real(view, path) or name
-        traces = list(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
-    if not traces and there is None:
-        raise PathNotFound(f"no layer of {view.title} holds or hides it", path=name)
-    created_by = [layer.created_by for layer in view.image.layers]
-    return TraceReport(name, there is not None, traces, created_by)
-
-
-def _real(view: View, path: str) -> bytes | None:
-    """A path with the symlinks of its directories followed, None where these lead nowhere."""
-    head, _, tail = os.fsencode(path).rstrip(b"/").rpartition(b"/")
-    parent = resolve(view.rootfs, head, follow=True)
-    return parent.child_path(tail) if isinstance(parent, Directory) else None
+    looking.show(looking.each(each, image, partial(trace_path, path=path)), as_json=as_json)

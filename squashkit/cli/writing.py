@@ -25,18 +25,14 @@ from squashkit.cli.shared import (
     tmp_dir_option,
     would_harm,
 )
-from squashkit.engine.carry_out import WARNING, Notify
 from squashkit.errors import UsageError, show_text, without_secrets
-from squashkit.jobs.selection import Keep
+from squashkit.oci.compression import Compression
 from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import PlatformChoice
-from squashkit.options import Options
-from squashkit.plan.documents import HistoryOptions
-from squashkit.progress import Progress, shown
+from squashkit.options import Access, MinSaving, Read, Run, Write
+from squashkit.progress import Note, Notify, Progress, shown
 from squashkit.report.text import json_text
-from squashkit.transports.codecs import Compression
 from squashkit.transports.reference import REGISTRY, STORES, Reference, parse_reference
-from squashkit.transports.registry.access import Access
 from squashkit.transports.target import parse_output
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -81,29 +77,26 @@ class Writing:
     quiet: bool
     verbose: bool
 
-    def options(self, keep: Keep, history: HistoryOptions, **others: Any) -> Options:
-        """As the library takes them, with a command's own."""
-        return Options(
-            keep=keep,
+    @property
+    def reading(self) -> Read:
+        return Read(self.platform, self.skip_missing, not self.no_verify, not self.no_fetch_base)
+
+    def write(self, min_saving: MinSaving | None = None) -> Write:
+        return Write(
             tags=self.tags,
             format=self.format,
             compress=self.compress,
-            platform=self.platform,
-            skip_missing=self.skip_missing,
-            history=history,
             force=self.force,
             replace=self.replace,
             push_by_digest=self.push_by_digest,
-            access=self.access,
-            fetch_base=not self.no_fetch_base,
-            verify=not self.no_verify,
+            min_saving=min_saving,
             check=self.check,
             dry_run=self.dry_run,
-            jobs=self.jobs or os.cpu_count() or 1,
-            tmp_dir=self.tmp_dir,
-            max_size=self.max_size,
-            **others,
         )
+
+    @property
+    def resources(self) -> Run:
+        return Run(self.jobs or os.cpu_count() or 1, self.tmp_dir, self.max_size, self.access)
 
     def run(
         self,
@@ -123,9 +116,9 @@ class Writing:
             if path is not None:
                 _check_writable(option, path, image, output, *bases)
 
-        def notify(text: str) -> None:
-            if (self.verbose or text.startswith(WARNING)) and not self.quiet:
-                say(without_secrets(text), err=True)
+        def notify(note: Note) -> None:
+            if (self.verbose or note.is_warning) and not self.quiet:
+                say(without_secrets(str(note)), err=True)
 
         with shown(quiet=self.quiet) as progress, sending() if piped_out else nullcontext():
             done = work(image, output, progress, notify)

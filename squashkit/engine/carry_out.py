@@ -1,4 +1,4 @@
-"""A squash under way: read, plan, write, commit, each in its turn or side by side.
+"""A decision into a sink: read, plan, write.
 
 Everything is decided before but the plan itself. Kept blobs are carried over while the planner works;
 nothing has a name before all of it stands.
@@ -6,212 +6,218 @@ nothing has a name before all of it stands.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from squashkit.amounts import size
-from squashkit.engine.layers import Loader, join, spool_need
-from squashkit.engine.write import Made, Origin, Writer
+from squashkit.engine.copy import Carried, Copies
+from squashkit.engine.layers import LayerStore
+from squashkit.engine.space import Need, needs_after, needs_before
+from squashkit.engine.write import EMPTY, NewLayers, Stock, write_layer
 from squashkit.errors import Cancelled, InvalidImage, InvalidLayer
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor
-from squashkit.oci.graph import Image, Layer
-from squashkit.oci.media import BASE_DIGEST, Codec
-from squashkit.oci.names import ImageName
-from squashkit.options import Options
-from squashkit.plan import documents as metadata
-from squashkit.plan.base import Base
-from squashkit.plan.documents import StoredLayer
-from squashkit.plan.squash import KeptLayer, LayerPlan, Ready, Segment, needs_lower, plan_squash
-from squashkit.report.squash import Report
-from squashkit.transports.archive.sink import ArchiveFile
+from squashkit.oci.graph import Image, Layer, StoredLayer
+from squashkit.oci.media import Codec
+from squashkit.options import History
+from squashkit.plan.documents import Result, changed_annotations, image_manifest, squashed_config
+from squashkit.plan.segments import Decision, Segment
+from squashkit.plan.squash import KeptLayer, LayerPlan, Planner, needs_lower, unchanged
+from squashkit.progress import Note
 from squashkit.transports.contracts import Sink, Slot, WrittenImage, put
-from squashkit.transports.layout.sink import Layout
-from squashkit.transports.room import Room
-from squashkit.transports.stores.sink import StoreSink
-from squashkit.transports.target import Destination
+from squashkit.transports.stored import is_here, is_remote, stored_layer
+from squashkit.transports.target import Target
 
 _PASSES = 3
 """How often layers are merged at most that are changed while they are read."""
-Notify = Callable[[str], None]
-"""Gets messages for people while the work goes on."""
-WARNING = "warning: "
-"""How those begin that everybody should see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One image to be written: what is decided of it, and how what is new of it is planned."""
+
+    decision: Decision
+    plan: Planner
+    history: History
+    fitted: Mapping[int, Changeset] = field(default_factory=dict)
+    """Changesets that count in place of what the layers hold: a plan of such is this image's alone."""
+    why_unchanged: str = "there is nothing to squash"
+    """Why an image without runs is written as it is."""
+    base_kept: bool = False
+    """Whether the base that the source's annotations name is still there."""
+    recheck: Callable[[], None] = lambda: None
+    """Called once layers were read anew that were written to. Raises where a plan that was made before does
+    not hold for them."""
+
+    @property
+    def has_new_config(self) -> bool:
+        """Whether the config is another than the image that was read has."""
+        image = self.decision.image
+        return sha256(image.config.data) != image.image_id
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A task that was carried out, with nothing named yet."""
+
+    result: Result
+    written: WrittenImage | None
+    """What the sink has of it; None in a dry run."""
+    changesets: Mapping[int, Changeset]
+    """Those that were read for the plan."""
+
+
+def carry_out(layers: LayerStore, task: Task, target: Target, sink: Sink | None, stock: Stock) -> Done:
+    """Read, plan and write an image. Layers are hashed, and kept blobs carried over, while this thread
+    scans headers and plans; what is returned is whole and right, and has no name yet. Without a sink
+    nothing is written.
+
+    Raises what reading and planning raise, InvalidImage where the source is written to again and again,
+    TooLarge.
+    """
+    work = _Work(layers, task, target, sink, stock)
+    try:
+        return work.estimate() if sink is None else work.write(sink)
+    except InvalidLayer:
+        layers.settle()  # damaged bytes are told as such
+        raise
+    except Cancelled:
+        layers.settle(work.copying)  # one of them failed
+        raise
+    except BaseException:
+        layers.session.cancelled.set()
+        raise
 
 
 @dataclass(slots=True)
-class Job:
-    """A squash whose every choice is made; only the plan is still to come."""
+class _Work:
+    """One task under way."""
 
-    base: Base
-    segments: Sequence[Segment]
-    loader: Loader
+    layers: LayerStore
+    task: Task
+    target: Target
     sink: Sink | None
-    destination: Destination
-    options: Options
-    report: Report
-    notify: Notify
-    elsewhere: Mapping[DiffID, Origin] = field(default_factory=dict)
-    """Kept layers that a registry has in a form of its own, and which."""
-    ready: Ready | None = None
-    """The plan, where it is made already."""
-    made: Made = field(default_factory=Made)
-    there: dict[Digest, int] = field(default_factory=dict)
-    """Kept blobs that the destination had before, and their sizes in bytes."""
-    changesets: dict[int, Changeset] = field(default_factory=dict)
-    """Those that were read for the plan."""
-    copies: list[Future[None]] = field(default_factory=list)
+    stock: Stock
+    decision: Decision = field(init=False)
+    image: Image = field(init=False)
+    before: Sequence[StoredLayer] = field(init=False)
+    """The source's layers as they are stored."""
+    there: dict[int, Descriptor] = field(default_factory=dict)
+    """The kept layers that the destination had before, and by what it knows them."""
+    copying: list[Future[None]] = field(default_factory=list)
     """Kept blobs on their way."""
+    needs: list[Need] = field(default_factory=list)
+    """What file systems were asked for."""
 
-    @property
-    def image(self) -> Image:
-        return self.loader.image
+    def __post_init__(self) -> None:
+        self.decision, self.image = self.task.decision, self.task.decision.image
+        self.before = [stored_layer(layer) for layer in self.image.layers]
 
-    @property
-    def runs(self) -> list[Segment]:
-        return [segment for segment in self.segments if not segment.is_kept]
+    def estimate(self) -> Done:
+        """A dry run: new layers count with the size of their plain tars."""
+        self._require(needs_before(self.layers, None, self.decision.squashed, 0))
+        changesets = self._read_around(self._read_runs())
+        plan = self._plan(changesets)
+        self.layers.settle()
+        codec = self.target.compression.codec
+        after: list[StoredLayer] = []
+        for planned in plan.layers:
+            if isinstance(planned, KeptLayer):
+                after.append(self.before[planned.index])
+            elif planned.pieces:
+                after.append(StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec))
+        result = self._result(plan, after, changed=bool(self.decision.runs) or self.task.has_new_config)
+        if not result.changed:
+            result = replace(result, notes=(f"It would be written unchanged: {self.task.why_unchanged}.",))
+        elif self.decision.runs and codec is not Codec.NONE:
+            note = "A dry run compresses nothing: new layers are counted with the size of their plain tars."
+            result = replace(result, notes=(note,))
+        elif self.decision.runs and not self._saves_enough(*_plain_sizes(plan)):
+            note = f"It would be written unchanged: {_TOO_LITTLE}."
+            result = replace(result, notes=(note,), changed=False, after=tuple(self.before))
+        return Done(result, None, changesets)
 
-    @property
-    def squashed(self) -> list[Layer]:
-        return [self.image.layers[i] for run in self.runs for i in range(run.start, run.stop)]
-
-    @property
-    def kept(self) -> list[Layer]:
-        squashed = {layer.index for layer in self.squashed}
-        return [layer for layer in self.image.layers if layer.index not in squashed]
-
-    def _origin(self, layer: Layer) -> Origin:
-        return self.elsewhere.get(layer.diff_id) or Origin(layer, self.loader.source, layer)
-
-    def _is_there(self, layer: Layer) -> bool:
-        """Whether the destination has the blob already."""
-        origin = self._origin(layer)
-        if self.sink is None or (origin.blob.descriptor is None and origin.blob.member is None):
-            return False
-        known = origin.known
-        return known is not None and self.sink.has(known.digest, known.size)
-
-    @property
-    def _has_new_config(self) -> bool:
-        """Whether the config is another than the image that was read has: so it is in a rebase."""
-        return sha256(self.image.config.data) != self.image.image_id
-
-    @property
-    def _why_unchanged(self) -> str:
-        return "it lies on this base already" if self.ready else "there is nothing to squash"
-
-    @property
-    def _in_place(self) -> bool:
-        folder = self.loader.source.folder
-        return folder is not None and isinstance(self.sink, Layout) and folder.samefile(self.sink.path)
-
-    def run(self) -> WrittenImage | None:
-        """Read, plan and write. Layers are hashed, and kept blobs carried over, while this thread scans
-        headers and plans; what is returned is whole and right, and has no name yet. None where nothing
-        is to be written."""
-        try:
-            return self._run()
-        except InvalidLayer:
-            join(self.loader.checks, self.loader.cancelled)  # damaged bytes are told as such
-            raise
-        except Cancelled:
-            join([*self.loader.checks, *self.copies], self.loader.cancelled)  # one of them failed
-            raise
-        except BaseException:
-            self.loader.cancelled.set()
-            raise
-
-    def _run(self) -> WrittenImage | None:
-        self._check_kept()
-        self._check_space(0)
-        if self.sink is None:
-            self._estimate(self._plan(self._load(lambda: None)))
-            join(self.loader.checks, self.loader.cancelled)
-            return None
-        writer = Writer(
-            self.loader,
-            self.sink,
-            plain_zstd=self.destination.format == "docker",
-            in_place=self._in_place,
-            pack=self.destination.compression if self.destination.is_registry else None,
-            made=self.made,
-        )
-
-        def keep() -> None:
-            self.copies.extend(writer.keep(self.loader.pool, [self._origin(layer) for layer in self.kept]))
-
-        plan = self._plan(self._load(keep if self.sink.parallel else lambda: None))
-        self._check_space(self._new_size(plan))
-        if not self.sink.parallel:
+    def write(self, sink: Sink) -> Done:
+        """Read, plan and write, side by side as far as the sink allows it."""
+        layers, decision = self.layers, self.decision
+        self._look_into(sink)
+        copied = [self.before[one.index].size for one in decision.kept if one.index not in self.there]
+        self._require(needs_before(layers, sink, decision.squashed, sum(copied)))
+        copies = Copies(layers, sink, self.target, self.stock, futures=self.copying)
+        changesets = self._read_runs()
+        if sink.parallel:
+            copies.begin(decision.kept)
+        changesets = self._read_around(changesets)
+        plan = self._plan(changesets)
+        self._require(needs_after(layers, sink, self._new_size(plan)))
+        if not sink.parallel:
             # What a pipe has sent cannot be taken back: the plan must stand, on bytes that are right.
-            join(self.loader.checks, self.loader.cancelled)
-            keep()
-        enough = self._is_stored_alike or self._saves_enough(*_plain_sizes(plan))
-        new = self._write_runs(writer, plan) if enough else {}
-        join([*self.loader.checks, *self.copies], self.loader.cancelled)
+            layers.settle()
+            copies.begin(decision.kept)
+        new = self._write_new(copies, plan)
+        layers.settle(copies.futures)
         for _ in range(_PASSES - 1):
-            if not self.loader.is_changed:
+            if layers.changed is None:
                 break
-            _discard(new)
-            plan = self._plan(self._load_again())
-            new = self._write_runs(writer, plan) if enough else {}
-            join(self.loader.checks, self.loader.cancelled)
-        if self.loader.is_changed:
+            new.discard()
+            layers.forget()
+            changesets = self._read_around(self._read_runs())
+            self.task.recheck()
+            plan = self._plan(changesets)
+            new = self._write_new(copies, plan)
+            layers.settle()
+        if layers.changed is not None:
             raise InvalidImage(
                 f"it was changed while it was read, in each of {_PASSES} passes; nothing was written",
-                where=self.loader.source.title,
+                where=layers.changed,
             )
-        if self._is_stored_alike:
-            size = sum(stored.size for stored, _ in new.values())
-            enough = self._saves_enough(self._stored_size(self.squashed), size)
-        if self.runs and not enough:
-            _discard(new)
-            rest = [self._origin(layer) for layer in self.squashed]
-            join(writer.keep(self.loader.pool, rest), self.loader.cancelled)
-            return self._pass_through(writer, "squashing would not save what --min-saving asks")
-        if not self.runs:
-            return self._pass_through(writer, self._why_unchanged)
-        for stored, slot in new.values():
-            if slot is not None:
-                slot.finish(stored.digest)
-        # A plan that is ready is made of more than these layers: for another image they may give another.
-        for run in self.runs if self.ready is None else ():
-            if run.start in new:
-                self.made.runs[self.image.place(run.start, run.stop)] = new[run.start][0]
-        return self._write_squashed(writer, plan, {k: v[0] for k, v in new.items()})
+        if decision.runs and self._is_enough(plan, new):
+            return self._squashed(sink, copies, plan, new.finish(), changesets)
+        new.discard()
+        copies.begin(decision.squashed)
+        layers.settle(copies.futures)
+        return self._unchanged(sink, copies, changesets)
 
-    def _check_kept(self) -> None:
-        """Raises InvalidImage where a blob that is to be carried over is neither here nor there."""
-        for layer in self.kept if self.sink is not None else ():
-            if layer.member is not None:
-                self.loader.check_size(layer)
-            known = self._origin(layer).known if self._is_there(layer) else None
-            if known is not None:
-                self.there[known.digest] = known.size
-            elif layer.member is None:
-                self.loader.check_size(layer)
+    def _look_into(self, sink: Sink) -> None:
+        """See what the sink has of the kept layers. Raises InvalidImage where a blob that is to be carried
+        over is neither here nor there."""
+        for layer in self.decision.kept:
+            if layer.blobs:
+                self.layers.check_size(layer)
+            one = Carried.to(self.target, layer)
+            if (known := one.known) is not None and one.is_in(sink):
+                self.there[layer.index] = known
+            elif not layer.blobs:
+                self.layers.check_size(layer)
 
-    def _load(self, keep: Callable[[], None]) -> dict[int, Changeset]:
-        """The changesets of the runs and of what must be known around them. `keep` begins the copying
-        of kept blobs, which goes on while the planner thinks.
+    def _require(self, needs: Sequence[Need]) -> None:
+        """Raises TooLarge where there is less than is needed."""
+        for need in needs:
+            self.needs.append(need)
+            need.require()
+            if need.size:
+                self.layers.session.notify(Note(str(need)))
 
-        Plain layers below a run are scanned with it, since that costs next to nothing; compressed ones
-        only if the run turns out to need them.
-        """
-        runs, layers, source = self.runs, self.image.layers, self.loader.source
-        # Kept blobs that nobody will copy, and so nobody else will verify.
-        there = {layer.index for layer in self.kept if self._is_there(layer)}
-        self.loader.progress.stage("Reading", sum(b.size for b in self.report.before))
-        squashed = {layer.index for layer in self.squashed}
-        copied = {i for run in self.runs if not self._made(run) for i in range(run.start, run.stop)}
-        last = max((segment.start for segment in runs), default=0)
-        cheap = {layer.index for layer in layers[:last] if self.loader.is_cheap(layer)}
-        changesets = self.loader.load(squashed | (cheap - there), data=lambda index: index in copied)
-        keep()
+    # Reading
+
+    def _read_runs(self) -> dict[int, Changeset]:
+        """The changesets of the runs, and of layers below them that cost next to nothing: plain ones, and
+        those that are remembered. Of kept ones that are there already all will be read."""
+        layers, decision = self.layers, self.decision
+        layers.session.progress.stage("Reading", sum(one.size for one in self.before))
+        copied = {i for run in decision.runs if not self._made(run) for i in range(run.start, run.stop)}
+        last = max((segment.start for segment in decision.runs), default=0)
+        cheap = [layer for layer in self.image.layers[:last] if layers.is_cheap(layer)]
+        wanted = {layer.index for layer in cheap if layer.index not in self.there}
+        wanted |= {layer.index for layer in decision.squashed}
+        return self._read(wanted, lambda layer: layer.index in copied)
+
+    def _read_around(self, changesets: Mapping[int, Changeset]) -> dict[int, Changeset]:
+        """With what must be known around the runs: compressed layers below one only if it turns out to
+        need them; and kept blobs that nobody copies, and so nobody else will verify."""
+        runs, layers = self.decision.runs, self.image.layers
         lower = max(
             (run.start for run in runs if needs_lower([changesets[i] for i in range(run.start, run.stop)])),
             default=0,
@@ -221,154 +227,100 @@ class Job:
             layer.index
             for layer in layers
             if layer.index not in changesets
-            and (layer.index < lower or (layer.index >= upper and source.remote is None))
-            and layer.member is not None
+            and layer.blobs
+            and (layer.index < lower or (layer.index >= upper and not is_remote(layer)))
         }
-        changesets |= self.loader.load(
-            around, data=lambda index: index in there and source.is_here(layers[index])
-        )
-        if self.ready is not None:
-            changesets |= self.ready.changesets
-        self.changesets = dict(sorted(changesets.items()))
-        return self.changesets
+        read = self._read(around, lambda layer: layer.index in self.there and is_here(layer))
+        return dict(sorted({**changesets, **read, **self.task.fitted}.items()))
 
-    def _load_again(self) -> dict[int, Changeset]:
-        """After a change of the source: all that is read in place is verified and read anew. Raises
-        InvalidImage where a plan that is ready was made of other layers than there are now."""
-        loaders = [self.loader, *self.loader.beside]
-        before = [loader.forget() for loader in loaders]
-        changesets = self._load(lambda: None)
-        for loader, known in zip(loaders, before, strict=True) if self.ready is not None else ():
-            if loader.load(known, data=lambda index: True) != known:
-                raise InvalidImage("it was changed while it was read", where=loader.source.title)
-        self.loader.checks += (check for loader in self.loader.beside for check in loader.checks)
-        return changesets
+    def _read(self, indexes: Collection[int], wanted: Callable[[Layer], bool]) -> dict[int, Changeset]:
+        chosen = [layer for layer in self.image.layers if layer.index in indexes]
+        read = self.layers.read(chosen, wanted)
+        return {layer.index: changeset for layer, changeset in zip(chosen, read, strict=True)}
 
-    def _plan(self, changesets: dict[int, Changeset]) -> LayerPlan:
-        if not self.runs:
-            return self.report.plan
-        plan = (
-            self.ready.plan
-            if self.ready
-            else plan_squash(
-                changesets,
-                self.segments,
-                self.loader.header_of,
-                opaque=self.options.whiteouts == "opaque",
-                follow_lower_symlinks=self.options.symlink_parents == "follow",
-                blind=self.options.blind,
-            )
-        )
-        self.report.plan = plan
-        return plan
+    def _plan(self, changesets: Mapping[int, Changeset]) -> LayerPlan:
+        if not self.decision.runs:
+            return unchanged(self.decision.segments, len(self.image.layers))
+        return self.task.plan(changesets, self.layers.header_of(self.image))
 
-    def _made(self, run: Segment | SquashedLayer) -> StoredLayer | None:
-        """What a run became for another image, where the destination has that."""
-        made = self.made.runs.get(self.image.place(run.start, run.stop))
-        there = made is not None and self.sink is not None and self.sink.has(made.digest, made.size)
-        return made if there else None
+    # Writing
 
-    def _write_runs(self, writer: Writer, plan: LayerPlan) -> dict[int, tuple[StoredLayer, Slot | None]]:
-        """New layers by the layer that their run starts at; their places are still to be finished. There is
-        none for those that were made before."""
-        runs = [p for p in plan.layers if isinstance(p, SquashedLayer) and p.pieces]
+    def _write_new(self, copies: Copies, plan: LayerPlan) -> NewLayers:
+        """The new layers, unless it is known before that they save too little."""
+        if not self._is_stored_alike and not self._saves_enough(*_plain_sizes(plan)):
+            return NewLayers()
+        runs = [one for one in plan.layers if isinstance(one, SquashedLayer) and one.pieces]
         if runs:
-            self.loader.progress.stage("Writing", sum(run.diff_size for run in runs))
-        if self.runs and not any(isinstance(p, KeptLayer) or p.pieces for p in plan.layers):
-            # `docker save` and podman fail on images without layers
-            return {self.runs[0].start: writer.empty(self.destination.compression)}
+            self.layers.session.progress.stage("Writing", sum(run.diff_size for run in runs))
+        elif self.decision.runs and not any(isinstance(one, KeptLayer) for one in plan.layers):
+            # `docker save` and podman fail on images without layers.
+            runs = [replace(EMPTY, start=self.decision.runs[0].start)]
         written: dict[int, tuple[StoredLayer, Slot | None]] = {}
         for run in runs:
             made = self._made(run)
-            written[run.start] = (made, None) if made else self._write_run(writer, run, written)
-        return written
+            if made is not None:
+                written[run.start] = made, None
+                continue
+            copies.settle_tail()
+            compression = self.target.compression
+            stored, slot = write_layer(self.layers, self.image.layers, run, compression, copies.sink)
+            twin = any(stored.digest == other.digest for other, _ in written.values())
+            if twin:  # two runs of an image may be the same bytes: then they have one place
+                slot.discard()
+            written[run.start] = stored, None if twin else slot
+        return NewLayers(written)
 
-    def _write_run(
-        self, writer: Writer, run: SquashedLayer, written: Mapping[int, tuple[StoredLayer, Slot | None]]
-    ) -> tuple[StoredLayer, Slot | None]:
-        """Write a new layer. Two runs of an image may be the same bytes: then it has one place."""
-        stored, slot = writer.squash(run, self.destination.compression)
-        if any(stored.digest == other.digest for other, _ in written.values()):
-            slot.discard()
-            return stored, None
-        return stored, slot
+    def _made(self, run: Segment | SquashedLayer) -> StoredLayer | None:
+        """What a run became for another image, where the destination has that."""
+        if run.start == run.stop or self.sink is None:
+            return None
+        made = self.stock.runs.get(self.image.place(run.start, run.stop))
+        return made if made is not None and self.sink.has(made.digest, made.size) else None
 
-    @property
-    def _is_stored_alike(self) -> bool:
-        """Whether the stored sizes of squashed and new layers can be compared: not where plain ones become
-        compressed, which saves bytes without any squash."""
-        before = {self.report.before[layer.index].codec for layer in self.squashed}
-        return self.destination.compression.codec is Codec.NONE or before != {Codec.NONE}
-
-    def _saves_enough(self, before: int, after: int) -> bool:
-        """Whether bytes of squashed layers that become so many save what --min-saving asks."""
-        wanted = self.options.min_saving
-        saved = before - after
-        return wanted is None or (saved >= wanted.size and saved >= wanted.share * before)
-
-    def _stored_size(self, layers: Sequence[Layer]) -> int:
-        return sum(self.report.before[layer.index].size for layer in layers)
-
-    def _estimate(self, plan: LayerPlan) -> None:
-        """A dry run's layers: new ones with the size of their plain tars."""
-        for planned in plan.layers:
-            if isinstance(planned, KeptLayer):
-                self.report.after.append(self.report.before[planned.index])
-            elif planned.pieces:
-                codec = self.destination.compression.codec
-                self.report.after.append(StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec))
-        self.report.changed = bool(self.runs) or self._has_new_config
-        if not self.report.changed:
-            self.report.notes.append(f"It would be written unchanged: {self._why_unchanged}.")
-        elif not self.runs:
-            return
-        elif self.destination.compression.codec is not Codec.NONE:
-            self.report.notes.append(
-                "A dry run compresses nothing: new layers are counted with the size of their plain tars."
-            )
-        elif not self._saves_enough(*_plain_sizes(plan)):
-            self.report.notes.append(
-                "It would be written unchanged: squashing would not save what --min-saving asks."
-            )
-            self.report.changed = False
-            self.report.after = list(self.report.before)
-
-    def _pass_through(self, writer: Writer, why: str) -> WrittenImage:
-        """Write the image as it is, under its new names."""
-        layers = [writer.stored[layer.diff_id] for layer in self.image.layers]
-        self.report.plan = LayerPlan(tuple(self.segments), tuple(KeptLayer(i) for i in range(len(layers))))
-        if not self._has_new_config:
-            self.report.notes.append(f"Written unchanged: {why}.")
-        return self._write_documents(self.image.config.data, layers, changed=self._has_new_config)
-
-    def _write_squashed(self, writer: Writer, plan: LayerPlan, new: dict[int, StoredLayer]) -> WrittenImage:
-        layers = [
-            writer.stored[self.image.layers[planned.index].diff_id]
+    def _squashed(
+        self,
+        sink: Sink,
+        copies: Copies,
+        plan: LayerPlan,
+        new: Mapping[int, StoredLayer],
+        changesets: Mapping[int, Changeset],
+    ) -> Done:
+        for run in self.decision.runs if not self.task.fitted else ():
+            if run.start in new:
+                self.stock.runs[self.image.place(run.start, run.stop)] = new[run.start]
+        after = [
+            copies.stored[self.image.layers[planned.index].diff_id]
             if isinstance(planned, KeptLayer)
             else new[planned.start]
             for planned in plan.layers
             if isinstance(planned, KeptLayer) or planned.start in new
         ]
-        config = metadata.squashed_config(
-            self.image, plan, [layer.diff_id for layer in layers], self.options.history
-        )
-        return self._write_documents(config, layers, changed=True)
+        diff_ids = [layer.diff_id for layer in after]
+        config = squashed_config(self.image, plan, diff_ids, self.task.history)
+        return self._describe(sink, self._result(plan, after, changed=True), config, changesets)
 
-    def _write_documents(self, config: bytes, layers: list[StoredLayer], *, changed: bool) -> WrittenImage:
+    def _unchanged(self, sink: Sink, copies: Copies, changesets: Mapping[int, Changeset]) -> Done:
+        """The image as it is, under its new names."""
+        after = [copies.stored[layer.diff_id] for layer in self.image.layers]
+        plan = unchanged(self.decision.segments, len(after))
+        result = self._result(plan, after, changed=self.task.has_new_config)
+        if not result.changed:
+            why = _TOO_LITTLE if self.decision.runs else self.task.why_unchanged
+            result = replace(result, notes=(f"Written unchanged: {why}.",))
+        return self._describe(sink, result, self.image.config.data, changesets)
+
+    def _describe(
+        self, sink: Sink, result: Result, config: bytes, changesets: Mapping[int, Changeset]
+    ) -> Done:
         """Write config and manifest."""
-        assert self.sink is not None
-        family = metadata.manifest_family(self.image, self.destination.family)
-        manifest = metadata.image_manifest(
-            self.image,
-            family,
-            config,
-            layers,
-            changed=changed,
-            base=_base_annotation(self.base),
-            base_kept=self.ready is None and _is_base_kept(self.image, self.base),
+        family = self.image.family(self.target.family)
+        base_kept = self.task.base_kept
+        annotations = changed_annotations(self.image, result.base, base_kept=base_kept)
+        manifest = image_manifest(
+            self.image, family, config, result.after, annotations if result.changed else None
         )
-        put(self.sink, config)
-        digest = self.sink.manifest(family, manifest)
+        put(sink, config)
+        digest = sink.manifest(family, manifest)
         source = self.image.manifest_descriptor
         stated = source.raw.get("platform") if source else None  # os.version and the like
         descriptor = Descriptor(
@@ -378,78 +330,68 @@ class Job:
             platform=self.image.platform,
             raw={"platform": stated} if stated else {},
         )
-        self.report.after = layers
-        self.report.changed = changed
-        self.report.image_id = sha256(config)
-        self.report.manifest_digest = digest
-        return WrittenImage(
+        result = replace(result, image_id=sha256(config), manifest=descriptor)
+        written = WrittenImage(
             descriptor,
             sha256(config),
-            [layer.digest for layer in layers],
-            [layer.diff_id for layer in layers],
+            [layer.digest for layer in result.after],
+            [layer.diff_id for layer in result.after],
         )
+        return Done(result, written, changesets)
+
+    def _result(self, plan: LayerPlan, after: Sequence[StoredLayer], *, changed: bool) -> Result:
+        carried = [Carried.to(self.target, layer) for layer in self.image.layers]
+        return Result(
+            image=self.image,
+            base=self.decision.base,
+            plan=plan,
+            before=tuple(self.before),
+            after=tuple(after),
+            changed=changed,
+            there={known.digest: known.size for known in self.there.values()},
+            in_registry=frozenset(
+                one.known.digest for one in carried if not one.is_own and one.known is not None
+            ),
+            needed=sum(need.size for need in self.needs),
+            free=self.needs[-1].free if self.needs else 0,
+        )
+
+    # What it saves
+
+    @property
+    def _is_stored_alike(self) -> bool:
+        """Whether the stored sizes of squashed and new layers can be compared: not where plain ones become
+        compressed, which saves bytes without any squash."""
+        codecs = {self.before[layer.index].codec for layer in self.decision.squashed}
+        return self.target.compression.codec is Codec.NONE or codecs != {Codec.NONE}
+
+    def _is_enough(self, plan: LayerPlan, new: NewLayers) -> bool:
+        """Whether the new layers save what was asked."""
+        if not self._is_stored_alike:
+            return self._saves_enough(*_plain_sizes(plan))
+        return self._saves_enough(self._stored_squashed, new.size)
+
+    def _saves_enough(self, before: int, after: int) -> bool:
+        least = self.target.min_saving
+        return least is None or least.is_met(before, after)
+
+    @property
+    def _stored_squashed(self) -> int:
+        return sum(self.before[layer.index].size for layer in self.decision.squashed)
 
     def _new_size(self, plan: LayerPlan) -> int:
         """Bytes that the new layers will take: exact where they are plain, else by the ratio at which the
         squashed ones are compressed."""
-        before, size_ = _plain_sizes(plan)
-        if self.destination.compression.codec is Codec.NONE or not before:
-            return size_
-        return size_ * self._stored_size(self.squashed) // before
-
-    def _check_space(self, new: int) -> None:
-        """Compare the space that is needed with the space that there is: before anything is read what is
-        certain, and once the plan stands the new layers too."""
-        room = self.loader.room
-        inflating = [one.index for one in self.squashed if not self.loader.is_inflated(one.index)]
-        spool = spool_need(self.loader.source, self.image, inflating, certain=room.limit is not None)
-        kept = self._stored_size([layer for layer in self.kept if not self._is_there(layer)])
-        needs: list[tuple[Room, int]] = [(room, new or spool)]
-        if isinstance(self.sink, StoreSink):
-            needs = [(room, new or spool + kept)]
-        elif isinstance(self.sink, ArchiveFile | Layout):
-            output = self.sink.room
-            if new:  # kept blobs are being written when the plan stands
-                needs = [(output, new)]
-            elif output is room:
-                needs = [(room, spool + kept)]
-            else:
-                needs = [(output, kept), (room, spool)]
-        for place, need in needs:
-            there = os.statvfs(place.folder)
-            free = there.f_bavail * there.f_frsize
-            self.report.space_needed += need
-            self.report.space_free = free
-            place.check(need)
-            if need:
-                self.notify(f"Needs {size(need)} in {place.folder}; {size(free)} are free.")
+        before, after = _plain_sizes(plan)
+        if self.target.compression.codec is Codec.NONE or not before:
+            return after
+        return after * self._stored_squashed // before
 
 
-def _discard(new: Mapping[int, tuple[StoredLayer, Slot | None]]) -> None:
-    """Give up the places of new layers, the last first."""
-    for _, slot in reversed(list(new.values())):
-        if slot is not None:
-            slot.discard()
+_TOO_LITTLE = "squashing would not save what --min-saving asks"
 
 
 def _plain_sizes(plan: LayerPlan) -> tuple[int, int]:
     """Bytes of the squashed layers' plain tars, and of those that they become."""
     runs = [planned for planned in plan.layers if isinstance(planned, SquashedLayer)]
     return sum(run.source_size for run in runs), sum(run.diff_size for run in runs)
-
-
-def _base_annotation(base: Base) -> tuple[str, Digest] | None:
-    """The base's name and digest, only from a manifest that was read."""
-    if base.image is None or base.image.manifest_descriptor is None:
-        return None
-    name = ImageName.of(base.image_name) or base.image_name  # layouts and archives may give any name
-    return str(name), base.image.manifest_descriptor.digest
-
-
-def _is_base_kept(image: Image, base: Base) -> bool:
-    """Whether the base that the source's annotations name is still there. Where its manifest was not
-    read, only a base that was asked for by name says so."""
-    annotated = image.manifest.annotations.get(BASE_DIGEST) if image.manifest else None
-    if base.image is not None and base.image.manifest_descriptor is not None:
-        return annotated == base.image.manifest_descriptor.digest
-    return base.layers > 0 and bool(base.name)

@@ -6,51 +6,47 @@ in the source, and the whole image is the whole source.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 
-from squashkit.engine.layers import Loader, join
+from squashkit.engine.carry_out import Done
+from squashkit.engine.layers import LayerStore
 from squashkit.engine.view import View, view_differences
 from squashkit.errors import CheckFailed, show_path
-from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import SPLIT, Difference
 from squashkit.layers.rootfs import Rootfs
 from squashkit.plan.squash import KeptLayer, LayerPlan, apply_layer
 from squashkit.transports.blobs import Container
-from squashkit.transports.contracts import WrittenImage
+from squashkit.transports.open import list_source
 from squashkit.transports.reference import Reference
-from squashkit.transports.source import list_source
 
 _SHOWN = 5
 
 
-def check_result(
-    source: Loader,
-    plan: LayerPlan,
-    known: Mapping[int, Changeset],
-    written: WrittenImage,
-    container: Container,
-) -> None:
+def check_result(layers: LayerStore, done: Done, container: Container) -> None:
     """Read an image back from where it was written and compare it with its source.
 
-    `known` are changesets of the source that have been read already. Paths are read as the plan read
-    them. Every digest and size is checked again. Raises CheckFailed where a root file system differs,
-    InvalidImage where what was written cannot be read."""
+    Paths are read as the plan read them. Every digest and size is checked again. Raises CheckFailed where a
+    root file system differs, InvalidImage where what was written cannot be read.
+    """
+    session, source, plan = layers.session, done.result.image, done.result.plan
+    assert done.written is not None
     result = list_source(Reference("", "the output"), container)
     image = next(
         image
         for image in result.images
-        if image.manifest_descriptor and image.manifest_descriptor.digest == written.manifest.digest
+        if image.manifest_descriptor and image.manifest_descriptor.digest == done.written.manifest.digest
     )
-    with Loader(result, image, source.room, source.jobs, progress=source.progress) as loader:
+    with LayerStore(session, cached=False) as written:
         stored = image.manifest.layers if image.manifest else ()
-        loader.progress.stage("Checking", sum(layer.size for layer in stored) or None)
-        changesets = loader.load(range(len(image.layers)), data=lambda index: True)
-        rest = [layer.index for layer in source.image.layers if layer.index not in known]
-        ours = {**known, **source.load(rest, data=lambda index: False)}
+        session.progress.stage("Checking", sum(layer.size for layer in stored) or None)
+        theirs = dict(enumerate(written.read(image.layers, lambda layer: True)))
+        rest = [layer for layer in source.layers if layer.index not in done.changesets]
+        read = layers.read(rest, lambda layer: False)
+        ours = {layer.index: changeset for layer, changeset in zip(rest, read, strict=True)}
         trees = [Rootfs(follow_lower_symlinks=plan.follows) for _ in range(2)]
-        left = View(source.source, source.image, source, trees[0], ours)
-        right = View(result, image, loader, trees[1], changesets)
+        left = View("", source, layers, trees[0], {**done.changesets, **ours})
+        right = View("", image, written, trees[1], theirs)
         for boundary in _boundaries(left, right, plan):
             found = islice(_differences(left, right), _SHOWN)
             if lines := [_line(difference) for difference in found]:
@@ -59,7 +55,7 @@ def check_result(
                     + "\n".join(lines)
                     + "\nThis is a fault of squashkit; please report it"
                 )
-        join(loader.checks, loader.cancelled)
+        written.settle()
 
 
 def _boundaries(left: View, right: View, plan: LayerPlan) -> Iterator[str]:

@@ -20,11 +20,12 @@ from squashkit.errors import InvalidImage, TransportError
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.tar import Record
+from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID
 from squashkit.oci.media import Codec
 from squashkit.transports.atomic import AtomicFile
 from squashkit.transports.blobs import write_all
-from squashkit.transports.codecs import Compression, Compressor, decompress
+from squashkit.transports.codecs import Compressor, decompress
 
 _MAGIC = b"squashkit entries 2\n"
 _SPAN = struct.Struct("<QI")

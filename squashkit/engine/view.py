@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from squashkit.engine.entries import EntryCache, cache_folder
-from squashkit.engine.layers import Loader, join
+from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, PathNotFound, UsageError
 from squashkit.layers.changeset import Changeset, Entry
 from squashkit.layers.compare import Difference, Piece, is_same_content, iter_differences
@@ -21,8 +20,7 @@ from squashkit.layers.rootfs import Inode, Node, Rootfs, resolve
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image
 from squashkit.plan.squash import apply_layer
-from squashkit.progress import Progress
-from squashkit.transports.room import Room
+from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 
 
@@ -30,18 +28,12 @@ from squashkit.transports.source import Source
 class View:
     """One image, open to be looked at."""
 
-    source: Source
+    title: str
+    """The image's name, and its platform where there are others of that name."""
     image: Image
-    loader: Loader
+    layers: LayerStore
     rootfs: Rootfs
     changesets: Mapping[int, Changeset]
-
-    @property
-    def title(self) -> str:
-        """The image's name, and its platform where there are others of that name."""
-        image = self.image
-        twins = [i for i in self.source.images if i.names == image.names and i.platform != image.platform]
-        return f"{image.title} ({image.platform})" if twins else image.title
 
     @staticmethod
     def name_of(path: str) -> bytes:
@@ -57,13 +49,13 @@ class View:
 
     def settle(self) -> None:
         """Wait until all that was to be verified is. Raises DigestMismatch."""
-        join(self.loader.checks, self.loader.cancelled)
+        self.layers.settle()
 
     def refuse_changed(self) -> None:
         """Raises InvalidImage where a file that layers were read from was written to meanwhile: then what
         was verified may not be what was copied."""
-        if self.loader.is_changed:
-            raise InvalidImage("it was changed while it was read", where=self.source.title)
+        if self.layers.changed is not None:
+            raise InvalidImage("it was changed while it was read", where=self.layers.changed)
 
     def find(self, path: str, *, follow: bool) -> Node:
         """What lies at a path of the root file system, symlinks followed inside it; the last part's too
@@ -78,19 +70,23 @@ class View:
         return self.image.layers[inode.layer].diff_id, inode.entry.record.data
 
     def pieces(self, inode: Inode) -> Iterator[Piece]:
-        """A file's content, as `Loader.pieces` gives it."""
-        return self.loader.pieces(inode.layer, inode.entry)
+        """A file's content, as `LayerStore.pieces` gives it."""
+        return self.pieces_of(inode.layer, inode.entry)
+
+    def pieces_of(self, layer: int, entry: Entry) -> Iterator[Piece]:
+        """The content of a file of one of the layers, hidden or not."""
+        return self.layers.pieces(self.image.layers[layer], entry)
 
     def is_same_file(self, layer: int, entry: Entry, other_layer: int, other: Entry) -> bool:
         """Whether two files of layers hold the same bytes."""
         if entry.record.realsize != other.record.realsize:
             return False
-        return is_same_content(self.loader.pieces(layer, entry), self.loader.pieces(other_layer, other))
+        return is_same_content(self.pieces_of(layer, entry), self.pieces_of(other_layer, other))
 
     def content(self, inode: Inode) -> Iterator[bytes]:
         """A file's bytes in pieces, the zeros of holes too. Raises DigestMismatch where its layer ends
         before it does."""
-        return self.loader.content(inode.layer, inode.entry)
+        return self.layers.content(self.image.layers[inode.layer], inode.entry)
 
 
 def _same_content(left: View, right: View, a: Inode, b: Inode) -> bool:
@@ -105,26 +101,21 @@ def view_differences(left: View, right: View) -> Iterator[Difference]:
 
 
 @contextmanager
-def open_view(
-    source: Source,
-    image: Image,
-    *,
-    tmp_dir: Room,
-    jobs: int,
-    verify: bool = False,
-    progress: Progress,
-) -> Iterator[View]:
+def open_view(session: Session, source: Source, image: Image, *, verify: bool = False) -> Iterator[View]:
     """Open an image of a source and build its tree. With `verify` every digest and diff_id is checked while
     the work goes on; `View.settle` says how that ended.
 
-    Raises what `Loader.load` and `Rootfs.apply` raise.
+    Raises what `LayerStore.read` and `Rootfs.apply` raise.
     """
-    cache = EntryCache(cache_folder()) if source.remote is not None and not verify else None
-    with Loader(source, image, tmp_dir, jobs, progress=progress, cache=cache) as loader:
-        progress.stage("Reading", None)
+    with LayerStore(session, cached=source.remote is not None and not verify) as layers:
+        session.progress.stage("Reading", None)
         rootfs = Rootfs()
-        changesets = loader.load(range(len(image.layers)), data=lambda index: verify)
-        for index, changeset in changesets.items():
+        changesets = layers.read(image.layers, lambda layer: verify)
+        for index, changeset in enumerate(changesets):
             apply_layer(rootfs, changeset, index)
-        progress.close()
-        yield View(source, image, loader, rootfs, changesets)
+        session.progress.close()
+        twins = [
+            one for one in source.images if one.names == image.names and one.platform != image.platform
+        ]
+        title = f"{image.title} ({image.platform})" if twins else image.title
+        yield View(title, image, layers, rootfs, dict(enumerate(changesets)))

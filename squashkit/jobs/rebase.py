@@ -1,140 +1,119 @@
-"""A rebase, reference to report: the function to read is `rebase`.
+"""A rebase, reference to report: the layers above an image's base on another base.
 
-What fits is decided in fit.py, what is at risk in risks/, what is inherited in inherit.py; the rest
-is what every work on images does (work.py).
+What fits is decided in plan/rebase/fit.py, what is at risk in plan/rebase/risks, what is inherited in
+plan/rebase/inherit.py; the rest is what every job that writes does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
-from squashkit.engine.carry_out import Notify
-from squashkit.engine.layers import Loader
-from squashkit.engine.work import Work
-from squashkit.errors import RebaseConflict, UsageError, told_of
-from squashkit.jobs.base.catalogue import Catalogue
-from squashkit.jobs.selection import Decision, decide, open_new_base
+from squashkit.engine.carry_out import Task
+from squashkit.engine.deliver import deliver
+from squashkit.engine.layers import LayerStore
+from squashkit.engine.write import Stock
+from squashkit.errors import InvalidImage, RebaseConflict, UsageError, told_of
+from squashkit.jobs.base.lookup import open_new_base
+from squashkit.jobs.decide import Bases, decide
+from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
+from squashkit.jobs.reports import notes_on, reports_of, transferred
+from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import Piece
 from squashkit.layers.rootfs import Inode
 from squashkit.oci.documents import ALL, ImageConfig
-from squashkit.oci.graph import Image, stack_layers
-from squashkit.options import Options
+from squashkit.oci.graph import Image, restack
+from squashkit.options import History, Keep, Read, Rebase, Run, Write
 from squashkit.plan.base import Base, BaseOption
-from squashkit.plan.rebase.fit import fit, plan_rebase
+from squashkit.plan.rebase.fit import Fitted, fit, rebased_segments
 from squashkit.plan.rebase.inherit import Inherited, inherit
 from squashkit.plan.rebase.risks.find import find_risks
 from squashkit.plan.rebase.risks.model import Kind, Side
-from squashkit.plan.squash import Ready, Segment
-from squashkit.progress import Progress, Silent
+from squashkit.plan.segments import Decision, Segment
+from squashkit.plan.squash import plan_squash
+from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.platforms import IndexReport
 from squashkit.report.rebase import RebaseReport
-from squashkit.transports.joined import Joined
-
-
-@dataclass(frozen=True, slots=True)
-class RebaseOptions:
-    """How to rebase; `Options.keep.base` names the old base."""
-
-    new_base: str
-    squash: bool = False
-    """Merge the layers above the base into one."""
-    config: Literal["follow", "keep"] = "follow"
-    """Whether inherited settings follow the new base."""
-    strict: bool = True
-    """Stop at errors."""
-    allow: frozenset[Kind] = field(default_factory=frozenset)
-    """Errors that stop nothing."""
+from squashkit.transports.stored import is_here
 
 
 def rebase(
     image: str,
     output: str | None,
-    how: RebaseOptions,
-    options: Options | None = None,
+    how: Rebase | str,
     *,
+    history: History = History(),
+    read: Read = Read(),
+    write: Write = Write(),
+    run: Run = Run(),
     progress: Progress | None = None,
-    notify: Notify = lambda message: None,
+    notify: Notify = ignore,
 ) -> RebaseReport:
-    """Put the layers of an image that lie above its base on another base, and write the result.
+    """Put the layers of an image that lie above its base on another base, and write the result. `how` as a
+    text names that base.
 
     Neither base is changed, and layers that need not be made anew are carried over byte for byte. Raises
     RebaseConflict, before anything is written, where what is wrong with that would break the image.
     Otherwise as `squash`.
     """
-    if options is not None and options.platform == ALL:
+    if read.choice == ALL:
         raise UsageError("all platforms are the work of rebase_platforms")
-    (report,), _ = _rebase(image, output, how, options or Options(), progress, notify)
+    (report,) = rebase_platforms(
+        image,
+        output,
+        how,
+        history=history,
+        read=read,
+        write=write,
+        run=run,
+        progress=progress,
+        notify=notify,
+    ).reports.values()
     return report
 
 
 def rebase_platforms(
     image: str,
     output: str | None,
-    how: RebaseOptions,
-    options: Options,
+    how: Rebase | str,
     *,
+    history: History = History(),
+    read: Read = Read(platform=ALL),
+    write: Write = Write(),
+    run: Run = Run(),
     progress: Progress | None = None,
-    notify: Notify = lambda message: None,
+    notify: Notify = ignore,
 ) -> IndexReport[RebaseReport]:
     """Rebase every platform of an index, each onto the new base for it, and write a new index."""
-    reports, digest = _rebase(image, output, how, options, progress, notify)
-    return IndexReport({str(report.app.platform): report for report in reports}, digest)
-
-
-def _rebase(
-    image: str,
-    output: str | None,
-    how: RebaseOptions,
-    options: Options,
-    progress: Progress | None,
-    notify: Notify,
-) -> tuple[list[RebaseReport], str]:
-    """A report for each image, and the digest of their index, empty where there is none."""
-    with ExitStack() as stack:
-        work = Work(stack, image, output, options, progress or Silent(), notify)
-        inputs, source = work.inputs, work.inputs.source
-        found, chosen = decide(
-            source,
-            replace(options.keep, option=BaseOption.OLD),
-            options.platform,
-            inputs.open_base,
-            Catalogue.of_user(),
-            skip_missing=options.skip_missing,
-        )
-        images = [one.image for one in found]
-        where, new_bases = open_new_base(how.new_base, source, images, inputs.open_new_base)
-        inputs.join(where)
-        moves = []
-        for one, new in zip(found, new_bases, strict=True):
-            with _about(one.image, options):
-                moves.append(_Move.of(one, new, how))
-        work.decide([Decision(move.image, move.new, move.kept) for move in moves])
-        readings = []
-        for move in moves:
-            with _about(move.app, options):
-                readings.append(_read(stack, work, move, how, dry_run=options.dry_run))
-        reports = [reading.report for reading in readings]
-        for report in reports:
-            with _about(report.app, options):
-                _stop_at_errors(report)
-        ready = [reading.plan(how) for reading in readings]
-        decisions = [
-            Decision(move.image, move.new, plan.plan.segments)
-            for move, plan in zip(moves, ready, strict=True)
+    how = Rebase.of(how)
+    with (
+        open_ends(image, output, read, run, progress, notify) as (session, source),
+        LayerStore(session, verify=read.verify, fetch_base=read.fetch_base) as layers,
+    ):
+        bases = Bases(session, read.choice)
+        found, chosen = decide(source, Keep(base=how.old_base), read, bases, BaseOption.OLD)
+        onto = open_new_base(how.onto, source, [one.image for one in found], bases.open_whole)
+        moves = [_Move.of(one, new, how, read) for one, new in zip(found, onto, strict=True)]
+        targets = decide_targets(output, source, [move.unread for move in moves], bases, read, write)
+        guard = guard_tags(source, [move.unread for move in moves], targets[0], read)
+        session.progress.stage("Reading", None)
+        fitted = [move.fit(layers) for move in moves]
+        reports = [
+            move.report(fit, layers, source.title, dry_run=write.dry_run)
+            for move, fit in zip(moves, fitted, strict=True)
         ]
-        work.begin(decisions, chosen, [reading.loader for reading in readings], ready)
-        for report, job in zip(reports, work.jobs, strict=True):
-            report.job = job.report
-        index = work.finish()
-        return reports, index or ""
-
-
-def _about(image: Image, options: Options) -> AbstractContextManager[None]:
-    """Errors from inside name the platform, where there are several."""
-    return told_of(str(image.platform) if options.platform == ALL else "")
+        for move, report in zip(moves, reports, strict=True):
+            move.stop_at_errors(report)
+        tasks = [move.task(fit, layers, history) for move, fit in zip(moves, fitted, strict=True)]
+        notes = [
+            notes_on(source, task.decision, target, chosen, history)
+            for task, target in zip(tasks, targets, strict=True)
+        ]
+        delivery = deliver(layers, tasks, targets, guard, Stock())
+        moved = transferred(session, delivery, session.sources)
+        written = reports_of(source, delivery, targets, notes, moved)
+        reports = [replace(report, job=job) for report, job in zip(reports, written, strict=True)]
+        return IndexReport({str(one.app.platform): one for one in reports}, delivery.index or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,39 +125,102 @@ class _Move:
     new: Base
     image: Image
     """The result, as far as it is known: layers of both sources, and the config that it will have."""
-    lower: Image
-    """The app's own lower layers: what it was built on."""
     inherited: Inherited
+    how: Rebase
+    subject: str
+    """What its errors begin with: the platform, where there are several."""
 
     @classmethod
-    def of(cls, found: Decision, new: Base, how: RebaseOptions) -> _Move:
+    def of(cls, found: Decision, new: Base, how: Rebase, read: Read) -> _Move:
         app, old = found.image, found.base
+        subject = str(app.platform) if read.choice == ALL else ""
         assert new.image is not None
-        lower = replace(app, layers=app.layers[: old.layers], names=())
         known = old.image
         if known is None:
             if how.config == "follow":
-                raise UsageError(
-                    f"what the image inherits from its base is not known by {old.evidence}: name the old"
-                    " base's image, or pass --config keep"
-                )
-            known = replace(lower, config=_bare_config(app, old.layers))
+                with told_of(subject):
+                    raise UsageError(
+                        f"what the image inherits from its base is not known by {old.evidence}: name the old"
+                        " base's image, or pass --config keep"
+                    )
+            lower = app.layers[: old.layers]
+            known = replace(app, layers=lower, names=(), config=_bare_config(app, old.layers))
         digest = new.image.manifest_descriptor.digest if new.image.manifest_descriptor else None
-        inherited = inherit(
-            app, known, new.image, keep=how.config == "keep", base_name=new.image_name, base_digest=digest
-        )
-        below, above = new.image.layers, app.layers[old.layers :]
-        parts = [*((1, layer) for layer in below), *((0, layer) for layer in above)]
-        members = [layer.member and Joined.name(part, layer.member) for part, layer in parts]
-        descriptors = [layer.descriptor for _, layer in parts]
-        layers = stack_layers(inherited.config, members, descriptors, app.title)
+        keep = how.config == "keep"
+        with told_of(subject):
+            inherited = inherit(
+                app, known, new.image, keep=keep, base_name=new.image_name, base_digest=digest
+            )
+        layers = restack(inherited.config, (*new.image.layers, *app.layers[old.layers :]))
         image = replace(app, config=inherited.config, layers=layers)
-        return cls(app, old, new, image, lower, inherited)
+        return cls(app, old, new, image, inherited, how, subject)
 
     @property
-    def kept(self) -> list[Segment]:
+    def unread(self) -> Decision:
         """Every layer as it is, as long as nothing else is known."""
-        return [Segment(0, len(self.image.layers), True)]
+        return Decision(self.image, self.new, [Segment(0, len(self.image.layers), True)])
+
+    def fit(self, layers: LayerStore) -> Fitted:
+        """Read the old base, the new base and the layers above, and put these from the one on the other."""
+        with told_of(self.subject):
+            old, result = self._read(layers)
+            return fit(old, result[: self.new.layers], result[self.new.layers :])
+
+    def _read(self, layers: LayerStore) -> tuple[list[Changeset], list[Changeset]]:
+        """What the old base and the result hold."""
+        lower = self.app.layers[: self.old.layers]
+        return layers.read(lower, is_here), layers.read(self.image.layers, is_here)
+
+    def report(self, fitted: Fitted, layers: LayerStore, source: str, *, dry_run: bool) -> RebaseReport:
+        """What the exchange breaks."""
+
+        def read(side: Side, inode: Inode) -> Iterator[Piece] | None:
+            layer = (self.app if side is Side.OLD else self.image).layers[inode.layer]
+            return layers.pieces(layer, inode.entry) if is_here(layer) else None
+
+        assert self.new.image is not None
+        user = str(self.inherited.config.settings.get("User") or "")
+        with told_of(self.subject):
+            found = find_risks(fitted, read, self.app.config, self.new.image.config, user)
+        allowed = frozenset(Kind(kind) for kind in self.how.allowed)
+        return RebaseReport(
+            app=self.app,
+            old=self.old,
+            new=self.new,
+            source=source,
+            fitted=fitted,
+            risks=found.risks,
+            copied=found.copied,
+            changes=self.inherited.changes,
+            squash=self.how.squash,
+            allowed=allowed if self.how.strict else frozenset(Kind),
+            dry_run=dry_run,
+        )
+
+    def stop_at_errors(self, report: RebaseReport) -> None:
+        """Raises RebaseConflict where something would break that is not allowed."""
+        with told_of(self.subject):
+            _stop_at_errors(report)
+
+    def task(self, fitted: Fitted, layers: LayerStore, history: History) -> Task:
+        """The rebase as one of the tasks that can be carried out."""
+        segments = rebased_segments(fitted, squash=self.how.squash)
+        with told_of(self.subject):
+            plan = plan_squash(fitted.changesets, segments, layers.header_of(self.image))
+        before = self._read(layers)
+
+        def recheck() -> None:
+            if self._read(layers) != before:
+                raise InvalidImage("it was changed while it was read", where=self.app.layers[-1].source)
+
+        return Task(
+            Decision(self.image, self.new, segments),
+            lambda changesets, header_of: plan,
+            history,
+            fitted=fitted.changesets,
+            why_unchanged="it lies on this base already",
+            recheck=recheck,
+        )
 
 
 def _bare_config(app: Image, layers: int) -> ImageConfig:
@@ -187,70 +229,20 @@ def _bare_config(app: Image, layers: int) -> ImageConfig:
     return replace(config, diff_ids=config.diff_ids[:layers], history=None, raw={})
 
 
-@dataclass(slots=True)
-class _Reading:
-    """All layers of an image, read and held against each other."""
-
-    loader: Loader
-    report: RebaseReport
-
-    def plan(self, how: RebaseOptions) -> Ready:
-        return plan_rebase(self.report.fitted, self.loader.header_of, squash=how.squash)
-
-
-def _read(stack: ExitStack, work: Work, move: _Move, how: RebaseOptions, *, dry_run: bool) -> _Reading:
-    """Read what the old base, the new base and the layers above have, and see what does not fit."""
-    below = stack.enter_context(work.loader(work.inputs.source, move.lower))
-    loader = stack.enter_context(work.loader(work.inputs.layers, move.image))
-    below.progress.stage("Reading", None)
-    loaded = []
-    for one in (below, loader):
-        here = [one.source.is_here(layer) for layer in one.image.layers]
-        loaded.append(one.load(range(len(one.image.layers)), data=here.__getitem__))
-    loader.checks += below.checks  # the old base's layers are not copied: nobody else verifies them
-    loader.beside.append(below)
-    old, result = (list(changesets.values()) for changesets in loaded)
-    fitted = fit(old, result[: move.new.layers], result[move.new.layers :])
-
-    def read(side: Side, inode: Inode) -> Iterator[Piece] | None:
-        of = below if side is Side.OLD else loader
-        if not of.source.is_here(of.image.layers[inode.layer]):
-            return None
-        return of.pieces(inode.layer, inode.entry)
-
-    assert move.new.image is not None
-    user = str(move.inherited.config.settings.get("User") or "")
-    found = find_risks(fitted, read, move.app.config, move.new.image.config, user)
-    report = RebaseReport(
-        app=move.app,
-        old=move.old,
-        new=move.new,
-        source=work.inputs.source.title,
-        fitted=fitted,
-        risks=found.risks,
-        copied=found.copied,
-        changes=move.inherited.changes,
-        squash=how.squash,
-        allowed=how.allow if how.strict else frozenset(Kind),
-        dry_run=dry_run,
-    )
-    return _Reading(loader, report)
-
-
-_TOLD = 20
+_MOST = 20
+"""How many risks an error names."""
 
 
 def _stop_at_errors(report: RebaseReport) -> None:
-    """Raises RebaseConflict where something would break that is not allowed."""
     stopping = report.stopping
     if not stopping:
         return
     kinds = sorted({risk.kind.value for risk in stopping} - {Kind.LINK.value})
     allow = " ".join(f"--allow {kind}" for kind in kinds)
     lines = [f"{report.app.title} does not fit {report.new.name}; nothing was written:"]
-    lines += [f"  {line}" for line in report.risk_lines(stopping[:_TOLD])]
-    if len(stopping) > _TOLD:
-        lines.append(f"  and {len(stopping) - _TOLD:,} more (--json lists them)")
+    lines += [f"  {line}" for line in report.risk_lines(stopping[:_MOST])]
+    if len(stopping) > _MOST:
+        lines.append(f"  and {len(stopping) - _MOST:,} more (--json lists them)")
     if allow:
         lines.append(f"{allow} goes on all the same")
     raise RebaseConflict("\n".join(lines), report=report)

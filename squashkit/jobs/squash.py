@@ -1,21 +1,23 @@
-"""The whole job, reference to report: read an image, keep its base, merge the rest, write it.
+"""A squash, reference to report: read an image, keep its base, merge the rest, write it.
 
-These are the functions to read first. What is decided is decided in base.py, planner.py and metadata.py;
-what is read and written goes through loader.py and writer.py.
+These are the functions to read first.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
-from squashkit.engine.carry_out import Notify
-from squashkit.engine.work import Work
+from squashkit.engine.carry_out import Task
+from squashkit.engine.deliver import deliver
+from squashkit.engine.layers import LayerStore
+from squashkit.engine.write import Stock
 from squashkit.errors import UsageError
-from squashkit.jobs.base.catalogue import Catalogue
-from squashkit.jobs.selection import Chosen, decide
+from squashkit.jobs.decide import Bases, decide
+from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
+from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.oci.documents import ALL
-from squashkit.options import Options
-from squashkit.progress import Progress, Silent
+from squashkit.options import History, Keep, Merge, Read, Run, Write
+from squashkit.plan.documents import is_base_kept
+from squashkit.plan.squash import squash_planner
+from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.platforms import IndexReport
 from squashkit.report.squash import Report
 
@@ -23,62 +25,82 @@ from squashkit.report.squash import Report
 def squash(
     image: str,
     output: str | None,
-    options: Options | None = None,
     *,
+    keep: Keep | str | None = None,
+    merge: Merge = Merge(),
+    history: History = History(),
+    read: Read = Read(),
+    write: Write = Write(),
+    run: Run = Run(),
     progress: Progress | None = None,
-    notify: Notify = lambda message: None,
+    notify: Notify = ignore,
 ) -> Report:
     """Squash the image that a reference names and write the result to another reference.
 
     In a dry run, or without an output, nothing is written and the report tells what would be. The root file
     system of what is written is exactly the source's, and its kept layers are the source's byte for
-    byte; otherwise nothing is written and a SquashkitError says why. `notify` gets messages for people
-    while the work goes on. OSError comes through as it is (a full disk, a closed pipe).
+    byte; otherwise nothing is written and a SquashkitError says why. `keep` as a text names the base.
+    `notify` gets messages for people while the work goes on. OSError comes through as it is (a full disk, a
+    closed pipe).
     """
-    if options is not None and options.platform == ALL:
+    if read.choice == ALL:
         raise UsageError("all platforms are the work of squash_platforms")
-    options = options or Options()
-    options.keep.check()
-    with ExitStack() as stack:
-        work = Work(stack, image, output, options, progress or Silent(), notify)
-        _decide(work, options)
-        work.finish()
-        return work.reports[0]
+    (report,) = squash_platforms(
+        image,
+        output,
+        keep=keep,
+        merge=merge,
+        history=history,
+        read=read,
+        write=write,
+        run=run,
+        progress=progress,
+        notify=notify,
+    ).reports.values()
+    return report
 
 
 def squash_platforms(
     image: str,
     output: str | None,
-    options: Options,
     *,
+    keep: Keep | str | None = None,
+    merge: Merge = Merge(),
+    history: History = History(),
+    read: Read = Read(platform=ALL),
+    write: Write = Write(),
+    run: Run = Run(),
     progress: Progress | None = None,
-    notify: Notify = lambda message: None,
+    notify: Notify = ignore,
 ) -> IndexReport[Report]:
     """Squash every platform of the index that a reference names and write a new index of the results.
 
     What is no image (attestations, artifacts) stays out. All else is as for `squash`, for all platforms
     together: nothing has a name before every one of them is right.
     """
-    options.keep.check()
-    with ExitStack() as stack:
-        work = Work(stack, image, output, options, progress or Silent(), notify)
-        chosen = _decide(work, options)
-        digest = work.finish()
-        reports = {str(report.image.platform): report for report in work.reports}
-        return IndexReport(reports, digest or "", chosen.missing)
-
-
-def _decide(work: Work, options: Options) -> Chosen:
-    """Choose the images and what of them is kept, and begin to work on them."""
-    inputs = work.inputs
-    decisions, chosen = decide(
-        inputs.source,
-        options.keep,
-        options.platform,
-        inputs.open_base,
-        Catalogue.of_user(),
-        skip_missing=options.skip_missing,
-    )
-    work.decide(decisions)
-    work.begin(decisions, chosen)
-    return chosen
+    with (
+        open_ends(image, output, read, run, progress, notify) as (session, source),
+        LayerStore(session, verify=read.verify, fetch_base=read.fetch_base) as layers,
+    ):
+        bases = Bases(session, read.choice)
+        decisions, chosen = decide(source, Keep.of(keep), read, bases)
+        targets = decide_targets(output, source, decisions, bases, read, write)
+        guard = guard_tags(source, decisions, targets[0], read)
+        decisions = [bases.add_blobs(one, targets[0]) for one in decisions]
+        notes = [
+            notes_on(source, one, to, chosen, history) for one, to in zip(decisions, targets, strict=True)
+        ]
+        tasks = [
+            Task(
+                one,
+                squash_planner(one.segments, merge),
+                history,
+                base_kept=is_base_kept(one.image, one.base),
+            )
+            for one in decisions
+        ]
+        delivery = deliver(layers, tasks, targets, guard, Stock())
+        moved = transferred(session, delivery, session.sources)
+        reports = reports_of(source, delivery, targets, notes, moved)
+        by_platform = {str(report.image.platform): report for report in reports}
+        return IndexReport(by_platform, delivery.index or "", chosen.missing)

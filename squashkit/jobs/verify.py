@@ -12,16 +12,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from squashkit.engine.layers import Loader, Reading
+from squashkit.engine.layers import LayerStore, Reading
 from squashkit.errors import (
+    ImageNotFound,
     InvalidImage,
     SquashkitError,
     TooLarge,
     UnsupportedImage,
+    UsageError,
     shortened,
     show_path,
     show_text,
 )
+from squashkit.jobs.look import Opened, open_images
 from squashkit.layers.changeset import Changeset, Entry
 from squashkit.layers.rootfs import Rootfs
 from squashkit.layers.search import (
@@ -31,6 +34,7 @@ from squashkit.layers.search import (
     find_applied,
     find_paths,
     find_text,
+    parse_pattern,
     with_aliases,
 )
 from squashkit.layers.tar import REGULAR
@@ -39,14 +43,16 @@ from squashkit.oci.gojson import is_time, load_json
 from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
 from squashkit.oci.shapes import odd_settings_told
+from squashkit.options import Run, Which
 from squashkit.plan.squash import apply_layer, find_obstacle
-from squashkit.progress import Progress
+from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.verify import Finding, Verdict
 from squashkit.transports.blobs import Archive, Blob, read_blocks
 from squashkit.transports.codecs import decompress
 from squashkit.transports.layout.index import refuse_unsupported
-from squashkit.transports.room import Room
+from squashkit.transports.session import Session
 from squashkit.transports.source import Source
+from squashkit.transports.stored import codec_of, nearest, size_of
 
 _BLOBS = "blobs/sha256/"
 _HOLES = 16 << 30
@@ -59,6 +65,7 @@ Stored = tuple[Blob, DiffID]
 class _Tally:
     """What was looked at and found so far."""
 
+    source: str
     images: Sequence[Image]
     patterns: Sequence[Pattern]
     layers: int = 0
@@ -72,6 +79,7 @@ class _Tally:
     def verdict(self) -> Verdict:
         """All of it, each thing once."""
         return Verdict(
+            self.source,
             self.images,
             self.layers,
             self.blobs,
@@ -85,22 +93,59 @@ class _Tally:
 
 
 def verify(
-    source: Source,
+    image: str,
+    *,
+    absent: Sequence[str] = (),
+    which: Which = Which(),
+    run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> Verdict:
+    """Look at everything that an image promises, and for what must be absent: paths, globs of paths,
+    contents (`sha256:…`). Without a REF and a platform every image in the archive or layout is meant.
+
+    Raises UsageError for a pattern that is none; what opening the image raises.
+    """
+    try:
+        patterns = parse_patterns(absent)
+    except ValueError as error:
+        raise UsageError(f"absent: {error}") from error
+    faults: list[SquashkitError] = []
+    with open_images([image], which, run, progress, notify, faults) as (opened,):
+        source = opened.source
+        whole = source.reference.image is None and which.choice is None
+        images = source.images if whole and (source.images or faults) else _meant(opened, faults)
+        different = list({one.identity: one for one in images}.values())
+        return _verify(opened, different, faults, patterns, whole=whole)
+
+
+def parse_patterns(texts: Sequence[str]) -> list[Pattern]:
+    """What must be absent. Raises ValueError for what is no pattern."""
+    return [parse_pattern(text) for text in texts]
+
+
+def _meant(opened: Opened, faults: Sequence[SquashkitError]) -> Sequence[Image]:
+    """The image that is meant; none where what is wrong in the source is why it is not found."""
+    try:
+        return opened.images()
+    except ImageNotFound:
+        if not faults:
+            raise
+        return []
+
+
+def _verify(
+    opened: Opened,
     images: Sequence[Image],
     listed: Sequence[SquashkitError],
+    patterns: Sequence[Pattern],
     *,
     whole: bool,
-    patterns: Sequence[Pattern],
-    tmp_dir: Room,
-    jobs: int,
-    progress: Progress,
 ) -> Verdict:
-    """Look at everything that images promise, and for what must be absent.
-
-    `listed` are faults that were found when the images were listed; `whole` says that the images are all
-    that the source holds, so that blobs of no image count too.
-    """
-    tally = _Tally(images, patterns)
+    """`listed` are faults that were found when the images were listed; `whole` says that the images are all
+    that the source holds, so that blobs of no image count too."""
+    session, source = opened.session, opened.source
+    tally = _Tally(source.title, images, patterns)
     tally.faults += [Finding("", str(error)) for error in listed]
     for descriptor in source.listing.absent if whole else ():
         subject = descriptor.platform or descriptor.media_type
@@ -117,8 +162,8 @@ def verify(
         tally.places += [Place(pattern.text, passed, "it is not looked into") for pattern in patterns]
     for pattern in patterns if listed else ():
         tally.places.append(Place(pattern.text, source.title, "an image that could not be read"))
-    work = _Verifier(source, tally, tmp_dir, jobs, progress)
-    progress.stage("Verifying", sum(source.size(layer) for layer in _distinct(images)))
+    work = _Verifier(source, tally, session)
+    session.progress.stage("Verifying", sum(map(size_of, _distinct(images))))
     try:
         for image in images:
             work.image(image)
@@ -131,7 +176,7 @@ def verify(
 
 def _distinct(images: Sequence[Image]) -> list[Layer]:
     """Every layer that is there, once."""
-    layers = [layer for image in images for layer in image.layers if layer.member is not None]
+    layers = [layer for image in images for layer in image.layers if layer.blobs]
     return list({layer.diff_id: layer for layer in layers}.values())
 
 
@@ -141,9 +186,7 @@ class _Verifier:
 
     source: Source
     tally: _Tally
-    tmp_dir: Room
-    jobs: int
-    progress: Progress
+    session: Session
     cancelled: threading.Event = field(default_factory=threading.Event)
     _read: dict[Stored, Changeset | None] = field(default_factory=dict)
     """The layers that were read; None where that failed."""
@@ -159,12 +202,11 @@ class _Verifier:
     def image(self, image: Image) -> None:
         """One image: its documents, its layers, and how these go together."""
         self._documents(image)
-        with Loader(self.source, image, self.tmp_dir, self.jobs, progress=self.progress) as loader:
-            self._image(loader)
+        with LayerStore(self.session, cached=False, apart=True) as layers:
+            self._image(layers, image)
 
-    def _image(self, loader: Loader) -> None:
-        image = loader.image
-        changesets = self._layers(loader)
+    def _image(self, layers: LayerStore, image: Image) -> None:
+        changesets = self._layers(layers, image)
         rootfs = Rootfs()
         for index, changeset in changesets.items():
             if changeset is None:
@@ -179,7 +221,7 @@ class _Verifier:
                 break
         self._warn_of_layers(image, changesets, rootfs)
         if self.tally.patterns:
-            self._look_for(loader, changesets, rootfs)
+            self._look_for(layers, image, changesets, rootfs)
 
     # Documents
 
@@ -214,9 +256,9 @@ class _Verifier:
                 Finding(image.title, f"the index says {stated}, the config says {image.platform}")
             )
         for layer in image.layers:
-            if layer.descriptor is None or layer.member is None:
+            if layer.descriptor is None or not layer.blobs:
                 continue
-            codec = self.source.codec(layer)
+            codec = codec_of(layer)
             if layer.descriptor.codec is not codec:
                 told = layer.descriptor.media_type
                 tally.warnings.append(
@@ -225,22 +267,22 @@ class _Verifier:
 
     # Layers
 
-    def _layers(self, loader: Loader) -> dict[int, Changeset | None]:
+    def _layers(self, store: LayerStore, image: Image) -> dict[int, Changeset | None]:
         """Read every layer that was not read for another image."""
-        layers = loader.image.layers
+        layers = image.layers
         keep = any(pattern.is_content for pattern in self.tally.patterns)
         begun: dict[Stored, Reading] = {}
         stored: dict[int, Stored] = {}
         self.tally.layers += len(layers)
         for layer in layers:
-            if layer.member is None and layer.descriptor is not None and layer.descriptor.is_foreign:
+            if not layer.blobs and layer.descriptor is not None and layer.descriptor.is_foreign:
                 continue  # it may lie elsewhere, which is told
             try:
-                blob = self.source.blob(layer)
+                blob = nearest(layer).open()
                 key = stored[layer.index] = blob, layer.diff_id
                 if key not in self._read and key not in begun:
                     plain = blob.codec() is Codec.NONE
-                    begun[key] = loader.begin(layer.index, data=keep or plain)
+                    begun[key] = store.begin(layer, wanted=keep or plain)
                     self.tally.blobs += 1
                     self.tally.size += blob.size
             except InvalidImage as error:
@@ -248,7 +290,7 @@ class _Verifier:
         for key, reading in begun.items():
             self._read[key] = None
             try:
-                self._read[key] = changeset = loader.finish(reading)
+                self._read[key] = changeset = store.finish(reading)
                 self.tally.entries += changeset.count
             except (InvalidImage, TooLarge) as error:
                 self.fault(error)
@@ -302,7 +344,7 @@ class _Verifier:
     def _padding(self, layer: Layer, changeset: Changeset) -> int:
         """How many zeros lie behind a layer's gzip stream. Where its last four bytes are the size of what
         it holds (RFC 1952) there are none; else it has several members, or is padded."""
-        blob = self.source.blob(layer)
+        blob = nearest(layer).open()
         if blob.codec() is not Codec.GZIP:
             return 0
         stated = int.from_bytes(blob.read_at(max(0, blob.size - 4), 4), "little")
@@ -320,7 +362,7 @@ class _Verifier:
         """Blobs that no layer is: their name says what they must be."""
         layers = {blob for blob, _ in self._read}
         known = {document for image in self.tally.images for document in _documents_of(image)}
-        with ThreadPoolExecutor(self.jobs) as pool:
+        with ThreadPoolExecutor(self.session.jobs) as pool:
             hashing: dict[str, Future[str]] = {}
             for name in self.source.container.names():
                 blob = self.source.container.get(name)
@@ -361,8 +403,10 @@ class _Verifier:
 
     # What must be absent
 
-    def _look_for(self, loader: Loader, changesets: dict[int, Changeset | None], rootfs: Rootfs) -> None:
-        tally, image = self.tally, loader.image
+    def _look_for(
+        self, layers: LayerStore, image: Image, changesets: dict[int, Changeset | None], rootfs: Rootfs
+    ) -> None:
+        tally = self.tally
         there = [changeset for changeset in changesets.values() if changeset is not None]
         patterns: list[Pattern] = []
         for pattern in tally.patterns:
@@ -384,18 +428,19 @@ class _Verifier:
                 message = "bytes behind the end of the tar, which are not looked into"
                 tally.places += [Place(pattern.text, where, message) for pattern in tally.patterns]
             tally.places += find_paths(patterns, changeset, where, dead)
-            blob = self.source.blob(image.layers[index])
+            blob = nearest(image.layers[index]).open()
             if blob not in self._searched:
                 self._searched.add(blob)
-                tally.places += self._contents(loader, index, changeset, where, dead)
+                tally.places += self._contents(layers, image.layers[index], changeset, dead)
         tally.places += find_text(tally.patterns, image.config.raw, f"{image.title} config")
         if image.manifest is not None:
             tally.places += find_text(tally.patterns, image.manifest.raw, f"{image.title} manifest")
 
     def _contents(
-        self, loader: Loader, index: int, changeset: Changeset, where: str, dead: set[int]
+        self, layers: LayerStore, layer: Layer, changeset: Changeset, dead: set[int]
     ) -> Iterator[Place]:
         """Files of a layer whose content is one that must be absent."""
+        where = layer.where
         wanted = {pattern.text for pattern in self.tally.patterns if pattern.is_content}
         for entry in (*changeset.entries, *changeset.markers) if wanted else ():
             for name, value in (entry.record.xattrs or {}).items():
@@ -403,22 +448,22 @@ class _Verifier:
                     yield Place(found, where, f"the xattr {show_path(name)}", entry.path)
             if entry.record.typeflag != REGULAR:
                 continue
-            content = self._digest(loader, index, entry)
+            content = self._digest(layers, layer, entry)
             if content is None:
                 message = "a sparse file of more bytes than --max-size allows, which is not looked into"
                 yield from (Place(pattern, where, message, entry.path) for pattern in sorted(wanted))
             elif content in wanted:
                 yield Place(content, where, describe(entry, dead), entry.path)
 
-    def _digest(self, loader: Loader, index: int, entry: Entry) -> str | None:
+    def _digest(self, layers: LayerStore, layer: Layer, entry: Entry) -> str | None:
         """The digest of a file's content; None where its holes are more than is looked through: of a few
         bytes they may make any number."""
         holes = entry.record.realsize - entry.record.size
-        if loader.room.limit is None and holes > _HOLES:
+        if self.session.room.limit is None and holes > _HOLES:
             return None
         digest = hashlib.sha256()
         try:
-            for piece in loader.content(index, entry):
+            for piece in layers.content(layer, entry):
                 digest.update(piece)
         except TooLarge:
             return None

@@ -7,11 +7,13 @@ the key is the chain_id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from squashkit.errors import InvalidImage, show_text
 from squashkit.oci.digests import ChainID, DiffID, Digest, chain_ids
 from squashkit.oci.documents import Descriptor, ImageConfig, Manifest, Platform
+from squashkit.oci.media import OCI_MANIFEST, Codec
 
 MAX_LAYERS = 125
 """The most that docker loads on its own storage; docs/layers.md has what else was tried."""
@@ -24,21 +26,32 @@ def crowded(number: int) -> str:
     return f"{number:,} layers: docker takes at most {MAX_LAYERS} on its own storage (max depth exceeded)"
 
 
+class BlobRef(Protocol):
+    """Where a layer's bytes lie: a blob of an open container. Hashable; two are equal where they are the
+    same place. What can be read there is the business of transports (stored.py)."""
+
+    @property
+    def descriptor(self) -> Descriptor | None:
+        """What is stated of the blob; None where nothing is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One layer of an image. `index` counts from the base.
 
-    `member` is the name by which its source finds the blob, None where the blob is not there.
-    `descriptor` is None where the source states none (an archive without manifests).
+    `descriptor` is None where the source states none (an archive without manifests). `source` is what the
+    image was read from, as people call it.
     """
 
     index: int
     diff_id: DiffID
     chain_id: ChainID
     parent: ChainID | None
-    member: str | None
+    blobs: tuple[BlobRef, ...]
+    """Every place where its bytes are known to lie, the nearest first; none where they are nowhere."""
     descriptor: Descriptor | None
     created_by: str
+    source: str
 
     @property
     def where(self) -> str:
@@ -48,16 +61,18 @@ class Layer:
 
 def stack_layers(
     config: ImageConfig,
-    members: Sequence[str | None],
+    blobs: Sequence[BlobRef | None],
     descriptors: Sequence[Descriptor | None],
     where: str,
+    source: str = "",
 ) -> tuple[Layer, ...]:
-    """The layers that a config names, base first, each with its member and its descriptor.
+    """The layers that a config names, base first, with where each lies (None for nowhere) and what
+    describes it.
 
     Raises InvalidImage where there are not as many as diff_ids.
     """
-    if len(members) != len(config.diff_ids):
-        raise InvalidImage(f"{len(members)} layers and {len(config.diff_ids)} diff_ids", where=where)
+    if len(blobs) != len(config.diff_ids):
+        raise InvalidImage(f"{len(blobs)} layers and {len(config.diff_ids)} diff_ids", where=where)
     chain = chain_ids(config.diff_ids)
     history = config.layer_history
     return tuple(
@@ -66,11 +81,24 @@ def stack_layers(
             diff_id=config.diff_ids[i],
             chain_id=chain[i],
             parent=chain[i - 1] if i else None,
-            member=members[i],
+            blobs=() if (blob := blobs[i]) is None else (blob,),
             descriptor=descriptors[i],
             created_by=history[i].created_by if history else "",
+            source=source,
         )
-        for i in range(len(members))
+        for i in range(len(blobs))
+    )
+
+
+def restack(config: ImageConfig, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Layers of any images on one another, as a config names them. Their bytes lie where they lay.
+
+    The config has as many diff_ids as there are layers, and the same.
+    """
+    stacked = stack_layers(config, [None] * len(layers), [layer.descriptor for layer in layers], "")
+    return tuple(
+        replace(layer, blobs=own.blobs, source=own.source)
+        for layer, own in zip(stacked, layers, strict=True)
     )
 
 
@@ -95,17 +123,38 @@ class Image:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """A key of the image as it is stored: equal configs may have their layers in different blobs."""
-        return self.image_id, *(layer.member for layer in self.layers)
+        """What tells it from others: equal configs may have their layers stored in different ways."""
+        return self.image_id, *(layer.blobs for layer in self.layers)
 
     def place(self, start: int, stop: int) -> RunPlace:
         """Where the run of layers [start, stop) lies. In all images that have it, it is the same."""
         return self.layers[start].parent, self.layers[stop - 1].chain_id
 
+    def family(self, wanted: str | None) -> str:
+        """The media type of a manifest to write: the one asked for, else the image's own, else OCI's."""
+        return wanted or (self.manifest.media_type if self.manifest else OCI_MANIFEST)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the blobs of all layers are there."""
+        return all(layer.blobs for layer in self.layers)
+
     @property
     def title(self) -> str:
         """Its first name, else its image_id shortened."""
         return show_text(self.names[0]) if self.names else self.image_id[:19]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """A layer as it is stored: the digest and size of its blob, and what the blob holds."""
+
+    diff_id: DiffID
+    digest: Digest
+    size: int
+    codec: Codec
+    source: Descriptor | None = None
+    """The descriptor that the same blob has in the source."""
 
 
 RunPlace = tuple[ChainID | None, ChainID]

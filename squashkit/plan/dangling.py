@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from squashkit.oci.digests import chain_ids
-from squashkit.oci.graph import Image, Layer
+from squashkit.oci.graph import Image, Layer, StoredLayer
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME, SOURCE_DIGEST
 from squashkit.plan.base import labels_of
-from squashkit.plan.documents import StoredLayer
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 _OWN = frozenset({BASE_DIGEST, BASE_NAME, SOURCE_DIGEST})

@@ -6,14 +6,14 @@ described layers that are gone is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor, dump_json
-from squashkit.oci.graph import Image
+from squashkit.oci.graph import Image, StoredLayer
 from squashkit.oci.media import (
     BASE_DIGEST,
     BASE_NAME,
@@ -24,40 +24,54 @@ from squashkit.oci.media import (
     OCI_CONFIG,
     OCI_INDEX,
     OCI_LAYER,
-    OCI_MANIFEST,
     SOURCE_DIGEST,
     Codec,
 )
+from squashkit.oci.names import ImageName
 from squashkit.oci.shapes import STALE
+from squashkit.options import History
+from squashkit.plan.base import Base
 from squashkit.plan.squash import KeptLayer, LayerPlan
 
 EPOCH = "1970-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLayer:
-    """A layer as it was written: the digest and size of its blob, and of what the blob holds."""
+class Result:
+    """An image as it was written, or in a dry run would be. Sizes are bytes."""
 
-    diff_id: DiffID
-    digest: Digest
-    size: int
-    codec: Codec
-    source: Descriptor | None = None
-    """The descriptor that the same blob has in the source."""
+    image: Image
+    base: Base
+    plan: LayerPlan
+    before: tuple[StoredLayer, ...]
+    """The source's layers as they are stored."""
+    after: tuple[StoredLayer, ...]
+    """In a dry run a new layer has the size of its plain tar and an empty digest."""
+    changed: bool
+    image_id: str = ""
+    manifest: Descriptor | None = None
+    there: Mapping[Digest, int] = field(default_factory=dict)
+    """Blobs that the destination had before, and their sizes."""
+    in_registry: frozenset[Digest] = frozenset()
+    """Blobs by which a registry has the base."""
+    needed: int = 0
+    """What temporary files and the result take, as far as that is known before."""
+    free: int = 0
+    notes: tuple[str, ...] = ()
+    """What people should know."""
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryOptions:
-    """How the squash shows in the config. `created` is RFC 3339, None for the source's own."""
+class Transfer:
+    """Bytes to and from daemons and registries."""
 
-    created: str | None = None
-    message: str | None = None
-    drop: bool = False
+    down: int
+    up: int
+    not_moved: int
+    """Of layers that were there already, or beside it in the same registry."""
 
 
-def squashed_config(
-    image: Image, plan: LayerPlan, diff_ids: Sequence[DiffID], options: HistoryOptions
-) -> bytes:
+def squashed_config(image: Image, plan: LayerPlan, diff_ids: Sequence[DiffID], options: History) -> bytes:
     """The config of the squashed image."""
     created = options.created or image.config.created or EPOCH
     raw: dict[str, Any] = {k: v for k, v in image.config.raw.items() if k not in STALE}
@@ -75,7 +89,7 @@ def has_broken_history(image: Image) -> bool:
 
 
 def squashed_history(
-    image: Image, plan: LayerPlan, created: str, options: HistoryOptions
+    image: Image, plan: LayerPlan, created: str, options: History
 ) -> list[dict[str, Any]] | None:
     """The kept layers' entries, the squashed ones' as empty layers, and one for each new layer.
 
@@ -114,9 +128,7 @@ def squashed_history(
     return history + trailing
 
 
-def _squash_entry(
-    planned: SquashedLayer, created: str, options: HistoryOptions, *, empty: bool
-) -> dict[str, Any]:
+def _squash_entry(planned: SquashedLayer, created: str, options: History, *, empty: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "created": created,
         "created_by": f"squashkit squash {planned.stop - planned.start} layers",
@@ -129,7 +141,7 @@ def _squash_entry(
 
 
 def _mended_history(
-    image: Image, plan: LayerPlan, created: str, options: HistoryOptions, *, keep_empty: bool
+    image: Image, plan: LayerPlan, created: str, options: History, *, keep_empty: bool
 ) -> list[dict[str, Any]]:
     history: list[dict[str, Any]] = []
     for planned in plan.layers:
@@ -158,11 +170,6 @@ def layer_descriptor(layer: StoredLayer, family: str) -> Descriptor:
     return Descriptor(media_type, layer.digest, layer.size)
 
 
-def manifest_family(image: Image, wanted: str | None) -> str:
-    """The media type of the manifest to write: the one asked for, else the source's, else OCI's."""
-    return wanted or (image.manifest.media_type if image.manifest else OCI_MANIFEST)
-
-
 def index_type(manifests: Sequence[Descriptor]) -> str:
     """The media type of the index that holds these manifests: docker's list where all are docker's."""
     docker = all(manifest.media_type == DOCKER_MANIFEST for manifest in manifests)
@@ -185,17 +192,14 @@ def image_manifest(
     family: str,
     config: bytes,
     layers: Sequence[StoredLayer],
-    *,
-    changed: bool,
-    base: tuple[str, Digest] | None,
-    base_kept: bool,
+    annotations: Mapping[str, str] | None,
 ) -> bytes:
-    """The manifest of the written image.
+    """The manifest of a written image, with these annotations; None for one that is not changed.
 
-    An unchanged image of the same family keeps its own, byte for byte. `base` is the base's name (empty
-    where it has none) and manifest digest, where that manifest was read.
+    An unchanged image of the same family keeps its own, byte for byte.
     """
     source = image.manifest
+    changed = annotations is not None
     descriptors = [layer_descriptor(layer, family) for layer in layers]
     config_type = DOCKER_CONFIG if family == DOCKER_MANIFEST else OCI_CONFIG
     raw: dict[str, Any] = {"schemaVersion": 2, "mediaType": family}
@@ -215,17 +219,39 @@ def image_manifest(
         ):
             return source.data
         return dump_json(raw)
-    annotations = dict(source.annotations if source else {})
-    if base is not None or not base_kept:
-        annotations.pop(BASE_NAME, None)
-        annotations.pop(BASE_DIGEST, None)
-    if base is not None:
-        name, digest = base
-        annotations |= {BASE_NAME: name, BASE_DIGEST: digest} if name else {BASE_DIGEST: digest}
-    if family != DOCKER_MANIFEST:
-        descriptor = image.manifest_descriptor
-        annotations[SOURCE_DIGEST] = descriptor.digest if descriptor else image.image_id
     raw.pop("annotations", None)
     if annotations and family != DOCKER_MANIFEST:
-        raw["annotations"] = annotations
+        raw["annotations"] = dict(annotations)
     return dump_json(raw)
+
+
+def changed_annotations(image: Image, base: Base | None, *, base_kept: bool) -> dict[str, str]:
+    """The annotations of an image that is changed. Its base is named by a manifest that was read; what the
+    source says of it goes unless that base is still there."""
+    annotations = dict(image.manifest.annotations if image.manifest else {})
+    stated = _stated(base) if base is not None else None
+    if stated is not None or not base_kept:
+        annotations.pop(BASE_NAME, None)
+        annotations.pop(BASE_DIGEST, None)
+    annotations |= stated or {}
+    descriptor = image.manifest_descriptor
+    annotations[SOURCE_DIGEST] = descriptor.digest if descriptor else image.image_id
+    return annotations
+
+
+def _stated(base: Base) -> dict[str, str] | None:
+    """What annotations say of a base; None where its manifest was not read."""
+    if base.image is None or base.image.manifest_descriptor is None:
+        return None
+    name = str(ImageName.of(base.image_name) or base.image_name)  # layouts and archives may give any name
+    digest = base.image.manifest_descriptor.digest
+    return {BASE_NAME: name, BASE_DIGEST: digest} if name else {BASE_DIGEST: digest}
+
+
+def is_base_kept(image: Image, base: Base) -> bool:
+    """Whether the base that the source's annotations name is still there in a squash. Where its manifest
+    was not read, only a base that was asked for by name says so."""
+    annotated = image.manifest.annotations.get(BASE_DIGEST) if image.manifest else None
+    if base.image is not None and base.image.manifest_descriptor is not None:
+        return annotated == base.image.manifest_descriptor.digest
+    return base.layers > 0 and bool(base.name)

@@ -6,7 +6,7 @@ one layer (merge.py), planned as spans of the source's layers and the few header
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from squashkit.errors import InvalidLayer, PlanError, UnsupportedImage, show_path
@@ -14,25 +14,8 @@ from squashkit.layers.changeset import Changeset, is_hard_link, link_target
 from squashkit.layers.merge import HeaderOf, SquashedLayer, merge_run
 from squashkit.layers.rootfs import Contested, Rootfs
 from squashkit.layers.tar import CHARACTER, DIRECTORY
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A run of layers [start, stop), counted from the base."""
-
-    start: int
-    stop: int
-    keep: bool
-    remake: bool = False
-    """A run of one layer is made anew, too; else that is kept."""
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether its layers are carried over as they are."""
-        return self.keep or (len(self) == 1 and not self.remake)
+from squashkit.options import Merge
+from squashkit.plan.segments import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +41,9 @@ class LayerPlan:
     so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A plan that was made before anything is written, and the changesets of all layers that it was made
-    of: they need not be those that the layers hold."""
-
-    plan: LayerPlan
-    changesets: Mapping[int, Changeset]
+def unchanged(segments: Sequence[Segment], layers: int) -> LayerPlan:
+    """The plan that keeps every layer."""
+    return LayerPlan(tuple(segments), tuple(KeptLayer(index) for index in range(layers)))
 
 
 def needs_lower(changesets: Sequence[Changeset]) -> bool:
@@ -152,6 +131,22 @@ def plan_squash(
     links = _links_into_runs(layers, changesets)
     return LayerPlan(
         tuple(segments), tuple(layers), tuple(contested), links, guaranteed, follow_lower_symlinks
+    )
+
+
+Planner = Callable[[Mapping[int, Changeset], HeaderOf], LayerPlan]
+"""Plans layers once their changesets are known."""
+
+
+def squash_planner(segments: Sequence[Segment], merge: Merge) -> Planner:
+    """`plan_squash` for these segments and options."""
+    return lambda changesets, header_of: plan_squash(
+        changesets,
+        segments,
+        header_of,
+        opaque=merge.whiteouts == "opaque",
+        follow_lower_symlinks=merge.symlink_parents == "follow",
+        blind=merge.blind,
     )
 
 

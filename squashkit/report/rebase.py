@@ -20,7 +20,7 @@ from squashkit.report.text import shorten, table
 _LISTED = 8
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RebaseReport:
     """What a rebase did, or with a dry run would do. Sizes are bytes."""
 
@@ -38,6 +38,11 @@ class RebaseReport:
     dry_run: bool = False
     job: Report | None = None
     """What was written. None where nothing was tried."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<RebaseReport: {self.app.title}, {self.old.name} -> {self.new.name}, {len(self.risks)} risks>"
+        )
 
     @property
     def stopping(self) -> list[Risk]:

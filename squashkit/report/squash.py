@@ -2,60 +2,82 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.rootfs import Cause
-from squashkit.oci.digests import Digest
-from squashkit.oci.graph import Image
+from squashkit.oci.graph import Image, StoredLayer
 from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
-from squashkit.plan.documents import StoredLayer
+from squashkit.plan.documents import Result, Transfer
 from squashkit.plan.squash import LayerPlan
 from squashkit.report.text import percent, table
 
 _LISTED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """Bytes to and from daemons and registries."""
-
-    down: int
-    up: int
-    not_moved: int
-    """Of layers that were there already, or beside it in the same registry."""
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """What a squash did, or with a dry run would do. Sizes are bytes."""
 
+    result: Result
     source: str
-    image: Image
-    base: Base
-    plan: LayerPlan
-    before: list[StoredLayer]
-    after: list[StoredLayer] = field(default_factory=list)
-    """In a dry run a new layer has the size of its plain tar and an empty digest."""
-    output: str | None = None
-    tags: list[str] = field(default_factory=list)
-    image_id: str = ""
-    manifest_digest: str = ""
-    changed: bool = True
-    dry_run: bool = False
-    checked: bool = False
+    output: str | None
+    """Where it went; None in a dry run."""
+    tags: tuple[str, ...]
+    dry_run: bool
+    checked: bool
     """Whether what was written was read back and compared."""
-    notes: list[str] = field(default_factory=list)
-    transfer: Transfer | None = None
-    in_registry: bool = False
-    known_digests: frozenset[Digest] = frozenset()
-    """Blobs by which a registry has the base."""
-    space_needed: int = 0
-    space_free: int = 0
+    is_pushed: bool
+    """Whether it went, or would go, to a registry."""
+    transfer: Transfer | None
+    notes: tuple[str, ...]
+    """What people should know."""
+
+    def __repr__(self) -> str:
+        stored = f"{size(self.stored_before)} -> {size(self.stored_after)}"
+        return f"<Report: {self.image.title}, {len(self.before)} -> {len(self.after)} layers, {stored}>"
+
+    @property
+    def image(self) -> Image:
+        """The source's image."""
+        return self.result.image
+
+    @property
+    def base(self) -> Base:
+        return self.result.base
+
+    @property
+    def plan(self) -> LayerPlan:
+        return self.result.plan
+
+    @property
+    def before(self) -> Sequence[StoredLayer]:
+        """The source's layers as they are stored."""
+        return self.result.before
+
+    @property
+    def after(self) -> Sequence[StoredLayer]:
+        """The result's. In a dry run a new layer has the size of its plain tar and an empty digest."""
+        return self.result.after
+
+    @property
+    def changed(self) -> bool:
+        return self.result.changed
+
+    @property
+    def image_id(self) -> str:
+        """The result's; empty in a dry run."""
+        return self.result.image_id
+
+    @property
+    def manifest_digest(self) -> str:
+        """The result's; empty in a dry run."""
+        return self.result.manifest.digest if self.result.manifest is not None else ""
 
     @property
     def runs(self) -> list[SquashedLayer]:
@@ -87,7 +109,7 @@ class Report:
     @property
     def shared_in_registry(self) -> int:
         """Bytes of blobs with a digest that the source has too."""
-        before = {layer.digest for layer in self.before} | self.known_digests
+        before = {layer.digest for layer in self.before} | self.result.in_registry
         return sum(layer.size for layer in self.after if layer.digest in before)
 
     @property
@@ -123,7 +145,7 @@ class Report:
             "dry_run": self.dry_run,
             "checked": self.checked,
             "changed": self.changed,
-            "tags": self.tags,
+            "tags": list(self.tags),
             "platform": str(self.image.platform),
             "base": {
                 "layers": self.base.layers,
@@ -183,8 +205,8 @@ class Report:
                 {"layer": layer, "path": show_path(path)} for layer, path in self.plan.links_into_runs
             ],
             "guaranteed": self.plan.guaranteed,
-            "space": {"needed": self.space_needed, "free": self.space_free},
-            "notes": self.notes,
+            "space": {"needed": self.result.needed, "free": self.result.free},
+            "notes": list(self.notes),
         }
 
     def text(self, *, verbose: bool = False) -> str:
@@ -209,7 +231,7 @@ class Report:
     def wrote(self) -> list[str]:
         """What was written, and where."""
         image_id = f"image_id {self.image_id}"
-        if not self.in_registry:
+        if not self.is_pushed:
             return [f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}", image_id]
         names = [f"docker://{tag}" for tag in self.tags] or [f"{self.output}@{self.manifest_digest}"]
         return [f"Wrote {', '.join(names)}", f"digest   {self.manifest_digest}", image_id]
@@ -234,7 +256,7 @@ class Report:
             plain = sum(run.source_size for run in self.runs)
             merged = sum(run.diff_size for run in self.runs)
             rows.append(["merged, as plain tars", size(plain), size(merged), _saved(plain - merged, plain)])
-        blobs = "as a registry has the base" if self.known_digests else "the same blobs as the source"
+        blobs = "as a registry has the base" if self.result.in_registry else "the same blobs as the source"
         rows += [
             ["shared in registries", "", size(self.shared_in_registry), blobs],
             ["shared on hosts", "", size(self.shared_on_host), "the same layers from below"],

@@ -29,6 +29,8 @@ class Finding:
 class Verdict:
     """What was looked at and what was found."""
 
+    source: str
+    """What it is about, as people call it."""
     images: Sequence[Image]
     layers: int
     blobs: int
@@ -47,9 +49,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """A verdict, and the source that it is about."""
+    """A verdict, as it is told."""
 
-    source: str
     verdict: Verdict
     limit: int
     """How many warnings, and places of each pattern, to tell people; 0 for all."""
@@ -58,7 +59,7 @@ class VerifyReport:
         """The fields that `--json` prints."""
         verdict = self.verdict
         return {
-            "source": self.source,
+            "source": self.verdict.source,
             "images": [
                 {"names": list(image.names), "platform": str(image.platform), "image_id": image.image_id}
                 for image in verdict.images

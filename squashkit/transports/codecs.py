@@ -12,13 +12,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from squashkit.errors import Cancelled, InvalidImage
+from squashkit.oci.compression import Compression
 from squashkit.oci.media import Codec
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ _XZ_MEMORY = 600 << 20  # bytes: a dictionary of 512 MiB, and what stands around
 _DICTIONARY = 32 << 10  # deflate looks back no further
 _SAMPLES, _SAMPLE = 4, 16 << 10
 _WORTH = 0.995
-GZIP_LEVEL = 6
-ZSTD_LEVEL = 3
 
 
 def detect(head: bytes) -> Codec:
@@ -174,32 +172,6 @@ def _decoder(codec: Codec) -> Any:
 def _zstd() -> Any:
     """The standard library's zstd, from Python 3.14 on, or its backport."""
     return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
-
-
-@dataclass(frozen=True, slots=True)
-class Compression:
-    """How a new layer is stored: a codec and, where it has one, its level."""
-
-    codec: Codec
-    level: int = 0
-
-    @classmethod
-    def of(cls, codec: Codec) -> Compression:
-        """A codec at its usual level."""
-        return cls(codec, {Codec.GZIP: GZIP_LEVEL, Codec.ZSTD: ZSTD_LEVEL}.get(codec, 0))
-
-    @classmethod
-    def parse(cls, text: str) -> Compression:
-        """From `none`, `gzip[:LEVEL]` or `zstd[:LEVEL]`. Raises ValueError."""
-        name, colon, level = text.partition(":")
-        limits = {"none": (0, 0), "gzip": (1, 9), "zstd": (1, 19)}.get(name)
-        if limits is None or (colon and name == "none"):
-            raise ValueError(f"{text!r} is not none, gzip[:LEVEL] or zstd[:LEVEL]")
-        if not colon:
-            return cls.of(Codec(name))
-        if not level.isdigit() or not limits[0] <= int(level) <= limits[1]:
-            raise ValueError(f"the level of {name} is {limits[0]} to {limits[1]}, not {level!r}")
-        return cls(Codec(name), int(level))
 
 
 class Compressor:

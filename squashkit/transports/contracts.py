@@ -77,6 +77,10 @@ class Sink(Protocol):
     """Whether slots of known size may be written side by side."""
     title: str
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What people should know of the names that it will give."""
+
     def has(self, digest: Digest, size: int) -> bool: ...
 
     def verify(self, digest: Digest) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from squashkit.errors import InvalidImage, UnsupportedImage, UsageError, show_text
 from squashkit.oci.documents import Platform
@@ -14,7 +14,7 @@ from squashkit.transports.blobs import Container
 from squashkit.transports.layout.index import list_images
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class TagGuard:
     """Says whether tags may move to results that are for fewer platforms."""
 
@@ -26,19 +26,16 @@ class TagGuard:
     """The platforms that --platform all would take."""
     elsewhere: str = "-t or -o gives another name"
     """How else the result can be written."""
-    lost: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """What each tag loses."""
 
-    def check(self, tag: str, means: Sequence[Platform]) -> None:
-        """Raises UsageError where a tag that means several platforms now would lose some, and nobody chose
-        one of them."""
+    def check(self, tag: str, means: Sequence[Platform]) -> str | None:
+        """What people should know of a tag that means these platforms now and will lose some of them.
+        Raises UsageError where nobody chose that."""
         result = self.results[tag]
         lost = [one for one in means if not any(one.matches(other) for other in result)]
         if len(means) < 2 or not lost:
-            return
+            return None
         if self.chosen:
-            self.lost[tag] = tuple(map(_shown, lost))
-            return
+            return f"{show_text(tag)} meant images for {_listed(lost)}, too, and no longer does."
         ways = [self.elsewhere]
         if all(any(one.matches(other) for other in self.source) for one in means):
             ways.insert(0, "--platform all writes all of them")
@@ -48,13 +45,6 @@ class TagGuard:
             f"{show_text(tag)} means images for {_listed(means)}, and would lose {_listed(lost)}:"
             f" {'; '.join(ways)}"
         )
-
-    def notes(self) -> list[str]:
-        """What tags lose, for people."""
-        return [
-            f"{show_text(tag)} meant images for {', '.join(lost)}, too, and no longer does."
-            for tag, lost in self.lost.items()
-        ]
 
 
 def _shown(platform: Platform) -> str:
@@ -70,7 +60,7 @@ def whole_platforms(container: Container, is_there: Callable[[Layer], bool]) -> 
     (attestations, artifacts) and what cannot be read is for none."""
     images: list[Image] = []
     with suppress(InvalidImage, UnsupportedImage):
-        images = list_images(container, []).images
+        images = list_images(container, "", []).images
     whole = (image for image in images if all(map(is_there, image.layers)))
     return list(dict.fromkeys(image.platform for image in whole))
 

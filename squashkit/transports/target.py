@@ -2,62 +2,53 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from squashkit.errors import InvalidReference, TransportError, UsageError
+from squashkit.errors import InvalidReference, UsageError
+from squashkit.oci.compression import Compression
 from squashkit.oci.digests import Digest
-from squashkit.oci.graph import Image
+from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec
 from squashkit.oci.names import ImageName, is_tag, same_name
-from squashkit.plan.documents import manifest_family
-from squashkit.plan.squash import Segment
-from squashkit.progress import Progress
-from squashkit.transports.archive.sink import ArchiveFile, Pipe, check_free
+from squashkit.options import Format, MinSaving, Write
 from squashkit.transports.atomic import refuse_special
-from squashkit.transports.blobs import Blob
-from squashkit.transports.codecs import Compression
-from squashkit.transports.contracts import Sink, Tag
+from squashkit.transports.contracts import Tag
 from squashkit.transports.layout.index import INDEX
-from squashkit.transports.layout.sink import Layout, check_layout_tags
 from squashkit.transports.reference import FILES, REGISTRY, STORES, Reference, parse_reference
-from squashkit.transports.registry.access import Registries
-from squashkit.transports.room import Room
 from squashkit.transports.source import Source
-from squashkit.transports.stores.store import open_store
-from squashkit.transports.tags import TagGuard
-
-Format = Literal["docker", "oci"]
+from squashkit.transports.stored import codec_of
 
 
 @dataclass(frozen=True, slots=True)
-class AtHand:
-    """What a daemon or a registry has already of an image that is on its way to it."""
-
-    held: Mapping[Digest, Callable[[], Blob]] = field(default_factory=dict)
-    """Blobs of layers that a store has on the same parents, and how to get them all the same."""
-    beside: Mapping[Digest, str] = field(default_factory=dict)
-    """Blobs that a registry has in another repository, and in which."""
-    read_tags: Mapping[str, Digest] = field(default_factory=dict)
-    """Tags of registries that were read (`team/app:1`), and what they meant."""
-    replace: Digest | None = None
-    """The manifest whose tag is to be moved to the result."""
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """An output that is decided and not yet opened. `reference` is None for a dry run."""
+class Target:
+    """Where a result goes, under which names and in which form. It is decided, and nothing is opened."""
 
     reference: Reference | None
+    """None for a dry run without an output."""
     format: Format
     tags: tuple[Tag, ...]
     compression: Compression
+    """How new layers are stored."""
     family: str | None
     """The manifest's media type, None for the source's."""
+    force: bool = False
+    """Replace what is there."""
+    replace: Digest | None = None
+    """What the tag of a registry means now that is to be moved to the result."""
+    min_saving: MinSaving | None = None
+    """What a squash must save to be written."""
+    writes: bool = True
+    """Whether anything is to be written."""
+    check: bool = False
+    """Whether what was written is read back before it gets its name."""
+    has_own_names: bool = False
+    """Whether nobody said how the result is to be called."""
+    several: bool = False
+    """Whether it is an index, of images for several platforms."""
 
     @property
     def repo_tags(self) -> list[str]:
@@ -68,68 +59,6 @@ class Destination:
             if tag.verbatim is None or (_is_full(tag.name) and _is_legal(tag.name))
         ]
         return [name.familiar for name in dict.fromkeys(names)]
-
-    def open(
-        self,
-        stack: ExitStack,
-        tmp_dir: Room,
-        *,
-        force: bool,
-        registries: Registries,
-        at_hand: AtHand,
-        guard: TagGuard,
-        cancelled: threading.Event,
-        progress: Progress,
-    ) -> Sink:
-        """Where the result goes; a pipe that nobody reads is waited for until `cancelled` is set.
-
-        Raises UsageError where something is there that must not be overwritten, TransportError where nobody
-        answers.
-        """
-        assert self.reference is not None
-        if self.reference.transport in STORES:
-            from squashkit.transports.stores.sink import StoreSink
-
-            store = stack.enter_context(open_store(self.reference))
-            return StoreSink(store, tmp_dir, at_hand.held, progress.advance, guard)
-        if (name := self.reference.in_registry) is not None:
-            from squashkit.transports.registry.sink import RegistrySink
-
-            tags = [ImageName.parse(tag.name).tag for tag in self.tags]
-            return RegistrySink(
-                name, registries, tmp_dir, at_hand.beside, tags, at_hand.read_tags, at_hand.replace, guard
-            )
-        docker = self.format == "docker"
-        path = Path(self.reference.path)
-        if self.reference.is_stdio:
-            return Pipe(tmp_dir, docker=docker, cancelled=cancelled)
-        if self._is_layout:
-            return Layout(path, force=force, tags=self.tags, guard=guard, room=tmp_dir.at(path))
-        return ArchiveFile(path, docker=docker, force=force, room=tmp_dir.at(path))
-
-    def check_free(self, *, force: bool) -> None:
-        """What `open` would refuse, without opening anything."""
-        if self.is_path and not self._is_layout:
-            assert self.reference is not None
-            check_free(Path(self.reference.path), force=force)
-
-    def check_tags(self, guard: TagGuard, registries: Registries, tmp_dir: Room) -> None:
-        """What `open` would say of tags that lose platforms, without writing anything. A daemon or a
-        registry that does not answer is not asked twice: the dry run is of the images."""
-        if self.reference is None:
-            return
-        with suppress(TransportError):
-            if self.reference.transport in STORES:
-                with open_store(self.reference) as store:
-                    for name in guard.results:
-                        guard.check(name, store.platforms(name))
-            elif self.reference.transport == REGISTRY:
-                from squashkit.transports.registry.sink import tag_platforms
-
-                for tag in guard.results:
-                    guard.check(tag, tag_platforms(ImageName.parse(tag), registries, tmp_dir))
-            elif self.is_path and self._is_layout:
-                check_layout_tags(Path(self.reference.path), self.tags, guard)
 
     @property
     def is_path(self) -> bool:
@@ -146,6 +75,12 @@ class Destination:
         return self.reference.in_registry if self.reference is not None else None
 
     @property
+    def place(self) -> Reference:
+        """The reference of a result that is written."""
+        assert self.reference is not None
+        return self.reference
+
+    @property
     def is_stream(self) -> bool:
         """Whether it goes to standard output."""
         return self.reference is not None and self.reference.is_stdio
@@ -157,74 +92,132 @@ class Destination:
             self.format == "oci"
             and self.reference is not None
             and self.reference.is_file
-            and (self.reference.is_stdio or not self._is_layout)
+            and (self.reference.is_stdio or not self.is_layout)
         )
 
     @property
-    def _is_layout(self) -> bool:
-        assert self.reference is not None
-        transport = self.reference.transport
-        return transport == "oci" or (not transport and Path(self.reference.path).is_dir())
+    def is_layout(self) -> bool:
+        """Whether it is a layout's folder."""
+        transport = self.place.transport
+        return transport == "oci" or (not transport and Path(self.place.path).is_dir())
 
 
-def decide_destination(
-    output: str | None,
-    source: Source,
-    image: Image,
-    segments: Sequence[Segment],
-    *,
-    tags: Sequence[str],
-    format: Format | None,
-    compress: Compression | None,
-    several: bool = False,
-    replace: bool = False,
-    by_digest: bool = False,
-) -> Destination:
-    """Where an image goes, `several` of them in one index. Raises UsageError where output, format and
-    compression do not fit together, or the source's own tag would move without `replace`."""
+def decide_target(
+    output: str | None, source: Source, image: Image, like: Sequence[Layer], write: Write, *, several: bool
+) -> Target:
+    """Where an image of a source goes, `several` of them in one index. Unless it is said how to compress
+    new layers they are stored as the uppermost layer of `like` is.
+
+    Raises UsageError where output, format and compression do not fit together, or the source's own tag
+    would move without `replace`.
+    """
     reference = parse_output(output) if output is not None else None
-    tags = sorted(set(tags))  # a set of names, whose order is to change no byte
-    chosen = _format(reference, source, format)
-    if several and chosen == "docker":
-        raise UsageError(
-            "a docker archive holds one platform (docker before 25 loads no more); pass --format oci"
-        )
-    if chosen == "docker" and compress is not None and compress.codec is Codec.ZSTD:
-        raise UsageError(
-            "a docker archive cannot hold zstd layers (docker before 23 fails on them); pass --format oci"
-        )
-    if by_digest and (reference is None or reference.transport != REGISTRY):
-        raise UsageError("--push-by-digest is for registries: -o docker://HOST/NAME")
-    if by_digest and reference is not None and (tags or replace or reference.has_tag):
-        raise UsageError("--push-by-digest gives no tag: leave --replace, -t and the tag of -o out")
-    if replace and not _is_own_place(reference, source):
-        raise UsageError("--replace moves the source's own tag: leave -o out, or name just that tag")
-    if replace and reference is not None and reference.is_file:
-        raise UsageError("--replace moves a tag of a daemon or a registry; --force replaces an output")
-    if reference is not None and reference.is_file and not reference.is_stdio:
-        target = Path(reference.path)
-        if reference.path.endswith("/") and reference.transport != "oci" and not target.is_dir():
-            raise UsageError(f"{reference.path} is no file; oci:{reference.path} makes a layout folder")
-        refuse_special(target)
-    family = {"oci": OCI_MANIFEST, "docker": DOCKER_MANIFEST, None: None}[format]
+    chosen = _format(reference, source, write.format)
+    _refuse_misfits(reference, source, chosen, write, several=several)
+    family = {"oci": OCI_MANIFEST, "docker": DOCKER_MANIFEST, None: None}[write.format]
     if family is None and chosen == "oci" and source.remote is not None and reference and reference.is_file:
         family = OCI_MANIFEST  # skopeo reads no others in a layout, and a registry has both
-    zstd = compress is not None and compress.codec is Codec.ZSTD
-    if zstd and manifest_family(image, family) == DOCKER_MANIFEST:
+    compress = write.compression
+    if compress is not None and compress.codec is Codec.ZSTD and image.family(family) == DOCKER_MANIFEST:
         raise UsageError("docker's manifests know no zstd layers; pass --format oci")
-    if reference is not None and reference.transport in STORES:
-        names = _store_tags(tags, reference)
-    elif reference is not None and reference.in_registry is not None:
-        names = () if by_digest else _registry_tags(tags, reference, reference.in_registry, replace=replace)
-    else:
-        names = _tags(tags, reference, image)
-    if reference is not None and not replace:
+    names = _names(reference, image, write)
+    if reference is not None and not write.replace:
         _protect_tags(names, reference, source)
-    compression = compress or _like_the_kept(source, image, segments, docker=chosen == "docker")
+    compression = compress or _as_stored(like, docker=chosen == "docker")
     to_registry = reference is not None and reference.transport == REGISTRY
     if to_registry and compress is None and compression.codec is Codec.NONE:
         compression = Compression.of(Codec.GZIP)
-    return Destination(reference, chosen, names, compression, family)
+    return Target(
+        reference,
+        chosen,
+        names,
+        compression,
+        family,
+        force=write.force,
+        replace=source.root if write.replace else None,
+        min_saving=write.least,
+        writes=output is not None and not write.dry_run,
+        check=write.check,
+        has_own_names=not write.names,
+        several=several,
+    )
+
+
+def _refuse_misfits(
+    reference: Reference | None, source: Source, format: Format, write: Write, *, several: bool
+) -> None:
+    """Raises UsageError where a form, a place and options exclude one another."""
+    if several and format == "docker":
+        raise UsageError(
+            "a docker archive holds one platform (docker before 25 loads no more); pass --format oci"
+        )
+    compress = write.compression
+    if format == "docker" and compress is not None and compress.codec is Codec.ZSTD:
+        raise UsageError(
+            "a docker archive cannot hold zstd layers (docker before 23 fails on them); pass --format oci"
+        )
+    if write.push_by_digest and (reference is None or reference.transport != REGISTRY):
+        raise UsageError("--push-by-digest is for registries: -o docker://HOST/NAME")
+    if write.push_by_digest and (
+        write.names or write.replace or (reference is not None and reference.has_tag)
+    ):
+        raise UsageError("--push-by-digest gives no tag: leave --replace, -t and the tag of -o out")
+    if write.replace and not _is_own_place(reference, source):
+        raise UsageError("--replace moves the source's own tag: leave -o out, or name just that tag")
+    if write.replace and reference is not None and reference.is_file:
+        raise UsageError("--replace moves a tag of a daemon or a registry; --force replaces an output")
+    if reference is not None and reference.is_file and not reference.is_stdio:
+        path = Path(reference.path)
+        if reference.path.endswith("/") and reference.transport != "oci" and not path.is_dir():
+            raise UsageError(f"{reference.path} is no file; oci:{reference.path} makes a layout folder")
+        refuse_special(path)
+
+
+def _names(reference: Reference | None, image: Image, write: Write) -> tuple[Tag, ...]:
+    """The names that the result gets."""
+    if reference is not None and reference.transport in STORES:
+        return _store_tags(write.names, reference)
+    if reference is not None and reference.in_registry is not None:
+        if write.push_by_digest:
+            return ()
+        return _registry_tags(write.names, reference, reference.in_registry, replace=write.replace)
+    return _tags(write.names, reference, image)
+
+
+def refuse_vain_check(target: Target) -> None:
+    """Raises UsageError where there will be nothing to read back."""
+    if target.check and target.is_stream:
+        raise UsageError(
+            "--check reads back what was written, which a pipe cannot give; write to a file or a layout"
+        )
+    if target.check and not target.writes:
+        raise UsageError("--check reads back what was written; a dry run writes nothing")
+
+
+def protect_inputs(target: Target, sources: Sequence[Source]) -> None:
+    """Raises UsageError where the output is something that is read, or lies within it."""
+    reference = target.reference
+    if reference is None or not reference.is_file:
+        return
+    for source in sources:
+        if not reference.is_stdio:
+            source.refuse_as_output(Path(reference.path))
+        elif sys.stdout is not None and source.is_file(os.fstat(sys.stdout.fileno())):
+            raise UsageError(f"standard output is {source.title}, an input, which is never written to")
+
+
+def protect_names(target: Target, bases: Sequence[Source]) -> None:
+    """Raises UsageError where the result would get a name that a base has in a daemon or a registry."""
+    reference = target.reference
+    if reference is None or reference.is_file:
+        return
+    for base in bases:
+        if base.reference.transport != reference.transport:
+            continue
+        names = base.in_store.names if base.in_store else [base.reference.path]
+        for tag in target.tags:
+            if same_name(tag.name, *names):
+                raise UsageError(f"{tag.name} is the base, whose name is not moved; -t or -o gives another")
 
 
 def parse_output(text: str) -> Reference:
@@ -369,18 +362,10 @@ def _is_full(name: str) -> bool:
     return ":" in name or "/" in name
 
 
-def _like_the_kept(
-    source: Source, image: Image, segments: Sequence[Segment], *, docker: bool
-) -> Compression:
-    """New layers are stored as the kept ones are; with none kept, as the squashed ones were."""
-    kept = [
-        image.layers[index]
-        for segment in segments
-        if segment.keep
-        for index in range(segment.start, segment.stop)
-    ]
-    for layer in reversed(kept or image.layers):
-        codec = source.codec(layer)
+def _as_stored(layers: Sequence[Layer], *, docker: bool) -> Compression:
+    """As the uppermost of these layers is stored."""
+    for layer in reversed(layers):
+        codec = codec_of(layer)
         if codec in (Codec.XZ, Codec.BZIP2) or (docker and codec is Codec.ZSTD):
             codec = Codec.NONE
         return Compression.of(codec)

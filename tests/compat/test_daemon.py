@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.jobs.selection import Keep
+from squashkit.options import (Keep)
 from squashkit.jobs.squash import squash
 from squashkit.options import Options
 from squashkit.transports.stores.docker import Daemon

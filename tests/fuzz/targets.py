@@ -23,36 +23,31 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from squashkit.cli.diff import parse_kinds
-from squashkit.cli.shared import parse_size
+from squashkit.options import (parse_size)
 from squashkit.cli.squash import parse_min_saving
 from squashkit.cli.writing import parse_created
 from squashkit.engine.entries import EntryCache
 from squashkit.errors import InvalidImage, SquashkitError
-from squashkit.jobs.selection import parse_segments
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.rootfs import Attributes, Directory, Inode, Rootfs
 from squashkit.layers.search import digests_of, parse_pattern, with_aliases
 from squashkit.layers.tar import REGULAR, SYMLINK, Record
+from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
-from squashkit.oci.documents import (
-    ImageConfig,
-    Manifest,
-    dump_json,
-    load_json,
-    parse_index,
-    parse_platform_choice,
-)
-from squashkit.oci.graph import Image
+from squashkit.oci.documents import ImageConfig, Manifest, dump_json, parse_index, parse_platform_choice
+from squashkit.oci.gojson import load_json
+from squashkit.oci.graph import Image, StoredLayer
 from squashkit.oci.media import OCI_MANIFEST, Codec
 from squashkit.oci.names import ImageName, same_name
-from squashkit.plan.documents import HistoryOptions, StoredLayer, image_manifest, squashed_config
+from squashkit.plan.documents import HistoryOptions, image_manifest, squashed_config
 from squashkit.plan.evidence import base_images
 from squashkit.plan.rebase.inherit import inherit
-from squashkit.plan.squash import KeptLayer, LayerPlan, Segment
+from squashkit.plan.segments import Segment, parse_segments
+from squashkit.plan.squash import KeptLayer, LayerPlan
 from squashkit.transports.archive import docker as docker_archive
-from squashkit.transports.blobs import MAGIC_SIZE, Blob
-from squashkit.transports.codecs import Compression, decompress, detect
+from squashkit.transports.blobs import Blob
+from squashkit.transports.codecs import MAGIC_SIZE, decompress, detect
 from squashkit.transports.layout import index as oci_layout
 from squashkit.transports.reference import parse_reference
 from squashkit.transports.registry.credentials import find_credentials

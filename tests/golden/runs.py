@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import squashkit
-from squashkit import Compression, FleetOptions, HistoryOptions, Keep, Options, RebaseOptions
+from squashkit import FleetOptions, History, Keep, Rebase, Write
 
 
 def _lines(text: str) -> list[str]:
@@ -285,14 +285,19 @@ RUNS = [*SQUASH, *REFUSED, *REBASE, *BASE, *LOOK, *GZIP, *ZSTD, *FLEET, *CLICK]
 
 
 def _squash() -> Any:
-    options = Options(Keep(base="base:1"), ("new:1",), history=HistoryOptions(message="From Python."))
-    report = squashkit.squash("in/app.tar:app:1", "out.tar", options)
+    report = squashkit.squash(
+        "in/app.tar:app:1",
+        "out.tar",
+        keep="base:1",
+        history=History(message="From Python."),
+        write=Write(tags="new:1"),
+    )
     return [report.json(), report.text(verbose=True)]
 
 
 def _squash_dry() -> Any:
-    options = Options(Keep(segments="=2,2,1"), compress=Compression.parse("none"), dry_run=True)
-    return squashkit.squash("in/alone.tar", None, options).json()
+    write = Write(compress="none", dry_run=True)
+    return squashkit.squash("in/alone.tar", None, keep=Keep(segments="=2,2,1"), write=write).json()
 
 
 def _squash_unknown() -> Any:
@@ -300,23 +305,23 @@ def _squash_unknown() -> Any:
 
 
 def _squash_missing() -> Any:
-    return squashkit.squash("in/alone.tar", "out.tar", Options(Keep(base="nosuch:1")))
+    return squashkit.squash("in/alone.tar", "out.tar", keep="nosuch:1")
 
 
 def _rebase() -> Any:
-    options = Options(Keep(base="in/base.tar"), ("app:2",))
-    report = squashkit.rebase("in/alone.tar", "out.tar", RebaseOptions("in/new.tar"), options)
+    how = Rebase("in/new.tar", old_base="in/base.tar")
+    report = squashkit.rebase("in/alone.tar", "out.tar", how, write=Write(tags=("app:2",)))
     return [report.json(), report.text()]
 
 
 def _rebase_conflict() -> Any:
-    options = Options(Keep(base="in/base.tar"))
-    return squashkit.rebase("in/alone.tar", "out.tar", RebaseOptions("in/odd.tar"), options)
+    return squashkit.rebase("in/alone.tar", "out.tar", Rebase("in/odd.tar", old_base="in/base.tar"))
 
 
 def _measure_fleet() -> Any:
     images = [f"in/fleet{number}.tar" for number in range(3)]
-    return squashkit.measure_fleet(images, FleetOptions(("in/fleet-base.tar",), estimate=True)).json()
+    fleet = FleetOptions(("in/fleet-base.tar",), estimate=True)
+    return squashkit.measure_fleet(images, fleet=fleet).json()
 
 
 CALLS: dict[str, Callable[[], Any]] = {

@@ -24,7 +24,7 @@ from squashkit.oci.documents import Platform
 from squashkit.plan.evidence import base_images
 from squashkit.plan.known import KnownBase
 from squashkit.transports.reference import Reference
-from squashkit.transports.source import open_base
+from squashkit.transports.open import (open_base)
 from tests.support.builders import (
     ImageSpec,
     Json,

@@ -13,7 +13,7 @@ import pytest
 from squashkit.engine.carry_out import Job
 from squashkit.engine.write import Writer
 from squashkit.errors import PlanError, UsageError
-from squashkit.jobs.fleet.job import squash_fleet
+from squashkit.jobs.fleet.squash import (squash_fleet)
 from squashkit.report.fleet.titles import TITLES
 from squashkit.transports.contracts import WrittenImage
 from tests.support.builders import (

@@ -14,10 +14,11 @@ from squashkit.jobs.fleet.members import Fleet
 from squashkit.jobs.fleet.prices import Pricing
 from squashkit.oci.media import Codec
 from squashkit.plan.fleet.trie import LayerRun, Trie
-from squashkit.plan.squash import Segment
+from squashkit.plan.segments import (Segment)
 from squashkit.progress import Silent
-from squashkit.transports.codecs import Compression
-from squashkit.transports.registry.access import Access, Registries
+from squashkit.oci.compression import (Compression)
+from squashkit.options import (Access)
+from squashkit.transports.registry.access import (Registries)
 from tests.support.builders import (
     ImageSpec,
     Member,

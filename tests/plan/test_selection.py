@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.jobs.selection import machine_platform
+from squashkit.transports.source import machine_platform
 from tests.support.builders import (
     ImageSpec,
     compress,

@@ -15,7 +15,7 @@ from squashkit.plan.fleet.cut import Priced
 from squashkit.plan.fleet.storage import StackLayer
 from squashkit.plan.fleet.strategies import ALL, BEST, BUILT, STRATEGIES, TRIE, Goal, measure
 from squashkit.plan.fleet.trie import LayerRun, Trie
-from squashkit.plan.squash import Segment
+from squashkit.plan.segments import (Segment)
 
 
 def image(layers: str) -> Image:

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from squashkit import errors
-from squashkit.jobs.selection import Keep
+from squashkit.options import (Keep)
 from squashkit.jobs.squash import squash
 from squashkit.options import Options
 from tests.support.builders import ImageSpec, docker_archive_old, file, layer, on_base, whiteout

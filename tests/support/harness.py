@@ -9,7 +9,8 @@ from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.merge import Copy, SquashedLayer
 from squashkit.plan.rebase.fit import fit, plan_rebase
-from squashkit.plan.squash import KeptLayer, LayerPlan, Segment, plan_export, plan_squash
+from squashkit.plan.segments import Segment
+from squashkit.plan.squash import KeptLayer, LayerPlan, plan_export, plan_squash
 
 
 def read_changeset(layer: bytes) -> Changeset:

@@ -12,8 +12,9 @@ import zlib
 import pytest
 
 from squashkit.errors import InvalidImage
+from squashkit.oci.compression import Compression
 from squashkit.oci.media import Codec
-from squashkit.transports.codecs import Compression, Compressor, decompress, detect
+from squashkit.transports.codecs import Compressor, decompress, detect
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 
 from squashkit.engine.layers import Loader
-from squashkit.jobs.selection import Keep
+from squashkit.options import (Keep)
 from squashkit.jobs.squash import squash
 from squashkit.oci.documents import Platform
 from squashkit.options import Options
 from squashkit.plan.base import choose_image
 from squashkit.transports.reference import parse_reference
-from squashkit.transports.source import open_source
+from squashkit.transports.open import (open_source)
 from tests.support.builders import (
     ImageSpec,
     directory,
@@ -149,7 +149,7 @@ def test_every_form_in_and_out(form: str, image: ImageSpec, tmp_path: Path) -> N
 def test_compression_and_threads_change_no_content(codec: str, tmp_path: Path) -> None:
     """Stored in any codec the new layer is the same, and the archive is the same from any number of
     threads."""
-    from squashkit.transports.codecs import Compression
+    from squashkit.oci.compression import Compression
 
     source = tmp_path / "source.tar"
     docker_archive_old(source, [APP, BASE])
@@ -168,7 +168,7 @@ def test_compression_and_threads_change_no_content(codec: str, tmp_path: Path) -
 
 def test_several_runs_and_codecs_share_an_archive(tmp_path: Path) -> None:
     """Two new compressed layers in one archive do not overlap, and a repeated one is stored once."""
-    from squashkit.transports.codecs import Compression
+    from squashkit.oci.compression import Compression
 
     extra = layer(file("m", b"m"))
     image = on_base(BASE, extra, extra, BASE.layers[0], layer(file("k")), layer(file("k")), tags=["app:1"])

@@ -1,19 +1,20 @@
 """Which base an image has, by all that is written of it. Every answer is held against its diff_ids.
 
-From strongest to weakest: what a person says (selection.py), the annotations or labels that name the base,
+From strongest to weakest: what a person says (lookup.py), the annotations or labels that name the base,
 the buildpacks' note of their run image, BuildKit's provenance, the user's catalogue. The history alone
 decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from squashkit.errors import InvalidImage, NotBasedOn, TransportError
 from squashkit.jobs.base.catalogue import Catalogue, name_of
+from squashkit.jobs.base.lookup import OpenBase
 from squashkit.oci.digests import Digest, is_digest
-from squashkit.oci.documents import Manifest, Platform
+from squashkit.oci.documents import Manifest
 from squashkit.oci.graph import Image
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import ImageName, same_name
@@ -24,10 +25,8 @@ from squashkit.transports.layout.index import blob_name
 from squashkit.transports.reference import REGISTRY, Reference
 from squashkit.transports.source import Source
 
-OpenBase = Callable[[Reference, Platform], Source]
 
-
-def find_base(
+def base_by_evidence(
     image: Image,
     source: Source,
     open_base: OpenBase,

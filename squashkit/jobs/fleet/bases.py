@@ -21,7 +21,7 @@ from squashkit.errors import (
     show_text,
 )
 from squashkit.jobs.base.catalogue import Catalogue
-from squashkit.jobs.base.find import find_base
+from squashkit.jobs.base.find import base_by_evidence
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.oci.digests import ChainID, chain_ids, is_digest
 from squashkit.oci.documents import Platform
@@ -73,7 +73,7 @@ class FleetBases:
         for number, member in enumerate(self.members):
             image, source = member.image, replace(member.source, images=at_hand)
             try:
-                base = find_base(image, source, self._open, None)
+                base = base_by_evidence(image, source, self._open, None)
             except NotBasedOn:
                 self._wrong.add(number)
                 continue

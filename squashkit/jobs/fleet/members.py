@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,12 +23,11 @@ from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
 from squashkit.oci.names import ImageName, same_name
 from squashkit.plan.base import choose_image
-from squashkit.progress import Progress
 from squashkit.transports.layout.index import refuse_unsupported
+from squashkit.transports.open import open_base, open_source
 from squashkit.transports.reference import REGISTRY, STORES, Reference, parse_reference
-from squashkit.transports.registry.access import Registries
-from squashkit.transports.room import Room
-from squashkit.transports.source import Source, machine_platform, open_base, open_source
+from squashkit.transports.session import Session
+from squashkit.transports.source import Source, machine_platform
 from squashkit.transports.stores.store import open_store
 
 
@@ -47,12 +45,9 @@ class Member:
 
 @dataclass(slots=True)
 class Fleet:
-    """Images as they are opened. All of them are closed with the stack."""
+    """Images as they are opened. All of them are closed with the session."""
 
-    stack: ExitStack
-    tmp_dir: Room
-    registries: Registries
-    progress: Progress
+    session: Session
     platform: Platform | None
     notes: list[str] = field(default_factory=list)
     """What a person should know of what was left out."""
@@ -104,8 +99,7 @@ class Fleet:
         """An image whose layers' bytes nobody will ask for, opened once: a registry's for each platform."""
         key = reference, platform if reference.transport == REGISTRY else None
         if key not in self._bases:
-            opened = open_base(reference, self.tmp_dir, self.registries, platform)
-            self._bases[key] = self.stack.enter_context(opened)
+            self._bases[key] = open_base(self.session, reference, platform)
         return self._bases[key]
 
     def _members(self, text: str) -> Iterator[Member]:
@@ -181,9 +175,7 @@ class Fleet:
             )
 
     def _open(self, reference: Reference) -> Source:
-        return self.stack.enter_context(
-            open_source(reference, self.tmp_dir, self.progress, None, self.registries, self.platform)
-        )
+        return open_source(self.session, reference, self.platform)
 
     def _names_below(self, place: str) -> list[str]:
         """Every tag of every repository whose name begins so, by the registry's catalogue: older releases
@@ -195,7 +187,7 @@ class Fleet:
         asked = ImageName.parse(f"{host}/{whole or 'any'}")
         if asked.host != host:
             raise UsageError(f"docker://{place} names no host: docker://HOST/PREFIX/")
-        registry = self.registries.get(asked)
+        registry = self.session.registries.get(asked)
         names = []
         for path in sorted(repositories(registry)):
             if not path.startswith(prefix) and path != whole:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
 
-from squashkit.engine.write import gather, place_of
+from squashkit.engine.write import gather
 from squashkit.errors import told_of
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member
@@ -21,31 +21,22 @@ from squashkit.layers.changeset import Changeset, content_of
 from squashkit.layers.merge import Copy, Piece, SquashedLayer
 from squashkit.layers.rootfs import Rootfs
 from squashkit.layers.tar import BLOCK
+from squashkit.oci.compression import Compression
 from squashkit.oci.digests import ChainID, DiffID, Digest, is_digest, sha256
 from squashkit.oci.documents import Descriptor
-from squashkit.oci.graph import Image, Layer, RunPlace
+from squashkit.oci.graph import Image, Layer, RunPlace, StoredLayer
 from squashkit.oci.media import Codec
-from squashkit.plan.documents import (
-    HistoryOptions,
-    StoredLayer,
-    image_manifest,
-    manifest_family,
-    squashed_config,
-)
+from squashkit.options import History
+from squashkit.plan.documents import changed_annotations, image_manifest, squashed_config
 from squashkit.plan.fleet.cut import Priced
 from squashkit.plan.fleet.storage import StackLayer
 from squashkit.plan.fleet.trie import LayerRun
-from squashkit.plan.squash import (
-    KeptLayer,
-    LayerPlan,
-    Segment,
-    apply_layer,
-    needs_lower,
-    plan_squash,
-)
+from squashkit.plan.segments import Segment
+from squashkit.plan.squash import KeptLayer, LayerPlan, apply_layer, needs_lower, plan_squash
 from squashkit.transports.blobs import read_blocks
-from squashkit.transports.codecs import Compression, Compressor
+from squashkit.transports.codecs import Compressor
 from squashkit.transports.source import Source
+from squashkit.transports.stored import StoredBlob, codec_of, digest_of, nearest, size_of
 
 _HEADER = 64
 """About what a header takes once it is compressed: it is mostly zeros."""
@@ -81,7 +72,9 @@ class Pricing:
     """How many layers from the top down stand in the same order elsewhere."""
     _made: dict[str, StackLayer] = field(default_factory=dict, init=False)
     """New blobs, by what they are put together from."""
-    _kept: dict[tuple[int, str], tuple[StackLayer, StoredLayer]] = field(default_factory=dict, init=False)
+    _kept: dict[tuple[int, object], tuple[StackLayer, StoredLayer]] = field(
+        default_factory=dict, init=False
+    )
     """Layers as each source has them: how they count, and how they are described."""
     _runs: dict[RunPlace, StackLayer | None] = field(default_factory=dict, init=False)
     """What runs become that were merged, None where that is nothing."""
@@ -102,7 +95,7 @@ class Pricing:
 
     def _as_it_is(self, number: int, layer: Layer) -> tuple[StackLayer, StoredLayer]:
         source = self.members[number].source
-        place = id(source), layer.member or layer.diff_id
+        place = id(source), layer.blobs or layer.diff_id
         if place not in self._kept:
             self._kept[place] = self._keep(source, layer)
         return self._kept[place]
@@ -113,16 +106,16 @@ class Pricing:
         changeset = self.layers.changesets.get(layer.diff_id)
         content = changeset.content_size if changeset is not None else 0
         described = self.elsewhere.get(layer.diff_id) if source.remote is None else None
-        codec = source.codec(layer)
+        codec = codec_of(layer)
         if described is not None:
             codec = described.codec
             blob = StackLayer(described.digest, described.size, content, layer.diff_id)
         elif codec is not Codec.NONE:
-            digest = source.digest(layer) or self._hashed(source, layer)
-            blob = StackLayer(digest, source.size(layer), content, layer.diff_id)
+            digest = digest_of(layer) or self._hashed(source, layer)
+            blob = StackLayer(digest, size_of(layer), content, layer.diff_id)
         else:
             codec = self.compression.codec
-            blob = self._packed(layer.diff_id, source.size(layer), content)
+            blob = self._packed(layer.diff_id, size_of(layer), content)
         return blob, StoredLayer(layer.diff_id, _as_digest(blob.key), blob.stored, codec, described)
 
     def _described(self, number: int, layer: Layer) -> StoredLayer:
@@ -145,19 +138,19 @@ class Pricing:
     def _hashed(self, source: Source, layer: Layer) -> Digest:
         """The digest of a blob that no manifest names; a placeholder before layers are read."""
         if not self.layers.changesets:
-            return Digest(f"{layer.diff_id} in {source.size(layer)} bytes")
+            return Digest(f"{layer.diff_id} in {size_of(layer)} bytes")
         digest = hashlib.sha256()
-        for block in read_blocks(source.blob(layer), self.layers.loader.cancelled, layer.where):
+        for block in read_blocks(nearest(layer).open(), self.layers.store.session.cancelled, layer.where):
             digest.update(block)
         return Digest(f"sha256:{digest.hexdigest()}")
 
-    def unstated(self) -> dict[str, StoredLayer]:
+    def unstated(self) -> dict[DiffID | StoredBlob, StoredLayer]:
         """Compressed layers whose digests nobody states, by where they lie, with those that they have."""
         return {
-            place_of(member.source, layer): self._as_it_is(number, layer)[1]
+            nearest(layer): self._as_it_is(number, layer)[1]
             for number, member in enumerate(self.members)
             for layer in member.image.layers
-            if not member.source.digest(layer)
+            if layer.blobs and not digest_of(layer)
         }
 
     def blobs(self, number: int, segments: Sequence[Segment]) -> list[tuple[StackLayer, ...]]:
@@ -202,9 +195,13 @@ class Pricing:
         config = image.config.data
         if changed:
             plan = LayerPlan(tuple(segments), tuple(planned))
-            config = squashed_config(image, plan, [one.diff_id for one in stored], HistoryOptions())
+            config = squashed_config(image, plan, [one.diff_id for one in stored], History())
         manifest = image_manifest(
-            image, manifest_family(image, None), config, stored, changed=changed, base=None, base_kept=False
+            image,
+            image.family(None),
+            config,
+            stored,
+            changed_annotations(image, None, base_kept=False) if changed else None,
         )
         return {sha256(config): len(config), sha256(manifest): len(manifest)}
 
@@ -235,42 +232,37 @@ class Pricing:
                 changesets |= self.layers.of(image, range(run.start))
             changesets |= own
         with told_of(image.title):
-            return plan_squash(changesets, segments, self.layers.header_of(image))
+            return plan_squash(changesets, segments, self.layers.store.header_of(image))
 
     def _squashed(self, image: Image, planned: SquashedLayer) -> StackLayer:
-        key, pieces = self._identify(image, planned)
+        key = self._identify(image, planned)
         if key not in self._made:
             content = planned.content_size
+            store = self.layers.store
             self._made[key] = (
-                StackLayer(key, self._estimated(pieces), content)
+                StackLayer(key, self._estimated(image, planned.pieces), content)
                 if self.estimate
-                else self._compressed(gather(self.layers.loader, pieces), content)
+                else self._compressed(gather(store, image.layers, planned.pieces), content)
             )
         return self._made[key]
 
-    def _identify(self, image: Image, planned: SquashedLayer) -> tuple[str, tuple[Piece, ...]]:
-        """A new layer's key, and its pieces by the fleet's layers. The key is of what it is put together
-        from: the same pieces are the same bytes."""
-        pieces = tuple(
-            piece._replace(layer=self.layers.index[image.diff_ids[piece.layer]])
-            if isinstance(piece, Copy)
-            else piece
-            for piece in planned.pieces
-        )
+    def _identify(self, image: Image, planned: SquashedLayer) -> str:
+        """A new layer's key, of what it is put together from: the same pieces are the same bytes."""
         key = hashlib.sha256()
-        for piece in pieces:
-            key.update(repr(piece).encode())
-        return f"squashed {key.hexdigest()}", pieces
+        for piece in planned.pieces:
+            span = (image.diff_ids[piece.layer], *piece[1:]) if isinstance(piece, Copy) else piece
+            key.update(repr(span).encode())
+        return f"squashed {key.hexdigest()}"
 
-    def _estimated(self, pieces: Sequence[Piece]) -> int:
+    def _estimated(self, image: Image, pieces: Sequence[Piece]) -> int:
         total = 0.0
         for piece in pieces:
             if isinstance(piece, bytes):
                 total += len(piece) // BLOCK * _HEADER
                 continue
-            layer = self.layers.loader.image.layers[piece.layer]
+            layer = self.layers.holder(image.diff_ids[piece.layer])
             whole = self.layers.changesets[layer.diff_id].diff_size
-            total += (piece.end - piece.start) * self.layers.loader.source.size(layer) / max(whole, 1)
+            total += (piece.end - piece.start) * size_of(layer) / max(whole, 1)
         return round(total)
 
     def _compressed(self, blocks: Iterator[memoryview], content: int) -> StackLayer:
@@ -284,12 +276,12 @@ class Pricing:
             stored.update(data)
 
         compressor = Compressor(
-            self.compression, write, self.layers.loader.jobs, self.layers.loader.cancelled
+            self.compression, write, self.layers.store.session.jobs, self.layers.store.session.cancelled
         )
         for block in blocks:
             compressor.feed(block)
             plain.update(block)
-            self.layers.loader.progress.advance(len(block))
+            self.layers.store.session.progress.advance(len(block))
         compressor.close()
         return StackLayer(f"sha256:{stored.hexdigest()}", size, content, f"sha256:{plain.hexdigest()}")
 
@@ -310,7 +302,7 @@ class Pricing:
             below = [Segment(0, run.start, True)] if run.start else []
             planned = self._plan(image, [*below, segment]).layers[-1]
             assert isinstance(planned, SquashedLayer)
-            return Priced(self._identify(image, planned)[0], cost)
+            return Priced(self._identify(image, planned), cost)
         return Priced(f"{run.top.chain_id} from {run.start}", cost)
 
     def _alive_at(self, number: int, chain_id: ChainID) -> _Alive:

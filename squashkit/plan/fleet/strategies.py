@@ -25,7 +25,7 @@ from squashkit.plan.fleet.storage import (
     registry_bytes,
 )
 from squashkit.plan.fleet.trie import LayerRun, Trie
-from squashkit.plan.squash import Segment
+from squashkit.plan.segments import Segment
 
 BUILT, ALL, BASE, TRIE, BEST = "built", "all", "base", "trie", "best"
 STRATEGIES = (BUILT, ALL, BASE, TRIE, BEST)

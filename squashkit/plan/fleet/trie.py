@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from squashkit.oci.digests import ChainID, DiffID
 from squashkit.oci.graph import Image
-from squashkit.plan.squash import Segment
+from squashkit.plan.segments import Segment
 
 
 @dataclass(slots=True, eq=False)

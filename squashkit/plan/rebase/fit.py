@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from squashkit.errors import show_path
 from squashkit.layers.changeset import Changeset, Entry, is_hard_link, link_target
-from squashkit.layers.merge import HeaderOf
 from squashkit.layers.rootfs import MAX_SYMLINKS, Directory, Inode, Node, Rootfs, node_at
 from squashkit.layers.tar import DIRECTORY, SYMLINK
 from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Kind, Risk, show_node
-from squashkit.plan.squash import Ready, Segment, apply_layer, plan_squash
+from squashkit.plan.segments import Segment
+from squashkit.plan.squash import apply_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,11 @@ class Fitted:
     """Every path that they have an entry for, and those of the accounts."""
     tree: Rootfs
     """What the new base and the layers above make. Not whole where a hard link has lost its target."""
+
+    @property
+    def changesets(self) -> dict[int, Changeset]:
+        """Of all layers of the result: they need not be those that the layers hold."""
+        return dict(enumerate((*self.new, *self.above)))
 
     @property
     def bottom(self) -> int:
@@ -69,11 +74,9 @@ def fit(old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Chan
     return Fitted(tuple(new), tuple(fitted), frozenset(remade), tuple(risks), touched, after)
 
 
-def plan_rebase(fitted: Fitted, header_of: HeaderOf, *, squash: bool = False) -> Ready:
-    """The layers of the result: the new base's, then those above, merged into one with `squash`.
-
-    Layers count from the new base's lowest. Raises what `plan_squash` raises.
-    """
+def rebased_segments(fitted: Fitted, *, squash: bool) -> list[Segment]:
+    """The layers of the result: the new base's, then those above, merged into one with `squash`. Layers
+    count from the new base's lowest."""
     bottom, top = fitted.bottom, fitted.bottom + len(fitted.above)
     segments = [Segment(0, bottom, True)]
     if squash:
@@ -83,9 +86,7 @@ def plan_rebase(fitted: Fitted, header_of: HeaderOf, *, squash: bool = False) ->
             Segment(bottom + n, bottom + n + 1, n not in fitted.remade, n in fitted.remade)
             for n in range(len(fitted.above))
         ]
-    changesets = dict(enumerate((*fitted.new, *fitted.above)))
-    plan = plan_squash(changesets, [s for s in segments if len(s)], header_of)
-    return Ready(plan, changesets)
+    return [segment for segment in segments if len(segment)]
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE
-from squashkit.plan.squash import Segment
+from squashkit.plan.segments import Segment
 
 TITLES = {
     BUILT: "as built",

@@ -18,6 +18,7 @@ from squashkit.oci.graph import Image, stack_layers
 from squashkit.oci.shapes import DESCRIPTOR_SHAPE
 from squashkit.transports.blobs import Container
 from squashkit.transports.layout.index import Faults, Listing, collected
+from squashkit.transports.stored import StoredBlob
 
 MANIFEST = "manifest.json"
 _SHAPE = ListOf(
@@ -29,8 +30,8 @@ _SHAPE = ListOf(
 _CONFIG_NAME = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?")
 
 
-def list_images(container: Container, faults: Faults | None = None) -> list[Image]:
-    """Read manifest.json and the configs that it names.
+def list_images(container: Container, source: str, faults: Faults | None = None) -> list[Image]:
+    """Read manifest.json and the configs that it names; `source` is how people call the archive.
 
     Raises InvalidImage for bad JSON, a config that is not there or not what its name promises, and
     wrong counts; with `faults`, those of single images go there and the others are listed.
@@ -43,7 +44,7 @@ def list_images(container: Container, faults: Faults | None = None) -> list[Imag
         for i, entry in enumerate(parse_manifest(listed)):
             where = f"{MANIFEST}[{i}]"
             with collected(faults):
-                images.append(_load_image(container, Item.parse(entry, where), where))
+                images.append(_load_image(container, Item.parse(entry, where), where, source))
     return images
 
 
@@ -76,7 +77,7 @@ def parse_manifest(data: bytes) -> list[dict[str, Any] | None]:
     return entries
 
 
-def _load_image(container: Container, item: Item, where: str) -> Image:
+def _load_image(container: Container, item: Item, where: str, source: str) -> Image:
     config_name, layers = item.config, item.layers
     data = container.read(config_name)
     if data is None:
@@ -92,9 +93,10 @@ def _load_image(container: Container, item: Item, where: str) -> Image:
         config=config,
         layers=stack_layers(
             config,
-            [name if container.has(name) else None for name in layers],
+            [StoredBlob.find(container, name) for name in layers],
             [None] * len(layers),
             where,
+            source,
         ),
         manifest=None,
         manifest_descriptor=None,

@@ -120,6 +120,7 @@ class ArchiveFile(ArchiveWriter):
         """Without a room the file may take what is free where it lies."""
         check_free(path, force=force)
         self.title = show_path(os.fsencode(path))
+        self.notes: Sequence[str] = ()
         self.path = path
         self._force = force
         remove_leftovers(path)
@@ -186,6 +187,7 @@ class Pipe:
 
     parallel = False
     title = "standard output"
+    notes: Sequence[str] = ()
 
     def __init__(self, tmp_dir: Room, *, docker: bool, cancelled: threading.Event) -> None:
         self._tmp_dir = tmp_dir

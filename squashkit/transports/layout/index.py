@@ -34,6 +34,7 @@ from squashkit.oci.media import (
 from squashkit.oci.names import names_of
 from squashkit.oci.shapes import LAYOUT_SHAPE
 from squashkit.transports.blobs import Container
+from squashkit.transports.stored import StoredBlob
 
 INDEX = "index.json"
 LAYOUT = "oci-layout"
@@ -87,13 +88,13 @@ Faults = list[SquashkitError]
 """Where faults go that are to be told all, not raised one at a time."""
 
 
-def list_images(container: Container, faults: Faults | None = None) -> Listing:
-    """Read index.json and all that it leads to, layers excepted.
+def list_images(container: Container, source: str, faults: Faults | None = None) -> Listing:
+    """Read index.json and all that it leads to, layers excepted; `source` is how people call the layout.
 
     Raises InvalidImage for bad JSON, digests that do not match and wrong counts; with `faults`, those of
     single images go there and the others are listed.
     """
-    walk = _Walk(container, Listing(), faults)
+    walk = _Walk(container, source, Listing(), faults)
     with collected(faults):
         layout = container.read(LAYOUT)
         if layout is not None:
@@ -121,6 +122,7 @@ class _Walk:
     """A way through the documents of a layout."""
 
     container: Container
+    source: str
     listing: Listing
     faults: Faults | None
     visited: int = 0
@@ -177,7 +179,7 @@ class _Walk:
         if kind and not _is_image(manifest, config):
             listing.artifacts.append(kind)
             return
-        listing.images.append(_load_image(self.container, manifest, descriptor, config, place))
+        listing.images.append(_load_image(self.container, self.source, manifest, descriptor, config, place))
 
 
 def _guess_type(data: bytes) -> str:
@@ -211,17 +213,15 @@ def is_attestation(descriptor: Descriptor) -> bool:
 
 
 def _load_image(
-    container: Container, manifest: Manifest, descriptor: Descriptor, data: bytes, where: str
+    container: Container, source: str, manifest: Manifest, descriptor: Descriptor, data: bytes, where: str
 ) -> Image:
     config = ImageConfig.parse(data, f"{where}.config")
-    names = [blob_name(layer.digest) for layer in manifest.layers]
+    blobs = [StoredBlob.find(container, blob_name(layer.digest), layer) for layer in manifest.layers]
     return Image(
         names=names_of(descriptor.annotations),
         image_id=manifest.config.digest,
         config=config,
-        layers=stack_layers(
-            config, [name if container.has(name) else None for name in names], manifest.layers, where
-        ),
+        layers=stack_layers(config, blobs, manifest.layers, where, source),
         manifest=manifest,
         manifest_descriptor=descriptor,
     )
@@ -241,7 +241,7 @@ def refuse_unsupported(image: Image) -> None:
                 f"layer {layer.index} is encrypted; decrypt the image first (skopeo copy --decryption-key)",
                 what="encrypted layer",
             )
-        if layer.member is None and layer.descriptor is not None and layer.descriptor.is_foreign:
+        if not layer.blobs and layer.descriptor is not None and layer.descriptor.is_foreign:
             raise UnsupportedImage(
                 f"layer {layer.index} is a foreign layer ({media_type}), whose bytes lie elsewhere",
                 what="foreign layer",

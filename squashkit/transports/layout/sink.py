@@ -43,6 +43,7 @@ class Layout:
         self.path = path
         self._force = force
         self._guard = guard
+        self.notes: list[str] = []
         self._new: list[AtomicFile] = []
         self._finished: dict[Digest, AtomicFile] = {}
         if path.exists() and not path.is_dir():
@@ -181,29 +182,31 @@ class Layout:
             raise UsageError(
                 f"{self.path} has the tag {taken[0].verbatim or taken[0].name} already; --force moves it"
             )
-        _check_platforms(self.path, there, taken, self._guard)
+        self.notes = _lost(self.path, there, taken, self._guard)
         return [one for one in there if not any(_is_named(one, tag) for tag in taken)]
 
 
-def check_layout_tags(path: Path, tags: Sequence[Tag], guard: TagGuard) -> None:
-    """Raises UsageError where tags of a layout that is there would lose platforms. It only reads."""
-    if (path / INDEX).is_file():
-        there = load_json((path / INDEX).read_bytes(), f"{path}/{INDEX}").get("manifests", [])
-        _check_platforms(path, there, tags, guard)
+def lost_in_layout(path: Path, tags: Sequence[Tag], guard: TagGuard) -> list[str]:
+    """What tags of a layout that is there would lose. Raises UsageError where nobody chose that. It only
+    reads."""
+    if not (path / INDEX).is_file():
+        return []
+    there = load_json((path / INDEX).read_bytes(), f"{path}/{INDEX}").get("manifests", [])
+    return _lost(path, there, tags, guard)
 
 
-def _check_platforms(
-    path: Path, there: Sequence[dict[str, Any]], tags: Sequence[Tag], guard: TagGuard
-) -> None:
-    """Show the guard what each tag means now, by the descriptors of a layout."""
+def _lost(path: Path, there: Sequence[dict[str, Any]], tags: Sequence[Tag], guard: TagGuard) -> list[str]:
+    """What each tag loses that means something now, by the descriptors of a layout."""
+    lost = []
     for tag in tags:
         named = [one for one in there if _is_named(one, tag)]
         container = _Preview(path, {}, {INDEX: dump_json(index_json(named, None))})
         try:
-            means = whole_platforms(container, lambda layer: layer.member is not None or is_foreign(layer))
+            means = whole_platforms(container, lambda layer: bool(layer.blobs) or is_foreign(layer))
         finally:
             container.close()
-        guard.check(tag.name, means)
+        lost.append(guard.check(tag.name, means))
+    return [one for one in lost if one is not None]
 
 
 def _is_named(descriptor: dict[str, Any], tag: Tag) -> bool:

@@ -5,27 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from squashkit.oci.digests import Digest
 from squashkit.oci.names import ImageName
+from squashkit.options import Access
 from squashkit.transports.blobs import Container
 
 if TYPE_CHECKING:
     from squashkit.transports.registry.http import Registry
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How registries are reached."""
-
-    authfile: Path | None = None
-    """Where credentials are, in docker's form. None: where the docker client has them."""
-    tls_verify: bool | None = None
-    """None: yes, but not for this very machine (localhost), as docker has it."""
-    cert_dir: Path | None = None
-    """A folder with CAs (*.crt) and client certificates (*.cert with *.key)."""
 
 
 @dataclass(slots=True)

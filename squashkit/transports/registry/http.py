@@ -27,7 +27,8 @@ from urllib3.util import Retry
 from squashkit import __version__
 from squashkit.errors import Cancelled, Unauthorized, Unavailable, UsageError, gist_of, show_text
 from squashkit.oci.gojson import Leaf, Struct, load_json
-from squashkit.transports.registry.access import Access, Traffic
+from squashkit.options import Access
+from squashkit.transports.registry.access import Traffic
 from squashkit.transports.registry.credentials import Credentials
 
 _TIMEOUT = (10, 60)  # seconds: to connect, and between two bytes

@@ -19,7 +19,7 @@ from squashkit.errors import (
 )
 from squashkit.oci.digests import Digest, sha256
 from squashkit.oci.documents import Descriptor, Platform
-from squashkit.oci.graph import Layer
+from squashkit.oci.graph import Image, Layer
 from squashkit.oci.names import ImageName
 from squashkit.transports.blobs import READ_SIZE, open_unnamed, write_all
 from squashkit.transports.contracts import Check, Slot, Written
@@ -27,40 +27,70 @@ from squashkit.transports.registry.access import Registries
 from squashkit.transports.registry.repository import CHUNK, Repository
 from squashkit.transports.registry.source import RegistryImages
 from squashkit.transports.room import Room
+from squashkit.transports.session import Session
+from squashkit.transports.source import Source
+from squashkit.transports.stored import StoredBlob
 from squashkit.transports.tags import TagGuard, is_foreign, is_index, whole_platforms
+from squashkit.transports.target import Target
 
 _TRIES = 4
 
 
+def mountable(target: Target, images: Sequence[Image]) -> dict[Digest, str]:
+    """Blobs of images that lie in the registry that is written to, and in which other repository."""
+    there: dict[Digest, str] = {}
+    to = target.in_registry
+    assert to is not None
+    for layer in (layer for image in images for layer in image.layers):
+        for blob in layer.blobs:
+            container = blob.container if isinstance(blob, StoredBlob) else None
+            if not isinstance(container, RegistryImages) or blob.descriptor is None:
+                continue
+            name = container.name
+            if name.host == to.host and name.repository != to.repository:
+                there.setdefault(blob.descriptor.digest, name.repository)
+    return there
+
+
+def _read_tags(sources: Sequence[Source]) -> dict[str, Digest]:
+    """Tags that were read (`team/app:1`, without their hosts, which may have several names), and what they
+    meant."""
+    return {
+        f"{name.repository}:{name.tag}": source.root
+        for source in sources
+        if (name := source.reference.in_registry) is not None
+        and not name.digest
+        and source.root is not None
+    }
+
+
 class RegistrySink:
-    """A repository. `beside` says of blobs which other repository of the same registry has them, `tags` are
-    the names to give; none where the digest is to be the only name. `read_tags` are names that were read
-    (without their hosts, which may have several names) and what they meant: such a tag is not moved, unless
-    the name is still that of the manifest to `replace`."""
+    """A repository. `mountable` says of blobs which other repository of the same registry has them. A tag
+    that was read is not moved, unless it still means the manifest to replace."""
 
     parallel = True
 
     def __init__(
         self,
-        name: ImageName,
-        registries: Registries,
-        tmp_dir: Room,
-        beside: Mapping[Digest, str],
-        tags: Sequence[str],
-        read_tags: Mapping[str, Digest],
-        replace: Digest | None,
+        session: Session,
+        target: Target,
         guard: TagGuard,
+        mountable: Mapping[Digest, str],
     ) -> None:
+        name = target.in_registry
+        assert name is not None
         self.name = name
+        self.notes: list[str] = []
         self.title = f"docker://{name.full_repository}"
-        self.registry = registries.get(name)
-        self.repository = Repository(self.registry, name.repository, push=True, also=beside.values())
-        self._beside = beside
-        self._registries = registries
-        self._tmp_dir = tmp_dir
-        self._tags = tags
-        self._read_tags = read_tags
-        self._replace = replace
+        self.registry = session.registries.get(name)
+        self.repository = Repository(self.registry, name.repository, push=True, also=mountable.values())
+        self._mountable = mountable
+        self._registries = session.registries
+        self._tmp_dir = session.room
+        self._tags = [ImageName.parse(tag.name).tag for tag in target.tags]
+        """The names to give; none where the digest is to be the only one."""
+        self._read_tags = _read_tags(session.sources)
+        self._replace = target.replace
         self._guard = guard
         self._indexes: dict[Digest, list[Platform]] = {}
         """The platforms of indexes that tags meant."""
@@ -71,15 +101,19 @@ class RegistrySink:
         self._check_tags()
 
     def _check_tags(self) -> None:
+        self.notes = self._lost()
+
+    def _lost(self) -> list[str]:
         """Raises UsageError where a tag means an image that was read, or no longer the one to replace, or
-        would lose platforms."""
+        would lose platforms that nobody chose; what those lose that somebody did."""
+        lost = []
         for tag in self._tags:
             name = self.name.with_tag(tag)
             read = self._read_tags.get(f"{name.repository}:{tag}")
             meaning = self.repository.meaning(tag)
             now = None if meaning is None else sha256(meaning)
             if meaning is not None and (read is None or read == self._replace):
-                self._guard.check(str(name), self._platforms(meaning))
+                lost.append(self._guard.check(str(name), self._platforms(meaning)))
             if read is None:
                 continue
             if now == read and read != self._replace:
@@ -89,6 +123,7 @@ class RegistrySink:
                 )
             if now != read and read == self._replace:
                 raise UsageError(f"{name} no longer means what was read; nothing was replaced")
+        return [one for one in lost if one is not None]
 
     def _platforms(self, meaning: bytes) -> list[Platform]:
         """The platforms of what a tag means, read once."""
@@ -104,8 +139,8 @@ class RegistrySink:
         with self._lock:
             if digest not in self._stored:
                 there = self.repository.has(digest, size)
-                if not there and digest in self._beside:
-                    there = self.repository.mount(digest, self._beside[digest])
+                if not there and digest in self._mountable:
+                    there = self.repository.mount(digest, self._mountable[digest])
                 self._stored[digest] = there
             return self._stored[digest]
 
@@ -161,11 +196,20 @@ class RegistrySink:
             self._stored[digest] = True
 
 
-def tag_platforms(name: ImageName, registries: Registries, tmp_dir: Room) -> list[Platform]:
-    """As `index_platforms`, of what a name means now."""
-    repository = Repository(registries.get(name), name.repository)
-    meaning = repository.meaning(name.reference)
-    return [] if meaning is None else index_platforms(meaning, name, repository, registries, tmp_dir)
+def lost_in_registry(session: Session, target: Target, guard: TagGuard) -> list[str]:
+    """What tags of a registry would lose, without writing anything. Raises UsageError where nobody chose
+    that."""
+    name = target.in_registry
+    assert name is not None
+    repository = Repository(session.registries.get(name), name.repository)
+    lost = []
+    for tag in guard.results:
+        meaning = repository.meaning(ImageName.parse(tag).tag)
+        means = (
+            index_platforms(meaning, name, repository, session.registries, session.room) if meaning else []
+        )
+        lost.append(guard.check(tag, means))
+    return [one for one in lost if one is not None]
 
 
 def index_platforms(

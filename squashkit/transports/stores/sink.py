@@ -13,16 +13,45 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 from squashkit.errors import ImageNotFound, InvalidImage, SquashkitError, Unavailable
-from squashkit.oci.digests import Digest
+from squashkit.oci.digests import Digest, chain_ids
+from squashkit.oci.graph import Layer
 from squashkit.transports.archive.sink import ArchiveWriter
 from squashkit.transports.blobs import Archive, Blob, open_unnamed
 from squashkit.transports.contracts import Check, Tag, Written, WrittenImage
 from squashkit.transports.layout.index import blob_name
 from squashkit.transports.room import Room
+from squashkit.transports.source import Source
+from squashkit.transports.stored import digest_of, nearest
 from squashkit.transports.stores.store import Store, StoredImage
 from squashkit.transports.tags import TagGuard
 
 _PIECE = 2 << 20
+
+
+def lost_in_store(store: Store, guard: TagGuard) -> list[str]:
+    """What tags of a store would lose. Raises UsageError where nobody chose that."""
+    lost = (guard.check(name, store.platforms(name)) for name in guard.results)
+    return [one for one in lost if one is not None]
+
+
+def held_blobs(
+    sources: Sequence[Source], transport: str, kept: Sequence[Layer]
+) -> dict[Digest, Callable[[], Blob]]:
+    """Blobs of the lowest of an image's kept layers, as far as the store of a transport was seen to have
+    them in what was read, and how to get them all the same.
+
+    A store finds them by chain_id: one that stands in the image again, on others, must be sent.
+    """
+    stores = [one.in_store for one in sources if one.in_store and one.reference.transport == transport]
+    known = {chain_id for stored in stores for chain_id in chain_ids(stored.diff_ids)}
+    held: dict[Digest, Callable[[], Blob]] = {}
+    for number, layer in enumerate(kept):
+        if layer.index != number or layer.chain_id not in known:
+            break
+        digest = digest_of(layer)
+        if digest and all(other.diff_id != layer.diff_id for other in kept[number + 1 :]):
+            held[digest] = nearest(layer).open
+    return held
 
 
 class StoreSink(ArchiveWriter):
@@ -37,8 +66,7 @@ class StoreSink(ArchiveWriter):
         progress: Callable[[int], None],
         guard: TagGuard,
     ) -> None:
-        for name in guard.results:
-            guard.check(name, store.platforms(name))
+        self.notes = lost_in_store(store, guard)
         super().__init__(open_unnamed(tmp_dir.folder), tmp_dir, docker=True)
         self.title = store.title
         self.loaded = 0

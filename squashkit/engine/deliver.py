@@ -1,0 +1,116 @@
+"""Images into one place: one sink, and one commit once all of them are right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from squashkit.engine.carry_out import Done, Task, carry_out
+from squashkit.engine.check import check_result
+from squashkit.engine.layers import LayerStore
+from squashkit.engine.write import Stock
+from squashkit.errors import told_of
+from squashkit.oci.digests import Digest
+from squashkit.oci.documents import Descriptor
+from squashkit.oci.graph import crowded
+from squashkit.plan.documents import image_index, index_type
+from squashkit.progress import Note
+from squashkit.transports.blobs import Container
+from squashkit.transports.contracts import Sink, Written
+from squashkit.transports.open import open_sink, try_sink
+from squashkit.transports.stores.sink import StoreSink
+from squashkit.transports.tags import TagGuard
+from squashkit.transports.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What came of images that go to one place."""
+
+    done: Sequence[Done]
+    """In their order."""
+    output: str | None
+    """The place, as people call it; None in a dry run."""
+    index: Digest | None
+    """Of the index of several platforms."""
+    notes: Sequence[str] = ()
+    """What people should know of the names that were given."""
+    loaded: int | None = None
+    """Bytes that a store was sent; None where it was none."""
+    left_out: int = 0
+    """Bytes of blobs that a store was not sent, since it has them."""
+
+
+def deliver(
+    layers: LayerStore, tasks: Sequence[Task], targets: Sequence[Target], guard: TagGuard, stock: Stock
+) -> Delivery:
+    """Write images to one place, each in the form that its target says, and give what was written its
+    names: of several platforms to an index of theirs. Nothing has a name before all of it is right.
+
+    Raises what opening the place, `carry_out` and `check_result` raise.
+    """
+    session, target = layers.session, targets[0]
+    sink = None
+    if target.writes:
+        images = [task.decision.image for task in tasks]
+        kept = tasks[0].decision.kept if len(tasks) == 1 else []
+        sink = open_sink(session, target, guard, images, kept, _lent(tasks, stock))
+        notes = sink.notes
+    else:
+        notes = try_sink(session, target, guard)
+    for task in tasks:
+        if said := crowded(task.decision.count):
+            session.notify(Note(f"the result has {said}", is_warning=True))
+    done = carry_out_each(layers, tasks, targets, sink, stock)
+    index = None
+    if sink is not None:
+        written = written_of(done, target, sink)
+        index = written.root.digest if target.several else None
+        sink.commit([written], partial(_check, layers, done) if target.check else None)
+        if target.in_registry is not None:
+            for blob in (blob for image in written.images for blob in image.layers):
+                stock.repositories.setdefault(blob, target.in_registry.repository)
+    title = sink.title if sink is not None else None
+    if isinstance(sink, StoreSink):
+        return Delivery(done, title, index, notes, sink.loaded, sink.left_out)
+    return Delivery(done, title, index, notes)
+
+
+def carry_out_each(
+    layers: LayerStore, tasks: Sequence[Task], targets: Sequence[Target], sink: Sink | None, stock: Stock
+) -> list[Done]:
+    """Carry tasks out, one after another. Errors name the platform where there are several."""
+    done = []
+    for task, target in zip(tasks, targets, strict=True):
+        with told_of(str(task.decision.image.platform) if target.several else ""):
+            done.append(carry_out(layers, task, target, sink, stock))
+    return done
+
+
+def written_of(done: Sequence[Done], target: Target, sink: Sink) -> Written:
+    """What makes stored images ones with names: of several platforms the index is stored now."""
+    images = [one.written for one in done if one.written is not None]
+    root = images[0].manifest
+    if target.several:
+        manifests = [image.manifest for image in images]
+        index, media_type = image_index(manifests), index_type(manifests)
+        root = Descriptor(media_type, sink.manifest(media_type, index), len(index))
+    return Written(root, images, target.tags, target.repo_tags)
+
+
+def _check(layers: LayerStore, done: Sequence[Done], container: Container) -> None:
+    for one in done:
+        check_result(layers, one, container)
+
+
+def _lent(tasks: Sequence[Task], stock: Stock) -> dict[Digest, str]:
+    """Of what these images will have, what repositories written before have."""
+    wanted: set[Digest] = set()
+    for decision in (task.decision for task in tasks):
+        for layer in decision.image.layers:
+            packed = stock.kept.get(layer.diff_id)
+            wanted |= {stored.digest for stored in (packed, layer.descriptor) if stored is not None}
+        runs = (stock.runs.get(decision.image.place(run.start, run.stop)) for run in decision.segments)
+        wanted |= {stored.digest for stored in runs if stored is not None}
+    return {digest: stock.repositories[digest] for digest in wanted if digest in stock.repositories}

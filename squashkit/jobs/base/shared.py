@@ -1,0 +1,76 @@
+"""A base's layers as a registry has them: found by diff_id, since what is plain, or compressed by somebody
+else, has another digest than what hosts have pulled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from squashkit.errors import TransportError
+from squashkit.jobs.base.lookup import OpenBase
+from squashkit.oci.digests import DiffID, is_digest
+from squashkit.oci.documents import Platform
+from squashkit.oci.graph import BlobRef, Layer
+from squashkit.oci.names import ImageName
+from squashkit.plan.base import Base
+from squashkit.plan.segments import Decision
+from squashkit.transports.reference import REGISTRY, Reference
+from squashkit.transports.source import Source
+from squashkit.transports.stored import is_remote
+from squashkit.transports.target import Target
+
+
+def with_registry_blobs(
+    decision: Decision, bases: Sequence[Source], target: Target, open_base: OpenBase
+) -> Decision:
+    """For an image that goes from elsewhere into a registry: its base's layers may go as a registry has
+    them, where one of the bases that were opened comes from there."""
+    base = decision.base
+    if not target.is_registry or base.image is None or any(map(is_remote, decision.image.layers)):
+        return decision
+    found = next((one for one in bases if any(image is base.image for image in one.images)), None)
+    if found is not None and found.in_store is not None:
+        found = _pulled_from(found.in_store.digests, target, base.image.platform, open_base)
+    images = found.images if found is not None else []
+    same = [image for image in images if image.diff_ids == base.image.diff_ids]
+    if found is None or not same:
+        return decision
+    name, there = base.image_name, found.reference.in_registry
+    if there is not None and found.in_store is None:
+        known = (
+            n for n in _names(base, bases) if ImageName.parse(n).full_repository == there.full_repository
+        )
+        name = next(known, name)
+    image = replace(decision.image, layers=add_blobs(decision.image.layers, blobs_of(same[0].layers)))
+    return replace(decision, image=image, base=replace(base, image=same[0], image_name=name))
+
+
+def blobs_of(layers: Sequence[Layer]) -> dict[DiffID, tuple[BlobRef, ...]]:
+    """The blobs of layers of which something is stated."""
+    return {layer.diff_id: layer.blobs for layer in layers if layer.descriptor is not None}
+
+
+def add_blobs(layers: Sequence[Layer], blobs: Mapping[DiffID, tuple[BlobRef, ...]]) -> tuple[Layer, ...]:
+    """Layers that lie in other places, too."""
+    return tuple(replace(one, blobs=(*one.blobs, *blobs.get(one.diff_id, ()))) for one in layers)
+
+
+def _names(base: Base, bases: Sequence[Source]) -> list[str]:
+    """The names that a daemon knows a base by, the one that was asked for first."""
+    stored = [one.in_store for one in bases if one.in_store and base.image in one.images]
+    names = [name for one in stored for name in (one.asked, *one.names)]
+    return [name for name in names if not is_digest(name)]
+
+
+def _pulled_from(
+    digests: Sequence[str], target: Target, platform: Platform, open_base: OpenBase
+) -> Source | None:
+    """A daemon's image in the registry that is written to, where the daemon had it from there."""
+    to = target.in_registry
+    for text in digests:
+        name = ImageName.of(text)
+        if to is not None and name is not None and name.host == to.host:
+            with suppress(TransportError):  # it is no longer there
+                return open_base(Reference(REGISTRY, text), platform)
+    return None

@@ -1,0 +1,154 @@
+"""Where the base of each image ends that is meant, and what becomes of its layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from squashkit.errors import BaseNotFound, BaseUnknown, UsageError, told_of
+from squashkit.jobs.base.catalogue import Catalogue
+from squashkit.jobs.base.find import base_by_evidence
+from squashkit.jobs.base.lookup import named_base
+from squashkit.jobs.base.shared import with_registry_blobs
+from squashkit.jobs.choose import Chosen, choose, refuse_without_images
+from squashkit.oci.digests import is_digest
+from squashkit.oci.documents import ALL, Platform, PlatformChoice
+from squashkit.oci.graph import Image
+from squashkit.options import Keep, Read
+from squashkit.plan.base import Base, BaseOption, base_from_step, choices, matches, show_layers
+from squashkit.plan.segments import Decision, Segment, parse_segments
+from squashkit.transports.open import open_base, open_source
+from squashkit.transports.reference import Reference, parse_reference
+from squashkit.transports.session import Session
+from squashkit.transports.source import Source
+from squashkit.transports.target import Target
+
+
+class Bases:
+    """The bases of a run: each is opened once, for the platform that is asked for unless all are worked
+    on."""
+
+    def __init__(self, session: Session, platform: PlatformChoice | None) -> None:
+        self._session = session
+        self._platform = platform
+        self._opened: dict[tuple[Reference, PlatformChoice], Source] = {}
+
+    @property
+    def sources(self) -> list[Source]:
+        return list(self._opened.values())
+
+    def open(self, reference: Reference, platform: Platform) -> Source:
+        """A base whose layers' bytes nobody will ask for."""
+        key = reference, self._choice(platform)
+        if key not in self._opened:
+            self._opened[key] = open_base(self._session, *key)
+        return self._opened[key]
+
+    def add_blobs(self, decision: Decision, target: Target) -> Decision:
+        """With the blobs of the base as the registry has them that an image goes to."""
+        return with_registry_blobs(decision, self.sources, target, self.open)
+
+    def open_whole(self, reference: Reference, platform: Platform) -> Source:
+        """The same for one whose layers will be read."""
+        key = reference, self._choice(platform)
+        self._opened[key] = open_source(self._session, *key)
+        return self._opened[key]
+
+    def _choice(self, platform: Platform) -> PlatformChoice:
+        return ALL if self._platform == ALL else platform
+
+
+def decide(
+    source: Source,
+    keep: Keep,
+    read: Read,
+    bases: Bases,
+    option: BaseOption = BaseOption.KEEP,
+) -> tuple[list[Decision], Chosen]:
+    """For every image that is meant: where its base ends, and the segments that follow from it. Where
+    nothing else says what the base is, the catalogue may.
+
+    Raises UsageError, ImageNotFound, BaseNotFound, BaseUnknown or NotBasedOn, each with what there is to
+    choose from.
+    """
+    refuse_without_images(source)
+    here, candidates = _base_beside(source, keep)
+    chosen = choose(source, read.choice, skip_missing=read.skip_missing, candidates=candidates)
+    decisions = []
+    for image in chosen.images:
+        with told_of(str(image.platform) if read.choice == ALL else ""):
+            decisions.append(_decide(image, source, here, keep, bases, option))
+    return decisions, chosen
+
+
+def _base_beside(source: Source, keep: Keep) -> tuple[list[Image], Sequence[Image]]:
+    """The images of the source that the base's name means, and those that may be the one to work on."""
+    if keep.base is None:
+        return [], source.images
+    here = [other for other in source.images if matches(other, keep.base)]
+    if source.reference.image is not None or len({i.image_id for i in source.images}) < 2:
+        return here, source.images
+    reference = parse_reference(keep.base)
+    elsewhere = is_digest(keep.base) or not (
+        reference.guessed or (reference.is_file and not os.path.exists(reference.path))
+    )
+    if not here and not elsewhere:
+        raise BaseNotFound(
+            f"no base {keep.base!r}: there is no such file, and no such image in {source.title}"
+            + choices(source.images),
+            reference=keep.base,
+            tried=[source.title],
+        )
+    ids = {other.image_id for other in here}
+    return here, [other for other in source.images if other.image_id not in ids]
+
+
+def _decide(
+    image: Image, source: Source, here: Sequence[Image], keep: Keep, bases: Bases, option: BaseOption
+) -> Decision:
+    if keep.segments is not None:
+        segments = parse_segments(keep.segments, len(image.layers))
+        first = segments[0]
+        kept = first.stop if first.keep else 0
+        return Decision(image, Base(kept, f"the segments {keep.segments}"), segments)
+    base = _base_to_keep(image, source, here, keep, bases, option)
+    total = len(image.layers)
+    segments = [Segment(0, base.layers, True), Segment(base.layers, total, False)]
+    return Decision(image, base, [segment for segment in segments if len(segment)])
+
+
+def _base_to_keep(
+    image: Image, source: Source, here: Sequence[Image], keep: Keep, bases: Bases, option: BaseOption
+) -> Base:
+    total = len(image.layers)
+    if keep.nothing:
+        return Base(0, "--all")
+    if keep.layers is not None:
+        if not 0 <= keep.layers <= total:
+            raise UsageError(
+                f"--keep-layers {keep.layers}: {image.title} has {total} layers\n"
+                + show_layers(image, BaseOption.KEEP)
+            )
+        return Base(keep.layers, f"--keep-layers {keep.layers}")
+    if keep.from_step is not None:
+        return base_from_step(image, keep.from_step)
+    if keep.base is not None:
+        return named_base(image, source, here, keep.base, option, bases.open)
+    base = base_by_evidence(image, source, bases.open, Catalogue.of_user(), option)
+    if base is None:
+        raise _unknown(image, source, option)
+    return base
+
+
+def _unknown(image: Image, source: Source, option: BaseOption) -> BaseUnknown:
+    near = [other.names[0] for other in source.graph.bases_of(image) if other.names]
+    old = option is BaseOption.OLD
+    advice = f"{option.value} {near[0]} {'names' if old else 'keeps'}" if near else ""
+    hint = f"\n{image.title} stands on {near[0]}: {advice} that." if near else ""
+    what = (
+        "nothing says what the old base is: pass --old-base REF"
+        if old
+        else "nothing says which layers are the base: pass --keep-base REF, --keep-layers N,"
+        " --from-step TEXT, --segments, or --all to squash everything"
+    )
+    return BaseUnknown(f"{what}\n{show_layers(image, option)}{hint}")

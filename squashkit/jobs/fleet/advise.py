@@ -1,0 +1,22 @@
+"""What to do with each image of a fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from squashkit.jobs.fleet.measure import measure_fleet
+from squashkit.options import FleetOptions, Run
+from squashkit.progress import Progress
+from squashkit.report.fleet.advice import AdviceReport
+
+
+def fleet_advise(
+    references: Sequence[str],
+    *,
+    fleet: FleetOptions = FleetOptions(),
+    run: Run = Run(),
+    progress: Progress | None = None,
+) -> AdviceReport:
+    """For each image by which segments to squash it, so that all of them together take least. Otherwise as
+    `measure_fleet`."""
+    return AdviceReport(measure_fleet(references, fleet=fleet, run=run, progress=progress))

@@ -1,0 +1,156 @@
+"""What a fleet takes as it is, and under each strategy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from squashkit.amounts import count
+from squashkit.engine.layers import LayerStore
+from squashkit.errors import BaseUnknown, show_text
+from squashkit.jobs.fleet.bases import FleetBases
+from squashkit.jobs.fleet.layers import FleetLayers
+from squashkit.jobs.fleet.members import Fleet, Member
+from squashkit.jobs.fleet.prices import Pricing
+from squashkit.oci.compression import Compression
+from squashkit.oci.digests import DiffID
+from squashkit.oci.graph import Layer
+from squashkit.oci.media import Codec
+from squashkit.options import FleetOptions, Run
+from squashkit.plan.fleet.strategies import BUILT, STRATEGIES, Goal, Strategy, measure
+from squashkit.plan.fleet.trie import Trie
+from squashkit.progress import Progress, Silent
+from squashkit.report.fleet.bases import WAYS_OUT, UnknownBase, list_unknown
+from squashkit.report.fleet.storage import FleetReport
+from squashkit.transports.session import Session
+
+GZIP = Compression.of(Codec.GZIP)
+"""How new layers are stored, and plain ones in a registry."""
+
+
+def measure_fleet(
+    references: Sequence[str],
+    *,
+    fleet: FleetOptions = FleetOptions(),
+    scan: bool = True,
+    run: Run = Run(),
+    progress: Progress | None = None,
+) -> FleetReport:
+    """What images take together as they are, squashed in each way, and cut where that takes least.
+
+    References are those of single images; `docker-daemon:` and `containers-storage:` mean all that is
+    there, `docker://HOST/PREFIX/` all tags of all repositories below, a path all images in it. Plain layers
+    count as they would be compressed in a registry. Without `scan` no layer is read: only what was built is
+    told, and nothing of hosts. Raises what opening and reading the images does, and PlanError where the
+    most layers that are allowed are too few.
+    """
+    with Session(run, progress or Silent()) as session, LayerStore(session) as layers:
+        opened = OpenFleet.of(layers, references, fleet, estimate=fleet.estimate or not scan)
+        if not scan:
+            return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)
+        opened.read(estimate=fleet.estimate)
+        measured = opened.measure(STRATEGIES, fleet)
+        return opened.report(measured, fleet, once=opened.layers.files_once())
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFleet:
+    """A fleet whose images are open."""
+
+    fleet: Fleet
+    members: Sequence[Member]
+    bases: Sequence[Member]
+    in_registries: Mapping[DiffID, Layer]
+    """Layers of named bases as registries have them."""
+    layers: FleetLayers
+    prices: Pricing
+    trie: Trie
+    unknown: Sequence[UnknownBase]
+
+    @classmethod
+    def of(
+        cls, layers: LayerStore, references: Sequence[str], options: FleetOptions, *, estimate: bool
+    ) -> OpenFleet:
+        """Open the images that references mean, and find their bases. No layer is read."""
+        fleet = Fleet(layers.session, options.choice)
+        members = fleet.members(references)
+        platforms = [member.image.platform for member in members]
+        bases = [base for text in options.bases for base in fleet.bases(text, platforms)]
+        known = FleetBases(fleet, members, bases)
+        fleet.notes += [f"No image stands on --base {show_text(base)}." for base in known.unused()]
+        in_registries = {
+            layer.diff_id: layer
+            for base in bases
+            if base.source.remote is not None
+            for layer in base.image.layers
+        }
+        different = FleetLayers(layers, members)
+        stored = {d: layer.descriptor for d, layer in in_registries.items() if layer.descriptor}
+        prices = Pricing(different, GZIP, estimate, stored)
+        trie = Trie([member.image for member in members], known.tops)
+        trie.leave_unknown()
+        names = titles_of(members)
+        unknown = [
+            UnknownBase(names[number], len(trie.images[number].layers), hint)
+            for number, hint in zip(trie.unknown, known.hints(trie.unknown), strict=True)
+        ]
+        return cls(fleet, members, bases, in_registries, different, prices, trie, unknown)
+
+    def refuse_unknown(self) -> None:
+        """Raises BaseUnknown where no base is known of an image: it would be merged into the image."""
+        if self.unknown:
+            images = f"{len(self.unknown):,} of {count(len(self.members), 'image')}"
+            raise BaseUnknown(
+                "\n".join(
+                    [
+                        f"no base is known of {images}, and nothing was written:",
+                        *list_unknown(self.unknown),
+                        WAYS_OUT,
+                        "--strategy built leaves all as it was built, --strategy all merges bases, too.",
+                    ]
+                )
+            )
+
+    def read(self, *, estimate: bool) -> None:
+        """Read all layers, and see which of them can only be kept."""
+        self.layers.read(estimate=estimate)
+        fixed = self.layers.unmergeable()
+        self.trie.fix(fixed.keys())
+        self.fleet.notes.extend(fixed.values())
+        self.fleet.session.progress.stage("Planning" if estimate else "Compressing", None)
+
+    def measure(self, wanted: Sequence[str], options: FleetOptions) -> list[Strategy]:
+        """What the fleet takes under strategies, in the order of the reports."""
+        names = [member.name for member in self.members]
+        goal = Goal(options.minimise, options.max_layers)
+        return measure(self.trie, names, self.prices, goal, wanted)
+
+    def report(
+        self,
+        measured: Sequence[Strategy],
+        options: FleetOptions,
+        *,
+        scan: bool = True,
+        once: int | None = None,
+    ) -> FleetReport:
+        return FleetReport(
+            titles_of(self.members),
+            self.trie.references,
+            len(self.trie.nodes),
+            self.layers.entries,
+            self.prices.merged,
+            measured,
+            options.minimise,
+            options.estimate,
+            scan,
+            once,
+            self.fleet.notes,
+            self.unknown,
+        )
+
+
+def titles_of(members: Sequence[Member]) -> list[str]:
+    """The members' names; by their references where several have one."""
+    times = Counter(member.name for member in members)
+    return [member.name if times[member.name] == 1 else member.reference for member in members]

@@ -1,0 +1,84 @@
+"""The layers of an image: where each comes from, its size, what of it is dead, where the base ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from squashkit.engine.view import View
+from squashkit.jobs.base.catalogue import Catalogue
+from squashkit.jobs.base.find import base_by_catalogue
+from squashkit.jobs.look import Opened, one_platform, open_images
+from squashkit.oci.graph import Image, Layer
+from squashkit.oci.media import Codec
+from squashkit.options import Run, Which
+from squashkit.plan.base import known_base
+from squashkit.report.inspect import InspectReport, LayerFacts
+from squashkit.report.tree import TreeReport
+from squashkit.transports.stored import codec_of, digest_of, size_of
+
+
+def inspect(image: str, *, verify: bool = False, which: Which = Which(), run: Run = Run()) -> InspectReport:
+    """Look at an image's layers; with `verify` every digest is checked. Raises what opening and reading
+    the image raises."""
+    with open_images([image], one_platform(which), run) as (opened,):
+        (one,) = opened.images()
+        return inspect_image(opened, one, verify=verify)
+
+
+def inspect_image(opened: Opened, image: Image, *, verify: bool, verbose: bool = False) -> InspectReport:
+    """The same of one image of an open source."""
+    source = opened.source
+    reference = source.title
+    if len({one.image_id for one in source.images}) > 1:
+        reference = source.example.removesuffix("REF") + image.title
+    base = known_base(image, source.graph) or base_by_catalogue(image, Catalogue.of_user())
+    facts = [_stored_facts(layer) for layer in image.layers]
+    if image.is_whole:
+        with opened.view(image, verify=verify) as view:
+            facts = _all_facts(view, facts)
+            view.settle()
+    else:
+        verify = False
+    return InspectReport(image, reference, facts, base, verify, verbose)
+
+
+def tree(opened: Opened, *, verify: bool) -> TreeReport:
+    """The layers that all images of an open source share; with `verify` each image is read."""
+    source = opened.source
+    for one in source.images if verify else ():
+        with opened.view(one, verify=True) as view:
+            view.settle()
+    return TreeReport(source.title, source.example, source.graph, _size, verify)
+
+
+def _size(layer: Layer) -> int | None:
+    return size_of(layer) if layer.blobs or layer.descriptor is not None else None
+
+
+def _stored_facts(layer: Layer) -> LayerFacts:
+    if not layer.blobs and layer.descriptor is None:
+        return LayerFacts(layer, Codec.NONE, None, None)
+    size = size_of(layer) if layer.blobs else None
+    return LayerFacts(layer, codec_of(layer), size, digest_of(layer) or None)
+
+
+def _all_facts(view: View, stored: Sequence[LayerFacts]) -> list[LayerFacts]:
+    """With what the layers' headers say."""
+    entries: Counter[int] = Counter()
+    dead: Counter[int] = Counter()
+    for dropped in view.rootfs.dropped:
+        entries[dropped.layer] += 1
+        dead[dropped.layer] += dropped.entry.record.length
+    return [
+        replace(
+            facts,
+            uncompressed=changeset.diff_size,
+            entries=changeset.count,
+            markers=sum(entry.record.length for entry in changeset.markers),
+            dead_entries=entries[index],
+            dead_bytes=dead[index],
+        )
+        for facts, (index, changeset) in zip(stored, view.changesets.items(), strict=True)
+    ]

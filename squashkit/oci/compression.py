@@ -1,0 +1,36 @@
+"""How a layer is to be compressed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from squashkit.oci.media import Codec
+
+GZIP_LEVEL = 6
+ZSTD_LEVEL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """How a new layer is stored: a codec and, where it has one, its level."""
+
+    codec: Codec
+    level: int = 0
+
+    @classmethod
+    def of(cls, codec: Codec) -> Compression:
+        """A codec at its usual level."""
+        return cls(codec, {Codec.GZIP: GZIP_LEVEL, Codec.ZSTD: ZSTD_LEVEL}.get(codec, 0))
+
+    @classmethod
+    def parse(cls, text: str) -> Compression:
+        """From `none`, `gzip[:LEVEL]` or `zstd[:LEVEL]`. Raises ValueError."""
+        name, colon, level = text.partition(":")
+        limits = {"none": (0, 0), "gzip": (1, 9), "zstd": (1, 19)}.get(name)
+        if limits is None or (colon and name == "none"):
+            raise ValueError(f"{text!r} is not none, gzip[:LEVEL] or zstd[:LEVEL]")
+        if not colon:
+            return cls.of(Codec(name))
+        if not level.isdigit() or not limits[0] <= int(level) <= limits[1]:
+            raise ValueError(f"the level of {name} is {limits[0]} to {limits[1]}, not {level!r}")
+        return cls(Codec(name), int(level))

@@ -1,0 +1,218 @@
+"""From references to sources and sinks: the only module that knows every medium."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from squashkit.amounts import some
+from squashkit.errors import InvalidImage, TransportError, show_text
+from squashkit.oci.digests import Digest
+from squashkit.oci.documents import ALL, PlatformChoice
+from squashkit.oci.graph import Image, Layer, LayerGraph
+from squashkit.transports.archive import docker as docker_archive
+from squashkit.transports.archive.sink import ArchiveFile, Pipe, check_free
+from squashkit.transports.blobs import Archive, Blob, Container, Folder, open_archive
+from squashkit.transports.contracts import Sink
+from squashkit.transports.layout import index as layout
+from squashkit.transports.layout.index import Faults, Listing
+from squashkit.transports.layout.sink import Layout, lost_in_layout
+from squashkit.transports.reference import ARCHIVES, REGISTRY, STORES, Reference
+from squashkit.transports.session import Session
+from squashkit.transports.source import Source, machine_platform
+from squashkit.transports.stores.store import bare_image, open_store
+from squashkit.transports.tags import TagGuard
+from squashkit.transports.target import Target
+
+
+def open_source(
+    session: Session,
+    reference: Reference,
+    platform: PlatformChoice | None = ALL,
+    faults: Faults | None = None,
+) -> Source:
+    """Open what a reference names until the session ends, and list its images. Of a registry's index only
+    the images for `platform` (None: this machine's) are looked at, where it has such.
+
+    Raises TransportError where it cannot be read, InvalidImage where it holds no images, TooLarge. With
+    `faults`, what is wrong with single images goes there, and the others are listed.
+    """
+    if reference.transport in STORES:
+        source = _from_store(session, reference)
+    else:
+        source = list_source(reference, _open(session, reference, platform), faults)
+    session.sources.append(source)
+    return source
+
+
+def open_base(session: Session, reference: Reference, platform: PlatformChoice | None = ALL) -> Source:
+    """As `open_source`, for an image whose layers' bytes nobody will ask for: a store tells enough of it
+    without giving it."""
+    if reference.transport not in STORES:
+        return open_source(session, reference, platform)
+    store = session.keep(open_store(reference))
+    found = store.inspect(reference.path)
+    images = [bare_image(found)]
+    source = Source(reference, _Nothing(), images, Listing(), LayerGraph(images), True, None, store, found)
+    session.sources.append(source)
+    return source
+
+
+def _open(session: Session, reference: Reference, platform: PlatformChoice | None) -> Container:
+    if (name := reference.in_registry) is not None:
+        from squashkit.transports.registry.source import RegistryImages
+
+        wanted = None if platform == ALL else platform or machine_platform()
+        images = RegistryImages(name, session.registries, session.room, wanted)
+        return session.keep(closing(images))
+    return session.keep(closing(_open_file(session, reference)))
+
+
+def _from_store(session: Session, reference: Reference) -> Source:
+    store = session.keep(open_store(reference))
+    found = store.inspect(reference.path)
+    session.progress.stage(f"Reading from {store.title}", None)  # it does not say how much will come
+    container = session.keep(closing(store.save(found, session.room, session.progress.advance)))
+    source = list_source(reference, container)
+    source.store, source.in_store = store, found
+    return source
+
+
+def _open_file(session: Session, reference: Reference) -> Archive | Folder:
+    path = Path(reference.path)
+    if not reference.is_stdio and os.path.isdir(path):
+        if reference.transport not in ("", "oci"):
+            raise TransportError(
+                f"{path} is a folder; {reference.transport} is a file", reference=str(reference)
+            )
+        return Folder(path)
+    if reference.transport == "oci":
+        what = "is a file, not an OCI layout folder" if os.path.exists(path) else "does not exist"
+        raise TransportError(f"{path} {what}", reference=str(reference))
+    if reference.is_stdio:
+        session.progress.stage("Reading standard input", None)
+    return open_archive(reference.path, session.room, session.progress.advance)
+
+
+def list_source(reference: Reference, container: Container, faults: Faults | None = None) -> Source:
+    """What lies in an open container. Raises, and collects, as `open_source` does."""
+    source = Source(reference, container, [], Listing(), LayerGraph(), False)
+    has_manifest = container.has(docker_archive.MANIFEST)
+    has_index = container.has(layout.INDEX)
+    is_folder = isinstance(container, Folder)
+    wants_docker = reference.transport == "docker-archive"
+    wants_oci = reference.transport in ("oci", "oci-archive")
+    is_docker = has_manifest and not is_folder and not wants_oci
+    if (wants_docker and not has_manifest) or (wants_oci and not has_index):
+        missing = docker_archive.MANIFEST if wants_docker else layout.INDEX
+        raise InvalidImage(
+            f"not what {reference.transport}: promises; it has no {missing}", where=source.title
+        )
+    if not is_docker and not has_index:
+        names = container.names() if not is_folder else ()  # what lies below a folder may be anything
+        inner = [name for name in names if name.endswith(ARCHIVES)]
+        within = f"; it holds {some(list(map(show_text, inner)), 3)}: unpack that" if inner else ""
+        raise InvalidImage(
+            "no image archive: it has neither manifest.json nor index.json"
+            f" (`docker save` writes one, `docker export` does not){within}",
+            where=source.title,
+        )
+    source.listing = layout.list_images(container, source.title, faults) if has_index else Listing()
+    docker = docker_archive.list_images(container, source.title, faults) if is_docker else []
+    source.images = docker_archive.merge(docker, source.listing)
+    source.graph = LayerGraph(source.images)
+    source.is_docker = is_docker
+    source.folder = container.path if isinstance(container, Folder) else None
+    return source
+
+
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    """A container without anything: of a base that was only inspected."""
+
+    def has(self, name: str) -> bool:
+        return False
+
+    def get(self, name: str) -> Blob | None:
+        return None
+
+    def read(self, name: str) -> bytes | None:
+        return None
+
+    def names(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+def open_sink(
+    session: Session,
+    target: Target,
+    guard: TagGuard,
+    images: Sequence[Image],
+    kept: Sequence[Layer],
+    lent: Mapping[Digest, str] | None = None,
+) -> Sink:
+    """Where these images go, open until the session ends; a pipe that nobody reads is waited for until the
+    session is cancelled. A store need not be sent those of the `kept` layers of a single image that it has.
+    `lent` are blobs that other repositories of the registry have.
+
+    Raises UsageError where something is there that must not be overwritten, TransportError where nobody
+    answers.
+    """
+    return session.keep(closing(_sink(session, target, guard, images, kept, lent or {})))
+
+
+def _sink(
+    session: Session,
+    target: Target,
+    guard: TagGuard,
+    images: Sequence[Image],
+    kept: Sequence[Layer],
+    lent: Mapping[Digest, str],
+) -> Sink:
+    place = target.place
+    if place.transport in STORES:
+        from squashkit.transports.stores.sink import StoreSink, held_blobs
+
+        store = session.keep(open_store(place))
+        held = held_blobs(session.sources, place.transport, kept)
+        return StoreSink(store, session.room, held, session.progress.advance, guard)
+    if place.transport == REGISTRY:
+        from squashkit.transports.registry.sink import RegistrySink, mountable
+
+        return RegistrySink(session, target, guard, {**lent, **mountable(target, images)})
+    docker = target.format == "docker"
+    if place.is_stdio:
+        return Pipe(session.room, docker=docker, cancelled=session.cancelled)
+    path = Path(place.path)
+    room = session.room.at(path)
+    if target.is_layout:
+        return Layout(path, force=target.force, tags=target.tags, guard=guard, room=room)
+    return ArchiveFile(path, docker=docker, force=target.force, room=room)
+
+
+def try_sink(session: Session, target: Target, guard: TagGuard) -> list[str]:
+    """What `open_sink` would refuse, without writing anything, and what it would say of tags that lose
+    platforms. A daemon or a registry that does not answer is not asked twice: a dry run is of the images."""
+    if target.reference is None:
+        return []
+    if target.is_path and not target.is_layout:
+        check_free(Path(target.reference.path), force=target.force)
+    with suppress(TransportError):
+        if target.reference.transport in STORES:
+            from squashkit.transports.stores.sink import lost_in_store
+
+            with open_store(target.reference) as store:
+                return lost_in_store(store, guard)
+        if target.is_registry:
+            from squashkit.transports.registry.sink import lost_in_registry
+
+            return lost_in_registry(session, target, guard)
+        if target.is_path and target.is_layout:
+            return lost_in_layout(Path(target.reference.path), target.tags, guard)
+    return []
