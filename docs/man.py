@@ -15,7 +15,7 @@ from pathlib import Path
 from click_man.core import write_man_pages
 from commands import manual
 
-from squashkit import __version__
+from squashkit.version import __version__
 
 CHANGELOG = Path(__file__).parent.parent / "CHANGELOG.md"
 

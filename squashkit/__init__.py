@@ -10,7 +10,7 @@ the command line has its function here. The other names are their parts.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from squashkit.version import __version__ as __version__
 
 _NAMES = {
     "errors": ("SquashkitError",),
@@ -101,7 +101,7 @@ _NAMES = {
 }
 """The public names, by their modules."""
 _WHERE = {name: module for module, names in _NAMES.items() for name in names}
-__all__ = sorted(_WHERE)  # noqa: PLE0605
+__all__ = sorted(_WHERE)
 
 if TYPE_CHECKING:
     from squashkit.errors import SquashkitError as SquashkitError

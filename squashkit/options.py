@@ -232,6 +232,10 @@ class Rebase:
         """A text names the new base."""
         return value if isinstance(value, Rebase) else cls(value)
 
+    def __post_init__(self) -> None:
+        if unknown := sorted(self.allowed - {*ALLOWABLE}):
+            raise UsageError(f"allow: {unknown[0]!r} is none of {', '.join(ALLOWABLE)}")
+
     @property
     def allowed(self) -> frozenset[str]:
         return frozenset({self.allow} if isinstance(self.allow, str) else self.allow)
@@ -258,6 +262,14 @@ class FleetOptions:
     @property
     def choice(self) -> Platform | None:
         return _parsed("platform", self.platform, Platform.parse)
+
+
+STRATEGIES = ("built", "all", "base", "trie", "best")
+"""How a fleet may be kept: every layer as it is; every image as one layer, as far as its layers can be
+merged; every base as it is and all above it as one layer, as built where no base is known; cut where the
+fleet branches or an image ends; cut where that takes least. In the order of the reports."""
+ALLOWABLE = ("platform", "type", "parent")
+"""Kinds of errors that a rebase may be told to let through."""
 
 
 _UNITS = {

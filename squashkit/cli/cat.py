@@ -9,7 +9,7 @@ import click
 from squashkit.cli.output import STREAMS, naming
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.errors import UsageError
-from squashkit.jobs.look import find_file
+from squashkit.jobs.look import as_it_is, each, find_file
 from squashkit.report.listing import Listed, file_json
 
 _MAX_JSON = 256 << 20
@@ -33,17 +33,17 @@ def cat(image: str, path: str, as_json: bool, looking: Looking) -> None:
     With --platform all, the files of all platforms, each under a heading.
     """
     documents = {}
-    for number, view in enumerate(looking.views(image)):
+    for number, (platform, view) in enumerate(looking.each(each, image, as_it_is)):
         node = find_file(view, path)
         if as_json:
             if node.entry.record.realsize > _MAX_JSON:
                 raise UsageError("the file is too large for JSON; leave --json out")
             content = b"".join(view.content(node))
-            documents[str(view.image.platform)] = file_json(Listed.of_node(node.entry.path, node), content)
+            documents[str(platform)] = file_json(Listed.of_node(node.entry.path, node), content)
             continue
         if sys.stdout is None:
             raise UsageError("standard output is closed")
-        looking.heading(number, view.image.platform)
+        looking.heading(number, platform)
         sys.stdout.flush()
         for block in view.content(node):
             with naming(STREAMS[0]):

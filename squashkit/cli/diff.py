@@ -5,21 +5,10 @@ from __future__ import annotations
 import click
 
 from squashkit.cli.shared import Looking, json_option, look_options, parsed
-from squashkit.jobs.diff import diff_platforms
-from squashkit.layers.compare import KINDS
+from squashkit.jobs.diff import KNOWN_KINDS, diff_platforms, parse_kinds
 from squashkit.report.diff import DiffReport
 
 DIFFERENT = 3
-_KNOWN = ", ".join(kind.replace(" ", "-") for kind in KINDS)
-
-
-def parse_kinds(text: str) -> tuple[str, ...]:
-    """From `mtime,owner`: kinds of differences, a hyphen for the space. Raises ValueError."""
-    kinds = tuple(part.strip().replace("-", " ") for part in text.split(","))
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown:
-        raise ValueError(f"no kind of difference: {', '.join(unknown)}; there are {_KNOWN}")
-    return kinds
 
 
 @click.command(
@@ -36,7 +25,7 @@ Examples:
     "--ignore",
     metavar="KINDS",
     callback=parsed(parse_kinds),
-    help=f"Leave out these kinds of differences: {_KNOWN}.",
+    help=f"Leave out these kinds of differences: {KNOWN_KINDS}.",
 )
 @click.option("--stat", is_flag=True, help="Print only how many paths differ in what.")
 @click.option(

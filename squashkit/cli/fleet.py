@@ -24,19 +24,17 @@ from squashkit.cli.shared import (
     parsed,
     show_report,
     tmp_dir_option,
-    would_harm,
 )
 from squashkit.errors import UsageError, show_text
+from squashkit.jobs.ends import would_harm
 from squashkit.jobs.fleet.advise import fleet_advise
 from squashkit.jobs.fleet.measure import measure_fleet
 from squashkit.jobs.fleet.squash import squash_fleet
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import MAX_LAYERS
-from squashkit.options import Access, FleetOptions, Run
-from squashkit.plan.fleet.strategies import STRATEGIES
+from squashkit.options import STRATEGIES, Access, FleetOptions, Run
 from squashkit.progress import shown
 from squashkit.report.fleet.chart import check_chart, write_chart
-from squashkit.transports.reference import parse_reference
 
 
 @click.group(
@@ -280,11 +278,10 @@ def _read_options(
 
 def _protect(references: Sequence[str], *outputs: Path | None) -> None:
     """Raises UsageError where a file that is to be written is an image that is read."""
-    there = [path for path in outputs if path is not None]
-    files = [text for text in references if not text.startswith("docker:")]
-    for path in (Path(parse_reference(text.removesuffix(":")).path) for text in files if there):
-        if any(would_harm(output, path) for output in there):
-            raise UsageError(f"{path} is an image that is measured, and is not overwritten")
+    for text in references:
+        for output in outputs:
+            if output is not None and would_harm(output, text.removesuffix(":")):
+                raise UsageError(f"{text} is an image that is measured, and is not overwritten")
 
 
 _MAX_LIST = 16 << 20

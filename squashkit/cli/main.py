@@ -15,9 +15,9 @@ from typing import NoReturn
 
 import click
 
-from squashkit import __version__
 from squashkit.cli.output import STREAMS, naming, outcome, written
 from squashkit.errors import SquashkitError, show_lines, show_text, why, without_secrets
+from squashkit.version import __version__
 
 FAILED = 1
 INTERRUPTED = 130

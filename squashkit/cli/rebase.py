@@ -11,11 +11,8 @@ from squashkit.errors import RebaseConflict, UsageError
 from squashkit.jobs.rebase import rebase as rebase_one
 from squashkit.jobs.rebase import rebase_platforms
 from squashkit.oci.documents import ALL
-from squashkit.options import History, Rebase
-from squashkit.plan.rebase.risks.model import ALLOWABLE
+from squashkit.options import ALLOWABLE, History, Rebase
 from squashkit.progress import Notify, Progress
-
-_KINDS = [kind.value for kind in ALLOWABLE]
 
 
 @click.command(
@@ -52,7 +49,7 @@ Examples:
 @click.option(
     "--allow",
     multiple=True,
-    type=click.Choice(_KINDS),
+    type=click.Choice(ALLOWABLE),
     help="Do not stop at errors of this kind; any number of times. Errors of kind link always stop: nothing can unpack such a layer.",
 )
 @writing_options

@@ -12,25 +12,14 @@ from typing import Any, Protocol, TypeVar
 import click
 
 from squashkit.cli.output import say, show_json
-from squashkit.engine.view import View
 from squashkit.errors import show_text
 from squashkit.jobs.look import Opened, open_images
 from squashkit.oci.documents import ALL, Platform, PlatformChoice, parse_platform_choice
 from squashkit.options import Access, Run, Which, parse_size
 from squashkit.progress import Note, shown
-from squashkit.transports.layout.index import INDEX, LAYOUT
 
 Command = Callable[..., Any]
 R = TypeVar("R")
-
-
-def would_harm(target: Path, image: Path) -> bool:
-    """Whether writing a file would replace an image, or something that its layout is made of."""
-    here, there = target.resolve(), image.resolve()
-    if here == there or (target.exists() and image.exists() and target.samefile(image)):
-        return True
-    within = here.relative_to(there).parts if image.is_dir() and there in here.parents else ()
-    return within[:1] in (("blobs",), (INDEX,), (LAYOUT,))
 
 
 class Printable(Protocol):
@@ -170,13 +159,6 @@ class Looking:
         """Open what references name, with a progress bar meanwhile."""
         with shown() as progress, open_images(references, self.which, self.run, progress, notify) as opened:
             yield opened
-
-    def views(self, image: str) -> Iterator[View]:
-        """The image that a reference names, or every platform's, one open at a time."""
-        with self.open(image) as (opened,):
-            for one in opened.images():
-                with opened.view(one) as view:
-                    yield view
 
     def show(self, reports: Iterable[tuple[Platform, Printable]], *, as_json: bool) -> None:
         """Print what was found. Of all platforms, each under its heading; in JSON each by its name."""

@@ -23,17 +23,14 @@ from squashkit.cli.shared import (
     parsed,
     platform_options,
     tmp_dir_option,
-    would_harm,
 )
 from squashkit.errors import UsageError, show_text, without_secrets
+from squashkit.jobs.ends import default_output, is_stream, would_harm
 from squashkit.oci.compression import Compression
-from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import PlatformChoice
 from squashkit.options import Access, MinSaving, Read, Run, Write
 from squashkit.progress import Note, Notify, Progress, shown
 from squashkit.report.text import json_text
-from squashkit.transports.reference import REGISTRY, STORES, Reference, parse_reference
-from squashkit.transports.target import parse_output
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -109,7 +106,7 @@ class Writing:
         `bases` are read too, and so are not written to. Raises UsageError for ends that do not fit together.
         """
         image, output = self._ends(image)
-        piped_out = output is not None and parse_output(output).is_stdio and not self.dry_run
+        piped_out = is_stream(output) and not self.dry_run
         if piped_out and self.as_json and self.report is None:
             raise UsageError("the image goes to standard output; write the report to a file: --report FILE")
         for option, path in (("--report", self.report), ("--digest-file", self.digest_file)):
@@ -141,7 +138,7 @@ class Writing:
 
     def show_refused(self, done: Written) -> None:
         """What stopped the work, for programs, and in a dry run for people. A pipe gets nothing."""
-        piped = self.report is not None and (self.output is None or parse_output(self.output).is_stdio)
+        piped = self.report is not None and (self.output is None or is_stream(self.output))
         if self.report is not None or self.as_json:
             self.show(done, piped_out=piped)
         elif self.dry_run and not self.quiet:
@@ -154,36 +151,13 @@ class Writing:
             if sys.stdin is None or sys.stdin.isatty():
                 raise UsageError("no IMAGE was given; pass a path, or pipe an archive into squashkit")
             image = "-"
-        source = parse_reference(image)
-        to_terminal = sys.stdout is None or sys.stdout.isatty()
-        if output is None and not source.is_file:
-            return image, self._output_beside(source)
-        if self.dry_run:
-            return image, output
         if output is None:
-            if not source.is_stdio:
-                raise UsageError("no output was given; pass -o PATH, -o - for a pipe, or --dry-run")
-            if to_terminal:
-                raise _no_stream()
-            return image, "-"
-        if parse_output(output).is_stdio and to_terminal:
+            output = default_output(image, self.write())
+        elif self.dry_run:
+            return image, output
+        if is_stream(output) and (sys.stdout is None or sys.stdout.isatty()):
             raise _no_stream()
         return image, output
-
-    def _output_beside(self, source: Reference) -> str | None:
-        """Where the result goes that stays where its source is: under the source's own name, or another."""
-        if self.replace:
-            joint = "://" if source.transport == REGISTRY else ":"
-            return f"{source.transport}{joint}{source.path}"
-        if source.transport in STORES and self.tags:
-            return f"{source.transport}:{self.tags[0]}"
-        if self.dry_run:
-            return None
-        if source.transport == REGISTRY:
-            raise UsageError(
-                f"no output was given; pass -o docker://HOST/NAME, or --replace to move {source}"
-            )
-        raise UsageError(f"the result needs a name; pass -t NAME, or --replace to move {source.path} to it")
 
 
 def writing_options(command: Command) -> Command:
@@ -237,9 +211,7 @@ def _check_writable(option: str, target: Path, *references: str | None) -> None:
     if target.is_dir() or not target.parent.is_dir():
         raise UsageError(f"{option} {target}: no file can be written there")
     for text in references:
-        if text is None or is_digest(text) or not (reference := parse_reference(text)).is_file:
-            continue
-        if would_harm(target, Path(reference.path)):
+        if text is not None and would_harm(target, text):
             raise UsageError(f"{option} {target} is an input or the output, or lies within one")
 
 

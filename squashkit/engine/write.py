@@ -40,8 +40,8 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class NewLayers:
-    """New layers by the layer that their run starts at. Their places are still to be finished; there is none
-    for those that were made before."""
+    """New layers by the layer that their run starts at. Their places are still to be finished; those that
+    were made before have none."""
 
     written: Mapping[int, tuple[StoredLayer, Slot | None]] = field(default_factory=dict)
 

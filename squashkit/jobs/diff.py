@@ -17,21 +17,29 @@ from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.diff import DiffReport
 
 
-def diff(
-    a: str, b: str, *, ignore_kinds: Sequence[str] = (), which: Which = Which(), run: Run = Run()
-) -> DiffReport:
-    """Compare the root file systems of two images, entry by entry, contents included; some kinds of
-    differences may be left out (`mtime`, `owner`). Raises what opening and reading the images raises."""
-    ((_, report),) = diff_platforms(
-        a, b, DiffReport(a, b, ignored=_kinds(ignore_kinds)), one_platform(which), run
-    )
+def diff(a: str, b: str, *, ignoring: str = "", which: Which = Which(), run: Run = Run()) -> DiffReport:
+    """Compare the root file systems of two images, entry by entry, contents included; `ignoring` are kinds
+    of differences that are left out (`mtime,owner`).
+
+    Raises UsageError for a kind that is none, what opening and reading the images raises.
+    """
+    try:
+        ignored = parse_kinds(ignoring) if ignoring else ()
+    except ValueError as error:
+        raise UsageError(f"ignoring: {error}") from error
+    ((_, report),) = diff_platforms(a, b, DiffReport(a, b, ignored=ignored), one_platform(which), run)
     return report
 
 
-def _kinds(texts: Sequence[str]) -> tuple[str, ...]:
-    kinds = tuple(text.replace("-", " ") for text in texts)
-    if unknown := [kind for kind in kinds if kind not in KINDS]:
-        raise UsageError(f"ignore_kinds: no kind of difference: {', '.join(unknown)}")
+KNOWN_KINDS = ", ".join(kind.replace(" ", "-") for kind in KINDS)
+
+
+def parse_kinds(text: str) -> tuple[str, ...]:
+    """From `mtime,owner`: kinds of differences, a hyphen for the space. Raises ValueError."""
+    kinds = tuple(part.strip().replace("-", " ") for part in text.split(","))
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ValueError(f"no kind of difference: {', '.join(unknown)}; there are {KNOWN_KINDS}")
     return kinds
 
 

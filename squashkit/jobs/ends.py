@@ -6,13 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from squashkit.errors import UsageError
 from squashkit.jobs.decide import Bases
+from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import ALL
 from squashkit.options import Read, Run, Write
 from squashkit.plan.segments import Decision
 from squashkit.progress import Notify, Progress, Silent
+from squashkit.transports.layout.index import INDEX, LAYOUT
 from squashkit.transports.open import open_source
-from squashkit.transports.reference import parse_reference
+from squashkit.transports.reference import REGISTRY, STDIO, STORES, parse_reference
 from squashkit.transports.session import Session, writable_folder
 from squashkit.transports.source import Source
 from squashkit.transports.tags import TagGuard
@@ -25,6 +28,46 @@ from squashkit.transports.target import (
     refuse_mistaken_file,
     refuse_vain_check,
 )
+
+
+def is_stream(output: str | None) -> bool:
+    """Whether an output is standard output."""
+    return output is not None and parse_output(output).is_stdio
+
+
+def default_output(image: str, write: Write) -> str | None:
+    """Where the result goes of an image for which nobody says it: where its source is, under the source's
+    own name or another; from a pipe into a pipe; None in a dry run. Raises UsageError where that is not
+    known."""
+    source = parse_reference(image)
+    if source.is_file:
+        if write.dry_run:
+            return None
+        if not source.is_stdio:
+            raise UsageError("no output was given; pass -o PATH, -o - for a pipe, or --dry-run")
+        return STDIO
+    if write.replace:
+        joint = "://" if source.transport == REGISTRY else ":"
+        return f"{source.transport}{joint}{source.path}"
+    if source.transport in STORES and write.tags:
+        return f"{source.transport}:{write.tags[0]}"
+    if write.dry_run:
+        return None
+    if source.transport == REGISTRY:
+        raise UsageError(f"no output was given; pass -o docker://HOST/NAME, or --replace to move {source}")
+    raise UsageError(f"the result needs a name; pass -t NAME, or --replace to move {source.path} to it")
+
+
+def would_harm(target: Path, reference: str) -> bool:
+    """Whether writing a file would replace an image, or something that its layout is made of."""
+    if is_digest(reference) or not (parsed := parse_reference(reference)).is_file:
+        return False
+    here, image = target.resolve(), Path(parsed.path)
+    there = image.resolve()
+    if here == there or (target.exists() and image.exists() and target.samefile(image)):
+        return True
+    within = here.relative_to(there).parts if image.is_dir() and there in here.parents else ()
+    return within[:1] in (("blobs",), (INDEX,), (LAYOUT,))
 
 
 @contextmanager

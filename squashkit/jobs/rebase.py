@@ -140,8 +140,8 @@ class _Move:
             if how.config == "follow":
                 with told_of(subject):
                     raise UsageError(
-                        f"what the image inherits from its base is not known by {old.evidence}: name the old"
-                        " base's image, or pass --config keep"
+                        f"what the image inherits from its base is not known by {old.evidence}: name the"
+                        " old base's image, or pass --config keep"
                     )
             lower = app.layers[: old.layers]
             known = replace(app, layers=lower, names=(), config=_bare_config(app, old.layers))

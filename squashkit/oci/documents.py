@@ -240,7 +240,7 @@ def parse_index(data: bytes, where: str) -> tuple[Descriptor, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class HistoryEntry:
     """How a layer came about (image-spec, config.md)."""
 
     created_by: str
@@ -253,7 +253,7 @@ class ImageConfig:
     """An image's config. `history` is None where the config has none."""
 
     diff_ids: tuple[DiffID, ...]
-    history: tuple[History, ...] | None
+    history: tuple[HistoryEntry, ...] | None
     platform: Platform
     created: str | None
     raw: JSONObject = field(repr=False)
@@ -289,12 +289,12 @@ class ImageConfig:
         return odd_settings(self.raw.get("config") or {})
 
     @property
-    def layer_history(self) -> tuple[History, ...] | None:
+    def layer_history(self) -> tuple[HistoryEntry, ...] | None:
         """The history entry of each layer; None where there is none, or not one for each layer."""
         entries = tuple(entry for entry in self.history or () if not entry.empty_layer)
         return entries if self.history and len(entries) == len(self.diff_ids) else None
 
 
-def _parse_history(value: object, where: str) -> History:
+def _parse_history(value: object, where: str) -> HistoryEntry:
     raw = _object(value, where)
-    return History(raw.get("created_by") or "", raw.get("empty_layer") is True, raw)
+    return HistoryEntry(raw.get("created_by") or "", raw.get("empty_layer") is True, raw)

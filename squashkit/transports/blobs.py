@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from squashkit.errors import (
     Cancelled,
@@ -32,6 +32,7 @@ from squashkit.errors import (
     why,
 )
 from squashkit.layers import tar
+from squashkit.oci.digests import Digest
 from squashkit.oci.media import Codec
 from squashkit.transports.codecs import MAGIC_SIZE, decompress, detect
 from squashkit.transports.room import Room
@@ -75,6 +76,26 @@ class Container(Protocol):
         """What it holds: the names of its files."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Remote(Container, Protocol):
+    """A container over the network. `get` fetches a whole blob, once, to a file without a name."""
+
+    root: Digest
+    """What its reference means: a manifest or an index."""
+
+    def is_here(self, name: str) -> bool:
+        """Whether a blob has been fetched."""
+
+    def blocks(self, name: str, cancelled: threading.Event) -> Iterator[memoryview]:
+        """A blob's bytes as they come, verified and not kept."""
+
+    def interrupt(self) -> None:
+        """End all waiting for the network, with Cancelled, and ask nothing more."""
+
+    def resume(self) -> None:
+        """Work begins (anew)."""
 
 
 class Archive:

@@ -23,7 +23,8 @@ from squashkit.transports.layout.sink import Layout, lost_in_layout
 from squashkit.transports.reference import ARCHIVES, REGISTRY, STORES, Reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source, machine_platform
-from squashkit.transports.stores.store import bare_image, open_store
+from squashkit.transports.stores.open import open_store
+from squashkit.transports.stores.store import bare_image
 from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target
 
@@ -198,7 +199,8 @@ def _sink(
 
 def try_sink(session: Session, target: Target, guard: TagGuard) -> list[str]:
     """What `open_sink` would refuse, without writing anything, and what it would say of tags that lose
-    platforms. A daemon or a registry that does not answer is not asked twice: a dry run is of the images."""
+    platforms. A daemon or a registry that does not answer is not asked twice: a dry run is of the
+    images."""
     if target.reference is None:
         return []
     if target.is_path and not target.is_layout:

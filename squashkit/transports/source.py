@@ -12,10 +12,10 @@ from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image, LayerGraph
 from squashkit.transports.blobs import (
     Container,
+    Remote,
 )
 from squashkit.transports.layout.index import Listing
 from squashkit.transports.reference import Reference
-from squashkit.transports.registry.access import Remote
 from squashkit.transports.stores.store import Store, StoredImage
 
 

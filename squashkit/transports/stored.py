@@ -11,8 +11,7 @@ from squashkit.oci.digests import Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Layer, StoredLayer
 from squashkit.oci.media import Codec
-from squashkit.transports.blobs import Blob, Container, read_blocks
-from squashkit.transports.registry.access import Remote
+from squashkit.transports.blobs import Blob, Container, Remote, read_blocks
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.options import (Keep)
 from squashkit.jobs.squash import squash
-from squashkit.options import Options
+from squashkit.options import Write
 from squashkit.transports.stores.docker import Daemon
 from tests.compat import registries, services
 from tests.compat.conftest import Person, available
@@ -121,8 +120,7 @@ def test_a_daemon_that_finds_images_by_name_alone(
     monkeypatch.setenv("DOCKER_HOST", daemon.env["DOCKER_HOST"])
     monkeypatch.setattr(Daemon, "is_classic", lambda self: False)
     before = daemon.tags()
-    options = Options(keep=Keep(base="base:1"), tags=(SQUASHED,))
-    report = squash("app:1", f"docker-daemon:{SQUASHED}", options)
+    report = squash("app:1", f"docker-daemon:{SQUASHED}", keep="base:1", write=Write(tags=SQUASHED))
     assert_squashed(daemon, SQUASHED, source_rootfs)
     assert daemon.tags() == before | {SQUASHED: report.image_id}
     assert report.transfer is not None and report.transfer.not_moved == 0

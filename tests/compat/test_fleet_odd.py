@@ -6,11 +6,11 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from squashkit.engine.carry_out import Job
-from squashkit.transports.contracts import WrittenImage
+from squashkit.engine import deliver
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry
@@ -39,15 +39,15 @@ def test_an_interrupt_says_what_was_written(
 ) -> None:
     """Images that have their tags already are told, when the third one is interrupted."""
     jobs = []
-    write_image = Job.run
+    write_image = deliver.carry_out
 
-    def interrupted(job: Job) -> WrittenImage | None:
-        jobs.append(job)
+    def interrupted(*args: Any) -> Any:
+        jobs.append(args)
         if len(jobs) == 3:
             raise KeyboardInterrupt
-        return write_image(job)
+        return write_image(*args)
 
-    monkeypatch.setattr(Job, "run", interrupted)
+    monkeypatch.setattr(deliver, "carry_out", interrupted)
     into = f"docker://{registry.host}/odd"
     done = run("fleet", "squash", source, "--into", into, env=person.env)
     assert_fails(done, 130, "2 of 4 images", into)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from squashkit.engine.write import Writer
+from squashkit.engine import carry_out
 from tests.support.builders import (
     ImageSpec,
     docker_archive_25,
@@ -75,18 +75,18 @@ def meddle(
     """Have something done to the source around each writing of a new layer: when its layers were hashed and
     scanned, and are copied from. What was called with the number of the pass."""
     passes: list[int] = []
-    write = Writer.squash
+    write = carry_out.write_layer
 
-    def squashed(writer: Writer, *args: Any) -> Any:
+    def squashed(*args: Any) -> Any:
         time.sleep(0.3)  # hashing a few kB is done by then
         passes.append(len(passes) + 1)
         before(passes[-1])
         try:
-            return write(writer, *args)
+            return write(*args)
         finally:
             after(passes[-1])
 
-    monkeypatch.setattr(Writer, "squash", squashed)
+    monkeypatch.setattr(carry_out, "write_layer", squashed)
     return passes
 
 

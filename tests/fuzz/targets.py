@@ -22,12 +22,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from squashkit.cli.diff import parse_kinds
-from squashkit.options import (parse_size)
-from squashkit.cli.squash import parse_min_saving
 from squashkit.cli.writing import parse_created
 from squashkit.engine.entries import EntryCache
 from squashkit.errors import InvalidImage, SquashkitError
+from squashkit.jobs.diff import parse_kinds
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.rootfs import Attributes, Directory, Inode, Rootfs
@@ -35,12 +33,19 @@ from squashkit.layers.search import digests_of, parse_pattern, with_aliases
 from squashkit.layers.tar import REGULAR, SYMLINK, Record
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
-from squashkit.oci.documents import ImageConfig, Manifest, dump_json, parse_index, parse_platform_choice
+from squashkit.oci.documents import (
+    ImageConfig,
+    Manifest,
+    dump_json,
+    parse_index,
+    parse_platform_choice,
+)
 from squashkit.oci.gojson import load_json
 from squashkit.oci.graph import Image, StoredLayer
 from squashkit.oci.media import OCI_MANIFEST, Codec
 from squashkit.oci.names import ImageName, same_name
-from squashkit.plan.documents import HistoryOptions, image_manifest, squashed_config
+from squashkit.options import History, MinSaving, parse_size
+from squashkit.plan.documents import changed_annotations, image_manifest, squashed_config
 from squashkit.plan.evidence import base_images
 from squashkit.plan.rebase.inherit import inherit
 from squashkit.plan.segments import Segment, parse_segments
@@ -377,10 +382,10 @@ def documents(texts: tuple[str, str, str, str]) -> None:
     found: list[Image] = []
     for read in (_read_layout, docker_archive.list_images):
         with suppress(SquashkitError):
-            found += read(container)
+            found += read(container, "")
         faults: list[SquashkitError] = []
         with suppress(SquashkitError):
-            read(container, faults)
+            read(container, "", faults)
         [str(fault) for fault in faults]
     for image in found:
         with suppress(SquashkitError):
@@ -389,8 +394,8 @@ def documents(texts: tuple[str, str, str, str]) -> None:
         docker_archive.merge(found, oci_layout.Listing(images=found))
 
 
-def _read_layout(container: Memory, faults: list[SquashkitError] | None = None) -> list[Image]:
-    return oci_layout.list_images(container, faults).images
+def _read_layout(container: Memory, source: str, faults: list[SquashkitError] | None = None) -> list[Image]:
+    return oci_layout.list_images(container, source, faults).images
 
 
 def _blob(data: bytes) -> str:
@@ -421,12 +426,11 @@ def _write(image: Image) -> None:
         plan = LayerPlan((), planned)
         stored = [StoredLayer(DiffID(_A), Digest(_A), 1, Codec.GZIP) for _ in planned]
         diff_ids = [layer.diff_id for layer in stored]
-        for options in (HistoryOptions(), HistoryOptions(message="m", drop=True)):
+        for options in (History(), History(message="m", drop=True)):
             config = squashed_config(image, plan, diff_ids, options)
             ImageConfig.parse(config)
-            data = image_manifest(
-                image, OCI_MANIFEST, config, stored, changed=True, base=None, base_kept=True
-            )
+            annotations = changed_annotations(image, None, base_kept=True)
+            data = image_manifest(image, OCI_MANIFEST, config, stored, annotations)
             Manifest.parse(data, "manifest")
     inherit(image, image, image, base_name="b")
 
@@ -447,7 +451,7 @@ def json_bytes(data: bytes) -> None:
 
 
 def _load_docker(data: bytes, where: str) -> object:
-    return docker_archive.list_images(Memory({"manifest.json": data}))
+    return docker_archive.list_images(Memory({"manifest.json": data}), "")
 
 
 @drawn(changed(_STATEMENT) | ODD.map(str))
@@ -519,7 +523,7 @@ def references(value: tuple[str, str]) -> None:
 def options(text: str) -> None:
     """What options take: it is read, or refused in the way that the option documents."""
     for parse in (
-        Compression.parse, parse_platform_choice, parse_created, parse_kinds, parse_min_saving, parse_size,
+        Compression.parse, parse_platform_choice, parse_created, parse_kinds, MinSaving.parse, parse_size,
     ):  # fmt: skip
         with suppress(ValueError, SquashkitError):
             parse(text)

@@ -24,7 +24,6 @@ from squashkit.oci.documents import Platform
 from squashkit.plan.evidence import base_images
 from squashkit.plan.known import KnownBase
 from squashkit.transports.reference import Reference
-from squashkit.transports.open import (open_base)
 from tests.support.builders import (
     ImageSpec,
     Json,
@@ -390,19 +389,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The references that bases are looked up by; nobody answers."""
     found: list[str] = []
 
-    def refuse(reference: Reference, *_: object) -> NoReturn:
+    def refuse(session: object, reference: Reference, *_: object) -> NoReturn:
         found.append(f"{reference.transport}:{reference.path}")
         raise ImageNotFound("nobody answers", reference=str(reference))
 
-    monkeypatch.setattr("squashkit.cli.base.open_base", refuse)
+    monkeypatch.setattr("squashkit.jobs.decide.open_base", refuse)
     return found
 
 
 def test_a_base_of_an_archive_is_not_looked_up_elsewhere(app: Path, base: Path, asked: list[str]) -> None:
     """A name that only an archive gave its base says nothing of where that is kept, and nobody is asked."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("squashkit.cli.base.open_base", open_base)
-        assert run("base", "add", base).code == 0
+    assert run("base", "add", base).code == 0
     assert_fails(run("base", "check", app), 1, "nothing says where its base base:1 is kept; --base REF")
     assert asked == []
 

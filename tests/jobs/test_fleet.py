@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from squashkit.engine.carry_out import Job
-from squashkit.engine.write import Writer
+from squashkit.engine import carry_out, deliver
 from squashkit.errors import PlanError, UsageError
-from squashkit.jobs.fleet.squash import (squash_fleet)
+from squashkit.jobs.fleet.squash import squash_fleet
 from squashkit.report.fleet.titles import TITLES
-from squashkit.transports.contracts import WrittenImage
 from tests.support.builders import (
     ImageSpec,
     directory,
@@ -361,13 +359,13 @@ def test_a_fleet_goes_into_an_archive(kind: str, tmp_path: Path) -> None:
 def test_what_images_share_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that three images have is written for the first of them."""
     written = []
-    squash = Writer.squash
+    write_layer = carry_out.write_layer
 
-    def counted(writer: Writer, planned: Any, compression: Any) -> Any:
+    def counted(layers: Any, sources: Any, planned: Any, *others: Any) -> Any:
         written.append(planned)
-        return squash(writer, planned, compression)
+        return write_layer(layers, sources, planned, *others)
 
-    monkeypatch.setattr(Writer, "squash", counted)
+    monkeypatch.setattr(carry_out, "write_layer", counted)
     base = ImageSpec([blob("base", 900)], ["base:1"])
     shared = on_base(base, blob("a", 9000), layer(whiteout("a"), file("b", noise(9000, "b"))))
     apps = [on_base(shared, blob(f"app{n}", 900), tags=[f"app{n}:1"]) for n in range(3)]
@@ -390,14 +388,14 @@ def test_a_fleet_is_written_whole_or_not_at_all(
     there = set(tmp_path.iterdir())
     written = []
 
-    def fail(job: Job) -> WrittenImage | None:
+    def fail(*args: Any) -> Any:
         if len(written) == 2:
             raise PlanError("the last one fails")
-        written.append(write_image(job))
+        written.append(write_image(*args))
         return written[-1]
 
-    write_image = Job.run
-    monkeypatch.setattr(Job, "run", fail)
+    write_image = deliver.carry_out
+    monkeypatch.setattr(deliver, "carry_out", fail)
     assert_fails(run("fleet", "squash", *words), 1, "the last one fails")
     assert set(tmp_path.iterdir()) == there
 

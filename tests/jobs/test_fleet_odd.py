@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from squashkit.engine.work import Batch
 from squashkit.jobs.fleet.layers import FleetLayers
+from squashkit.jobs.fleet.squash import _FleetWork
 from squashkit.oci.digests import Digest
 from squashkit.plan.squash import plan_squash
 from squashkit.report.fleet.titles import TITLES
@@ -342,9 +342,9 @@ def test_another_run_into_the_same_new_layout_fails(tmp_path: Path) -> None:
 def test_nothing_is_compressed_after_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that is reported is known before images get their names: nothing fails once they have them."""
     committed = []
-    commit = Batch.commit
+    commit = _FleetWork.commit
 
-    def noted(batch: Batch) -> None:
+    def noted(batch: _FleetWork) -> None:
         commit(batch)
         committed.append(batch)
 
@@ -352,7 +352,7 @@ def test_nothing_is_compressed_after_the_commit(tmp_path: Path, monkeypatch: pyt
         assert not committed
         return Compressor(*args)
 
-    monkeypatch.setattr(Batch, "commit", noted)
+    monkeypatch.setattr(_FleetWork, "commit", noted)
     monkeypatch.setattr("squashkit.jobs.fleet.prices.Compressor", compressor)
     docker_archive_25(tmp_path / "a.tar", [wasteful("a", 900)])
     squash(tmp_path / "a.tar", "--into", tmp_path / "out.tar", "--strategy", "all")
@@ -458,7 +458,7 @@ def test_space_that_is_not_needed_is_not_asked_for(tmp_path: Path, monkeypatch: 
         size = statvfs(place).f_frsize
         return SimpleNamespace(f_bavail=1_500_000 // size, f_frsize=size)
 
-    monkeypatch.setattr("squashkit.engine.carry_out.os.statvfs", little)
+    monkeypatch.setattr("squashkit.engine.space.os.statvfs", little)
     squash(path, "--into", tmp_path / "out.tar", "--strategy", "all")
 
 

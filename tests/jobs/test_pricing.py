@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from squashkit.engine.layers import LayerStore
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Fleet
 from squashkit.jobs.fleet.prices import Pricing
+from squashkit.oci.compression import Compression
 from squashkit.oci.media import Codec
+from squashkit.options import Run
 from squashkit.plan.fleet.trie import LayerRun, Trie
-from squashkit.plan.segments import (Segment)
-from squashkit.progress import Silent
-from squashkit.oci.compression import (Compression)
-from squashkit.options import (Access)
-from squashkit.transports.registry.access import (Registries)
+from squashkit.plan.segments import Segment
+from squashkit.transports.session import Session
 from tests.support.builders import (
     ImageSpec,
     Member,
@@ -63,10 +63,9 @@ def random_fleet(folder: Path, seed: int) -> list[str]:
 @contextmanager
 def opened(references: list[str], tmp_dir: Path) -> Iterator[tuple[Pricing, Trie]]:
     """The layers of a fleet, read."""
-    with ExitStack() as stack:
-        fleet = Fleet(stack, tmp_dir, Registries(Access()), Silent(), None)
-        members = fleet.members(references)
-        layers = FleetLayers.open(stack, members, tmp_dir=tmp_dir, jobs=1, progress=Silent())
+    with Session(Run(jobs=1, tmp_dir=tmp_dir)) as session, LayerStore(session) as store:
+        members = Fleet(session, None).members(references)
+        layers = FleetLayers(store, members)
         layers.read()
         yield Pricing(layers, Compression.of(Codec.GZIP)), Trie([member.image for member in members])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import squashkit
-from squashkit import Keep, Options, RebaseOptions
+from squashkit import Merge, Rebase, Write
 from tests.support.builders import (
     ImageSpec,
     compress,
@@ -624,15 +624,15 @@ def test_the_work_grows_with_the_entries(tmp_path: Path) -> None:
 
 
 def test_a_check_reads_paths_as_the_rebase_does(tmp_path: Path) -> None:
-    """What a squash may be told of symlinks of lower layers makes no check of a rebase fail."""
+    """A rebase reads symlinks of lower layers as overlay file systems do, and so does its check."""
     old, new = (layer(directory("t"), symlink("l", "t"), file("v", text)) for text in (b"1", b"2"))
     docker_archive_old(tmp_path / "old.tar", [ImageSpec([old], ["base:1"])])
     docker_archive_old(tmp_path / "new.tar", [ImageSpec([new], ["base:2"])])
     app = ImageSpec([old, layer(file("l/x", b"x")), layer(file("y"))], ["app:1"])
     docker_archive_old(tmp_path / "app.tar", [app])
-    how = RebaseOptions(str(tmp_path / "new.tar"), squash=True, strict=False)
-    for reading in ("overlay", "follow"):
-        keep = Keep(base=str(tmp_path / "old.tar"))
-        options = Options(keep, ("app:2",), symlink_parents=reading, check=True, force=True)
-        report = squashkit.rebase(str(tmp_path / "app.tar"), str(tmp_path / "out.tar"), how, options)
-        assert report.json()["checked"]
+    how = Rebase(str(tmp_path / "new.tar"), str(tmp_path / "old.tar"), squash=True, strict=False)
+    write = Write(tags=("app:2",), check=True)
+    report = squashkit.rebase(str(tmp_path / "app.tar"), str(tmp_path / "out.tar"), how, write=write)
+    assert report.json()["checked"]
+    with pytest.raises(TypeError, match="merge"):  # nor is there a way to ask for it
+        squashkit.rebase("app.tar", "out.tar", how, merge=Merge())  # type: ignore[call-arg]

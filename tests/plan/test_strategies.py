@@ -11,11 +11,12 @@ from squashkit.errors import PlanError
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, RunPlace, stack_layers
+from squashkit.options import STRATEGIES
 from squashkit.plan.fleet.cut import Priced
 from squashkit.plan.fleet.storage import StackLayer
-from squashkit.plan.fleet.strategies import ALL, BEST, BUILT, STRATEGIES, TRIE, Goal, measure
+from squashkit.plan.fleet.strategies import ALL, BEST, BUILT, TRIE, Goal, measure
 from squashkit.plan.fleet.trie import LayerRun, Trie
-from squashkit.plan.segments import (Segment)
+from squashkit.plan.segments import Segment
 
 
 def image(layers: str) -> Image:

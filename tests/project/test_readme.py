@@ -11,9 +11,7 @@ import click
 import pytest
 
 from squashkit import errors
-from squashkit.options import (Keep)
 from squashkit.jobs.squash import squash
-from squashkit.options import Options
 from tests.support.builders import ImageSpec, docker_archive_old, file, layer, on_base, whiteout
 from tests.support.runner import commands
 
@@ -60,6 +58,6 @@ def test_every_exit_code_is_named() -> None:
 def test_every_field_is_documented(tmp_path: Path) -> None:
     """Each field of --json is in the README's table."""
     docker_archive_old(tmp_path / "nginx.tar", [APP, BASE])
-    report = squash(str(tmp_path / "nginx.tar"), None, Options(keep=Keep(base="debian:12")))
+    report = squash(str(tmp_path / "nginx.tar"), None, keep="debian:12")
     for name in report.json():
         assert f"`{name}`" in TEXT, name

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.merge import Copy, SquashedLayer
-from squashkit.plan.rebase.fit import fit, plan_rebase
+from squashkit.plan.rebase.fit import fit, rebased_segments
 from squashkit.plan.segments import Segment
 from squashkit.plan.squash import KeptLayer, LayerPlan, plan_export, plan_squash
 
@@ -101,12 +101,13 @@ def rebase_layers(
     if any(kind == "link" for kind, _, _ in risks):
         return Rebased([], [], fitted.remade, risks)
     layers = [*new, *above]
-    ready = plan_rebase(
-        fitted, lambda index, record: layers[index][record.start : record.data], squash=squash
+    segments = rebased_segments(fitted, squash=squash)
+    plan = plan_squash(
+        fitted.changesets, segments, lambda index, record: layers[index][record.start : record.data]
     )
     made = [
         render(layers, layer) if isinstance(layer, KeptLayer) or layer.pieces else None
-        for layer in ready.plan.layers
+        for layer in plan.layers
     ]
     whole = [layer for layer in made if layer is not None]
     return Rebased(whole, made[len(new) :], fitted.remade, risks)

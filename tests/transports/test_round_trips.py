@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from squashkit.engine.layers import Loader
-from squashkit.options import (Keep)
+from squashkit.engine.layers import LayerStore
 from squashkit.jobs.squash import squash
 from squashkit.oci.documents import Platform
-from squashkit.options import Options
+from squashkit.options import Keep, Run, Write
 from squashkit.plan.base import choose_image
+from squashkit.transports.open import open_source
 from squashkit.transports.reference import parse_reference
-from squashkit.transports.open import (open_source)
+from squashkit.transports.session import Session
 from tests.support.builders import (
     ImageSpec,
     directory,
@@ -83,12 +83,12 @@ FORMS: dict[str, Callable[[Path, Sequence[ImageSpec]], object]] = {
 
 def layers_of(reference: str, folder: Path) -> list[bytes]:
     """The uncompressed layers of the one image there."""
-    with open_source(parse_reference(reference), folder) as source:
+    with Session(Run(jobs=1, tmp_dir=folder)) as session, LayerStore(session) as layers:
+        source = open_source(session, parse_reference(reference))
         image = choose_image(
             source.images, source.reference.image, None, Platform("linux", "amd64"), reference
         )
-        loader = Loader(source, image, folder, 1)
-        blobs = [loader.bytes_of(one.index) for one in image.layers]
+        blobs = [layers.bytes_of(one) for one in image.layers]
         return [blob.read_at(0, blob.size) for blob in blobs]
 
 
@@ -129,13 +129,8 @@ def test_every_form_in_and_out(form: str, image: ImageSpec, tmp_path: Path) -> N
         "layout": (f"oci:{tmp_path}/layout", None),
     }
     for name, (output, format) in outputs.items():
-        options = Options(
-            keep=Keep(base="base:1"),
-            tags=("app:new",),
-            format=format,
-            jobs=2,  # type: ignore[arg-type]
-        )
-        report = squash(f"{source}:app:1", output, options)
+        options = Write(tags="app:new", format=format)  # type: ignore[arg-type]
+        report = squash(f"{source}:app:1", output, keep="base:1", write=options, run=Run(jobs=2))
         assert report.changed
         made = layers_of(output, tmp_path)
         assert made[0] == BASE.layers[0]
@@ -149,18 +144,13 @@ def test_every_form_in_and_out(form: str, image: ImageSpec, tmp_path: Path) -> N
 def test_compression_and_threads_change_no_content(codec: str, tmp_path: Path) -> None:
     """Stored in any codec the new layer is the same, and the archive is the same from any number of
     threads."""
-    from squashkit.oci.compression import Compression
-
     source = tmp_path / "source.tar"
     docker_archive_old(source, [APP, BASE])
     made = []
     for jobs in (1, 2, 5):
         output = tmp_path / f"{jobs}.tar"
-        options = Options(
-            keep=Keep(base="base:1"), tags=("app:new",), format="oci",
-            compress=Compression.parse(codec), jobs=jobs,
-        )  # fmt: skip
-        squash(f"{source}:app:1", str(output), options)
+        options = Write(tags="app:new", format="oci", compress=codec)
+        squash(f"{source}:app:1", str(output), keep="base:1", write=options, run=Run(jobs=jobs))
         made.append(output.read_bytes())
     assert made[0] == made[1] == made[2]
     assert differences(apply_layers(APP.layers), apply_layers(layers_of(str(output), tmp_path))) == []
@@ -168,18 +158,13 @@ def test_compression_and_threads_change_no_content(codec: str, tmp_path: Path) -
 
 def test_several_runs_and_codecs_share_an_archive(tmp_path: Path) -> None:
     """Two new compressed layers in one archive do not overlap, and a repeated one is stored once."""
-    from squashkit.oci.compression import Compression
-
     extra = layer(file("m", b"m"))
     image = on_base(BASE, extra, extra, BASE.layers[0], layer(file("k")), layer(file("k")), tags=["app:1"])
     source, output = tmp_path / "s.tar", tmp_path / "o.tar"
     docker_archive_old(source, [image])
     for codec in ("gzip", "none"):
-        options = Options(
-            keep=Keep(segments="=1,2,=1,2"), tags=("app:new",), force=True,
-            compress=Compression.parse(codec),
-        )  # fmt: skip
-        squash(str(source), str(output), options)
+        options = Write(tags="app:new", force=True, compress=codec)
+        squash(str(source), str(output), keep=Keep(segments="=1,2,=1,2"), write=options)
         check_archive(output, docker=True)
         assert differences(apply_layers(image.layers), apply_layers(layers_of(str(output), tmp_path))) == []
 
@@ -188,7 +173,7 @@ def test_a_pipe_gives_the_same_bytes_as_a_file(tmp_path: Path) -> None:
     """From standard input to standard output comes the very archive that a file would be."""
     source, output = tmp_path / "s.tar", tmp_path / "o.tar"
     docker_archive_old(source, [APP, BASE])
-    squash(f"{source}:app:1", str(output), Options(keep=Keep(base="base:1"), tags=("app:new",)))
+    squash(f"{source}:app:1", str(output), keep="base:1", write=Write(tags="app:new"))
     command = [sys.executable, "-m", "squashkit", "squash", "--keep-base", "base:1", "-t", "app:new"]
     piped = subprocess.run(command, input=source.read_bytes(), capture_output=True, check=True)
     assert piped.stdout == output.read_bytes()
@@ -200,18 +185,19 @@ def test_an_existing_layout_keeps_what_it_has(tmp_path: Path) -> None:
     folder = tmp_path / "layout"
     oci_layout(folder, [APP, BASE], compress="gzip")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    options = Options(keep=Keep(base="base:1"), tags=("app:new",))
-    squash(f"{folder}:app:1", str(folder), options)
+    once = Write(tags="app:new")
+    squash(f"{folder}:app:1", str(folder), keep="base:1", write=once)
     index = json.loads((folder / "index.json").read_text())
     assert index["manifests"][:-1] == json.loads(before.pop(folder / "index.json"))["manifests"]
     assert all(path.read_bytes() == data for path, data in before.items())
     assert len(list((folder / "blobs/sha256").iterdir())) == len(before) - 1 + 3
     with pytest.raises(Exception, match="app:new already; --force moves it"):
-        squash(f"{folder}:app:1", str(folder), options)
-    squash(f"{folder}:app:1", str(folder), Options(keep=Keep(layers=2), tags=("app:new",), force=True))
-    moved = json.loads((folder / "index.json").read_text())["manifests"]
-    assert len(moved) == len(index["manifests"])
-    assert moved[-1]["digest"] != index["manifests"][-1]["digest"]
+        squash(f"{folder}:app:1", str(folder), keep="base:1", write=once)
+    moved = Write(tags="app:new", force=True)
+    squash(f"{folder}:app:1", str(folder), keep=Keep(layers=2), write=moved)
+    moved_to = json.loads((folder / "index.json").read_text())["manifests"]
+    assert len(moved_to) == len(index["manifests"])
+    assert moved_to[-1]["digest"] != index["manifests"][-1]["digest"]
     assert not list(folder.rglob(".*"))
 
 
@@ -224,9 +210,9 @@ def test_a_failed_run_leaves_nothing(tmp_path: Path) -> None:
     source.write_bytes(data[:at] + b"y" + data[at + 1 :])
     old = tmp_path / "old.tar"
     old.write_bytes(b"old")
-    options = Options(keep=Keep(base="base:1"), tags=("app:new",), force=True)
+    write = Write(tags="app:new", force=True)
     for output in (str(tmp_path / "new.tar"), str(old), f"oci:{tmp_path}/layout"):
         with pytest.raises(Exception, match="layer 1 .*: expected sha256:"):
-            squash(f"{source}:app:1", output, options)
+            squash(f"{source}:app:1", output, keep="base:1", write=write)
     assert old.read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == ["old.tar", "s.tar"]

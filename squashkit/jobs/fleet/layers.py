@@ -29,7 +29,7 @@ class FleetLayers:
     changesets: dict[DiffID, Changeset] = field(default_factory=dict)
     """What they hold, once they are read."""
     _holders: Mapping[DiffID, tuple[Member, Layer]] = field(init=False)
-    """Of each the first image that has its blob, or where nobody has that the first; and the layer there."""
+    """Of each the first image that has its blob, or the first at all, and the layer there."""
 
     def __post_init__(self) -> None:
         holders: dict[DiffID, tuple[Member, Layer]] = {}

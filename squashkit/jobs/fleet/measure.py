@@ -17,8 +17,8 @@ from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
-from squashkit.options import FleetOptions, Run
-from squashkit.plan.fleet.strategies import BUILT, STRATEGIES, Goal, Strategy, measure
+from squashkit.options import STRATEGIES, FleetOptions, Run
+from squashkit.plan.fleet.strategies import BUILT, Goal, Strategy, measure
 from squashkit.plan.fleet.trie import Trie
 from squashkit.progress import Progress, Silent
 from squashkit.report.fleet.bases import WAYS_OUT, UnknownBase, list_unknown

@@ -28,7 +28,7 @@ from squashkit.transports.open import open_base, open_source
 from squashkit.transports.reference import REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source, machine_platform
-from squashkit.transports.stores.store import open_store
+from squashkit.transports.stores.open import open_store
 
 
 @dataclass(frozen=True, slots=True)

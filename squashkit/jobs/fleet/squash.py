@@ -17,10 +17,10 @@ from squashkit.jobs.fleet.measure import GZIP, OpenFleet
 from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.target import FleetTarget
 from squashkit.jobs.reports import notes_on, reports_of, transferred
-from squashkit.options import FleetOptions, History, Merge, Read, Run, Write
+from squashkit.options import STRATEGIES, FleetOptions, History, Merge, Read, Run, Write
 from squashkit.plan.base import Base
 from squashkit.plan.documents import is_base_kept
-from squashkit.plan.fleet.strategies import ASK_NO_BASE, BUILT, STRATEGIES
+from squashkit.plan.fleet.strategies import ASK_NO_BASE, BUILT
 from squashkit.plan.segments import Decision, Segment
 from squashkit.plan.squash import squash_planner
 from squashkit.progress import Note, Notify, Numbered, Progress, Silent, ignore
@@ -28,7 +28,7 @@ from squashkit.report.fleet.squash import SquashedFleet
 from squashkit.report.fleet.titles import show_segments
 from squashkit.report.squash import Report
 from squashkit.transports.contracts import Sink, Written
-from squashkit.transports.registry.access import Traffic
+from squashkit.transports.registry.http import Traffic
 from squashkit.transports.session import Session
 from squashkit.transports.stored import is_remote
 from squashkit.transports.tags import TagGuard

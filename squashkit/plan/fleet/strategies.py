@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 from squashkit.errors import PlanError, show_text
 from squashkit.oci.digests import ChainID, Digest
 from squashkit.oci.graph import MAX_LAYERS, RunPlace
+from squashkit.options import STRATEGIES
 from squashkit.plan.fleet.cut import Priced, best_cut
 from squashkit.plan.fleet.storage import (
     StackLayer,
@@ -27,11 +28,7 @@ from squashkit.plan.fleet.storage import (
 from squashkit.plan.fleet.trie import LayerRun, Trie
 from squashkit.plan.segments import Segment
 
-BUILT, ALL, BASE, TRIE, BEST = "built", "all", "base", "trie", "best"
-STRATEGIES = (BUILT, ALL, BASE, TRIE, BEST)
-"""Every layer as it is; every image as one layer, as far as its layers can be merged; every base as it is
-and all above it as one layer, as built where no base is known; cut where the fleet branches or an image
-ends; cut where that takes least. In the order of the reports."""
+BUILT, ALL, BASE, TRIE, BEST = STRATEGIES
 ASK_NO_BASE = (BUILT, ALL)
 """Those that are the same whatever the images stand on."""
 

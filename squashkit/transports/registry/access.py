@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
-from squashkit.oci.digests import Digest
 from squashkit.oci.names import ImageName
 from squashkit.options import Access
-from squashkit.transports.blobs import Container
+from squashkit.transports.registry.http import Traffic
 
 if TYPE_CHECKING:
     from squashkit.transports.registry.http import Registry
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Bytes that went over the wire, of documents and blobs."""
-
-    down: int = 0
-    up: int = 0
 
 
 @dataclass(slots=True)
@@ -64,23 +53,3 @@ class Registries:
     def close(self) -> None:
         for registry in self._open.values():
             registry.close()
-
-
-@runtime_checkable
-class Remote(Container, Protocol):
-    """A container over the network. `get` fetches a whole blob, once, to a file without a name."""
-
-    root: Digest
-    """What its reference means: a manifest or an index."""
-
-    def is_here(self, name: str) -> bool:
-        """Whether a blob has been fetched."""
-
-    def blocks(self, name: str, cancelled: threading.Event) -> Iterator[memoryview]:
-        """A blob's bytes as they come, verified and not kept."""
-
-    def interrupt(self) -> None:
-        """End all waiting for the network, with Cancelled, and ask nothing more."""
-
-    def resume(self) -> None:
-        """Work begins (anew)."""

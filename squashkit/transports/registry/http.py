@@ -24,12 +24,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError
 from urllib3.util import Retry
 
-from squashkit import __version__
 from squashkit.errors import Cancelled, Unauthorized, Unavailable, UsageError, gist_of, show_text
 from squashkit.oci.gojson import Leaf, Struct, load_json
 from squashkit.options import Access
-from squashkit.transports.registry.access import Traffic
 from squashkit.transports.registry.credentials import Credentials
+from squashkit.version import __version__
 
 _TIMEOUT = (10, 60)  # seconds: to connect, and between two bytes
 _LAST_WORDS = (2, 2)
@@ -112,6 +111,14 @@ def _tls_context(access: Access, *, verify: bool) -> ssl.SSLContext:
     except OSError as error:
         raise UsageError(f"--cert-dir {folder}: {path.name}: {error}") from error
     return context
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes that went over the wire, of documents and blobs."""
+
+    down: int = 0
+    up: int = 0
 
 
 class Registry:

@@ -6,8 +6,7 @@ left out. What it says of an image without giving it (`inspect`) is enough to kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
@@ -18,7 +17,6 @@ from squashkit.oci.graph import Image, stack_layers
 from squashkit.oci.names import same_name
 from squashkit.oci.shapes import SETTINGS_SHAPE
 from squashkit.transports.blobs import Archive
-from squashkit.transports.reference import Reference
 from squashkit.transports.room import Room
 
 STORED_SHAPE = Struct(
@@ -91,20 +89,6 @@ class Store(Protocol):
 
     def remove(self, image: str) -> None:
         """Remove an image that has no name."""
-
-
-@contextmanager
-def open_store(reference: Reference) -> Iterator[Store]:
-    """The store that a reference names. Raises Unavailable where it does not answer."""
-    if reference.transport == "docker-daemon":
-        from squashkit.transports.stores.docker import connect
-
-        with connect(reference) as daemon:
-            yield daemon
-    else:
-        from squashkit.transports.stores.podman import Podman
-
-        yield Podman()
 
 
 def bare_image(stored: StoredImage) -> Image:

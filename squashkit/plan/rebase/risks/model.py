@@ -15,6 +15,7 @@ from squashkit.errors import show_path
 from squashkit.layers.compare import Piece
 from squashkit.layers.rootfs import Directory, Inode, Node
 from squashkit.layers.tar import SYMLINK
+from squashkit.options import ALLOWABLE
 
 
 class BaseNodes(NamedTuple):
@@ -37,9 +38,7 @@ class Kind(Enum):
     CACHE = "cache"
 
 
-ALLOWABLE = (Kind.PLATFORM, Kind.TYPE, Kind.PARENT)
-"""Kinds of errors that `--allow` lets through."""
-_ERRORS = frozenset({*ALLOWABLE, Kind.LINK})
+_ERRORS = frozenset({*map(Kind, ALLOWABLE), Kind.LINK})
 
 
 @dataclass(frozen=True, slots=True)
