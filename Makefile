@@ -71,9 +71,9 @@ pyz: $(VENV)/installed-dev
 	$(BIN)/shiv --site-packages build/pyz/site --preamble ci/pyz_preamble.py --console-script squashkit \
 	  --compressed --reproducible --output-file $(PYZ) >/dev/null
 
-# The documentation site, and man pages of all commands, from the same help texts.
+# The documentation site in build/site, and man pages of all commands, from the same help texts.
 docs: $(VENV)/installed-dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+	PYTHONPATH=docs $(BIN)/zensical build --clean --strict
 
 man: $(VENV)/installed-dev
 	PYTHONPATH=docs $(BIN)/python docs/man.py build/man

@@ -48,7 +48,7 @@ from tests.support.runner import (
     squash,
 )
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/rebase.md").read_text(encoding="utf-8")
 BIGGER = on_base(BASE, layer(file("more", b"more")), tags=["bigger:1"])
 LAYERS = len(BASE.layers)
 
@@ -459,10 +459,10 @@ def test_the_loop_of_patch_day_lists_what_is_outdated(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(group.commands))
 def test_every_subcommand_is_explained(name: str) -> None:
-    """Each subcommand is in the README, and its help has an example."""
+    """Each subcommand is in the page on rebase, and its help has an example."""
     command = group.commands[name]
     assert isinstance(command, click.Command)
-    assert f"base {name}" in README
+    assert f"base {name}" in PAGE
     assert f"squashkit base {name}" in (command.epilog or "")
 
 
@@ -471,7 +471,7 @@ def test_the_examples_with_an_archive_are_true(tmp_path: Path, monkeypatch: pyte
     write_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     run("base", "add", "fedora.tar")
-    texts = [README, *(command.epilog or "" for command in (group, *group.commands.values()))]
+    texts = [PAGE, *(command.epilog or "" for command in (group, *group.commands.values()))]
     pattern = re.compile(r"squashkit base (?:find|check) (\S+\.tar\S*)")
     found = [name for text in texts for name in pattern.findall(text)]
     assert len(found) >= 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from pathlib import Path
 import click
 import pytest
 
+from squashkit import errors
 from tests.support.docs_images import write_files
 from tests.support.runner import commands
 
@@ -84,15 +86,6 @@ def test_examples_run(page: Path, made: Path, tmp_path: Path, environment: dict[
             assert DIGEST.sub("…", done.stdout).split("\n") == DIGEST.sub("…", shown).split("\n"), command
 
 
-def test_python_examples_are_the_readmes() -> None:
-    """The Python examples are the README's, which are tested."""
-    readme = (TOP / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n.*?```", (DOCS / "python.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
-        assert block in readme
-
-
 # --- the site ---------------------------------------------------------------------------------
 
 
@@ -100,13 +93,15 @@ def test_python_examples_are_the_readmes() -> None:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site; a warning fails the build."""
     pytest.importorskip("mkdocs_click")
+    pytest.importorskip("zensical")
     folder = tmp_path_factory.mktemp("site")
-    words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
-    # A newer mkdocs-material tells at length of plans of mkdocs, which is no warning about this site.
-    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(words, cwd=TOP, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
+    shutil.copy(TOP / "mkdocs.yml", folder)
+    shutil.copytree(DOCS, folder / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    words = [sys.executable, "-m", "zensical", "build", "--strict"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "docs"), str(TOP)])}
+    done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "build/site"
 
 
 def text_of(page: str) -> str:
@@ -137,18 +132,17 @@ def test_the_site_is_whole(site: Path) -> None:
     assert not [path for path in site.rglob("*") if path.suffix in (".py", ".pyc", ".md")]
 
 
-def test_exit_codes_and_fields_are_the_readmes(site: Path) -> None:
-    """The page of exit codes and JSON fields has the README's tables."""
-    page = text_of((site / "results.html").read_text(encoding="utf-8"))
-    for word in ("130", "image_id", "result_layers", "contested"):
-        assert word in page
-
-
 def test_every_page_is_in_the_navigation() -> None:
     """The navigation names each page once."""
     settings = (TOP / "mkdocs.yml").read_text(encoding="utf-8")
     named = re.findall(r"(?m)^ +- [^:]+: (\S+\.md)$", settings)
     assert sorted(named) == [page.name for page in PAGES]
+
+
+def test_the_index_links_to_every_page() -> None:
+    """From the first page each other one is one step away."""
+    links = re.findall(r"\]\((\w+\.md)\)", (DOCS / "index.md").read_text(encoding="utf-8"))
+    assert sorted({*links, "index.md"}) == [page.name for page in PAGES]
 
 
 def test_pictures_have_a_title_and_a_description() -> None:
@@ -160,3 +154,81 @@ def test_pictures_have_a_title_and_a_description() -> None:
         text = picture.read_text(encoding="utf-8")
         assert "<title" in text and "<desc" in text, picture.name
         assert f"images/{picture.name}" in pages
+    shown = re.findall(r"\]\(images/([^)]+)\)", pages)
+    assert set(shown) == {picture.name for picture in pictures}
+
+
+# --- the reference of exit codes and JSON -----------------------------------------------------
+
+
+RESULTS = (DOCS / "results.md").read_text(encoding="utf-8")
+DOCUMENTS = {
+    "squash": [
+        "squash app.tar --keep-base fedora:28 -o out.tar",
+        "squash oci:multi:app --all --platform all -n",
+    ],
+    "rebase": ["rebase app.tar:app:latest --old-base fedora:28 --new-base patched.tar -o re.tar"],
+    "fleet storage": ["fleet storage app.tar nginx.tar old.tar new.tar --estimate"],
+    "fleet advise": ["fleet advise app.tar nginx.tar --estimate"],
+    "fleet squash": ["fleet squash app.tar nginx.tar --into oci:squashed"],
+    "inspect": ["inspect app.tar:app:latest", "inspect app.tar"],
+    "which": ["which app.tar:app:latest /root/.token"],
+    "verify": ["verify app.tar --absent /root/.token"],
+    "diff": ["diff old.tar new.tar"],
+    "ls, cat and export": [
+        "ls app.tar:app:latest /root --layer 4 --whiteouts",
+        "cat app.tar:app:latest /etc/os-release",
+        "export app.tar:app:latest -o rootfs.tar",
+    ],
+    "base find, check and list": [
+        "base find app.tar:app:latest",
+        "base check app.tar:app:latest --base fedora.tar",
+        "base list",
+    ],
+}
+"""Commands that print JSON, by the heading below which their fields are documented."""
+
+
+def fields(document: object) -> Iterator[str]:
+    """All names of fields of a JSON document; keys that name an image, a platform or a pattern are none."""
+    if isinstance(document, list):
+        for value in document:
+            yield from fields(value)
+    if isinstance(document, dict):
+        for name, value in document.items():
+            if not re.search("[:/]", name):
+                yield name
+            yield from fields(value)
+
+
+@pytest.mark.parametrize("heading", DOCUMENTS)
+def test_every_field_is_documented(
+    heading: str, made: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Each field that `--json` prints stands below the command's heading, or one that it points to."""
+    sections = dict(re.findall(r"(?ms)^### ([^\n]+)\n(.*?)(?=^##|\Z)", RESULTS))
+    links = re.findall(r"\]\(#([\w-]+)\)", sections[heading])
+    named = [title for title in sections if title.replace(",", "").replace(" ", "-") in links]
+    text = "".join(sections[title] for title in (heading, *named))
+    folder = tmp_path / "files"
+    shutil.copytree(made, folder, copy_function=os.link)
+    if heading.startswith("base"):
+        subprocess.run(["squashkit", "base", "add", "fedora.tar"], cwd=folder, env=environment, check=True)
+    for words in DOCUMENTS[heading]:
+        command = ["squashkit", *words.split(), "--json"]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode in (0, 3), done.stderr
+        assert {name for name in fields(json.loads(done.stdout)) if f"`{name}`" not in text} == set()
+
+
+def test_every_exit_code_is_documented() -> None:
+    """The table of exit codes has those that errors have."""
+    codes = {
+        kind.exit_code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.SquashkitError)
+    }
+    for code in codes | {0, 130}:
+        assert f"\n| {code} | " in RESULTS

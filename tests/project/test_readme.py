@@ -1,4 +1,4 @@
-"""The README holds: its examples run, and it names every command, option, exit code and JSON field."""
+"""The README is a first meeting: it names every command, its examples run, its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pathlib import Path
 import click
 import pytest
 
-from squashkit import errors
-from squashkit.jobs.squash import squash
 from tests.support.builders import ImageSpec, docker_archive_old, file, layer, on_base, whiteout
 from tests.support.runner import commands
 
-README = Path(__file__).parents[2] / "README.md"
-TEXT = README.read_text()
+TOP = Path(__file__).parents[2]
+README = TOP / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+PYTHON = (TOP / "docs/python.md").read_text(encoding="utf-8")
 BASE = ImageSpec([layer(file("b", b"B" * 900))], ["debian:12"])
 APP = on_base(BASE, layer(file("cache", bytes(9000))), layer(whiteout("cache")), tags=["nginx:waste"])
 
 
-@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", TEXT + PYTHON, re.DOTALL))
 def test_python_examples_run(block: str, tmp_path: Path) -> None:
-    """Each library example runs as it stands, with the files that it names."""
+    """Each library example, also of the page on Python, runs as it stands, with the files that it names."""
     docker_archive_old(tmp_path / "nginx.tar", [APP, BASE])
     for name, data in zip(("base.tar", "cache.tar", "clean.tar"), APP.layers, strict=True):
         (tmp_path / name).write_bytes(data)
@@ -35,29 +35,40 @@ def test_python_examples_run(block: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
-def test_every_command_and_option_is_named(command: click.Command) -> None:
-    """The README names each command and each of its options, and the command's help has an example."""
+def test_every_command_is_named(command: click.Command) -> None:
+    """The README names each command, and the command's help has an example."""
     assert f"squashkit {command.name}" in TEXT
     assert f"squashkit {command.name}" in (command.epilog or "")
-    for parameter in command.params:
-        if isinstance(parameter, click.Option):
-            assert parameter.opts[-1] in TEXT, parameter.opts
 
 
-def test_every_exit_code_is_named() -> None:
-    """The table of exit codes has those that errors have."""
-    codes = {
-        kind.exit_code
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, errors.SquashkitError)
-    }
-    for code in codes | {0, 130}:
-        assert f"\n| {code} | " in TEXT
+def test_outputs_are_those_of_the_pages() -> None:
+    """What a command prints in the README stands in a page, whose examples are run."""
+    pages = [(TOP / "docs" / name).read_text(encoding="utf-8") for name in ("index.md", "bytes.md")]
+    shown = {line for page in pages for line in page.splitlines()}
+    blocks = re.findall(r"(?ms)^```console\n(.*?)^```$", TEXT)
+    printed = [line for block in blocks for line in block.splitlines() if not line.startswith("$ ")]
+    assert len(printed) > 15
+    assert [line for line in printed if line not in shown | {"..."}] == []
 
 
-def test_every_field_is_documented(tmp_path: Path) -> None:
-    """Each field of --json is in the README's table."""
-    docker_archive_old(tmp_path / "nginx.tar", [APP, BASE])
-    report = squash(str(tmp_path / "nginx.tar"), None, keep="debian:12")
-    for name in report.json():
-        assert f"`{name}`" in TEXT, name
+def test_it_stays_short() -> None:
+    """The README is read in one sitting: at most 200 lines."""
+    assert len(TEXT.splitlines()) <= 200
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    titles = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    """Each link to a file of the tree names one that is there, and a heading of it where it names one."""
+    links = re.findall(r"\]\(([^)\s]+)\)", (TOP / name).read_text(encoding="utf-8"))
+    assert links
+    for link in links:
+        path, _, anchor = link.partition("#")
+        if not path.startswith("https://"):
+            assert (TOP / path).is_file(), link
+            assert not anchor or anchor in anchors(TOP / path), link
