@@ -86,6 +86,15 @@ def test_examples_run(page: Path, made: Path, tmp_path: Path, environment: dict[
             assert DIGEST.sub("…", done.stdout).split("\n") == DIGEST.sub("…", shown).split("\n"), command
 
 
+def test_titles_in_code_are_parts_of_messages() -> None:
+    """The page for those who met an error quotes messages that squashkit has."""
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    titles = re.findall(r"(?m)^### `(.+)`$", page)
+    code = "".join(path.read_text(encoding="utf-8") for path in (TOP / "squashkit").rglob("*.py"))
+    assert len(titles) > 10
+    assert [title for title in titles if title not in code] == []
+
+
 # --- the site ---------------------------------------------------------------------------------
 
 
@@ -112,7 +121,7 @@ def text_of(page: str) -> str:
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
 def test_every_command_is_in_the_reference(command: click.Command, site: Path) -> None:
     """The reference has each command with its usage, all its options and its examples."""
-    sections = (site / "reference.html").read_text(encoding="utf-8").split('<h2 id="')
+    sections = (site / "reference.html").read_text(encoding="utf-8").split('<h3 id="')
     text = next(text_of(s) for s in sections if s.startswith(f'squashkit-{command.name}"'))
     assert f"squashkit {command.name} [OPTIONS]" in text
     for parameter in command.params:
