@@ -138,7 +138,7 @@ class Report:
         return len(dead), sum(d.entry.record.length for d in dead)
 
     def json(self) -> dict[str, Any]:
-        """The fields that `--json` prints; README.md documents them."""
+        """The fields that `--json` prints; docs/results.md documents them."""
         return {
             "source": self.source,
             "output": self.output,
