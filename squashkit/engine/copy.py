@@ -19,9 +19,10 @@ from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Layer, StoredLayer
 from squashkit.oci.media import Codec
-from squashkit.transports.blobs import Folder, fill_blocks
+from squashkit.transports.blobs import fill_blocks
 from squashkit.transports.codecs import decompress
 from squashkit.transports.contracts import Sink, Slot
+from squashkit.transports.layout.folder import Folder
 from squashkit.transports.layout.sink import Layout
 from squashkit.transports.stored import StoredBlob
 from squashkit.transports.target import Target

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from squashkit.errors import InvalidImage, TransportError
 from squashkit.layers import tar
+from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.tar import Record
 from squashkit.oci.compression import Compression
@@ -184,7 +185,7 @@ class _Spans:
         """The span that begins at `at`; zeros, as at a tar's end, where there is none."""
         start, blocks = self._next
         if start != at:
-            return memoryview(bytes(2 * tar.BLOCK)), at
+            return memoryview(bytes(2 * BLOCK)), at
         self._next = self._read_span()
         return memoryview(blocks), start
 

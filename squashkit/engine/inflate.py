@@ -11,6 +11,7 @@ from itertools import chain
 from squashkit.engine.entries import Recorder
 from squashkit.errors import DigestMismatch, InvalidLayer
 from squashkit.layers import tar
+from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
@@ -125,7 +126,7 @@ class _Stream:
         """Whether anything but zeros was drained."""
 
     def __call__(self, at: int) -> tuple[memoryview, int]:
-        while self.position < at + tar.BLOCK and self._next():
+        while self.position < at + BLOCK and self._next():
             pass
         return self._block, self.position - len(self._block)
 

@@ -16,8 +16,10 @@ from typing import Self, TypeVar
 from squashkit.engine.entries import EntryCache, cache_folder
 from squashkit.engine.inflate import Inflation, is_junk
 from squashkit.engine.pool import wait_all
+from squashkit.engine.watch import Watch
 from squashkit.errors import Cancelled, DigestMismatch, InvalidLayer, PlanError, show_path
 from squashkit.layers import tar
+from squashkit.layers.blocks import Window
 from squashkit.layers.changeset import Changeset, Entry, parse_changeset
 from squashkit.layers.compare import Piece
 from squashkit.layers.merge import HeaderOf
@@ -98,9 +100,8 @@ class LayerStore:
         self._spools: dict[int, int] = {}
         """The file of each thread, to which it inflates one layer after another: thousands of layers need
         not be as many open files."""
-        self._watched: dict[int, tuple[tuple[int, int, int], str]] = {}
-        """How the files were that plain layers lie in, by descriptor: size in bytes, mtime and ctime in ns;
-        and what people call them."""
+        self._watch = Watch()
+        """Over the files that plain layers lie in."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -254,7 +255,7 @@ class LayerStore:
             self._spools[thread] = open_unnamed(self.session.room.folder)
         return self._spools[thread]
 
-    def _cancellable(self, blob: Blob) -> tar.Window:
+    def _cancellable(self, blob: Blob) -> Window:
         window = jumping_window(blob)
 
         def checked(at: int) -> tuple[memoryview, int]:
@@ -376,30 +377,24 @@ class LayerStore:
         """A plain layer is hashed, scanned and copied from in passes of their own, which must all see the
         same bytes: so how the file is now is remembered."""
         known.plain, known.in_place = blob.open(), True
-        self._watched.setdefault(known.plain.fd, (_state(known.plain.fd), layer.source))
+        self._watch.add(known.plain.fd, layer.source)
 
     @property
     def changed(self) -> str | None:
-        """What people call a file that plain layers are read from and that was written to since that
-        began: its size, mtime or ctime is another, and what was verified may not be what was copied. None
-        where there is no such."""
-        return next((name for fd, (before, name) in self._watched.items() if _state(fd) != before), None)
+        """What people call a file that plain layers are read from and that was written to meanwhile: what
+        was verified may not be what was copied. None where there is no such."""
+        return self._watch.changed
 
     def forget(self) -> None:
         """Have all plain layers read and verified anew."""
         self._read = {key: known for key, known in self._read.items() if not known.in_place}
         self._checks.clear()
-        self._watched.clear()
+        self._watch.forget()
 
 
 def _identity(blob: StoredBlob) -> StoredBlob | Digest:
     """What tells a blob from others: its digest, which is checked whenever it is read, or where it lies."""
     return blob.descriptor.digest if blob.descriptor is not None else blob
-
-
-def _state(fd: int) -> tuple[int, int, int]:
-    there = os.fstat(fd)
-    return there.st_size, there.st_mtime_ns, there.st_ctime_ns
 
 
 def _there(value: T | None) -> T:

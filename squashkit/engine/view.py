@@ -16,7 +16,8 @@ from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, PathNotFound, UsageError
 from squashkit.layers.changeset import Changeset, Entry
 from squashkit.layers.compare import Difference, Piece, is_same_content, iter_differences
-from squashkit.layers.rootfs import Inode, Node, Rootfs, resolve
+from squashkit.layers.lookup import resolve
+from squashkit.layers.rootfs import Inode, Node, Rootfs
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image
 from squashkit.plan.squash import apply_layer

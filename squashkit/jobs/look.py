@@ -14,7 +14,8 @@ from squashkit.errors import PathNotFound, UsageError, show_text
 from squashkit.jobs.choose import choose
 from squashkit.layers.changeset import opaque_of, whiteout_of
 from squashkit.layers.compare import iter_nodes, kind_of
-from squashkit.layers.rootfs import Directory, Inode, resolve
+from squashkit.layers.lookup import resolve
+from squashkit.layers.rootfs import Directory, Inode
 from squashkit.layers.tar import REGULAR
 from squashkit.layers.trace import iter_traces
 from squashkit.oci.documents import ALL, Platform

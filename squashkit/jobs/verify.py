@@ -24,22 +24,17 @@ from squashkit.errors import (
     show_path,
     show_text,
 )
+from squashkit.jobs.absent import AbsenceSearch
 from squashkit.jobs.look import Opened, open_images
-from squashkit.layers.changeset import Changeset, Entry
+from squashkit.layers.changeset import Changeset
 from squashkit.layers.rootfs import Rootfs
 from squashkit.layers.search import (
     Pattern,
-    Place,
-    describe,
-    find_applied,
-    find_paths,
-    find_text,
+    Sighting,
     parse_pattern,
-    with_aliases,
 )
-from squashkit.layers.tar import REGULAR
 from squashkit.oci.digests import DiffID
-from squashkit.oci.gojson import is_time, load_json
+from squashkit.oci.gojson import is_time
 from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
 from squashkit.oci.shapes import odd_settings_told
@@ -47,7 +42,8 @@ from squashkit.options import Run, Which
 from squashkit.plan.squash import apply_layer, find_obstacle
 from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.verify import Finding, Verdict
-from squashkit.transports.blobs import Archive, Blob, read_blocks
+from squashkit.transports.archive.reader import Archive
+from squashkit.transports.blobs import Blob, read_blocks
 from squashkit.transports.codecs import decompress
 from squashkit.transports.layout.index import refuse_unsupported
 from squashkit.transports.session import Session
@@ -55,8 +51,6 @@ from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of, nearest, size_of
 
 _BLOBS = "blobs/sha256/"
-_HOLES = 16 << 30
-"""Bytes of one file's holes that are looked through where nobody says how many: some ten seconds."""
 Stored = tuple[Blob, DiffID]
 """A layer as it lies in its source, whatever name it has there, and what it is said to hold."""
 
@@ -74,7 +68,7 @@ class _Tally:
     entries: int = 0
     faults: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
+    places: list[Sighting] = field(default_factory=list)
 
     def verdict(self) -> Verdict:
         """All of it, each thing once."""
@@ -151,7 +145,7 @@ def _verify(
         subject = descriptor.platform or descriptor.media_type
         message = f"the index names {descriptor.digest} ({subject}), whose blobs are not there"
         tally.warnings.append(Finding("", message))
-        places = [Place(pattern.text, str(subject), "its blobs are not there") for pattern in patterns]
+        places = [Sighting(pattern.text, str(subject), "its blobs are not there") for pattern in patterns]
         tally.places += places
     container = source.container
     for name in container.replaced() if whole and isinstance(container, Archive) else ():
@@ -159,10 +153,10 @@ def _verify(
         tally.warnings.append(Finding(show_text(name), message))
     for passed in source.listing.passed_over() if whole else ():
         tally.warnings.append(Finding("", passed))
-        tally.places += [Place(pattern.text, passed, "it is not looked into") for pattern in patterns]
+        tally.places += [Sighting(pattern.text, passed, "it is not looked into") for pattern in patterns]
     for pattern in patterns if listed else ():
-        tally.places.append(Place(pattern.text, source.title, "an image that could not be read"))
-    work = _Verifier(source, tally, session)
+        tally.places.append(Sighting(pattern.text, source.title, "an image that could not be read"))
+    work = _Verifier(source, tally, session, AbsenceSearch(patterns, session))
     session.progress.stage("Verifying", sum(map(size_of, _distinct(images))))
     try:
         for image in images:
@@ -187,11 +181,10 @@ class _Verifier:
     source: Source
     tally: _Tally
     session: Session
+    search: AbsenceSearch
     cancelled: threading.Event = field(default_factory=threading.Event)
     _read: dict[Stored, Changeset | None] = field(default_factory=dict)
     """The layers that were read; None where that failed."""
-    _searched: set[Blob] = field(default_factory=set)
-    """Those whose files' contents were compared."""
 
     def close(self) -> None:
         self.cancelled.set()
@@ -221,7 +214,7 @@ class _Verifier:
                 break
         self._warn_of_layers(image, changesets, rootfs)
         if self.tally.patterns:
-            self._look_for(layers, image, changesets, rootfs)
+            self.tally.places += self.search.image(layers, image, changesets, rootfs)
 
     # Documents
 
@@ -378,96 +371,14 @@ class _Verifier:
                     message = f"expected sha256:{digest}, found sha256:{future.result()}"
                     self.tally.faults.append(Finding(name, message))
                 if self.tally.patterns and digest not in known:
-                    self._look_into_stray(name, future.result())
+                    data = self.source.container.read(name) or b""
+                    self.tally.places += self.search.stray(name, future.result(), data)
 
     def _hash(self, name: str, blob: Blob) -> str:
         digest = hashlib.sha256()
         for block in read_blocks(blob, self.cancelled, name):
             digest.update(block)
         return digest.hexdigest()
-
-    def _look_into_stray(self, name: str, digest: str) -> None:
-        """What belongs to no image lies in the archive all the same."""
-        patterns, places = self.tally.patterns, self.tally.places
-        for pattern in patterns:
-            named = pattern.paths is not None and pattern.paths.search(name)
-            if named or pattern.text == f"sha256:{digest}":
-                places.append(Place(pattern.text, name, "a file of the archive itself"))
-        try:
-            document = load_json(self.source.container.read(name) or b"", name)
-        except InvalidImage:
-            message = "a blob of no image, which is not looked into"
-            places += [Place(pattern.text, name, message) for pattern in patterns]
-            return
-        places += find_text(patterns, document, name)
-
-    # What must be absent
-
-    def _look_for(
-        self, layers: LayerStore, image: Image, changesets: dict[int, Changeset | None], rootfs: Rootfs
-    ) -> None:
-        tally = self.tally
-        there = [changeset for changeset in changesets.values() if changeset is not None]
-        patterns: list[Pattern] = []
-        for pattern in tally.patterns:
-            aliases, complete = with_aliases(pattern, there)
-            patterns += aliases
-            if not complete:
-                message = "more symlinks than can be followed lead there"
-                tally.places.append(Place(pattern.text, image.title, message))
-        names = [layer.where for layer in image.layers]
-        tally.places += find_applied(patterns, rootfs, names)
-        dead = {id(dropped.entry) for dropped in rootfs.dropped}
-        for index, changeset in changesets.items():
-            where = image.layers[index].where
-            if changeset is None:
-                message = "this layer could not be read"
-                tally.places += [Place(pattern.text, where, message) for pattern in tally.patterns]
-                continue
-            if changeset.junk:
-                message = "bytes behind the end of the tar, which are not looked into"
-                tally.places += [Place(pattern.text, where, message) for pattern in tally.patterns]
-            tally.places += find_paths(patterns, changeset, where, dead)
-            blob = nearest(image.layers[index]).open()
-            if blob not in self._searched:
-                self._searched.add(blob)
-                tally.places += self._contents(layers, image.layers[index], changeset, dead)
-        tally.places += find_text(tally.patterns, image.config.raw, f"{image.title} config")
-        if image.manifest is not None:
-            tally.places += find_text(tally.patterns, image.manifest.raw, f"{image.title} manifest")
-
-    def _contents(
-        self, layers: LayerStore, layer: Layer, changeset: Changeset, dead: set[int]
-    ) -> Iterator[Place]:
-        """Files of a layer whose content is one that must be absent."""
-        where = layer.where
-        wanted = {pattern.text for pattern in self.tally.patterns if pattern.is_content}
-        for entry in (*changeset.entries, *changeset.markers) if wanted else ():
-            for name, value in (entry.record.xattrs or {}).items():
-                if (found := f"sha256:{hashlib.sha256(value).hexdigest()}") in wanted:
-                    yield Place(found, where, f"the xattr {show_path(name)}", entry.path)
-            if entry.record.typeflag != REGULAR:
-                continue
-            content = self._digest(layers, layer, entry)
-            if content is None:
-                message = "a sparse file of more bytes than --max-size allows, which is not looked into"
-                yield from (Place(pattern, where, message, entry.path) for pattern in sorted(wanted))
-            elif content in wanted:
-                yield Place(content, where, describe(entry, dead), entry.path)
-
-    def _digest(self, layers: LayerStore, layer: Layer, entry: Entry) -> str | None:
-        """The digest of a file's content; None where its holes are more than is looked through: of a few
-        bytes they may make any number."""
-        holes = entry.record.realsize - entry.record.size
-        if self.session.room.limit is None and holes > _HOLES:
-            return None
-        digest = hashlib.sha256()
-        try:
-            for piece in layers.content(layer, entry):
-                digest.update(piece)
-        except TooLarge:
-            return None
-        return f"sha256:{digest.hexdigest()}"
 
 
 def _is_blob(name: str) -> bool:

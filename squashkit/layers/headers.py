@@ -6,6 +6,7 @@ header is GNU's and needs none; names without a prefix; no data where the type h
 from __future__ import annotations
 
 from squashkit.errors import InvalidLayer
+from squashkit.layers.blocks import BLOCK
 from squashkit.layers.pax import (
     MAX_EXTENSION,
     SPARSE_NAME,
@@ -15,7 +16,6 @@ from squashkit.layers.pax import (
     parse_pax,
 )
 from squashkit.layers.tar import (
-    BLOCK,
     HARD_LINK,
     OLD_GNU,
     OLD_SPARSE,

@@ -20,16 +20,8 @@ from typing import Any, NamedTuple
 
 from squashkit.layers import headers, tar
 from squashkit.layers.changeset import OPAQUE, WHITEOUT, Changeset, content_of
-from squashkit.layers.rootfs import (
-    BELOW,
-    Binding,
-    Directory,
-    Dropped,
-    Inode,
-    Node,
-    Rootfs,
-    lower_children,
-)
+from squashkit.layers.lookup import lower_children
+from squashkit.layers.rootfs import BELOW, Binding, Directory, Dropped, Inode, Node, Rootfs
 from squashkit.layers.tar import DIRECTORY, HARD_LINK, Record
 
 HeaderOf = Callable[[int, Record], bytes]

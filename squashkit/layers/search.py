@@ -50,7 +50,7 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Sighting:
     """Where something still is, or cannot be looked for."""
 
     pattern: str
@@ -246,7 +246,7 @@ def _decode(path: bytes) -> str:
 
 def find_paths(
     patterns: Sequence[Pattern], changeset: Changeset, where: str, dead: set[int]
-) -> Iterator[Place]:
+) -> Iterator[Sighting]:
     """The paths of a layer that patterns mean: of entries, of what they link to, of whiteouts and other
     markers. `dead` has the `id` of every entry that nobody sees."""
     for pattern in patterns:
@@ -256,18 +256,18 @@ def find_paths(
         for entry in changeset.entries:
             path, record = entry
             if search(_decode(path)):
-                yield Place(pattern.text, where, describe(entry, dead), path)
+                yield Sighting(pattern.text, where, describe(entry, dead), path)
             elif record.typeflag in (SYMLINK, HARD_LINK) and search(_clean(_decode(record.linkname))):
-                yield Place(pattern.text, where, f"a link to /{show_path(record.linkname)}", path)
+                yield Sighting(pattern.text, where, f"a link to /{show_path(record.linkname)}", path)
         for path in changeset.whiteouts:
             if search(_decode(path)):
-                yield Place(pattern.text, where, "a whiteout, which tells the name", path)
+                yield Sighting(pattern.text, where, "a whiteout, which tells the name", path)
         for path, _ in changeset.markers:
             if b"/.wh..wh." in b"/" + path and search(_decode(path)):
-                yield Place(pattern.text, where, "a marker, which tells the name", path)
+                yield Sighting(pattern.text, where, "a marker, which tells the name", path)
 
 
-def find_applied(patterns: Sequence[Pattern], rootfs: Rootfs, where: Sequence[str]) -> Iterator[Place]:
+def find_applied(patterns: Sequence[Pattern], rootfs: Rootfs, where: Sequence[str]) -> Iterator[Sighting]:
     """Paths of the root file system, present and past, under which layers do not list them: what a layer
     put through a symlink. `where` names the layers."""
     moved = [
@@ -283,7 +283,7 @@ def find_applied(patterns: Sequence[Pattern], rootfs: Rootfs, where: Sequence[st
     for pattern in patterns:
         for path, layer, state in moved:
             if pattern.paths is not None and pattern.paths.search(_decode(path)):
-                yield Place(pattern.text, where[layer], f"put there through a symlink, {state}", path)
+                yield Sighting(pattern.text, where[layer], f"put there through a symlink, {state}", path)
 
 
 def describe(entry: Entry, dead: set[int]) -> str:
@@ -293,7 +293,7 @@ def describe(entry: Entry, dead: set[int]) -> str:
     return f"{kind}, {state}"
 
 
-def find_text(patterns: Sequence[Pattern], document: object, where: str) -> Iterator[Place]:
+def find_text(patterns: Sequence[Pattern], document: object, where: str) -> Iterator[Sighting]:
     """The strings of a JSON document that patterns mean: that name a path, or are a content, whole or
     in part: a word, or what stands behind a `=`."""
     wanted = {pattern.text for pattern in patterns if pattern.is_content}
@@ -303,7 +303,7 @@ def find_text(patterns: Sequence[Pattern], document: object, where: str) -> Iter
         if wanted:
             hit += [digest for digest in digests_of(text) if digest in wanted]
         for found in dict.fromkeys(hit):
-            yield Place(found, place, text)
+            yield Sighting(found, place, text)
 
 
 def _strings(value: object, where: str) -> Iterator[tuple[str, str]]:

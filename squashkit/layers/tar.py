@@ -11,29 +11,25 @@ and headers.py writes it anew."""
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import NamedTuple
 from zlib import adler32
 
 from squashkit.errors import InvalidLayer
+from squashkit.layers.blocks import BLOCK, Window, are_times, check_sum, gather_bytes, number, total_of
 from squashkit.layers.pax import (
-    INT64,
     MAX_EXTENSION,
     SPARSE_NAME,
     Chain,
-    Extents,
     as_map,
-    checked_integer,
     extended_fields,
     parse_pax,
-    shown_value,
     sparse_form,
     sparse_map_0,
     sparse_size,
 )
+from squashkit.layers.sparse import Sparse, checked_sparse, old_sparse_map, sparse_map_1
 
-BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 
 REGULAR, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = (
@@ -48,22 +44,6 @@ GLOBAL = b"g"
 """A global pax header: a record of its own, which is no member and changes none."""
 OLD_SPARSE, CONTIGUOUS = b"S", b"7"
 USTAR, USTAR_00, STAR_TRAILER, OLD_GNU = b"ustar\0", b"ustar\x0000", b"tar\0", b"ustar  \0"
-
-Window = Callable[[int], tuple[memoryview, int]]
-"""Called with an offset that never decreases; returns (buffer, offset of the buffer's first byte).
-
-The buffer holds at least 512 bytes from the offset on, fewer only where the stream ends. It is valid
-until the next call.
-"""
-
-
-class Sparse(NamedTuple):
-    """Where the content of a sparse file lies. What no extent covers is zeros."""
-
-    at: int
-    """Where in the tar the extents' bytes begin, one after another."""
-    extents: tuple[tuple[int, int], ...]
-    """(offset in the file, length), in order and within the file; the lengths add up to what is stored."""
 
 
 class Record(NamedTuple):
@@ -146,7 +126,7 @@ def scan(window: Window) -> Iterator[Record]:
     owners: dict[bytes, tuple[int, int, int]] = {}
     devices: dict[bytes, tuple[int, int]] = {bytes(16): (0, 0)}
     times: dict[bytes, int] = {}
-    unpack, types, expected, make = _HEADER.unpack_from, _TYPES, _total_of, tuple.__new__
+    unpack, types, expected, make = _HEADER.unpack_from, _TYPES, total_of, tuple.__new__
     buffer, base = window(0)
     at = data = size = 0  # offset of the header block to read; where the last payload lies
     name = b""
@@ -172,42 +152,42 @@ def scan(window: Window) -> Iterator[Record]:
         total = (adler32(buffer[i:half]) & 0xFFFF) + (adler32(buffer[half : i + BLOCK]) & 0xFFFF)
         if total != expected(checksum):
             if checksum == b"\0\0\0\0\0\0\0\0" and not any(buffer[i : i + BLOCK]):
-                behind, buffer, base = _gather(window, buffer, base, at + BLOCK, at + 2 * BLOCK)
+                behind, buffer, base = gather_bytes(window, buffer, base, at + BLOCK, at + 2 * BLOCK)
                 if 0 < len(behind) < BLOCK:
                     raise InvalidLayer(f"the tar ends inside the header at byte {at + BLOCK}")
                 if any(behind):
                     raise InvalidLayer(f"a lone zero block before more at byte {at}")
                 return
-            _check(buffer[i : i + BLOCK], checksum, at)
+            check_sum(buffer[i : i + BLOCK], checksum, at)
 
         name = name.split(b"\0", 1)[0]
         digits = size_field[:11]
         if digits.isdigit() and size_field[11] in b"\0 " and b"8" not in digits and b"9" not in digits:
             size = int(digits, 8)
         else:
-            size = _number(size_field, "size", name)
+            size = number(size_field, "size", name)
         data = at + BLOCK
         try:
             mode, uid, gid = owners[owner]
         except KeyError:
             mode, uid, gid = owners[owner] = (
-                _number(owner[:8], "mode", name),
-                _number(owner[8:16], "uid", name),
-                _number(owner[16:], "gid", name),
+                number(owner[:8], "mode", name),
+                number(owner[8:16], "uid", name),
+                number(owner[16:], "gid", name),
             )
         try:
             mtime = times[mtime_field]
         except KeyError:
-            mtime = times[mtime_field] = _number(mtime_field, "mtime", name) * 1_000_000_000
+            mtime = times[mtime_field] = number(mtime_field, "mtime", name) * 1_000_000_000
         odd = ""
         if magic in (USTAR_00, OLD_GNU) or magic[:6] == USTAR:
             if device not in devices:
                 devices[device] = (
-                    _number(device[:8], "devmajor", name),
-                    _number(device[8:], "devminor", name),
+                    number(device[:8], "devmajor", name),
+                    number(device[8:], "devminor", name),
                 )
             if magic == OLD_GNU:
-                if (prefix[0] or prefix[12]) and not _are_times(prefix):
+                if (prefix[0] or prefix[12]) and not are_times(prefix):
                     # docker up to 1.13 wrote the prefix here, where GNU has times (golang/go#12594).
                     prefix = prefix.split(b"\0", 1)[0]
                     if prefix and prefix.isascii():
@@ -215,8 +195,8 @@ def scan(window: Window) -> Iterator[Record]:
                         odd = _ODD_PREFIX
             else:
                 if trailer == STAR_TRAILER:  # star keeps times behind a shorter prefix
-                    _number(prefix[131:143], "atime", name)
-                    _number(prefix[143:], "ctime", name)
+                    number(prefix[131:143], "atime", name)
+                    number(prefix[143:], "ctime", name)
                     prefix = prefix[:131]
                 if prefix[0]:
                     name = prefix.split(b"\0", 1)[0] + b"/" + name
@@ -228,7 +208,7 @@ def scan(window: Window) -> Iterator[Record]:
                 raise InvalidLayer(f"an extension header of {size} bytes at byte {at}", path=name)
             block = bytes(buffer[i : i + BLOCK])
             stop = data + ((size + 511) & ~511)
-            payload, buffer, base = _gather(window, buffer, base, data, stop)
+            payload, buffer, base = gather_bytes(window, buffer, base, data, stop)
             if len(payload) < size:
                 raise InvalidLayer(f"the tar ends inside an extension header at byte {at}", path=name)
             if typeflag == GLOBAL:  # it stands alone, and ends what came before it
@@ -281,11 +261,11 @@ def scan(window: Window) -> Iterator[Record]:
             odd = _ODD_OLD_SPARSE
             if magic != OLD_GNU:
                 raise InvalidLayer("type S in a header that is not GNU's", path=name)
-            realsize = _number(bytes(buffer[i + 483 : i + 495]), "real size", name)
-            extents, data, buffer, base = _old_sparse_map(
+            realsize = number(bytes(buffer[i + 483 : i + 495]), "real size", name)
+            extents, data, buffer, base = old_sparse_map(
                 window, buffer, base, bytes(buffer[i + 386 : i + 483]), data, name
             )
-            sparse = _sparse(data, extents, realsize, size, name)
+            sparse = checked_sparse(data, extents, realsize, size, name)
         elif has_sparse and (form := sparse_form(records)) is not None:
             if kind != REGULAR:
                 raise InvalidLayer("GNU.sparse records on what is no file", path=name)
@@ -294,10 +274,10 @@ def scan(window: Window) -> Iterator[Record]:
                 raise InvalidLayer("a NUL in a name", path=name)
             realsize = sparse_size(records, size, name)
             if form == 1:
-                extents, packed, buffer, base = _sparse_map_1(window, buffer, base, data, size, name)
+                extents, packed, buffer, base = sparse_map_1(window, buffer, base, data, size, name)
             else:
                 extents, packed = sparse_map_0(records, name), data
-            sparse = _sparse(packed, extents, realsize, size - (packed - data), name)
+            sparse = checked_sparse(packed, extents, realsize, size - (packed - data), name)
         elif has_sparse:
             odd = odd or _ODD_SPARSE
         if typeflag == CONTIGUOUS:
@@ -342,146 +322,3 @@ def stored_spans(record: Record) -> Iterator[tuple[int | None, int]]:
         at, done = at + length, offset + length
     if record.realsize > done:
         yield None, record.realsize - done
-
-
-# Sparse files
-
-
-def _sparse_map_1(
-    window: Window, buffer: memoryview, base: int, data: int, size: int, path: bytes
-) -> tuple[Extents, int, memoryview, int]:
-    """The map of format 1.0, whole blocks of lines before the data: the extents, where the data follows,
-    and the last window (`readGNUSparseMap1x0`)."""
-    blocks: list[bytes] = []
-    lines = stop = 0
-    wanted = 1
-    count: int | None = None
-    while lines < wanted:
-        if stop + BLOCK > min(size, MAX_EXTENSION):
-            raise InvalidLayer("a sparse map that does not end", path=path)
-        block, buffer, base = _gather(window, buffer, base, data + stop, data + stop + BLOCK)
-        if len(block) < BLOCK:
-            raise InvalidLayer("the tar ends inside a sparse map", path=path)
-        blocks.append(block)
-        lines += block.count(b"\n")
-        stop += BLOCK
-        if lines and count is None:
-            first = b"".join(blocks).split(b"\n", 1)[0]
-            count = checked_integer(first, "a sparse map's count", path)
-            if count < 0:
-                raise InvalidLayer("a sparse map's count is negative", path=path)
-            wanted += 2 * count
-    tokens = b"".join(blocks).split(b"\n", wanted)[1:wanted]
-    numbers = [checked_integer(token, "a sparse map's number", path) for token in tokens]
-    return list(zip(numbers[::2], numbers[1::2], strict=True)), data + stop, buffer, base
-
-
-def _old_sparse_map(
-    window: Window, buffer: memoryview, base: int, table: bytes, data: int, path: bytes
-) -> tuple[Extents, int, memoryview, int]:
-    """The map of the old GNU format, in the header and in blocks behind it: as `_sparse_map_1`
-    (`readOldGNUSparseMap`)."""
-    extents: Extents = []
-    first = data
-    while True:
-        entries = len(table) // 24
-        for at in range(0, 24 * entries, 24):
-            if not table[at]:
-                break
-            offset = _number(table[at : at + 12], "a sparse map's offset", path)
-            extents.append((offset, _number(table[at + 12 : at + 24], "a sparse map's length", path)))
-        if not table[24 * entries]:
-            return extents, data, buffer, base
-        if data - first >= MAX_EXTENSION:
-            raise InvalidLayer("a sparse map that does not end", path=path)
-        table, buffer, base = _gather(window, buffer, base, data, data + BLOCK)
-        if len(table) < BLOCK:
-            raise InvalidLayer("the tar ends inside a sparse map", path=path)
-        data += BLOCK
-
-
-def _sparse(at: int, extents: Extents, realsize: int, stored: int, path: bytes) -> Sparse:
-    """Raises InvalidLayer where extents overlap, lead out of the file, or are not as long as what is stored
-    (`validateSparseEntries`, `sparseFileReader`)."""
-    done = total = 0
-    for offset, length in extents:
-        if offset < done or length < 0:
-            raise InvalidLayer("a sparse map out of order", path=path)
-        done = offset + length
-        total += length
-    if done > realsize or realsize < 0:
-        raise InvalidLayer("a sparse map that leads out of its file", path=path)
-    if total != stored:
-        raise InvalidLayer(f"a sparse map of {total} bytes for {stored} that are stored", path=path)
-    return Sparse(at, tuple(extents))
-
-
-# Fields
-
-
-def _number(field: bytes, what: str, path: bytes) -> int:
-    """An octal field, or GNU's base-256 form (its first byte has the high bit set): a signed number of 64
-    bits (Go's `parseNumeric`)."""
-    number = _parse_number(field)
-    if number is None:
-        raise InvalidLayer(f"{what} is no number: {shown_value(field)}", path=path)
-    return number
-
-
-def _parse_number(field: bytes) -> int | None:
-    if field[0] & 0x80:
-        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-        if field[0] & 0x40:
-            value -= 1 << (8 * len(field) - 1)
-        return value if -INT64 <= value < INT64 else None
-    digits = field.strip(b"\0 ")
-    if not digits:
-        return 0
-    digits = digits.split(b"\0", 1)[0]
-    return int(digits, 8) if digits.isdigit() and b"8" not in digits and b"9" not in digits else None
-
-
-def _are_times(prefix: bytes) -> bool:
-    """Whether GNU's atime and ctime stand where ustar has its prefix."""
-    return all(not field[0] or _parse_number(field) is not None for field in (prefix[:12], prefix[12:24]))
-
-
-@lru_cache(1 << 14)
-def _total_of(checksum: bytes) -> int:
-    """The sum of all bytes of a header block with this checksum field, plus 2; -1 where the field is no
-    plain number. The adler32 of each half gives it at C speed."""
-    digits = checksum[:6]
-    if not digits.isdigit() or b"8" in digits or b"9" in digits or checksum[6:] not in _SUM_ENDS:
-        return -1
-    return 2 + int(digits, 8) - 256 + sum(checksum)
-
-
-_SUM_ENDS: Sequence[bytes] = (b"\0 ", b" \0", b"\0\0", b"  ")
-
-
-def _check(block: memoryview, checksum: bytes, at: int) -> None:
-    """The slow, exact test of a header's checksum; old writers summed signed bytes."""
-    stored = None if checksum[0] & 0x80 else _parse_number(checksum)
-    if stored is not None:
-        others = bytes(block[:148]) + bytes(block[156:])
-        unsigned = sum(others) + 256
-        signed = unsigned - 256 * sum(byte > 127 for byte in others)
-        if stored in (unsigned, signed):
-            return
-    raise InvalidLayer(f"no tar header at byte {at} (wrong checksum)")
-
-
-def _gather(
-    window: Window, buffer: memoryview, base: int, start: int, stop: int
-) -> tuple[bytes, memoryview, int]:
-    """Bytes [start, stop) over as many windows as they take, fewer at the end; and the last window."""
-    parts: list[bytes] = []
-    while start < stop:
-        if start - base >= len(buffer):
-            buffer, base = window(start)
-            if start - base >= len(buffer):
-                break
-        part = bytes(buffer[start - base : stop - base])
-        parts.append(part)
-        start += len(part)
-    return b"".join(parts), buffer, base

@@ -9,7 +9,7 @@ from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
-from squashkit.layers.search import Pattern, Place
+from squashkit.layers.search import Pattern, Sighting
 from squashkit.oci.graph import Image
 from squashkit.report.text import shorten
 
@@ -43,7 +43,7 @@ class Verdict:
     """What is legal, and is applied differently by different tools, or merged by none."""
     patterns: Sequence[Pattern]
     """What was to be absent."""
-    places: Sequence[Place]
+    places: Sequence[Sighting]
     """Where that still is, or cannot be looked for."""
 
 
@@ -112,7 +112,7 @@ class VerifyReport:
         return lines
 
 
-def _show_place(place: Place) -> str:
+def _show_place(place: Sighting) -> str:
     path = f": /{show_path(place.path)}" if place.path is not None else ""
     what = f" ({place.what})" if place.path is not None else f": {shorten(place.what, 70)}"
     return place.where + path + what
@@ -122,6 +122,6 @@ def _finding(finding: Finding) -> dict[str, str | None]:
     return {"where": finding.where or None, "message": finding.message}
 
 
-def _place(place: Place) -> dict[str, str | None]:
+def _place(place: Sighting) -> dict[str, str | None]:
     path = None if place.path is None else "/" + show_path(place.path)
     return {"where": place.where, "path": path, "what": place.what}

@@ -14,10 +14,12 @@ from squashkit.oci.digests import Digest
 from squashkit.oci.documents import ALL, PlatformChoice
 from squashkit.oci.graph import Image, Layer, LayerGraph
 from squashkit.transports.archive import docker as docker_archive
+from squashkit.transports.archive.reader import Archive, open_archive
 from squashkit.transports.archive.sink import ArchiveFile, Pipe, check_free
-from squashkit.transports.blobs import Archive, Blob, Container, Folder, open_archive
+from squashkit.transports.blobs import Blob, Container
 from squashkit.transports.contracts import Sink
 from squashkit.transports.layout import index as layout
+from squashkit.transports.layout.folder import Folder
 from squashkit.transports.layout.index import Faults, Listing
 from squashkit.transports.layout.sink import Layout, lost_in_layout
 from squashkit.transports.reference import ARCHIVES, REGISTRY, STORES, Reference

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from squashkit.layers import tar
+from squashkit.layers.blocks import BLOCK, number
 from squashkit.layers.headers import header, rewrite
 from tests.support.builders import directory, file, hardlink, layer, sparse
 
@@ -43,7 +44,7 @@ def test_a_long_name_gives_way_to_a_short_one() -> None:
         before, blocks = one(layer(file(LONG), format=format))
         after, _ = one(rewrite(before, blocks, name=b"s") + tar.END_OF_ARCHIVE)
         assert after.name == b"s"
-        assert after.data == tar.BLOCK
+        assert after.data == BLOCK
 
 
 @pytest.mark.parametrize("format", ["pax", "gnu"])
@@ -87,8 +88,8 @@ def test_new_headers() -> None:
     made, _ = one(header(LONG, tar.REGULAR, mode=0o644, size=0) + tar.END_OF_ARCHIVE)
     assert (made.name, made.mode, made.uid, made.gid, made.mtime) == (LONG, 0o644, 0, 0, 0)
     huge = header(b"h", tar.REGULAR, mode=0o644, size=1 << 34)
-    assert len(huge) == tar.BLOCK
-    assert tar._number(huge[124:136], "size", b"h") == 1 << 34
+    assert len(huge) == BLOCK
+    assert number(huge[124:136], "size", b"h") == 1 << 34
 
 
 def test_directories_keep_their_header() -> None:

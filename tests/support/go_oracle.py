@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 
 from squashkit.errors import InvalidLayer
 from squashkit.layers import tar
+from squashkit.layers.blocks import BLOCK, Window
 from tests.support.go_programs import FOLDER, build
 
 ANSWERS = FOLDER / "answers.json"
@@ -182,7 +183,7 @@ def _within_64_bits(mtime: int) -> int:
 # --- squashkit ---
 
 
-def read_with_squashkit(data: bytes, window: tar.Window | None = None) -> Reading:
+def read_with_squashkit(data: bytes, window: Window | None = None) -> Reading:
     """What the scanner says of a tar, given whole or by a `window` on it."""
     entries: list[Entry] = []
     try:
@@ -232,13 +233,13 @@ def _content(data: bytes, spans: Iterable[Span]) -> str:
     return hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
-def narrow(data: bytes) -> tar.Window:
+def narrow(data: bytes) -> Window:
     """A window that shows no more than it must, 512 bytes, as a stream of small pieces does."""
     view = memoryview(data)
 
     def window(offset: int) -> tuple[memoryview, int]:
         start = min(offset, len(view))
-        return view[start : start + tar.BLOCK], start
+        return view[start : start + BLOCK], start
 
     return window
 

@@ -17,10 +17,10 @@ from squashkit.engine.write import gather
 from squashkit.errors import told_of
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member
+from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, content_of
 from squashkit.layers.merge import Copy, Piece, SquashedLayer
 from squashkit.layers.rootfs import Rootfs
-from squashkit.layers.tar import BLOCK
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import ChainID, DiffID, Digest, is_digest, sha256
 from squashkit.oci.documents import Descriptor

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from squashkit.errors import show_path
 from squashkit.layers.changeset import Changeset, Entry, is_hard_link, link_target
-from squashkit.layers.rootfs import MAX_SYMLINKS, Directory, Inode, Node, Rootfs, node_at
+from squashkit.layers.lookup import node_at
+from squashkit.layers.rootfs import MAX_SYMLINKS, Directory, Inode, Node, Rootfs
 from squashkit.layers.tar import DIRECTORY, SYMLINK
 from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Kind, Risk, show_node
 from squashkit.plan.segments import Segment

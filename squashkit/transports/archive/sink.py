@@ -17,12 +17,14 @@ from pathlib import Path
 
 from squashkit.errors import Cancelled, UsageError, show_path
 from squashkit.layers import tar
+from squashkit.layers.blocks import BLOCK
 from squashkit.layers.headers import header
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import dump_json
 from squashkit.transports.archive.docker import MANIFEST, manifest_json
+from squashkit.transports.archive.reader import Archive
 from squashkit.transports.atomic import AtomicFile, refuse_special, remove_leftovers
-from squashkit.transports.blobs import Archive, open_unnamed, write_all
+from squashkit.transports.blobs import open_unnamed, write_all
 from squashkit.transports.contracts import Check, Slot, Written, descriptors, put
 from squashkit.transports.layout.index import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
 from squashkit.transports.room import Room
@@ -47,7 +49,7 @@ def _member(name: str, size: int) -> bytes:
 
 
 def _padding(size: int) -> bytes:
-    return bytes(-size % tar.BLOCK)
+    return bytes(-size % BLOCK)
 
 
 def check_free(path: Path, *, force: bool) -> None:
@@ -86,7 +88,7 @@ class ArchiveWriter:
         with self._places:
             start = self._end
             if size is not None:
-                self._end += tar.BLOCK + size + len(_padding(size))
+                self._end += BLOCK + size + len(_padding(size))
             self._last = _ArchiveSlot(self, start, size, self._last)
             return self._last
 
@@ -149,14 +151,14 @@ class _ArchiveSlot:
         self._written = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        at = self._start + tar.BLOCK + self._written
+        at = self._start + BLOCK + self._written
         self._archive.room.keep(len(data), "the output")
         self._written += len(data)
         self._archive._write_at(at, data)
 
     @property
     def _stop(self) -> int:
-        return self._start + tar.BLOCK + self._written + len(_padding(self._written))
+        return self._start + BLOCK + self._written + len(_padding(self._written))
 
     def seal(self) -> None:
         if self._size is None:

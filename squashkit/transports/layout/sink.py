@@ -17,8 +17,9 @@ from squashkit.oci.gojson import load_json
 from squashkit.oci.media import CONTAINERD_NAME, REF_NAME
 from squashkit.oci.names import same_name
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
-from squashkit.transports.blobs import Blob, Folder, write_all
+from squashkit.transports.blobs import Blob, write_all
 from squashkit.transports.contracts import Check, Slot, Tag, Written, descriptors, put
+from squashkit.transports.layout.folder import Folder
 from squashkit.transports.layout.index import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
 from squashkit.transports.room import Room
 from squashkit.transports.tags import TagGuard, is_foreign, whole_platforms

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,16 +17,16 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from weakref import WeakSet
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, disable_warnings
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3 import disable_warnings
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError
 from urllib3.util import Retry
 
-from squashkit.errors import Cancelled, Unauthorized, Unavailable, UsageError, gist_of, show_text
+from squashkit.errors import Cancelled, Unauthorized, Unavailable, gist_of, show_text
 from squashkit.oci.gojson import Leaf, Struct, load_json
 from squashkit.options import Access
 from squashkit.transports.registry.credentials import Credentials
+from squashkit.transports.registry.tls import Adapter, tls_context
 from squashkit.version import __version__
 
 _TIMEOUT = (10, 60)  # seconds: to connect, and between two bytes
@@ -47,70 +46,6 @@ class _Session(requests.Session):
 
     def get_redirect_target(self, resp: Any) -> str | None:
         return None
-
-
-class _Adapter(HTTPAdapter):
-    """Verifies with a context of ours, which knows the system's CAs (requests knows only its own), and
-    tells of every connection that it makes."""
-
-    def __init__(self, context: ssl.SSLContext | None, made: Callable[[HTTPConnection], None]) -> None:
-        self._context = context
-        self._pools = _pools(made)
-        super().__init__(pool_maxsize=32, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs, ssl_context=self._context)
-        manager.pool_classes_by_scheme = self._pools
-        return manager
-
-    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        pass
-
-
-def _pools(made: Callable[[HTTPConnection], None]) -> dict[str, type[HTTPConnectionPool]]:
-    """Pools whose connections are told of once they stand."""
-
-    class Plain(HTTPConnection):
-        def connect(self) -> None:
-            super().connect()
-            made(self)
-
-    class Secure(HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            made(self)
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}
-
-
-def _tls_context(access: Access, *, verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    folder = access.cert_dir
-    if folder is None:
-        return context
-    if not folder.is_dir():
-        raise UsageError(f"--cert-dir {folder} is no folder")
-    try:
-        for path in sorted(folder.glob("*.crt")):
-            context.load_verify_locations(path)
-        for path in sorted(folder.glob("*.cert")):
-            context.load_cert_chain(path, path.with_suffix(".key"), password="")
-    except OSError as error:
-        raise UsageError(f"--cert-dir {folder}: {path.name}: {error}") from error
-    return context
 
 
 @dataclass(slots=True)
@@ -142,8 +77,8 @@ class Registry:
         )
         self._connections: WeakSet[HTTPConnection] = WeakSet()
         made = self._connections.add
-        self._session.mount("https://", _Adapter(_tls_context(access, verify=self._verify), made))
-        self._session.mount("http://", _Adapter(None, made))
+        self._session.mount("https://", Adapter(tls_context(access, verify=self._verify), made))
+        self._session.mount("http://", Adapter(None, made))
         self._lock = threading.Condition()
         self.stopped = False
         """Whether all waiting was ended, and nothing more is to be asked."""

@@ -29,7 +29,7 @@ from squashkit.oci.digests import DiffID, is_digest, parse_digest
 from squashkit.oci.documents import Platform
 from squashkit.oci.gojson import check
 from squashkit.oci.names import ImageName, split_tag
-from squashkit.transports.blobs import Archive, open_stream
+from squashkit.transports.archive.reader import Archive, open_stream
 from squashkit.transports.reference import Reference
 from squashkit.transports.room import Room
 from squashkit.transports.stores.store import STORED_SHAPE, StoredImage

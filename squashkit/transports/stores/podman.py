@@ -11,7 +11,8 @@ from squashkit.oci.digests import DiffID, parse_digest
 from squashkit.oci.documents import Platform, parse_index
 from squashkit.oci.gojson import ListOf, load_json
 from squashkit.oci.names import ImageName
-from squashkit.transports.blobs import Archive, open_stream, read_stream
+from squashkit.transports.archive.reader import Archive, open_stream
+from squashkit.transports.blobs import read_stream
 from squashkit.transports.layout.index import is_attestation
 from squashkit.transports.room import Room
 from squashkit.transports.stores.store import STORED_SHAPE, StoredImage

@@ -15,8 +15,9 @@ from dataclasses import replace
 from squashkit.errors import ImageNotFound, InvalidImage, SquashkitError, Unavailable
 from squashkit.oci.digests import Digest, chain_ids
 from squashkit.oci.graph import Layer
+from squashkit.transports.archive.reader import Archive
 from squashkit.transports.archive.sink import ArchiveWriter
-from squashkit.transports.blobs import Archive, Blob, open_unnamed
+from squashkit.transports.blobs import Blob, open_unnamed
 from squashkit.transports.contracts import Check, Tag, Written, WrittenImage
 from squashkit.transports.layout.index import blob_name
 from squashkit.transports.room import Room

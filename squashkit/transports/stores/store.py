@@ -16,7 +16,7 @@ from squashkit.oci.gojson import TEXTS, Leaf, Struct
 from squashkit.oci.graph import Image, stack_layers
 from squashkit.oci.names import same_name
 from squashkit.oci.shapes import SETTINGS_SHAPE
-from squashkit.transports.blobs import Archive
+from squashkit.transports.archive.reader import Archive
 from squashkit.transports.room import Room
 
 STORED_SHAPE = Struct(

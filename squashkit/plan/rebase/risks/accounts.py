@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from squashkit.errors import show_path, show_text
-from squashkit.layers.rootfs import Directory, Inode, node_at
+from squashkit.layers.lookup import node_at
+from squashkit.layers.rootfs import Directory, Inode
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.risks.facts import (
     Contents,

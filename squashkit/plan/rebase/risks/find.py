@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from squashkit.layers.rootfs import Directory, Inode, node_at
+from squashkit.layers.lookup import node_at
+from squashkit.layers.rootfs import Directory, Inode
 from squashkit.oci.documents import ImageConfig
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.risks import accounts, caches, packages

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from squashkit.errors import show_path
-from squashkit.layers.rootfs import Inode, node_at
+from squashkit.layers.lookup import node_at
+from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.risks.facts import (
     Detectors,
     Facts,

@@ -1,0 +1,124 @@
+"""Whether what must be absent is in an image, hidden or not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from squashkit.engine.layers import LayerStore
+from squashkit.errors import InvalidImage, TooLarge, show_path
+from squashkit.layers.changeset import Changeset, Entry
+from squashkit.layers.rootfs import Rootfs
+from squashkit.layers.search import (
+    Pattern,
+    Sighting,
+    describe,
+    find_applied,
+    find_paths,
+    find_text,
+    with_aliases,
+)
+from squashkit.layers.tar import REGULAR
+from squashkit.oci.gojson import load_json
+from squashkit.oci.graph import Image, Layer
+from squashkit.transports.blobs import Blob
+from squashkit.transports.session import Session
+from squashkit.transports.stored import nearest
+
+_HOLES = 16 << 30
+"""Bytes of one file's holes that are looked through where nobody says how many: some ten seconds."""
+
+
+@dataclass(slots=True)
+class AbsenceSearch:
+    """A search for patterns through images that share layers: the contents of each are compared once."""
+
+    patterns: Sequence[Pattern]
+    session: Session
+    _searched: set[Blob] = field(default_factory=set)
+    """Layers whose files' contents were compared."""
+
+    def image(
+        self, layers: LayerStore, image: Image, changesets: dict[int, Changeset | None], rootfs: Rootfs
+    ) -> list[Sighting]:
+        """In an image: in its tree, in every layer, in its config and manifest. Layers that could not be
+        read are None, and so may hold it."""
+        places: list[Sighting] = []
+        there = [changeset for changeset in changesets.values() if changeset is not None]
+        patterns: list[Pattern] = []
+        for pattern in self.patterns:
+            aliases, complete = with_aliases(pattern, there)
+            patterns += aliases
+            if not complete:
+                message = "more symlinks than can be followed lead there"
+                places.append(Sighting(pattern.text, image.title, message))
+        names = [layer.where for layer in image.layers]
+        places += find_applied(patterns, rootfs, names)
+        dead = {id(dropped.entry) for dropped in rootfs.dropped}
+        for index, changeset in changesets.items():
+            where = image.layers[index].where
+            if changeset is None:
+                message = "this layer could not be read"
+                places += [Sighting(pattern.text, where, message) for pattern in self.patterns]
+                continue
+            if changeset.junk:
+                message = "bytes behind the end of the tar, which are not looked into"
+                places += [Sighting(pattern.text, where, message) for pattern in self.patterns]
+            places += find_paths(patterns, changeset, where, dead)
+            blob = nearest(image.layers[index]).open()
+            if blob not in self._searched:
+                self._searched.add(blob)
+                places += self._contents(layers, image.layers[index], changeset, dead)
+        places += find_text(self.patterns, image.config.raw, f"{image.title} config")
+        if image.manifest is not None:
+            places += find_text(self.patterns, image.manifest.raw, f"{image.title} manifest")
+        return places
+
+    def _contents(
+        self, layers: LayerStore, layer: Layer, changeset: Changeset, dead: set[int]
+    ) -> Iterator[Sighting]:
+        """Files of a layer whose content is one that must be absent."""
+        where = layer.where
+        wanted = {pattern.text for pattern in self.patterns if pattern.is_content}
+        for entry in (*changeset.entries, *changeset.markers) if wanted else ():
+            for name, value in (entry.record.xattrs or {}).items():
+                if (found := f"sha256:{hashlib.sha256(value).hexdigest()}") in wanted:
+                    yield Sighting(found, where, f"the xattr {show_path(name)}", entry.path)
+            if entry.record.typeflag != REGULAR:
+                continue
+            content = self._digest(layers, layer, entry)
+            if content is None:
+                message = "a sparse file of more bytes than --max-size allows, which is not looked into"
+                yield from (Sighting(pattern, where, message, entry.path) for pattern in sorted(wanted))
+            elif content in wanted:
+                yield Sighting(content, where, describe(entry, dead), entry.path)
+
+    def _digest(self, layers: LayerStore, layer: Layer, entry: Entry) -> str | None:
+        """The digest of a file's content; None where its holes are more than is looked through: of a few
+        bytes they may make any number."""
+        holes = entry.record.realsize - entry.record.size
+        if self.session.room.limit is None and holes > _HOLES:
+            return None
+        digest = hashlib.sha256()
+        try:
+            for piece in layers.content(layer, entry):
+                digest.update(piece)
+        except TooLarge:
+            return None
+        return f"sha256:{digest.hexdigest()}"
+
+    def stray(self, name: str, digest: str, data: bytes) -> list[Sighting]:
+        """In a file of the archive that belongs to no image, and is shipped with it all the same."""
+        patterns = self.patterns
+        places = []
+        for pattern in patterns:
+            named = pattern.paths is not None and pattern.paths.search(name)
+            if named or pattern.text == f"sha256:{digest}":
+                places.append(Sighting(pattern.text, name, "a file of the archive itself"))
+        try:
+            document = load_json(data, name)
+        except InvalidImage:
+            message = "a blob of no image, which is not looked into"
+            return places + [Sighting(pattern.text, name, message) for pattern in patterns]
+        return [*places, *find_text(patterns, document, name)]

@@ -1,0 +1,78 @@
+"""How connections to a registry are made: whom they trust, and that each is known while it stands."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from squashkit.errors import UsageError
+from squashkit.options import Access
+
+
+class Adapter(HTTPAdapter):
+    """Verifies with a context of ours, which knows the system's CAs (requests knows only its own), and
+    tells of every connection that it makes."""
+
+    def __init__(self, context: ssl.SSLContext | None, made: Callable[[HTTPConnection], None]) -> None:
+        self._context = context
+        self._pools = _pools(made)
+        super().__init__(pool_maxsize=32, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs, ssl_context=self._context)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+def _pools(made: Callable[[HTTPConnection], None]) -> dict[str, type[HTTPConnectionPool]]:
+    """Pools whose connections are told of once they stand."""
+
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            made(self)
+
+    class Secure(HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            made(self)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+def tls_context(access: Access, *, verify: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    folder = access.cert_dir
+    if folder is None:
+        return context
+    if not folder.is_dir():
+        raise UsageError(f"--cert-dir {folder} is no folder")
+    try:
+        for path in sorted(folder.glob("*.crt")):
+            context.load_verify_locations(path)
+        for path in sorted(folder.glob("*.cert")):
+            context.load_cert_chain(path, path.with_suffix(".key"), password="")
+    except OSError as error:
+        raise UsageError(f"--cert-dir {folder}: {path.name}: {error}") from error
+    return context
