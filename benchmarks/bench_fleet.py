@@ -279,12 +279,16 @@ def markdown(results: Results) -> str:
     lines = [
         "# A fleet that docker built, under every strategy",
         "",
-        f"{len(names())} images, {fleet['layer_references']} layers of which {fleet['layers']} differ,"
-        f" {fleet['entries']:,} entries. `fleet storage` took {fleet['storage_seconds']:.0f} s and"
-        f" {fleet['storage_memory'] / 1e6:.0f} MB; {about['processor']}, {about['cores']} processors.",
+        (
+            f"{len(names())} images, {fleet['layer_references']} layers of which {fleet['layers']} differ,"
+            f" {fleet['entries']:,} entries. `fleet storage` took {fleet['storage_seconds']:.0f} s and"
+            f" {fleet['storage_memory'] / 1e6:.0f} MB; {about['processor']}, {about['cores']} processors."
+        ),
         "",
-        "| strategy | layers in a registry, predicted | found | all blobs, predicted | found |"
-        " host, predicted | found | layers | an update pulls |",
+        (
+            "| strategy | layers in a registry, predicted | found | all blobs, predicted | found |"
+            " host, predicted | found | layers | an update pulls |"
+        ),
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, row in fleet["strategies"].items():
@@ -307,13 +311,17 @@ def markdown(results: Results) -> str:
         "The apps are squashed above what they are built FROM; the servers and the base are not. Pushed by",
         "docker, which compresses in its own way. Of `docker build --squash` the layers that were squashed",
         "stay where it was built, as its cache. Squashing took docker-squash",
-        f"{fleet['today']['docker-squash -f']['seconds']:.0f} s in the daemon, and `fleet squash`"
-        f" {fleet['strategies']['best cut']['seconds']:.0f} s from an archive into a registry.",
+        (
+            f"{fleet['today']['docker-squash -f']['seconds']:.0f} s in the daemon, and `fleet squash`"
+            f" {fleet['strategies']['best cut']['seconds']:.0f} s from an archive into a registry."
+        ),
         "",
         "## Seeded fleets",
         "",
-        "| fleet | layers, references | registry: as built | squash all | keep base | trie |"
-        " best cut, found | every file once | storage took |",
+        (
+            "| fleet | layers, references | registry: as built | squash all | keep base | trie |"
+            " best cut, found | every file once | storage took |"
+        ),
         "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for title, row in results["seeded"].items():

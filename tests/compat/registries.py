@@ -463,8 +463,14 @@ class TokenServer:
     def _sign(self, user: str, access: list[Json]) -> str:
         now = int(time.time())
         claims = {
-            **{"iss": ISSUER, "sub": user, "aud": SERVICE, "jti": uuid.uuid4().hex},
-            **{"iat": now, "nbf": now - 60, "exp": now + 600, "access": access},
+            "iss": ISSUER,
+            "sub": user,
+            "aud": SERVICE,
+            "jti": uuid.uuid4().hex,
+            "iat": now,
+            "nbf": now - 60,
+            "exp": now + 600,
+            "access": access,
         }
         text = f"{_base64url(json.dumps(self._header).encode())}.{_base64url(json.dumps(claims).encode())}"
         path = self.authority.folder / f"jwt-{uuid.uuid4().hex}"

@@ -92,7 +92,7 @@ def assert_squashed(docker: services.Docker, name: str, expected: Snapshot) -> N
         ["app:1", "--keep-layers", "2", "-t", SQUASHED],
         ["app:1", "--from-step", "COPY file", "-t", SQUASHED],
     ],
-    ids=lambda arguments: " ".join(arguments),
+    ids=" ".join,
 )
 def test_a_squash_in_a_daemon(
     arguments: list[str],
@@ -123,7 +123,8 @@ def test_a_daemon_that_finds_images_by_name_alone(
     report = squash("app:1", f"docker-daemon:{SQUASHED}", keep="base:1", write=Write(tags=SQUASHED))
     assert_squashed(daemon, SQUASHED, source_rootfs)
     assert daemon.tags() == before | {SQUASHED: report.image_id}
-    assert report.transfer is not None and report.transfer.not_moved == 0
+    assert report.transfer is not None
+    assert report.transfer.not_moved == 0
 
 
 def test_several_tags(daemon: services.Docker, person: Person) -> None:
@@ -522,7 +523,7 @@ def test_podman_through_its_socket(prefix: str, filled_podman: services.Podman, 
         ["ARCHIVE:app:1", "--keep-base", "base:1"],
         ["ARCHIVE:app:1", "--keep-base", "containers-storage:localhost/base:1"],
     ],
-    ids=lambda arguments: " ".join(arguments),
+    ids=" ".join,
 )
 def test_podmans_storage(
     arguments: list[str], filled_podman: services.Podman, archive: Path, person: Person

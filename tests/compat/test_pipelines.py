@@ -242,7 +242,8 @@ def test_the_action_squashes_an_image_of_docker(
     assert len(diff_ids(stocked, "app:latest")) == 3
     assert int(ran.outputs["saved-bytes"]) > 299_000
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", ran.outputs["digest"])
-    assert "saved" in ran.summary and ran.summary.count("```") == 4
+    assert "saved" in ran.summary
+    assert ran.summary.count("```") == 4
 
 
 def test_the_action_puts_an_image_back_where_it_came_from(
@@ -267,7 +268,8 @@ def test_the_action_works_in_a_registry(action: Runner, hub: Registry, tmp_path:
     assert ran.code == 0, ran.said
     assert ran.outputs["digest"] == hub.tags("app")["small"]
     before, after = hub.layers("app", "latest"), hub.layers("app", "small")
-    assert after[0] == before[0] and len(after) == 2
+    assert after[0] == before[0]
+    assert len(after) == 2
     assert int(ran.outputs["saved-bytes"]) == hub.size(before) - hub.size(after)
 
 
@@ -497,7 +499,8 @@ def test_the_task_squashes_from_registry_to_registry(
     done = run_task()
     assert done.returncode == 0, done.stderr
     before, after = hub.layers("app", "latest"), hub.layers("app", "small")
-    assert after[0] == before[0] and len(after) == 2
+    assert after[0] == before[0]
+    assert len(after) == 2
     assert run_task.result("digest") == hub.tags("app")["small"]
     assert run_task.result("saved-bytes") == str(hub.size(before) - hub.size(after))
     blobs = hub.blobs()
@@ -640,7 +643,8 @@ def test_the_single_file_says_where_it_cannot_run(pyz: Path, tmp_path: Path) -> 
                 changed.writestr(entry, data)
     done = run_pyz(poor, tmp_path, "--version")
     assert done.returncode == 1
-    assert done.stderr.startswith("squashkit: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("squashkit: ")
+    assert done.stderr.count("\n") == 1
 
 
 # --- the documentation -----------------------------------------------------------------------
@@ -674,7 +678,8 @@ def test_the_steps_after_docker_build_run(stocked: services.Docker, tmp_path: Pa
         shell(block, tmp_path, **stocked.env)
     for name in ("app:squashed", "app:piped"):
         layers = diff_ids(stocked, name)
-        assert len(layers) == 2 and layers[:1] == diff_ids(stocked, "fedora:28")
+        assert len(layers) == 2
+        assert layers[:1] == diff_ids(stocked, "fedora:28")
 
 
 def test_the_steps_after_buildah_run(state: Path, archive: Path, tmp_path: Path) -> None:
@@ -698,7 +703,8 @@ def test_the_steps_after_buildah_run(state: Path, archive: Path, tmp_path: Path)
         name: json.loads(run([*words, f"localhost/{name}"], env=env))["OCIv1"]["rootfs"]["diff_ids"]
         for name in ("fedora:28", "app:latest", "app:squashed")
     }
-    assert len(layers["app:latest"]) == 3 and len(layers["app:squashed"]) == 2
+    assert len(layers["app:latest"]) == 3
+    assert len(layers["app:squashed"]) == 2
     assert layers["app:squashed"][:1] == layers["fedora:28"]
     run(["buildah", "rmi", "localhost/app:squashed"], env=env)
     shell(second, tmp_path, **env)
@@ -716,7 +722,8 @@ def test_the_steps_after_kaniko_run(hub: Registry, archive: Path, tmp_path: Path
         kept = [line for line in block.splitlines() if not line.startswith("/kaniko/")]
         shell("\n".join(kept).replace(HOST, hub.host), tmp_path)
         layers = hub.layers("app", "1.0")
-        assert layers[0] == hub.layers("fedora", "28")[0] and len(layers) == 2
+        assert layers[0] == hub.layers("fedora", "28")[0]
+        assert len(layers) == 2
 
 
 def test_the_commands_with_the_image_run(own_image: services.Docker, archive: Path, tmp_path: Path) -> None:

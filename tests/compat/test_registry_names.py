@@ -260,5 +260,6 @@ def test_looking_again_fetches_no_layer(registry: Registry, person: Person) -> N
     first = person.run("ls", name, "-R")
     mark = registry.mark()
     again = person.run("ls", name, "-R")
-    assert first.code == 0 and first.out == again.out
+    assert first.code == 0
+    assert first.out == again.out
     assert not layers & set(downloaded(registry.log(mark)))

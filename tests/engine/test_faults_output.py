@@ -53,7 +53,9 @@ def privileged(*words: Arg) -> list[str]:
 
 def run_bare(*words: Arg) -> Result:
     """Run `squashkit squash` without the privilege to pass over permissions."""
-    made = subprocess.run(privileged(*COMMAND, "squash", *words), capture_output=True, timeout=60)
+    made = subprocess.run(
+        privileged(*COMMAND, "squash", *words), capture_output=True, timeout=60, check=False
+    )
     return Result(made.returncode, made.stdout, made.stderr.decode())
 
 

@@ -33,7 +33,9 @@ def main() -> int:
     for name in wanted:
         figures[name] = _fuzz(name, share)
         print(f"{name:14} {figures[name]:>12,} executions in {share} s", flush=True)
-    failed = bool(with_go and subprocess.run([sys.executable, "-m", GO, str(share)]).returncode)
+    failed = bool(
+        with_go and subprocess.run([sys.executable, "-m", GO, str(share)], check=False).returncode
+    )
     (FOLDER / "figures.json").write_text(json.dumps({"seconds": share, "executions": figures}, indent=1))
     faults = sorted(path for path in CRASHES.iterdir() if path.suffix != ".txt")
     for path in faults:
@@ -52,10 +54,15 @@ def _fuzz(name: str, seconds: int) -> int:
     while (left := round(end - time.monotonic())) > 0:
         with log.open("wb") as output:
             done = subprocess.run(
-                [sys.executable, "-m", "tests.fuzz.run", name, str(left)], stdout=output, stderr=output
+                [sys.executable, "-m", "tests.fuzz.run", name, str(left)],
+                stdout=output,
+                stderr=output,
+                check=False,
             )
         text = log.read_text(errors="replace")
-        found = re.findall(r"number_of_executed_units: *(\d+)", text) or re.findall(r"^#(\d+)", text, re.M)
+        found = re.findall(r"number_of_executed_units: *(\d+)", text) or re.findall(
+            r"^#(\d+)", text, re.MULTILINE
+        )
         executions += int(found[-1]) if found else 0
         if done.returncode and not found:
             sys.exit(f"{name} does not run:\n{text[-3000:]}")

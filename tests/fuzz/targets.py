@@ -458,7 +458,8 @@ def _load_docker(data: bytes, where: str) -> object:
 def statements(text: str) -> None:
     """Provenance of a build: what is not understood is passed over."""
     for name, digest in base_images(text.encode("utf-8", "surrogatepass")):
-        assert isinstance(name, str) and digest.startswith("sha256:")
+        assert isinstance(name, str)
+        assert digest.startswith("sha256:")
 
 
 _AUTHS = {
@@ -530,7 +531,8 @@ def options(text: str) -> None:
     for total in (1, 3):
         with suppress(SquashkitError):
             segments = parse_segments(text, total)
-            assert sum(map(len, segments)) == total and all(isinstance(one, Segment) for one in segments)
+            assert sum(map(len, segments)) == total
+            assert all(isinstance(one, Segment) for one in segments)
 
 
 _GLOBS = st.lists(

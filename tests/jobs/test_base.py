@@ -57,7 +57,7 @@ LAYERS = len(BASE.layers)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A catalogue for each test."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    yield tmp_path / "data/squashkit/bases.sqlite"
+    return tmp_path / "data/squashkit/bases.sqlite"
 
 
 def labelled(image: ImageSpec, **labels: str) -> ImageSpec:
@@ -205,10 +205,12 @@ def test_the_base_with_the_most_layers_is_the_nearest(tmp_path: Path, base: Path
     for one in (tmp_path / "bigger.tar", base):
         assert run("base", "add", one).code == 0
     told = found(tmp_path / "app.tar")
-    assert told is not None and told["name"] == "bigger:1"
+    assert told is not None
+    assert told["name"] == "bigger:1"
     # An image is not its own base.
     told = found(tmp_path / "bigger.tar")
-    assert told is not None and told["name"] == "base:1"
+    assert told is not None
+    assert told["name"] == "base:1"
 
 
 def test_another_platform_is_another_base(tmp_path: Path, app: Path) -> None:
@@ -299,7 +301,8 @@ def test_a_base_that_moved_is_outdated(tmp_path: Path, app: Path, base: Path) ->
     docker_archive_25(tmp_path / "newer.tar", [ImageSpec([layer(file("newer", b"x"))], ["base:1"])])
     done = run("base", "check", app, "--base", tmp_path / "newer.tar")
     assert done.code == 3
-    assert "outdated" in done.text and done.text.count("sha256:") == 2
+    assert "outdated" in done.text
+    assert done.text.count("sha256:") == 2
     told = run("base", "check", app, "--base", tmp_path / "newer.tar", "--json").json
     assert told["built_on"]["chain_id"] != told["now"]["chain_id"] == digest(layer(file("newer", b"x")))
 
@@ -376,7 +379,8 @@ def test_a_base_that_the_image_names_and_that_is_elsewhere_is_outdated(tmp_path:
     run("base", "add", base)
     docker_archive_25(tmp_path / "base2.tar", [ImageSpec([layer(file("newer", b"x"))], ["base:1"])])
     told = run("base", "check", tmp_path / "app.tar", "--base", tmp_path / "base2.tar", "--json").json
-    assert told["status"] == "outdated" and told["built_on"]["digest"] is None
+    assert told["status"] == "outdated"
+    assert told["built_on"]["digest"] is None
 
 
 def test_a_base_without_a_name_cannot_be_looked_up(app: Path) -> None:
@@ -483,4 +487,5 @@ def test_image_ids_on_the_page_are_whole() -> None:
     """As they are printed."""
     page = (Path(__file__).parents[2] / "docs/rebase.md").read_text(encoding="utf-8")
     found = re.findall(r"(?m)^image_id sha256:(\w+)$", page)
-    assert found and {len(one) for one in found} == {64}
+    assert found
+    assert {len(one) for one in found} == {64}

@@ -100,7 +100,8 @@ def test_a_layout_in_place(how: str | None, tmp_path: Path) -> None:
     where = f"oci:{tmp_path}/all"
     rebase(f"{where}:app:1", "old:1", "new:1", where, "-t", "app:2", "--check")
     after = snapshot(tmp_path / "all")
-    assert before.keys() <= after.keys() and len(after) == len(before) + 2
+    assert before.keys() <= after.keys()
+    assert len(after) == len(before) + 2
     assert [name for name in before if before[name] != after[name]] == ["index.json"]
     *others, made = validate(tmp_path / "all")
     assert [image.config_data for image in others] == [config_of(one) for one in (APP, OLD, NEW)]
@@ -299,7 +300,8 @@ def test_an_old_base_that_is_not_there_is_told_once(base: str, tmp_path: Path) -
     result = run("rebase", tmp_path / "app.tar", *words)
     assert_fails(result, 1, base, "--old-base", "  layer  created by", "RUN step 0")
     assert "--keep" not in result.err
-    assert "((" not in result.err and "))" not in result.err
+    assert "((" not in result.err
+    assert "))" not in result.err
     assert result.err.count("No such file") <= 1
 
 
@@ -425,7 +427,8 @@ def test_a_layer_that_is_not_what_it_should_be(fault: str, where: str, tmp_path:
     assert_fails(result, 4, hex_digest(data)[:12] if fault == "missing" else "expected")
     if fault == "missing":
         named = "the new base new:1 (linux/amd64), layer 0: " if where == "new" else ""
-        assert f"squashkit: {named}" in result.err and f"is not in {tmp_path}/{where}" in result.err
+        assert f"squashkit: {named}" in result.err
+        assert f"is not in {tmp_path}/{where}" in result.err
     assert listing_of(tmp_path) == before
 
 

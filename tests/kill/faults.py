@@ -127,7 +127,7 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
     """A disk of this size."""
     folder.mkdir(exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root can mount a small disk")
     try:
         yield folder
@@ -165,11 +165,14 @@ def test_a_limit_on_the_size_of_files(blocks: int, counts: Counts, tmp_path: Pat
     place.reset()
     script = f'ulimit -f {blocks}; exec "$@"'
     words = ["sh", "-c", script, "sh", "python3", "-c", ""]
-    assert subprocess.run(words, capture_output=True).returncode == 0
+    assert subprocess.run(words, capture_output=True, check=False).returncode == 0
     from tests.support.runner import COMMAND
 
     made = subprocess.run(
-        ["sh", "-c", script, "sh", *COMMAND, *place.words], capture_output=True, timeout=60
+        ["sh", "-c", script, "sh", *COMMAND, *place.words],
+        capture_output=True,
+        timeout=60,
+        check=False,
     )
     done = place.assert_whole_or_before(leftovers=False)
     assert done == (made.returncode == 0)

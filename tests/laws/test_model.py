@@ -333,8 +333,11 @@ def test_the_root_stands_apart() -> None:
         apply_layers([layer(*members, file("a"))])
         for members in ((), (directory("./"),), (directory("./", mode=0o700),))
     )
-    assert list(listed.nodes) == [b"a"] and listed.root and not plain.root
-    assert same_rootfs(plain, listed) and not same_rootfs(listed, other)
+    assert list(listed.nodes) == [b"a"]
+    assert listed.root
+    assert not plain.root
+    assert same_rootfs(plain, listed)
+    assert not same_rootfs(listed, other)
 
 
 def test_the_other_reading_follows_lower_symlinks() -> None:

@@ -201,7 +201,8 @@ def test_headers_written_anew(go: Dumper, change: str) -> None:
         try:
             blocks = rewrite(record, data[record.start : record.data], **asked)
         except InvalidLayer as error:
-            assert "extended header would be" in str(error)
+            if "extended header would be" not in str(error):
+                raise
             continue
         stored = b"" if "linkname" in asked else data[record.data : record.data + record.size]
         understood = changed(entry, **asked, end=len(blocks) + len(stored))

@@ -138,7 +138,7 @@ def test_what_go_reads_otherwise_is_refused_and_listed(name: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "listed,word",
+    ("listed", "word"),
     [
         (b'[{"Config":"config.json","Layers":[],"layers":[],"RepoTags":null}]', "'Layers' and 'layers'"),
         (b'[{"config":"config.json","Layers":[]}]', "'config'"),
@@ -395,7 +395,7 @@ def test_data_that_is_the_blob_is_carried(tmp_path: Path) -> None:
 # --- what verify tells -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number,code", [(1, 0), (TOTAL - 1, 0), (TOTAL + 1, 4)])
+@pytest.mark.parametrize(("number", "code"), [(1, 0), (TOTAL - 1, 0), (TOTAL + 1, 4)])
 def test_a_history_that_does_not_fit_is_told(number: int, code: int, tmp_path: Path) -> None:
     """Fewer entries than layers is a warning, since all tools take that; more, which docker refuses, is a
     fault."""

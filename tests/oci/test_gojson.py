@@ -230,7 +230,7 @@ def test_a_changed_document_is_refused_or_read_as_go_reads_it(kind: Kind, oracle
 
 
 @pytest.mark.parametrize(
-    "kind,data",
+    ("kind", "data"),
     [
         ("config", b'{"os":"linux","architecture":null,"variant":null,"rootfs":null,"history":null}'),
         ("config", b'{"os":"linux","architecture":"a","config":{"entryPoint":["e"],"eNV":["A=1"]}}'),
@@ -259,7 +259,7 @@ def test_go_refuses_what_stands_behind_a_gzip_stream(oracle: Go) -> None:
 
 
 @pytest.mark.parametrize(
-    "text,place,words",
+    ("text", "place", "words"),
     [
         ('{"layers":[],"Layers":[]}', "x", "'layers' and 'Layers'"),
         ('{"layers":[],"layer\\u017f":[]}', "x", "'layers' and 'layer\\u017f'"),
@@ -295,7 +295,7 @@ def test_keys_of_a_config_have_one_spelling(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key,folded",
+    ("key", "folded"),
     [
         ("Layers", "layers"), ("layer\u017f", "layers"), ("\u212aey", "key"), ("\u00c9", "\u00c9"),
         ("\u0131", "\u0131"),

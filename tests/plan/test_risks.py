@@ -68,7 +68,8 @@ def test_another_platform_is_an_error(old: Json, new: Json, tmp_path: Path) -> N
     result = stops(moved, "platform")
     (risk,) = result.json["risks"]
     assert (risk["path"], risk["layer"]) == ("", None)
-    assert next(iter(old.values())) in risk["old"] and list(new.values())[-1] in risk["new"]
+    assert next(iter(old.values())) in risk["old"]
+    assert list(new.values())[-1] in risk["new"]
     passes(moved, "--allow", "platform")
     assert read_image(moved.out).config["architecture"] == old.get("architecture", "amd64")
 
@@ -101,7 +102,8 @@ def test_a_directory_that_became_a_symlink(tmp_path: Path) -> None:
     assert (risk["layer"], risk["severity"]) == (0, "error")
     assert told(passes(moved, "--allow", "type")) == [("type", "error", "lib")]
     found = table(apply_layers(read_image(moved.out).layers))
-    assert found["lib"] == "dir 755" and "lib/libc.so" not in found
+    assert found["lib"] == "dir 755"
+    assert "lib/libc.so" not in found
 
 
 def test_a_directory_that_became_a_symlink_and_is_not_listed(tmp_path: Path) -> None:
@@ -288,7 +290,8 @@ def test_errors_are_let_through_kind_by_kind(tmp_path: Path) -> None:
     for kind, other in (("type", "parent"), ("parent", "type")):
         result = moved.run("--allow", kind)
         assert result.code == 3
-        assert f"--allow {other}" in result.err and f"--allow {kind}" not in result.err
+        assert f"--allow {other}" in result.err
+        assert f"--allow {kind}" not in result.err
         assert {r["kind"]: r["stops"] for r in result.json["risks"]} == {kind: False, other: True}
     passes(moved, "--allow", "type", "--allow", "parent")
     result = passes(moved, "--no-strict", "--force")
@@ -350,7 +353,8 @@ def test_an_error_lists_no_more_than_twenty(tmp_path: Path) -> None:
     moved = place(tmp_path, [directory(name) for name in names], [file(name) for name in names],
                   [file(f"{name}/x") for name in names])  # fmt: skip
     result = stops(moved, "type")
-    assert "/d19: " in result.err and "/d20: " not in result.err
+    assert "/d19: " in result.err
+    assert "/d20: " not in result.err
     assert "\n  and 3 more (--json lists them)\n" in result.err
     assert len(result.json["risks"]) == 23
 
@@ -374,7 +378,8 @@ def test_a_report_is_written_of_a_conflict(tmp_path: Path) -> None:
     report.unlink()
     assert run("rebase", *moved.arguments, "-o", moved.out, "-q", "--report", report).out == b""
     assert json.loads(report.read_bytes()) == result.json
-    assert result.json["output"] is None and result.json["image_id"]["after"] is None
+    assert result.json["output"] is None
+    assert result.json["image_id"]["after"] is None
     assert result.json["result_layers"] == []
 
 
@@ -411,7 +416,8 @@ def test_a_dry_run_tells_and_writes_nothing(fits: bool, tmp_path: Path) -> None:
     real = moved.run()
     assert dry.code == real.code == (0 if fits else 3)
     if fits:
-        assert dry.json["dry_run"] and not real.json["dry_run"]
+        assert dry.json["dry_run"]
+        assert not real.json["dry_run"]
         assert dry.json["output"] is None
         assert dry.json["changed"] is True
     for name in (
@@ -448,9 +454,11 @@ def test_the_report_in_json(tmp_path: Path) -> None:
     report = moved.run("--check").json
     assert report.keys() == set(FIELDS.split())
     image = read_image(moved.out)
-    assert report["source"] == str(tmp_path / "app.tar") and report["output"] == str(moved.out)
+    assert report["source"] == str(tmp_path / "app.tar")
+    assert report["output"] == str(moved.out)
     assert (report["dry_run"], report["checked"], report["changed"]) == (False, True, True)
-    assert report["tags"] == ["app:2"] and report["platform"] == "linux/amd64"
+    assert report["tags"] == ["app:2"]
+    assert report["platform"] == "linux/amd64"
     assert (report["old_base"]["layers"], report["old_base"]["name"]) == (1, "old:1")
     assert (report["new_base"]["layers"], report["new_base"]["name"]) == (1, "new:1")
     assert report["image_id"]["after"] == image.image_id != report["image_id"]["before"]
@@ -489,7 +497,8 @@ def test_many_risks_are_listed_on_request(tmp_path: Path) -> None:
     names = [f"f{number:02}" for number in range(11)]
     moved = place(tmp_path, *([file(name, text) for name in names] for text in (b"a", b"b", b"c")))
     result = run("rebase", *moved.arguments, "-n")
-    assert "At risk (11 warnings)," in result.text and "and 3 more (-v lists them)" in result.text
+    assert "At risk (11 warnings)," in result.text
+    assert "and 3 more (-v lists them)" in result.text
     assert "/f10" not in result.text
     assert "/f10" in run("rebase", *moved.arguments, "-n", "-v").text
 
@@ -508,7 +517,8 @@ def test_names_that_terminals_take_for_orders(tmp_path: Path) -> None:
     name = b"a\x1b[31m\n\xff"
     moved = place(tmp_path, [file(name, b"a")], [file(name, b"b")], [file(name, b"c")])
     result = run("rebase", *moved.arguments, "-n")
-    assert "\x1b" not in result.text and "a\\x1b[31m\\n\\xff" in result.text
+    assert "\x1b" not in result.text
+    assert "a\\x1b[31m\\n\\xff" in result.text
     assert moved.run("-n").json["risks"][0]["path"] == "a\\x1b[31m\\n\\xff"
 
 

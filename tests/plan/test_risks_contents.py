@@ -179,7 +179,8 @@ def test_a_chmod_hides_an_update(tmp_path: Path) -> None:
     assert told(result) == [("content", "warning", "bin/su")]
     assert copied(result) == [("bin/su", 1, True, True)]
     (risk,) = result.json["risks"]
-    assert risk["layer"] == 1 and "keeps the old base's content" in risk["effect"]
+    assert risk["layer"] == 1
+    assert "keeps the old base's content" in risk["effect"]
     assert (risk["old"], risk["new"]) == ("3 bytes", "3 other bytes")
 
 
@@ -233,7 +234,8 @@ def test_a_copy_that_a_later_layer_removed(tmp_path: Path) -> None:
     """What the image does not have hides nothing."""
     moved = place(tmp_path, [file("f", b"a")], [file("f", b"b")], [file("f", b"c")], [whiteout("f")])
     result = passes(moved)
-    assert told(result) == [] and copied(result) == []
+    assert told(result) == []
+    assert copied(result) == []
 
 
 def test_the_last_of_several_copies_counts(tmp_path: Path) -> None:

@@ -156,8 +156,8 @@ def test_a_base_that_is_no_prefix_says_what_agrees(base: str, tmp_path: Path) ->
     words = ("--keep-base", base.format(tmp_path), *NAMED, "-o", tmp_path / "out.tar")
     result = run("squash", source, *words)
     assert_fails(result, 1, "1 of the base's 3 layers", f"the image's {TOTAL}", "--keep-layers 1")
-    assert re.search(r"^ +1 +RUN step 0$", result.err, re.M)
-    assert re.search(rf"^ +{TOTAL} +RUN step {TOTAL - 1}$", result.err, re.M)
+    assert re.search(r"^ +1 +RUN step 0$", result.err, re.MULTILINE)
+    assert re.search(rf"^ +{TOTAL} +RUN step {TOTAL - 1}$", result.err, re.MULTILINE)
     assert not (tmp_path / "out.tar").exists()
 
 
@@ -450,7 +450,7 @@ def test_a_path_through_a_lower_symlink_has_two_readings(tmp_path: Path) -> None
         words = ("--keep-layers", "1", "--symlink-parents", reading, "-o", output)
         result = squash(tmp_path / "app.tar", *words)
         if reading == "overlay":
-            assert re.search(r"^Contested: .*symlink.*: l\b", result.text, re.M)
+            assert re.search(r"^Contested: .*symlink.*: l\b", result.text, re.MULTILINE)
         expected = apply_layers(image.layers, symlink_parents=reading)  # type: ignore[arg-type]
         found = apply_layers(read_image(output).layers)
         assert differences(expected, found) == []

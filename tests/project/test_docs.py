@@ -161,7 +161,8 @@ def test_pictures_have_a_title_and_a_description() -> None:
     assert pictures
     for picture in pictures:
         text = picture.read_text(encoding="utf-8")
-        assert "<title" in text and "<desc" in text, picture.name
+        assert "<title" in text, picture.name
+        assert "<desc" in text, picture.name
         assert f"images/{picture.name}" in pages
     shown = re.findall(r"\]\(images/([^)]+)\)", pages)
     assert set(shown) == {picture.name for picture in pictures}

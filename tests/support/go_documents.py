@@ -34,7 +34,8 @@ class Go:
 
     def ask(self, kind: str, data: bytes) -> Any:
         """What Go understands. Raises Refused with its error."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(kind.encode() + b" " + base64.b64encode(data) + b"\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())

@@ -85,7 +85,8 @@ class Dumper:
 
     def answer(self, data: bytes) -> dict[str, Any]:
         """What Go says of a tar, as the dumper writes it."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(len(data).to_bytes(8, "big") + data)
         self._process.stdin.flush()
         line = self._process.stdout.readline()

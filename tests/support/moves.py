@@ -93,7 +93,8 @@ def stops(moved: Place, *kinds: str) -> Result:
     stopping = {risk["kind"] for risk in result.json["risks"] if risk["stops"]}
     assert stopping == set(kinds)
     allowed = [f"--allow {kind}" for kind in kinds if kind != "link"]
-    assert all(word in result.err for word in allowed) and result.err.count("--allow") == len(allowed)
+    assert all(word in result.err for word in allowed)
+    assert result.err.count("--allow") == len(allowed)
     return result
 
 

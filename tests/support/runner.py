@@ -172,7 +172,7 @@ def spawn(*args: Arg, env: Mapping[str, str] | None = None, **options: Any) -> s
         [*COMMAND, *map(str, args)],
         env={**os.environ, **(env or {})},
         # What starts the tests in the background may have it ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (it takes no lock)
         **(streams | options),
     )
 
