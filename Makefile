@@ -41,7 +41,7 @@ lint:
 	$(BIN)/ruff format --check --quiet
 
 types:
-	$(BIN)/mypy -p squashkit
+	$(BIN)/mypy -p squashkit -p tests
 
 unit:
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from squashkit.engine import deliver
+from squashkit.engine.carry_out import carry_out as write_image
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry
@@ -39,7 +40,6 @@ def test_an_interrupt_says_what_was_written(
 ) -> None:
     """Images that have their tags already are told, when the third one is interrupted."""
     jobs = []
-    write_image = deliver.carry_out
 
     def interrupted(*args: Any) -> Any:
         jobs.append(args)

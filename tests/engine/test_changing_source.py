@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from squashkit.engine import carry_out
+from squashkit.engine.write import write_layer
 from tests.support.builders import (
     ImageSpec,
     docker_archive_25,
@@ -75,14 +76,13 @@ def meddle(
     """Have something done to the source around each writing of a new layer: when its layers were hashed and
     scanned, and are copied from. What was called with the number of the pass."""
     passes: list[int] = []
-    write = carry_out.write_layer
 
     def squashed(*args: Any) -> Any:
         time.sleep(0.3)  # hashing a few kB is done by then
         passes.append(len(passes) + 1)
         before(passes[-1])
         try:
-            return write(*args)
+            return write_layer(*args)
         finally:
             after(passes[-1])
 

@@ -54,7 +54,7 @@ def test_into_a_layout(tmp_path: Path) -> None:
     squash(f"oci:{tmp_path}/l:app:1", *KEEP_2, "-o", f"oci:{tmp_path}/new:new", "--check")
 
 
-def break_merge(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[list[merge._Member]], None]) -> None:
+def break_merge(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[list[merge._Member]], object]) -> None:
     """Let the planner make a layer that is wrong."""
     real = merge._files
 
@@ -66,7 +66,7 @@ def break_merge(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[list[merge._Me
     monkeypatch.setattr(merge, "_files", wrong)
 
 
-FAULTS: dict[str, Callable[[list[merge._Member]], None]] = {
+FAULTS: dict[str, Callable[[list[merge._Member]], object]] = {
     "a file too few": lambda members: members.pop(),
     "another file's bytes": lambda members: members.__setitem__(
         0, members[0]._replace(pieces=(merge.Copy(2, 1024, 2048), *members[0].pieces[1:]))

@@ -28,6 +28,7 @@ from tests.support.builders import (
 )
 from tests.support.runner import (
     COMMAND,
+    Arg,
     Result,
     assert_fails,
     docker_files,
@@ -43,7 +44,7 @@ else:
 
 ZEROS = 300_000_000
 KEEP = ("--keep-layers", "1", "-t", "new:1")
-READ = {"verify": (), "inspect": (), "ls": (), "cat": ("/a",), "which": ("/a",)}
+READ: dict[str, tuple[Arg, ...]] = {"verify": (), "inspect": (), "ls": (), "cat": ("/a",), "which": ("/a",)}
 
 
 def bomb(codec: str, size: int = ZEROS) -> bytes:
@@ -121,12 +122,12 @@ def test_a_limit_holds_for_a_whole_fleet_and_for_folders_to_come(
     """What a fleet takes is counted in all, wherever it goes."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    sources = []
+    sources: list[Path] = []
     for name in "ab":
         sources.append(tmp_path / f"{name}.tar")
         content = random.Random(name).randbytes(1_000_000)
         docker_archive_old(sources[-1], [ImageSpec([layer(file(name, content))] * 2, [f"{name}:1"])])
-    words = ("fleet", "squash", *sources, "--into", into, "--strategy", "all")
+    words: tuple[Arg, ...] = ("fleet", "squash", *sources, "--into", into, "--strategy", "all")
     assert_fails(run(*words, "--max-size", "1.5MB"), 1, "--max-size", "1.5 MB")
     assert listing_of(tmp_path / "here") == []
     assert run(*words, "--max-size", "3MB").code == 0

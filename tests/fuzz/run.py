@@ -15,7 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
-import atheris
+import atheris  # type: ignore[import-untyped]  # which is there for fuzzing alone
 
 with atheris.instrument_imports(include=["squashkit"]):
     from tests.fuzz.targets import TARGETS, Target

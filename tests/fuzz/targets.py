@@ -112,7 +112,7 @@ def drawn(strategy: Strategy) -> Callable[[Callable[[Any], None]], Callable[[Any
 
         name = check.__name__
         quiet = settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
-        test = quiet(given(strategy)(judge))
+        test: Any = quiet(given(strategy)(judge))
         TARGETS[name] = Target(name, test.hypothesis.fuzz_one_input, _choices)
         return check
 

@@ -111,7 +111,7 @@ def mutate(data: bytes, rng: Random, change: Change) -> bytes:
 
 def split(data: bytes) -> list[bytes]:
     """Headers, each with its data, as far as their sizes are plain octal numbers; no more than 64."""
-    records = []
+    records: list[bytes] = []
     at = 0
     while at < len(data) and len(records) < 64:
         header = data[at : at + BLOCK]

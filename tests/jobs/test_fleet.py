@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from squashkit.engine import carry_out, deliver
+from squashkit.engine.carry_out import carry_out as write_image
+from squashkit.engine.write import write_layer
 from squashkit.errors import PlanError, UsageError
 from squashkit.jobs.fleet.squash import squash_fleet
 from squashkit.report.fleet.titles import TITLES
@@ -359,7 +361,6 @@ def test_a_fleet_goes_into_an_archive(kind: str, tmp_path: Path) -> None:
 def test_what_images_share_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that three images have is written for the first of them."""
     written = []
-    write_layer = carry_out.write_layer
 
     def counted(layers: Any, sources: Any, planned: Any, *others: Any) -> Any:
         written.append(planned)
@@ -386,7 +387,7 @@ def test_a_fleet_is_written_whole_or_not_at_all(
     words = [*map(str, known(wasteful(tmp_path))), "--into", into]
     monkeypatch.chdir(tmp_path)
     there = set(tmp_path.iterdir())
-    written = []
+    written: list[object] = []
 
     def fail(*args: Any) -> Any:
         if len(written) == 2:
@@ -394,7 +395,6 @@ def test_a_fleet_is_written_whole_or_not_at_all(
         written.append(write_image(*args))
         return written[-1]
 
-    write_image = deliver.carry_out
     monkeypatch.setattr(deliver, "carry_out", fail)
     assert_fails(run("fleet", "squash", *words), 1, "the last one fails")
     assert set(tmp_path.iterdir()) == there

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.builders import (
+    SPARSE,
     ImageSpec,
+    Sparse,
     block,
     directory,
     docker_archive_25,
@@ -139,8 +141,8 @@ def test_what_is_no_file(image: Path, tmp_path: Path) -> None:
     assert_fails(run("cat", image, "/disk"), 1, "block device")
 
 
-@pytest.mark.parametrize("form", ["old", "0.0", "0.1", "1.0"])
-def test_a_sparse_file_is_printed_with_its_holes(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", SPARSE)
+def test_a_sparse_file_is_printed_with_its_holes(form: Sparse, tmp_path: Path) -> None:
     """What is printed of a sparse file is its content, zeros where nothing is stored."""
     pieces = [(1000, b"x"), (3000, b"y" * 600)]
     docker_archive_old(tmp_path / "s.tar", [ImageSpec([layer(sparse("s", 5000, pieces, form=form))])])

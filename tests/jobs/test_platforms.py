@@ -229,8 +229,9 @@ def test_what_is_taken_of_several_platforms_is_told(layout: Path) -> None:
             result = run(command, source, *rest, *asked, *(["--force"] if command == "export" else []))
             assert result.code == 0, result.err
             assert (taken in result.err) == (not asked)
-    words = ("squash", layout / "app", "--keep-layers", "1", "-o", f"oci:{layout}/new:x", "--json")
-    assert [note for note in run(*words).json["notes"] if taken in note]
+    written = ("-o", f"oci:{layout}/new:x", "--json")
+    done = run("squash", layout / "app", "--keep-layers", "1", *written)
+    assert [note for note in done.json["notes"] if taken in note]
     oci_layout(layout / "one", APPS[:1], nested=True, attestations=True, absent=["linux/s390x"])
     assert run("ls", layout / "one").err == ""
 
@@ -313,8 +314,7 @@ def test_a_fleet_narrows_no_tag(layout: Path) -> None:
     docker_archive_old(layout / "fleet.tar", [APPS[1]])
     words = ("fleet", "squash", layout / "fleet.tar", "--into", f"oci:{layout}/app", "--force")
     before = snapshot(layout / "app")
-    words = (*words, "--strategy", "built")
-    assert_fails(run(*words), 2, *PLATFORMS, "--into another place")
+    assert_fails(run(*words, "--strategy", "built"), 2, *PLATFORMS, "--into another place")
     assert snapshot(layout / "app") == before
     done = run(*words, "--platform", "linux/arm64")
     assert done.code == 0, done.err

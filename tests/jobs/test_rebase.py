@@ -377,16 +377,9 @@ def test_a_base_does_not_come_through_a_pipe(which: str, files: Path) -> None:
 def test_a_base_that_is_not_there(files: Path) -> None:
     """A file that is missing, and a name that nobody knows."""
     for new, code in ((files / "none.tar", 5), ("nobody:1", 5)):
-        words = (
-            f"{files}/app.tar:app:1",
-            "--old-base",
-            "old:1",
-            "--new-base",
-            new,
-            "-o",
-            files / "out.tar",
-        )
-        assert_fails(run("rebase", *words), code, "No such file" if code == 5 else "nobody:1")
+        told = "No such file" if code == 5 else "nobody:1"
+        bases = ("--old-base", "old:1", "--new-base", new)
+        assert_fails(run("rebase", f"{files}/app.tar:app:1", *bases, "-o", files / "out.tar"), code, told)
     words = (f"{files}/app.tar:app:1", "--old-base", "nobody:1", "--new-base", files / "new.tar")
     assert_fails(run("rebase", *words, "-o", files / "out.tar"), 1, "nobody:1")
     assert listing_of(files) == ["app.tar", "new.tar"]

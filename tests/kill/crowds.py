@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +136,13 @@ def test_many_runs_share_one_cache(image: str, counts: Counts, tmp_path: Path) -
         counts.add("crowds of eight")
 
 
-def _turn(path: Path, at: int) -> None:
+def _turn(path: Path, _: Path, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at % len(data)] ^= 1 << at % 8
     path.write_bytes(data)
 
 
-def _cut(path: Path, size: int) -> None:
+def _cut(path: Path, _: Path, size: int) -> None:
     path.write_bytes(path.read_bytes()[:-size])
 
 
@@ -151,9 +152,9 @@ def _folder(path: Path) -> None:
     (path / "inside").touch()
 
 
-def _link(path: Path) -> None:
+def _link(path: Path, target: str) -> None:
     path.unlink()
-    path.symlink_to("/dev/zero")
+    path.symlink_to(target)
 
 
 def _pipe(path: Path) -> None:
@@ -162,16 +163,16 @@ def _pipe(path: Path) -> None:
 
 
 DAMAGE: dict[str, Callable[[Path, Path], object]] = {
-    **{f"bit {at} turned": lambda path, other, at=at: _turn(path, at) for at in (0, 30, 100, 150, -1, -40)},
-    **{f"cut by {size}": lambda path, other, size=size: _cut(path, size) for size in (1, 32, 33, 60)},
+    **{f"bit {at} turned": partial(_turn, at=at) for at in (0, 30, 100, 150, -1, -40)},
+    **{f"cut by {size}": partial(_cut, size=size) for size in (1, 32, 33, 60)},
     "empty": lambda path, other: path.write_bytes(b""),
     "longer": lambda path, other: path.write_bytes(path.read_bytes() + b"x"),
     "another layer's": lambda path, other: path.write_bytes(other.read_bytes()),
     "unreadable": lambda path, other: path.chmod(0),
     "a folder": lambda path, other: _folder(path),
-    "a link to nothing": lambda path, other: (path.unlink(), path.symlink_to("nowhere")),
-    "a link to itself": lambda path, other: (path.unlink(), path.symlink_to(path.name)),
-    "a link to an endless file": lambda path, other: _link(path),
+    "a link to nothing": lambda path, other: _link(path, "nowhere"),
+    "a link to itself": lambda path, other: _link(path, path.name),
+    "a link to an endless file": lambda path, other: _link(path, "/dev/zero"),
     "a pipe": lambda path, other: _pipe(path),
 }  # fmt: skip
 

@@ -59,7 +59,15 @@ def test_the_lowest_versions_go_together(python: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_the_lowest_versions_are_enough(python: Path) -> None:
     """Tests that touch every dependency pass with them."""
-    words = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{name}" for name in SUITE)]
+    words: list[str | Path] = [
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *(f"tests/{name}" for name in SUITE),
+    ]
     made = subprocess.run(
         words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False
     )

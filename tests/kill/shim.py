@@ -21,7 +21,7 @@ def build(folder: Path) -> Path:
     if compiler is None or not Path("/proc/self/fd").exists():
         pytest.skip("gcc and /proc are needed")
     source = Path(__file__).with_name("shim.c")
-    words = [compiler, "-O1", "-Wall", "-shared", "-fPIC", "-o", library, source, "-ldl"]
+    words: list[str | Path] = [compiler, "-O1", "-Wall", "-shared", "-fPIC", "-o", library, source, "-ldl"]
     subprocess.run(words, check=True)
     return library
 

@@ -8,7 +8,9 @@ import pytest
 
 from tests.support.builders import (
     END_OF_ARCHIVE,
+    SPARSE,
     Member,
+    Sparse,
     block,
     char,
     directory,
@@ -310,8 +312,8 @@ def test_a_directory_takes_all_attributes_of_the_later_entry() -> None:
     assert b"d/a" in rootfs.nodes
 
 
-@pytest.mark.parametrize("form", ["old", "0.0", "0.1", "1.0"])
-def test_sparse_files_have_their_holes(form: str) -> None:
+@pytest.mark.parametrize("form", SPARSE)
+def test_sparse_files_have_their_holes(form: Sparse) -> None:
     """A sparse file is as long as it says, with zeros where no piece is."""
     pieces = [(n * 2048, bytes([65 + n]) * 512) for n in range(30)]
     content = apply_layers([layer(sparse("d/s", 70_000, pieces, form=form))]).nodes[b"d/s"].content

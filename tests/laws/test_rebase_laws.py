@@ -573,8 +573,8 @@ def test_there_and_back_is_the_same_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize("whose", ["old", "new"])
 def test_a_base_that_was_compressed_anew_is_the_same(whose: str, level: int, tmp_path: Path) -> None:
     """Bases are told by what their layers hold; the result has the blobs of the base that was asked for."""
-    for name, image in (("app", APP), ("old", OLD), ("new", NEW)):
-        oci_layout(tmp_path / name, [image])
+    for name, spec in (("app", APP), ("old", OLD), ("new", NEW)):
+        oci_layout(tmp_path / name, [spec])
     before = recompress(tmp_path / whose, level)
     bases = ("--old-base", f"oci:{tmp_path}/old", "--new-base", f"oci:{tmp_path}/new")
     result = run("rebase", tmp_path / "app", *bases, "-o", f"oci:{tmp_path}/out:x", "--check")

@@ -7,7 +7,7 @@ import pytest
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK, number
 from squashkit.layers.headers import header, rewrite
-from tests.support.builders import directory, file, hardlink, layer, sparse
+from tests.support.builders import Format, directory, file, hardlink, layer, sparse
 
 LONG = b"d/" + b"n" * 180
 
@@ -20,13 +20,12 @@ def one(data: bytes) -> tuple[tar.Record, bytes]:
 
 @pytest.mark.parametrize("format", ["pax", "gnu", "ustar"])
 @pytest.mark.parametrize("name", [b"short", LONG, b"\xff\xfe"])
-def test_a_new_name_leaves_the_rest(format: str, name: bytes) -> None:
+def test_a_new_name_leaves_the_rest(format: Format, name: bytes) -> None:
     """A rewritten name, long ones too, is read back; nothing else of the record changes."""
     source = layer(file("old/name", b"x" * 700, mode=0o4751, uid=7, gid=8, mtime=99), format=format)
     before, blocks = one(source)
     after, _ = one(rewrite(before, blocks, name=name) + source[before.data :])
-    moved = {"name": name, "start": before.start, "data": after.data}
-    assert after == before._replace(**moved)
+    assert after == before._replace(name=name, start=before.start, data=after.data)
 
 
 def test_extended_records_survive_a_rename() -> None:
@@ -40,7 +39,8 @@ def test_extended_records_survive_a_rename() -> None:
 
 def test_a_long_name_gives_way_to_a_short_one() -> None:
     """No old pax or GNU long name is left to override a short new one."""
-    for format in ("pax", "gnu"):
+    formats: tuple[Format, ...] = ("pax", "gnu")
+    for format in formats:
         before, blocks = one(layer(file(LONG), format=format))
         after, _ = one(rewrite(before, blocks, name=b"s") + tar.END_OF_ARCHIVE)
         assert after.name == b"s"
@@ -48,7 +48,7 @@ def test_a_long_name_gives_way_to_a_short_one() -> None:
 
 
 @pytest.mark.parametrize("format", ["pax", "gnu"])
-def test_links_get_new_targets(format: str) -> None:
+def test_links_get_new_targets(format: Format) -> None:
     """A hard link's target can be changed, to a long one too."""
     before, blocks = one(layer(hardlink("l", "old"), format=format))
     after, _ = one(rewrite(before, blocks, linkname=LONG) + tar.END_OF_ARCHIVE)
@@ -60,7 +60,7 @@ def test_links_get_new_targets(format: str) -> None:
     "attributes",
     [(0o644, 0, 0, 0), (0o7777, 3_000_000, 2_097_152, 5_000_000_000), (0o600, 1, 2, -7_500_000_000)],
 )
-def test_attributes_are_replaced(format: str, attributes: tuple[int, int, int, int]) -> None:
+def test_attributes_are_replaced(format: Format, attributes: tuple[int, int, int, int]) -> None:
     """Owners over 21 bits, sub-second and negative times are written so that they are read back."""
     before, blocks = one(layer(file("a", mtime=12, uid=5), format=format))
     after, _ = one(rewrite(before, blocks, attributes=attributes) + tar.END_OF_ARCHIVE)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from squashkit.errors import InvalidImage
 from squashkit.oci.media import Codec
@@ -30,7 +36,6 @@ from tests.support.builders import (
     on_base,
     sparse,
     symlink,
-    zstd,
 )
 from tests.support.runner import (
     APP,
@@ -275,7 +280,11 @@ def test_a_digest_that_breaks_the_grammar_is_invalid(tmp_path: Path) -> None:
     for number, wrong in enumerate(["sha512", "sha512:", "sha256:ab", "SHA512:ab", "a b:c", "../x:y"]):
         layout = tmp_path / str(number)
         oci_layout(layout, [APP])
-        change_index(layout, lambda i, d=wrong: i["manifests"].append({**i["manifests"][0], "digest": d}))
+
+        def add(index: Json, wrong: str = wrong) -> None:
+            index["manifests"].append({**index["manifests"][0], "digest": wrong})
+
+        change_index(layout, add)
         assert_fails(run("squash", layout, *KEEP_2, "-o", tmp_path / "out.tar"), 4, "manifests[1].digest")
 
 
@@ -347,7 +356,7 @@ def test_a_foreign_layer_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert "foreign" in told(verdict(tmp_path / "layout", code=0)["warnings"])
 
 
-DATA = {
+DATA: dict[str, tuple[Callable[[Json, bytes], object], str]] = {
     "other bytes": (lambda one, blob: base64.b64encode(bytes(len(blob))).decode(), "expected sha256:"),
     "bytes too few": (lambda one, blob: base64.b64encode(blob[:-1]).decode(), "bytes, found"),
     "no base64": (lambda one, blob: "*" + base64.b64encode(blob).decode(), "not base64"),

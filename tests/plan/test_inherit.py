@@ -193,11 +193,19 @@ def test_labels_that_the_app_changed_or_took_out_stay_so() -> None:
     assert settings({"Labels": {"a": "mine"}}, old, new) == {"Labels": {"a": "mine"}}
 
 
+FILLED: dict[type, tuple[str, Any]] = {
+    list: ("Entrypoint", ["x"]),
+    dict: ("Labels", {"x": "1"}),
+    str: ("User", "x"),
+    type(None): ("Volumes", {"/x": {}}),
+}
+"""By the type of what stands for nothing: a setting, and what it may be."""
+
+
 @pytest.mark.parametrize("empty", [None, [], {}, ""])
 def test_empty_settings_are_none(empty: Any) -> None:
     """Builders write a setting that is not there in several ways."""
-    name = {list: "Entrypoint", dict: "Labels", str: "User"}.get(type(empty), "Volumes")
-    value: Any = {list: ["x"], dict: {"x": "1"}, str: "x"}.get(type(empty), {"/x": {}})
+    name, value = FILLED[type(empty)]
     assert settings({name: empty}, {}, {name: value}) == {name: value}
     assert settings({name: value}, {name: empty}, {}) == {name: value}
     found = settings({name: value}, {name: value}, {name: empty})
@@ -226,9 +234,16 @@ def test_what_the_system_is_follows(name: str) -> None:
 def test_other_fields_stay() -> None:
     """Author, creation time, platform and what is not known stay; what tells of a container that made the
     old image goes."""
-    own = {"author": "me", "created": CREATED, "variant": "v8", "x-new": [None], "config": {"Cmd": ["c"]}}
-    stale = {"container": "12ab", "container_config": {"Cmd": ["#(nop)"]}, "parent": digest(b"")}
-    base = image(NEW_LAYERS, author="them", created="1999-01-01T00:00:00Z", **{"x-new": 2, "x-base": 3})
+    own: Json = {
+        "author": "me",
+        "created": CREATED,
+        "variant": "v8",
+        "x-new": [None],
+        "config": {"Cmd": ["c"]},
+    }
+    stale: Json = {"container": "12ab", "container_config": {"Cmd": ["#(nop)"]}, "parent": digest(b"")}
+    new: Json = {"x-new": 2, "x-base": 3}
+    base = image(NEW_LAYERS, author="them", created="1999-01-01T00:00:00Z", **new)
     raw = inherit(image(APP_LAYERS, **own, **stale), image(OLD_LAYERS), base).config.raw
     assert {name: raw[name] for name in own} == own
     assert raw.keys() == {"os", "architecture", "rootfs", *own}
@@ -335,7 +350,7 @@ def steps(text: str) -> list[Json]:
 
 def history(app: str | None, old: str | None, new: str | None, *, above: int = 1) -> str | None:
     """The history of an app with so many layers above two of the old base, on the three of the new one."""
-    fields = [{} if text is None else {"history": steps(text)} for text in (app, old, new)]
+    fields: list[Json] = [{} if text is None else {"history": steps(text)} for text in (app, old, new)]
     layers = [[*OLD_LAYERS, *diff_ids("app", above)], OLD_LAYERS, NEW_LAYERS]
     images = [image(stack, **field) for stack, field in zip(layers, fields, strict=True)]
     found = rebased_history(*images)
@@ -454,7 +469,7 @@ def test_a_base_whose_history_is_not_told_is_not_doubled() -> None:
 @pytest.mark.parametrize("old", [None, "o0", "o0 o1 o2"], ids=["none", "too short", "too long"])
 def test_the_same_base_keeps_the_history_whatever_its_own(old: str | None) -> None:
     """A base without a history, or with a broken one, changes nothing of an app that stays on it."""
-    fields = {} if old is None else {"history": steps(old)}
+    fields: Json = {} if old is None else {"history": steps(old)}
     base = image(OLD_LAYERS, **fields)
     app = image(APP_LAYERS, history=steps("o0 o1 -O a"))
     assert inherit(app, base, base).config.data == app.config.data

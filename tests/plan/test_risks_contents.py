@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.builders import (
+    Attributes,
     ImageSpec,
     Member,
     directory,
@@ -247,12 +248,11 @@ def test_the_last_of_several_copies_counts(tmp_path: Path) -> None:
 
 def test_contents_of_compressed_layers_are_compared(tmp_path: Path) -> None:
     """Equal sizes and times do not hide a difference, whatever stores the layers."""
-    spec = {"mtime": 5}
     old, new = (
-        ImageSpec([layer(file("f", text, **spec))], [name])
+        ImageSpec([layer(file("f", text, mtime=5))], [name])
         for text, name in ((b"a", "old:1"), (b"b", "new:1"))
     )
-    app = on_base(old, layer(file("f", b"a", mode=0o600, **spec)), tags=["app:1"])
+    app = on_base(old, layer(file("f", b"a", mode=0o600, mtime=5)), tags=["app:1"])
     for how in ("gzip", "zstd"):
         oci_layout(tmp_path / how, [app, old, new], compress=how)
         where = f"oci:{tmp_path}/{how}"
@@ -336,7 +336,8 @@ def test_owners_of_the_layer_s_files(
     tmp_path: Path,
 ) -> None:
     """Where the new base's list is seen, a system account that a file belongs to may mean another."""
-    own = file("own", b"x", **{"uid" if path == PASSWD else "gid": owner})
+    whose: Attributes = {"uid": owner} if path == PASSWD else {"gid": owner}
+    own = file("own", b"x", **whose)
     moved = place(tmp_path, within(path, passwd(**old)), within(path, passwd(**new)), [own])
     result = passes(moved)
     assert told(result) == [("accounts", "warning", "own")] * (expected is not None)

@@ -72,8 +72,10 @@ def test_what_lies_below_changes_no_byte_where_it_is_not_needed() -> None:
         if len(run) > 1 and not needs(*run):
             segments = [(0, 1, True), (1, len(layers), False)]
             known, hidden = (plan_layers(layers, segments, hidden=h) for h in ((), (0,)))
-            pieces = [[p.pieces for p in plan.layers[1:]] for plan in (known, hidden)]
-            assert pieces[0] == pieces[1]
+            for one, other in zip(known.layers[1:], hidden.layers[1:], strict=True):
+                assert isinstance(one, SquashedLayer)
+                assert isinstance(other, SquashedLayer)
+                assert one.pieces == other.pieces
             assert hidden.guaranteed
             met += 1
     assert met > 5

@@ -70,7 +70,7 @@ def random_fleet(seed: int, bases: bool = False) -> tuple[Trie, dict[LayerRun, P
     """A small fleet, what its runs would become (some of them the same blobs), and the bases that are
     known: none, or with `bases` some, and then images that stand on none are left as they were built."""
     chance = random.Random(seed)
-    images = []
+    images: list[Image] = []
     for _ in range(chance.randint(1, 4)):
         stem = list(chance.choice(images).config.raw["names"]) if images and chance.random() < 0.8 else []
         names = stem[: chance.randint(0, len(stem))]
@@ -85,7 +85,7 @@ def random_fleet(seed: int, bases: bool = False) -> tuple[Trie, dict[LayerRun, P
     trie = Trie(images, {image(*base).layers[-1].chain_id for base in known})
     if bases:
         trie.leave_unknown()
-    prices = {}
+    prices: dict[LayerRun, Priced] = {}
     for node in trie.order:
         above = node.parent
         while True:

@@ -8,7 +8,7 @@ import pytest
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path
-from squashkit.oci.digests import chain_ids, sha256
+from squashkit.oci.digests import DiffID, chain_ids, sha256
 from squashkit.oci.documents import Platform
 from squashkit.report.text import percent, show_time, table
 
@@ -63,6 +63,6 @@ def test_platforms() -> None:
 
 def test_chain_ids() -> None:
     """A chain_id is the digest of the chain_id below and the diff_id (image-spec, config.md)."""
-    first, second = chain_ids(["sha256:" + "a" * 64, "sha256:" + "b" * 64])  # type: ignore[list-item]
+    first, second = map(str, chain_ids([DiffID("sha256:" + digit * 64) for digit in "ab"]))
     assert first == "sha256:" + "a" * 64
     assert second == sha256(b"sha256:" + b"a" * 64 + b" sha256:" + b"b" * 64)

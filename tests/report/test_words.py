@@ -221,8 +221,8 @@ def test_labels_that_dangle_are_named(dry: tuple[str, ...], tmp_path: Path) -> N
         }  # fmt: skip
 
     change_manifest(tmp_path / "in", annotate)
-    words = (tmp_path / "in", "--keep-layers", "2", "-o", f"oci:{tmp_path}/out:x", "--json", *dry)
-    note = dangling(squash(*words).json)
+    output = ("-o", f"oci:{tmp_path}/out:x", *dry)
+    note = dangling(squash(tmp_path / "in", "--keep-layers", "2", *output, "--json").json)
     assert note.endswith(f": {BUILDPACKS}, ostree.final-diffid, bare, chain, by.digest."), note
     if not dry:
         labels = read_image(tmp_path / "out").config["config"]["Labels"]
@@ -271,14 +271,14 @@ def test_an_archive_within_another_is_named(app: Path, tmp_path: Path) -> None:
     whole = app.read_bytes()
     broken = bytearray(whole)
     broken[148:156] = b"1234567\0"  # the first header's checksum
-    inputs = {
-        "twice.tar.gz": (gzip.compress(gzip.compress(whole)), "within the gzip stream", "unpack it once"),
-        "sum.tar.gz": (gzip.compress(bytes(broken)), "within the gzip stream", "byte 0"),
-        "nothing.gz": (gzip.compress(b""), "within the gzip stream, it is empty"),
-        "outer.tar": (layer(file("deep/app.tar", whole)), "it holds deep/app.tar"),
-        "outer.tar.zst": (compress(layer(file("app.tar.gz", b"")), "zstd"), "it holds app.tar.gz"),
+    inputs: dict[str, tuple[bytes, tuple[str, ...]]] = {
+        "twice.tar.gz": (gzip.compress(gzip.compress(whole)), ("within the gzip stream", "unpack it once")),
+        "sum.tar.gz": (gzip.compress(bytes(broken)), ("within the gzip stream", "byte 0")),
+        "nothing.gz": (gzip.compress(b""), ("within the gzip stream, it is empty",)),
+        "outer.tar": (layer(file("deep/app.tar", whole)), ("it holds deep/app.tar",)),
+        "outer.tar.zst": (compress(layer(file("app.tar.gz", b"")), "zstd"), ("it holds app.tar.gz",)),
     }
-    for name, (data, *told) in inputs.items():
+    for name, (data, told) in inputs.items():
         (tmp_path / name).write_bytes(data)
         for result in (run("ls", tmp_path / name), run_process("ls", "-", stdin=data)):
             assert_fails(result, 4, *told)

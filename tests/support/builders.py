@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -71,139 +71,64 @@ def to_text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def _records(xattrs: Mapping[str, bytes], records: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {f"SCHILY.xattr.{name}": value for name, value in xattrs.items()} | dict(records)
+class Attributes(TypedDict, total=False):
+    """What may be said of every member; `records` are extended header records other than xattrs."""
+
+    mode: int
+    uid: int
+    gid: int
+    mtime: Time
+    xattrs: Mapping[str, bytes]
+    records: Mapping[str, bytes]
 
 
-NOTHING: Mapping[str, bytes] = {}
+def _attributes(said: Attributes, mode: int = 0o644) -> dict[str, Any]:
+    """The attributes as `Member` has them; `mode` where nothing is said of it."""
+    xattrs = {f"SCHILY.xattr.{name}": value for name, value in said.get("xattrs", {}).items()}
+    return {
+        "mode": said.get("mode", mode),
+        "uid": said.get("uid", 0),
+        "gid": said.get("gid", 0),
+        "mtime": said.get("mtime", 0),
+        "records": xattrs | dict(said.get("records", {})),
+    }
 
 
-def file(
-    name: Name,
-    data: bytes = b"",
-    *,
-    mode: int = 0o644,
-    uid: int = 0,
-    gid: int = 0,
-    mtime: Time = 0,
-    xattrs: Mapping[str, bytes] = NOTHING,
-    records: Mapping[str, bytes] = NOTHING,
-) -> Member:
-    """A regular file; `records` are extended header records other than xattrs."""
-    return Member(
-        to_bytes(name),
-        tarfile.REGTYPE,
-        data,
-        mode,
-        uid,
-        gid,
-        mtime,
-        records=_records(xattrs, records),
-    )
+def file(name: Name, data: bytes = b"", **said: Unpack[Attributes]) -> Member:
+    """A regular file."""
+    return Member(to_bytes(name), data=data, **_attributes(said))
 
 
-def directory(
-    name: Name,
-    *,
-    mode: int = 0o755,
-    uid: int = 0,
-    gid: int = 0,
-    mtime: Time = 0,
-    xattrs: Mapping[str, bytes] = NOTHING,
-) -> Member:
+def directory(name: Name, **said: Unpack[Attributes]) -> Member:
     """A directory; its name gets the slash that tools write."""
-    path = to_bytes(name)
-    return Member(
-        path if path.endswith(b"/") else path + b"/",
-        tarfile.DIRTYPE,
-        b"",
-        mode,
-        uid,
-        gid,
-        mtime,
-        records=_records(xattrs, {}),
-    )
+    path = to_bytes(name).removesuffix(b"/") + b"/"
+    return Member(path, tarfile.DIRTYPE, **_attributes(said, 0o755))
 
 
-def symlink(
-    name: Name,
-    target: Name,
-    *,
-    mode: int = 0o777,
-    uid: int = 0,
-    gid: int = 0,
-    mtime: Time = 0,
-    xattrs: Mapping[str, bytes] = NOTHING,
-) -> Member:
+def symlink(name: Name, target: Name, **said: Unpack[Attributes]) -> Member:
     """A symbolic link."""
-    return Member(
-        to_bytes(name),
-        tarfile.SYMTYPE,
-        b"",
-        mode,
-        uid,
-        gid,
-        mtime,
-        to_bytes(target),
-        records=_records(xattrs, {}),
-    )
+    about = _attributes(said, 0o777)
+    return Member(to_bytes(name), tarfile.SYMTYPE, linkname=to_bytes(target), **about)
 
 
-def hardlink(
-    name: Name,
-    target: Name,
-    *,
-    mode: int = 0o644,
-    uid: int = 0,
-    gid: int = 0,
-    mtime: Time = 0,
-    xattrs: Mapping[str, bytes] = NOTHING,
-) -> Member:
+def hardlink(name: Name, target: Name, **said: Unpack[Attributes]) -> Member:
     """A further name of `target`'s inode; its attributes are the inode's from here on."""
-    return Member(
-        to_bytes(name),
-        tarfile.LNKTYPE,
-        b"",
-        mode,
-        uid,
-        gid,
-        mtime,
-        to_bytes(target),
-        records=_records(xattrs, {}),
-    )
+    return Member(to_bytes(name), tarfile.LNKTYPE, linkname=to_bytes(target), **_attributes(said))
 
 
-def fifo(name: Name, *, mode: int = 0o644, uid: int = 0, gid: int = 0, mtime: Time = 0) -> Member:
+def fifo(name: Name, **said: Unpack[Attributes]) -> Member:
     """A named pipe."""
-    return Member(to_bytes(name), tarfile.FIFOTYPE, b"", mode, uid, gid, mtime)
+    return Member(to_bytes(name), tarfile.FIFOTYPE, **_attributes(said))
 
 
-def char(
-    name: Name,
-    major: int,
-    minor: int,
-    *,
-    mode: int = 0o644,
-    uid: int = 0,
-    gid: int = 0,
-    mtime: Time = 0,
-) -> Member:
+def char(name: Name, major: int, minor: int, **said: Unpack[Attributes]) -> Member:
     """A character device."""
-    return Member(to_bytes(name), tarfile.CHRTYPE, b"", mode, uid, gid, mtime, b"", major, minor)
+    return Member(to_bytes(name), tarfile.CHRTYPE, major=major, minor=minor, **_attributes(said))
 
 
-def block(
-    name: Name,
-    major: int,
-    minor: int,
-    *,
-    mode: int = 0o644,
-    uid: int = 0,
-    gid: int = 0,
-    mtime: Time = 0,
-) -> Member:
+def block(name: Name, major: int, minor: int, **said: Unpack[Attributes]) -> Member:
     """A block device."""
-    return Member(to_bytes(name), tarfile.BLKTYPE, b"", mode, uid, gid, mtime, b"", major, minor)
+    return Member(to_bytes(name), tarfile.BLKTYPE, major=major, minor=minor, **_attributes(said))
 
 
 def whiteout(path: Name) -> Member:
@@ -275,6 +200,7 @@ def global_header(records: Mapping[str, bytes]) -> Member:
 
 
 Sparse = Literal["old", "0.0", "0.1", "1.0"]
+SPARSE: tuple[Sparse, ...] = get_args(Sparse)
 
 
 def sparse(name: Name, size: int, pieces: Sequence[tuple[int, bytes]], *, form: Sparse = "1.0") -> Member:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from tests.support.builders import (
+    Attributes,
     ImageSpec,
     Json,
     Member,
@@ -98,10 +100,10 @@ def stops(moved: Place, *kinds: str) -> Result:
     return result
 
 
-def within(path: str, data: bytes = b"", **fields: int) -> list[Member]:
+def within(path: str, data: bytes = b"", **said: Unpack[Attributes]) -> list[Member]:
     """A file, and the directories that lead to it."""
     parts = path.split("/")
-    return [*(directory("/".join(parts[:n])) for n in range(1, len(parts))), file(path, data, **fields)]
+    return [*(directory("/".join(parts[:n])) for n in range(1, len(parts))), file(path, data, **said)]
 
 
 NOTHING = file("z")

@@ -5,10 +5,11 @@ An image of them has three layers: a base with `d/gone` and `d/kept`, the odd la
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from tests.support.builders import (
+    SPARSE,
     ImageSpec,
     Member,
     char,
@@ -89,13 +90,13 @@ DELETING = {
 }
 """Each deletes `d/gone`, whatever other readers of tars make of it."""
 
-CONTENT = {
+CONTENT: dict[str, Odd] = {
     f"sparse {form}{' with ./' * bool(dot)}": Odd(
         [sparse(f"{dot}d/s", 21_000, HOLES, form=form)], DOCKER_UMOCI if form == "old" else frozenset()
     )
-    for form in ("old", "0.0", "0.1", "1.0")
+    for form in SPARSE
     for dot in ("", "./")
-}  # type: ignore[var-annotated]
+}
 CONTENT |= {
     "a global header that is named as a whiteout": Odd([raw(WHITEOUT, type=b"g")], UMOCI),
     "a global header with the path of a whiteout": Odd(
@@ -131,7 +132,7 @@ CONTENT |= {
 
 ODD = DELETING | CONTENT
 
-KINDS = {
+KINDS: dict[str, Callable[[str], Member]] = {
     "file": lambda name: file(name, b"x"),
     "empty file": file,
     "old file": lambda name: raw(name, b"x", type=b"\0"),

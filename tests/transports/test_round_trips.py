@@ -20,7 +20,7 @@ import pytest
 from squashkit.engine.layers import LayerStore
 from squashkit.jobs.squash import squash
 from squashkit.oci.documents import Platform
-from squashkit.options import Keep, Run, Write
+from squashkit.options import Format, Keep, Run, Write
 from squashkit.plan.base import choose_image
 from squashkit.transports.open import open_source
 from squashkit.transports.reference import parse_reference
@@ -123,13 +123,13 @@ def test_every_form_in_and_out(form: str, image: ImageSpec, tmp_path: Path) -> N
     source = tmp_path / "source"
     FORMS[form](source, [image, BASE])
     expected = apply_layers(image.layers)
-    outputs = {
+    outputs: dict[str, tuple[str, Format | None]] = {
         "docker": (f"{tmp_path}/docker.tar", "docker"),
         "oci": (f"{tmp_path}/oci.tar", "oci"),
         "layout": (f"oci:{tmp_path}/layout", None),
     }
     for name, (output, format) in outputs.items():
-        options = Write(tags="app:new", format=format)  # type: ignore[arg-type]
+        options = Write(tags="app:new", format=format)
         report = squash(f"{source}:app:1", output, keep="base:1", write=options, run=Run(jobs=2))
         assert report.changed
         made = layers_of(output, tmp_path)
