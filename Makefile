@@ -10,7 +10,7 @@ PYTHONS := 3.11 3.12 3.13 3.14
 PYZ := build/squashkit.pyz
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint types unit wheel pyz tools docs man bench fuzz kill clean
+.PHONY: demo test lint types unit coverage wheel pyz tools docs man bench fuzz kill clean
 
 demo: $(VENV)/installed
 	$(BIN)/squashkit demo
@@ -45,6 +45,12 @@ types:
 
 unit:
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+
+# How much of the rooms that decide is run, lines and branches, by the tests of these rooms and by the laws.
+coverage: $(VENV)/installed-dev
+	mkdir -p build
+	$(BIN)/coverage run -m pytest -q tests/oci tests/layers tests/plan tests/laws
+	$(BIN)/coverage report
 
 # What is shipped is the wheel: a package built from this tree, in an environment of its own.
 wheel:

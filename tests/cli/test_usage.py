@@ -120,13 +120,14 @@ def test_an_image_is_never_written_to_a_terminal(app: Path) -> None:
     """Where standard output or input is a terminal, a usage error says what to do instead."""
     pty = pytest.importorskip("pty")
     master, terminal = pty.openpty()
-    for words, stdin in (
-        ((f"{app}:app:1", "-o", "-"), subprocess.DEVNULL),
-        ((f"{app}:app:1", "-o", "docker-archive:-"), subprocess.DEVNULL),
-        (("-",), app.open("rb")),
-    ):
-        result = run_process("squash", *words, *KEEP_BASE, stdin=stdin, stdout=terminal)
-        assert_fails(result, 2, "terminal", "-o PATH")
+    with app.open("rb") as archive:
+        for words, stdin in (
+            ((f"{app}:app:1", "-o", "-"), subprocess.DEVNULL),
+            ((f"{app}:app:1", "-o", "docker-archive:-"), subprocess.DEVNULL),
+            (("-",), archive),
+        ):
+            result = run_process("squash", *words, *KEEP_BASE, stdin=stdin, stdout=terminal)
+            assert_fails(result, 2, "terminal", "-o PATH")
     assert_fails(run_process("squash", *KEEP_BASE, stdin=terminal), 2, "IMAGE")
     os.close(terminal)
     os.close(master)

@@ -231,7 +231,7 @@ def test_growth_is_written_as_csv(tmp_path: Path) -> None:
     """One line for each strategy and number of images, the last of which is the table's."""
     paths = wasteful(tmp_path)
     found = storage(*known(paths), "--csv", tmp_path / "growth.csv")
-    rows = list(csv.DictReader((tmp_path / "growth.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "growth.csv").read_text().splitlines()))
     assert len(rows) == 3 * len(found)
     for name, row in found.items():
         (last,) = [one for one in rows if (one["strategy"], one["images"]) == (name, "3")]

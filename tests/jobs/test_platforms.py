@@ -10,6 +10,7 @@ import pytest
 from tests.support.builders import ImageSpec, docker_archive_old, file, layer, oci_layout, whiteout
 from tests.support.runner import (
     DOCKER_MANIFEST,
+    Arg,
     Json,
     assert_fails,
     assert_same_rootfs,
@@ -312,9 +313,10 @@ def test_a_rebase_narrows_no_tag(layout: Path) -> None:
 def test_a_fleet_narrows_no_tag(layout: Path) -> None:
     """`fleet squash` moves no tag that means several platforms, unless one was chosen."""
     docker_archive_old(layout / "fleet.tar", [APPS[1]])
-    words = ("fleet", "squash", layout / "fleet.tar", "--into", f"oci:{layout}/app", "--force")
+    source = ("fleet", "squash", layout / "fleet.tar", "--into", f"oci:{layout}/app")
+    words: tuple[Arg, ...] = (*source, "--force", "--strategy", "built")
     before = snapshot(layout / "app")
-    assert_fails(run(*words, "--strategy", "built"), 2, *PLATFORMS, "--into another place")
+    assert_fails(run(*words), 2, *PLATFORMS, "--into another place")
     assert snapshot(layout / "app") == before
     done = run(*words, "--platform", "linux/arm64")
     assert done.code == 0, done.err
