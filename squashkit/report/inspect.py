@@ -119,8 +119,10 @@ class InspectReport:
         descriptor = image.manifest_descriptor
         lines = [
             show_text(", ".join(image.names)) or "(no name)",
-            f"{image.platform}, {count(len(self.layers), 'layer')}, {size(stored)} stored,"
-            f" {entries:,} entries",
+            (
+                f"{image.platform}, {count(len(self.layers), 'layer')}, {size(stored)} stored,"
+                f" {entries:,} entries"
+            ),
             f"image_id  {image.image_id}",
             *([f"manifest  {descriptor.digest}"] if descriptor else []),
             "",
@@ -178,8 +180,10 @@ class InspectReport:
             return [*([known] if known else []), nothing]
         return [
             *([known] if known else []),
-            f"The {squash.stop - squash.start} layers {above} are {size(squash.before)} stored; as one they"
-            f" would be about {size(squash.after)} ({percent(saved, squash.before)} less):",
+            (
+                f"The {squash.stop - squash.start} layers {above} are {size(squash.before)} stored; as one"
+                f" they would be about {size(squash.after)} ({percent(saved, squash.before)} less):"
+            ),
             f"  squashkit squash {self.reference} {keep} -t NAME -o OUTPUT",
         ]
 

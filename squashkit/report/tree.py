@@ -67,8 +67,10 @@ class TreeReport:
         bare = [_name(image) for image in self.images if not image.layers]
         head = ["layer", "stored", "created by", "image"]
         return [
-            f"{self.title}: {count(len(self.images), 'image')}, {count(len(sizes), 'different layer')},"
-            f" {size(sum(sizes))} stored",
+            (
+                f"{self.title}: {count(len(self.images), 'image')}, {count(len(sizes), 'different layer')},"
+                f" {size(sum(sizes))} stored"
+            ),
             "",
             *table(head, rows, right={1}),
             *(f"{name} has no layers" for name in bare),

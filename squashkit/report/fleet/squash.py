@@ -61,7 +61,9 @@ class SquashedFleet:
         return [
             *table(head, rows, right={0, 1, 2, 3}),
             "",
-            f"Together {size(self.stored)} of layers were written, each of them once. In a registry they"
-            f" take {size(self.strategy.registry)}, as built {size(built.registry)}.",
+            (
+                f"Together {size(self.stored)} of layers were written, each of them once. In a registry"
+                f" they take {size(self.strategy.registry)}, as built {size(built.registry)}."
+            ),
             *self.fleet.notes,
         ]
