@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
 from squashkit.cli.output import say, show_json
 from squashkit.errors import show_text
-from squashkit.jobs.look import Opened, open_images
 from squashkit.oci.documents import ALL, Platform, PlatformChoice, parse_platform_choice
 from squashkit.options import Access, Run, Which, parse_size
 from squashkit.progress import Note, shown
+
+if TYPE_CHECKING:
+    from squashkit.jobs.look import Opened
 
 Command = Callable[..., Any]
 R = TypeVar("R")
@@ -157,6 +159,8 @@ class Looking:
     @contextmanager
     def open(self, *references: str) -> Iterator[list[Opened]]:
         """Open what references name, with a progress bar meanwhile."""
+        from squashkit.jobs.look import open_images  # commands that write have no use for it
+
         with shown() as progress, open_images(references, self.which, self.run, progress, notify) as opened:
             yield opened
 

@@ -106,14 +106,13 @@ def squash(
     base layers stay byte for byte as they are, so that images go on sharing them; the root file system of
     the result is exactly the source's, or nothing is written.
     """
-    keep = Keep(keep_base, keep_layers, from_step, squash_all, segments)
 
     def work(image: str, output: str | None, progress: Progress, notify: Notify) -> Written:
         run = squash_platforms if writing.platform == ALL else squash_one
         return run(
             image,
             output,
-            keep=keep,
+            keep=Keep(keep_base, keep_layers, from_step, squash_all, segments),
             merge=Merge(whiteouts, symlink_parents, blind),
             history=History(created or created_from_environment(), message, history == "drop"),
             read=writing.reading,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from squashkit.engine.carry_out import Done, Task, carry_out
-from squashkit.engine.check import check_result
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
 from squashkit.errors import told_of
@@ -19,7 +18,6 @@ from squashkit.progress import Note
 from squashkit.transports.blobs import Container
 from squashkit.transports.contracts import Sink, Written
 from squashkit.transports.open import open_sink, try_sink
-from squashkit.transports.stores.sink import StoreSink
 from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target
 
@@ -71,10 +69,9 @@ def deliver(
         if target.in_registry is not None:
             for blob in (blob for image in written.images for blob in image.layers):
                 stock.repositories.setdefault(blob, target.in_registry.repository)
-    title = sink.title if sink is not None else None
-    if isinstance(sink, StoreSink):
-        return Delivery(done, title, index, notes, sink.loaded, sink.left_out)
-    return Delivery(done, title, index, notes)
+    if sink is None:
+        return Delivery(done, None, index, notes)
+    return Delivery(done, sink.title, index, notes, sink.loaded, sink.left_out)
 
 
 def carry_out_each(
@@ -100,6 +97,8 @@ def written_of(done: Sequence[Done], target: Target, sink: Sink) -> Written:
 
 
 def _check(layers: LayerStore, done: Sequence[Done], container: Container) -> None:
+    from squashkit.engine.check import check_result  # most runs have no use for it
+
     for one in done:
         check_result(layers, one, container)
 

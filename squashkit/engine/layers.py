@@ -218,8 +218,9 @@ class LayerStore:
         self.check_size(layer)
         if blob.codec in (Codec.XZ, Codec.BZIP2):
             raise InvalidLayer(f"layers are not compressed with {blob.codec.value}", where=layer.where)
-        record = self.verify and not wanted and not blob.is_here and self._cache is not None
-        recorder = self._cache.recorder(layer.diff_id) if record and self._cache is not None else None
+        recorder = None
+        if self.verify and not wanted and self._cache is not None:
+            recorder = self._cache.recorder(layer.diff_id)
         spool = self._spool() if wanted else None
         start = os.lseek(spool, 0, os.SEEK_END) if spool is not None else 0
         try:

@@ -10,12 +10,9 @@ from squashkit.amounts import size as show_size
 from squashkit.engine.layers import LayerStore
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
-from squashkit.transports.archive.sink import ArchiveFile
 from squashkit.transports.contracts import Sink
-from squashkit.transports.layout.sink import Layout
 from squashkit.transports.room import Room
 from squashkit.transports.stored import codec_of, is_here, nearest, size_of
-from squashkit.transports.stores.sink import StoreSink
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +42,17 @@ def needs_before(layers: LayerStore, sink: Sink | None, squashed: Sequence[Layer
     room = layers.session.room
     inflating = [layer for layer in squashed if not layers.is_inflated(layer)]
     spool = inflated_size(inflating, certain=room.limit is not None)
-    if isinstance(sink, StoreSink):
+    if sink is None or sink.room is None:
+        return [Need(room, spool)]
+    if sink.room is room:
         return [Need(room, spool + kept)]
-    if isinstance(sink, ArchiveFile | Layout):
-        if sink.room is room:
-            return [Need(room, spool + kept)]
-        return [Need(sink.room, kept), Need(room, spool)]
-    return [Need(room, spool)]
+    return [Need(sink.room, kept), Need(room, spool)]
 
 
-def needs_after(layers: LayerStore, sink: Sink | None, new: int) -> list[Need]:
+def needs_after(layers: LayerStore, sink: Sink, new: int) -> list[Need]:
     """What is needed once the plan stands, for so many bytes of new layers: kept blobs are being written
     then."""
-    room = sink.room if isinstance(sink, ArchiveFile | Layout) else layers.session.room
-    return [Need(room, new)]
+    return [Need(sink.room or layers.session.room, new)]
 
 
 def inflated_size(layers: Sequence[Layer], *, certain: bool = False) -> int:

@@ -6,8 +6,6 @@ import os
 from collections.abc import Sequence
 
 from squashkit.errors import BaseNotFound, BaseUnknown, UsageError, told_of
-from squashkit.jobs.base.catalogue import Catalogue
-from squashkit.jobs.base.find import base_by_evidence
 from squashkit.jobs.base.lookup import named_base
 from squashkit.jobs.base.shared import with_registry_blobs
 from squashkit.jobs.choose import Chosen, choose, refuse_without_images
@@ -134,6 +132,9 @@ def _base_to_keep(
         return base_from_step(image, keep.from_step)
     if keep.base is not None:
         return named_base(image, source, here, keep.base, option, bases.open)
+    from squashkit.jobs.base.catalogue import Catalogue  # where a base is named, nobody asks for it
+    from squashkit.jobs.base.find import base_by_evidence
+
     base = base_by_evidence(image, source, bases.open, Catalogue.of_user(), option)
     if base is None:
         raise _unknown(image, source, option)

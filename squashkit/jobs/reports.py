@@ -16,7 +16,7 @@ from squashkit.plan.documents import Result, Transfer, has_broken_history
 from squashkit.plan.segments import Decision
 from squashkit.report.squash import Report
 from squashkit.transports.archive.reader import Archive
-from squashkit.transports.registry.http import Traffic
+from squashkit.transports.registry.traffic import Traffic
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of, is_remote

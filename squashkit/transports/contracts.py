@@ -15,6 +15,7 @@ from squashkit.oci.documents import Descriptor
 from squashkit.oci.media import REF_NAME
 from squashkit.oci.names import ImageName, name_annotations
 from squashkit.transports.blobs import Container
+from squashkit.transports.room import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,18 @@ class Sink(Protocol):
     parallel: bool
     """Whether slots of known size may be written side by side."""
     title: str
+
+    @property
+    def room(self) -> Room | None:
+        """Where its blobs are kept on this machine; None where they do not stay here."""
+
+    @property
+    def loaded(self) -> int | None:
+        """Bytes that a store was sent; None where it is none."""
+
+    @property
+    def left_out(self) -> int:
+        """Bytes of blobs that a store was not sent, since it has them."""
 
     @property
     def notes(self) -> Sequence[str]:

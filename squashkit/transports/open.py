@@ -25,8 +25,6 @@ from squashkit.transports.layout.sink import Layout, lost_in_layout
 from squashkit.transports.reference import ARCHIVES, REGISTRY, STORES, Reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source, machine_platform
-from squashkit.transports.stores.open import open_store
-from squashkit.transports.stores.store import bare_image
 from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target
 
@@ -56,6 +54,9 @@ def open_base(session: Session, reference: Reference, platform: PlatformChoice |
     without giving it."""
     if reference.transport not in STORES:
         return open_source(session, reference, platform)
+    from squashkit.transports.stores.open import open_store
+    from squashkit.transports.stores.store import bare_image
+
     store = session.keep(open_store(reference))
     found = store.inspect(reference.path)
     images = [bare_image(found)]
@@ -75,6 +76,8 @@ def _open(session: Session, reference: Reference, platform: PlatformChoice | Non
 
 
 def _from_store(session: Session, reference: Reference) -> Source:
+    from squashkit.transports.stores.open import open_store
+
     store = session.keep(open_store(reference))
     found = store.inspect(reference.path)
     session.progress.stage(f"Reading from {store.title}", None)  # it does not say how much will come
@@ -180,6 +183,7 @@ def _sink(
 ) -> Sink:
     place = target.place
     if place.transport in STORES:
+        from squashkit.transports.stores.open import open_store
         from squashkit.transports.stores.sink import StoreSink, held_blobs
 
         store = session.keep(open_store(place))
@@ -209,6 +213,7 @@ def try_sink(session: Session, target: Target, guard: TagGuard) -> list[str]:
         check_free(Path(target.reference.path), force=target.force)
     with suppress(TransportError):
         if target.reference.transport in STORES:
+            from squashkit.transports.stores.open import open_store
             from squashkit.transports.stores.sink import lost_in_store
 
             with open_store(target.reference) as store:

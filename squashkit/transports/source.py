@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from squashkit.errors import UsageError, show_path
 from squashkit.oci.digests import Digest
@@ -16,7 +17,9 @@ from squashkit.transports.blobs import (
 )
 from squashkit.transports.layout.index import Listing
 from squashkit.transports.reference import Reference
-from squashkit.transports.stores.store import Store, StoredImage
+
+if TYPE_CHECKING:
+    from squashkit.transports.stores.store import Store, StoredImage
 
 
 @dataclass(slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -15,7 +17,18 @@ from squashkit.engine.entries import EntryCache
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.oci.digests import DiffID
-from tests.support.builders import directory, file, hardlink, layer, symlink, whiteout
+from tests.support.builders import (
+    ImageSpec,
+    directory,
+    docker_archive_old,
+    file,
+    hardlink,
+    layer,
+    oci_layout,
+    symlink,
+    whiteout,
+)
+from tests.support.runner import run
 
 
 def pax_layer() -> bytes:
@@ -142,3 +155,30 @@ def test_the_cache_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(entrycache, "_LIMIT", size + 50)
     new = remember(cache, LAYERS["junk behind the end"])
     assert [cache.has(diff_id) for diff_id in (old, used, new)] == [False, True, True]
+
+
+def test_layers_that_are_read_for_their_entries_alone_are_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compressed layer below those that are squashed is known to the next run, wherever it was read."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    base = layer(directory("d"), file("d/a"))
+    image = ImageSpec([base, layer(whiteout("d/a")), layer(file("d/b"))], ["app:1"])
+    oci_layout(tmp_path / "app", [image], compress="gzip")
+    assert run("squash", tmp_path / "app", "--keep-layers", "1", "-o", tmp_path / "out.tar").code == 0
+    kept = [path.name for path in (tmp_path / "cache/squashkit/entries").iterdir()]
+    assert kept == [hashlib.sha256(base).hexdigest()]
+
+
+def test_a_squash_of_files_imports_nothing_of_the_network(tmp_path: Path) -> None:
+    """Nor databases, nor what only other commands have a use for: a small squash is over at once."""
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(file(n)) for n in "abc"], ["app:1"])])
+    command = ["squash", "app.tar", "--keep-layers", "1", "-o", "out.tar"]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "squashkit", *command],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "squashkit.engine.carry_out" in imported
+    unwanted = {"requests", "urllib3", "docker", "ssl", "sqlite3", "tarfile", "squashkit.jobs.look"}
+    assert not imported & {*unwanted, "squashkit.engine.check", "squashkit.transports.registry.http"}

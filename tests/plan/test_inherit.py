@@ -12,7 +12,8 @@ import pytest
 from squashkit.oci.digests import Digest, sha256
 from squashkit.oci.documents import ImageConfig
 from squashkit.oci.graph import Image, stack_layers
-from squashkit.plan.rebase.inherit import Inherited, inherit, rebased_history, run_image_of
+from squashkit.plan.evidence import run_image_of
+from squashkit.plan.rebase.inherit import Inherited, inherit, rebased_history
 from tests.support.builders import ImageSpec, Json, digest, docker_archive_old, file, layer
 from tests.support.runner import BASE_DIGEST, BASE_NAME, run
 

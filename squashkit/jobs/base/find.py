@@ -19,8 +19,7 @@ from squashkit.oci.graph import Image
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import ImageName, same_name
 from squashkit.plan.base import Base, BaseOption, base_by_annotations, base_of, stated_base
-from squashkit.plan.evidence import PREDICATE_TYPE, PROVENANCE, REFERENCE_DIGEST, base_images
-from squashkit.plan.rebase.inherit import run_image_of
+from squashkit.plan.evidence import PREDICATE_TYPE, PROVENANCE, REFERENCE_DIGEST, base_images, run_image_of
 from squashkit.transports.layout.index import blob_name
 from squashkit.transports.reference import REGISTRY, Reference
 from squashkit.transports.source import Source

@@ -28,7 +28,7 @@ from squashkit.report.fleet.squash import SquashedFleet
 from squashkit.report.fleet.titles import show_segments
 from squashkit.report.squash import Report
 from squashkit.transports.contracts import Sink, Written
-from squashkit.transports.registry.http import Traffic
+from squashkit.transports.registry.traffic import Traffic
 from squashkit.transports.session import Session
 from squashkit.transports.stored import is_remote
 from squashkit.transports.tags import TagGuard
@@ -150,7 +150,8 @@ class _FleetWork:
         session = self._layers.session
         since = session.registries.traffic or Traffic()
         delivery = self._deliver(task, target, guard)
-        moved = transferred(session, delivery, [source], since)
+        goes_there = target.is_registry or source.in_store is not None
+        moved = transferred(session, delivery, [source], since) if goes_there else None
         (report,) = reports_of(source, delivery, [target], [notes], moved)
         return report
 

@@ -12,22 +12,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from squashkit.errors import InvalidImage
-from squashkit.oci.digests import DiffID, Digest
+from squashkit.oci.digests import Digest
 from squashkit.oci.documents import ImageConfig, dump_json
-from squashkit.oci.gojson import Leaf, Struct, fold, load_json
+from squashkit.oci.gojson import fold, load_json
 from squashkit.oci.graph import Image
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import split_tag
 from squashkit.oci.shapes import STALE
-from squashkit.plan.base import labels_of
 from squashkit.plan.documents import EPOCH
+from squashkit.plan.evidence import BUILDPACKS, BUILDPACKS_SHAPE, run_image
 
 _MAPS = ("Labels", "ExposedPorts", "Volumes")
 _NOT_INHERITED = frozenset({"Image", "OnBuild"})
 """The classic builder's note of what an image was made from; triggers, which the next build uses up."""
 _PATH = "PATH"
-_BUILDPACKS_SHAPE = Struct({"runImage": Struct({"topLayer": Leaf.TEXT, "reference": Leaf.TEXT})})
-_BUILDPACKS = "io.buildpacks.lifecycle.metadata"
 _OF_THE_SYSTEM = ("os.version", "os.features")
 
 
@@ -229,13 +227,13 @@ def _rename_base(
             renamed.pop(key, None)
             if value:
                 renamed[key] = value
-    top, _ = _run_image(labels)
+    top, _ = run_image(labels)
     if old.diff_ids and new.diff_ids and top == old.diff_ids[-1]:
-        metadata = load_json(labels[_BUILDPACKS].encode(), _BUILDPACKS, _BUILDPACKS_SHAPE)
+        metadata = load_json(labels[BUILDPACKS].encode(), BUILDPACKS, BUILDPACKS_SHAPE)
         metadata["runImage"]["topLayer"] = new.diff_ids[-1]
         if digest and name and "reference" in metadata["runImage"]:
             metadata["runImage"]["reference"] = f"{_repository(name)}@{digest}"
-        renamed[_BUILDPACKS] = json.dumps(metadata, separators=(",", ":"))
+        renamed[BUILDPACKS] = json.dumps(metadata, separators=(",", ":"))
     return renamed
 
 
@@ -243,20 +241,6 @@ def _repository(name: str) -> str:
     """A name without its tag and its digest; a port is no tag."""
     bare = name.partition("@")[0]
     return split_tag(bare)[0] or bare
-
-
-def run_image_of(config: ImageConfig) -> tuple[DiffID | None, str]:
-    """What buildpacks noted of an image's base: its top layer's diff_id, and its name."""
-    return _run_image(labels_of(config))
-
-
-def _run_image(labels: Mapping[str, Any]) -> tuple[DiffID | None, str]:
-    try:
-        stated = (labels.get(_BUILDPACKS) or "").encode()
-        run_image = load_json(stated, _BUILDPACKS, _BUILDPACKS_SHAPE)["runImage"]
-        return DiffID(str(run_image["topLayer"])), str(run_image.get("reference") or "")
-    except (InvalidImage, TypeError, KeyError, AttributeError):
-        return None, ""
 
 
 def rebased_history(app: Image, old: Image, new: Image) -> list[dict[str, Any]] | None:

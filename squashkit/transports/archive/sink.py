@@ -66,6 +66,8 @@ class ArchiveWriter:
     """An archive in an open file. Blobs of known size are written side by side, each at its own place."""
 
     parallel = True
+    loaded: int | None = None
+    left_out = 0
 
     def __init__(self, fd: int, room: Room, *, docker: bool) -> None:
         self.fd = fd
@@ -189,6 +191,9 @@ class Pipe:
 
     parallel = False
     title = "standard output"
+    room = None
+    loaded: int | None = None
+    left_out = 0
     notes: Sequence[str] = ()
 
     def __init__(self, tmp_dir: Room, *, docker: bool, cancelled: threading.Event) -> None:

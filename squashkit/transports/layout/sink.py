@@ -29,6 +29,8 @@ class Layout:
     """An OCI layout folder, new or there already. Blobs and tags that are there are never altered."""
 
     parallel = True
+    loaded: int | None = None
+    left_out = 0
 
     def __init__(
         self,

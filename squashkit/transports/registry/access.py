@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from squashkit.oci.names import ImageName
 from squashkit.options import Access
-from squashkit.transports.registry.http import Traffic
+from squashkit.transports.registry.traffic import Traffic
 
 if TYPE_CHECKING:
     from squashkit.transports.registry.http import Registry

@@ -27,6 +27,7 @@ from squashkit.oci.gojson import Leaf, Struct, load_json
 from squashkit.options import Access
 from squashkit.transports.registry.credentials import Credentials
 from squashkit.transports.registry.tls import Adapter, tls_context
+from squashkit.transports.registry.traffic import Traffic
 from squashkit.version import __version__
 
 _TIMEOUT = (10, 60)  # seconds: to connect, and between two bytes
@@ -46,14 +47,6 @@ class _Session(requests.Session):
 
     def get_redirect_target(self, resp: Any) -> str | None:
         return None
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Bytes that went over the wire, of documents and blobs."""
-
-    down: int = 0
-    up: int = 0
 
 
 class Registry:

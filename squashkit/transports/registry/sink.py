@@ -69,6 +69,9 @@ class RegistrySink:
     that was read is not moved, unless it still means the manifest to replace."""
 
     parallel = True
+    room = None
+    loaded: int | None = None
+    left_out = 0
 
     def __init__(
         self,

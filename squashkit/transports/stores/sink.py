@@ -122,7 +122,7 @@ class StoreSink(ArchiveWriter):
             with open(os.dup(self.fd), "rb") as archive:
                 archive.seek(0)
                 self._store.load(archive, self._progress)
-                self.loaded += archive.tell()
+                self.loaded = (self.loaded or 0) + archive.tell()
                 self.left_out = sum(self._left_out.values())
         except Unavailable:
             if last or not self._held:
