@@ -65,6 +65,7 @@ def decompress(
         for block in blocks:
             yield bytes(block)
         return
+    new_decoder, damaged = _decoding(codec)
     decoder: Any = None
     fresh = True
     padding = 0
@@ -84,7 +85,7 @@ def decompress(
                         break
                     if not fresh and detect(data) is not codec:
                         _refuse_behind(codec, data, where)
-                    decoder = _decoder(codec)
+                    decoder = new_decoder()
                     fresh = False
                     head = b""
                 head += data[: _FRAME_HEADER - len(head)]
@@ -98,12 +99,7 @@ def decompress(
                     data = decoder.unconsumed_tail
                 else:
                     data = b""
-    except Exception as error:
-        # Each library has an error class of its own, and none is imported before it is needed.
-        if type(error).__name__ not in ("IsalError", "error", "ZstdError", "LZMAError") and not isinstance(
-            error, (OSError, EOFError, ValueError)
-        ):
-            raise
+    except (*damaged, OSError, EOFError, ValueError) as error:
         window = _window_of(head) if codec is Codec.ZSTD else 0
         if window > ZSTD_WINDOW:
             limit = _power(ZSTD_WINDOW)
@@ -151,22 +147,24 @@ def _wants_more_room(decoder: Any) -> bool:
     return not getattr(decoder, "needs_input", True)
 
 
-def _decoder(codec: Codec) -> Any:
+def _decoding(codec: Codec) -> tuple[Callable[[], Any], tuple[Any, ...]]:
+    """What makes a decoder, and the errors by which its library tells damage. No library is imported
+    before it is needed."""
     if codec is Codec.GZIP:
         from isal import isal_zlib
 
-        return isal_zlib.decompressobj(wbits=31)
+        return partial(isal_zlib.decompressobj, wbits=31), (isal_zlib.IsalError,)
     if codec is Codec.ZSTD:
         library = _zstd()
         limit = {library.DecompressionParameter.window_log_max: ZSTD_WINDOW.bit_length() - 1}
-        return library.ZstdDecompressor(options=limit)
+        return partial(library.ZstdDecompressor, options=limit), (library.ZstdError,)
     if codec is Codec.XZ:
-        from lzma import LZMADecompressor
+        from lzma import LZMADecompressor, LZMAError
 
-        return LZMADecompressor(memlimit=_XZ_MEMORY)
+        return partial(LZMADecompressor, memlimit=_XZ_MEMORY), (LZMAError,)
     from bz2 import BZ2Decompressor
 
-    return BZ2Decompressor()
+    return BZ2Decompressor, ()
 
 
 def _zstd() -> Any:
