@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -21,7 +21,7 @@ from tests.compat import images, registries, services, small
 from tests.compat.generated import Generated, contested_images, uncontested_images
 from tests.compat.rootfs import Snapshot
 from tests.support.builders import docker_archive_25, oci_archive
-from tests.support.runner import Json, Result, run_process
+from tests.support.runner import Json, Result, run
 
 T = TypeVar("T")
 
@@ -51,8 +51,10 @@ class Person:
         self.use_proxies(http_proxy="", https_proxy="", all_proxy="", no_proxy="")
 
     def run(self, *args: object) -> Result:
-        """Run squashkit to its end, whatever that is."""
-        return run_process(*map(str, args), env=self.env, cwd=self.home)
+        """Run squashkit to its end, whatever that is, in this process: starting one takes longer than most
+        runs."""
+        with chdir(self.home):
+            return run(*map(str, args), env=self.env)
 
     def squash(self, *args: object) -> Json:
         """A squash that must succeed; its report."""
