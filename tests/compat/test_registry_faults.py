@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from squashkit.transports.registry.http import Registry as Host
 from tests.compat import registries
 from tests.compat.conftest import Person
 from tests.compat.registries import (
@@ -65,10 +66,28 @@ EITHER = {"no JSON for a manifest": {4, 5}, "404 for a blob": {4, 5}}
 """Where two exit codes are right."""
 
 
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that squashkit would wait between tries, which here are over in a twentieth of them."""
+    found: list[float] = []
+    pause = Host.pause
+
+    def shorter(self: Host, seconds: float) -> None:
+        found.append(seconds)
+        pause(self, seconds / 20)
+
+    monkeypatch.setattr(Host, "pause", shorter)
+    return found
+
+
 @pytest.mark.parametrize("name", FAULTS)
-def test_faults_on_the_way(name: str, registry: Registry, person: Person) -> None:
-    """What passes is tried again, what lasts is one clear line and no tag, and no wrong byte gets in."""
+def test_faults_on_the_way(
+    name: str, registry: Registry, person: Person, request: pytest.FixtureRequest
+) -> None:
+    """What passes is tried again, what lasts is one clear line and no tag, and no wrong byte gets in; for
+    what lasts it waits long enough for a registry to come back."""
     template, code = FAULTS[name]
+    waits = request.getfixturevalue("waits") if "always" in name or "again" in name else []
     app = registry.layers("app", "1")
     paths = {
         "layer": f"/blobs/{app[COPIED]}",
@@ -86,6 +105,8 @@ def test_faults_on_the_way(name: str, registry: Registry, person: Person) -> Non
         arguments = ["--keep-base", f"{place}base:1", "-o", f"{place}app:new"]
         done = person.run("squash", f"{place}{source}", *arguments)
         assert fault.hits
+    if "always" in name and "upload" not in name:
+        assert sum(waits) >= 12
     if code:
         assert done.code in EITHER.get(name, {code}), (done.code, done.err)
         assert_fails(done, done.code)

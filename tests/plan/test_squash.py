@@ -66,7 +66,7 @@ def test_what_lies_below_changes_no_byte_where_it_is_not_needed() -> None:
     """Where a run does not need them, hiding the lower layers gives the very same layer."""
     rng = random.Random(5)
     met = 0
-    for _ in range(3000):
+    while met < 40:
         layers = random_image(rng, contested=False)
         run = layers[1:]
         if len(run) > 1 and not needs(*run):
@@ -78,7 +78,6 @@ def test_what_lies_below_changes_no_byte_where_it_is_not_needed() -> None:
                 assert one.pieces == other.pieces
             assert hidden.guaranteed
             met += 1
-    assert met > 5
 
 
 def test_missing_lower_layers_stop_the_plan() -> None:
