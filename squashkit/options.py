@@ -1,7 +1,8 @@
 """How to do a job: groups of options. A function takes those that it honours, and no others.
 
 The defaults are the command line's. Where a person would write a text, a text will do: `Write(compress=
-"gzip:9", min_saving="5%")`. A wrong one raises UsageError at once, which names the option.
+"gzip:9", min_saving="5%")`. A wrong one raises UsageError at once, which names the option; what is neither
+a text nor the value that it stands for raises TypeError.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from squashkit.arguments import check_fields, texts
 from squashkit.errors import UsageError
 from squashkit.oci.compression import Compression
 from squashkit.oci.documents import Platform, PlatformChoice, parse_platform_choice
@@ -40,6 +42,7 @@ class Keep:
     """Runs of layers, as in `=2,3,=1`; those with `=` stay."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         given = [
             self.base is not None,
             self.layers is not None,
@@ -69,15 +72,24 @@ class Merge:
     blind: bool = False
     """Go on where layers below are needed and not at hand. The result is not guaranteed then."""
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True, slots=True)
 class History:
     """How the job shows in the config."""
 
     created: str | None = None
-    """RFC 3339; None for the source's own."""
+    """When the result was made (RFC 3339, `2018-05-01T12:00:00Z`); None for the source's own time."""
     message: str | None = None
+    """A comment for the new layer's history entry."""
     drop: bool = False
+    """Leave out the history entries of the squashed layers."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _parsed("created", self.created, parse_created)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,12 @@ class MinSaving:
     """The least that a squash must save: bytes, and a share of the stored bytes to be squashed."""
 
     size: int = 0
+    """Bytes."""
     share: float = 0.0
+    """0.05 for 5 %."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @classmethod
     def parse(cls, text: str) -> MinSaving:
@@ -114,10 +131,12 @@ class Which:
     """With all platforms: leave out those whose blobs are not there."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _ = self.choice
 
     @property
     def choice(self) -> PlatformChoice | None:
+        """The platform, of a text what it says."""
         return _parsed("platform", self.platform, parse_platform_choice)
 
 
@@ -155,19 +174,22 @@ class Write:
     """Write nothing; say what would be."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _ = self.compression, self.least
 
     @property
     def names(self) -> list[str]:
         """The tags in an order of their own, each once: a set of names whose order changes no byte."""
-        return sorted({self.tags} if isinstance(self.tags, str) else set(self.tags))
+        return sorted(set(texts(self.tags)))
 
     @property
     def compression(self) -> Compression | None:
+        """How new layers are stored, of a text what it says."""
         return _parsed("compress", self.compress, Compression.parse)
 
     @property
     def least(self) -> MinSaving | None:
+        """The least that a squash must save, of a text what it says."""
         return _parsed("min_saving", self.min_saving, MinSaving.parse)
 
 
@@ -175,12 +197,25 @@ class Write:
 class Access:
     """How registries are reached."""
 
-    authfile: Path | None = None
+    authfile: Path | str | None = None
     """Where credentials are, in docker's form. None: where the docker client has them."""
     tls_verify: bool | None = None
     """None: yes, but not for this very machine (localhost), as docker has it."""
-    cert_dir: Path | None = None
+    cert_dir: Path | str | None = None
     """A folder with CAs (*.crt) and client certificates (*.cert with *.key)."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def credentials(self) -> Path | None:
+        """`authfile` as a path."""
+        return _path(self.authfile)
+
+    @property
+    def certificates(self) -> Path | None:
+        """`cert_dir` as a path."""
+        return _path(self.cert_dir)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,21 +223,31 @@ class Run:
     """What a run of any job may use."""
 
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
-    """Threads. No result depends on it."""
-    tmp_dir: Path | None = None
-    """Where temporary files go. None: the output's folder, else the system's."""
+    """Threads, one a processor. No result depends on it."""
+    tmp_dir: Path | str | None = None
+    """The folder for temporary files. None: the output's, else the system's."""
     max_size: int | str | None = None
     """The most that may be kept, temporary files and the result together, in bytes or as `10GB`, and the
     most that may come out of compressed layers. None: what is free, less 5 %, and no limit for what is not
     kept."""
     access: Access = field(default_factory=Access)
+    """How registries are reached."""
 
     def __post_init__(self) -> None:
-        _ = self.limit
+        check_fields(self)
+        if self.jobs < 1:
+            raise UsageError(f"jobs: {self.jobs} is less than one thread")
+        if self.limit is not None and self.limit < 0:
+            raise UsageError(f"max_size: {self.limit} is less than no byte")
+
+    @property
+    def folder(self) -> Path | None:
+        """`tmp_dir` as a path."""
+        return _path(self.tmp_dir)
 
     @property
     def limit(self) -> int | None:
-        """Bytes."""
+        """`max_size` in bytes."""
         return (
             self.max_size
             if isinstance(self.max_size, int)
@@ -233,20 +278,22 @@ class Rebase:
         return value if isinstance(value, Rebase) else cls(value)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if unknown := sorted(self.allowed - {*ALLOWABLE}):
             raise UsageError(f"allow: {unknown[0]!r} is none of {', '.join(ALLOWABLE)}")
 
     @property
     def allowed(self) -> frozenset[str]:
-        return frozenset({self.allow} if isinstance(self.allow, str) else self.allow)
+        """The kinds of errors that stop nothing."""
+        return frozenset(texts(self.allow))
 
 
 @dataclass(frozen=True, slots=True)
 class FleetOptions:
     """How to look at a fleet."""
 
-    bases: Sequence[str] = ()
-    """Bases that images are known to stand on, beside the catalogue's. They stay as they are."""
+    bases: Sequence[str] | str = ()
+    """References of bases that images stand on, beside the catalogue's. They stay as they are."""
     minimise: Literal["registry", "host"] = "registry"
     """What the best cut is to make least."""
     max_layers: int = MAX_LAYERS
@@ -254,13 +301,22 @@ class FleetOptions:
     estimate: bool = False
     """Compress nothing: stored sizes by the ratios at which the layers are compressed."""
     platform: Platform | str | None = None
-    """The one to take from indexes; None for this machine's."""
+    """The one to take from indexes (`linux/arm64`); None for this machine's."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
+        if self.max_layers < 1:
+            raise UsageError(f"max_layers: {self.max_layers} is less than one layer")
         _ = self.choice
 
     @property
+    def named(self) -> tuple[str, ...]:
+        """The bases' references."""
+        return texts(self.bases)
+
+    @property
     def choice(self) -> Platform | None:
+        """The platform, of a text what it says."""
         return _parsed("platform", self.platform, Platform.parse)
 
 
@@ -292,6 +348,26 @@ def parse_size(text: str) -> int:
     if found is None or found[2].lower() not in _UNITS:
         raise ValueError(f"{text!r} is no size (10GB)")
     return int(Fraction(found[1]) * _UNITS[found[2].lower()])
+
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def parse_created(text: str) -> str:
+    """A time as RFC 3339. Raises ValueError."""
+    from datetime import datetime
+
+    try:
+        if _RFC3339.fullmatch(text):
+            datetime.fromisoformat(text[:19])
+            return text
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is no time like 2018-05-01T12:00:00Z")
+
+
+def _path(value: Path | str | None) -> Path | None:
+    return Path(value) if isinstance(value, str) else value
 
 
 def _parsed(option: str, value: T | str | None, parse: Callable[[str], T]) -> T | None:

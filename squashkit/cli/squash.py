@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from squashkit.cli.shared import parsed
-from squashkit.cli.writing import Writing, Written, created_from_environment, parse_created, writing_options
+from squashkit.cli.writing import Writing, Written, created_from_environment, writing_options
 from squashkit.jobs.squash import squash as squash_one
 from squashkit.jobs.squash import squash_platforms
 from squashkit.oci.documents import ALL
-from squashkit.options import History, Keep, Merge, MinSaving
+from squashkit.options import History, Keep, Merge, MinSaving, parse_created
 from squashkit.progress import Notify, Progress
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
@@ -31,8 +30,6 @@ from squashkit.oci.documents import PlatformChoice
 from squashkit.options import Access, MinSaving, Read, Run, Write
 from squashkit.progress import Note, Notify, Progress, shown
 from squashkit.report.text import json_text
-
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Written(Protocol):
@@ -172,19 +169,6 @@ def writing_options(command: Command) -> Command:
     for option in reversed(_OPTIONS):
         made = option(made)
     return made
-
-
-def parse_created(text: str) -> str:
-    """A time as RFC 3339. Raises ValueError."""
-    from datetime import datetime
-
-    try:
-        if _RFC3339.fullmatch(text):
-            datetime.fromisoformat(text[:19])
-            return text
-    except ValueError:
-        pass
-    raise ValueError(f"{text!r} is no time like 2018-05-01T12:00:00Z")
 
 
 def created_from_environment() -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from squashkit.arguments import checked, texts
 from squashkit.engine.view import View, view_differences
 from squashkit.errors import UsageError, told_of
 from squashkit.jobs.look import Opened, one_platform, open_images
@@ -17,17 +18,28 @@ from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.diff import DiffReport
 
 
-def diff(a: str, b: str, *, ignoring: str = "", which: Which = Which(), run: Run = Run()) -> DiffReport:
+@checked
+def diff(
+    a: str,
+    b: str,
+    *,
+    ignoring: Sequence[str] | str = (),
+    which: Which = Which(),
+    run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> DiffReport:
     """Compare the root file systems of two images, entry by entry, contents included; `ignoring` are kinds
-    of differences that are left out (`mtime,owner`).
+    of differences that are left out (`"mtime,owner"`, or several texts).
 
     Raises UsageError for a kind that is none, what opening and reading the images raises.
     """
     try:
-        ignored = parse_kinds(ignoring) if ignoring else ()
+        ignored = parse_kinds(",".join(texts(ignoring))) if ignoring else ()
     except ValueError as error:
         raise UsageError(f"ignoring: {error}") from error
-    ((_, report),) = diff_platforms(a, b, DiffReport(a, b, ignored=ignored), one_platform(which), run)
+    whole = DiffReport(a, b, ignored=ignored)
+    ((_, report),) = diff_platforms(a, b, whole, one_platform(which), run, progress, notify)
     return report
 
 

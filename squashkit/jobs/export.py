@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from squashkit.arguments import checked
 from squashkit.engine.view import View
 from squashkit.engine.write import gather
 from squashkit.errors import Interrupted, show_text, told_of
@@ -16,6 +17,7 @@ from squashkit.oci.documents import ALL
 from squashkit.oci.graph import Image
 from squashkit.options import Run, Which
 from squashkit.plan.squash import plan_export
+from squashkit.progress import Notify, Progress, ignore
 from squashkit.transports.archive.sink import check_free
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.blobs import read_blocks, write_all
@@ -33,6 +35,7 @@ class Exported:
     size: int
 
 
+@checked
 def export(
     image: str,
     output: str,
@@ -41,6 +44,8 @@ def export(
     force: bool = False,
     which: Which = Which(),
     run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
 ) -> Exported:
     """Write the root file system of an image as one tar, or one layer's own tar, to a path, or to standard
     output (`-`). Every digest is checked before a file has its name.
@@ -48,7 +53,7 @@ def export(
     Raises UsageError where something is there already, unless `force` replaces it; what reading the image
     raises; OSError as it is.
     """
-    with open_images([image], one_platform(which), run) as (opened,):
+    with open_images([image], one_platform(which), run, progress, notify) as (opened,):
         (one,) = opened.images()
         return export_image(opened, one, output, layer, force=force)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from squashkit.arguments import checked
 from squashkit.engine.view import View
 from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import base_by_catalogue
@@ -14,15 +15,25 @@ from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import Codec
 from squashkit.options import Run, Which
 from squashkit.plan.base import known_base
+from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.inspect import InspectReport, LayerFacts
 from squashkit.report.tree import TreeReport
 from squashkit.transports.stored import codec_of, digest_of, size_of
 
 
-def inspect(image: str, *, verify: bool = False, which: Which = Which(), run: Run = Run()) -> InspectReport:
+@checked
+def inspect(
+    image: str,
+    *,
+    verify: bool = False,
+    which: Which = Which(),
+    run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> InspectReport:
     """Look at an image's layers; with `verify` every digest is checked. Raises what opening and reading
     the image raises."""
-    with open_images([image], one_platform(which), run) as (opened,):
+    with open_images([image], one_platform(which), run, progress, notify) as (opened,):
         (one,) = opened.images()
         return inspect_image(opened, one, verify=verify)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from squashkit.arguments import checked
 from squashkit.engine.view import View, open_view
 from squashkit.errors import PathNotFound, UsageError, show_text
 from squashkit.jobs.choose import choose
@@ -110,6 +111,7 @@ def one_platform(which: Which) -> Which:
     return which
 
 
+@checked
 def ls(
     image: str,
     path: str = "/",
@@ -119,6 +121,8 @@ def ls(
     whiteouts: bool = False,
     which: Which = Which(),
     run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
 ) -> ListReport:
     """What the directory at a path of an image's root file system holds, or what lies there if it is none.
     With `layer` the entries of one layer at and below the path, in the order of their tar.
@@ -126,23 +130,42 @@ def ls(
     Raises PathNotFound, UsageError for a layer that is not there.
     """
     look = partial(list_path, path=path, layer=layer, recursive=recursive, whiteouts=whiteouts)
-    return only(each(image, look, one_platform(which), run))
+    return only(each(image, look, one_platform(which), run, progress, notify))
 
 
-def which(image: str, path: str, *, which: Which = Which(), run: Run = Run()) -> TraceReport:
+@checked
+def which(
+    image: str,
+    path: str,
+    *,
+    which: Which = Which(),
+    run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> TraceReport:
     """Every layer of an image that holds a path or hides it, copies that nobody sees included. Raises
     PathNotFound."""
-    return only(each(image, partial(trace_path, path=path), one_platform(which), run))
+    look = partial(trace_path, path=path)
+    return only(each(image, look, one_platform(which), run, progress, notify))
 
 
-def cat(image: str, path: str, *, which: Which = Which(), run: Run = Run()) -> bytes:
+@checked
+def cat(
+    image: str,
+    path: str,
+    *,
+    which: Which = Which(),
+    run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> bytes:
     """The content of a file of an image's root file system; symlinks are followed inside it. Raises
     PathNotFound, TooLarge."""
 
     def content(view: View) -> bytes:
         return b"".join(view.content(find_file(view, path)))
 
-    return only(each(image, content, one_platform(which), run))
+    return only(each(image, content, one_platform(which), run, progress, notify))
 
 
 def list_path(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from squashkit.arguments import checked
 from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import deliver
 from squashkit.engine.layers import LayerStore
@@ -37,6 +38,7 @@ from squashkit.report.rebase import RebaseReport
 from squashkit.transports.stored import is_here
 
 
+@checked
 def rebase(
     image: str,
     output: str | None,
@@ -72,6 +74,7 @@ def rebase(
     return report
 
 
+@checked
 def rebase_platforms(
     image: str,
     output: str | None,

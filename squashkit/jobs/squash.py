@@ -5,6 +5,7 @@ These are the functions to read first.
 
 from __future__ import annotations
 
+from squashkit.arguments import checked
 from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import deliver
 from squashkit.engine.layers import LayerStore
@@ -22,6 +23,7 @@ from squashkit.report.platforms import IndexReport
 from squashkit.report.squash import Report
 
 
+@checked
 def squash(
     image: str,
     output: str | None,
@@ -60,6 +62,7 @@ def squash(
     return report
 
 
+@checked
 def squash_platforms(
     image: str,
     output: str | None,

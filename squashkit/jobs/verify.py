@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from squashkit.arguments import checked, texts
 from squashkit.engine.layers import LayerStore, Reading
 from squashkit.errors import (
     ImageNotFound,
@@ -86,10 +87,11 @@ class _Tally:
         )
 
 
+@checked
 def verify(
     image: str,
     *,
-    absent: Sequence[str] = (),
+    absent: Sequence[str] | str = (),
     which: Which = Which(),
     run: Run = Run(),
     progress: Progress | None = None,
@@ -101,7 +103,7 @@ def verify(
     Raises UsageError for a pattern that is none; what opening the image raises.
     """
     try:
-        patterns = parse_patterns(absent)
+        patterns = parse_patterns(texts(absent))
     except ValueError as error:
         raise UsageError(f"absent: {error}") from error
     faults: list[SquashkitError] = []

@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from squashkit.arguments import checked
 from squashkit.errors import InvalidReference
 from squashkit.oci.digests import is_digest
 from squashkit.oci.names import ImageName, split_tag
@@ -74,6 +75,7 @@ class Reference:
         return bool(split_tag(self.path)[1])
 
 
+@checked
 def parse_reference(text: str) -> Reference:
     """From any of the forms in `KNOWN`.
 

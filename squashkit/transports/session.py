@@ -55,7 +55,7 @@ class Session:
     _stack: ExitStack = field(init=False)
 
     def __post_init__(self) -> None:
-        self.room = Room.of(_temporary_folder(self.run.tmp_dir, self.beside), self.run.limit)
+        self.room = Room.of(_temporary_folder(self.run.folder, self.beside), self.run.limit)
         self.registries = Registries(self.run.access)
         self.cancelled = Cancellation()
         self.cancelled.wakes.append(self.registries.interrupt)

@@ -22,7 +22,6 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from squashkit.cli.writing import parse_created
 from squashkit.engine.entries import EntryCache
 from squashkit.errors import InvalidImage, SquashkitError
 from squashkit.jobs.diff import parse_kinds
@@ -44,7 +43,7 @@ from squashkit.oci.gojson import load_json
 from squashkit.oci.graph import Image, StoredLayer
 from squashkit.oci.media import OCI_MANIFEST, Codec
 from squashkit.oci.names import ImageName, same_name
-from squashkit.options import History, MinSaving, parse_size
+from squashkit.options import History, MinSaving, parse_created, parse_size
 from squashkit.plan.documents import changed_annotations, image_manifest, squashed_config
 from squashkit.plan.evidence import base_images
 from squashkit.plan.rebase.inherit import inherit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from squashkit.arguments import checked
 from squashkit.errors import BaseNotFound, TransportError, Unavailable, UsageError
 from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import base_by_evidence, version_of
@@ -25,10 +26,18 @@ from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 
 
-def find_base(image: str, *, which: Which = Which(), run: Run = Run()) -> FoundReport:
+@checked
+def find_base(
+    image: str,
+    *,
+    which: Which = Which(),
+    run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> FoundReport:
     """Which layers of an image are its base, and how that is known. Raises what opening the image
     raises."""
-    return only(find_bases(image, one_platform(which), run))
+    return only(find_bases(image, one_platform(which), run, progress, notify))
 
 
 def find_bases(
@@ -42,15 +51,22 @@ def find_bases(
             yield one.platform, FoundReport(one, found, history_hint(one))
 
 
+@checked
 def check_base(
-    image: str, base: str | None = None, *, which: Which = Which(), run: Run = Run()
+    image: str,
+    base: str | None = None,
+    *,
+    which: Which = Which(),
+    run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
 ) -> CurrentReport:
     """Whether the base that an image was built on is still what its name means; `base` is what to ask, else
     what the image or its build names.
 
     Raises BaseNotFound where nothing says what to ask, and what opening an image raises.
     """
-    return only(check_bases(image, base, one_platform(which), run))
+    return only(check_bases(image, base, one_platform(which), run, progress, notify))
 
 
 def check_bases(
@@ -117,15 +133,17 @@ def _where_to_ask(image: Image, found: Base | None, asked: str | None, source: S
     return parse_reference(f"docker://{name}")
 
 
+@checked
 def base_list() -> CatalogueReport:
     """The bases of the user's catalogue, the latest of each first."""
-    return CatalogueReport(Catalogue.of_user().bases())
+    return CatalogueReport(tuple(Catalogue.of_user().bases()))
 
 
-def base_add(*references: str, which: Which = Which(), run: Run = Run()) -> list[KnownBase]:
+@checked
+def base_add(*references: str, which: Which = Which(), run: Run = Run()) -> tuple[KnownBase, ...]:
     """Add bases to the user's catalogue, or what they are now. Of an image in a daemon or a registry no
     layer is read. Raises what opening an image raises."""
-    return list(add_bases(references, which, run))
+    return tuple(add_bases(references, which, run))
 
 
 def add_bases(references: Sequence[str], which: Which, run: Run) -> Iterator[KnownBase]:
@@ -143,6 +161,7 @@ def add_bases(references: Sequence[str], which: Which, run: Run) -> Iterator[Kno
                 yield known
 
 
+@checked
 def base_remove(reference: str) -> int:
     """Remove a base from the user's catalogue, by its name or an image_id; how many there were of it.
     Raises BaseNotFound."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from squashkit.arguments import checked
 from squashkit.jobs.fleet.measure import measure_fleet
 from squashkit.options import FleetOptions, Run
 from squashkit.progress import Progress
 from squashkit.report.fleet.advice import AdviceReport
 
 
+@checked
 def fleet_advise(
-    references: Sequence[str],
+    references: Sequence[str] | str,
     *,
     fleet: FleetOptions = FleetOptions(),
     run: Run = Run(),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from squashkit.amounts import count
+from squashkit.arguments import checked, texts
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import BaseUnknown, show_text
 from squashkit.jobs.fleet.bases import FleetBases
@@ -29,8 +30,9 @@ GZIP = Compression.of(Codec.GZIP)
 """How new layers are stored, and plain ones in a registry."""
 
 
+@checked
 def measure_fleet(
-    references: Sequence[str],
+    references: Sequence[str] | str,
     *,
     fleet: FleetOptions = FleetOptions(),
     scan: bool = True,
@@ -46,7 +48,7 @@ def measure_fleet(
     most layers that are allowed are too few.
     """
     with Session(run, progress or Silent()) as session, LayerStore(session) as layers:
-        opened = OpenFleet.of(layers, references, fleet, estimate=fleet.estimate or not scan)
+        opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate or not scan)
         if not scan:
             return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)
         opened.read(estimate=fleet.estimate)
@@ -76,7 +78,7 @@ class OpenFleet:
         fleet = Fleet(layers.session, options.choice)
         members = fleet.members(references)
         platforms = [member.image.platform for member in members]
-        bases = [base for text in options.bases for base in fleet.bases(text, platforms)]
+        bases = [base for text in options.named for base in fleet.bases(text, platforms)]
         known = FleetBases(fleet, members, bases)
         fleet.notes += [f"No image stands on --base {show_text(base)}." for base in known.unused()]
         in_registries = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from squashkit.arguments import checked, texts
 from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import Delivery, carry_out_each, deliver, written_of
 from squashkit.engine.layers import LayerStore
@@ -35,8 +36,9 @@ from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target, decide_target
 
 
+@checked
 def squash_fleet(
-    references: Sequence[str],
+    references: Sequence[str] | str,
     into: str,
     strategy: str = "best",
     *,
@@ -64,7 +66,7 @@ def squash_fleet(
     place = FleetTarget.parse(into)
     numbered = Numbered(progress or Silent())
     with Session(run, numbered) as session, LayerStore(session) as layers:
-        opened = OpenFleet.of(layers, references, fleet, estimate=fleet.estimate)
+        opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate)
         names = place.names(opened.members)
         place.protect([one.source for one in (*opened.members, *opened.bases)], names)
         if strategy not in ASK_NO_BASE:

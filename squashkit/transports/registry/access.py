@@ -26,7 +26,7 @@ class Registries:
         from squashkit.transports.registry.credentials import find_credentials
         from squashkit.transports.registry.http import Registry
 
-        credentials = find_credentials(name.host, name.repository, self.access.authfile)
+        credentials = find_credentials(name.host, name.repository, self.access.credentials)
         key = name.host, credentials
         if key not in self._open:
             self._open[key] = Registry(name.host, credentials, self.access)

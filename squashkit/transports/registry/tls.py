@@ -63,7 +63,7 @@ def tls_context(access: Access, *, verify: bool) -> ssl.SSLContext:
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    folder = access.cert_dir
+    folder = access.certificates
     if folder is None:
         return context
     if not folder.is_dir():
