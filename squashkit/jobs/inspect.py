@@ -52,7 +52,7 @@ def inspect_image(opened: Opened, image: Image, *, verify: bool, verbose: bool =
             view.settle()
     else:
         verify = False
-    return InspectReport(image, reference, facts, base, verify, verbose)
+    return InspectReport(image, reference, tuple(facts), base, verify, verbose)
 
 
 def tree(opened: Opened, *, verify: bool) -> TreeReport:

@@ -210,14 +210,14 @@ def _is_below(path: bytes, top: bytes) -> bool:
 def trace_path(view: View, path: str) -> TraceReport:
     """What `which` tells of an open image."""
     name = view.name_of(path)
-    traces = list(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
+    traces = tuple(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
     there = resolve(view.rootfs, os.fsencode(path), follow=False)
     if not traces:  # a directory on the way may be a symlink
         name = _real(view, path) or name
-        traces = list(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
+        traces = tuple(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
     if not traces and there is None:
         raise PathNotFound(f"no layer of {view.title} holds or hides it", path=name)
-    created_by = [layer.created_by for layer in view.image.layers]
+    created_by = tuple(layer.created_by for layer in view.image.layers)
     return TraceReport(name, there is not None, traces, created_by)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from squashkit.arguments import checked
 from squashkit.engine.carry_out import Task
@@ -116,7 +117,8 @@ def rebase_platforms(
         moved = transferred(session, delivery, session.sources)
         written = reports_of(source, delivery, targets, notes, moved)
         reports = [replace(report, job=job) for report, job in zip(reports, written, strict=True)]
-        return IndexReport({str(one.app.platform): one for one in reports}, delivery.index or "")
+        by_platform = {str(one.app.platform): one for one in reports}
+        return IndexReport(MappingProxyType(by_platform), delivery.index or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +194,8 @@ class _Move:
             new=self.new,
             source=source,
             fitted=fitted,
-            risks=found.risks,
-            copied=found.copied,
+            risks=tuple(found.risks),
+            copied=tuple(found.copied),
             changes=self.inherited.changes,
             squash=self.how.squash,
             allowed=allowed if self.how.strict else frozenset(Kind),

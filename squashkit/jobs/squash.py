@@ -5,6 +5,8 @@ These are the functions to read first.
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from squashkit.arguments import checked
 from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import deliver
@@ -106,4 +108,4 @@ def squash_platforms(
         moved = transferred(session, delivery, session.sources)
         reports = reports_of(source, delivery, targets, notes, moved)
         by_platform = {str(report.image.platform): report for report in reports}
-        return IndexReport(by_platform, delivery.index or "", chosen.missing)
+        return IndexReport(MappingProxyType(by_platform), delivery.index or "", tuple(chosen.missing))

@@ -75,14 +75,14 @@ class _Tally:
         """All of it, each thing once."""
         return Verdict(
             self.source,
-            self.images,
+            tuple(self.images),
             self.layers,
             self.blobs,
             self.size,
             self.entries,
             tuple(dict.fromkeys(self.faults)),
             tuple(dict.fromkeys(self.warnings)),
-            self.patterns,
+            tuple(self.patterns),
             tuple(dict.fromkeys(self.places)),
         )
 

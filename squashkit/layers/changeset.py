@@ -50,6 +50,10 @@ class Changeset:
     odd: tuple[tuple[str, bytes], ...] = ()
     """(what, path): headers that readers may understand differently, or refuse."""
 
+    def __repr__(self) -> str:
+        hidden = len(self.whiteouts) + len(self.opaques)
+        return f"<Changeset: {len(self.entries):,} entries, {hidden:,} markers, {self.diff_size:,} bytes>"
+
     @property
     def count(self) -> int:
         """How many entries, whiteouts and opaque markers it has."""

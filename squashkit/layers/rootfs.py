@@ -182,6 +182,9 @@ class Rootfs:
         self._unlisted: dict[Directory, None] = {}
         self._unlisted_size = 0
 
+    def __repr__(self) -> str:
+        return f"<Rootfs: {len(self.directories):,} directories>"
+
     def begin_run(self, layer: int) -> None:
         """Forget what the last run took away: a new one starts at this layer."""
         self.run = layer

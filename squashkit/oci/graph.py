@@ -53,6 +53,9 @@ class Layer:
     created_by: str
     source: str
 
+    def __repr__(self) -> str:
+        return f"<Layer {self.index}: {self.diff_id[:19]}>"
+
     @property
     def where(self) -> str:
         """How errors name it."""
@@ -113,6 +116,9 @@ class Image:
     manifest: Manifest | None
     manifest_descriptor: Descriptor | None
 
+    def __repr__(self) -> str:
+        return f"<Image: {self.title:.60}, {self.platform}, {len(self.layers)} layers>"
+
     @property
     def platform(self) -> Platform:
         return self.config.platform
@@ -169,6 +175,9 @@ class LayerGraph:
         self.layers: dict[ChainID, Layer] = {}
         for image in images:
             self.add(image)
+
+    def __repr__(self) -> str:
+        return f"<LayerGraph: {len(self.images)} images, {len(self.layers)} layers>"
 
     def add(self, image: Image) -> None:
         self.images.append(image)

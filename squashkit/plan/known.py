@@ -25,6 +25,9 @@ class KnownBase:
     seen: str
     """When: RFC 3339, in UTC."""
 
+    def __repr__(self) -> str:
+        return f"<KnownBase: {self.reference:.60}, {self.platform}, {len(self.diff_ids)} layers>"
+
     def image(self) -> Image:
         """As an image whose layers are not at hand."""
         config = (

@@ -40,6 +40,10 @@ class LayerPlan:
     """Whether paths through symlinks of lower layers were followed. Whoever checks the result must read
     so."""
 
+    def __repr__(self) -> str:
+        kept = sum(isinstance(layer, KeptLayer) for layer in self.layers)
+        return f"<LayerPlan: {kept} layers kept, {len(self.layers) - kept} made>"
+
 
 def unchanged(segments: Sequence[Segment], layers: int) -> LayerPlan:
     """The plan that keeps every layer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
 from squashkit.plan.known import KnownBase
-from squashkit.report.text import table
+from squashkit.report.text import brief, table
 
 _SHORT = 19
 
@@ -25,6 +24,10 @@ class FoundReport:
     base: Base | None
     hint: str
     """What the history lets one guess, empty for nothing."""
+
+    def __repr__(self) -> str:
+        base = f"{brief(self.base.name)}, {self.sure}" if self.base is not None else "unknown"
+        return f"<FoundReport: {brief(self.image.title)}, base {base}>"
 
     @property
     def sure(self) -> str:
@@ -84,6 +87,9 @@ class CurrentReport:
     """Of the manifest or index that it means now, empty where there is none."""
     digest_built: str
     """Of that version as the image names it, empty where it does not."""
+
+    def __repr__(self) -> str:
+        return f"<CurrentReport: {brief(self.image.title)}, {self.status}, {brief(self.reference)}>"
 
     @property
     def current(self) -> bool:
@@ -151,7 +157,10 @@ class CurrentReport:
 class CatalogueReport:
     """The bases of the catalogue."""
 
-    bases: Sequence[KnownBase]
+    bases: tuple[KnownBase, ...]
+
+    def __repr__(self) -> str:
+        return f"<CatalogueReport: {count(len(self.bases), 'base')}>"
 
     def json(self) -> dict[str, Any]:
         bases = [

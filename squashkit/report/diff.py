@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import groupby
@@ -12,7 +12,7 @@ from typing import Any
 from squashkit.amounts import count
 from squashkit.errors import show_path
 from squashkit.layers.compare import KINDS, SPLIT, Difference
-from squashkit.report.text import show_time, table
+from squashkit.report.text import brief, show_time, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class DiffReport:
     right: str
     entries: int = 0
     """Paths of the right one."""
-    differences: Sequence[Difference] = ()
-    splits: Sequence[Difference] = ()
+    differences: tuple[Difference, ...] = ()
+    splits: tuple[Difference, ...] = ()
     """Hard-link groups that a layer boundary cuts: no difference."""
     ignored: tuple[str, ...] = ()
     stat: bool = False
@@ -34,6 +34,10 @@ class DiffReport:
     only_in: str = ""
     """The side that alone has this platform."""
 
+    def __repr__(self) -> str:
+        found = "the same" if self.same else count(len(self.differences), "difference")
+        return f"<DiffReport: {brief(self.left)} and {brief(self.right)}, {found}>"
+
     def with_found(self, found: Iterable[Difference], entries: int) -> DiffReport:
         """The report with what was found, sorted into what counts and what is only told."""
         differences, splits = [], []
@@ -42,7 +46,7 @@ class DiffReport:
                 splits.append(one)
             elif one.what not in self.ignored:
                 differences.append(one)
-        return replace(self, entries=entries, differences=differences, splits=splits)
+        return replace(self, entries=entries, differences=tuple(differences), splits=tuple(splits))
 
     @property
     def same(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
-from squashkit.report.text import percent, shorten_step, table
+from squashkit.report.text import brief, percent, shorten_step, table
 
 SHORT = 19
 """How much of a digest is enough to tell layers apart: `sha256:` and twelve digits."""
@@ -53,10 +52,16 @@ class InspectReport:
     image: Image
     reference: str
     """How a person names it on the command line."""
-    layers: Sequence[LayerFacts]
+    layers: tuple[LayerFacts, ...]
     base: Base | None
     verified: bool
     verbose: bool
+    """Whether people are told whole digests and commands."""
+
+    def __repr__(self) -> str:
+        base = self.base.name or self.base.evidence if self.base else "unknown"
+        layers = count(len(self.layers), "layer")
+        return f"<InspectReport: {brief(self.image.title)}, {layers}, base {brief(base)}>"
 
     @property
     def squash(self) -> SquashEstimate | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 from base64 import b64encode
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -111,9 +110,14 @@ def _seconds(listed: Listed) -> Decimal:
 class ListReport:
     """Entries, and the markers of what a layer hides, in the short form or the long one."""
 
-    listed: Sequence[Listed]
-    hidden: Sequence[bytes]
+    listed: tuple[Listed, ...]
+    hidden: tuple[bytes, ...]
+    """The markers of a layer, where they were asked for."""
     long: bool
+    """Whether people are told more than the names."""
+
+    def __repr__(self) -> str:
+        return f"<ListReport: {len(self.listed):,} listed, {len(self.hidden):,} hidden>"
 
     def json(self) -> list[dict[str, Any]]:
         """The fields that `--json` prints."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -30,8 +30,12 @@ class IndexReport(Generic[R]):
     reports: Mapping[str, R]
     """By platform."""
     index_digest: str = ""
-    missing: Sequence[str] | None = None
+    missing: tuple[str, ...] | None = None
     """Platforms that were left out, since their blobs are not there; None where that is not told."""
+
+    def __repr__(self) -> str:
+        kind = type(next(iter(self.reports.values()))).__name__ if self.reports else "none"
+        return f"<IndexReport: {count(len(self.reports), 'platform')} ({kind})>"
 
     @property
     def manifest_digest(self) -> str:

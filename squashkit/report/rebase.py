@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.inherit import Change
 from squashkit.plan.rebase.risks.model import Copied, Kind, Risk
 from squashkit.report.squash import Report
-from squashkit.report.text import shorten, table
+from squashkit.report.text import brief, shorten, table
 
 _LISTED = 8
 
@@ -25,23 +25,33 @@ class RebaseReport:
     """What a rebase did, or with a dry run would do. Sizes are bytes."""
 
     app: Image
+    """The source's image."""
     old: Base
+    """The base that it had."""
     new: Base
+    """The base that it has now."""
     source: str
+    """What was read, as people call it."""
     fitted: Fitted
-    risks: Sequence[Risk]
-    copied: Sequence[Copied]
-    changes: Sequence[Change]
+    """The layers on the new base, and which of them were made anew."""
+    risks: tuple[Risk, ...]
+    """What the exchange may break."""
+    copied: tuple[Copied, ...]
+    """Files of the old base that layers above hold again."""
+    changes: tuple[Change, ...]
     """Settings that follow the new base."""
     squash: bool
-    allowed: Collection[Kind]
+    """Whether the layers above the base become one."""
+    allowed: frozenset[Kind]
+    """Kinds of errors that stop nothing."""
     dry_run: bool = False
     job: Report | None = None
     """What was written. None where nothing was tried."""
 
     def __repr__(self) -> str:
         return (
-            f"<RebaseReport: {self.app.title}, {self.old.name} -> {self.new.name}, {len(self.risks)} risks>"
+            f"<RebaseReport: {brief(self.app.title)}, {brief(self.old.name)} -> {brief(self.new.name)},"
+            f" {count(len(self.risks), 'risk')}>"
         )
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
 from squashkit.plan.documents import Result, Transfer
 from squashkit.plan.squash import LayerPlan
-from squashkit.report.text import percent, table
+from squashkit.report.text import brief, percent, table
 
 _LISTED = 5
 
@@ -25,22 +24,29 @@ class Report:
     """What a squash did, or with a dry run would do. Sizes are bytes."""
 
     result: Result
+    """The image as it was written."""
     source: str
+    """What was read, as people call it."""
     output: str | None
     """Where it went; None in a dry run."""
     tags: tuple[str, ...]
+    """The names that the result got."""
     dry_run: bool
+    """Whether nothing was written."""
     checked: bool
     """Whether what was written was read back and compared."""
     is_pushed: bool
     """Whether it went, or would go, to a registry."""
     transfer: Transfer | None
+    """Bytes to and from daemons and registries; None where there is neither."""
     notes: tuple[str, ...]
     """What people should know."""
 
     def __repr__(self) -> str:
         stored = f"{size(self.stored_before)} -> {size(self.stored_after)}"
-        return f"<Report: {self.image.title}, {len(self.before)} -> {len(self.after)} layers, {stored}>"
+        return (
+            f"<Report: {brief(self.image.title)}, {len(self.before)} -> {len(self.after)} layers, {stored}>"
+        )
 
     @property
     def image(self) -> Image:
@@ -49,24 +55,27 @@ class Report:
 
     @property
     def base(self) -> Base:
+        """The base that was kept, and by what it is known."""
         return self.result.base
 
     @property
     def plan(self) -> LayerPlan:
+        """What became of each layer."""
         return self.result.plan
 
     @property
-    def before(self) -> Sequence[StoredLayer]:
+    def before(self) -> tuple[StoredLayer, ...]:
         """The source's layers as they are stored."""
         return self.result.before
 
     @property
-    def after(self) -> Sequence[StoredLayer]:
+    def after(self) -> tuple[StoredLayer, ...]:
         """The result's. In a dry run a new layer has the size of its plain tar and an empty digest."""
         return self.result.after
 
     @property
     def changed(self) -> bool:
+        """Whether the result is another image than the source."""
         return self.result.changed
 
     @property
@@ -80,15 +89,18 @@ class Report:
         return self.result.manifest.digest if self.result.manifest is not None else ""
 
     @property
-    def runs(self) -> list[SquashedLayer]:
-        return [layer for layer in self.plan.layers if isinstance(layer, SquashedLayer)]
+    def runs(self) -> tuple[SquashedLayer, ...]:
+        """The layers that were merged."""
+        return tuple(layer for layer in self.plan.layers if isinstance(layer, SquashedLayer))
 
     @property
     def stored_before(self) -> int:
+        """Bytes of the source's layers as they are stored."""
         return sum(layer.size for layer in self.before)
 
     @property
     def stored_after(self) -> int:
+        """Bytes of the result's."""
         return sum(layer.size for layer in self.after)
 
     @property

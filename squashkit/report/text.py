@@ -65,6 +65,11 @@ def shorten(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
+def brief(text: str) -> str:
+    """As much of a name as the `repr` of a report shows."""
+    return shorten(text, 40)
+
+
 def shorten_step(created_by: str, width: int) -> str:
     """A history entry's command without what docker puts around it."""
     bare = created_by.removeprefix("/bin/sh -c ").removeprefix("#(nop) ").removesuffix(" # buildkit")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from squashkit.errors import show_path
 from squashkit.layers.changeset import OPAQUE
 from squashkit.layers.trace import Trace
 from squashkit.report.listing import Listed
-from squashkit.report.text import shorten_step, table
+from squashkit.report.text import brief, shorten_step, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +20,14 @@ class TraceReport:
     path: bytes
     there: bool
     """Whether the root file system has the path."""
-    traces: Sequence[Trace]
-    created_by: Sequence[str]
+    traces: tuple[Trace, ...]
+    created_by: tuple[str, ...]
+    """The step that made each layer of the image."""
+
+    def __repr__(self) -> str:
+        state = "shown" if self.there else "not shown"
+        path = brief("/" + show_path(self.path))
+        return f"<TraceReport: {path}, {state}, {len(self.traces):,} copies and markers>"
 
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -11,7 +10,7 @@ from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
 from squashkit.layers.search import Pattern, Sighting
 from squashkit.oci.graph import Image
-from squashkit.report.text import shorten
+from squashkit.report.text import brief, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +30,25 @@ class Verdict:
 
     source: str
     """What it is about, as people call it."""
-    images: Sequence[Image]
+    images: tuple[Image, ...]
     layers: int
+    """How many different ones were looked at."""
     blobs: int
     size: int
     """Bytes of the blobs that were hashed."""
     entries: int
-    faults: Sequence[Finding]
+    faults: tuple[Finding, ...]
     """What breaks a specification, or a promise that the image makes."""
-    warnings: Sequence[Finding]
+    warnings: tuple[Finding, ...]
     """What is legal, and is applied differently by different tools, or merged by none."""
-    patterns: Sequence[Pattern]
+    patterns: tuple[Pattern, ...]
     """What was to be absent."""
-    places: Sequence[Sighting]
+    places: tuple[Sighting, ...]
     """Where that still is, or cannot be looked for."""
+
+    def __repr__(self) -> str:
+        found = f"{count(len(self.faults), 'fault')}, {count(len(self.warnings), 'warning')}"
+        return f"<Verdict: {brief(self.source)}, {found}, {count(len(self.places), 'place')} not absent>"
 
 
 @dataclass(frozen=True, slots=True)

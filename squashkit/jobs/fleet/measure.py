@@ -137,18 +137,18 @@ class OpenFleet:
         once: int | None = None,
     ) -> FleetReport:
         return FleetReport(
-            titles_of(self.members),
+            tuple(titles_of(self.members)),
             self.trie.references,
             len(self.trie.nodes),
             self.layers.entries,
             self.prices.merged,
-            measured,
+            tuple(measured),
             options.minimise,
             options.estimate,
             scan,
             once,
-            self.fleet.notes,
-            self.unknown,
+            tuple(self.fleet.notes),
+            tuple(self.unknown),
         )
 
 

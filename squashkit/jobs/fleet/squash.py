@@ -99,7 +99,7 @@ def squash_fleet(
                     error.add_note(f"{len(done)} of {len(outputs)} images have their tags below {into}")
                 raise
         work.commit()
-        return SquashedFleet(report, measured[-1], done)
+        return SquashedFleet(report, measured[-1], tuple(done))
 
 
 def _guard(opened: OpenFleet, place: FleetTarget, names: Sequence[str], fleet: FleetOptions) -> TagGuard:

@@ -46,8 +46,8 @@ class Strategy:
 
     name: str
     """One of STRATEGIES."""
-    segments: Sequence[tuple[Segment, ...]]
-    stacks: Sequence[tuple[StackLayer, ...]]
+    segments: tuple[tuple[Segment, ...], ...]
+    stacks: tuple[tuple[StackLayer, ...], ...]
     documents: int
     """Bytes of different configs and manifests in a registry."""
 
@@ -173,7 +173,7 @@ class _Measuring:
             blobs = self.prices.blobs(number, one)
             stacks.append(tuple(chain.from_iterable(blobs)))
             documents |= self.prices.documents(number, one, blobs)
-        return Strategy(name, parts, stacks, sum(documents.values()))
+        return Strategy(name, tuple(parts), tuple(stacks), sum(documents.values()))
 
     def along_trie(self, built: Strategy) -> Strategy:
         """Cut where the fleet branches or an image ends."""

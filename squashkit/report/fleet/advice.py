@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from squashkit.amounts import size
+from squashkit.amounts import count, size
 from squashkit.plan.fleet.strategies import ALL, BEST, BUILT
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.fleet.titles import show_segments
@@ -36,6 +36,12 @@ class AdviceReport:
     """Advice for each image of a fleet."""
 
     fleet: FleetReport
+
+    def __repr__(self) -> str:
+        changed = sum(one.changed for one in self.advice)
+        return (
+            f"<AdviceReport: {count(len(self.fleet.names), 'image')}, {changed:,} of them to be squashed>"
+        )
 
     @property
     def advice(self) -> list[Advice]:

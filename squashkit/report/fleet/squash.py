@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from squashkit.amounts import size
+from squashkit.amounts import count, size
 from squashkit.errors import show_text
 from squashkit.plan.fleet.strategies import Strategy
 from squashkit.report.fleet.storage import FleetReport
@@ -21,8 +20,12 @@ class SquashedFleet:
 
     fleet: FleetReport
     strategy: Strategy
-    outputs: Sequence[tuple[str, Report]]
+    outputs: tuple[tuple[str, Report], ...]
     """For each image where it went, and its own report."""
+
+    def __repr__(self) -> str:
+        images = count(len(self.outputs), "image")
+        return f"<SquashedFleet: {images}, {self.strategy.name}, {size(self.stored)}>"
 
     @property
     def stored(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -30,7 +29,8 @@ _WORTH = 0.005
 class FleetReport:
     """What a fleet takes under each strategy. The first is as it was built."""
 
-    names: Sequence[str]
+    names: tuple[str, ...]
+    """Of the images."""
     references: int
     """Layers of all images."""
     nodes: int
@@ -39,17 +39,21 @@ class FleetReport:
     """Entries of all different layers."""
     merged: int
     """Entries of all different runs that were merged for it."""
-    strategies: Sequence[Strategy]
+    strategies: tuple[Strategy, ...]
     minimise: str
     estimate: bool
     is_scanned: bool
     """Whether layers were read: else only what was built is known, and nothing of hosts."""
     files_once: int | None = None
     """Bytes of all different contents of files, None where that is not known."""
-    notes: Sequence[str] = ()
+    notes: tuple[str, ...] = ()
     """What a person should know besides."""
-    unknown: Sequence[UnknownBase] = ()
+    unknown: tuple[UnknownBase, ...] = ()
     """Images of which no base is known: as built under every strategy but `all`."""
+
+    def __repr__(self) -> str:
+        images, layers = count(len(self.names), "image"), count(self.nodes, "layer")
+        return f"<FleetReport: {images}, {layers}, {len(self.strategies):,} strategies>"
 
     @property
     def updates(self) -> list[tuple[int, int]]:
