@@ -20,6 +20,7 @@ class Note:
     """A message for people while work goes on."""
 
     text: str
+    """The message, of one line or several."""
     is_warning: bool = False
     """Whether everybody should see it."""
 

@@ -32,7 +32,9 @@ class Exported:
     """A tar that was written, and its size in bytes."""
 
     output: str
+    """Where the tar went."""
     size: int
+    """Bytes."""
 
 
 @checked

@@ -47,8 +47,11 @@ class Platform:
     """What an image runs on. `unknown/unknown` marks an attestation."""
 
     os: str
+    """`linux`."""
     architecture: str
+    """`amd64`, `arm64`: as Go names them."""
     variant: str = ""
+    """`v7`; empty where there is none."""
 
     @classmethod
     def parse(cls, text: str) -> Platform:
@@ -62,6 +65,7 @@ class Platform:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))
 
     def json(self) -> dict[str, str]:
+        """As a config has it."""
         value = {"architecture": self.architecture, "os": self.os}
         return value | {"variant": self.variant} if self.variant else value
 

@@ -37,21 +37,24 @@ class BlobRef(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer of an image. `index` counts from the base.
-
-    `descriptor` is None where the source states none (an archive without manifests). `source` is what the
-    image was read from, as people call it.
-    """
+    """One layer of an image."""
 
     index: int
+    """Counted from the base."""
     diff_id: DiffID
+    """The digest of its plain tar."""
     chain_id: ChainID
+    """What names it together with all layers below."""
     parent: ChainID | None
+    """The layer below; None for the first."""
     blobs: tuple[BlobRef, ...]
     """Every place where its bytes are known to lie, the nearest first; none where they are nowhere."""
     descriptor: Descriptor | None
+    """What the source states of its blob; None where that is nothing (an archive without manifests)."""
     created_by: str
+    """The step that made it, as the history has it."""
     source: str
+    """What the image was read from, as people call it."""
 
     def __repr__(self) -> str:
         return f"<Layer {self.index}: {self.diff_id[:19]}>"
@@ -110,21 +113,29 @@ class Image:
     """An image as its source states it. Nothing of its layers has been read yet."""
 
     names: tuple[str, ...]
+    """As its source has them; none where it has none."""
     image_id: Digest
+    """The digest of its config."""
     config: ImageConfig
+    """Its config: settings, history, diff_ids."""
     layers: tuple[Layer, ...]
+    """Base first."""
     manifest: Manifest | None
+    """None where the source has none (a docker archive)."""
     manifest_descriptor: Descriptor | None
+    """Its digest and size; None where the source has none."""
 
     def __repr__(self) -> str:
         return f"<Image: {self.title:.60}, {self.platform}, {len(self.layers)} layers>"
 
     @property
     def platform(self) -> Platform:
+        """What it runs on, as its config says."""
         return self.config.platform
 
     @property
     def diff_ids(self) -> tuple[DiffID, ...]:
+        """Of its layers, base first."""
         return self.config.diff_ids
 
     @property
@@ -180,6 +191,7 @@ class LayerGraph:
         return f"<LayerGraph: {len(self.images)} images, {len(self.layers)} layers>"
 
     def add(self, image: Image) -> None:
+        """Add an image, and the layers that were not there yet."""
         self.images.append(image)
         for layer in image.layers:
             self.layers.setdefault(layer.chain_id, layer)

@@ -15,8 +15,11 @@ class Segment:
     """A run of layers [start, stop), counted from the base."""
 
     start: int
+    """The first layer."""
     stop: int
+    """The one behind the last."""
     keep: bool
+    """Whether its layers stay; else they become one."""
     remake: bool = False
     """A run of one layer is made anew, too; else that is kept."""
 

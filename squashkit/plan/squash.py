@@ -30,8 +30,11 @@ class LayerPlan:
     """What becomes of an image's layers: every segment's result, base first."""
 
     segments: tuple[Segment, ...]
+    """What was to be kept and merged."""
     layers: tuple[KeptLayer | SquashedLayer, ...]
+    """Base first."""
     contested: tuple[Contested, ...] = ()
+    """What tools read in different ways, and where."""
     links_into_runs: tuple[tuple[int, bytes], ...] = ()
     """(layer, path): hard links of kept layers to files of a squashed run below them."""
     guaranteed: bool = True

@@ -21,7 +21,9 @@ class FoundReport:
     """The base of an image, or that it is not known."""
 
     image: Image
+    """The image that was asked about."""
     base: Base | None
+    """Its base, and by what that is known; None where it is not known."""
     hint: str
     """What the history lets one guess, empty for nothing."""
 
@@ -36,6 +38,7 @@ class FoundReport:
         return "matched" if self.base.catalogued else "stated"
 
     def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
         base = self.base
         return {
             "image": self.image.title,
@@ -54,6 +57,7 @@ class FoundReport:
         }
 
     def lines(self) -> list[str]:
+        """The image, its base, the evidence and how sure that is."""
         layers = count(len(self.image.layers), "layer")
         head = f"{self.image.title} ({self.image.platform}), {layers}"
         if self.base is None:
@@ -76,6 +80,7 @@ class CurrentReport:
     """Whether the base that an image was built on is still what its name means."""
 
     image: Image
+    """The image that was asked about."""
     found: Base | None
     """The base that the image has, by whatever name; None where it is not known."""
     built: Base | None
@@ -83,6 +88,7 @@ class CurrentReport:
     reference: str
     """What was asked what it means now."""
     now: Image
+    """The image that the reference means now."""
     digest_now: str
     """Of the manifest or index that it means now, empty where there is none."""
     digest_built: str
@@ -117,6 +123,7 @@ class CurrentReport:
         return chain[-1] if chain else ""
 
     def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
         return {
             "image": self.image.title,
             "platform": str(self.image.platform),
@@ -138,6 +145,7 @@ class CurrentReport:
         }
 
     def lines(self) -> list[str]:
+        """What people are told: the status first."""
         title, reference = self.image.title, show_text(self.reference)
         if self.current:
             return [f"current: {title} stands on {reference} as it is now", f"  {self._means}"]
@@ -158,11 +166,13 @@ class CatalogueReport:
     """The bases of the catalogue."""
 
     bases: tuple[KnownBase, ...]
+    """By name, the latest of each first."""
 
     def __repr__(self) -> str:
         return f"<CatalogueReport: {count(len(self.bases), 'base')}>"
 
     def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
         bases = [
             {
                 "reference": base.reference,
@@ -178,6 +188,7 @@ class CatalogueReport:
         return {"bases": bases}
 
     def lines(self) -> list[str]:
+        """A table with a line for each base."""
         if not self.bases:
             return ["The catalogue is empty: squashkit base add REF adds a base."]
         rows = [

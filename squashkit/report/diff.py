@@ -20,13 +20,17 @@ class DiffReport:
     """The differences between two root file systems, those of ignored kinds left out."""
 
     left: str
+    """The one side, as it was named."""
     right: str
+    """The other."""
     entries: int = 0
     """Paths of the right one."""
     differences: tuple[Difference, ...] = ()
+    """What differs, by path."""
     splits: tuple[Difference, ...] = ()
     """Hard-link groups that a layer boundary cuts: no difference."""
     ignored: tuple[str, ...] = ()
+    """Kinds of differences that were left out."""
     stat: bool = False
     """Tell people only how many paths differ in what."""
     limit: int = 0
@@ -50,10 +54,12 @@ class DiffReport:
 
     @property
     def same(self) -> bool:
+        """Whether nothing differs."""
         return not self.differences and not self.only_in
 
     @property
     def counts(self) -> dict[str, int]:
+        """How many differences there are of each kind that there is."""
         found = Counter(difference.what for difference in self.differences)
         return {kind: found[kind] for kind in KINDS if found[kind]}
 

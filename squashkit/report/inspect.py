@@ -50,11 +50,15 @@ class InspectReport:
     """One image."""
 
     image: Image
+    """The image itself."""
     reference: str
     """How a person names it on the command line."""
     layers: tuple[LayerFacts, ...]
+    """Base first. Sizes are bytes."""
     base: Base | None
+    """Its base, and by what that is known; None where it is not known."""
     verified: bool
+    """Whether every digest was checked."""
     verbose: bool
     """Whether people are told whole digests and commands."""
 

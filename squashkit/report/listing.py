@@ -111,6 +111,7 @@ class ListReport:
     """Entries, and the markers of what a layer hides, in the short form or the long one."""
 
     listed: tuple[Listed, ...]
+    """Entries in the order of their names, or of a layer's tar."""
     hidden: tuple[bytes, ...]
     """The markers of a layer, where they were asked for."""
     long: bool

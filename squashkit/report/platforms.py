@@ -30,6 +30,7 @@ class IndexReport(Generic[R]):
     reports: Mapping[str, R]
     """By platform."""
     index_digest: str = ""
+    """Of the new index; empty where none was written."""
     missing: tuple[str, ...] | None = None
     """Platforms that were left out, since their blobs are not there; None where that is not told."""
 

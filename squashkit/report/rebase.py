@@ -45,6 +45,7 @@ class RebaseReport:
     allowed: frozenset[Kind]
     """Kinds of errors that stop nothing."""
     dry_run: bool = False
+    """Whether nothing was to be written."""
     job: Report | None = None
     """What was written. None where nothing was tried."""
 
@@ -66,6 +67,7 @@ class RebaseReport:
 
     @property
     def manifest_digest(self) -> str:
+        """The result's; empty in a dry run."""
         return self.job.manifest_digest if self.job is not None else ""
 
     def json(self) -> dict[str, Any]:

@@ -18,9 +18,11 @@ class TraceReport:
     """A path and what layers do there, base first."""
 
     path: bytes
+    """Without the `/` at its beginning."""
     there: bool
     """Whether the root file system has the path."""
     traces: tuple[Trace, ...]
+    """A copy or a marker each, base first."""
     created_by: tuple[str, ...]
     """The step that made each layer of the image."""
 

@@ -31,12 +31,15 @@ class Verdict:
     source: str
     """What it is about, as people call it."""
     images: tuple[Image, ...]
+    """The images that were looked at."""
     layers: int
     """How many different ones were looked at."""
     blobs: int
+    """How many were hashed."""
     size: int
     """Bytes of the blobs that were hashed."""
     entries: int
+    """How many the layers have."""
     faults: tuple[Finding, ...]
     """What breaks a specification, or a promise that the image makes."""
     warnings: tuple[Finding, ...]

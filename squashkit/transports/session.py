@@ -43,13 +43,19 @@ class Session:
     """
 
     run: Run = field(default_factory=Run)
+    """What it may use."""
     progress: Progress = field(default_factory=Silent)
+    """Who hears of bytes as they pass."""
     notify: Notify = ignore
+    """Who hears messages for people."""
     beside: Path | None = None
+    """A folder for temporary files; None for the system's."""
     room: Room = field(init=False)
     """Where temporary files go, and how much they may take."""
     registries: Registries = field(init=False)
+    """The registries that were asked so far."""
     cancelled: Cancellation = field(init=False)
+    """Is set once work is to stop."""
     sources: list[Source] = field(init=False)
     """Everything that was opened to be read, in that order."""
     _stack: ExitStack = field(init=False)

@@ -36,6 +36,7 @@ class AdviceReport:
     """Advice for each image of a fleet."""
 
     fleet: FleetReport
+    """What the fleet takes, measured."""
 
     def __repr__(self) -> str:
         changed = sum(one.changed for one in self.advice)
@@ -45,6 +46,7 @@ class AdviceReport:
 
     @property
     def advice(self) -> list[Advice]:
+        """For each image, in the order of the fleet."""
         fleet = self.fleet
         built, best, whole = map(fleet.strategy, (BUILT, BEST, ALL))
         holders = Counter(key for stack in best.stacks for key in {blob.key for blob in stack})
@@ -64,6 +66,7 @@ class AdviceReport:
         return found
 
     def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
         best, built = self.fleet.strategy(BEST), self.fleet.strategies[0]
         advised = best if self.fleet.is_worthwhile else built
         return {

@@ -19,7 +19,9 @@ class SquashedFleet:
     """What a squash of a whole fleet wrote."""
 
     fleet: FleetReport
+    """What the fleet takes as it was built, and by the strategy."""
     strategy: Strategy
+    """What was carried out."""
     outputs: tuple[tuple[str, Report], ...]
     """For each image where it went, and its own report."""
 
@@ -34,6 +36,7 @@ class SquashedFleet:
         return sum(layers.values())
 
     def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints. Sizes are bytes."""
         return {
             "strategy": TITLES[self.strategy.name],
             "stored_bytes": {"as_built": self.fleet.strategies[0].registry, "written": self.stored},
@@ -47,6 +50,7 @@ class SquashedFleet:
         }
 
     def lines(self) -> list[str]:
+        """A table with a line for each image, and what all of them take."""
         built = self.fleet.strategies[0]
         rows = [
             [

@@ -40,8 +40,11 @@ class FleetReport:
     merged: int
     """Entries of all different runs that were merged for it."""
     strategies: tuple[Strategy, ...]
+    """As built first, then the others, as far as they were measured."""
     minimise: str
+    """What the best cut was to make least: `registry` or `host`."""
     estimate: bool
+    """Whether stored sizes are estimates."""
     is_scanned: bool
     """Whether layers were read: else only what was built is known, and nothing of hosts."""
     files_once: int | None = None
@@ -94,6 +97,7 @@ class FleetReport:
         return NoLongerShared(runs, lost_on_hosts(built, strategy.stacks))
 
     def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints. Sizes are bytes."""
         return {
             "images": list(self.names),
             **self.unknown_json(),
@@ -153,6 +157,7 @@ class FleetReport:
         return out.getvalue()
 
     def lines(self) -> list[str]:
+        """A table with a line for each strategy, and what to make of it."""
         built = self.strategies[0]
         about = " (about)" if self.estimate else ""
         images = count(len(self.names), "image")
