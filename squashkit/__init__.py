@@ -73,12 +73,17 @@ _NAMES = {
         "Which",
         "Write",
     ),
+    "plan.known": ("KnownBase",),
     "plan.segments": ("Segment",),
     "plan.squash": (
         "LayerPlan",
         "plan_squash",
     ),
-    "progress": ("Note",),
+    "progress": (
+        "Note",
+        "Notify",
+        "Progress",
+    ),
     "report.base": (
         "CatalogueReport",
         "CurrentReport",
@@ -146,10 +151,13 @@ if TYPE_CHECKING:
     from squashkit.options import Run as Run
     from squashkit.options import Which as Which
     from squashkit.options import Write as Write
+    from squashkit.plan.known import KnownBase as KnownBase
     from squashkit.plan.segments import Segment as Segment
     from squashkit.plan.squash import LayerPlan as LayerPlan
     from squashkit.plan.squash import plan_squash as plan_squash
     from squashkit.progress import Note as Note
+    from squashkit.progress import Notify as Notify
+    from squashkit.progress import Progress as Progress
     from squashkit.report.base import CatalogueReport as CatalogueReport
     from squashkit.report.base import CurrentReport as CurrentReport
     from squashkit.report.base import FoundReport as FoundReport

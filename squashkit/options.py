@@ -66,9 +66,11 @@ class Merge:
     """How layers become one."""
 
     whiteouts: Literal["explicit", "opaque"] = "explicit"
-    """How a directory that was removed and made again hides what it had."""
+    """How a directory that was removed and made again hides what it had: by a whiteout for each name, or by
+    one opaque marker."""
     symlink_parents: Literal["overlay", "follow"] = "overlay"
-    """How paths through symlinks of lower layers are read."""
+    """A path through a symlink of a lower layer: `overlay` puts a directory in its place, as overlay file
+    systems do, `follow` follows it."""
     blind: bool = False
     """Go on where layers below are needed and not at hand. The result is not guaranteed then."""
 
@@ -157,7 +159,7 @@ class Write:
     tags: Sequence[str] | str = ()
     """Names for the result; none for the source's own."""
     format: Format | None = None
-    """None: the source's."""
+    """Form of the result; None for the source's."""
     compress: Compression | str | None = None
     """How new layers are stored: `none`, `gzip[:LEVEL]`, `zstd[:LEVEL]`; None: as the kept ones are."""
     force: bool = False
@@ -200,7 +202,8 @@ class Access:
     authfile: Path | str | None = None
     """Where credentials are, in docker's form. None: where the docker client has them."""
     tls_verify: bool | None = None
-    """None: yes, but not for this very machine (localhost), as docker has it."""
+    """Whether a registry must prove who it is. None: yes, but not this very machine (localhost), as docker
+    has it."""
     cert_dir: Path | str | None = None
     """A folder with CAs (*.crt) and client certificates (*.cert with *.key)."""
 

@@ -16,10 +16,13 @@ class KnownBase:
     reference: str
     """By which it was added."""
     platform: Platform
+    """What it runs on."""
     image_id: Digest
+    """The digest of its config."""
     digest: str
     """Of its manifest or index, empty where it was read from where there are none."""
     diff_ids: tuple[DiffID, ...]
+    """Of its layers, base first."""
     config: bytes
     """Empty where only its layers were told."""
     seen: str

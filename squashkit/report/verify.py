@@ -53,6 +53,25 @@ class Verdict:
         found = f"{count(len(self.faults), 'fault')}, {count(len(self.warnings), 'warning')}"
         return f"<Verdict: {brief(self.source)}, {found}, {count(len(self.places), 'place')} not absent>"
 
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
+        return {
+            "source": self.source,
+            "images": [
+                {"names": list(image.names), "platform": str(image.platform), "image_id": image.image_id}
+                for image in self.images
+            ],
+            "blobs": self.blobs,
+            "bytes": self.size,
+            "entries": self.entries,
+            "faults": [_finding(finding) for finding in self.faults],
+            "warnings": [_finding(finding) for finding in self.warnings],
+            "absent": {
+                pattern.text: [_place(place) for place in self.places if place.pattern == pattern.text]
+                for pattern in self.patterns
+            },
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
@@ -64,23 +83,7 @@ class VerifyReport:
 
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints."""
-        verdict = self.verdict
-        return {
-            "source": self.verdict.source,
-            "images": [
-                {"names": list(image.names), "platform": str(image.platform), "image_id": image.image_id}
-                for image in verdict.images
-            ],
-            "blobs": verdict.blobs,
-            "bytes": verdict.size,
-            "entries": verdict.entries,
-            "faults": [_finding(finding) for finding in verdict.faults],
-            "warnings": [_finding(finding) for finding in verdict.warnings],
-            "absent": {
-                pattern.text: [_place(place) for place in verdict.places if place.pattern == pattern.text]
-                for pattern in verdict.patterns
-            },
-        }
+        return self.verdict.json()
 
     def lines(self) -> list[str]:
         """Faults first, then warnings, then what is not absent; the last line is the verdict."""

@@ -48,7 +48,8 @@ def squash_fleet(
     progress: Progress | None = None,
     notify: Notify = ignore,
 ) -> SquashedFleet:
-    """Squash all images of a fleet by a strategy (one of STRATEGIES) into one place.
+    """Squash all images of a fleet by a strategy into one place: `built`, `all`, `base`, `trie`
+    or `best`.
 
     `into` is a layout's folder (`oci:DIR`) or an archive, where each image has its name, or
     `docker://HOST/PREFIX`, below which each has the last part of its name. Each image is squashed as
