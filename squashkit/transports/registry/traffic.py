@@ -1,4 +1,4 @@
-"""What went over the wire."""
+"""How much goes over the wire. It stands alone: who only counts needs no network library."""
 
 from __future__ import annotations
 
