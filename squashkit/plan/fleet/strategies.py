@@ -51,6 +51,9 @@ class Strategy:
     documents: int
     """Bytes of different configs and manifests in a registry."""
 
+    def __repr__(self) -> str:
+        return f"<Strategy: {self.name}, {len(self.stacks):,} images>"
+
     @cached_property
     def registry(self) -> int:
         """Bytes of different blobs."""
