@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ README = TOP / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 PYTHON = (TOP / "docs/python.md").read_text(encoding="utf-8")
 BASE = ImageSpec([layer(file("b", b"B" * 900))], ["debian:12"])
+NEW = ImageSpec([layer(file("b", b"C" * 900))], ["debian:13"])
 APP = on_base(BASE, layer(file("cache", bytes(9000))), layer(whiteout("cache")), tags=["nginx:waste"])
 
 
@@ -25,13 +27,21 @@ APP = on_base(BASE, layer(file("cache", bytes(9000))), layer(whiteout("cache")),
 def test_python_examples_run(block: str, tmp_path: Path) -> None:
     """Each library example, also of the page on Python, runs as it stands, with the files that it names."""
     docker_archive_old(tmp_path / "nginx.tar", [APP, BASE])
+    docker_archive_old(tmp_path / "debian13.tar", [NEW])
     for name, data in zip(("base.tar", "cache.tar", "clean.tar"), APP.layers, strict=True):
         (tmp_path / name).write_bytes(data)
     done = subprocess.run(
-        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", block],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "bytes" in done.stdout
+    assert re.search(r"\d", done.stdout), "it prints what it found"
+    for said in re.findall(r"print\(.+\)  # (.+)", block):
+        assert said in done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.name)
