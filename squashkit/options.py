@@ -169,7 +169,7 @@ class Write:
     push_by_digest: bool = False
     """Give the result no tag in a registry."""
     min_saving: MinSaving | str | None = None
-    """Write the image unchanged unless a squash saves this much: `5%`, `10MB`."""
+    """Write the image unchanged unless a squash saves this much: `5%`, `10MB`. Not for a rebase."""
     check: bool = False
     """Read back what was written and compare it with the source before it gets its name."""
     dry_run: bool = False

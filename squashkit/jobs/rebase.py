@@ -90,6 +90,8 @@ def rebase_platforms(
 ) -> IndexReport[RebaseReport]:
     """Rebase every platform of an index, each onto the new base for it, and write a new index."""
     how = Rebase.of(how)
+    if write.least is not None:  # the layers as they were need not fit the new base
+        raise UsageError("min_saving: a rebase changes the image whatever it saves; leave it out")
     with (
         open_ends(image, output, read, run, progress, notify) as (session, source),
         LayerStore(session, verify=read.verify, fetch_base=read.fetch_base) as layers,

@@ -255,6 +255,10 @@ def test_a_wrong_value_is_named_at_once(make: Callable[[], object], message: str
         (lambda: squashkit.inspect("new.tar", which=Which("all")), "name one platform"),
         (lambda: squashkit.squash("new.tar", None, read=Read("all")), "squash_platforms"),
         (lambda: squashkit.rebase("new.tar", None, "new.tar", read=Read("all")), "rebase_platforms"),
+        (
+            lambda: squashkit.rebase("new.tar", None, "new.tar", write=Write(min_saving="5%")),
+            "min_saving: a rebase changes the image",
+        ),
         (lambda: squashkit.squash("new.tar", None, keep=Keep(layers=9)), "9"),
         (lambda: squashkit.squash("new.tar", None, keep=Keep(segments="x")), "segments"),
         (lambda: squashkit.squash("new.tar", None, run=Run(tmp_dir="nowhere")), "nowhere is no folder"),
