@@ -10,6 +10,7 @@
     ├── UnsupportedImage(what)
     ├── PlanError                             a valid image, an impossible request
     │   ├── BaseNotFound(reference, tried)
+    │   ├── BaseAmbiguous(reference, positions)
     │   ├── NotBasedOn(shared, wanted)
     │   ├── RebaseConflict(report)            the layers do not fit the new base
     │   └── TooLarge                          it takes more space than may be taken
@@ -22,22 +23,88 @@
         └── Interrupted                       Ctrl-C, while something got its name
 
 An error names its subject and the way out; its fields say the same to a program. `exit_code` is what
-the command line returns for it.
+the command line returns for it. Options that a message speaks of are named as Python knows them; the
+command line has names of its own for them (cli/hints.py).
 """
 
 from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option that a message speaks of: `Write.force` is a field of a group, `output` a parameter."""
+
+    name: str
+    value: object = None
+    """The value that is meant; None where it is any."""
+    example: str = ""
+    """A word in the place of a value: `NAME`."""
+
+    def __str__(self) -> str:
+        """As Python knows it: `Write(force=True)`, `Write(tags=NAME)`, `Write.tags`, `output=PATH`."""
+        value = self.example or ("" if self.value is None else repr(self.value))
+        if not value:
+            return self.name
+        group, _, field = self.name.rpartition(".")
+        return f"{group}({field}={value})" if group else f"{field}={value}"
+
+
+Text = str | tuple[str | Option, ...]
+"""A message, or its parts where it speaks of options."""
+
+
+def shown(text: Text, show: Callable[[Option], str] = str) -> str:
+    """A message in words, with the options as they are called where it is read."""
+    return text if isinstance(text, str) else "".join(p if isinstance(p, str) else show(p) for p in text)
 
 
 class SquashkitError(Exception):
     """The root of the tree. Catch it to catch everything squashkit raises on purpose."""
 
     exit_code = 1
+
+    def __init__(self, message: Text, *, details: str = "") -> None:
+        super().__init__(shown(message))
+        self.text = message
+        self.details = details
+        """Lines that follow: what there is to choose from."""
+        self.context: tuple[str, ...] = ()
+        """What the message is about, the widest first: a platform, an image, a layer."""
+
+    @property
+    def message(self) -> str:
+        """What is wrong, without its context and details."""
+        return shown(self.text)
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """The options that the message speaks of."""
+        return tuple(p for p in self.text if isinstance(p, Option)) if isinstance(self.text, tuple) else ()
+
+    @property
+    def parts(self) -> tuple[str | Option, ...]:
+        """The message with its context and without details: for one that has it in itself."""
+        text = (self.text,) if isinstance(self.text, str) else self.text
+        return (*(f"{subject}: " for subject in self.context), *text)
+
+    def __str__(self) -> str:
+        return self.within(self.message) + self.details
+
+    def within(self, message: str) -> str:
+        """A message about the same."""
+        return ": ".join((*self.context, message))
+
+    def inside(self, subject: str) -> None:
+        """Say about what more it is; an empty subject adds nothing."""
+        if subject:
+            self.context = (subject, *self.context)
 
 
 class UsageError(SquashkitError):
@@ -47,7 +114,17 @@ class UsageError(SquashkitError):
 
 
 class BaseUnknown(UsageError):
-    """Nothing says which layers are the base, and nobody was asked for it."""
+    """Nothing says which layers of an image are the base, and nobody was asked for it. `near` is the name
+    of an image beside it that it stands on, `steps` says what made each layer."""
+
+    def __init__(
+        self, message: Text, *, image: str = "", near: str = "", steps: Sequence[str] = ()
+    ) -> None:
+        near_by = f"\n{image} stands on {near}." if near else ""
+        super().__init__(message, details=(f"\n{layer_table(steps)}" if steps else "") + near_by)
+        self.image = image
+        self.near = near
+        self.steps = tuple(steps)
 
 
 class InvalidReference(SquashkitError):
@@ -59,21 +136,32 @@ class InvalidReference(SquashkitError):
 class InvalidImage(SquashkitError):
     """An image, or a container of images, that breaks its specification.
 
-    `where` names the place, for example `manifest.layers[3].digest`.
+    `where` names the place, for example `manifest.layers[3].digest`, `diff_id` the layer at fault, where it
+    is known to be one of an image's.
     """
 
     exit_code = 4
 
-    def __init__(self, message: str, *, where: str = "") -> None:
-        super().__init__(f"{where}: {message}" if where else message)
+    def __init__(self, message: Text, *, where: str = "", diff_id: str = "") -> None:
+        super().__init__(message)
+        self.inside(where)
         self.where = where
+        self.diff_id = diff_id
+
+    def in_layer(self, where: str, diff_id: str = "") -> None:
+        """Say in which layer it was found."""
+        if not self.where:
+            self.where = where
+            self.inside(where)
+        if self.where == where:
+            self.diff_id = diff_id
 
 
 class DigestMismatch(InvalidImage):
     """Bytes that are not those that their digest or size promised."""
 
-    def __init__(self, where: str, *, expected: str, actual: str) -> None:
-        super().__init__(f"expected {expected}, found {actual}", where=where)
+    def __init__(self, where: str, *, expected: str, actual: str, diff_id: str = "") -> None:
+        super().__init__(f"expected {expected}, found {actual}", where=where, diff_id=diff_id)
         self.expected = expected
         self.actual = actual
 
@@ -82,14 +170,12 @@ class InvalidLayer(InvalidImage):
     """A layer that is no legal tar of a changeset. `path` is the entry at fault, where one is."""
 
     def __init__(self, message: str, *, path: bytes = b"", where: str = "") -> None:
-        subject = f"{show_path(shortened(path))}: {message}" if path else message
-        super().__init__(subject, where=where)
-        self.message = message
+        super().__init__(message)
+        self.inside(show_path(shortened(path)))
         self.path = path
-
-    def inside(self, where: str) -> InvalidLayer:
-        """The same fault, with the layer in which it was found."""
-        return InvalidLayer(self.message, path=self.path, where=where)
+        self.where = ""
+        if where:
+            self.in_layer(where)
 
 
 class UnsupportedImage(SquashkitError):
@@ -97,7 +183,7 @@ class UnsupportedImage(SquashkitError):
 
     exit_code = 4
 
-    def __init__(self, message: str, *, what: str) -> None:
+    def __init__(self, message: Text, *, what: str) -> None:
         super().__init__(message)
         self.what = what
 
@@ -107,21 +193,44 @@ class PlanError(SquashkitError):
 
 
 class BaseNotFound(PlanError):
-    """No image answers to the base's reference. `tried` lists where it was looked for."""
+    """No image answers to the base's reference. `tried` lists where it was looked for, `way` says how to
+    come by it, `steps` what made each layer of the image."""
 
-    def __init__(self, message: str, *, reference: str, tried: Sequence[str]) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: Text,
+        *,
+        reference: str,
+        tried: Sequence[str],
+        details: str = "",
+        way: str = "",
+        steps: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, details=details)
         self.reference = reference
         self.tried = tuple(tried)
+        self.way = way
+        self.steps = tuple(steps)
+
+
+class BaseAmbiguous(PlanError):
+    """A diff_id that several layers have, at `positions`."""
+
+    def __init__(self, message: Text, *, reference: str, positions: Sequence[int]) -> None:
+        super().__init__(message)
+        self.reference = reference
+        self.positions = tuple(positions)
 
 
 class NotBasedOn(PlanError):
-    """The base is no prefix of the image: only `shared` of its `wanted` layers agree."""
+    """The base is no prefix of the image: only `shared` of its `wanted` layers agree. `steps` says what
+    made each layer of the image."""
 
-    def __init__(self, message: str, *, shared: int, wanted: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: Text, *, shared: int, wanted: int, steps: Sequence[str]) -> None:
+        super().__init__(message, details=f"\n{layer_table(steps)}")
         self.shared = shared
         self.wanted = wanted
+        self.steps = tuple(steps)
 
 
 class RebaseConflict(PlanError):
@@ -129,7 +238,7 @@ class RebaseConflict(PlanError):
 
     exit_code = 3
 
-    def __init__(self, message: str, *, report: Any) -> None:
+    def __init__(self, message: Text, *, report: Any) -> None:
         super().__init__(message)
         self.report = report
 
@@ -143,16 +252,18 @@ class TransportError(SquashkitError):
 
     exit_code = 5
 
-    def __init__(self, message: str, *, reference: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: Text, *, reference: str, details: str = "") -> None:
+        super().__init__(message, details=details)
         self.reference = reference
 
 
 class ImageNotFound(TransportError):
     """The place was read and the image is not in it. `choices` are the images that are."""
 
-    def __init__(self, message: str, *, reference: str, choices: Sequence[str] = ()) -> None:
-        super().__init__(message, reference=reference)
+    def __init__(
+        self, message: Text, *, reference: str, choices: Sequence[str] = (), details: str = ""
+    ) -> None:
+        super().__init__(message, reference=reference, details=details)
         self.choices = tuple(choices)
 
 
@@ -233,7 +344,8 @@ class PathNotFound(SquashkitError):
     """A path that an image's root file system does not have, or not as what was asked for."""
 
     def __init__(self, message: str, *, path: bytes) -> None:
-        super().__init__(f"/{show_path(path)}: {message}")
+        super().__init__(message)
+        self.inside(f"/{show_path(path)}")
         self.path = path
 
 
@@ -244,14 +356,32 @@ class CheckFailed(SquashkitError):
 
 
 @contextmanager
-def told_of(subject: str) -> Iterator[None]:
+def inside(subject: str) -> Iterator[None]:
     """Errors from inside begin with what they are about; an empty subject adds nothing."""
     try:
         yield
     except SquashkitError as error:
-        if subject:
-            error.args = (f"{subject}: {error}",)
+        error.inside(subject)
         raise
+
+
+_LISTED = 20
+"""The most layers that an error lists."""
+
+
+def layer_table(steps: Sequence[str], *, counts: bool = False) -> str:
+    """Layers by what made them, base first; of many the first and the last, and how many are between. It
+    `counts`: with the number that it takes to keep each and all below it."""
+    lines = ["  keep  layer created by" if counts else "  layer  created by"]
+    total = len(steps)
+    left_out = range(_LISTED // 2, total - _LISTED // 2) if total > _LISTED else range(0)
+    for index, step in enumerate(steps):
+        if index in left_out:
+            if index == left_out.start:
+                lines.append(f"        and {len(left_out):,} more")
+            continue
+        lines.append(f"  {index + 1:4}  {step}" if counts else f"  {index:5}  {step}")
+    return "\n".join(lines)
 
 
 class Cancelled(Exception):

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from squashkit.cli.hints import told
 from squashkit.cli.output import STREAMS, naming, outcome, written
 from squashkit.errors import SquashkitError, show_lines, show_text, why, without_secrets
 from squashkit.version import __version__
@@ -49,6 +50,9 @@ class _SystemFault(SquashkitError):
 class LazyGroup(click.Group):
     """Commands whose modules are imported when they are run, not when `--help` lists them."""
 
+    running = ""
+    """The one that is run."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
 
@@ -63,6 +67,9 @@ class LazyGroup(click.Group):
         """click has ways of its own with these two, which say too little or too much."""
         try:
             return super().invoke(ctx)
+        except SquashkitError:
+            self.running = ctx.invoked_subcommand or ""
+            raise
         except KeyboardInterrupt:
             raise _Interrupted from None
         except OSError as error:
@@ -115,8 +122,10 @@ def main() -> NoReturn:
     except SquashkitError as error:
         if debug:
             _show_traceback()
-        told = str(error) if isinstance(error, _SystemFault) else _with_outcome(str(error), error)
-        print(f"squashkit: {_harmless(told)}", file=sys.stderr)
+        words = str(error)
+        if not isinstance(error, _SystemFault):
+            words = _with_outcome(told(error, cli.running), error)
+        print(f"squashkit: {_harmless(words)}", file=sys.stderr)
         code = error.exit_code
     except OSError as error:
         if debug:

@@ -174,13 +174,13 @@ class Copies:
         self._copy(one, self.sink.slot(one.there.size, known.digest if known is not None else None))
 
     def _copy(self, one: Carried, slot: Slot) -> None:
-        where, known = one.layer.where, one.known
+        known = one.known
         size, digest = pump(self.layers.session, self._blocks(one), slot.write)
         if self.layers.verify:
             if known is not None:
-                check_digest(where, known.digest, digest)
+                check_digest(one.layer, known.digest, digest)
             if one.there.codec is Codec.NONE:
-                check_digest(where, one.layer.diff_id, digest)
+                check_digest(one.layer, one.layer.diff_id, digest)
         if not one.is_own:
             self._check_content(one)
         elif known is None or self.layers.is_believed(one.layer, one.there):
@@ -200,14 +200,14 @@ class Copies:
         for piece in decompress(one.there.codec, self._blocks(one), where):
             self.layers.session.room.inflate(len(piece), where)
             digest.update(piece)
-        check_digest(where, one.layer.diff_id, f"sha256:{digest.hexdigest()}")
+        check_digest(one.layer, one.layer.diff_id, f"sha256:{digest.hexdigest()}")
 
     def _unpack(self, one: Carried) -> None:
         where = one.layer.where
         slot = self.sink.slot(None)
         pieces = decompress(one.there.codec, self._blocks(one), where)
         size, digest = pump(self.layers.session, fill_blocks(pieces), slot.write)
-        check_digest(where, one.layer.diff_id, digest)
+        check_digest(one.layer, one.layer.diff_id, digest)
         slot.seal()
         slot.finish(digest)
         stored = StoredLayer(one.layer.diff_id, digest, size, Codec.NONE)
@@ -217,7 +217,7 @@ class Copies:
     def _pack(self, one: Carried, compression: Compression) -> None:
         slot = self.sink.slot(None)
         stored = compress(self.layers.session, self._blocks(one), compression, slot)
-        check_digest(one.layer.where, one.layer.diff_id, stored.diff_id)
+        check_digest(one.layer, one.layer.diff_id, stored.diff_id)
         slot.finish(stored.digest)
         self.stock.kept[self._form(one)] = stored
         self._remember(stored)

@@ -9,7 +9,7 @@ from functools import partial
 from squashkit.engine.carry_out import Done, Task, carry_out
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
-from squashkit.errors import told_of
+from squashkit.errors import inside
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import crowded
@@ -80,7 +80,7 @@ def carry_out_each(
     """Carry tasks out, one after another. Errors name the platform where there are several."""
     done = []
     for task, target in zip(tasks, targets, strict=True):
-        with told_of(str(task.decision.image.platform) if target.several else ""):
+        with inside(str(task.decision.image.platform) if target.several else ""):
             done.append(carry_out(layers, task, target, sink, stock))
     return done
 

@@ -95,11 +95,11 @@ class Inflation:
 
     def _check_diff_id(self, layer: Layer, stream: _Stream) -> None:
         if self.verify:
-            check_digest(layer.where, layer.diff_id, stream.digest())
+            check_digest(layer, layer.diff_id, stream.digest())
 
     def _check_stored(self, layer: Layer, blob: StoredBlob, digest: str) -> None:
         if self.verify and blob.descriptor is not None:
-            check_digest(layer.where, blob.descriptor.digest, f"sha256:{digest}")
+            check_digest(layer, blob.descriptor.digest, f"sha256:{digest}")
 
     def check_plain(self, layer: Layer, blob: StoredBlob) -> None:
         """Hash a plain layer where it lies. Raises DigestMismatch."""
@@ -108,9 +108,9 @@ class Inflation:
             digest.update(block)
             self.progress.advance(len(block))
         actual = f"sha256:{digest.hexdigest()}"
-        check_digest(layer.where, layer.diff_id, actual)
+        check_digest(layer, layer.diff_id, actual)
         if blob.descriptor is not None:
-            check_digest(layer.where, blob.descriptor.digest, actual)
+            check_digest(layer, blob.descriptor.digest, actual)
 
 
 class _Stream:
@@ -169,7 +169,7 @@ def is_junk(block: memoryview) -> bool:
     return bytes(block).count(0) != len(block)
 
 
-def check_digest(where: str, expected: str, actual: str) -> None:
+def check_digest(layer: Layer, expected: str, actual: str) -> None:
     """Raises DigestMismatch."""
     if expected != actual:
-        raise DigestMismatch(where, expected=expected, actual=actual)
+        raise DigestMismatch(layer.where, expected=expected, actual=actual, diff_id=layer.diff_id)

@@ -17,7 +17,7 @@ from squashkit.engine.entries import EntryCache, cache_folder
 from squashkit.engine.inflate import Inflation, is_junk
 from squashkit.engine.pool import wait_all
 from squashkit.engine.watch import Watch
-from squashkit.errors import Cancelled, DigestMismatch, InvalidLayer, PlanError, show_path
+from squashkit.errors import Cancelled, DigestMismatch, InvalidImage, InvalidLayer, PlanError, show_path
 from squashkit.layers import tar
 from squashkit.layers.blocks import Window
 from squashkit.layers.changeset import Changeset, Entry, parse_changeset
@@ -195,7 +195,8 @@ class LayerStore:
         except InvalidLayer as error:
             if reading.check is not None:
                 reading.check.result()  # damaged bytes are told as such
-            raise error.inside(reading.layer.where) from error
+            error.in_layer(reading.layer.where, reading.layer.diff_id)
+            raise
         tail = Blob(blob.fd, blob.offset + changeset.end, max(0, blob.size - changeset.end))
         junk = any(map(is_junk, read_blocks(tail, self.session.cancelled, "", _TAIL)))
         return replace(changeset, junk=junk)
@@ -227,8 +228,9 @@ class LayerStore:
             changeset = self._inflation.scan(layer, blob, self._keeper(layer, spool), recorder)
             if recorder is not None:
                 recorder.finish(changeset)
-        except InvalidLayer as error:
-            raise error.inside(layer.where) from error
+        except InvalidImage as error:
+            error.in_layer(layer.where, layer.diff_id)
+            raise
         finally:
             if recorder is not None:
                 recorder.close()
@@ -349,7 +351,10 @@ class LayerStore:
         size = blob.open().size
         if blob.descriptor is not None and blob.descriptor.size != size:
             raise DigestMismatch(
-                layer.where, expected=f"{blob.descriptor.size} bytes", actual=f"{size} bytes"
+                layer.where,
+                expected=f"{blob.descriptor.size} bytes",
+                actual=f"{size} bytes",
+                diff_id=layer.diff_id,
             )
 
     def verify_content(self, layer: Layer, blob: StoredBlob) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from squashkit.errors import BaseNotFound, BaseUnknown, UsageError, told_of
+from squashkit.errors import BaseNotFound, BaseUnknown, Option, UsageError, inside, layer_table
 from squashkit.jobs.base.lookup import named_base
 from squashkit.jobs.base.shared import with_registry_blobs
 from squashkit.jobs.choose import Chosen, choose, refuse_without_images
@@ -13,7 +13,7 @@ from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import ALL, Platform, PlatformChoice
 from squashkit.oci.graph import Image
 from squashkit.options import Keep, Read
-from squashkit.plan.base import Base, BaseOption, base_from_step, choices, matches, show_layers
+from squashkit.plan.base import Base, base_from_step, choices, matches, steps_of
 from squashkit.plan.segments import Decision, Segment, parse_segments
 from squashkit.transports.open import open_base, open_source
 from squashkit.transports.reference import Reference, parse_reference
@@ -56,13 +56,7 @@ class Bases:
         return ALL if self._platform == ALL else platform
 
 
-def decide(
-    source: Source,
-    keep: Keep,
-    read: Read,
-    bases: Bases,
-    option: BaseOption = BaseOption.KEEP,
-) -> tuple[list[Decision], Chosen]:
+def decide(source: Source, keep: Keep, read: Read, bases: Bases) -> tuple[list[Decision], Chosen]:
     """For every image that is meant: where its base ends, and the segments that follow from it. Where
     nothing else says what the base is, the catalogue may.
 
@@ -74,8 +68,8 @@ def decide(
     chosen = choose(source, read.choice, skip_missing=read.skip_missing, candidates=candidates)
     decisions = []
     for image in chosen.images:
-        with told_of(str(image.platform) if read.choice == ALL else ""):
-            decisions.append(_decide(image, source, here, keep, bases, option))
+        with inside(str(image.platform) if read.choice == ALL else ""):
+            decisions.append(_decide(image, source, here, keep, bases))
     return decisions, chosen
 
 
@@ -92,64 +86,56 @@ def _base_beside(source: Source, keep: Keep) -> tuple[list[Image], Sequence[Imag
     )
     if not here and not elsewhere:
         raise BaseNotFound(
-            f"no base {keep.base!r}: there is no such file, and no such image in {source.title}"
-            + choices(source.images),
+            f"no base {keep.base!r}: there is no such file, and no such image in {source.title}",
             reference=keep.base,
             tried=[source.title],
+            details=choices(source.images),
         )
     ids = {other.image_id for other in here}
     return here, [other for other in source.images if other.image_id not in ids]
 
 
-def _decide(
-    image: Image, source: Source, here: Sequence[Image], keep: Keep, bases: Bases, option: BaseOption
-) -> Decision:
+def _decide(image: Image, source: Source, here: Sequence[Image], keep: Keep, bases: Bases) -> Decision:
     if keep.segments is not None:
         segments = parse_segments(keep.segments, len(image.layers))
         first = segments[0]
         kept = first.stop if first.keep else 0
         return Decision(image, Base(kept, f"the segments {keep.segments}"), segments)
-    base = _base_to_keep(image, source, here, keep, bases, option)
+    base = _base_to_keep(image, source, here, keep, bases)
     total = len(image.layers)
     segments = [Segment(0, base.layers, True), Segment(base.layers, total, False)]
     return Decision(image, base, [segment for segment in segments if len(segment)])
 
 
-def _base_to_keep(
-    image: Image, source: Source, here: Sequence[Image], keep: Keep, bases: Bases, option: BaseOption
-) -> Base:
+def _base_to_keep(image: Image, source: Source, here: Sequence[Image], keep: Keep, bases: Bases) -> Base:
     total = len(image.layers)
     if keep.nothing:
         return Base(0, "--all")
     if keep.layers is not None:
         if not 0 <= keep.layers <= total:
             raise UsageError(
-                f"--keep-layers {keep.layers}: {image.title} has {total} layers\n"
-                + show_layers(image, BaseOption.KEEP)
+                (Option("Keep.layers", keep.layers), f": {image.title} has {total} layers"),
+                details=f"\n{layer_table(steps_of(image), counts=True)}",
             )
         return Base(keep.layers, f"--keep-layers {keep.layers}")
     if keep.from_step is not None:
         return base_from_step(image, keep.from_step)
     if keep.base is not None:
-        return named_base(image, source, here, keep.base, option, bases.open)
+        return named_base(image, source, here, keep.base, bases.open)
     from squashkit.jobs.base.catalogue import Catalogue  # where a base is named, nobody asks for it
     from squashkit.jobs.base.find import base_by_evidence
 
-    base = base_by_evidence(image, source, bases.open, Catalogue.of_user(), option)
+    base = base_by_evidence(image, source, bases.open, Catalogue.of_user())
     if base is None:
-        raise _unknown(image, source, option)
+        raise _unknown(image, source)
     return base
 
 
-def _unknown(image: Image, source: Source, option: BaseOption) -> BaseUnknown:
+def _unknown(image: Image, source: Source) -> BaseUnknown:
     near = [other.names[0] for other in source.graph.bases_of(image) if other.names]
-    old = option is BaseOption.OLD
-    advice = f"{option.value} {near[0]} {'names' if old else 'keeps'}" if near else ""
-    hint = f"\n{image.title} stands on {near[0]}: {advice} that." if near else ""
-    what = (
-        "nothing says what the old base is: pass --old-base REF"
-        if old
-        else "nothing says which layers are the base: pass --keep-base REF, --keep-layers N,"
-        " --from-step TEXT, --segments, or --all to squash everything"
+    return BaseUnknown(
+        "nothing says which layers are the base: name it (keep=, or old_base= of a rebase)",
+        image=image.title,
+        near=near[0] if near else "",
+        steps=steps_of(image),
     )
-    return BaseUnknown(f"{what}\n{show_layers(image, option)}{hint}")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from squashkit.arguments import checked, texts
 from squashkit.engine.view import View, view_differences
-from squashkit.errors import UsageError, told_of
+from squashkit.errors import UsageError, inside
 from squashkit.jobs.look import Opened, one_platform, open_images
 from squashkit.layers.compare import KINDS
 from squashkit.oci.documents import Platform
@@ -89,7 +89,7 @@ def _pairs(
 def _named(opened: Opened, image: Image) -> Iterator[View]:
     """One of the two images, whose faults say which it is."""
     with ExitStack() as stack:
-        with told_of(opened.source.title):
+        with inside(opened.source.title):
             view = stack.enter_context(opened.view(image))
         yield view
 

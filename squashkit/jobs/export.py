@@ -11,7 +11,7 @@ from pathlib import Path
 from squashkit.arguments import checked
 from squashkit.engine.view import View
 from squashkit.engine.write import gather
-from squashkit.errors import Interrupted, show_text, told_of
+from squashkit.errors import Interrupted, inside, show_text
 from squashkit.jobs.look import Opened, one_platform, open_images
 from squashkit.oci.documents import ALL
 from squashkit.oci.graph import Image
@@ -63,7 +63,7 @@ def export(
 def export_image(opened: Opened, image: Image, output: str, layer: int | None, *, force: bool) -> Exported:
     """The same of one image of an open source; with all platforms each has a file of its own."""
     path = output.replace(PLACE, show_text(str(image.platform)).replace("/", "-"))
-    with told_of(str(image.platform) if opened.which.choice == ALL else ""):
+    with inside(str(image.platform) if opened.which.choice == ALL else ""):
         write = _write_stream if path == "-" else _write_file
         return Exported(path, write(opened, image, path, layer, force=force))
 

@@ -15,7 +15,7 @@ from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import deliver
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
-from squashkit.errors import InvalidImage, RebaseConflict, UsageError, told_of
+from squashkit.errors import InvalidImage, RebaseConflict, UsageError, inside
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
@@ -26,7 +26,7 @@ from squashkit.layers.rootfs import Inode
 from squashkit.oci.documents import ALL, ImageConfig
 from squashkit.oci.graph import Image, restack
 from squashkit.options import History, Keep, Read, Rebase, Run, Write
-from squashkit.plan.base import Base, BaseOption
+from squashkit.plan.base import Base
 from squashkit.plan.rebase.fit import Fitted, fit, rebased_segments
 from squashkit.plan.rebase.inherit import Inherited, inherit
 from squashkit.plan.rebase.risks.find import find_risks
@@ -97,7 +97,7 @@ def rebase_platforms(
         LayerStore(session, verify=read.verify, fetch_base=read.fetch_base) as layers,
     ):
         bases = Bases(session, read.choice)
-        found, chosen = decide(source, Keep(base=how.old_base), read, bases, BaseOption.OLD)
+        found, chosen = decide(source, Keep(base=how.old_base), read, bases)
         onto = open_new_base(how.onto, source, [one.image for one in found], bases.open_whole)
         moves = [_Move.of(one, new, how, read) for one, new in zip(found, onto, strict=True)]
         targets = decide_targets(output, source, [move.unread for move in moves], bases, read, write)
@@ -145,7 +145,7 @@ class _Move:
         known = old.image
         if known is None:
             if how.config == "follow":
-                with told_of(subject):
+                with inside(subject):
                     raise UsageError(
                         f"what the image inherits from its base is not known by {old.evidence}: name the"
                         " old base's image, or pass --config keep"
@@ -154,7 +154,7 @@ class _Move:
             known = replace(app, layers=lower, names=(), config=_bare_config(app, old.layers))
         digest = new.image.manifest_descriptor.digest if new.image.manifest_descriptor else None
         keep = how.config == "keep"
-        with told_of(subject):
+        with inside(subject):
             inherited = inherit(
                 app, known, new.image, keep=keep, base_name=new.image_name, base_digest=digest
             )
@@ -169,7 +169,7 @@ class _Move:
 
     def fit(self, layers: LayerStore) -> Fitted:
         """Read the old base, the new base and the layers above, and put these from the one on the other."""
-        with told_of(self.subject):
+        with inside(self.subject):
             old, result = self._read(layers)
             return fit(old, result[: self.new.layers], result[self.new.layers :])
 
@@ -187,7 +187,7 @@ class _Move:
 
         assert self.new.image is not None
         user = str(self.inherited.config.settings.get("User") or "")
-        with told_of(self.subject):
+        with inside(self.subject):
             found = find_risks(fitted, read, self.app.config, self.new.image.config, user)
         allowed = frozenset(Kind(kind) for kind in self.how.allowed)
         return RebaseReport(
@@ -206,13 +206,13 @@ class _Move:
 
     def stop_at_errors(self, report: RebaseReport) -> None:
         """Raises RebaseConflict where something would break that is not allowed."""
-        with told_of(self.subject):
+        with inside(self.subject):
             _stop_at_errors(report)
 
     def task(self, fitted: Fitted, layers: LayerStore, history: History) -> Task:
         """The rebase as one of the tasks that can be carried out."""
         segments = rebased_segments(fitted, squash=self.how.squash)
-        with told_of(self.subject):
+        with inside(self.subject):
             plan = plan_squash(fitted.changesets, segments, layers.header_of(self.image))
         before = self._read(layers)
 

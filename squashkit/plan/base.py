@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Any
 
 from squashkit.errors import (
+    BaseAmbiguous,
     BaseNotFound,
     ImageNotFound,
     NotBasedOn,
+    Option,
     PlanError,
+    TransportError,
     UsageError,
+    layer_table,
     show_text,
 )
 from squashkit.oci.digests import DiffID, is_digest
@@ -25,15 +28,6 @@ from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, LayerGraph, shared_prefix
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import same_name
-
-
-class BaseOption(Enum):
-    """The option by which a command is told a base: what errors advise."""
-
-    KEEP = "--keep-base"
-    """Beside --keep-layers, which counts."""
-    OLD = "--old-base"
-    """Alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +74,20 @@ def choose_image(
         if not fitting:
             raise ImageNotFound(
                 f"no image for {show_text(str(platform))} in {where}"
-                + (" (its index names one, its blobs are not there)" if platform in absent else "")
-                + choices(found),
+                + (" (its index names one, its blobs are not there)" if platform in absent else ""),
                 reference=where,
                 choices=_titles(found),
+                details=choices(found),
             )
         found = [image for image in fitting if image.platform == platform] or fitting
     unique = list({image.image_id: image for image in found}.values())
     if len(unique) > 1 and len({image.platform for image in unique}) > 1:
         unique = [image for image in unique if image.platform.matches(machine)] or unique
     if len(unique) > 1:
-        way = f"name one as {example}"
+        way: tuple[str | Option, ...] = (f"{where} holds several images; name one as {example}",)
         if len({image.platform for image in unique}) > 1:
-            way += ", or pass --platform"
-        raise UsageError(f"{where} holds several images; {way}{choices(unique)}")
+            way += (", or pass ", Option("Which.platform"))
+        raise UsageError(way, details=choices(unique))
     return unique[0]
 
 
@@ -108,7 +102,7 @@ def every_platform(images: Sequence[Image], reference: str | None, example: str)
     several = ", ".join(str(platform) for platform, number in platforms.items() if number > 1)
     if several or len({image.names[:1] for image in found}) > 1:
         which = f"several images for {several}" if several else "several images"
-        raise UsageError(f"{where} holds {which}; name one as {example}{choices(found)}")
+        raise UsageError(f"{where} holds {which}; name one as {example}", details=choices(found))
     return found
 
 
@@ -117,7 +111,9 @@ def _named(images: Sequence[Image], reference: str | None, where: str) -> list[I
     found = [image for image in images if reference is None or matches(image, reference)]
     if not found:
         what = f"no image {reference!r}" if reference else "no image"
-        raise ImageNotFound(f"{what} in {where}{choices(images)}", reference=where, choices=_titles(images))
+        raise ImageNotFound(
+            f"{what} in {where}", reference=where, choices=_titles(images), details=choices(images)
+        )
     return found
 
 
@@ -137,23 +133,17 @@ def choices(images: Sequence[Image]) -> str:
     return "; there are:" + "".join(lines) + more
 
 
-def base_of(image: Image, base: Image, name: str, option: BaseOption | None = None) -> Base:
-    """The base, checked to be a prefix. Raises NotBasedOn with the history and, where there is an option
-    for it, what to pass instead."""
+def base_of(image: Image, base: Image, name: str) -> Base:
+    """The base, checked to be a prefix. Raises NotBasedOn with the history."""
     shared = shared_prefix(image.diff_ids, base.diff_ids)
     wanted = len(base.diff_ids)
     if shared < wanted:
-        suggestion = ""
-        if option is BaseOption.KEEP and shared:
-            suggestion = f"\n--keep-layers {shared} keeps what they share."
-        elif option is not None:
-            suggestion = "\nWas the image built on another version of it?"
-            suggestion += f" Pass that: {option.value} REF." * (option is BaseOption.OLD)
         raise NotBasedOn(
             f"{image.title} is not based on {name}: {shared} of the base's {wanted} layers agree with the"
-            f" image's {len(image.layers)}, counted from below\n{show_layers(image, option)}{suggestion}",
+            f" image's {len(image.layers)}, counted from below",
             shared=shared,
             wanted=wanted,
+            steps=steps_of(image),
         )
     return Base(wanted, f"{name}, found by its layers' diff_ids", base, name, name_of(base, name))
 
@@ -164,18 +154,18 @@ def name_of(image: Image, asked: str) -> str:
     return asked if known and not is_digest(asked) else next(iter(image.names), "")
 
 
-def find_by_digest(image: Image, digest: str, option: BaseOption) -> Base | None:
+def find_by_digest(image: Image, digest: str) -> Base | None:
     """A base given as the chain_id or the diff_id of its top layer, None where the image has neither.
 
-    Raises PlanError where the diff_id stands at several positions.
+    Raises BaseAmbiguous where the diff_id stands at several positions.
     """
     found = [layer.index for layer in image.layers if layer.diff_id == DiffID(digest)]
     if len(found) > 1:  # the lowest layer's diff_id is its chain_id too
         positions = ", ".join(str(index) for index in found)
-        number = f", or --keep-layers {found[0] + 1}" if option is BaseOption.KEEP else ""
-        raise PlanError(
-            f"{digest} is the diff_id of several layers ({positions}); pass the chain_id of a higher one"
-            f"{number}"
+        raise BaseAmbiguous(
+            f"{digest} is the diff_id of several layers ({positions}); pass the chain_id of a higher one",
+            reference=digest,
+            positions=found,
         )
     for layer in image.layers:
         if layer.chain_id == digest:
@@ -220,16 +210,14 @@ def _layers(number: int) -> str:
     return f"{number} layer{'s' * (number != 1)}"
 
 
-def base_by_annotations(
-    image: Image, at_hand: Iterable[Image], option: BaseOption | None = None
-) -> Base | None:
+def base_by_annotations(image: Image, at_hand: Iterable[Image]) -> Base | None:
     """The base that an image's annotations name, where its manifest is at hand to verify it. Raises
     NotBasedOn where they are wrong."""
     name, digest = stated_base(image)
     for other in at_hand:
         descriptor = other.manifest_descriptor
         if digest and descriptor and descriptor.digest == digest:
-            base = base_of(image, other, name or other.title, option)
+            base = base_of(image, other, name or other.title)
             told = f"the annotation {BASE_DIGEST}"
             return replace(base, evidence=told, image_name=name or base.image_name)
     return None
@@ -251,65 +239,61 @@ def known_base(image: Image, graph: LayerGraph) -> Base | None:
     return None
 
 
+_COUNT = Option("Keep.layers", example="N")
+
+
 def base_from_step(image: Image, text: str) -> Base:
     """Everything below the one step whose created_by contains the text is the base."""
     history = image.config.history
     if not history:
-        raise PlanError("the image has no history to search; pass --keep-layers N")
+        raise PlanError(("the image has no history to search; pass ", _COUNT))
     if image.config.layer_history is None:
         steps = sum(not entry.empty_layer for entry in history)
         raise PlanError(
-            f"the image's history does not fit its {_layers(len(image.layers))}: it tells of {steps}; pass"
-            " --keep-layers N"
+            (
+                f"the image's history does not fit its {_layers(len(image.layers))}: it tells of {steps}; ",
+                "pass ",
+                _COUNT,
+            )
         )
     found = [layer for layer in image.layers if text in layer.created_by]
     if len(found) != 1:
         count = f"{len(found)} steps" if found else "no step"
         raise PlanError(
-            f"{count} of {image.title} with {text!r}; one is needed\n{show_layers(image, BaseOption.KEEP)}"
+            f"{count} of {image.title} with {text!r}; one is needed",
+            details=f"\n{layer_table(steps_of(image), counts=True)}",
         )
     return Base(found[0].index, f"the step {found[0].index} that contains {text!r}")
 
 
 def not_found(
-    reference: str, tried: Sequence[str], image: Image, way: str, option: BaseOption, why: str = ""
+    reference: str, tried: Sequence[str], image: Image, way: str, because: TransportError | None = None
 ) -> BaseNotFound:
-    """What to say where a base answers to no name, path or digest. `way` says how to come by it, `why` what
-    the last place said where it was looked for."""
-    counts = option is BaseOption.KEEP
+    """What to say where a base answers to no name, path or digest. `way` says how to come by it, `because`
+    what the last place said where it was looked for."""
+    steps = steps_of(image)
+    text: tuple[str | Option, ...]
     if is_digest(reference):
-        advice = "--keep-layers N keeps N layers" if counts else "--old-base takes a name or a path, too"
-        text = f"no base {reference}: it is neither {', nor '.join(tried)}; {advice}"
+        way = ""
+        text = (f"no base {reference}: it is neither {', nor '.join(tried)}",)
     else:
-        others = (
-            "a digest, or --keep-layers N"
-            if counts
-            else "or with --config keep the chain_id of its top layer; --old-base takes each of them"
-        )
-        text = (
-            f"no base {reference!r}: looked for it as {', as '.join(tried)}{': ' * bool(why)}{why}.\n"
-            f"{way.format(image=image.title, base=reference)}, {others}"
-        )
-    return BaseNotFound(f"{text}:\n{show_layers(image, option)}", reference=reference, tried=tried)
+        way = way.format(image=image.title, base=reference)
+        text = (f"no base {reference!r}: looked for it as {', as '.join(tried)}",)
+        text += (": ", *because.parts) if because is not None else ()
+    return BaseNotFound(
+        text,
+        reference=reference,
+        tried=tried,
+        details=f".\n{way}, or a digest:\n{layer_table(steps)}" if way else f":\n{layer_table(steps)}",
+        way=way,
+        steps=steps,
+    )
 
 
-_SHOWN = 20
-"""The most layers that an error lists."""
-
-
-def show_layers(image: Image, option: BaseOption | None) -> str:
-    """The layers, with the number that --keep-layers takes to keep each and all below it where that may be
-    passed; of many the first and the last, and how many lie between."""
-    counts = option is BaseOption.KEEP
-    lines = ["  keep  layer created by" if counts else "  layer  created by"]
-    total = len(image.layers)
-    left_out = range(_SHOWN // 2, total - _SHOWN // 2) if total > _SHOWN else range(0)
+def steps_of(image: Image) -> list[str]:
+    """What made each layer of an image, in a line each, base first."""
+    steps = []
     for layer in image.layers:
-        if layer.index in left_out:
-            if layer.index == left_out.start:
-                lines.append(f"        and {len(left_out):,} more")
-            continue
         step = show_text(" ".join(layer.created_by.split())) or f"({layer.diff_id[:19]})"
-        step = step if len(step) <= 80 else step[:79] + "…"
-        lines.append(f"  {layer.index + 1:4}  {step}" if counts else f"  {layer.index:5}  {step}")
-    return "\n".join(lines)
+        steps.append(step if len(step) <= 80 else step[:79] + "…")
+    return steps

@@ -176,7 +176,8 @@ def apply_layer(rootfs: Rootfs, changeset: Changeset, index: int) -> None:
     try:
         rootfs.apply(changeset, index)
     except InvalidLayer as error:
-        raise error.inside(f"layer {index}") from error
+        error.in_layer(f"layer {index}")
+        raise
 
 
 def _lower_missing(segment: Segment, known: Mapping[int, Changeset]) -> PlanError:

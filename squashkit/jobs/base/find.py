@@ -18,7 +18,7 @@ from squashkit.oci.documents import Manifest
 from squashkit.oci.graph import Image
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import ImageName, same_name
-from squashkit.plan.base import Base, BaseOption, base_by_annotations, base_of, stated_base
+from squashkit.plan.base import Base, base_by_annotations, base_of, stated_base
 from squashkit.plan.evidence import PREDICATE_TYPE, PROVENANCE, REFERENCE_DIGEST, base_images, run_image_of
 from squashkit.transports.layout.index import blob_name
 from squashkit.transports.reference import REGISTRY, Reference
@@ -30,30 +30,27 @@ def base_by_evidence(
     source: Source,
     open_base: OpenBase,
     catalogue: Catalogue | None,
-    option: BaseOption | None = None,
 ) -> Base | None:
     """The base that is known without being asked for, None where nothing says it.
 
     A base in a registry is fetched to verify it, where the image itself comes from one. Raises NotBasedOn
-    where an annotation names a base that is at hand, and is wrong; `option` is what that advises.
+    where an annotation names a base that is at hand, and is wrong.
     """
     return (
-        base_by_annotations(image, source.images, option)
-        or _by_annotations(image, source, open_base, option)
+        base_by_annotations(image, source.images)
+        or _by_annotations(image, source, open_base)
         or _by_buildpacks(image, catalogue)
         or _by_provenance(image, source, open_base)
         or base_by_catalogue(image, catalogue)
     )
 
 
-def _by_annotations(
-    image: Image, source: Source, open_base: OpenBase, option: BaseOption | None
-) -> Base | None:
+def _by_annotations(image: Image, source: Source, open_base: OpenBase) -> Base | None:
     """The base that an image names, fetched to verify it."""
     name, digest = stated_base(image)
     if not name or not is_digest(digest):
         return None
-    base = _fetch(image, source, open_base, name, Digest(digest), option)
+    base = _fetch(image, source, open_base, name, Digest(digest))
     return base and replace(base, evidence=f"{name}, by the annotation {BASE_DIGEST}")
 
 
@@ -121,7 +118,6 @@ def _fetch(
     open_base: OpenBase,
     name: str,
     digest: Digest,
-    option: BaseOption | None = None,
 ) -> Base | None:
     """A base by its digest from its registry; None where it is no longer there, or is nobody's to read."""
     stated = ImageName.of(name)
@@ -132,7 +128,7 @@ def _fetch(
     except TransportError:
         return None
     fitting = [base for base in other.images if base.platform.matches(image.platform)]
-    return replace(base_of(image, fitting[0], name, option), image_name=name) if fitting else None
+    return replace(base_of(image, fitting[0], name), image_name=name) if fitting else None
 
 
 def _has_digest(image: Image, digest: Digest) -> bool:

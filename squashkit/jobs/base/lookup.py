@@ -16,7 +16,6 @@ from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
 from squashkit.plan.base import (
     Base,
-    BaseOption,
     base_of,
     choose_image,
     find_by_digest,
@@ -37,28 +36,27 @@ def named_base(
     source: Source,
     here: Sequence[Image],
     name: str,
-    option: BaseOption,
     open_base: OpenBase,
 ) -> Base:
     """The base by name in the same archive, by reference elsewhere, or by digest."""
     if here:
         fitting = [other for other in here if other.platform.matches(image.platform)] or here
         based = [other for other in fitting if other.diff_ids == image.diff_ids[: len(other.diff_ids)]]
-        return base_of(image, (based or fitting)[0], name, option)
+        return base_of(image, (based or fitting)[0], name)
     tried = [f"an image in {source.title}"]
     if is_digest(name):
-        base = find_by_digest(image, name, option)
+        base = find_by_digest(image, name)
         if base is not None:
             return base
         tried += ["a chain_id", "a diff_id"]
         if source.store is None:
-            raise not_found(name, tried, image, _way(source), option)
+            raise not_found(name, tried, image, _way(source))
         try:
             other = open_base(Reference(source.reference.transport, name), image.platform)
         except ImageNotFound as error:
             tried.append(f"an image of {source.store.title}")
-            raise not_found(name, tried, image, _way(source), option) from error
-        return base_of(image, other.images[0], name, option)
+            raise not_found(name, tried, image, _way(source)) from error
+        return base_of(image, other.images[0], name)
     try:
         reference = parse_reference(name)
         if reference.is_stdio:
@@ -67,19 +65,18 @@ def named_base(
             reference = replace(reference, transport=source.reference.transport)
         other = open_base(reference, image.platform)
     except TransportError as error:
-        told = str(error).partition("; there are:")[0]
         if reference.guessed:
             tried += ["a path", "an image of docker"]
         elif reference.is_file and not os.path.exists(reference.path):
             tried.append("a path")
         else:
             raise
-        raise not_found(name, tried, image, _way(source), option, told) from error
+        raise not_found(name, tried, image, _way(source), error) from error
     base_image = choose_image(
         other.images, reference.image, image.platform, machine_platform(), other.example
     )
     by_title = base_image.names and reference.is_file
-    base = base_of(image, base_image, base_image.title if by_title else str(reference), option)
+    base = base_of(image, base_image, base_image.title if by_title else str(reference))
     named = not reference.is_file and not is_digest(reference.path)
     return replace(base, image_name=reference.path) if named else base
 

@@ -63,7 +63,7 @@ class FleetLayers:
             found = self.store.read(self.different, lambda layer: is_here(layer) or not estimate)
             self.store.settle()
         except InvalidImage as error:
-            self._name(error)
+            self._name_holder(error)
             raise
         self.changesets = {layer.diff_id: read for layer, read in zip(self.different, found, strict=True)}
 
@@ -77,12 +77,11 @@ class FleetLayers:
                 where=f"{show_text(member.name)}, layer {layer.index}",
             )
 
-    def _name(self, error: InvalidImage) -> None:
+    def _name_holder(self, error: InvalidImage) -> None:
         """Say of a layer's fault in which image it is: among all of the fleet its number means nothing."""
-        for member, layer in self._holders.values():
-            if layer.where in str(error):
-                error.args = (f"{show_text(member.name)} in {member.source.title}: {error}",)
-                return
+        if error.diff_id:
+            member, _ = self._holders[DiffID(error.diff_id)]
+            error.inside(f"{show_text(member.name)} in {member.source.title}")
 
     def unmergeable(self) -> dict[DiffID, str]:
         """The layers that can only be kept, and why."""

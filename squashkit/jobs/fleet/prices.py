@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from squashkit.engine.write import gather
-from squashkit.errors import told_of
+from squashkit.errors import inside
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member
 from squashkit.layers.blocks import BLOCK
@@ -231,7 +231,7 @@ class Pricing:
             if needs_lower(list(own.values())):
                 changesets |= self.layers.of(image, range(run.start))
             changesets |= own
-        with told_of(image.title):
+        with inside(image.title):
             return plan_squash(changesets, segments, self.layers.store.header_of(image))
 
     def _squashed(self, image: Image, planned: SquashedLayer) -> StackLayer:

@@ -182,7 +182,7 @@ class RegistrySink:
                 ) from None
             except SquashkitError as error:
                 done = ", ".join(self._tags[:number])
-                error.args = (f"{error}; the tag {tag} was not moved" + (f", {done} was" if done else ""),)
+                error.add_note(f"the tag {tag} was not moved" + (f", {done} was" if done else ""))
                 raise
 
     def _check(self, root: Descriptor, check: Check) -> None:

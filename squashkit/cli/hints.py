@@ -1,0 +1,102 @@
+"""What an error says at the command line: its options as flags, and of bases what to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from squashkit.errors import (
+    BaseAmbiguous,
+    BaseNotFound,
+    BaseUnknown,
+    NotBasedOn,
+    Option,
+    SquashkitError,
+    Text,
+    layer_table,
+    shown,
+)
+
+FLAGS = {
+    "Keep.layers": "--keep-layers",
+    "Which.platform": "--platform",
+}
+"""How the command line calls what a library's message calls an option."""
+
+
+def told(error: SquashkitError, command: str) -> str:
+    """An error of a command in words, with what to pass to that."""
+    advise = _ADVICE.get(type(error))
+    advised = advise(error, command) if advise is not None else None
+    return error.within(advised or in_flags(error.text) + error.details)
+
+
+def in_flags(text: Text) -> str:
+    """A message with its options as flags."""
+    return shown(text, flag)
+
+
+def flag(option: Option) -> str:
+    """An option as it is passed: `--force`, `-t NAME`, `--tls-verify=false`."""
+    name = FLAGS[option.name]
+    if option.value is False and not name.startswith("--no-"):
+        return f"{name}=false"
+    value = option.example or ("" if option.value in (None, True, False) else str(option.value))
+    return f"{name} {value}" if value else name
+
+
+def _base_unknown(error: BaseUnknown, command: str) -> str | None:
+    if not error.steps:
+        return None
+    old = command == "rebase"
+    near = f"--old-base {error.near} names" if old else f"--keep-base {error.near} keeps"
+    stands = f"\n{error.image} stands on {error.near}: {near} that." if error.near else ""
+    what = (
+        "nothing says what the old base is: pass --old-base REF"
+        if old
+        else "nothing says which layers are the base: pass --keep-base REF, --keep-layers N,"
+        " --from-step TEXT, --segments, or --all to squash everything"
+    )
+    return f"{what}\n{layer_table(error.steps, counts=not old)}{stands}"
+
+
+def _not_based_on(error: NotBasedOn, command: str) -> str:
+    advice = {
+        "squash": f"\n--keep-layers {error.shared} keeps what they share."
+        if error.shared
+        else "\nWas the image built on another version of it?",
+        "rebase": "\nWas the image built on another version of it? Pass that: --old-base REF.",
+    }.get(command, "")
+    return f"{error.message}\n{layer_table(error.steps, counts=command == 'squash')}{advice}"
+
+
+def _base_not_found(error: BaseNotFound, command: str) -> str | None:
+    if not error.steps:
+        return None
+    squash = command == "squash"
+    if error.way:
+        others = (
+            "a digest, or --keep-layers N"
+            if squash
+            else "or with --config keep the chain_id of its top layer; --old-base takes each of them"
+        )
+        advice = f".\n{error.way}, {others}"
+    else:
+        advice = (
+            "; --keep-layers N keeps N layers" if squash else "; --old-base takes a name or a path, too"
+        )
+    return f"{in_flags(error.text)}{advice}:\n{layer_table(error.steps, counts=squash)}"
+
+
+def _base_ambiguous(error: BaseAmbiguous, command: str) -> str:
+    number = f", or --keep-layers {error.positions[0] + 1}" if command == "squash" else ""
+    return f"{error.message}{number}"
+
+
+_ADVICE: dict[type[SquashkitError], Callable[[Any, str], str | None]] = {
+    BaseUnknown: _base_unknown,
+    BaseNotFound: _base_not_found,
+    BaseAmbiguous: _base_ambiguous,
+    NotBasedOn: _not_based_on,
+}
+"""What to pass, by an error's type and fields; None where its message says all."""
