@@ -56,13 +56,13 @@ class Option:
         return f"{group}({field}={value})" if group else f"{field}={value}"
 
 
-Text = str | tuple[str | Option, ...]
-"""A message, or its parts where it speaks of options."""
+Text = tuple[str | Option, ...]
+"""The parts of a message, of which some are options."""
 
 
 def shown(text: Text, show: Callable[[Option], str] = str) -> str:
     """A message in words, with the options as they are called where it is read."""
-    return text if isinstance(text, str) else "".join(p if isinstance(p, str) else show(p) for p in text)
+    return "".join(part if isinstance(part, str) else show(part) for part in text)
 
 
 class SquashkitError(Exception):
@@ -70,7 +70,7 @@ class SquashkitError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: Text, *, details: str = "") -> None:
+    def __init__(self, *message: str | Option, details: str = "") -> None:
         super().__init__(shown(message))
         self.text = message
         self.details = details
@@ -86,13 +86,12 @@ class SquashkitError(Exception):
     @property
     def options(self) -> tuple[Option, ...]:
         """The options that the message speaks of."""
-        return tuple(p for p in self.text if isinstance(p, Option)) if isinstance(self.text, tuple) else ()
+        return tuple(part for part in self.text if isinstance(part, Option))
 
     @property
-    def parts(self) -> tuple[str | Option, ...]:
+    def parts(self) -> Text:
         """The message with its context and without details: for one that has it in itself."""
-        text = (self.text,) if isinstance(self.text, str) else self.text
-        return (*(f"{subject}: " for subject in self.context), *text)
+        return (*(f"{subject}: " for subject in self.context), *self.text)
 
     def __str__(self) -> str:
         return self.within(self.message) + self.details
@@ -118,10 +117,10 @@ class BaseUnknown(UsageError):
     of an image beside it that it stands on, `steps` says what made each layer."""
 
     def __init__(
-        self, message: Text, *, image: str = "", near: str = "", steps: Sequence[str] = ()
+        self, *message: str | Option, image: str = "", near: str = "", steps: Sequence[str] = ()
     ) -> None:
         near_by = f"\n{image} stands on {near}." if near else ""
-        super().__init__(message, details=(f"\n{layer_table(steps)}" if steps else "") + near_by)
+        super().__init__(*message, details=(f"\n{layer_table(steps)}" if steps else "") + near_by)
         self.image = image
         self.near = near
         self.steps = tuple(steps)
@@ -142,8 +141,8 @@ class InvalidImage(SquashkitError):
 
     exit_code = 4
 
-    def __init__(self, message: Text, *, where: str = "", diff_id: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, *message: str | Option, where: str = "", diff_id: str = "") -> None:
+        super().__init__(*message)
         self.inside(where)
         self.where = where
         self.diff_id = diff_id
@@ -183,8 +182,8 @@ class UnsupportedImage(SquashkitError):
 
     exit_code = 4
 
-    def __init__(self, message: Text, *, what: str) -> None:
-        super().__init__(message)
+    def __init__(self, *message: str | Option, what: str) -> None:
+        super().__init__(*message)
         self.what = what
 
 
@@ -198,15 +197,14 @@ class BaseNotFound(PlanError):
 
     def __init__(
         self,
-        message: Text,
-        *,
+        *message: str | Option,
         reference: str,
         tried: Sequence[str],
         details: str = "",
         way: str = "",
         steps: Sequence[str] = (),
     ) -> None:
-        super().__init__(message, details=details)
+        super().__init__(*message, details=details)
         self.reference = reference
         self.tried = tuple(tried)
         self.way = way
@@ -216,8 +214,8 @@ class BaseNotFound(PlanError):
 class BaseAmbiguous(PlanError):
     """A diff_id that several layers have, at `positions`."""
 
-    def __init__(self, message: Text, *, reference: str, positions: Sequence[int]) -> None:
-        super().__init__(message)
+    def __init__(self, *message: str | Option, reference: str, positions: Sequence[int]) -> None:
+        super().__init__(*message)
         self.reference = reference
         self.positions = tuple(positions)
 
@@ -226,8 +224,8 @@ class NotBasedOn(PlanError):
     """The base is no prefix of the image: only `shared` of its `wanted` layers agree. `steps` says what
     made each layer of the image."""
 
-    def __init__(self, message: Text, *, shared: int, wanted: int, steps: Sequence[str]) -> None:
-        super().__init__(message, details=f"\n{layer_table(steps)}")
+    def __init__(self, *message: str | Option, shared: int, wanted: int, steps: Sequence[str]) -> None:
+        super().__init__(*message, details=f"\n{layer_table(steps)}")
         self.shared = shared
         self.wanted = wanted
         self.steps = tuple(steps)
@@ -238,8 +236,8 @@ class RebaseConflict(PlanError):
 
     exit_code = 3
 
-    def __init__(self, message: Text, *, report: Any) -> None:
-        super().__init__(message)
+    def __init__(self, *message: str | Option, report: Any) -> None:
+        super().__init__(*message)
         self.report = report
 
 
@@ -252,8 +250,8 @@ class TransportError(SquashkitError):
 
     exit_code = 5
 
-    def __init__(self, message: Text, *, reference: str, details: str = "") -> None:
-        super().__init__(message, details=details)
+    def __init__(self, *message: str | Option, reference: str, details: str = "") -> None:
+        super().__init__(*message, details=details)
         self.reference = reference
 
 
@@ -261,9 +259,9 @@ class ImageNotFound(TransportError):
     """The place was read and the image is not in it. `choices` are the images that are."""
 
     def __init__(
-        self, message: Text, *, reference: str, choices: Sequence[str] = (), details: str = ""
+        self, *message: str | Option, reference: str, choices: Sequence[str] = (), details: str = ""
     ) -> None:
-        super().__init__(message, reference=reference, details=details)
+        super().__init__(*message, reference=reference, details=details)
         self.choices = tuple(choices)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from squashkit.arguments import check_fields, texts
-from squashkit.errors import UsageError
+from squashkit.errors import Option, UsageError
 from squashkit.oci.compression import Compression
 from squashkit.oci.documents import Platform, PlatformChoice, parse_platform_choice
 from squashkit.oci.graph import MAX_LAYERS
@@ -51,8 +51,11 @@ class Keep:
             self.segments is not None,
         ]
         if sum(given) > 1:
+            base, layers, step, nothing, segments = (
+                Option(f"Keep.{name}") for name in ("base", "layers", "from_step", "nothing", "segments")
+            )
             raise UsageError(
-                "--keep-base, --keep-layers, --from-step, --all and --segments exclude one another"
+                base, ", ", layers, ", ", step, ", ", nothing, " and ", segments, " exclude one another"
             )
 
     @classmethod

@@ -18,8 +18,21 @@ from squashkit.errors import (
 )
 
 FLAGS = {
+    "Keep.base": "--keep-base",
+    "Keep.from_step": "--from-step",
     "Keep.layers": "--keep-layers",
+    "Keep.nothing": "--all",
+    "Keep.segments": "--segments",
     "Which.platform": "--platform",
+    "Write.check": "--check",
+    "Write.dry_run": "--dry-run",
+    "Write.format": "--format",
+    "Write.push_by_digest": "--push-by-digest",
+    "Write.replace": "--replace",
+    "Write.tags": "-t",
+    "force": "--force",
+    "into": "--into",
+    "output": "-o",
 }
 """How the command line calls what a library's message calls an option."""
 
@@ -41,8 +54,9 @@ def flag(option: Option) -> str:
     name = FLAGS[option.name]
     if option.value is False and not name.startswith("--no-"):
         return f"{name}=false"
-    value = option.example or ("" if option.value in (None, True, False) else str(option.value))
-    return f"{name} {value}" if value else name
+    if option.example:
+        return f"{name} {option.example}"
+    return name if option.value in (None, True, False) else f"{name} {option.value}"
 
 
 def _base_unknown(error: BaseUnknown, command: str) -> str | None:

@@ -114,7 +114,8 @@ def _base_to_keep(image: Image, source: Source, here: Sequence[Image], keep: Kee
     if keep.layers is not None:
         if not 0 <= keep.layers <= total:
             raise UsageError(
-                (Option("Keep.layers", keep.layers), f": {image.title} has {total} layers"),
+                Option("Keep.layers", keep.layers),
+                f": {image.title} has {total} layers",
                 details=f"\n{layer_table(steps_of(image), counts=True)}",
             )
         return Base(keep.layers, f"--keep-layers {keep.layers}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from squashkit.errors import UsageError
+from squashkit.errors import Option, UsageError
 from squashkit.jobs.decide import Bases
 from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import ALL
@@ -44,7 +44,14 @@ def default_output(image: str, write: Write) -> str | None:
         if write.dry_run:
             return None
         if not source.is_stdio:
-            raise UsageError("no output was given; pass -o PATH, -o - for a pipe, or --dry-run")
+            raise UsageError(
+                "no output was given; pass ",
+                Option("output", example="PATH"),
+                ", ",
+                Option("output", STDIO),
+                " for a pipe, or ",
+                Option("Write.dry_run", True),
+            )
         return STDIO
     if write.replace:
         joint = "://" if source.transport == REGISTRY else ":"
@@ -54,8 +61,20 @@ def default_output(image: str, write: Write) -> str | None:
     if write.dry_run:
         return None
     if source.transport == REGISTRY:
-        raise UsageError(f"no output was given; pass -o docker://HOST/NAME, or --replace to move {source}")
-    raise UsageError(f"the result needs a name; pass -t NAME, or --replace to move {source.path} to it")
+        raise UsageError(
+            "no output was given; pass ",
+            Option("output", example="docker://HOST/NAME"),
+            ", or ",
+            Option("Write.replace", True),
+            f" to move {source}",
+        )
+    raise UsageError(
+        "the result needs a name; pass ",
+        Option("Write.tags", example="NAME"),
+        ", or ",
+        Option("Write.replace", True),
+        f" to move {source.path} to it",
+    )
 
 
 def would_harm(target: Path, reference: str) -> bool:

@@ -18,6 +18,7 @@ from squashkit.errors import (
     NotBasedOn,
     Option,
     PlanError,
+    Text,
     TransportError,
     UsageError,
     layer_table,
@@ -84,10 +85,10 @@ def choose_image(
     if len(unique) > 1 and len({image.platform for image in unique}) > 1:
         unique = [image for image in unique if image.platform.matches(machine)] or unique
     if len(unique) > 1:
-        way: tuple[str | Option, ...] = (f"{where} holds several images; name one as {example}",)
+        way: Text = (f"{where} holds several images; name one as {example}",)
         if len({image.platform for image in unique}) > 1:
             way += (", or pass ", Option("Which.platform"))
-        raise UsageError(way, details=choices(unique))
+        raise UsageError(*way, details=choices(unique))
     return unique[0]
 
 
@@ -246,15 +247,13 @@ def base_from_step(image: Image, text: str) -> Base:
     """Everything below the one step whose created_by contains the text is the base."""
     history = image.config.history
     if not history:
-        raise PlanError(("the image has no history to search; pass ", _COUNT))
+        raise PlanError("the image has no history to search; pass ", _COUNT)
     if image.config.layer_history is None:
         steps = sum(not entry.empty_layer for entry in history)
         raise PlanError(
-            (
-                f"the image's history does not fit its {_layers(len(image.layers))}: it tells of {steps}; ",
-                "pass ",
-                _COUNT,
-            )
+            f"the image's history does not fit its {_layers(len(image.layers))}: it tells of {steps}; ",
+            "pass ",
+            _COUNT,
         )
     found = [layer for layer in image.layers if text in layer.created_by]
     if len(found) != 1:
@@ -272,7 +271,7 @@ def not_found(
     """What to say where a base answers to no name, path or digest. `way` says how to come by it, `because`
     what the last place said where it was looked for."""
     steps = steps_of(image)
-    text: tuple[str | Option, ...]
+    text: Text
     if is_digest(reference):
         way = ""
         text = (f"no base {reference}: it is neither {', nor '.join(tried)}",)
@@ -281,7 +280,7 @@ def not_found(
         text = (f"no base {reference!r}: looked for it as {', as '.join(tried)}",)
         text += (": ", *because.parts) if because is not None else ()
     return BaseNotFound(
-        text,
+        *text,
         reference=reference,
         tried=tried,
         details=f".\n{way}, or a digest:\n{layer_table(steps)}" if way else f":\n{layer_table(steps)}",

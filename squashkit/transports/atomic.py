@@ -7,7 +7,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from squashkit.errors import TransportError, UsageError, show_path, why
+from squashkit.errors import Option, TransportError, UsageError, show_path, why
+
+FORCE = Option("force", True)
+"""What replaces something that is there."""
 
 
 class AtomicFile:
@@ -63,7 +66,7 @@ class AtomicFile:
             self.publish(replace=replace, sync=replace)
         except FileExistsError:
             shown = show_path(os.fsencode(self.target))
-            raise UsageError(f"{shown} appeared meanwhile; --force replaces it") from None
+            raise UsageError(f"{shown} appeared meanwhile; ", FORCE, " replaces it") from None
 
     def _link(self, target: Path) -> None:
         here = os.open("/", os.O_RDONLY | os.O_CLOEXEC)
@@ -86,7 +89,11 @@ def refuse_special(path: Path) -> None:
     """Raises UsageError for a device, a pipe or a socket, or a link to one: a file would take the place of
     what other programs know by this name, and what is written there cannot be taken back."""
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise UsageError(f"{path} is no regular file, and is not replaced; `-o -` writes to a pipe")
+        raise UsageError(
+            f"{path} is no regular file, and is not replaced; `",
+            Option("output", "-"),
+            "` writes to a pipe",
+        )
 
 
 def _umask() -> int:

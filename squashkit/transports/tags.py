@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from squashkit.errors import InvalidImage, UnsupportedImage, UsageError, show_text
-from squashkit.oci.documents import Platform
+from squashkit.errors import InvalidImage, Option, Text, UnsupportedImage, UsageError, show_text
+from squashkit.oci.documents import ALL, Platform
 from squashkit.oci.gojson import fold, load_json
 from squashkit.oci.graph import Image, Layer
 from squashkit.transports.blobs import Container
@@ -23,8 +23,8 @@ class TagGuard:
     chosen: bool = False
     """Whether one platform was asked for by name: then tags lose the others, which is told."""
     source: Sequence[Platform] = ()
-    """The platforms that --platform all would take."""
-    elsewhere: str = "-t or -o gives another name"
+    """The platforms that would be taken were all asked for."""
+    elsewhere: Text = (Option("Write.tags"), " or ", Option("output"), " gives another name")
     """How else the result can be written."""
 
     def check(self, tag: str, means: Sequence[Platform]) -> str | None:
@@ -36,14 +36,13 @@ class TagGuard:
             return None
         if self.chosen:
             return f"{show_text(tag)} meant images for {_listed(lost)}, too, and no longer does."
-        ways = [self.elsewhere]
+        ways = self.elsewhere
         if all(any(one.matches(other) for other in self.source) for one in means):
-            ways.insert(0, "--platform all writes all of them")
+            ways = (Option("Which.platform", ALL), " writes all of them; ", *ways)
         if len(result) == 1:
-            ways.append(f"--platform {_shown(result[0])} moves it all the same")
+            ways += ("; ", Option("Which.platform", _shown(result[0])), " moves it all the same")
         raise UsageError(
-            f"{show_text(tag)} means images for {_listed(means)}, and would lose {_listed(lost)}:"
-            f" {'; '.join(ways)}"
+            f"{show_text(tag)} means images for {_listed(means)}, and would lose {_listed(lost)}: ", *ways
         )
 
 

@@ -8,19 +8,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from squashkit.errors import InvalidReference, UsageError
+from squashkit.errors import InvalidReference, Option, UsageError
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec
 from squashkit.oci.names import ImageName, is_tag, same_name
 from squashkit.options import Format, MinSaving, Write
-from squashkit.transports.atomic import refuse_special
+from squashkit.transports.atomic import FORCE, refuse_special
 from squashkit.transports.contracts import Tag
 from squashkit.transports.layout.index import INDEX
 from squashkit.transports.reference import FILES, REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of
+
+_OUTPUT = Option("output")
+_TAGS = Option("Write.tags")
+_REPLACE = Option("Write.replace")
+_BY_DIGEST = Option("Write.push_by_digest")
+_AS_OCI = Option("Write.format", "oci")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ def decide_target(
         family = OCI_MANIFEST  # skopeo reads no others in a layout, and a registry has both
     compress = write.compression
     if compress is not None and compress.codec is Codec.ZSTD and image.family(family) == DOCKER_MANIFEST:
-        raise UsageError("docker's manifests know no zstd layers; pass --format oci")
+        raise UsageError("docker's manifests know no zstd layers; pass ", _AS_OCI)
     names = _names(reference, image, write)
     if reference is not None and not write.replace:
         _protect_tags(names, reference, source)
@@ -149,23 +155,27 @@ def _refuse_misfits(
     """Raises UsageError where a form, a place and options exclude one another."""
     if several and format == "docker":
         raise UsageError(
-            "a docker archive holds one platform (docker before 25 loads no more); pass --format oci"
+            "a docker archive holds one platform (docker before 25 loads no more); pass ", _AS_OCI
         )
     compress = write.compression
     if format == "docker" and compress is not None and compress.codec is Codec.ZSTD:
         raise UsageError(
-            "a docker archive cannot hold zstd layers (docker before 23 fails on them); pass --format oci"
+            "a docker archive cannot hold zstd layers (docker before 23 fails on them); pass ", _AS_OCI
         )
     if write.push_by_digest and (reference is None or reference.transport != REGISTRY):
-        raise UsageError("--push-by-digest is for registries: -o docker://HOST/NAME")
+        raise UsageError(_BY_DIGEST, " is for registries: ", Option("output", example="docker://HOST/NAME"))
     if write.push_by_digest and (
         write.names or write.replace or (reference is not None and reference.has_tag)
     ):
-        raise UsageError("--push-by-digest gives no tag: leave --replace, -t and the tag of -o out")
+        raise UsageError(
+            _BY_DIGEST, " gives no tag: leave ", _REPLACE, ", ", _TAGS, " and the tag of ", _OUTPUT, " out"
+        )
     if write.replace and not _is_own_place(reference, source):
-        raise UsageError("--replace moves the source's own tag: leave -o out, or name just that tag")
+        raise UsageError(
+            _REPLACE, " moves the source's own tag: leave ", _OUTPUT, " out, or name just that tag"
+        )
     if write.replace and reference is not None and reference.is_file:
-        raise UsageError("--replace moves a tag of a daemon or a registry; --force replaces an output")
+        raise UsageError(_REPLACE, " moves a tag of a daemon or a registry; ", FORCE, " replaces an output")
     if reference is not None and reference.is_file and not reference.is_stdio:
         path = Path(reference.path)
         if reference.path.endswith("/") and reference.transport != "oci" and not path.is_dir():
@@ -188,10 +198,11 @@ def refuse_vain_check(target: Target) -> None:
     """Raises UsageError where there will be nothing to read back."""
     if target.check and target.is_stream:
         raise UsageError(
-            "--check reads back what was written, which a pipe cannot give; write to a file or a layout"
+            Option("Write.check"),
+            " reads back what was written, which a pipe cannot give; write to a file or a layout",
         )
     if target.check and not target.writes:
-        raise UsageError("--check reads back what was written; a dry run writes nothing")
+        raise UsageError(Option("Write.check"), " reads back what was written; a dry run writes nothing")
 
 
 def protect_inputs(target: Target, sources: Sequence[Source]) -> None:
@@ -217,7 +228,13 @@ def protect_names(target: Target, bases: Sequence[Source]) -> None:
         names = base.in_store.names if base.in_store else [base.reference.path]
         for tag in target.tags:
             if same_name(tag.name, *names):
-                raise UsageError(f"{tag.name} is the base, whose name is not moved; -t or -o gives another")
+                raise UsageError(
+                    f"{tag.name} is the base, whose name is not moved; ",
+                    _TAGS,
+                    " or ",
+                    _OUTPUT,
+                    " gives another",
+                )
 
 
 def parse_output(text: str) -> Reference:
@@ -239,7 +256,8 @@ def refuse_mistaken_file(output: str, source: Reference) -> None:
     if parse_output(output).transport or source.is_file or not parse_reference(output).guessed:
         return
     raise UsageError(
-        f"-o {output} would be a file; pass docker-daemon:{output}, docker://{output} or ./{output}"
+        Option("output", output),
+        f" would be a file; pass docker-daemon:{output}, docker://{output} or ./{output}",
     )
 
 
@@ -249,7 +267,7 @@ def _format(reference: Reference | None, source: Source, format: Format | None) 
         return "oci"  # blobs by digest, whatever the family of the manifest that is asked for
     if transport in STORES:
         if format == "oci":
-            raise UsageError(f"{transport}: takes docker archives; leave --format oci out")
+            raise UsageError(f"{transport}: takes docker archives; leave ", _AS_OCI, " out")
         return "docker"
     path = Path(reference.path) if reference and not reference.is_stdio else None
     implied: Format | None = None
@@ -260,7 +278,7 @@ def _format(reference: Reference | None, source: Source, format: Format | None) 
             raise UsageError(f"{path} is a folder that is no OCI layout; pass oci:{path} to make one")
         implied = "oci"
     if format and implied and format != implied:
-        raise UsageError(f"--format {format} does not fit the output {reference}")
+        raise UsageError(Option("Write.format", format), f" does not fit the output {reference}")
     return format or implied or ("docker" if source.is_docker else "oci")
 
 
@@ -294,7 +312,7 @@ def _registry_tags(
     """Tags of one repository: the reference's own, and others as `TAG` or by their full names."""
     if own.digest:
         raise UsageError(
-            f"{reference} names a digest, which nobody can choose; --push-by-digest gives no tag"
+            f"{reference} names a digest, which nobody can choose; ", _BY_DIGEST, " gives no tag"
         )
     names = [own] if reference.has_tag or replace or not wanted else []
     for text in wanted:
@@ -303,7 +321,9 @@ def _registry_tags(
             continue
         name = ImageName.parse(text.removeprefix("docker://"))
         if name.full_repository != own.full_repository:
-            raise UsageError(f"-t {text} is not in {own.full_repository}, where the result goes")
+            raise UsageError(
+                Option("Write.tags", text), f" is not in {own.full_repository}, where the result goes"
+            )
         names.append(name)
     return tuple(_distinct([Tag(str(name)) for name in names]))
 
@@ -326,8 +346,13 @@ def _protect_tags(tags: Sequence[Tag], reference: Reference, source: Source) -> 
     for tag in tags:
         if same_name(tag.name, *own):
             raise UsageError(
-                f"{tag.name} is the source's own name; --replace moves it to the result, -t NAME or -o"
-                " gives another"
+                f"{tag.name} is the source's own name; ",
+                _REPLACE,
+                " moves it to the result, ",
+                Option("Write.tags", example="NAME"),
+                " or ",
+                _OUTPUT,
+                " gives another",
             )
 
 

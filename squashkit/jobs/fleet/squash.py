@@ -10,7 +10,7 @@ from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import Delivery, carry_out_each, deliver, written_of
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
-from squashkit.errors import Interrupted, SquashkitError, UsageError, show_text
+from squashkit.errors import Interrupted, Option, SquashkitError, UsageError, show_text
 from squashkit.jobs.base.shared import add_blobs, blobs_of
 from squashkit.jobs.choose import Chosen
 from squashkit.jobs.ends import guard_tags
@@ -108,7 +108,7 @@ def _guard(opened: OpenFleet, place: FleetTarget, names: Sequence[str], fleet: F
     return TagGuard(
         {place.tag(n): [one.image.platform] for n, one in zip(names, opened.members, strict=True)},
         chosen=fleet.platform is not None,
-        elsewhere="--into another place keeps it",
+        elsewhere=(Option("into"), " another place keeps it"),
     )
 
 

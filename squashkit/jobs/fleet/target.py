@@ -7,11 +7,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from squashkit.errors import UsageError, show_text
+from squashkit.errors import Option, UsageError, show_text
 from squashkit.jobs.fleet.members import Member
 from squashkit.oci.digests import is_digest
 from squashkit.oci.names import ImageName
 from squashkit.transports.archive.sink import ArchiveFile
+from squashkit.transports.atomic import FORCE
 from squashkit.transports.contracts import Sink, Tag
 from squashkit.transports.layout.sink import Layout
 from squashkit.transports.reference import FILES, REGISTRY, Reference
@@ -39,7 +40,7 @@ class FleetTarget:
         expected = "a fleet goes into an archive, a folder (oci:DIR), or below docker://HOST/PREFIX"
         if into.startswith("docker://"):
             if not into.removeprefix("docker://").strip("/"):
-                raise UsageError(f"--into {into}: {expected}")
+                raise UsageError(Option("into", into), f": {expected}")
             return cls(into.rstrip("/") + "/", None)
         transport = into.partition(":")[0]
         if ":" not in into:
@@ -47,9 +48,9 @@ class FleetTarget:
         elif transport in FILES:
             reference = Reference(transport, into.removeprefix(f"{transport}:"))
         else:
-            raise UsageError(f"--into {into}: {expected}")
+            raise UsageError(Option("into", into), f": {expected}")
         if not reference.path or ":" in reference.path or reference.is_stdio:
-            raise UsageError(f"--into {into}: {expected}, without an image's name")
+            raise UsageError(Option("into", into), f": {expected}, without an image's name")
         return cls(f"{reference.transport}:{reference.path}:", reference)
 
     def output(self, name: str) -> str:
@@ -88,14 +89,17 @@ class FleetTarget:
                 source.refuse_as_output(path)
                 if source.folder is not None and path.is_dir() and path.samefile(source.folder):
                     raise UsageError(
-                        f"the layout {path} is read, and its images have these names; --into another folder"
+                        f"the layout {path} is read, and its images have these names; ",
+                        Option("into"),
+                        " another folder",
                     )
             elif source.reference.transport == REGISTRY:
                 read = _full(source.reference.path)
                 if any(_full(self.output(name).removeprefix("docker://")) == read for name in names):
                     raise UsageError(
-                        f"docker://{source.reference.path} is read, and is not overwritten; --into another"
-                        " PREFIX keeps it"
+                        f"docker://{source.reference.path} is read, and is not overwritten; ",
+                        Option("into"),
+                        " another PREFIX keeps it",
                     )
 
     def open(
@@ -135,7 +139,7 @@ class FleetTarget:
             if means is None:
                 continue
             if not force:
-                raise UsageError(f"{output} is there already; --force moves the tags that are")
+                raise UsageError(f"{output} is there already; ", FORCE, " moves the tags that are")
             platforms = index_platforms(means, name, there, session.registries, session.room)
             lost.append(guard.check(tag, platforms))
         return [one for one in lost if one is not None]

@@ -23,7 +23,7 @@ from squashkit.oci.digests import Digest
 from squashkit.oci.documents import dump_json
 from squashkit.transports.archive.docker import MANIFEST, manifest_json
 from squashkit.transports.archive.reader import Archive
-from squashkit.transports.atomic import AtomicFile, refuse_special, remove_leftovers
+from squashkit.transports.atomic import FORCE, AtomicFile, refuse_special, remove_leftovers
 from squashkit.transports.blobs import open_unnamed, write_all
 from squashkit.transports.contracts import Check, Slot, Written, descriptors, put
 from squashkit.transports.layout.index import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
@@ -59,7 +59,7 @@ def check_free(path: Path, *, force: bool) -> None:
         raise UsageError(f"{path} is a folder; an archive is a file")
     refuse_special(path)
     if os.path.lexists(path) and not force:
-        raise UsageError(f"{path} exists; --force replaces it")
+        raise UsageError(f"{path} exists; ", FORCE, " replaces it")
 
 
 class ArchiveWriter:

@@ -16,7 +16,7 @@ from squashkit.oci.documents import dump_json, parse_index
 from squashkit.oci.gojson import load_json
 from squashkit.oci.media import CONTAINERD_NAME, REF_NAME
 from squashkit.oci.names import same_name
-from squashkit.transports.atomic import AtomicFile, remove_leftovers
+from squashkit.transports.atomic import FORCE, AtomicFile, remove_leftovers
 from squashkit.transports.blobs import Blob, write_all
 from squashkit.transports.contracts import Check, Slot, Tag, Written, descriptors, put
 from squashkit.transports.layout.folder import Folder
@@ -182,9 +182,8 @@ class Layout:
         there = (index or {}).get("manifests", [])
         taken = [tag for tag in tags if any(_is_named(one, tag) for one in there)]
         if taken and not self._force:
-            raise UsageError(
-                f"{self.path} has the tag {taken[0].verbatim or taken[0].name} already; --force moves it"
-            )
+            name = taken[0].verbatim or taken[0].name
+            raise UsageError(f"{self.path} has the tag {name} already; ", FORCE, " moves it")
         self.notes = _lost(self.path, there, taken, self._guard)
         return [one for one in there if not any(_is_named(one, tag) for tag in taken)]
 

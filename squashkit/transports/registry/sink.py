@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from squashkit.errors import (
     Interrupted,
     InvalidImage,
+    Option,
     SquashkitError,
     Unavailable,
     UnsupportedImage,
@@ -121,8 +122,13 @@ class RegistrySink:
                 continue
             if now == read and read != self._replace:
                 raise UsageError(
-                    f"{name} was read, and is not moved; -o or -t gives another name, --replace moves the"
-                    " source's own"
+                    f"{name} was read, and is not moved; ",
+                    Option("output"),
+                    " or ",
+                    Option("Write.tags"),
+                    " gives another name, ",
+                    Option("Write.replace"),
+                    " moves the source's own",
                 )
             if now != read and read == self._replace:
                 raise UsageError(f"{name} no longer means what was read; nothing was replaced")
