@@ -49,7 +49,9 @@ class Option:
 
     def __str__(self) -> str:
         """As Python knows it: `Write(force=True)`, `Write(tags=NAME)`, `Write.tags`, `output=PATH`."""
-        value = self.example or ("" if self.value is None else repr(self.value))
+        value = self.example
+        if self.value is not None:
+            value = repr(self.value if isinstance(self.value, int) else str(self.value))
         if not value:
             return self.name
         group, _, field = self.name.rpartition(".")

@@ -18,21 +18,37 @@ from squashkit.errors import (
 )
 
 FLAGS = {
+    "Access.authfile": "--authfile",
+    "Access.cert_dir": "--cert-dir",
+    "Access.tls_verify": "--tls-verify",
+    "FleetOptions.max_layers": "--max-layers",
     "Keep.base": "--keep-base",
     "Keep.from_step": "--from-step",
     "Keep.layers": "--keep-layers",
     "Keep.nothing": "--all",
     "Keep.segments": "--segments",
+    "Merge.blind": "--blind",
+    "Read.fetch_base": "--no-fetch-base",
+    "Rebase.allow": "--allow",
+    "Rebase.config": "--config",
+    "Run.max_size": "--max-size",
+    "Run.tmp_dir": "--tmp-dir",
     "Which.platform": "--platform",
+    "Which.skip_missing": "--skip-missing",
     "Write.check": "--check",
     "Write.dry_run": "--dry-run",
     "Write.format": "--format",
     "Write.push_by_digest": "--push-by-digest",
     "Write.replace": "--replace",
     "Write.tags": "-t",
+    "base": "--base",
+    "chart": "--chart",
+    "error.report": "--json",
     "force": "--force",
     "into": "--into",
+    "layer": "--layer",
     "output": "-o",
+    "whiteouts": "--whiteouts",
 }
 """How the command line calls what a library's message calls an option."""
 
@@ -56,7 +72,8 @@ def flag(option: Option) -> str:
         return f"{name}=false"
     if option.example:
         return f"{name} {option.example}"
-    return name if option.value in (None, True, False) else f"{name} {option.value}"
+    plain = option.value is None or isinstance(option.value, bool)
+    return name if plain else f"{name} {option.value}"
 
 
 def _base_unknown(error: BaseUnknown, command: str) -> str | None:

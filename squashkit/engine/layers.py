@@ -17,7 +17,15 @@ from squashkit.engine.entries import EntryCache, cache_folder
 from squashkit.engine.inflate import Inflation, is_junk
 from squashkit.engine.pool import wait_all
 from squashkit.engine.watch import Watch
-from squashkit.errors import Cancelled, DigestMismatch, InvalidImage, InvalidLayer, PlanError, show_path
+from squashkit.errors import (
+    Cancelled,
+    DigestMismatch,
+    InvalidImage,
+    InvalidLayer,
+    Option,
+    PlanError,
+    show_path,
+)
 from squashkit.layers import tar
 from squashkit.layers.blocks import Window
 from squashkit.layers.changeset import Changeset, Entry, parse_changeset
@@ -210,8 +218,9 @@ class LayerStore:
                 return known
         if not wanted and not self._fetch_base:
             raise PlanError(
-                f"{layer.where} must be read to know what lies below the squashed layers, which"
-                " --no-fetch-base forbids; leave that out once, and its entries are remembered"
+                f"{layer.where} must be read to know what lies below the squashed layers, which ",
+                Option("Read.fetch_base", False),
+                " forbids; leave that out once, and its entries are remembered",
             )
         return self._read_compressed(layer, blob, wanted)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from squashkit.engine.layers import LayerStore
-from squashkit.errors import InvalidImage, PathNotFound, UsageError
+from squashkit.errors import InvalidImage, Option, PathNotFound, UsageError
 from squashkit.layers.changeset import Changeset, Entry
 from squashkit.layers.compare import Difference, Piece, is_same_content, iter_differences
 from squashkit.layers.lookup import resolve
@@ -45,7 +45,9 @@ class View:
         """One layer's changes. Raises UsageError where the image has no such layer."""
         if index not in self.changesets:
             last = len(self.image.layers) - 1
-            raise UsageError(f"--layer {index}: {self.title} has the layers 0 to {last}, base first")
+            raise UsageError(
+                Option("layer", index), f": {self.title} has the layers 0 to {last}, base first"
+            )
         return self.changesets[index]
 
     def settle(self) -> None:

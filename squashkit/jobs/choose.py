@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from squashkit.errors import ImageNotFound, UnsupportedImage, show_text
+from squashkit.errors import ImageNotFound, Option, UnsupportedImage, show_text
 from squashkit.oci.digests import algorithm_of
 from squashkit.oci.documents import ALL, Descriptor, PlatformChoice
 from squashkit.oci.graph import Image
@@ -65,8 +65,8 @@ def choose(
     missing += [str(one.platform or one.digest) for one in absent_of(source, wanted)]
     if missing and not (skip_missing and there):
         raise ImageNotFound(
-            f"{source.title} names {show_text(', '.join(missing))}, but not all blobs of that are there"
-            + ("; --skip-missing leaves it out" if there else ""),
+            f"{source.title} names {show_text(', '.join(missing))}, but not all blobs of that are there",
+            *(("; ", Option("Which.skip_missing", True), " leaves it out") if there else ()),
             reference=source.title,
         )
     for image in there:

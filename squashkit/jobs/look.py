@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from squashkit.arguments import checked
 from squashkit.engine.view import View, open_view
-from squashkit.errors import PathNotFound, UsageError, show_text
+from squashkit.errors import Option, PathNotFound, UsageError, show_text
 from squashkit.jobs.choose import choose
 from squashkit.layers.changeset import opaque_of, whiteout_of
 from squashkit.layers.compare import iter_nodes, kind_of
@@ -173,7 +173,7 @@ def list_path(
 ) -> ListReport:
     """What `ls` tells of an open image."""
     if whiteouts and layer is None:
-        raise UsageError("--whiteouts needs --layer: a root file system has none")
+        raise UsageError(Option("whiteouts"), " needs ", Option("layer"), ": a root file system has none")
     if layer is None:
         return ListReport(tuple(_of_rootfs(view, path, recursive=recursive)), (), long=long)
     hidden = _hidden(view, layer, path) if whiteouts else ()

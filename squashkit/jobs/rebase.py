@@ -15,7 +15,7 @@ from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import deliver
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
-from squashkit.errors import InvalidImage, RebaseConflict, UsageError, inside
+from squashkit.errors import InvalidImage, Option, RebaseConflict, Text, UsageError, inside
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
@@ -148,7 +148,8 @@ class _Move:
                 with inside(subject):
                     raise UsageError(
                         f"what the image inherits from its base is not known by {old.evidence}: name the"
-                        " old base's image, or pass --config keep"
+                        " old base's image, or pass ",
+                        Option("Rebase.config", "keep"),
                     )
             lower = app.layers[: old.layers]
             known = replace(app, layers=lower, names=(), config=_bare_config(app, old.layers))
@@ -245,11 +246,12 @@ def _stop_at_errors(report: RebaseReport) -> None:
     if not stopping:
         return
     kinds = sorted({risk.kind.value for risk in stopping} - {Kind.LINK.value})
-    allow = " ".join(f"--allow {kind}" for kind in kinds)
     lines = [f"{report.app.title} does not fit {report.new.name}; nothing was written:"]
     lines += [f"  {line}" for line in report.risk_lines(stopping[:_MOST])]
+    text: Text = ("\n".join(lines),)
     if len(stopping) > _MOST:
-        lines.append(f"  and {len(stopping) - _MOST:,} more (--json lists them)")
-    if allow:
-        lines.append(f"{allow} goes on all the same")
-    raise RebaseConflict("\n".join(lines), report=report)
+        text += (f"\n  and {len(stopping) - _MOST:,} more (", Option("error.report"), " lists them)")
+    if kinds:
+        allow = [part for kind in kinds for part in (" ", Option("Rebase.allow", kind))]
+        text += ("\n", *allow[1:], " goes on all the same")
+    raise RebaseConflict(*text, report=report)

@@ -125,8 +125,6 @@ def scan(window: Window) -> Iterator[Record]:
     # One function, since a call for each header would cost as much as reading it: 2 µs.
     owners: dict[bytes, tuple[int, int, int]] = {}
     devices: dict[bytes, tuple[int, int]] = {bytes(16): (0, 0)}
-    # One function, and names bound before the loop: a call for each header would cost as much as reading it,
-    # which is some 3 µs an entry. What is rare (extensions, sparse maps, odd numbers) stands apart.
     times: dict[bytes, int] = {}
     unpack, types, expected, make = _HEADER.unpack_from, _TYPES, total_of, tuple.__new__
     buffer, base = window(0)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from squashkit.errors import InvalidReference
+from squashkit.errors import InvalidReference, Option
 from squashkit.oci.digests import Digest, is_digest
 from squashkit.oci.media import CONTAINERD_NAME, REF_NAME
 
@@ -36,8 +36,10 @@ class ImageName:
         """From `[HOST/]REPOSITORY[:TAG][@DIGEST]`. Raises InvalidReference for what is no image name."""
         if _CREDENTIALS.match(text):
             raise InvalidReference(
-                "a user's name and password do not belong before an image's name; docker login keeps them,"
-                " or --authfile names a file that does"
+                "a user's name and password do not belong before an image's name; docker login keeps them,",
+                " or ",
+                Option("Access.authfile"),
+                " names a file that does",
             )
         bare, _, digest = text.partition("@")
         if bare.endswith(":"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from squashkit.errors import UsageError
+from squashkit.errors import Option, UsageError
 from squashkit.oci.graph import Image, Layer
 from squashkit.plan.base import Base
 
@@ -71,9 +71,13 @@ def parse_segments(text: str, total: int) -> list[Segment]:
         keep = part.startswith("=")
         digits = part[keep:].strip()
         if not digits.isascii() or not digits.isdigit() or len(digits) > 6 or not int(digits):
-            raise UsageError(f"--segments {text}: {part!r} is no number of layers (as in =2,3,=1)")
+            raise UsageError(
+                Option("Keep.segments", text), f": {part!r} is no number of layers (as in =2,3,=1)"
+            )
         segments.append(Segment(at, at + int(digits), keep))
         at += int(digits)
     if at != total:
-        raise UsageError(f"--segments {text}: it adds up to {at} layers, the image has {total}")
+        raise UsageError(
+            Option("Keep.segments", text), f": it adds up to {at} layers, the image has {total}"
+        )
     return segments

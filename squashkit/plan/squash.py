@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from squashkit.errors import InvalidLayer, PlanError, UnsupportedImage, show_path
+from squashkit.errors import InvalidLayer, Option, PlanError, UnsupportedImage, show_path
 from squashkit.layers.changeset import Changeset, is_hard_link, link_target
 from squashkit.layers.merge import HeaderOf, SquashedLayer, merge_run
 from squashkit.layers.rootfs import Contested, Rootfs
@@ -185,7 +185,9 @@ def _lower_missing(segment: Segment, known: Mapping[int, Changeset]) -> PlanErro
     return PlanError(
         f"layers {segment.start} to {segment.stop - 1} cannot be merged without knowing what lies below"
         f" them, and the bytes of layer {', '.join(missing)} are not at hand; read the image from where"
-        " it is whole, or pass --blind to merge all the same, without a guarantee"
+        " it is whole, or pass ",
+        Option("Merge.blind", True),
+        " to merge all the same, without a guarantee",
     )
 
 
@@ -206,10 +208,10 @@ class Obstacle:
     message: str
     what: str
 
-    def error(self, index: int, advice: str = "") -> UnsupportedImage:
+    def error(self, index: int, *advice: str | Option) -> UnsupportedImage:
         """As an error that names the layer, with what can be done."""
         subject = f"layer {index}: {show_path(self.path)}"
-        return UnsupportedImage(f"{subject} {self.message}{advice}", what=self.what)
+        return UnsupportedImage(f"{subject} {self.message}", *advice, what=self.what)
 
 
 def find_obstacle(changeset: Changeset) -> Obstacle | None:
@@ -277,7 +279,7 @@ def _refuse_obstacles(changesets: Mapping[int, Changeset], segments: Sequence[Se
                 runs.append((1, keep))
     way = ",".join(f"{'=' * keep}{count}" for count, keep in runs)
     index, obstacle = next(iter(found.items()))
-    raise obstacle.error(index, f"; its layer can be kept, not merged: --segments {way}")
+    raise obstacle.error(index, "; its layer can be kept, not merged: ", Option("Keep.segments", way))
 
 
 def _links_into_runs(

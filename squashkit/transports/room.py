@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from squashkit.amounts import size as show_size
-from squashkit.errors import TooLarge, show_path
+from squashkit.errors import Option, TooLarge, show_path
 
 _RESERVE = 20
 """One part of so many of what is free stays free."""
-_WAYS = "free some, write elsewhere (-o, --tmp-dir), or set a limit (--max-size)"
+_LIMIT = Option("Run.max_size")
+_WAYS = (
+    *("free some, write elsewhere (", Option("output"), ", ", Option("Run.tmp_dir")),
+    *("), or set a limit (", _LIMIT, ")"),
+)
 
 
 @dataclass(slots=True)
@@ -62,12 +66,14 @@ class Room:
             return
         if self.limit is not None:
             raise TooLarge(
-                f"{show_size(need)} are needed for temporary files and the output, and --max-size allows"
-                f" {show_size(self.limit)} in all"
+                f"{show_size(need)} are needed for temporary files and the output, and ",
+                _LIMIT,
+                f" allows {show_size(self.limit)} in all",
             )
         raise TooLarge(
             f"not enough space in {self._where}: {show_size(need)} are needed,"
-            f" {show_size(free_space(self.folder))} are free, of which 5 % stay free; {_WAYS}"
+            f" {show_size(free_space(self.folder))} are free, of which 5 % stay free; ",
+            *_WAYS,
         )
 
     def keep(self, size: int, what: str) -> None:
@@ -93,10 +99,11 @@ class Room:
     def _too_large(self, what: str, does: str) -> TooLarge:
         if self.limit is not None:
             limit = show_size(self.limit)
-            return TooLarge(f"{what}: it {does} more than --max-size allows, which is {limit} in all")
+            return TooLarge(f"{what}: it {does} more than ", _LIMIT, f" allows, which is {limit} in all")
         return TooLarge(
             f"no space left in {self._where} for {what}: of {show_size(self.free)} that were free 5 % stay"
-            f" free; {_WAYS}"
+            " free; ",
+            *_WAYS,
         )
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Self, TypeVar
 
-from squashkit.errors import UsageError
+from squashkit.errors import Option, UsageError
 from squashkit.options import Run
 from squashkit.progress import Notify, Progress, Silent, ignore
 from squashkit.transports.registry.access import Registries
@@ -95,7 +95,7 @@ class Session:
 def _temporary_folder(wanted: Path | None, beside: Path | None) -> Path:
     """Raises UsageError where what is asked for is no folder."""
     if wanted is not None and not wanted.is_dir():
-        raise UsageError(f"--tmp-dir {wanted} is no folder")
+        raise UsageError(Option("Run.tmp_dir", wanted), " is no folder")
     return wanted or beside or Path(gettempdir())
 
 

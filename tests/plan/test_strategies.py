@@ -141,6 +141,6 @@ def test_a_limit_that_nothing_keeps_to_is_told_before_anything_is_measured() -> 
     """Images that end on the way of another one must be cut there."""
     images = [image("a"), image("ab"), image("abc")]
     prices = MadeUp(images, 1)
-    with pytest.raises(PlanError, match="--max-layers 2: third needs 3"):
+    with pytest.raises(PlanError, match=r"max_layers=2\): third needs 3"):
         measure(Trie(images), ["first", "second", "third"], prices, Goal(max_layers=2))
     assert prices.measured == {}

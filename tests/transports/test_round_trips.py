@@ -191,7 +191,7 @@ def test_an_existing_layout_keeps_what_it_has(tmp_path: Path) -> None:
     assert index["manifests"][:-1] == json.loads(before.pop(folder / "index.json"))["manifests"]
     assert all(path.read_bytes() == data for path, data in before.items())
     assert len(list((folder / "blobs/sha256").iterdir())) == len(before) - 1 + 3
-    with pytest.raises(Exception, match="app:new already; --force moves it"):
+    with pytest.raises(Exception, match="app:new already; force=True moves it"):
         squash(f"{folder}:app:1", str(folder), keep="base:1", write=once)
     moved = Write(tags="app:new", force=True)
     squash(f"{folder}:app:1", str(folder), keep=Keep(layers=2), write=moved)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from squashkit.arguments import checked
-from squashkit.errors import BaseNotFound, TransportError, Unavailable, UsageError
+from squashkit.errors import BaseNotFound, Option, TransportError, Unavailable, UsageError
 from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import base_by_evidence, version_of
 from squashkit.jobs.choose import choose
@@ -24,6 +24,8 @@ from squashkit.transports.open import open_base
 from squashkit.transports.reference import PLACES, Reference, parse_reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
+
+_ASKED = Option("base", example="REF")
 
 
 @checked
@@ -93,7 +95,9 @@ def _check(opened: Opened, image: Image, reference: str | None, bases: Bases) ->
     except TransportError as error:
         if reference is not None:
             raise
-        raise Unavailable(f"{error}; --base REF asks elsewhere", reference=str(where)) from error
+        raise Unavailable(
+            *error.parts, f"{error.details}; ", _ASKED, " asks elsewhere", reference=str(where)
+        ) from error
     image_now = choose(now, image.platform).images[0]
     manifest = image_now.manifest_descriptor
     digest = now.root or (manifest.digest if manifest is not None else "")
@@ -114,7 +118,9 @@ def _where_to_ask(image: Image, found: Base | None, asked: str | None, source: S
     name = found.image_name if found is not None and found.image_name else stated
     if not name:
         raise BaseNotFound(
-            f"{image.title}: its base is not known, or has no name; --base REF says it",
+            f"{image.title}: its base is not known, or has no name; ",
+            _ASKED,
+            " says it",
             reference=image.title,
             tried=["annotations", "labels", "provenance", "the catalogue"],
         )
@@ -125,8 +131,10 @@ def _where_to_ask(image: Image, found: Base | None, asked: str | None, source: S
     beside = found is not None and any(found.image is other for other in source.images)
     if found is not None and (found.catalogued or (beside and digest and not stated)):
         raise BaseNotFound(
-            f"{image.title}: nothing says where its base {name} is kept; --base REF does, as in --base"
-            " docker://HOST/NAME",
+            f"{image.title}: nothing says where its base {name} is kept; ",
+            _ASKED,
+            " does, as in ",
+            Option("base", example="docker://HOST/NAME"),
             reference=name,
             tried=["annotations", "labels", "provenance", "the catalogue"],
         )

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from itertools import chain
 from typing import Literal, Protocol
 
-from squashkit.errors import PlanError, show_text
+from squashkit.errors import Option, PlanError, show_text
 from squashkit.oci.digests import ChainID, Digest
 from squashkit.oci.graph import MAX_LAYERS, RunPlace
 from squashkit.options import STRATEGIES
@@ -150,8 +150,9 @@ def _check_limit(trie: Trie, names: Sequence[str], max_layers: int) -> None:
         fewest = sum(node.must_cut for node in trie.path(number))
         if fewest > max_layers and number not in trie.left:
             raise PlanError(
-                f"--max-layers {max_layers}: {show_text(name)} needs {fewest}: other images"
-                " end on its way, or layers of its base stay; allow more"
+                Option("FleetOptions.max_layers", max_layers),
+                f": {show_text(name)} needs {fewest}: other images"
+                " end on its way, or layers of its base stay; allow more",
             )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from squashkit.amounts import count, size
-from squashkit.errors import UsageError
+from squashkit.errors import Option, UsageError
 from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.fleet.titles import TITLES
@@ -27,9 +27,11 @@ _FORMS = (".svg", ".png", ".pdf")
 def check_chart(path: Path) -> None:
     """Raises UsageError where no chart can be written there."""
     if path.suffix not in _FORMS:
-        raise UsageError(f"--chart {path}: the name ends in {', '.join(_FORMS[:-1])} or {_FORMS[-1]}")
+        raise UsageError(
+            Option("chart", path), f": the name ends in {', '.join(_FORMS[:-1])} or {_FORMS[-1]}"
+        )
     if not path.parent.is_dir():
-        raise UsageError(f"--chart {path}: no file can be written there")
+        raise UsageError(Option("chart", path), ": no file can be written there")
     _matplotlib()
 
 
@@ -102,4 +104,4 @@ def _matplotlib() -> Any:
         matplotlib.rcParams["svg.hashsalt"] = "squashkit"  # the same chart is the same bytes
         return import_module("matplotlib.pyplot")
     except ImportError as error:
-        raise UsageError("--chart needs matplotlib: pip install 'squashkit[chart]'") from error
+        raise UsageError(Option("chart"), " needs matplotlib: pip install 'squashkit[chart]'") from error

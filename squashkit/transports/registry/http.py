@@ -22,7 +22,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError
 from urllib3.util import Retry
 
-from squashkit.errors import Cancelled, Unauthorized, Unavailable, gist_of, show_text
+from squashkit.errors import Cancelled, Option, Text, Unauthorized, Unavailable, gist_of, show_text
 from squashkit.oci.gojson import Leaf, Struct, load_json
 from squashkit.options import Access
 from squashkit.transports.registry.credentials import Credentials
@@ -97,15 +97,16 @@ class Registry:
                 if re.search(r"(?i)certificate|alert|refused|not known", why):
                     break
         raise Unavailable(
-            f"the registry {self.host} does not answer: {why}{self._hint(why)}", reference=self.host
+            f"the registry {self.host} does not answer: {why}", *self._hint(why), reference=self.host
         )
 
-    def _hint(self, why: str) -> str:
+    def _hint(self, why: str) -> Text:
         if not self._verify or not re.search(r"(?i)ssl|certificate|tls", why):
-            return ""
+            return ()
+        trusting = Option("Access.tls_verify", False)
         if re.search(r"(?i)wrong.version|record.layer|http.request", why):
-            return "; it speaks plain HTTP: --tls-verify=false allows that"
-        return "; --cert-dir DIR adds a CA, --tls-verify=false trusts anybody"
+            return ("; it speaks plain HTTP: ", trusting, " allows that")
+        return ("; ", Option("Access.cert_dir", example="DIR"), " adds a CA, ", trusting, " trusts anybody")
 
     def interrupt(self) -> None:
         """End all waiting, for bytes and for a time, with Cancelled."""
@@ -292,13 +293,12 @@ class Registry:
         return token
 
     def unauthorized(self, response: requests.Response) -> Unauthorized:
-        way = (
-            "its credentials do not suffice"
-            if self._credentials
-            else f"log in first (docker login {self.host}), or pass --authfile"
-        )
+        way: Text = ("its credentials do not suffice",)
+        if not self._credentials:
+            way = (f"log in first (docker login {self.host}), or pass ", Option("Access.authfile"))
         return Unauthorized(
-            f"{self.host} gives no access ({response.status_code}{told(response)}); {way}",
+            f"{self.host} gives no access ({response.status_code}{told(response)}); ",
+            *way,
             reference=self.host,
         )
 

@@ -10,7 +10,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from squashkit.errors import UsageError
+from squashkit.errors import Option, UsageError
 from squashkit.options import Access
 
 
@@ -67,12 +67,12 @@ def tls_context(access: Access, *, verify: bool) -> ssl.SSLContext:
     if folder is None:
         return context
     if not folder.is_dir():
-        raise UsageError(f"--cert-dir {folder} is no folder")
+        raise UsageError(Option("Access.cert_dir", folder), " is no folder")
     try:
         for path in sorted(folder.glob("*.crt")):
             context.load_verify_locations(path)
         for path in sorted(folder.glob("*.cert")):
             context.load_cert_chain(path, path.with_suffix(".key"), password="")
     except OSError as error:
-        raise UsageError(f"--cert-dir {folder}: {path.name}: {error}") from error
+        raise UsageError(Option("Access.cert_dir", folder), f": {path.name}: {error}") from error
     return context
