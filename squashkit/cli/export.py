@@ -28,7 +28,8 @@ Examples:
     "-o",
     "--output",
     metavar="FILE",
-    help="Where the tar goes: a path, or - for standard output (the default where that is no terminal). {platform} in it stands for linux-amd64 and the like.",
+    help="Where the tar goes: a path, or - for standard output (the default where that is no terminal)."
+    " {platform} in it stands for linux-amd64 and the like.",
 )
 @click.option(
     "--layer",

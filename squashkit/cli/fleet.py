@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
-import resource
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,17 +46,14 @@ Examples:
 def fleet() -> None:
     """Say what squashing saves and costs for the images that a team really has.
 
-    Squashing an image whole kills its dead bytes, and its sharing with others too. Counted over all images of a
-    fleet, one or the other may weigh more; cutting each image where the fleet branches keeps the sharing.
+    Squashing an image whole kills its dead bytes, and its sharing with others too. Counted over all images
+    of a fleet, one or the other may weigh more; cutting each image where the fleet branches keeps the
+    sharing.
 
     No base is guessed, as others may share it that are not of the fleet: it is known by --base, by the
-    catalogue, by an image's annotations, or as an image of the fleet on which others stand. All bases stay as
-    they are, and so do images whose base is not known, unless images are squashed whole.
+    catalogue, by an image's annotations, or as an image of the fleet on which others stand. All bases stay
+    as they are, and so do images whose base is not known, unless images are squashed whole.
     """
-    gc.enable()  # the trees of many images come and go, and are full of cycles
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # every archive is an open file; macOS takes no infinite number
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _fleet_options(command: Command) -> Command:
@@ -75,14 +69,16 @@ _OPTIONS: list[Callable[[Command], Command]] = [
         type=click.File("rb"),
         multiple=True,
         metavar="FILE",
-        help="More images, a reference a line; # at its beginning or after a space begins a comment. - is standard input.",
+        help="More images, a reference a line; # at its beginning or after a space begins a comment. - is"
+        " standard input.",
     ),
     click.option(
         "--base",
         "bases",
         multiple=True,
         metavar="REF",
-        help="A base that images stand on; any number of times. Others are known by the catalogue, by images' annotations, or as images of the fleet.",
+        help="A base that images stand on; any number of times. Others are known by the catalogue, by"
+        " images' annotations, or as images of the fleet.",
     ),
     click.option(
         "--minimise",
@@ -102,7 +98,8 @@ _OPTIONS: list[Callable[[Command], Command]] = [
     click.option(
         "--estimate",
         is_flag=True,
-        help="Compress nothing to measure: stored sizes by the ratios at which the layers are compressed, plain ones as they are.",
+        help="Compress nothing to measure: stored sizes by the ratios at which the layers are compressed,"
+        " plain ones as they are.",
     ),
     click.option(
         "--platform",
@@ -155,12 +152,13 @@ def storage(
     **others: Any,
 ) -> None:
     """Tell what the IMAGEs take together, in a registry and on a host: as they are, squashed into one layer
-    each, squashed above their bases, squashed along the trie of their layers, and cut where they take least.
+    each, squashed above their bases, squashed along the trie of their layers, and cut where they take
+    least.
 
-    IMAGE is any reference; a path means all images in it, docker-daemon: and containers-storage: all that have
-    a name there, docker://HOST/PREFIX/ all tags of all repositories below. Sizes are of layers. Plain layers
-    count as they are compressed in a registry. Every layer is read once. Images whose base is not known are
-    listed, and count as built in all rows but the one of images squashed whole.
+    IMAGE is any reference; a path means all images in it, docker-daemon: and containers-storage: all that
+    have a name there, docker://HOST/PREFIX/ all tags of all repositories below. Sizes are of layers. Plain
+    layers count as they are compressed in a registry. Every layer is read once. Images whose base is not
+    known are listed, and count as built in all rows but the one of images squashed whole.
     """
     references, options, run = _read_options(images, **others)
     if csv_file is not None and (csv_file.is_dir() or not csv_file.parent.is_dir()):
@@ -212,14 +210,16 @@ Examples:
     "--into",
     required=True,
     metavar="REF",
-    help="Where the results go: a file (a docker archive), oci-archive:FILE, oci:DIR, or docker://HOST/PREFIX.",
+    help="Where the results go: a file (a docker archive), oci-archive:FILE, oci:DIR, or"
+    " docker://HOST/PREFIX.",
 )
 @click.option(
     "--strategy",
     type=click.Choice(STRATEGIES),
     default="best",
     show_default=True,
-    help="Leave all as it was built, squash each image whole, above its base, along the trie, or where it takes least.",
+    help="Leave all as it was built, squash each image whole, above its base, along the trie, or where it"
+    " takes least.",
 )
 @click.option(
     "--force", is_flag=True, help="Replace an archive, move existing tags of a layout or a registry."
@@ -232,10 +232,10 @@ def squash(
 ) -> None:
     """Squash the IMAGEs and write them to one place, where they share the layers of what they share.
 
-    Each result has its source's root file system. All images are cut at the same places, and the same layers
-    merged give the same bytes, so each merged layer is stored once. Bases stay as they are. Where an image's base
-    is not known nothing is written, but by the strategies built and all. Which layers are merged that images
-    outside the fleet may share is told before anything is written.
+    Each result has its source's root file system. All images are cut at the same places, and the same
+    layers merged give the same bytes, so each merged layer is stored once. Bases stay as they are. Where an
+    image's base is not known nothing is written, but by the strategies built and all. Which layers are
+    merged that images outside the fleet may share is told before anything is written.
     """
     references, options, run = _read_options(images, **others)
     with shown() as progress:

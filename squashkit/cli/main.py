@@ -72,8 +72,14 @@ class LazyGroup(click.Group):
             raise
         except KeyboardInterrupt:
             raise _Interrupted from None
-        except OSError as error:
-            raise _SystemFault(explain(error)) from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.params["debug"]:
+                print(_harmless(traceback.format_exc().rstrip("\n")), file=sys.stderr)
+            if isinstance(error, OSError):
+                raise _SystemFault(explain(error)) from error
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -101,7 +107,6 @@ def main() -> NoReturn:
     gc.disable()
     # Copying threads need the interpreter for an instant a block; they must not wait 5 ms for it.
     sys.setswitchinterval(0.0001)
-    debug = "--debug" in sys.argv[1:]
     written.clear()
     try:
         returned = cli.main(standalone_mode=False)
@@ -120,21 +125,15 @@ def main() -> NoReturn:
         print(f"squashkit: interrupted; {outcome()}", file=sys.stderr)
         code = INTERRUPTED
     except SquashkitError as error:
-        if debug:
-            _show_traceback()
         words = str(error)
         if not isinstance(error, _SystemFault):
             words = _with_outcome(told(error, cli.running), error)
         print(f"squashkit: {_harmless(words)}", file=sys.stderr)
         code = error.exit_code
     except OSError as error:
-        if debug:
-            _show_traceback()
         print(f"squashkit: {_harmless(explain(error))}", file=sys.stderr)
         code = FAILED
     except Exception as error:
-        if debug:
-            _show_traceback()
         what = _harmless(f"{type(error).__name__}: {error}"[:500])
         print(f"squashkit: this is a fault of squashkit, please report it: {what}", file=sys.stderr)
         code = FAILED
@@ -153,10 +152,6 @@ def _harmless(text: str) -> str:
             if "\n" in part.strip():
                 text = text.replace(part, show_text(part))
     return show_lines(without_secrets(text))
-
-
-def _show_traceback() -> None:
-    print(_harmless(traceback.format_exc().rstrip("\n")), file=sys.stderr)
 
 
 def explain(error: OSError) -> str:

@@ -29,7 +29,8 @@ Examples:
 @click.option(
     "--old-base",
     metavar="REF",
-    help="The base that the image was built on: an image in the same archive, a path or reference. Default: as `squashkit base find` finds it.",
+    help="The base that the image was built on: an image in the same archive, a path or reference. Default:"
+    " as `squashkit base find` finds it.",
 )
 @click.option("--new-base", metavar="REF", required=True, help="The base to put it on: the same forms.")
 @click.option("--squash", is_flag=True, help="Merge the layers above the base into one.")
@@ -50,7 +51,8 @@ Examples:
     "--allow",
     multiple=True,
     type=click.Choice(ALLOWABLE),
-    help="Do not stop at errors of this kind; any number of times. Errors of kind link always stop: nothing can unpack such a layer.",
+    help="Do not stop at errors of this kind; any number of times. Errors of kind link always stop: nothing"
+    " can unpack such a layer.",
 )
 @writing_options
 def rebase(
@@ -65,11 +67,11 @@ def rebase(
 ) -> None:
     """Put the layers of IMAGE above its base on another base, as if it had been built there.
 
-    Nothing is built: the layers go over byte for byte. One is made anew only where it deletes something in a
-    directory that the new base lacks, or relies on a directory that only the old base gave. What the image
-    inherited from its base follows the new one. What the exchange may break is told before anything is
-    written: databases, caches and accounts in the layers that hide the new base's, copies of the old base's
-    files, and what does not fit at all.
+    Nothing is built: the layers go over byte for byte. One is made anew only where it deletes something in
+    a directory that the new base lacks, or relies on a directory that only the old base gave. What the
+    image inherited from its base follows the new one. What the exchange may break is told before anything
+    is written: databases, caches and accounts in the layers that hide the new base's, copies of the old
+    base's files, and what does not fit at all.
     """
     how = Rebase(new_base, old_base, squash, config, allow, strict)
 

@@ -129,13 +129,19 @@ def json_option(what: str) -> Callable[[Command], Command]:
 
 
 def debug_option(command: Command) -> Command:
-    """`main` looks for it; a command only lets it pass."""
+    """`--debug`, which means the same before the command and after it."""
 
-    @functools.wraps(command)
-    def without(*args: Any, debug: bool, **kwargs: Any) -> Any:
-        return command(*args, **kwargs)
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.find_root().params["debug"] = True
 
-    return click.option("--debug", is_flag=True, help="Show a traceback when something fails.")(without)
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=remember,
+        help="Show a traceback when something fails.",
+    )(command)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,13 +40,15 @@ Examples:
 @click.option(
     "--segments",
     metavar="RUNS",
-    help="Partition the layers into runs, base first, as in =2,3,=1: those with = are kept, each other becomes one layer.",
+    help="Partition the layers into runs, base first, as in =2,3,=1: those with = are kept, each other"
+    " becomes one layer.",
 )
 @click.option(
     "--min-saving",
     metavar="AMOUNT",
     callback=parsed(MinSaving.parse),
-    help="Write the image unchanged unless squashing saves this much: a share of the squashed layers' stored bytes (5%) or a size (10MB).",
+    help="Write the image unchanged unless squashing saves this much: a share of the squashed layers'"
+    " stored bytes (5%) or a size (10MB).",
 )
 @click.option(
     "--whiteouts",
@@ -60,7 +62,8 @@ Examples:
     type=click.Choice(["overlay", "follow"]),
     default="overlay",
     show_default=True,
-    help="A path through a lower layer's symlink: replace the symlink by a directory, as overlay file systems do, or follow it.",
+    help="A path through a lower layer's symlink: replace the symlink by a directory, as overlay file"
+    " systems do, or follow it.",
 )
 @click.option(
     "--blind",

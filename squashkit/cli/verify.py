@@ -35,7 +35,8 @@ Examples:
     multiple=True,
     metavar="PATTERN",
     callback=parsed(_absent),
-    help="Prove that a path, a glob of paths or a content (sha256:...) is in no layer, hidden ones included, nor told in history or config. Any number of times.",
+    help="Prove that a path, a glob of paths or a content (sha256:...) is in no layer, hidden ones"
+    " included, nor told in history or config. Any number of times.",
 )
 @click.option(
     "--limit",

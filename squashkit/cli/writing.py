@@ -100,7 +100,8 @@ class Writing:
     ) -> None:
         """Do the work, from where the image is to where the result goes, and tell what it did.
 
-        `bases` are read too, and so are not written to. Raises UsageError for ends that do not fit together.
+        `bases` are read too, and so are not written to. Raises UsageError for ends that do not fit
+        together.
         """
         image, output = self._ends(image)
         piped_out = is_stream(output) and not self.dry_run
@@ -204,7 +205,9 @@ _OPTIONS: list[Callable[[Command], Command]] = [
         "-o",
         "--output",
         metavar="REF",
-        help="Where the result goes: a path, -, docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME, containers-storage:NAME or docker://HOST/NAME. Default for an image of a daemon: that daemon.",
+        help="Where the result goes: a path, -, docker-archive:PATH[:REF], oci-archive:PATH[:REF],"
+        " oci:DIR[:REF], docker-daemon:NAME, containers-storage:NAME or docker://HOST/NAME. Default for"
+        " an image of a daemon: that daemon.",
     ),
     click.option(
         "-t",
@@ -244,12 +247,14 @@ _OPTIONS: list[Callable[[Command], Command]] = [
     click.option(
         "--no-fetch-base",
         is_flag=True,
-        help="Do not read a base that lies in a registry; fail where its entries are needed and not remembered.",
+        help="Do not read a base that lies in a registry; fail where its entries are needed and not"
+        " remembered.",
     ),
     click.option(
         "--check",
         is_flag=True,
-        help="Read back what was written and compare it with the source, at every kept layer, before it gets its name.",
+        help="Read back what was written and compare it with the source, at every kept layer, before it"
+        " gets its name.",
     ),
     click.option(
         "--jobs",

@@ -263,6 +263,12 @@ def test_debug_shows_the_traceback(place: str, tmp_path: Path) -> None:
     assert result.code == 5
 
 
+def test_debug_as_a_value_is_no_option(tmp_path: Path) -> None:
+    """Where --debug is the value of another option, no traceback is shown."""
+    words = ("--all", "-o", tmp_path / "out.tar", "--message", "--debug")
+    assert_fails(run("squash", tmp_path / "nowhere.tar", *words), 5, "No such file")
+
+
 def test_paths_that_are_no_text_are_carried(app: Path, tmp_path: Path) -> None:
     """Input and output names that are no UTF-8 are read, written and reported under a strict encoding."""
     odd = os.fsdecode(bytes(tmp_path) + b"/caf\xe9.tar")

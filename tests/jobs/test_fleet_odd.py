@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import squashkit
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.squash import _FleetWork
 from squashkit.oci.digests import Digest
@@ -481,6 +483,23 @@ def test_more_blobs_than_a_process_may_open_at_first(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_a_fleet_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    """Called from Python, the limit of open files and the collector are as before, failed or not."""
+    docker_archive_old(tmp_path / "s.tar", [ImageSpec([blob("base", 50)], ["base:1"])])
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), most))
+    gc.disable()
+    try:
+        squashkit.measure_fleet([str(tmp_path / "s.tar")])
+        with pytest.raises(squashkit.SquashkitError):
+            squashkit.measure_fleet([str(tmp_path / "nowhere.tar")])
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(soft, 256), most)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
 
 
 def test_a_path_of_a_list_may_hold_a_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

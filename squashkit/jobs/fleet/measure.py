@@ -14,6 +14,7 @@ from squashkit.jobs.fleet.bases import FleetBases
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.prices import Pricing
+from squashkit.jobs.fleet.process import for_many_images
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Layer
@@ -47,7 +48,7 @@ def measure_fleet(
     told, and nothing of hosts. Raises what opening and reading the images does, and PlanError where the
     most layers that are allowed are too few.
     """
-    with Session(run, progress or Silent()) as session, LayerStore(session) as layers:
+    with for_many_images(), Session(run, progress or Silent()) as session, LayerStore(session) as layers:
         opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate or not scan)
         if not scan:
             return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)

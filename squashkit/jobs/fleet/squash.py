@@ -16,6 +16,7 @@ from squashkit.jobs.choose import Chosen
 from squashkit.jobs.ends import guard_tags
 from squashkit.jobs.fleet.measure import GZIP, OpenFleet
 from squashkit.jobs.fleet.members import Member
+from squashkit.jobs.fleet.process import for_many_images
 from squashkit.jobs.fleet.target import FleetTarget
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.options import STRATEGIES, FleetOptions, History, Merge, Read, Run, Write
@@ -66,7 +67,7 @@ def squash_fleet(
         raise UsageError(f"no strategy is named {show_text(strategy)}: {', '.join(STRATEGIES)}")
     place = FleetTarget.parse(into)
     numbered = Numbered(progress or Silent())
-    with Session(run, numbered) as session, LayerStore(session) as layers:
+    with for_many_images(), Session(run, numbered) as session, LayerStore(session) as layers:
         opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate)
         names = place.names(opened.members)
         place.protect([one.source for one in (*opened.members, *opened.bases)], names)
