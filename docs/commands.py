@@ -1,8 +1,8 @@
-"""The commands as the documentation shows them: the examples stand in the help text itself.
+"""The commands as the documentation shows them: options and examples stand in the help text itself.
 
-squashkit keeps a command's examples below its options, where `--help` prints them last. What makes pages
-of commands reads only the help text, so here are copies of the commands that have everything there.
-`cli` is for Markdown, `manual` for man pages. The commands themselves stay as they are.
+squashkit has a command's options in sections, and examples below them. What makes pages of commands reads
+the help text, and knows no sections, so here are copies of the commands that have everything there and no
+options beside it. `cli` is for Markdown, `manual` for man pages. The commands themselves stay as they are.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from typing import cast
 
 import click
 
+from squashkit.cli.help import sections, show_whole, write_options
 from squashkit.cli.main import cli as original
 
-Write = Callable[[list[str], list[str]], str]
-"""Makes a help text of paragraphs and lines of examples."""
+Write = Callable[[click.Command, click.Context], str]
+"""Makes a help text that has everything."""
+
+
+WIDTH = 84
+"""Columns of a block on a page."""
 
 
 def paragraphs(text: str) -> list[str]:
@@ -35,16 +40,28 @@ def examples(epilog: str) -> list[str]:
     return [line.strip() for line in found[1].splitlines()]
 
 
-def markdown(texts: list[str], lines: list[str]) -> str:
-    """Examples as a block of code."""
+def markdown(command: click.Command, context: click.Context) -> str:
+    """Options as `--help-all` prints them, and examples, as blocks of code."""
+    formatter = click.HelpFormatter(width=WIDTH)
+    write_options(command, context, formatter)
+    options = "\n".join(["```text", formatter.getvalue().strip("\n"), "```"])
+    lines = examples(command.epilog or "")
     code = "\n".join(["```sh", *lines, "```"])
-    return "\n\n".join([*texts, "**Examples:**" if len(lines) > 1 else "**Example:**", code])
+    title = "**Examples:**" if len(lines) > 1 else "**Example:**"
+    return "\n\n".join([*paragraphs(command.help or ""), options, title, code])
 
 
-def roff(texts: list[str], lines: list[str]) -> str:
-    """Examples as lines that are not filled. A man page's own blank lines become paragraphs."""
-    block = [".SH EXAMPLES", ".nf", *(escaped(line) for line in lines), ".fi"]
-    return "\n".join(["\n\n".join(escaped(text) for text in texts), *block])
+def roff(command: click.Command, context: click.Context) -> str:
+    """Options in sections, and examples as lines that are not filled. Blank lines become paragraphs."""
+    text = "\n\n".join(escaped(one) for one in paragraphs(command.help or ""))
+    options = [".SH OPTIONS"]
+    for section, rows in sections(command, context).items():
+        options.append(f".SS {section.title}")
+        for names, help_text in rows:
+            first, _, rest = names.replace("-", r"\-").partition(" ")
+            options += [".TP", rf"\fB{first}\fP {rest}".rstrip(), escaped(help_text)]
+    lines = [escaped(line) for line in examples(command.epilog or "")]
+    return "\n".join([text, *options, ".SH EXAMPLES", ".nf", *lines, ".fi"])
 
 
 def escaped(text: str) -> str:
@@ -55,21 +72,19 @@ def escaped(text: str) -> str:
 
 
 def documented(command: click.Command, write: Write, parent: click.Context | None) -> click.Command:
-    """A copy of a command with its examples in its help text, and with `--help` among its options."""
+    """A copy of a command with its options and examples in its help text, and arguments alone beside it."""
     context = click.Context(command, info_name=command.name, parent=parent, **command.context_settings)
+    show_whole(context)
     made = copy.copy(command)
-    made.help = write(paragraphs(command.help or ""), examples(command.epilog or ""))
+    made.help = write(command, context)
     made.epilog = None
-    made.params = [copy.copy(parameter) for parameter in command.get_params(context)]
+    made.params = [one for one in command.params if isinstance(one, click.Argument)]
     made.add_help_option = False
     if isinstance(command, click.Group) and isinstance(made, click.Group):
         below = click.Context(command, info_name=command.name, parent=context)
         made.commands = {name: documented(one, write, below) for name, one in command.commands.items()}
     if write is roff:
         made.short_help = escaped(command.get_short_help_str(100))
-        for parameter in made.params:
-            if isinstance(parameter, click.Option):
-                parameter.help = escaped(parameter.help or "")
     return made
 
 
@@ -80,7 +95,11 @@ def every_command(write: Write) -> click.Group:
     top = documented(source, write, None)
     group = click.Group("squashkit", help=top.help, params=top.params, short_help=top.short_help)
     group.add_help_option = False
-    group.context_settings = {**source.context_settings, "terminal_width": 84, "max_content_width": 84}
+    group.context_settings = {
+        **source.context_settings,
+        "terminal_width": WIDTH,
+        "max_content_width": WIDTH,
+    }
     for name in source.list_commands(context):
         command = source.get_command(context, name)
         assert command is not None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from squashkit.amounts import count
+from squashkit.cli.help import Group, option
 from squashkit.cli.output import say, written
 from squashkit.cli.shared import (
     Looking,
@@ -22,13 +23,14 @@ _OUTDATED, _NOT_BASED = 3, 6
 
 
 @click.group(
-    short_help="Find the base of an image; see whether it is outdated; keep a catalogue of bases.",
+    cls=Group,
+    short_help="Find an image's base, see if it is outdated, keep a catalogue.",
     epilog="""\b
 Examples:
   squashkit base find app.tar:app:latest
   squashkit base add docker://registry.example/debian:12 fedora:28
   squashkit base check docker://registry.example/app:1
-  squashkit base check app.tar:app:latest --base docker://registry.example/debian:12
+  squashkit base check app.tar --base docker://registry.example/debian:12
 """,
 )
 def base() -> None:
@@ -64,18 +66,17 @@ def find(image: str, as_json: bool, looking: Looking) -> None:
     epilog="""\b
 Examples:
   squashkit base check docker://registry.example/app:1
-  squashkit base check app.tar:app:latest --base docker://registry.example/debian:12 --json
+  squashkit base check app.tar --base docker://registry.example/debian:12
 """,
 )
 @click.argument("image")
-@click.option("--base", "reference", metavar="REF", help="The base. Default: the one that is found.")
+@option("--base", "reference", metavar="REF", help="The base. Default: the one that is found.")
 @json_option("the answer")
 @look_options
 def check(image: str, reference: str | None, as_json: bool, looking: Looking) -> None:
-    """Tell whether the base that IMAGE was built on is still what its name means.
-
-    Exit code 0: the image begins with the layers that the base has now; 3: it stands on another version of
-    it; 6: it stands on no version of it that is known here.
+    """Tell whether the base that IMAGE was built on is still what its name means. Exit code 0: the
+    image begins with the layers that the base has now; 3: it stands on another version of it; 6: it stands
+    on no version of it that is known here.
 
     The name is looked up as --base says it, else as the base was added to the catalogue, in the image's own
     daemon, or, where the image or its build states it, in that name's registry.

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from squashkit.cli.help import Command
 from squashkit.cli.output import STREAMS, naming
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.errors import UsageError
@@ -16,6 +17,7 @@ _MAX_JSON = 256 << 20
 
 
 @click.command(
+    cls=Command,
     short_help="Print a file of an image.",
     epilog="""\b
 Examples:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from squashkit.cli.help import Command
+
 
 @click.command(
+    cls=Command,
     short_help="Print a completion script for a shell.",
     epilog="""\b
 Examples:

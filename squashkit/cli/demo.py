@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from squashkit.amounts import size
+from squashkit.cli.help import Command, option
 from squashkit.cli.output import say
 from squashkit.jobs.diff import diff
 from squashkit.jobs.inspect import inspect
@@ -108,10 +109,11 @@ def _config(hexes: list[str], made: list[Step]) -> bytes:
 
 
 @click.command(
+    cls=Command,
     short_help="Show on small images what a squash does.",
     epilog="Example: squashkit demo --keep /tmp/demo",
 )
-@click.option(
+@option(
     "--keep",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",

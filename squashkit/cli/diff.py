@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from squashkit.cli.help import Command, option
 from squashkit.cli.shared import Looking, json_option, look_options, parsed
 from squashkit.jobs.diff import KNOWN_KINDS, diff_platforms, parse_kinds
 from squashkit.report.diff import DiffReport
@@ -12,6 +13,7 @@ DIFFERENT = 3
 
 
 @click.command(
+    cls=Command,
     short_help="Compare the root file systems of two images.",
     epilog="""\b
 Examples:
@@ -21,20 +23,20 @@ Examples:
 )
 @click.argument("a")
 @click.argument("b")
-@click.option(
+@option(
     "--ignore",
     metavar="KINDS",
     callback=parsed(parse_kinds),
     help=f"Leave out these kinds of differences: {KNOWN_KINDS}.",
 )
-@click.option("--stat", is_flag=True, help="Print only how many paths differ in what.")
-@click.option(
+@option("--stat", is_flag=True, help="Print only how many paths differ in what.")
+@option(
     "--limit",
     type=click.IntRange(0),
     default=100,
     show_default=True,
     metavar="N",
-    help="Print at most N paths; 0 prints all. JSON has all.",
+    help="Print at most N paths. 0 prints all. JSON has all.",
 )
 @json_option("the differences")
 @look_options
@@ -47,9 +49,10 @@ def diff(
     as_json: bool,
     looking: Looking,
 ) -> None:
-    """Compare the root file systems of the images A and B, entry by entry.
+    """Compare the root file systems of the images A and B, entry by entry. Exit code 0 where they
+    are the same, 3 where they differ.
 
-    Exit code 0 where they are the same, 3 where they differ. Files of one size are read and compared,
+    Files of one size are read and compared,
     unless both lie at one place of the same layer. A group of hard links that one side holds in several
     layers, and so as several files, is no difference, and is told. Holes of sparse files are
     zeros.

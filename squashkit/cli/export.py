@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from squashkit.cli.help import Command, option
 from squashkit.cli.output import say, written
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.errors import UsageError, show_path
@@ -14,6 +15,7 @@ from squashkit.jobs.export import PLACE, export_image
 
 
 @click.command(
+    cls=Command,
     short_help="Write the root file system of an image, or one layer, as a tar.",
     epilog="""\b
 Examples:
@@ -24,20 +26,20 @@ Examples:
 """,
 )
 @click.argument("image")
-@click.option(
+@option(
     "-o",
     "--output",
     metavar="FILE",
-    help="Where the tar goes: a path, or - for standard output (the default where that is no terminal)."
-    " {platform} in it stands for linux-amd64 and the like.",
+    help="Where the tar goes: a path, or - for standard output. The latter is the default where"
+    " that is no terminal. {platform} in a path stands for linux-amd64 and the like.",
 )
-@click.option(
+@option(
     "--layer",
     type=click.IntRange(0),
     metavar="N",
     help="Write one layer's own tar, uncompressed, byte for byte. Counted from the base, 0 first.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing output.")
+@option("--force", is_flag=True, help="Replace an existing output.")
 @json_option("where the tar went and its size")
 @look_options
 def export(

@@ -10,9 +10,10 @@ from typing import IO, Any
 
 import click
 
+from squashkit.cli.help import CUT, READING, RESOURCES, Group, option
 from squashkit.cli.output import write_file, written
 from squashkit.cli.shared import (
-    Command,
+    Function,
     access_options,
     debug_option,
     json_option,
@@ -35,7 +36,8 @@ from squashkit.report.fleet.chart import check_chart, write_chart
 
 
 @click.group(
-    short_help="Measure what many images take together, squashed or not.",
+    cls=Group,
+    short_help="Measure what many images take together, and squash them all.",
     epilog="""\b
 Examples:
   squashkit fleet storage a.tar b.tar c.tar
@@ -56,60 +58,67 @@ def fleet() -> None:
     """
 
 
-def _fleet_options(command: Command) -> Command:
-    for option in reversed(_OPTIONS):
-        command = option(command)
+def _fleet_options(command: Function) -> Function:
+    for add in reversed(_OPTIONS):
+        command = add(command)
     return command
 
 
-_OPTIONS: list[Callable[[Command], Command]] = [
-    click.option(
+_OPTIONS: list[Callable[[Function], Function]] = [
+    option(
         "--from",
         "listed",
         type=click.File("rb"),
         multiple=True,
         metavar="FILE",
-        help="More images, a reference a line; # at its beginning or after a space begins a comment. - is"
-        " standard input.",
+        help="More images, a reference a line. # at its beginning or after a space begins a comment. -"
+        " is standard input.",
     ),
-    click.option(
+    option(
         "--base",
         "bases",
         multiple=True,
         metavar="REF",
-        help="A base that images stand on; any number of times. Others are known by the catalogue, by"
+        help="A base that images stand on. Any number of times. Others are known by the catalogue, by"
         " images' annotations, or as images of the fleet.",
     ),
-    click.option(
+    option(
         "--minimise",
+        section=CUT,
         type=click.Choice(["registry", "host"]),
         default="registry",
         show_default=True,
         help="What the best cut is to make least.",
     ),
-    click.option(
+    option(
         "--max-layers",
+        section=CUT,
         type=click.IntRange(1),
         default=MAX_LAYERS,
         show_default=True,
         metavar="N",
         help="The most layers that an image may have in the best cut.",
     ),
-    click.option(
+    option(
         "--estimate",
         is_flag=True,
-        help="Compress nothing to measure: stored sizes by the ratios at which the layers are compressed,"
-        " plain ones as they are.",
+        help="Compress nothing to measure. Stored sizes are by the ratios at which the layers are"
+        " compressed, plain ones as they are.",
     ),
-    click.option(
+    option(
         "--platform",
+        section=READING,
         metavar="OS/ARCH",
         callback=parsed(Platform.parse),
         help="The platform to take from indexes. Default: this machine's.",
     ),
     access_options,
-    click.option(
-        "--jobs", type=click.IntRange(1, 64), metavar="N", help="Threads. Default: one a processor."
+    option(
+        "--jobs",
+        section=RESOURCES,
+        type=click.IntRange(1, 64),
+        metavar="N",
+        help="Threads. Default: one a processor.",
     ),
     tmp_dir_option("the system's"),
     max_size_option,
@@ -122,20 +131,20 @@ _OPTIONS: list[Callable[[Command], Command]] = [
 Examples:
   squashkit fleet storage a.tar b.tar c.tar
   squashkit fleet storage docker-daemon: --minimise host
-  squashkit fleet storage docker://registry.example/team/ --estimate --csv growth.csv
+  squashkit fleet storage docker://registry.example/team/ --csv growth.csv
 """,
 )
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @_fleet_options
-@click.option("--no-scan", is_flag=True, help="Read manifests and configs only, and tell what was built.")
-@click.option(
+@option("--no-scan", is_flag=True, help="Read manifests and configs only, and tell what was built.")
+@option(
     "--csv",
     "csv_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write what the first 1, 2, 3... images take under each strategy.",
+    help="Write what the first 1, 2, 3 and more images take under each strategy.",
 )
-@click.option(
+@option(
     "--chart",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -201,29 +210,28 @@ def advise(images: Sequence[str], as_json: bool, **others: Any) -> None:
     epilog="""\b
 Examples:
   squashkit fleet squash a.tar b.tar c.tar --into squashed.tar
+  squashkit fleet squash a.tar b.tar --base debian.tar --into oci:squashed
+  squashkit fleet squash docker://registry.example/team/ --into oci:squashed
   squashkit fleet squash docker://registry.example/team/ --into docker://registry.example/squashed
-  squashkit fleet squash a.tar b.tar --base docker://registry.example/debian:12 --into oci:squashed
 """,
 )
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
-@click.option(
+@option(
     "--into",
     required=True,
     metavar="REF",
-    help="Where the results go: a file (a docker archive), oci-archive:FILE, oci:DIR, or"
-    " docker://HOST/PREFIX.",
+    help="Where the results go: a file or a reference. That is a docker archive, oci-archive:FILE,"
+    " oci:DIR, or docker://HOST/PREFIX.",
 )
-@click.option(
+@option(
     "--strategy",
     type=click.Choice(STRATEGIES),
     default="best",
     show_default=True,
-    help="Leave all as it was built, squash each image whole, above its base, along the trie, or where it"
-    " takes least.",
+    help="How to squash. Leave all as it was built, squash each image whole, above its base, along"
+    " the trie, or where it takes least.",
 )
-@click.option(
-    "--force", is_flag=True, help="Replace an archive, move existing tags of a layout or a registry."
-)
+@option("--force", is_flag=True, help="Replace an archive. Of a layout or a registry: move existing tags.")
 @_fleet_options
 @json_option("the report")
 @debug_option

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
+from squashkit.cli.help import Command, option
 from squashkit.cli.output import say
 from squashkit.cli.shared import Looking, json_option, look_options, show_report
 from squashkit.jobs.inspect import inspect_image, tree
 
 
 @click.command(
-    short_help="Show the layers of an image, its base, and what a squash would give.",
+    cls=Command,
+    short_help="Show an image's layers, its base, and what a squash would give.",
     epilog="""\b
 Examples:
   squashkit inspect app.tar
@@ -19,9 +21,9 @@ Examples:
 """,
 )
 @click.argument("image")
-@click.option("-v", "--verbose", is_flag=True, help="Print whole digests, chain_ids and commands, too.")
-@click.option("--verify", is_flag=True, help="Read everything and check its digests.")
-@click.option("--dot", is_flag=True, help="Print the tree of layers as a graph for Graphviz.")
+@option("-v", "--verbose", is_flag=True, help="Print whole digests, chain_ids and commands, too.")
+@option("--verify", is_flag=True, help="Read everything and check its digests.")
+@option("--dot", is_flag=True, help="Print the tree of layers as a graph for Graphviz.")
 @json_option("it")
 @look_options
 def inspect(image: str, verbose: bool, verify: bool, dot: bool, as_json: bool, looking: Looking) -> None:

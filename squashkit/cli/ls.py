@@ -6,12 +6,14 @@ from functools import partial
 
 import click
 
+from squashkit.cli.help import Command, option
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.errors import UsageError
 from squashkit.jobs.look import each, list_path
 
 
 @click.command(
+    cls=Command,
     short_help="List files of an image or of one layer.",
     epilog="""\b
 Examples:
@@ -22,20 +24,20 @@ Examples:
 )
 @click.argument("image")
 @click.argument("path", default="/")
-@click.option(
+@option(
     "-l",
     "--long",
     is_flag=True,
     help="Print mode, names of the inode, owner, size in bytes and time (UTC) too.",
 )
-@click.option("-R", "--recursive", is_flag=True, help="List what directories hold, too.")
-@click.option(
+@option("-R", "--recursive", is_flag=True, help="List what directories hold, too.")
+@option(
     "--layer",
     type=click.IntRange(0),
     metavar="N",
     help="List the entries of one layer, counted from the base, 0 first.",
 )
-@click.option("--whiteouts", is_flag=True, help="With --layer: list what the layer hides, too.")
+@option("--whiteouts", is_flag=True, help="With --layer: list what the layer hides, too.")
 @json_option("the entries")
 @look_options
 def ls(

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from squashkit.cli.help import HELP, Group, option, write_options
 from squashkit.cli.hints import told
 from squashkit.cli.output import STREAMS, naming, outcome, written
 from squashkit.errors import SquashkitError, show_lines, show_text, why, without_secrets
@@ -22,21 +23,32 @@ from squashkit.version import __version__
 
 FAILED = 1
 INTERRUPTED = 130
-_COMMANDS = {
-    "base": "Find the base of an image; see whether it is outdated; keep a catalogue of bases.",
-    "cat": "Print a file of an image.",
-    "completion": "Print a completion script for a shell.",
-    "demo": "Show on small images what a squash does.",
-    "diff": "Compare the root file systems of two images.",
-    "export": "Write the root file system of an image, or one layer, as a tar.",
-    "fleet": "Measure what many images take together, and squash them so that they take least.",
-    "inspect": "Show the layers of an image, its base, and what a squash would give.",
-    "ls": "List files of an image or of one layer.",
-    "rebase": "Put the layers of an image on another base.",
-    "squash": "Merge the layers of an image above its base.",
-    "verify": "Check everything an image promises; prove that something is not in it.",
-    "which": "Tell which layers hold or hide a path.",
+_SECTIONS = {
+    "Images": {
+        "squash": "Merge the layers of an image above its base.",
+        "rebase": "Put the layers of an image on another base.",
+        "export": "Write the root file system of an image, or one layer, as a tar.",
+    },
+    "Bases and fleets": {
+        "base": "Find an image's base, see if it is outdated, keep a catalogue.",
+        "fleet": "Measure what many images take together, and squash them all.",
+    },
+    "Look": {
+        "inspect": "Show an image's layers, its base, and what a squash would give.",
+        "ls": "List files of an image or of one layer.",
+        "cat": "Print a file of an image.",
+        "which": "Show which layers hold or hide a path.",
+        "diff": "Compare the root file systems of two images.",
+        "verify": "Check what an image promises; prove that something is not in it.",
+    },
+    "More": {
+        "demo": "Show on small images what a squash does.",
+        "completion": "Print a completion script for a shell.",
+    },
 }
+"""The commands and what they do: what each says of itself, which is not imported for that."""
+_COMMANDS = {name for section in _SECTIONS.values() for name in section}
+_WIDTH = max(map(len, _COMMANDS))
 
 
 class _Interrupted(Exception):
@@ -47,7 +59,7 @@ class _SystemFault(SquashkitError):
     """An error of the system, in words."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Commands whose modules are imported when they are run, not when `--help` lists them."""
 
     running = ""
@@ -81,18 +93,26 @@ class LazyGroup(click.Group):
                 raise _SystemFault(explain(error)) from error
             raise
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(_COMMANDS.items()))
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in sections, and then the options: of these there are few."""
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(_WIDTH), text) for name, text in commands.items()])
+        write_options(self, ctx, formatter)
 
 
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example: squashkit squash app.tar --keep-base fedora:28 -t app:squashed -o out.tar",
+    epilog="""\b
+Examples:
+  squashkit demo
+  squashkit squash app.tar --keep-base fedora:28 -t app:new -o new.tar
+  squashkit squash --help
+""",
 )
 @click.version_option(__version__, prog_name="squashkit")
-@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+@option("--debug", section=HELP, is_flag=True, help="Show a traceback when something fails.")
 def cli(debug: bool) -> None:
     """Squash container images and keep their base layers, byte for byte.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from squashkit.cli.help import BASES, Command, option
 from squashkit.cli.writing import Writing, Written, created_from_environment, writing_options
 from squashkit.errors import RebaseConflict, UsageError
 from squashkit.jobs.rebase import rebase as rebase_one
@@ -16,43 +17,50 @@ from squashkit.progress import Notify, Progress
 
 
 @click.command(
+    cls=Command,
     short_help="Put the layers of an image on another base.",
     epilog="""\b
 Examples:
-  squashkit rebase app.tar --old-base fedora:28 --new-base patched.tar -t app:patched -o out.tar
-  squashkit rebase app:1 --old-base debian:12 --new-base debian:12-patched -t app:1-patched
+  squashkit rebase app.tar --old-base fedora:28 --new-base new.tar -o out.tar
+  squashkit rebase app:1 --new-base debian:12-patched -t app:1-patched
+  squashkit rebase app.tar --new-base fedora29.tar --dry-run --json
   squashkit rebase docker://registry.example/app:1 --new-base docker://registry.example/debian:12 -o docker://registry.example/app:1-patched
-  squashkit rebase app.tar --old-base fedora:28 --new-base fedora29.tar --dry-run --json
 """,
 )
 @click.argument("image", required=False)
-@click.option(
+@option(
     "--old-base",
+    section=BASES,
     metavar="REF",
-    help="The base that the image was built on: an image in the same archive, a path or reference. Default:"
-    " as `squashkit base find` finds it.",
+    help="The base that the image was built on. An image in the same archive, a path or reference."
+    " Default: as `squashkit base find` finds it.",
 )
-@click.option("--new-base", metavar="REF", required=True, help="The base to put it on: the same forms.")
-@click.option("--squash", is_flag=True, help="Merge the layers above the base into one.")
-@click.option(
+@option(
+    "--new-base", section=BASES, metavar="REF", required=True, help="The base to put it on. The same forms."
+)
+@option("--squash", section=BASES, is_flag=True, help="Merge the layers above the base into one.")
+@option(
     "--config",
+    section=BASES,
     type=click.Choice(["follow", "keep"]),
     default="follow",
     show_default=True,
-    help="Settings that the image inherited from the old base: take the new base's, or leave them.",
+    help="Settings inherited from the old base. Take the new base's, or leave them.",
 )
-@click.option(
+@option(
     "--strict/--no-strict",
+    section=BASES,
     default=True,
     show_default=True,
-    help="Stop, with exit code 3, where the layers do not fit the new base.",
+    help="Stop where layers do not fit the new base. The exit code is 3.",
 )
-@click.option(
+@option(
     "--allow",
+    section=BASES,
     multiple=True,
     type=click.Choice(ALLOWABLE),
-    help="Do not stop at errors of this kind; any number of times. Errors of kind link always stop: nothing"
-    " can unpack such a layer.",
+    help="Go on where errors are of this kind. Any number of times. Errors of kind link always"
+    " stop: nothing can unpack such a layer.",
 )
 @writing_options
 def rebase(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from squashkit.cli.help import MESSAGES, OPTIONS, READING, REGISTRIES, RESOURCES, Section, option
 from squashkit.cli.output import say, show_json
 from squashkit.errors import show_text
 from squashkit.oci.documents import ALL, Platform, PlatformChoice, parse_platform_choice
@@ -20,7 +21,7 @@ from squashkit.progress import Note, shown
 if TYPE_CHECKING:
     from squashkit.jobs.look import Opened
 
-Command = Callable[..., Any]
+Function = Callable[..., Any]
 R = TypeVar("R")
 
 
@@ -53,33 +54,41 @@ def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parame
     return callback
 
 
-def platform_options(command: Command) -> Command:
-    """`--platform` and `--skip-missing`."""
-    command = click.option(
-        "--skip-missing",
-        is_flag=True,
-        help="With --platform all: leave out platforms whose blobs are not there.",
-    )(command)
-    return click.option(
-        "--platform",
-        metavar="OS/ARCH",
-        callback=parsed(parse_platform_choice),
-        help="The platform to take from an index, or all. Default: this machine's.",
-    )(command)
+def platform_options(section: Section) -> Callable[[Function], Function]:
+    """`--platform`, in this section, and `--skip-missing`."""
+
+    def options(command: Function) -> Function:
+        command = option(
+            "--skip-missing",
+            section=READING,
+            is_flag=True,
+            help="With --platform all: leave out platforms whose blobs are not there.",
+        )(command)
+        return option(
+            "--platform",
+            section=section,
+            metavar="OS/ARCH",
+            callback=parsed(parse_platform_choice),
+            help="The platform to take from an index, or all. Default: this machine's.",
+        )(command)
+
+    return options
 
 
-def tmp_dir_option(default: str) -> Callable[[Command], Command]:
-    return click.option(
+def tmp_dir_option(default: str) -> Callable[[Function], Function]:
+    return option(
         "--tmp-dir",
+        section=RESOURCES,
         type=click.Path(path_type=Path),
         metavar="DIR",
         help=f"Folder for temporary files. Default: {default}.",
     )
 
 
-def max_size_option(command: Command) -> Command:
-    return click.option(
+def max_size_option(command: Function) -> Function:
+    return option(
         "--max-size",
+        section=RESOURCES,
         metavar="SIZE",
         callback=parsed(parse_size),
         help="The most that temporary files and output may take together, and that compressed layers may"
@@ -87,7 +96,7 @@ def max_size_option(command: Command) -> Command:
     )(command)
 
 
-def access_options(command: Command) -> Command:
+def access_options(command: Function) -> Function:
     """How registries are reached; the command gets it as one `access`."""
 
     @functools.wraps(command)
@@ -100,43 +109,47 @@ def access_options(command: Command) -> Command:
     ) -> Any:
         return command(*args, access=Access(authfile, tls_verify, cert_dir), **kwargs)
 
-    for option in (
-        click.option(
+    for add in (
+        option(
             "--cert-dir",
+            section=REGISTRIES,
             type=click.Path(path_type=Path),
             metavar="DIR",
             help="Folder with CAs (*.crt) and client certificates (*.cert, *.key) for a registry.",
         ),
-        click.option(
+        option(
             "--tls-verify",
+            section=REGISTRIES,
             type=bool,
             metavar="BOOL",
             help="Whether a registry must prove who it is. Default: yes, but not on localhost.",
         ),
-        click.option(
+        option(
             "--authfile",
+            section=REGISTRIES,
             type=click.Path(path_type=Path),
             metavar="FILE",
             help="Credentials for registries. Default: REGISTRY_AUTH_FILE, else docker's own.",
         ),
     ):
-        collected = option(collected)
+        collected = add(collected)
     return collected
 
 
-def json_option(what: str) -> Callable[[Command], Command]:
-    return click.option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON.")
+def json_option(what: str) -> Callable[[Function], Function]:
+    return option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON.")
 
 
-def debug_option(command: Command) -> Command:
+def debug_option(command: Function) -> Function:
     """`--debug`, which means the same before the command and after it."""
 
     def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
             ctx.find_root().params["debug"] = True
 
-    return click.option(
+    return option(
         "--debug",
+        section=MESSAGES,
         is_flag=True,
         expose_value=False,
         callback=remember,
@@ -197,7 +210,7 @@ def notify(note: Note) -> None:
     say(f"squashkit: {note}", err=True)
 
 
-def look_options(command: Command) -> Command:
+def look_options(command: Function) -> Function:
     """The options of every command that only looks; it gets them as one `looking`."""
 
     @functools.wraps(command)
@@ -215,6 +228,7 @@ def look_options(command: Command) -> Command:
         )
         return command(*args, looking=looking, **kwargs)
 
-    return platform_options(
-        access_options(tmp_dir_option("the system's")(max_size_option(debug_option(collected))))
-    )
+    made: Function = debug_option(collected)
+    for add in (max_size_option, tmp_dir_option("the system's"), access_options, platform_options(OPTIONS)):
+        made = add(made)
+    return made

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from squashkit.cli.help import HISTORY, KEEP, MERGING, NAMES, Command, option
 from squashkit.cli.shared import parsed
 from squashkit.cli.writing import Writing, Written, created_from_environment, writing_options
 from squashkit.jobs.squash import squash as squash_one
@@ -16,70 +17,85 @@ from squashkit.progress import Notify, Progress
 
 
 @click.command(
+    cls=Command,
     short_help="Merge the layers of an image above its base.",
     epilog="""\b
 Examples:
-  squashkit squash app.tar --keep-base fedora:28 -t app:squashed -o squashed.tar
-  docker save app fedora:28 | squashkit squash --keep-base fedora:28 -t app:squashed | docker load
-  squashkit squash oci:images:app --keep-layers 3 -o oci:images:app-squashed
+  squashkit squash app.tar --keep-base fedora:28 -t app:new -o new.tar
+  docker save app | squashkit squash --keep-layers 1 -t app:new | docker load
   squashkit squash app.tar --segments =2,3,=1 --dry-run
+  squashkit squash oci:images:app --keep-layers 3 -o oci:images:app-squashed
   squashkit squash oci:images:app --keep-layers 1 --platform all -o oci:images:app-squashed
   squashkit squash app:latest --keep-base fedora:28 -t app:squashed
   squashkit squash docker://registry.example/app:1 --keep-base docker://registry.example/fedora:28 -o docker://registry.example/app:1-squashed
 """,
 )
 @click.argument("image", required=False)
-@click.option(
+@option(
     "--keep-base",
+    section=KEEP,
     metavar="REF",
-    help="Keep the layers of this base: an image in the same archive, a path or reference, or a digest.",
+    help="Keep the layers of this base, by name, path or digest. A name is that of an image in the"
+    " same archive, or a reference.",
 )
-@click.option("--keep-layers", type=int, metavar="N", help="Keep N layers, counted from the base.")
-@click.option("--from-step", metavar="TEXT", help="Squash from the one step whose command contains TEXT.")
-@click.option("--all", "squash_all", is_flag=True, help="Squash all layers into one.")
-@click.option(
+@option("--keep-layers", section=KEEP, type=int, metavar="N", help="Keep N layers, counted from the base.")
+@option(
+    "--from-step",
+    section=KEEP,
+    metavar="TEXT",
+    help="Squash from the one step whose command has TEXT.",
+)
+@option("--all", "squash_all", section=KEEP, is_flag=True, help="Squash all layers into one.")
+@option(
     "--segments",
+    section=KEEP,
     metavar="RUNS",
-    help="Partition the layers into runs, base first, as in =2,3,=1: those with = are kept, each other"
+    help="Cut the layers into runs, as in =2,3,=1, base first. Those with = are kept, each other"
     " becomes one layer.",
 )
-@click.option(
+@option(
     "--min-saving",
+    section=NAMES,
     metavar="AMOUNT",
     callback=parsed(MinSaving.parse),
-    help="Write the image unchanged unless squashing saves this much: a share of the squashed layers'"
+    help="Write the image unchanged unless this much is saved. A share of the squashed layers'"
     " stored bytes (5%) or a size (10MB).",
 )
-@click.option(
+@option(
     "--whiteouts",
+    section=MERGING,
     type=click.Choice(["explicit", "opaque"]),
     default="explicit",
     show_default=True,
     help="How a directory that was removed and made again hides what it had.",
 )
-@click.option(
+@option(
     "--symlink-parents",
+    section=MERGING,
     type=click.Choice(["overlay", "follow"]),
     default="overlay",
     show_default=True,
-    help="A path through a lower layer's symlink: replace the symlink by a directory, as overlay file"
-    " systems do, or follow it.",
+    help="Which a path through a lower layer's symlink means. A directory in the symlink's place,"
+    " as overlay file systems have it, or what the symlink leads to.",
 )
-@click.option(
+@option(
     "--blind",
+    section=MERGING,
     is_flag=True,
     help="Go on where layers below are needed and not at hand. The result is not guaranteed.",
 )
-@click.option(
+@option(
     "--history",
+    section=HISTORY,
     type=click.Choice(["keep", "drop"]),
     default="keep",
     show_default=True,
     help="What becomes of the squashed layers' history entries.",
 )
-@click.option("--message", metavar="TEXT", help="A comment for the new layer's history entry.")
-@click.option(
+@option("--message", section=HISTORY, metavar="TEXT", help="A comment for the new layer's history entry.")
+@option(
     "--created",
+    section=HISTORY,
     metavar="TIME",
     callback=parsed(parse_created),
     help="The result's creation time (RFC 3339). Default: SOURCE_DATE_EPOCH, else the source's.",
@@ -101,13 +117,13 @@ def squash(
     created: str | None,
     writing: Writing,
 ) -> None:
-    """Merge the layers of IMAGE above its base into one, and write the result.
+    """Merge the layers of IMAGE above its base into one, and write the result. The base's layers stay byte
+    for byte as they are, so that images go on sharing them; the root file system of the result is exactly
+    the source's, or nothing is written.
 
     IMAGE is a path to an archive or an OCI layout, - for standard input (the default where that is no
     terminal), docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME,
-    containers-storage:NAME or docker://HOST/NAME; a bare name that is no path is the docker daemon's. The
-    base layers stay byte for byte as they are, so that images go on sharing them; the root file system of
-    the result is exactly the source's, or nothing is written.
+    containers-storage:NAME or docker://HOST/NAME; a bare name that is no path is the docker daemon's.
     """
 
     def work(image: str, output: str | None, progress: Progress, notify: Notify) -> Written:

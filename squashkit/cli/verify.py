@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from squashkit.cli.help import Command, option
 from squashkit.cli.shared import Looking, json_option, look_options, notify, parsed, show_report
 from squashkit.errors import InvalidImage
 from squashkit.jobs.verify import parse_patterns
@@ -21,39 +22,40 @@ def _absent(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @click.command(
-    short_help="Check everything an image promises; prove that something is not in it.",
+    cls=Command,
+    short_help="Check what an image promises; prove that something is not in it.",
     epilog="""\b
 Examples:
   squashkit verify app.tar
   squashkit verify app-squashed.tar --absent /root/.ssh --absent '*.pem'
-  squashkit verify app.tar --absent sha256:$(sha256sum < token | cut -d' ' -f1)
+  squashkit verify app.tar --absent sha256:$(sha256sum < token | cut -c-64)
 """,
 )
 @click.argument("image")
-@click.option(
+@option(
     "--absent",
     multiple=True,
     metavar="PATTERN",
     callback=parsed(_absent),
-    help="Prove that a path, a glob of paths or a content (sha256:...) is in no layer, hidden ones"
-    " included, nor told in history or config. Any number of times.",
+    help="Prove that a path, a glob or a content (sha256:...) is in no layer. Hidden ones are"
+    " looked at, too, and history and config. Any number of times.",
 )
-@click.option(
+@option(
     "--limit",
     type=click.IntRange(0),
     default=20,
     show_default=True,
     metavar="N",
-    help="Print at most N warnings, and places of a pattern; 0 prints all. JSON has all.",
+    help="Print at most N warnings, and places of a pattern. 0 prints all. JSON has all.",
 )
 @json_option("what was found")
 @look_options
 def verify(image: str, absent: tuple[str, ...], limit: int, as_json: bool, looking: Looking) -> None:
     """Check every blob, size, digest, diff_id and history count of IMAGE, and that each layer is a legal
-    tar; without a REF and --platform those of every image in the archive or layout.
+    tar. Exit code 4 if there is a fault, else 3 if something that must be absent is there.
 
-    Exit code 4 if there is a fault, else 3 if something that must be absent is there. Warnings tell of
-    what is legal, and applied differently by docker, podman, containerd and umoci.
+    Without a REF and --platform, every image of the archive or layout is checked. Warnings tell of what is
+    legal, and applied differently by docker, podman, containerd and umoci.
     """
     with shown() as progress:
         verdict = job(

@@ -6,12 +6,14 @@ from functools import partial
 
 import click
 
+from squashkit.cli.help import Command
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.jobs.look import each, trace_path
 
 
 @click.command(
-    short_help="Tell which layers hold or hide a path.",
+    cls=Command,
+    short_help="Show which layers hold or hide a path.",
     epilog="""\b
 Examples:
   squashkit which app.tar /usr/lib/os-release

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 import click
 
+from squashkit.cli.help import MESSAGES, NAMES, READING, RESOURCES, RESULT, option
 from squashkit.cli.output import STREAMS, say, sending, show_json, write_file, written
 from squashkit.cli.shared import (
-    Command,
+    Function,
     access_options,
     debug_option,
     max_size_option,
@@ -107,9 +108,9 @@ class Writing:
         piped_out = is_stream(output) and not self.dry_run
         if piped_out and self.as_json and self.report is None:
             raise UsageError("the image goes to standard output; write the report to a file: --report FILE")
-        for option, path in (("--report", self.report), ("--digest-file", self.digest_file)):
+        for name, path in (("--report", self.report), ("--digest-file", self.digest_file)):
             if path is not None:
-                _check_writable(option, path, image, output, *bases)
+                _check_writable(name, path, image, output, *bases)
 
         def notify(note: Note) -> None:
             if (self.verbose or note.is_warning) and not self.quiet:
@@ -158,7 +159,7 @@ class Writing:
         return image, output
 
 
-def writing_options(command: Command) -> Command:
+def writing_options(command: Function) -> Function:
     """The options of every command that writes an image; it gets them as one `writing`."""
 
     @functools.wraps(command)
@@ -166,9 +167,9 @@ def writing_options(command: Command) -> Command:
         own = {name: kwargs.pop(name) for name in Writing.__dataclass_fields__}
         return command(*args, writing=Writing(**own), **kwargs)
 
-    made: Command = collected
-    for option in reversed(_OPTIONS):
-        made = option(made)
+    made: Function = collected
+    for add in reversed(_OPTIONS):
+        made = add(made)
     return made
 
 
@@ -200,64 +201,80 @@ def _check_writable(option: str, target: Path, *references: str | None) -> None:
             raise UsageError(f"{option} {target} is an input or the output, or lies within one")
 
 
-_OPTIONS: list[Callable[[Command], Command]] = [
-    click.option(
+_OPTIONS: list[Callable[[Function], Function]] = [
+    option(
         "-o",
         "--output",
+        section=RESULT,
         metavar="REF",
-        help="Where the result goes: a path, -, docker-archive:PATH[:REF], oci-archive:PATH[:REF],"
-        " oci:DIR[:REF], docker-daemon:NAME, containers-storage:NAME or docker://HOST/NAME. Default for"
-        " an image of a daemon: that daemon.",
+        help="Where it goes: a path, - or a reference. That is docker-archive:PATH[:REF],"
+        " oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME, containers-storage:NAME or"
+        " docker://HOST/NAME. Default for an image of a daemon: that daemon.",
     ),
-    click.option(
+    option(
         "-t",
         "--tag",
         "tags",
+        section=RESULT,
         multiple=True,
         metavar="NAME",
-        help="A name for the result; any number of times. Without it: the source's own.",
+        help="A name for the result. Any number of times. Without it: the source's own.",
     ),
-    click.option(
-        "--format", type=click.Choice(["docker", "oci"]), help="Form of the result. Default: the source's."
+    option(
+        "--format",
+        section=NAMES,
+        type=click.Choice(["docker", "oci"]),
+        help="Form of the result. Default: the source's.",
     ),
-    click.option(
+    option(
         "--compress",
+        section=RESULT,
         metavar="CODEC",
         callback=parsed(Compression.parse),
         help="Store new layers as none, gzip[:LEVEL] or zstd[:LEVEL]. Default: as the kept ones are.",
     ),
-    platform_options,
-    click.option(
-        "--force", is_flag=True, help="Replace an existing output, or move an existing tag of a layout."
+    platform_options(RESULT),
+    option(
+        "--force",
+        section=RESULT,
+        is_flag=True,
+        help="Replace an existing output. Of a layout: move an existing tag.",
     ),
-    click.option("-n", "--dry-run", is_flag=True, help="Print what would be done; write nothing."),
-    click.option("--no-verify", is_flag=True, help="Do not check digests of what is read."),
-    click.option(
+    option(
+        "-n", "--dry-run", section=RESULT, is_flag=True, help="Print what would be done; write nothing."
+    ),
+    option("--no-verify", section=READING, is_flag=True, help="Do not check digests of what is read."),
+    option(
         "--replace",
+        section=NAMES,
         is_flag=True,
         help="Move the source's own tag, in a daemon or a registry, to the result.",
     ),
-    click.option("--push-by-digest", is_flag=True, help="Give the result no tag in a registry."),
-    click.option(
+    option("--push-by-digest", section=NAMES, is_flag=True, help="Give the result no tag in a registry."),
+    option(
         "--digest-file",
+        section=NAMES,
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="Write the digest of the result's manifest (or index) to a file.",
     ),
-    click.option(
+    option(
         "--no-fetch-base",
+        section=READING,
         is_flag=True,
         help="Do not read a base that lies in a registry; fail where its entries are needed and not"
         " remembered.",
     ),
-    click.option(
+    option(
         "--check",
+        section=RESULT,
         is_flag=True,
-        help="Read back what was written and compare it with the source, at every kept layer, before it"
-        " gets its name.",
+        help="Compare what was written with the source. It is read back, and compared at every kept"
+        " layer, before it gets its name.",
     ),
-    click.option(
+    option(
         "--jobs",
+        section=RESOURCES,
         type=click.IntRange(1, 64),
         metavar="N",
         help="Threads. Default: one a processor. The result does not depend on it.",
@@ -265,14 +282,15 @@ _OPTIONS: list[Callable[[Command], Command]] = [
     tmp_dir_option("the output's"),
     max_size_option,
     access_options,
-    click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
-    click.option(
+    option("--json", "as_json", section=RESULT, is_flag=True, help="Print the report as JSON."),
+    option(
         "--report",
+        section=MESSAGES,
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="Write the report as JSON to a file.",
     ),
-    click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
-    click.option("-v", "--verbose", is_flag=True, help="Print more: every contested path."),
+    option("-q", "--quiet", section=MESSAGES, is_flag=True, help="Print nothing but errors."),
+    option("-v", "--verbose", section=MESSAGES, is_flag=True, help="Print more: every contested path."),
     debug_option,
 ]

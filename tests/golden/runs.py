@@ -259,6 +259,10 @@ _COMMANDS = (
 )
 CLICK = [
     *(f"{command} --help".strip() for command in _COMMANDS),
+    *(
+        f"{command} --help-all"
+        for command in ("squash", "rebase", "inspect", "fleet storage", "fleet squash")
+    ),
     *_lines("""
 --version
 squish
