@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from squashkit.cli.help import Command
+from squashkit.cli.output import telling
 
 
 @click.command(
@@ -25,4 +26,5 @@ def completion(shell: str) -> None:
 
     made = get_completion_class(shell)
     assert made is not None
-    click.echo(made(cli, {}, "squashkit", "_SQUASHKIT_COMPLETE").source())
+    with telling():
+        click.echo(made(cli, {}, "squashkit", "_SQUASHKIT_COMPLETE").source())

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import random
-import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -143,7 +142,7 @@ def demo(keep: Path | None) -> None:
         problems = check(app, squashed)
         if problems:
             say("\n".join(problems), err=True)
-            sys.exit(1)
+            raise click.exceptions.Exit(1)
         say("Checked: both root file systems are the same, entry by entry, content included.")
         if keep:
             say(f"The archives are in {keep}.")

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import click
 
+from squashkit.cli.output import telling
+
 _WHOLE = "squashkit.whole"
 """Set in a context's `meta` where help is to show everything."""
 _EXAMPLES = 3
@@ -75,6 +77,11 @@ def option(*names: str, section: Section = OPTIONS, **settings: Any) -> Callable
 class Command(click.Command):
     """A command whose `--help` fits one screen, and whose `--help-all` shows everything."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Takes the options, and prints help where that is one of them."""
+        with telling():
+            return super().parse_args(ctx, args)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Those of the command, `--help`, and `--help-all` where that shows more."""
         params = super().get_params(ctx)
@@ -109,6 +116,11 @@ class Group(click.Group):
     """Commands below a command. A name that is none is told with those that it is like."""
 
     command_class = Command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As `Command` does."""
+        with telling():
+            return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

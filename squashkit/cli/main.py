@@ -17,12 +17,15 @@ import click
 
 from squashkit.cli.help import HELP, Group, option, write_options
 from squashkit.cli.hints import told
-from squashkit.cli.output import STREAMS, naming, outcome, written
+from squashkit.cli.output import STREAMS, ReaderGone, outcome, telling, written
 from squashkit.errors import SquashkitError, show_lines, show_text, why, without_secrets
 from squashkit.version import __version__
 
 FAILED = 1
 INTERRUPTED = 130
+UNREAD = 141
+"""Where the reader of a listing or a report went away: what a shell shows of other tools in a pipe, which
+SIGPIPE (13) ends: 128 + 13. That signal itself is not used: it would leave temporary files behind."""
 _SECTIONS = {
     "Images": {
         "squash": "Merge the layers of an image above its base.",
@@ -79,16 +82,14 @@ class LazyGroup(Group):
         """click has ways of its own with these two, which say too little or too much."""
         try:
             return super().invoke(ctx)
-        except SquashkitError:
-            self.running = ctx.invoked_subcommand or ""
-            raise
         except KeyboardInterrupt:
             raise _Interrupted from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, ReaderGone):
             raise
         except Exception as error:
             if ctx.params["debug"]:
                 print(_harmless(traceback.format_exc().rstrip("\n")), file=sys.stderr)
+            self.running = ctx.invoked_subcommand or ""
             if isinstance(error, OSError):
                 raise _SystemFault(explain(error)) from error
             raise
@@ -131,11 +132,13 @@ def main() -> NoReturn:
     try:
         returned = cli.main(standalone_mode=False)
         if sys.stdout is not None:
-            with naming(STREAMS[0]):
+            with telling():
                 sys.stdout.flush()
         code = returned if isinstance(returned, int) else 0  # what a command passes to Exit comes back
     except click.exceptions.Exit as error:
         code = error.exit_code
+    except ReaderGone:
+        code = UNREAD
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)

@@ -16,19 +16,24 @@ from squashkit.report.text import json_text
 STREAMS = ("standard output", "standard error")
 """What errors of these have for the name of their file."""
 
+
+class ReaderGone(Exception):
+    """Nobody reads the listing or the report any more, as in `squashkit ls app.tar | head`."""
+
+
 written: list[str] = []
 """What this run has written so far, in words: an error that comes later says so."""
 
 
 def say(text: str, *, err: bool = False) -> None:
     """Print lines for people, to standard output or standard error."""
-    with naming(STREAMS[err]):
+    with naming(STREAMS[1]) if err else telling():
         click.echo(show_lines(text), err=err)
 
 
 def show_json(document: Any) -> None:
     """Print a document for programs."""
-    with naming(STREAMS[0]):
+    with telling():
         click.echo(json_text(document))
 
 
@@ -50,6 +55,17 @@ def naming(name: str) -> Iterator[None]:
     except OSError as error:
         error.filename = name
         raise
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """What goes to standard output inside is no image and no file: where its reader goes away, that one has
+    read enough. Raises ReaderGone for that; other errors name the stream."""
+    try:
+        with naming(STREAMS[0]):
+            yield
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 @contextmanager

@@ -129,16 +129,6 @@ def test_a_reader_that_goes_away_is_told(tmp_path: Path) -> None:
     assert_fails(Result(process.returncode, b"", err), 1, "standard output")
 
 
-def test_a_summary_that_nobody_reads_harms_nothing(app: Path, tmp_path: Path) -> None:
-    """The image is whole though the reader of the summary went away, and nothing else is said."""
-    read, write = os.pipe()
-    os.close(read)
-    result = run_process("squash", f"{app}:app:1", *KEEP_2, "-o", tmp_path / "out.tar", stdout=write)
-    os.close(write)
-    assert_fails(result, 1, "standard output")
-    read_image(tmp_path / "out.tar")
-
-
 @pytest.mark.parametrize("stream", ["<&-", ">&-", "2>&-"])
 def test_closed_streams_harm_nothing(stream: str, app: Path, tmp_path: Path) -> None:
     """A run whose standard input, output or error is closed writes its file and exits with 0."""
