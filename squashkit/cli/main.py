@@ -118,7 +118,7 @@ def cli(debug: bool) -> None:
     """Squash container images and keep their base layers, byte for byte.
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 a comparison says no, 4 invalid or unsupported image, 5 image
-    not readable or writable, 6 not on that base (base check), 130 interrupted.
+    not readable or writable, 6 not on that base (base check), 130 interrupted, 141 nobody reads the output.
     """
 
 
