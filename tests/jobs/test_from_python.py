@@ -261,7 +261,7 @@ def test_a_wrong_value_is_named_at_once(make: Callable[[], object], message: str
         ),
         (lambda: squashkit.squash("new.tar", None, keep=Keep(layers=9)), "9"),
         (lambda: squashkit.squash("new.tar", None, keep=Keep(segments="x")), "segments"),
-        (lambda: squashkit.squash("new.tar", None, run=Run(tmp_dir="nowhere")), "nowhere is no folder"),
+        (lambda: squashkit.squash("new.tar", None, run=Run(tmp_dir="nowhere")), "tmp_dir='nowhere'"),
     ],
 )
 def test_a_wrong_wish_is_named(call: Callable[[], object], named: str) -> None:
