@@ -34,7 +34,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,23 @@ Text = tuple[str | Option, ...]
 def shown(text: Text, show: Callable[[Option], str] = str) -> str:
     """A message in words, with the options as they are called where it is read."""
     return "".join(part if isinstance(part, str) else show(part) for part in text)
+
+
+class Words(str):
+    """A text that speaks of options, and names them as Python knows them."""
+
+    __slots__ = ("parts",)
+    parts: Text
+
+    def __new__(cls, *parts: str | Option) -> Self:
+        words = super().__new__(cls, shown(parts))
+        words.parts = parts
+        return words
+
+
+def parts_of(text: str) -> Text:
+    """The parts of a text, for one that has it in itself."""
+    return text.parts if isinstance(text, Words) else (text,)
 
 
 class SquashkitError(Exception):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
 
 from squashkit.errors import (
     BaseAmbiguous,
@@ -13,15 +14,19 @@ from squashkit.errors import (
     Option,
     SquashkitError,
     Text,
+    Words,
     layer_table,
     shown,
 )
 
+T = TypeVar("T")
 FLAGS = {
     "Access.authfile": "--authfile",
     "Access.cert_dir": "--cert-dir",
     "Access.tls_verify": "--tls-verify",
+    "FleetOptions.bases": "--base",
     "FleetOptions.max_layers": "--max-layers",
+    "FleetOptions.platform": "--platform",
     "Keep.base": "--keep-base",
     "Keep.from_step": "--from-step",
     "Keep.layers": "--keep-layers",
@@ -38,6 +43,7 @@ FLAGS = {
     "Write.check": "--check",
     "Write.dry_run": "--dry-run",
     "Write.format": "--format",
+    "Write.min_saving": "--min-saving",
     "Write.push_by_digest": "--push-by-digest",
     "Write.replace": "--replace",
     "Write.tags": "-t",
@@ -48,6 +54,7 @@ FLAGS = {
     "into": "--into",
     "layer": "--layer",
     "output": "-o",
+    "strategy": "--strategy",
     "whiteouts": "--whiteouts",
 }
 """How the command line calls what a library's message calls an option."""
@@ -74,6 +81,31 @@ def flag(option: Option) -> str:
         return f"{name} {option.example}"
     plain = option.value is None or isinstance(option.value, bool)
     return name if plain else f"{name} {option.value}"
+
+
+_TELLING = {
+    *("notes", "unknown", "hint", "text", "faults", "places", "message", "what"),  # what is told
+    *("fleet", "job", "reports", "outputs", "verdict"),  # reports within reports
+}
+"""The fields of reports and notes that may speak of options, or hold what does."""
+
+
+def flagged(value: T) -> T:
+    """A report or a note with flags in the place of options."""
+    return cast("T", _flagged(value))
+
+
+def _flagged(value: Any) -> Any:
+    if isinstance(value, Words):
+        return in_flags(value.parts)
+    if isinstance(value, list | tuple):
+        return type(value)(map(_flagged, value))
+    if isinstance(value, Mapping):
+        return {key: _flagged(one) for key, one in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        told = {one.name for one in fields(value)} & _TELLING
+        return replace(value, **{name: _flagged(getattr(value, name)) for name in told})
+    return value
 
 
 def _base_unknown(error: BaseUnknown, command: str) -> str | None:

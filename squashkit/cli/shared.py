@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import click
 
 from squashkit.cli.help import MESSAGES, OPTIONS, READING, REGISTRIES, RESOURCES, Section, option
+from squashkit.cli.hints import flagged
 from squashkit.cli.output import say, show_json
 from squashkit.errors import show_text
 from squashkit.oci.documents import ALL, Platform, PlatformChoice, parse_platform_choice
@@ -35,11 +36,12 @@ class Printable(Protocol):
 
 def show_report(report: Printable, *, as_json: bool) -> None:
     """Print what was found."""
+    report = flagged(report)
     if as_json:
         show_json(report.json())
         return
     for line in report.lines():
-        say(show_text(line))
+        say(show_text(flagged(line)))
 
 
 def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
@@ -207,7 +209,7 @@ class Looking:
 
 
 def notify(note: Note) -> None:
-    say(f"squashkit: {note}", err=True)
+    say(f"squashkit: {flagged(note)}", err=True)
 
 
 def look_options(command: Function) -> Function:

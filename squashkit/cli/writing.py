@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import click
 
 from squashkit.cli.help import MESSAGES, NAMES, READING, RESOURCES, RESULT, option
+from squashkit.cli.hints import flagged
 from squashkit.cli.output import STREAMS, say, sending, show_json, write_file, written
 from squashkit.cli.shared import (
     Function,
@@ -114,7 +115,7 @@ class Writing:
 
         def notify(note: Note) -> None:
             if (self.verbose or note.is_warning) and not self.quiet:
-                say(without_secrets(str(note)), err=True)
+                say(without_secrets(str(flagged(note))), err=True)
 
         with shown(quiet=self.quiet) as progress, sending() if piped_out else nullcontext():
             done = work(image, output, progress, notify)
@@ -127,6 +128,7 @@ class Writing:
 
     def show(self, done: Written, *, piped_out: bool = False) -> None:
         """Print the report, and write it to its file where one is named."""
+        done = flagged(done)
         with ExitStack() as rest:
             if self.as_json and not piped_out:
                 rest.callback(show_json, done.json())
@@ -141,7 +143,7 @@ class Writing:
         if self.report is not None or self.as_json:
             self.show(done, piped_out=piped)
         elif self.dry_run and not self.quiet:
-            say(done.text(verbose=self.verbose))
+            say(flagged(done).text(verbose=self.verbose))
 
     def _ends(self, image: str | None) -> tuple[str, str | None]:
         """Where the image comes from and goes to, where that is left out."""

@@ -14,7 +14,7 @@ from squashkit.engine.copy import Carried, Copies
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.space import Need, needs_after, needs_before
 from squashkit.engine.write import EMPTY, NewLayers, Stock, write_layer
-from squashkit.errors import Cancelled, InvalidImage, InvalidLayer
+from squashkit.errors import Cancelled, InvalidImage, InvalidLayer, Option, Words, parts_of
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
@@ -135,7 +135,7 @@ class _Work:
             note = "A dry run compresses nothing: new layers are counted with the size of their plain tars."
             result = replace(result, notes=(note,))
         elif self.decision.runs and not self._saves_enough(*_plain_sizes(plan)):
-            note = f"It would be written unchanged: {_TOO_LITTLE}."
+            note = Words("It would be written unchanged: ", *_TOO_LITTLE.parts, ".")
             result = replace(result, notes=(note,), changed=False, after=tuple(self.before))
         return Done(result, None, changesets)
 
@@ -306,7 +306,7 @@ class _Work:
         result = self._result(plan, after, changed=self.task.has_new_config)
         if not result.changed:
             why = _TOO_LITTLE if self.decision.runs else self.task.why_unchanged
-            result = replace(result, notes=(f"Written unchanged: {why}.",))
+            result = replace(result, notes=(Words("Written unchanged: ", *parts_of(why), "."),))
         return self._describe(sink, result, self.image.config.data, changesets)
 
     def _describe(
@@ -388,7 +388,7 @@ class _Work:
         return after * self._stored_squashed // before
 
 
-_TOO_LITTLE = "squashing would not save what --min-saving asks"
+_TOO_LITTLE = Words("squashing would not save what ", Option("Write.min_saving"), " asks")
 
 
 def _plain_sizes(plan: LayerPlan) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from squashkit.engine.layers import LayerStore
-from squashkit.errors import InvalidImage, TooLarge, show_path
+from squashkit.errors import InvalidImage, Option, TooLarge, Words, show_path
 from squashkit.layers.changeset import Changeset, Entry
 from squashkit.layers.rootfs import Rootfs
 from squashkit.layers.search import (
@@ -89,7 +89,11 @@ class AbsenceSearch:
                 continue
             content = self._digest(layers, layer, entry)
             if content is None:
-                message = "a sparse file of more bytes than --max-size allows, which is not looked into"
+                message = Words(
+                    "a sparse file of more bytes than ",
+                    Option("Run.max_size"),
+                    " allows, which is not looked into",
+                )
                 yield from (Sighting(pattern, where, message, entry.path) for pattern in sorted(wanted))
             elif content in wanted:
                 yield Sighting(content, where, describe(entry, dead), entry.path)

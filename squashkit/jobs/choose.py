@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from squashkit.errors import ImageNotFound, Option, UnsupportedImage, show_text
+from squashkit.errors import ImageNotFound, Option, UnsupportedImage, Words, show_text
 from squashkit.oci.digests import algorithm_of
 from squashkit.oci.documents import ALL, Descriptor, PlatformChoice
 from squashkit.oci.graph import Image
@@ -32,8 +32,10 @@ class Chosen:
             return ""
         taken = show_text(str(self.images[0].platform))
         others = show_text(", ".join(self.others))
-        return (
-            f"The image for {taken} was taken; there are others, for {others} (--platform OS/ARCH, or all)."
+        return Words(
+            f"The image for {taken} was taken; there are others, for {others} (",
+            Option("Which.platform", example="OS/ARCH"),
+            ", or all).",
         )
 
 

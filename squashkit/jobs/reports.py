@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from squashkit.engine.deliver import Delivery
-from squashkit.errors import show_text
+from squashkit.errors import Option, Words, show_text
 from squashkit.jobs.choose import Chosen
 from squashkit.oci.graph import crowded
 from squashkit.oci.media import Codec
@@ -89,12 +89,16 @@ def notes_on(
 ) -> list[str]:
     """What of an image, its source and its target has consequences that are not seen at once."""
     image, segments = decision.image, decision.segments
-    notes = []
+    notes: list[str] = []
     reference = target.reference
     named = reference is not None and (reference.image or not reference.is_file)
     if target.has_own_names and not named and target.tags and (reference or source.reference.is_file):
         names = ", ".join(tag.verbatim or tag.name for tag in target.tags)
-        notes.append(f"No -t was given: the result has the source's own name ({names}).")
+        notes.append(
+            Words(
+                "No ", Option("Write.tags"), f" was given: the result has the source's own name ({names})."
+            )
+        )
     if chosen.note():
         notes.append(chosen.note())
     if chosen.missing:
@@ -141,5 +145,11 @@ def notes_on(
     if history.drop:
         notes.append("History dropped; secrets may remain in Env and labels, which are never touched.")
     if target.is_oci_archive:
-        notes.append("docker before 25 cannot load an OCI archive; what --format docker writes, it can.")
+        notes.append(
+            Words(
+                "docker before 25 cannot load an OCI archive; what ",
+                Option("Write.format", "docker"),
+                " writes, it can.",
+            )
+        )
     return notes

@@ -21,6 +21,7 @@ from squashkit.errors import (
     TooLarge,
     UnsupportedImage,
     UsageError,
+    Words,
     shortened,
     show_path,
     show_text,
@@ -192,7 +193,7 @@ class _Verifier:
         self.cancelled.set()
 
     def fault(self, error: SquashkitError) -> None:
-        self.tally.faults.append(Finding("", str(error)))
+        self.tally.faults.append(Finding("", Words(*error.parts, error.details)))
 
     def image(self, image: Image) -> None:
         """One image: its documents, its layers, and how these go together."""

@@ -15,9 +15,11 @@ from squashkit.amounts import count
 from squashkit.errors import (
     InvalidImage,
     NotBasedOn,
+    Option,
     TransportError,
     Unavailable,
     UnsupportedImage,
+    Words,
     show_text,
 )
 from squashkit.jobs.base.catalogue import Catalogue
@@ -131,16 +133,19 @@ class FleetBases:
             message = f"it stands on {name}, which lies beside it"
             place = source.example.removesuffix("REF")
             is_there = source.reference.is_file and not source.reference.is_stdio
-            return f"{message}: --base {place}{name}" if is_there else message
+            base = Option("FleetOptions.bases", show_text(place) + name)
+            return Words(f"{message}: ", base) if is_there else message
         shared = [
             (shared_prefix(image.diff_ids, one.image.diff_ids), len(one.image.layers), one.reference)
             for one in self.named
         ]
         if shared and max(shared)[0]:
             layers, of, reference = max(shared)
-            return f"it has {layers} of the {count(of, 'layer')} of --base {show_text(reference)}"
+            base = Option("FleetOptions.bases", show_text(reference))
+            return Words(f"it has {layers} of the {count(of, 'layer')} of ", base)
         if stated:
             named = ImageName.of(stated)
             name = f"{named.full_repository if named else stated}@{digest}" if is_digest(digest) else stated
-            return f"it names its base: --base docker://{show_text(name)}"
+            base = Option("FleetOptions.bases", f"docker://{show_text(name)}")
+            return Words("it names its base: ", base)
         return ""

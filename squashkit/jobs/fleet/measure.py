@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from squashkit.amounts import count
 from squashkit.arguments import checked, texts
 from squashkit.engine.layers import LayerStore
-from squashkit.errors import BaseUnknown, show_text
+from squashkit.errors import BaseUnknown, Option, Words, parts_of, show_text
 from squashkit.jobs.fleet.bases import FleetBases
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Fleet, Member
@@ -20,7 +20,7 @@ from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
 from squashkit.options import STRATEGIES, FleetOptions, Run
-from squashkit.plan.fleet.strategies import BUILT, Goal, Strategy, measure
+from squashkit.plan.fleet.strategies import ALL, BUILT, Goal, Strategy, measure
 from squashkit.plan.fleet.trie import Trie
 from squashkit.progress import Progress, Silent
 from squashkit.report.fleet.bases import WAYS_OUT, UnknownBase, list_unknown
@@ -81,7 +81,10 @@ class OpenFleet:
         platforms = [member.image.platform for member in members]
         bases = [base for text in options.named for base in fleet.bases(text, platforms)]
         known = FleetBases(fleet, members, bases)
-        fleet.notes += [f"No image stands on --base {show_text(base)}." for base in known.unused()]
+        fleet.notes += [
+            Words("No image stands on ", Option("FleetOptions.bases", show_text(base)), ".")
+            for base in known.unused()
+        ]
         in_registries = {
             layer.diff_id: layer
             for base in bases
@@ -104,15 +107,16 @@ class OpenFleet:
         """Raises BaseUnknown where no base is known of an image: it would be merged into the image."""
         if self.unknown:
             images = f"{len(self.unknown):,} of {count(len(self.members), 'image')}"
+            lines = [part for line in list_unknown(self.unknown) for part in (*parts_of(line), "\n")]
             raise BaseUnknown(
-                "\n".join(
-                    [
-                        f"no base is known of {images}, and nothing was written:",
-                        *list_unknown(self.unknown),
-                        WAYS_OUT,
-                        "--strategy built leaves all as it was built, --strategy all merges bases, too.",
-                    ]
-                )
+                f"no base is known of {images}, and nothing was written:\n",
+                *lines,
+                *WAYS_OUT.parts,
+                "\n",
+                Option("strategy", BUILT),
+                " leaves all as it was built, ",
+                Option("strategy", ALL),
+                " merges bases, too.",
             )
 
     def read(self, *, estimate: bool) -> None:

@@ -15,8 +15,10 @@ from squashkit.amounts import count
 from squashkit.errors import (
     ImageNotFound,
     InvalidReference,
+    Option,
     UnsupportedImage,
     UsageError,
+    Words,
     show_text,
 )
 from squashkit.oci.documents import Platform
@@ -171,7 +173,11 @@ class Fleet:
         if len(platforms) > 1:
             of = count(len(platforms), "platform")
             self.notes.append(
-                f"{show_text(name)} has {of}, of which {image.platform} counts; --platform takes another."
+                Words(
+                    f"{show_text(name)} has {of}, of which {image.platform} counts; ",
+                    Option("FleetOptions.platform"),
+                    " takes another.",
+                )
             )
 
     def _open(self, reference: Reference) -> Source:

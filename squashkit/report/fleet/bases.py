@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from squashkit.amounts import count
-from squashkit.errors import show_text
+from squashkit.errors import Option, Words, parts_of, show_text
 from squashkit.report.text import code, markdown
 
 LISTED = 20
@@ -23,18 +23,25 @@ class UnknownBase:
     """What may help to name it, empty where nothing does."""
 
     def line(self, *, as_markdown: bool = False) -> str:
-        hint = f": {markdown(self.hint) if as_markdown else show_text(self.hint)}" if self.hint else ""
         name = code(self.name) if as_markdown else show_text(self.name)
-        return f"{name} ({count(self.layers, 'layer')}){hint}"
+        line = f"{name} ({count(self.layers, 'layer')})"
+        if not self.hint:
+            return line
+        return f"{line}: {markdown(self.hint)}" if as_markdown else Words(f"{line}: ", *parts_of(self.hint))
 
 
 def list_unknown(unknown: Sequence[UnknownBase], *, as_markdown: bool = False) -> list[str]:
     """The images of which no base is known, a line each."""
     mark = "- " if as_markdown else "  "
-    lines = [mark + one.line(as_markdown=as_markdown) for one in unknown[:LISTED]]
+    lines: list[str] = [
+        Words(mark, *parts_of(one.line(as_markdown=as_markdown))) for one in unknown[:LISTED]
+    ]
     more = len(unknown) - len(lines)
     return [*lines, f"{mark}and {more:,} more"] if more else lines
 
 
-WAYS_OUT = "--base REF names it; `squashkit base add REF` remembers it; or add it to the fleet."
+WAYS_OUT = Words(
+    Option("FleetOptions.bases", example="REF"),
+    " names it; `squashkit base add REF` remembers it; or add it to the fleet.",
+)
 """How to make a base known."""
