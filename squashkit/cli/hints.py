@@ -36,6 +36,7 @@ FLAGS = {
     "Read.fetch_base": "--no-fetch-base",
     "Rebase.allow": "--allow",
     "Rebase.config": "--config",
+    "Rebase.onto": "--new-base",
     "Run.max_size": "--max-size",
     "Run.tmp_dir": "--tmp-dir",
     "Which.platform": "--platform",
@@ -85,7 +86,8 @@ def flag(option: Option) -> str:
 
 _TELLING = {
     *("notes", "unknown", "hint", "text", "faults", "places", "message", "what"),  # what is told
-    *("fleet", "job", "reports", "outputs", "verdict"),  # reports within reports
+    *("base", "old", "new", "evidence"),  # how a base is known
+    *("fleet", "job", "result", "reports", "outputs", "verdict"),  # reports within reports
 }
 """The fields of reports and notes that may speak of options, or hold what does."""
 

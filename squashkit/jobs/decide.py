@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from squashkit.errors import BaseNotFound, BaseUnknown, Option, UsageError, inside, layer_table
+from squashkit.errors import BaseNotFound, BaseUnknown, Option, UsageError, Words, inside, layer_table
 from squashkit.jobs.base.lookup import named_base
 from squashkit.jobs.base.shared import with_registry_blobs
 from squashkit.jobs.choose import Chosen, choose, refuse_without_images
@@ -110,7 +110,7 @@ def _decide(image: Image, source: Source, here: Sequence[Image], keep: Keep, bas
 def _base_to_keep(image: Image, source: Source, here: Sequence[Image], keep: Keep, bases: Bases) -> Base:
     total = len(image.layers)
     if keep.nothing:
-        return Base(0, "--all")
+        return Base(0, Words(Option("Keep.nothing", True)))
     if keep.layers is not None:
         if not 0 <= keep.layers <= total:
             raise UsageError(
@@ -118,7 +118,7 @@ def _base_to_keep(image: Image, source: Source, here: Sequence[Image], keep: Kee
                 f": {image.title} has {total} layers",
                 details=f"\n{layer_table(steps_of(image), counts=True)}",
             )
-        return Base(keep.layers, f"--keep-layers {keep.layers}")
+        return Base(keep.layers, Words(Option("Keep.layers", keep.layers)))
     if keep.from_step is not None:
         return base_from_step(image, keep.from_step)
     if keep.base is not None:

@@ -15,7 +15,7 @@ from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import deliver
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
-from squashkit.errors import InvalidImage, Option, RebaseConflict, Text, UsageError, inside
+from squashkit.errors import InvalidImage, Option, RebaseConflict, Text, UsageError, inside, parts_of
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
@@ -147,8 +147,9 @@ class _Move:
             if how.config == "follow":
                 with inside(subject):
                     raise UsageError(
-                        f"what the image inherits from its base is not known by {old.evidence}: name the"
-                        " old base's image, or pass ",
+                        "what the image inherits from its base is not known by ",
+                        *parts_of(old.evidence),
+                        ": name the old base's image, or pass ",
                         Option("Rebase.config", "keep"),
                     )
             lower = app.layers[: old.layers]

@@ -9,7 +9,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from squashkit.errors import ImageNotFound, InvalidImage, TransportError, UsageError, show_text
+from squashkit.errors import (
+    ImageNotFound,
+    InvalidImage,
+    Option,
+    TransportError,
+    UsageError,
+    Words,
+    show_text,
+)
 from squashkit.jobs.choose import absent_of, refuse_without_images
 from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import Platform
@@ -121,7 +129,8 @@ def open_new_base(
         told = base.title if reference is None or (base.names and reference.is_file) else str(reference)
         named = reference is not None and not reference.is_file and not is_digest(reference.path)
         image_name = reference.path if named and reference is not None else name_of(base, name)
-        bases.append(Base(len(base.layers), f"--new-base {name}", base, told, image_name))
+        evidence = Words(Option("Rebase.onto", name))
+        bases.append(Base(len(base.layers), evidence, base, told, image_name))
     return bases
 
 
