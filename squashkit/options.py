@@ -51,11 +51,9 @@ class Keep:
             self.segments is not None,
         ]
         if sum(given) > 1:
-            base, layers, step, nothing, segments = (
-                Option(f"Keep.{name}") for name in ("base", "layers", "from_step", "nothing", "segments")
-            )
             raise UsageError(
-                base, ", ", layers, ", ", step, ", ", nothing, " and ", segments, " exclude one another"
+                *(Option("Keep.base"), ", ", Option("Keep.layers"), ", ", Option("Keep.from_step"), ", "),
+                *(Option("Keep.nothing"), " and ", Option("Keep.segments"), " exclude one another"),
             )
 
     @classmethod
