@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from squashkit.arguments import check_fields, texts
-from squashkit.errors import Option, UsageError
+from squashkit.errors import UsageError
 from squashkit.oci.compression import Compression
 from squashkit.oci.documents import Platform, PlatformChoice, parse_platform_choice
 from squashkit.oci.graph import MAX_LAYERS
+from squashkit.wording import Option
 
 Format = Literal["docker", "oci"]
 T = TypeVar("T")

@@ -11,13 +11,10 @@ from squashkit.errors import (
     BaseNotFound,
     BaseUnknown,
     NotBasedOn,
-    Option,
     SquashkitError,
-    Text,
-    Words,
     layer_table,
-    shown,
 )
+from squashkit.wording import Option, Text, Words, shown
 
 T = TypeVar("T")
 FLAGS = {

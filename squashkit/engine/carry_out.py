@@ -14,7 +14,7 @@ from squashkit.engine.copy import Carried, Copies
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.space import Need, needs_after, needs_before
 from squashkit.engine.write import EMPTY, NewLayers, Stock, write_layer
-from squashkit.errors import Cancelled, InvalidImage, InvalidLayer, Option, Words, parts_of
+from squashkit.errors import Cancelled, InvalidImage, InvalidLayer
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
@@ -29,6 +29,7 @@ from squashkit.progress import Note
 from squashkit.transports.contracts import Sink, Slot, WrittenImage, put
 from squashkit.transports.stored import is_here, is_remote, stored_layer
 from squashkit.transports.target import Target
+from squashkit.wording import Option, Words, parts_of
 
 _PASSES = 3
 """How often layers are merged at most that are changed while they are read."""

@@ -6,7 +6,6 @@ somebody will copy from them; those that lie elsewhere are read as they come.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,16 +15,9 @@ from typing import Self, TypeVar
 from squashkit.engine.entries import EntryCache, cache_folder
 from squashkit.engine.inflate import Inflation, is_junk
 from squashkit.engine.pool import wait_all
+from squashkit.engine.spools import Spools
 from squashkit.engine.watch import Watch
-from squashkit.errors import (
-    Cancelled,
-    DigestMismatch,
-    InvalidImage,
-    InvalidLayer,
-    Option,
-    PlanError,
-    show_path,
-)
+from squashkit.errors import Cancelled, DigestMismatch, InvalidImage, InvalidLayer, PlanError, show_path
 from squashkit.layers import tar
 from squashkit.layers.blocks import Window
 from squashkit.layers.changeset import Changeset, Entry, parse_changeset
@@ -35,9 +27,10 @@ from squashkit.layers.tar import Record
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import Codec
-from squashkit.transports.blobs import Blob, jumping_window, open_unnamed, read_blocks, write_all
+from squashkit.transports.blobs import Blob, jumping_window, read_blocks
 from squashkit.transports.session import Session
 from squashkit.transports.stored import StoredBlob, codec_of, is_here, is_remote, nearest, size_of
+from squashkit.wording import Option
 
 T = TypeVar("T")
 _TAIL = 64 << 10
@@ -105,9 +98,7 @@ class LayerStore:
         self._read: dict[_Key, _Read] = {}
         self._proven: set[tuple[DiffID, StoredBlob | Digest]] = set()
         """Blobs, and digests of blobs, that were seen to hold a layer."""
-        self._spools: dict[int, int] = {}
-        """The file of each thread, to which it inflates one layer after another: thousands of layers need
-        not be as many open files."""
+        self._spools = Spools(session.room)
         self._watch = Watch()
         """Over the files that plain layers lie in."""
         self._lock = threading.Lock()
@@ -123,10 +114,7 @@ class LayerStore:
     def close(self) -> None:
         """Wait for what still goes on, and give back all space."""
         self.pool.shutdown()
-        for fd in self._spools.values():
-            self.session.room.give_back(os.fstat(fd).st_size)
-            os.close(fd)
-        self._spools.clear()
+        self._spools.close()
 
     # Reading
 
@@ -231,10 +219,10 @@ class LayerStore:
         recorder = None
         if self.verify and not wanted and self._cache is not None:
             recorder = self._cache.recorder(layer.diff_id)
-        spool = self._spool() if wanted else None
-        start = os.lseek(spool, 0, os.SEEK_END) if spool is not None else 0
+        spool = self._spools.begin(layer.where) if wanted else None
         try:
-            changeset = self._inflation.scan(layer, blob, self._keeper(layer, spool), recorder)
+            taker = spool.keep if spool is not None else None
+            changeset = self._inflation.scan(layer, blob, taker, recorder)
             if recorder is not None:
                 recorder.finish(changeset)
         except InvalidImage as error:
@@ -246,26 +234,8 @@ class LayerStore:
         self._prove(layer, blob)
         if spool is not None:
             known = self._known(layer)
-            known.plain, known.in_place = Blob(spool, start, changeset.diff_size), False
+            known.plain, known.in_place = spool.blob(changeset.diff_size), False
         return changeset
-
-    def _keeper(self, layer: Layer, spool: int | None) -> Callable[[memoryview], None] | None:
-        """What takes a layer's plain tar; None where it is not kept."""
-        if spool is None:
-            return None
-
-        def keep(block: memoryview) -> None:
-            self.session.room.keep(len(block), layer.where)
-            write_all(spool, block)
-
-        return keep
-
-    def _spool(self) -> int:
-        """This thread's file."""
-        thread = threading.get_ident()
-        if thread not in self._spools:
-            self._spools[thread] = open_unnamed(self.session.room.folder)
-        return self._spools[thread]
 
     def _cancellable(self, blob: Blob) -> Window:
         window = jumping_window(blob)
@@ -299,11 +269,9 @@ class LayerStore:
                 if blob.is_here and blob.codec is Codec.NONE:
                     self._lay_in_place(known, layer, blob)
                 else:
-                    spool = self._spool()
-                    start = os.lseek(spool, 0, os.SEEK_END)
-                    size = self._inflation.check(layer, blob, self._keeper(layer, spool))
+                    spool = self._spools.begin(layer.where)
+                    known.plain = spool.blob(self._inflation.check(layer, blob, spool.keep))
                     self._prove(layer, blob)
-                    known.plain = Blob(spool, start, size)
             return _there(known.plain)
 
     def header(self, layer: Layer, record: Record) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from squashkit.engine.layers import LayerStore
-from squashkit.errors import InvalidImage, Option, PathNotFound, UsageError
+from squashkit.errors import InvalidImage, PathNotFound, UsageError
 from squashkit.layers.changeset import Changeset, Entry
 from squashkit.layers.compare import Difference, Piece, is_same_content, iter_differences
 from squashkit.layers.lookup import resolve
@@ -23,6 +23,7 @@ from squashkit.oci.graph import Image
 from squashkit.plan.squash import apply_layer
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
+from squashkit.wording import Option
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from squashkit.engine.layers import LayerStore
-from squashkit.errors import InvalidImage, Option, TooLarge, Words, show_path
+from squashkit.errors import InvalidImage, TooLarge, show_path
 from squashkit.layers.changeset import Changeset, Entry
 from squashkit.layers.rootfs import Rootfs
 from squashkit.layers.search import (
@@ -25,6 +25,7 @@ from squashkit.oci.graph import Image, Layer
 from squashkit.transports.blobs import Blob
 from squashkit.transports.session import Session
 from squashkit.transports.stored import nearest
+from squashkit.wording import Option, Words
 
 _HOLES = 16 << 30
 """Bytes of one file's holes that are looked through where nobody says how many: some ten seconds."""

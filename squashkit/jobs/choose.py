@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from squashkit.errors import ImageNotFound, Option, UnsupportedImage, Words, show_text
+from squashkit.errors import ImageNotFound, UnsupportedImage, show_text
 from squashkit.oci.digests import algorithm_of
 from squashkit.oci.documents import ALL, Descriptor, PlatformChoice
 from squashkit.oci.graph import Image
@@ -13,6 +13,7 @@ from squashkit.oci.names import names_of, same_name
 from squashkit.plan.base import choose_image, every_platform, matches
 from squashkit.transports.layout.index import refuse_unsupported
 from squashkit.transports.source import Source, machine_platform
+from squashkit.wording import Option, Words
 
 
 @dataclass(frozen=True, slots=True)

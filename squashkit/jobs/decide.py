@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from squashkit.errors import BaseNotFound, BaseUnknown, Option, UsageError, Words, inside, layer_table
+from squashkit.errors import BaseNotFound, BaseUnknown, UsageError, inside, layer_table
 from squashkit.jobs.base.lookup import named_base
 from squashkit.jobs.base.shared import with_registry_blobs
 from squashkit.jobs.choose import Chosen, choose, refuse_without_images
@@ -20,6 +20,7 @@ from squashkit.transports.reference import Reference, parse_reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.transports.target import Target
+from squashkit.wording import Option, Words
 
 
 class Bases:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from squashkit.errors import Option, UsageError
+from squashkit.errors import UsageError
 from squashkit.jobs.decide import Bases
 from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import ALL
@@ -28,6 +28,7 @@ from squashkit.transports.target import (
     refuse_mistaken_file,
     refuse_vain_check,
 )
+from squashkit.wording import Option
 
 
 def is_stream(output: str | None) -> bool:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from squashkit.arguments import checked
 from squashkit.engine.view import View, open_view
-from squashkit.errors import Option, PathNotFound, UsageError, show_text
+from squashkit.errors import PathNotFound, UsageError, show_text
 from squashkit.jobs.choose import choose
 from squashkit.layers.changeset import opaque_of, whiteout_of
 from squashkit.layers.compare import iter_nodes, kind_of
@@ -30,6 +30,7 @@ from squashkit.transports.open import open_source
 from squashkit.transports.reference import parse_reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
+from squashkit.wording import Option
 
 R = TypeVar("R")
 

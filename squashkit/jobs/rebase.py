@@ -15,7 +15,7 @@ from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import deliver
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
-from squashkit.errors import InvalidImage, Option, RebaseConflict, Text, UsageError, inside, parts_of
+from squashkit.errors import InvalidImage, RebaseConflict, UsageError, inside
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
@@ -37,6 +37,7 @@ from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.platforms import IndexReport
 from squashkit.report.rebase import RebaseReport
 from squashkit.transports.stored import is_here
+from squashkit.wording import Option, Text, parts_of
 
 
 @checked

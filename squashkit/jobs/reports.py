@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from squashkit.engine.deliver import Delivery
-from squashkit.errors import Option, Words, show_text
+from squashkit.errors import show_text
 from squashkit.jobs.choose import Chosen
 from squashkit.oci.graph import crowded
 from squashkit.oci.media import Codec
@@ -21,6 +21,7 @@ from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of, is_remote
 from squashkit.transports.target import Target
+from squashkit.wording import Option, Words
 
 
 def transferred(

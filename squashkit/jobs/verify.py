@@ -21,7 +21,6 @@ from squashkit.errors import (
     TooLarge,
     UnsupportedImage,
     UsageError,
-    Words,
     shortened,
     show_path,
     show_text,
@@ -51,6 +50,7 @@ from squashkit.transports.layout.index import refuse_unsupported
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of, nearest, size_of
+from squashkit.wording import Words
 
 _BLOBS = "blobs/sha256/"
 Stored = tuple[Blob, DiffID]

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from squashkit.errors import InvalidReference, Option
+from squashkit.errors import InvalidReference
 from squashkit.oci.digests import Digest, is_digest
 from squashkit.oci.media import CONTAINERD_NAME, REF_NAME
+from squashkit.wording import Option
 
 _DOCKER_HUB, _OFFICIAL = "docker.io", "library"
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")

@@ -16,9 +16,7 @@ from squashkit.errors import (
     BaseNotFound,
     ImageNotFound,
     NotBasedOn,
-    Option,
     PlanError,
-    Text,
     TransportError,
     UsageError,
     layer_table,
@@ -29,6 +27,7 @@ from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, LayerGraph, shared_prefix
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import same_name
+from squashkit.wording import Option, Text
 
 
 @dataclass(frozen=True, slots=True)

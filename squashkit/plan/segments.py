@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from squashkit.errors import Option, UsageError
+from squashkit.errors import UsageError
 from squashkit.oci.graph import Image, Layer
 from squashkit.plan.base import Base
+from squashkit.wording import Option
 
 
 @dataclass(frozen=True, slots=True)

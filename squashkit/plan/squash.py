@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from squashkit.errors import InvalidLayer, Option, PlanError, UnsupportedImage, show_path
+from squashkit.errors import InvalidLayer, PlanError, UnsupportedImage, show_path
 from squashkit.layers.changeset import Changeset, is_hard_link, link_target
 from squashkit.layers.merge import HeaderOf, SquashedLayer, merge_run
 from squashkit.layers.rootfs import Contested, Rootfs
 from squashkit.layers.tar import CHARACTER, DIRECTORY
 from squashkit.options import Merge
 from squashkit.plan.segments import Segment
+from squashkit.wording import Option
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from squashkit.errors import Option, TransportError, UsageError, show_path, why
+from squashkit.errors import TransportError, UsageError, show_path, why
+from squashkit.wording import Option
 
 FORCE = Option("force", True)
 """What replaces something that is there."""

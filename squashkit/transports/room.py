@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from squashkit.amounts import size as show_size
-from squashkit.errors import Option, TooLarge, show_path
+from squashkit.errors import TooLarge, show_path
+from squashkit.wording import Option
 
 _RESERVE = 20
 """One part of so many of what is free stays free."""

@@ -11,12 +11,13 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Self, TypeVar
 
-from squashkit.errors import Option, UsageError
+from squashkit.errors import UsageError
 from squashkit.options import Run
 from squashkit.progress import Notify, Progress, Silent, ignore
 from squashkit.transports.registry.access import Registries
 from squashkit.transports.room import Room
 from squashkit.transports.source import Source
+from squashkit.wording import Option
 
 T = TypeVar("T")
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from squashkit.errors import InvalidImage, Option, Text, UnsupportedImage, UsageError, show_text
+from squashkit.errors import InvalidImage, UnsupportedImage, UsageError, show_text
 from squashkit.oci.documents import ALL, Platform
 from squashkit.oci.gojson import fold, load_json
 from squashkit.oci.graph import Image, Layer
 from squashkit.transports.blobs import Container
 from squashkit.transports.layout.index import list_images
+from squashkit.wording import Option, Text
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from squashkit.errors import InvalidReference, Option, UsageError
+from squashkit.errors import InvalidReference, UsageError
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer
@@ -21,6 +21,7 @@ from squashkit.transports.layout.index import INDEX
 from squashkit.transports.reference import FILES, REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of
+from squashkit.wording import Option
 
 _OUTPUT = Option("output")
 _TAGS = Option("Write.tags")

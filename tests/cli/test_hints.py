@@ -13,17 +13,9 @@ import pytest
 import squashkit
 from squashkit import options
 from squashkit.cli.hints import FLAGS, flag, flagged, told
-from squashkit.errors import (
-    BaseUnknown,
-    InvalidLayer,
-    NotBasedOn,
-    Option,
-    SquashkitError,
-    UsageError,
-    Words,
-    inside,
-)
+from squashkit.errors import BaseUnknown, InvalidLayer, NotBasedOn, SquashkitError, UsageError, inside
 from squashkit.progress import Note
+from squashkit.wording import Option, Words
 from tests.support.builders import ImageSpec, file, layer, skopeo_archive
 from tests.support.runner import commands, run
 

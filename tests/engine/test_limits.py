@@ -389,7 +389,7 @@ def test_an_error_lists_twenty_layers(crowded: Path) -> None:
 def test_a_fleet_is_cut_into_no_more_layers_than_docker_takes(crowded: Path) -> None:
     """The most layers of an image in the best cut are those of docker, unless others are given."""
     assert run("fleet", "storage", crowded, "--no-scan").code == 0
-    assert "[default: 125" in run("fleet", "storage", "--help").out.decode()
+    assert "[default: 125" in run("fleet", "storage", "--help-all").out.decode()
 
 
 # --- many of a kind --------------------------------------------------------------------------

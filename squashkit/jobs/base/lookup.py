@@ -9,15 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from squashkit.errors import (
-    ImageNotFound,
-    InvalidImage,
-    Option,
-    TransportError,
-    UsageError,
-    Words,
-    show_text,
-)
+from squashkit.errors import ImageNotFound, InvalidImage, TransportError, UsageError, show_text
 from squashkit.jobs.choose import absent_of, refuse_without_images
 from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import Platform
@@ -34,6 +26,7 @@ from squashkit.plan.base import (
 from squashkit.transports.layout.index import refuse_unsupported
 from squashkit.transports.reference import Reference, parse_reference
 from squashkit.transports.source import Source, machine_platform
+from squashkit.wording import Option, Words
 
 OpenBase = Callable[[Reference, Platform], Source]
 """Opens a base that lies elsewhere, for a platform."""

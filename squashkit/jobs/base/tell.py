@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from squashkit.arguments import checked
-from squashkit.errors import BaseNotFound, Option, TransportError, Unavailable, UsageError
+from squashkit.errors import BaseNotFound, TransportError, Unavailable, UsageError
 from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import base_by_evidence, version_of
 from squashkit.jobs.choose import choose
@@ -24,6 +24,7 @@ from squashkit.transports.open import open_base
 from squashkit.transports.reference import PLACES, Reference, parse_reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
+from squashkit.wording import Option
 
 _ASKED = Option("base", example="REF")
 

@@ -15,11 +15,9 @@ from squashkit.amounts import count
 from squashkit.errors import (
     InvalidImage,
     NotBasedOn,
-    Option,
     TransportError,
     Unavailable,
     UnsupportedImage,
-    Words,
     show_text,
 )
 from squashkit.jobs.base.catalogue import Catalogue
@@ -32,6 +30,7 @@ from squashkit.oci.names import ImageName
 from squashkit.plan.base import stated_base
 from squashkit.transports.reference import Reference
 from squashkit.transports.source import Source
+from squashkit.wording import Option, Words
 
 
 @dataclass(slots=True)

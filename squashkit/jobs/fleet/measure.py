@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from squashkit.amounts import count
 from squashkit.arguments import checked, texts
 from squashkit.engine.layers import LayerStore
-from squashkit.errors import BaseUnknown, Option, Words, parts_of, show_text
+from squashkit.errors import BaseUnknown, show_text
 from squashkit.jobs.fleet.bases import FleetBases
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Fleet, Member
@@ -26,6 +26,7 @@ from squashkit.progress import Progress, Silent
 from squashkit.report.fleet.bases import WAYS_OUT, UnknownBase, list_unknown
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.transports.session import Session
+from squashkit.wording import Option, Words, parts_of
 
 GZIP = Compression.of(Codec.GZIP)
 """How new layers are stored, and plain ones in a registry."""

@@ -12,15 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from squashkit.amounts import count
-from squashkit.errors import (
-    ImageNotFound,
-    InvalidReference,
-    Option,
-    UnsupportedImage,
-    UsageError,
-    Words,
-    show_text,
-)
+from squashkit.errors import ImageNotFound, InvalidReference, UnsupportedImage, UsageError, show_text
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
 from squashkit.oci.names import ImageName, same_name
@@ -31,6 +23,7 @@ from squashkit.transports.reference import REGISTRY, STORES, Reference, parse_re
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source, machine_platform
 from squashkit.transports.stores.open import open_store
+from squashkit.wording import Option, Words
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import Delivery, carry_out_each, deliver, written_of
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
-from squashkit.errors import Interrupted, Option, SquashkitError, UsageError, show_text
+from squashkit.errors import Interrupted, SquashkitError, UsageError, show_text
 from squashkit.jobs.base.shared import add_blobs, blobs_of
 from squashkit.jobs.choose import Chosen
 from squashkit.jobs.ends import guard_tags
@@ -35,6 +35,7 @@ from squashkit.transports.session import Session
 from squashkit.transports.stored import is_remote
 from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target, decide_target
+from squashkit.wording import Option
 
 
 @checked

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from squashkit.errors import Option, UsageError, show_text
+from squashkit.errors import UsageError, show_text
 from squashkit.jobs.fleet.members import Member
 from squashkit.oci.digests import is_digest
 from squashkit.oci.names import ImageName
@@ -19,6 +19,7 @@ from squashkit.transports.reference import FILES, REGISTRY, Reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.transports.tags import TagGuard
+from squashkit.wording import Option
 
 
 def _full(name: str) -> str:

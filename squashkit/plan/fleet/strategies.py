@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from itertools import chain
 from typing import Literal, Protocol
 
-from squashkit.errors import Option, PlanError, show_text
+from squashkit.errors import PlanError, show_text
 from squashkit.oci.digests import ChainID, Digest
 from squashkit.oci.graph import MAX_LAYERS, RunPlace
 from squashkit.options import STRATEGIES
@@ -27,6 +27,7 @@ from squashkit.plan.fleet.storage import (
 )
 from squashkit.plan.fleet.trie import LayerRun, Trie
 from squashkit.plan.segments import Segment
+from squashkit.wording import Option
 
 BUILT, ALL, BASE, TRIE, BEST = STRATEGIES
 ASK_NO_BASE = (BUILT, ALL)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from squashkit.amounts import count
-from squashkit.errors import Option, Words, parts_of, show_text
+from squashkit.errors import show_text
 from squashkit.report.text import code, markdown
+from squashkit.wording import Option, Words, parts_of
 
 LISTED = 20
 """Of how many images or runs a text tells one by one. The JSON has all."""

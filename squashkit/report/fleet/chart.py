@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from squashkit.amounts import count, size
-from squashkit.errors import Option, UsageError
+from squashkit.errors import UsageError
 from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.fleet.titles import TITLES
+from squashkit.wording import Option
 
 _COLOURS = {
     BUILT: "#9aa3ab",

@@ -22,13 +22,14 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError
 from urllib3.util import Retry
 
-from squashkit.errors import Cancelled, Option, Text, Unauthorized, Unavailable, gist_of, show_text
+from squashkit.errors import Cancelled, Unauthorized, Unavailable, gist_of, show_text
 from squashkit.oci.gojson import Leaf, Struct, load_json
 from squashkit.options import Access
 from squashkit.transports.registry.credentials import Credentials
 from squashkit.transports.registry.tls import Adapter, tls_context
 from squashkit.transports.registry.traffic import Traffic
 from squashkit.version import __version__
+from squashkit.wording import Option, Text
 
 _TIMEOUT = (10, 60)  # seconds: to connect, and between two bytes
 _LAST_WORDS = (2, 2)

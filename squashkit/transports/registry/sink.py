@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from squashkit.errors import (
     Interrupted,
     InvalidImage,
-    Option,
     SquashkitError,
     Unavailable,
     UnsupportedImage,
@@ -33,6 +32,7 @@ from squashkit.transports.source import Source
 from squashkit.transports.stored import StoredBlob
 from squashkit.transports.tags import TagGuard, is_foreign, is_index, whole_platforms
 from squashkit.transports.target import Target
+from squashkit.wording import Option
 
 _TRIES = 4
 

@@ -10,8 +10,9 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from squashkit.errors import Option, UsageError
+from squashkit.errors import UsageError
 from squashkit.options import Access
+from squashkit.wording import Option
 
 
 class Adapter(HTTPAdapter):
