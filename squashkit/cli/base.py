@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from squashkit.amounts import count
+from squashkit.cli import complete
 from squashkit.cli.help import Group, option
 from squashkit.cli.output import say, written
 from squashkit.cli.shared import (
@@ -50,7 +51,7 @@ Examples:
   squashkit base find docker://registry.example/app:1 --json
 """,
 )
-@click.argument("image")
+@click.argument("image", shell_complete=complete.images)
 @json_option("the answer")
 @look_options
 def find(image: str, as_json: bool, looking: Looking) -> None:
@@ -69,8 +70,14 @@ Examples:
   squashkit base check app.tar --base docker://registry.example/debian:12
 """,
 )
-@click.argument("image")
-@option("--base", "reference", metavar="REF", help="The base. Default: the one that is found.")
+@click.argument("image", shell_complete=complete.images)
+@option(
+    "--base",
+    "reference",
+    shell_complete=complete.bases,
+    metavar="REF",
+    help="The base. Default: the one that is found.",
+)
 @json_option("the answer")
 @look_options
 def check(image: str, reference: str | None, as_json: bool, looking: Looking) -> None:
@@ -96,7 +103,7 @@ Examples:
   squashkit base add docker://registry.example/debian:12 --platform all
 """,
 )
-@click.argument("references", nargs=-1, required=True, metavar="REF...")
+@click.argument("references", shell_complete=complete.images, nargs=-1, required=True, metavar="REF...")
 @look_options
 def add(references: Sequence[str], looking: Looking) -> None:
     """Add bases to the catalogue, or what they are now: older versions stay in it.
@@ -132,7 +139,9 @@ Example:
   squashkit base remove fedora:28
 """,
 )
-@click.argument("references", nargs=-1, required=True, metavar="REF...")
+@click.argument(
+    "references", shell_complete=complete.known_bases, nargs=-1, required=True, metavar="REF..."
+)
 @debug_option
 def remove(references: Sequence[str]) -> None:
     """Remove bases from the catalogue, by the name in `list` or by an image_id."""

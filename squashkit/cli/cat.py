@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import Command
 from squashkit.cli.output import STREAMS, naming
 from squashkit.cli.shared import Looking, json_option, look_options
@@ -25,7 +26,7 @@ Examples:
   squashkit cat app.tar /usr/bin/env > env
 """,
 )
-@click.argument("image")
+@click.argument("image", shell_complete=complete.images)
 @click.argument("path")
 @json_option("the file's attributes and its content, in base64 where it is no text,")
 @look_options

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
 from squashkit.cli.help import Command
 from squashkit.cli.output import telling
@@ -23,8 +22,7 @@ Examples:
 def completion(shell: str) -> None:
     """Print a completion script for SHELL."""
     from squashkit.cli.main import cli
+    from squashkit.cli.shells import SHELLS, VARIABLE
 
-    made = get_completion_class(shell)
-    assert made is not None
     with telling():
-        click.echo(made(cli, {}, "squashkit", "_SQUASHKIT_COMPLETE").source())
+        click.echo(SHELLS[shell](cli, {}, "squashkit", VARIABLE).source())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import Command, option
 from squashkit.cli.shared import Looking, json_option, look_options, parsed
 from squashkit.jobs.diff import KNOWN_KINDS, diff_platforms, parse_kinds
@@ -21,11 +22,12 @@ Examples:
   squashkit diff old.tar new.tar --ignore mtime,owner --stat
 """,
 )
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", shell_complete=complete.images)
+@click.argument("b", shell_complete=complete.images)
 @option(
     "--ignore",
     metavar="KINDS",
+    shell_complete=complete.kinds,
     callback=parsed(parse_kinds),
     help=f"Leave out these kinds of differences: {KNOWN_KINDS}.",
 )

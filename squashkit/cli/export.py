@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import Command, option
 from squashkit.cli.output import say, written
 from squashkit.cli.shared import Looking, json_option, look_options
@@ -25,11 +26,12 @@ Examples:
   squashkit export oci:images:app --platform all -o 'rootfs-{platform}.tar'
 """,
 )
-@click.argument("image")
+@click.argument("image", shell_complete=complete.images)
 @option(
     "-o",
     "--output",
     metavar="FILE",
+    shell_complete=complete.files,
     help="Where the tar goes: a path, or - for standard output. The latter is the default where"
     " that is no terminal. {platform} in a path stands for linux-amd64 and the like.",
 )

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import CUT, READING, RESOURCES, Group, option
 from squashkit.cli.output import write_file, written
 from squashkit.cli.shared import (
@@ -77,6 +78,7 @@ _OPTIONS: list[Callable[[Function], Function]] = [
     option(
         "--base",
         "bases",
+        shell_complete=complete.bases,
         multiple=True,
         metavar="REF",
         help="A base that images stand on. Any number of times. Others are known by the catalogue, by"
@@ -110,6 +112,7 @@ _OPTIONS: list[Callable[[Function], Function]] = [
         section=READING,
         metavar="OS/ARCH",
         callback=parsed(Platform.parse),
+        shell_complete=complete.one_platform,
         help="The platform to take from indexes. Default: this machine's.",
     ),
     access_options,
@@ -134,7 +137,7 @@ Examples:
   squashkit fleet storage docker://registry.example/team/ --csv growth.csv
 """,
 )
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.argument("images", shell_complete=complete.images, nargs=-1, metavar="[IMAGE]...")
 @_fleet_options
 @option("--no-scan", is_flag=True, help="Read manifests and configs only, and tell what was built.")
 @option(
@@ -192,7 +195,7 @@ Examples:
   squashkit fleet advise a.tar b.tar --json
 """,
 )
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.argument("images", shell_complete=complete.images, nargs=-1, metavar="[IMAGE]...")
 @_fleet_options
 @json_option("the advice")
 @debug_option
@@ -215,11 +218,12 @@ Examples:
   squashkit fleet squash docker://registry.example/team/ --into docker://registry.example/squashed
 """,
 )
-@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@click.argument("images", shell_complete=complete.images, nargs=-1, metavar="[IMAGE]...")
 @option(
     "--into",
     required=True,
     metavar="REF",
+    shell_complete=complete.images,
     help="Where the results go: a file or a reference. That is a docker archive, oci-archive:FILE,"
     " oci:DIR, or docker://HOST/PREFIX.",
 )

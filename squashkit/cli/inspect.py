@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import Command, option
 from squashkit.cli.output import say
 from squashkit.cli.shared import Looking, json_option, look_options, show_report
@@ -20,7 +21,7 @@ Examples:
   squashkit inspect all.tar --dot | dot -Tsvg > layers.svg
 """,
 )
-@click.argument("image")
+@click.argument("image", shell_complete=complete.images)
 @option("-v", "--verbose", is_flag=True, help="Print whole digests, chain_ids and commands, too.")
 @option("--verify", is_flag=True, help="Read everything and check its digests.")
 @option("--dot", is_flag=True, help="Print the tree of layers as a graph for Graphviz.")

@@ -6,6 +6,7 @@ from functools import partial
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import Command, option
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.errors import UsageError
@@ -22,7 +23,7 @@ Examples:
   squashkit ls app.tar --layer 2 --whiteouts
 """,
 )
-@click.argument("image")
+@click.argument("image", shell_complete=complete.images)
 @click.argument("path", default="/")
 @option(
     "-l",

@@ -129,6 +129,10 @@ def main() -> NoReturn:
     # Copying threads need the interpreter for an instant a block; they must not wait 5 ms for it.
     sys.setswitchinterval(0.0001)
     written.clear()
+    if "_SQUASHKIT_COMPLETE" in os.environ:
+        from squashkit.cli.shells import use_shells
+
+        use_shells()
     try:
         returned = cli.main(standalone_mode=False)
         if sys.stdout is not None:

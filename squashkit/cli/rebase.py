@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import BASES, Command, option
 from squashkit.cli.writing import Writing, Written, created_from_environment, writing_options
 from squashkit.errors import RebaseConflict, UsageError
@@ -27,16 +28,22 @@ Examples:
   squashkit rebase docker://registry.example/app:1 --new-base docker://registry.example/debian:12 -o docker://registry.example/app:1-patched
 """,
 )
-@click.argument("image", required=False)
+@click.argument("image", shell_complete=complete.images, required=False)
 @option(
     "--old-base",
     section=BASES,
     metavar="REF",
+    shell_complete=complete.bases,
     help="The base that the image was built on. An image in the same archive, a path or reference."
     " Default: as `squashkit base find` finds it.",
 )
 @option(
-    "--new-base", section=BASES, metavar="REF", required=True, help="The base to put it on. The same forms."
+    "--new-base",
+    section=BASES,
+    metavar="REF",
+    shell_complete=complete.bases,
+    required=True,
+    help="The base to put it on. The same forms.",
 )
 @option("--squash", section=BASES, is_flag=True, help="Merge the layers above the base into one.")
 @option(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import MESSAGES, OPTIONS, READING, REGISTRIES, RESOURCES, Section, option
 from squashkit.cli.hints import flagged
 from squashkit.cli.output import say, show_json
@@ -71,6 +72,7 @@ def platform_options(section: Section) -> Callable[[Function], Function]:
             section=section,
             metavar="OS/ARCH",
             callback=parsed(parse_platform_choice),
+            shell_complete=complete.platforms,
             help="The platform to take from an index, or all. Default: this machine's.",
         )(command)
 

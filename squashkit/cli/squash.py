@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import HISTORY, KEEP, MERGING, NAMES, Command, option
 from squashkit.cli.shared import parsed
 from squashkit.cli.writing import Writing, Written, created_from_environment, writing_options
@@ -30,11 +31,12 @@ Examples:
   squashkit squash docker://registry.example/app:1 --keep-base docker://registry.example/fedora:28 -o docker://registry.example/app:1-squashed
 """,
 )
-@click.argument("image", required=False)
+@click.argument("image", shell_complete=complete.images, required=False)
 @option(
     "--keep-base",
     section=KEEP,
     metavar="REF",
+    shell_complete=complete.bases,
     help="Keep the layers of this base, by name, path or digest. A name is that of an image in the"
     " same archive, or a reference.",
 )

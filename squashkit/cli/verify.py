@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import Command, option
 from squashkit.cli.shared import Looking, json_option, look_options, notify, parsed, show_report
 from squashkit.errors import InvalidImage
@@ -31,7 +32,7 @@ Examples:
   squashkit verify app.tar --absent sha256:$(sha256sum < token | cut -c-64)
 """,
 )
-@click.argument("image")
+@click.argument("image", shell_complete=complete.images)
 @option(
     "--absent",
     multiple=True,

@@ -6,6 +6,7 @@ from functools import partial
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import Command
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.jobs.look import each, trace_path
@@ -20,7 +21,7 @@ Examples:
   squashkit which app.tar:app:latest /root/.ssh/id_ed25519
 """,
 )
-@click.argument("image")
+@click.argument("image", shell_complete=complete.images)
 @click.argument("path")
 @json_option("what each layer does at the path")
 @look_options

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import click
 
+from squashkit.cli import complete
 from squashkit.cli.help import MESSAGES, NAMES, READING, RESOURCES, RESULT, option
 from squashkit.cli.hints import flagged
 from squashkit.cli.output import STREAMS, say, sending, show_json, write_file, written
@@ -209,6 +210,7 @@ _OPTIONS: list[Callable[[Function], Function]] = [
         "--output",
         section=RESULT,
         metavar="REF",
+        shell_complete=complete.images,
         help="Where it goes: a path, - or a reference. That is docker-archive:PATH[:REF],"
         " oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME, containers-storage:NAME or"
         " docker://HOST/NAME. Default for an image of a daemon: that daemon.",
@@ -232,6 +234,7 @@ _OPTIONS: list[Callable[[Function], Function]] = [
         "--compress",
         section=RESULT,
         metavar="CODEC",
+        shell_complete=complete.codecs,
         callback=parsed(Compression.parse),
         help="Store new layers as none, gzip[:LEVEL] or zstd[:LEVEL]. Default: as the kept ones are.",
     ),
