@@ -3,6 +3,8 @@ and every document through `show_json`: text of images never steers a terminal."
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +31,12 @@ def say(text: str, *, err: bool = False) -> None:
     """Print lines for people, to standard output or standard error."""
     with naming(STREAMS[1]) if err else telling():
         click.echo(show_lines(text), err=err)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that standard output is; None for a file or a pipe, where nothing is cut."""
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if on_terminal else None
 
 
 def show_json(document: Any) -> None:

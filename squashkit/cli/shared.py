@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import click
 
 from squashkit.cli import complete
 from squashkit.cli.help import MESSAGES, OPTIONS, READING, REGISTRIES, RESOURCES, Section, option
 from squashkit.cli.hints import flagged
-from squashkit.cli.output import say, show_json
+from squashkit.cli.output import say, show_json, terminal_width
 from squashkit.errors import show_text
 from squashkit.oci.documents import ALL, Platform, PlatformChoice, parse_platform_choice
 from squashkit.options import Access, Run, Which, parse_size
@@ -35,13 +35,20 @@ class Printable(Protocol):
     def lines(self) -> Iterable[str]: ...
 
 
+@runtime_checkable
+class Fitting(Printable, Protocol):
+    """The same with tables that fit a terminal."""
+
+    def fitted(self, width: int | None) -> Iterable[str]: ...
+
+
 def show_report(report: Printable, *, as_json: bool) -> None:
     """Print what was found."""
     report = flagged(report)
     if as_json:
         show_json(report.json())
         return
-    for line in report.lines():
+    for line in report.fitted(terminal_width()) if isinstance(report, Fitting) else report.lines():
         say(show_text(flagged(line)))
 
 

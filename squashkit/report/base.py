@@ -11,7 +11,7 @@ from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
 from squashkit.plan.known import KnownBase
-from squashkit.report.text import brief, table
+from squashkit.report.text import Fit, brief, table
 
 _SHORT = 19
 
@@ -189,6 +189,10 @@ class CatalogueReport:
 
     def lines(self) -> list[str]:
         """A table with a line for each base."""
+        return self.fitted(None)
+
+    def fitted(self, width: int | None) -> list[str]:
+        """The same on a terminal of so many columns."""
         if not self.bases:
             return ["The catalogue is empty: squashkit base add REF adds a base."]
         rows = [
@@ -201,7 +205,8 @@ class CatalogueReport:
             ]
             for base in self.bases
         ]
-        return table(["base", "platform", "layers", "image_id", "seen (UTC)"], rows, right={2})
+        head = ["base", "platform", "layers", "image_id", "seen (UTC)"]
+        return table(head, rows, right={2}, fit=Fit(width, leave_out=[3], wrap=[0]))
 
 
 def _chain_id(image: Image, layers: int) -> ChainID | str:

@@ -11,7 +11,7 @@ from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
-from squashkit.report.text import brief, percent, shorten_step, table
+from squashkit.report.text import Fit, brief, percent, shorten, shorten_step, table
 
 SHORT = 19
 """How much of a digest is enough to tell layers apart: `sha256:` and twelve digits."""
@@ -122,6 +122,10 @@ class InspectReport:
 
     def lines(self) -> list[str]:
         """What a person reads: the image, a table of its layers, and what to do about them."""
+        return self.fitted(None)
+
+    def fitted(self, width: int | None) -> list[str]:
+        """The same on a terminal of so many columns."""
         image = self.image
         stored = sum(facts.stored or 0 for facts in self.layers)
         entries = sum(facts.entries or 0 for facts in self.layers)
@@ -135,7 +139,7 @@ class InspectReport:
             f"image_id  {image.image_id}",
             *([f"manifest  {descriptor.digest}"] if descriptor else []),
             "",
-            *self._table(),
+            *self._table(width),
             "",
             *self._advice(),
         ]
@@ -145,7 +149,7 @@ class InspectReport:
             lines.append("Verified: every digest, size and diff_id is right.")
         return lines
 
-    def _table(self) -> list[str]:
+    def _table(self, width: int | None) -> list[str]:
         head = ["layer", "stored", "uncompressed", "entries", "dead", "diff_id", "created by"]
         rows = [
             [
@@ -159,14 +163,17 @@ class InspectReport:
             ]
             for facts in self.layers
         ]
-        top, *lines = table(head, rows, right={0, 1, 2, 3, 4})
+        top, *lines = table(head, rows, right={0, 1, 2, 3, 4}, fit=Fit(width, leave_out=[5], shorten=[6]))
         shown = [top]
         for facts, line in zip(self.layers, lines, strict=True):
             shown.append(line)
             if self.verbose:
                 shown += [f"       {what}  {value}" for what, value in _identity(facts) if value]
             if self.base and facts.layer.index == self.base.layers - 1:
-                shown.append(f"------ base: {self.base.evidence} ------")
+                known = self.base.evidence
+                if width is not None:
+                    known = shorten(known, max(1, width - len("------ base:  ------")))
+                shown.append(f"------ base: {known} ------")
         return shown
 
     def _advice(self) -> list[str]:

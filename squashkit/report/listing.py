@@ -22,7 +22,7 @@ from squashkit.layers.tar import (
     TYPE_NAMES,
     Record,
 )
-from squashkit.report.text import show_time, table
+from squashkit.report.text import Fit, show_time, table
 
 _FORMATS = {
     REGULAR: stat.S_IFREG,
@@ -128,10 +128,15 @@ class ListReport:
     def lines(self) -> list[str]:
         """A line an entry. The long form has mode, names of the inode, owner, size in bytes, time in UTC,
         path and target."""
+        return self.fitted(None)
+
+    def fitted(self, width: int | None) -> list[str]:
+        """The same on a terminal of so many columns."""
         lines = [one.name for one in self.listed]
         if self.long and self.listed:
             head = ["mode", "links", "owner", "size", "time", "path"]
-            lines = table(head, [one.cells() for one in self.listed], right={1, 3})
+            fit = Fit(width, leave_out=[1, 2], wrap=[5])
+            lines = table(head, [one.cells() for one in self.listed], right={1, 3}, fit=fit)
         return [*lines, *("/" + show_path(name) for name in self.hidden)]
 
 

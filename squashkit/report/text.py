@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import floor
@@ -76,15 +77,73 @@ def shorten_step(created_by: str, width: int) -> str:
     return shorten(bare.replace("RUN /bin/sh -c ", "RUN ", 1), width)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[int] = ()) -> list[str]:
+_LEAST, _NARROWEST = 16, 8
+"""Columns of text that a narrow column has where there is room for it, and in any case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a table is made to fit a width. Columns are counted from 0."""
+
+    width: int | None
+    """Of a terminal; None for as wide as the table is."""
+    leave_out: Sequence[int] = ()
+    """What a person misses least, first: left out where others would have too little room."""
+    shorten: Sequence[int] = ()
+    """What may end in an ellipsis."""
+    wrap: Sequence[int] = ()
+    """What may go on in the next line."""
+
+
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Collection[int] = (),
+    fit: Fit = Fit(None),
+) -> list[str]:
     """Lines of a table; the columns in `right` hold numbers."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    widths = _fitted([max(len(row[i]) for row in [head, *rows]) for i in range(len(head))], fit)
 
-    def line(row: Sequence[str]) -> str:
-        cells = (
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return "  ".join(cells).rstrip()
+    def lines(row: Sequence[str]) -> Iterator[str]:
+        parts = {i: _parts(row[i], width, wrap=i in fit.wrap) for i, width in widths.items()}
+        for number in range(max(map(len, parts.values()))):
+            cells = (
+                cell.rjust(widths[i]) if i in right else cell.ljust(widths[i])
+                for i, part in parts.items()
+                for cell in [part[number] if number < len(part) else ""]
+            )
+            yield "  ".join(cells).rstrip()
 
-    return [line(head), *(line(row) for row in rows)]
+    return [line for row in (head, *rows) for line in lines(row)]
+
+
+def _fitted(natural: Sequence[int], fit: Fit) -> dict[int, int]:
+    """The columns that are shown, and their widths."""
+    widths = dict(enumerate(natural))
+    if fit.width is None:
+        return widths
+    flexible = [*fit.shorten, *fit.wrap]
+
+    def over(least: int) -> int:
+        """How many columns of text are too many, where flexible ones have no more than this."""
+        taken = [min(width, least) if i in flexible else width for i, width in widths.items()]
+        return sum(taken) + 2 * (len(taken) - 1) - (fit.width or 0)
+
+    for column in fit.leave_out:
+        if over(_LEAST) > 0:
+            del widths[column]
+    for least in (_LEAST, _NARROWEST):
+        for column in flexible:
+            surplus = max(0, min(over(max(natural)), widths[column] - least))
+            widths[column] -= surplus
+    return widths
+
+
+def _parts(cell: str, width: int, *, wrap: bool) -> list[str]:
+    """The lines of a cell: several where it may be wrapped, else one that is shortened."""
+    if len(cell) <= width:
+        return [cell]
+    if not wrap:
+        return [shorten(cell, width)]
+    return [cell[at : at + width] for at in range(0, len(cell), width)]

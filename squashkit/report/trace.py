@@ -10,7 +10,7 @@ from squashkit.errors import show_path
 from squashkit.layers.changeset import OPAQUE
 from squashkit.layers.trace import Trace
 from squashkit.report.listing import Listed
-from squashkit.report.text import brief, shorten_step, table
+from squashkit.report.text import Fit, brief, shorten_step, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,10 @@ class TraceReport:
 
     def lines(self) -> list[str]:
         """A table with a line for each copy and each marker."""
+        return self.fitted(None)
+
+    def fitted(self, width: int | None) -> list[str]:
+        """The same on a terminal of so many columns."""
         rows = []
         for trace in self.traces:
             listed = Listed.of_record(*trace.entry) if trace.entry else None
@@ -69,4 +73,5 @@ class TraceReport:
         if self.there and not any(trace.shown for trace in self.traces):
             state = "  (a directory that no layer lists)"
         title = f"/{show_path(self.path)}{state}"
-        return [title, "", *table(head, rows, right={0, 2})] if rows else [title]
+        fit = Fit(width, shorten=[4], wrap=[3])
+        return [title, "", *table(head, rows, right={0, 2}, fit=fit)] if rows else [title]

@@ -11,7 +11,7 @@ from squashkit.errors import show_text
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image, Layer, LayerGraph
 from squashkit.report.inspect import SHORT
-from squashkit.report.text import shorten, shorten_step, table
+from squashkit.report.text import Fit, shorten, shorten_step, table
 
 SizeOf = Callable[[Layer], int | None]
 """Says how many bytes a layer takes as it is stored, None where its blob is not there."""
@@ -59,6 +59,10 @@ class TreeReport:
 
     def lines(self) -> list[str]:
         """The tree: a line a layer, indented where images part; and who ends where."""
+        return self.fitted(None)
+
+    def fitted(self, width: int | None) -> list[str]:
+        """The same on a terminal of so many columns."""
         rows = [
             [branch + layer.diff_id[:SHORT], self._size(layer), shorten_step(layer.created_by, 40), names]
             for branch, layer, names in self._rows()
@@ -72,7 +76,7 @@ class TreeReport:
                 f" {size(sum(sizes))} stored"
             ),
             "",
-            *table(head, rows, right={1}),
+            *table(head, rows, right={1}, fit=Fit(width, shorten=[2], wrap=[3])),
             *(f"{name} has no layers" for name in bare),
             "",
             *(["Verified: every digest, size and diff_id is right."] if self.verified else []),

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, size
+from squashkit.errors import show_text
 from squashkit.plan.fleet.strategies import ALL, BEST, BUILT
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.fleet.titles import show_segments
-from squashkit.report.text import code, markdown
+from squashkit.report.text import Fit, code, markdown, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,26 +93,36 @@ class AdviceReport:
 
     def lines(self) -> list[str]:
         """As Markdown, which pipelines can put into a summary."""
+        return self.fitted(None)
+
+    def fitted(self, width: int | None) -> list[str]:
+        """The same on a terminal of so many columns, where a table that fits is read more easily."""
+        on_page = width is None
         unknown = {one.name for one in self.fleet.unknown}
         rows = [
             [
-                code(one.name),
-                _advised(one, unknown),
+                code(one.name) if on_page else show_text(one.name),
+                _advised(one, unknown).replace("`", "`" * on_page),
                 _signed(one.saved) if one.changed else "",
                 _signed(one.squash_all_costs) if one.squash_all_costs is not None else "",
                 size(one.next_release),
             ]
             for one in self.advice
         ]
-        head = ["image", "advice", "saves", "squashing it whole costs", "a next release pulls"]
-        marks = ["---", "---", "--:", "--:", "--:"]
-        table_ = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
+        if on_page:
+            head = ["image", "advice", "saves", "squashing it whole costs", "a next release pulls"]
+            marks = ["---", "---", "--:", "--:", "--:"]
+            table_ = [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
+        else:
+            head = ["image", "advice", "saves", "whole costs", "release pulls"]
+            table_ = table(head, rows, right={2, 3, 4}, fit=Fit(width, wrap=[0, 1]))
         how = " `squashkit fleet squash` with the same images does all of it."
         if unknown:
             how = " `squashkit fleet squash` does it once all bases are known, or without the other images."
         answer = [self.fleet.answer() + how * self.fleet.is_worthwhile]
-        texts = ([text] for text in (*self.fleet.caveat(), *map(markdown, self.fleet.notes)))
-        paragraphs = [table_, answer, *texts, *self.fleet.of_unknown(as_markdown=True)]
+        notes = map(markdown, self.fleet.notes) if on_page else self.fleet.notes
+        texts = ([text] for text in (*self.fleet.caveat(), *notes))
+        paragraphs = [table_, answer, *texts, *self.fleet.of_unknown(as_markdown=on_page)]
         return [line for one in paragraphs for line in ("", *one)][1:]
 
 

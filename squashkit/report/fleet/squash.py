@@ -11,7 +11,7 @@ from squashkit.plan.fleet.strategies import Strategy
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.fleet.titles import TITLES
 from squashkit.report.squash import Report
-from squashkit.report.text import table
+from squashkit.report.text import Fit, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,10 @@ class SquashedFleet:
 
     def lines(self) -> list[str]:
         """A table with a line for each image, and what all of them take."""
+        return self.fitted(None)
+
+    def fitted(self, width: int | None) -> list[str]:
+        """The same on a terminal of so many columns."""
         built = self.fleet.strategies[0]
         rows = [
             [
@@ -66,7 +70,7 @@ class SquashedFleet:
         ]
         head = ["layers", "after", "stored", "after", "written as"]
         return [
-            *table(head, rows, right={0, 1, 2, 3}),
+            *table(head, rows, right={0, 1, 2, 3}, fit=Fit(width, wrap=[4])),
             "",
             (
                 f"Together {size(self.stored)} of layers were written, each of them once. In a registry"

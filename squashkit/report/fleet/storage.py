@@ -19,7 +19,7 @@ from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, Strategy
 from squashkit.report.fleet.bases import WAYS_OUT, UnknownBase, list_unknown
 from squashkit.report.fleet.sharing import LostRun, NoLongerShared
 from squashkit.report.fleet.titles import TITLES, show_segments
-from squashkit.report.text import table
+from squashkit.report.text import Fit, table
 
 _WORTH = 0.005
 """The share of all bytes that squashing a fleet must save to be advised."""
@@ -158,6 +158,10 @@ class FleetReport:
 
     def lines(self) -> list[str]:
         """A table with a line for each strategy, and what to make of it."""
+        return self.fitted(None)
+
+    def fitted(self, width: int | None) -> list[str]:
+        """The same on a terminal of so many columns."""
         built = self.strategies[0]
         about = " (about)" if self.estimate else ""
         images = count(len(self.names), "image")
@@ -184,7 +188,13 @@ class FleetReport:
             bound = ["every file once", "", "", size(self.files_once), _change(self.files_once, built.host)]
             rows.append([*bound, *[""] * (len(head) - len(bound))])
         right = set(range(1, len(head)))
-        lines = [f"{images}, {shared}", "", *table(head, rows, right=right), "", self.answer()]
+        lines = [
+            f"{images}, {shared}",
+            "",
+            *table(head, rows, right=right, fit=Fit(width, leave_out=[5, 6])),
+            "",
+            self.answer(),
+        ]
         lines += self.caveat()
         if self.crossing is not None and self.crossing > 1:
             number = f"{self.crossing:,} images"
