@@ -200,8 +200,10 @@ Examples:
 @json_option("the advice")
 @debug_option
 def advise(images: Sequence[str], as_json: bool, **others: Any) -> None:
-    """Tell for each IMAGE which --segments to squash it by, so that all of them together take least; as
-    Markdown. "Do not squash" where that is the answer, "name its base" where that is not known."""
+    """Tell for each IMAGE which --segments to squash it by, so that all of them together take least; "do
+    not squash" where that is the answer, "name its base" where that is not known. A table on a terminal,
+    elsewhere Markdown.
+    """
     references, options, run = _read_options(images, **others)
     with shown() as progress:
         report = fleet_advise(references, fleet=options, run=run, progress=progress)
