@@ -54,7 +54,7 @@ _ORDER = (
 )
 
 
-class Option(click.Option):
+class SectionedOption(click.Option):
     """An option that knows its section."""
 
     def __init__(self, *args: Any, section: Section = HELP, **settings: Any) -> None:
@@ -71,7 +71,7 @@ class Option(click.Option):
 
 def option(*names: str, section: Section = OPTIONS, **settings: Any) -> Callable[[F], F]:
     """An option of a section, as a decorator; otherwise as `click.option`."""
-    return click.option(*names, cls=Option, section=section, **settings)
+    return click.option(*names, cls=SectionedOption, section=section, **settings)
 
 
 class Command(click.Command):
@@ -143,7 +143,7 @@ def _did_you_mean(names: Sequence[str]) -> str:
 
 def section_of(parameter: click.Parameter) -> Section:
     """Where a parameter stands; an option of click's own is help."""
-    return parameter.section if isinstance(parameter, Option) else HELP
+    return parameter.section if isinstance(parameter, SectionedOption) else HELP
 
 
 def is_brief(ctx: click.Context) -> bool:
@@ -184,7 +184,7 @@ def _help_all() -> click.Option:
             click.echo(ctx.get_help(), color=ctx.color)
             ctx.exit()
 
-    return Option(
+    return SectionedOption(
         ["--help-all"],
         is_flag=True,
         expose_value=False,
