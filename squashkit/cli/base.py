@@ -31,7 +31,7 @@ Examples:
   squashkit base find app.tar:app:latest
   squashkit base add docker://registry.example/debian:12 fedora:28
   squashkit base check docker://registry.example/app:1
-  squashkit base check app.tar --base docker://registry.example/debian:12
+  squashkit base check app.tar:app:latest --base docker://debian:12
 """,
 )
 def base() -> None:
@@ -67,7 +67,7 @@ def find(image: str, as_json: bool, looking: Looking) -> None:
     epilog="""\b
 Examples:
   squashkit base check docker://registry.example/app:1
-  squashkit base check app.tar --base docker://registry.example/debian:12
+  squashkit base check app.tar:app:latest --base docker://debian:12
 """,
 )
 @click.argument("image", shell_complete=complete.images)

@@ -258,7 +258,7 @@ def test_a_hard_link_to_what_is_gone(tmp_path: Path) -> None:
         assert moved.run(*words).code == 3
         assert not moved.out.exists()
     assert moved.run("--allow", "link").code == 2
-    assert "Errors of kind link always stop" in " ".join(run("rebase", "--help").text.split())
+    assert "Errors of kind link always stop" in " ".join(run("rebase", "--help-all").text.split())
 
 
 def test_a_hard_link_to_what_is_there(tmp_path: Path) -> None:
