@@ -3,6 +3,7 @@
 import io
 import random
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,11 +26,13 @@ from tests.support.builders import (
     on_base,
     whiteout,
 )
-from tests.support.generate import random_image
+from tests.support.generate import constructs, random_image
 from tests.support.model import Node as ModelNode
 from tests.support.model import apply_layers
 
 UNCONTESTED = 200
+OF_EACH = 5
+"""How often each construct is wanted among the uncontested images; one that adds to none is left out."""
 CONTESTED = 60
 PER_ARCHIVE = 20
 MOST_LAYERS = 5
@@ -73,12 +76,18 @@ class Request:
 def uncontested_images(folder: Path) -> Generated:
     """Images `source:N` on their bases `base:N`, and `source-squashed:N`, which keep them."""
     rng = random.Random("uncontested")
+    seen: Counter[str] = Counter()
     requests = []
     layers = {}
     for number in range(UNCONTESTED):
         tag, base_tag = f"source:{number}", f"base:{number}"
-        image = layers[tag] = _image(rng, contested=False)
+        image = _image(rng, contested=False)
         kept = rng.randint(1, len(image) - 1)
+        held = set(constructs(image, kept, len(image)))
+        if all(seen[one] >= OF_EACH for one in held):
+            continue
+        seen.update(held)
+        layers[tag] = image
         base = ImageSpec(image[:kept], [base_tag])
         source = on_base(base, *image[kept:], tags=[tag])
         requests.append(Request(tag, [base, source], ["--keep-base", base_tag]))

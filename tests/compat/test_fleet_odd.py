@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,10 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: Catalogue
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # who asked may go away, and has standard error in this process
+            super().handle()
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
