@@ -24,7 +24,12 @@ NAMES = {
     "localhost:5000/app": ("localhost:5000", "app", "latest", "localhost:5000/app:latest"),
     "host:5000/a/b:t": ("host:5000", "a/b", "t", "host:5000/a/b:t"),
     "[::1]:5000/app": ("[::1]:5000", "app", "latest", "[::1]:5000/app:latest"),
-    "quay.io/library/app": ("quay.io", "library/app", "latest", "quay.io/library/app:latest"),
+    "registry.example/library/app": (
+        "registry.example",
+        "library/app",
+        "latest",
+        "registry.example/library/app:latest",
+    ),
 }
 
 
@@ -49,7 +54,7 @@ def test_forms_of_a_name_mean_it(text: str) -> None:
 def test_equal_names_mean_the_same() -> None:
     """Names are equal where docker takes them for one, and not where a tag, a host or a digest differs."""
     same = ["nginx", "nginx:latest", "docker.io/nginx", "docker.io/library/nginx:latest"]
-    others = ["nginx:1", "me/nginx", "quay.io/library/nginx", "localhost/nginx", f"nginx@{DIGEST}"]
+    others = ["nginx:1", "me/nginx", "registry.example/library/nginx", "localhost/nginx", f"nginx@{DIGEST}"]
     assert len(set(map(ImageName.parse, same))) == 1
     assert len(set(map(ImageName.parse, [*same, *others]))) == 1 + len(others)
 
