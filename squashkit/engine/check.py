@@ -15,7 +15,7 @@ from squashkit.engine.view import View, view_differences
 from squashkit.errors import CheckFailed, show_path
 from squashkit.layers.compare import SPLIT, Difference
 from squashkit.layers.rootfs import Rootfs
-from squashkit.plan.squash import KeptLayer, LayerPlan, apply_layer
+from squashkit.plan.squash import KeptLayer, LayerPlan
 from squashkit.transports.blobs import Container
 from squashkit.transports.open import list_source
 from squashkit.transports.reference import Reference
@@ -73,9 +73,9 @@ def _boundaries(left: View, right: View, plan: LayerPlan) -> Iterator[str]:
     theirs = 0
     for stop, result_stop, name in ends:
         for index in range(ours, stop):
-            apply_layer(left.rootfs, left.changesets[index], index)
+            left.rootfs.apply(left.changesets[index], index)
         for index in range(theirs, result_stop):
-            apply_layer(right.rootfs, right.changesets[index], index)
+            right.rootfs.apply(right.changesets[index], index)
         ours, theirs = stop, result_stop
         if left.image.diff_ids[:stop] != right.image.diff_ids[:result_stop]:
             yield name

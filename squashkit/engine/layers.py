@@ -22,8 +22,7 @@ from squashkit.layers import tar
 from squashkit.layers.blocks import Window
 from squashkit.layers.changeset import Changeset, Entry, parse_changeset
 from squashkit.layers.compare import Piece
-from squashkit.layers.merge import HeaderOf
-from squashkit.layers.tar import Record
+from squashkit.layers.tar import HeaderOf, Record
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import Codec

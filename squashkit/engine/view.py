@@ -20,7 +20,6 @@ from squashkit.layers.lookup import resolve
 from squashkit.layers.rootfs import Inode, Node, Rootfs
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image
-from squashkit.plan.squash import apply_layer
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.wording import Option
@@ -116,7 +115,7 @@ def open_view(session: Session, source: Source, image: Image, *, verify: bool = 
         rootfs = Rootfs()
         changesets = layers.read(image.layers, lambda layer: verify)
         for index, changeset in enumerate(changesets):
-            apply_layer(rootfs, changeset, index)
+            rootfs.apply(changeset, index)
         session.progress.close()
         twins = [
             one for one in source.images if one.names == image.names and one.platform != image.platform

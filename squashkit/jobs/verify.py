@@ -40,7 +40,7 @@ from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
 from squashkit.oci.shapes import odd_settings_told
 from squashkit.options import Run, Which
-from squashkit.plan.squash import apply_layer, find_obstacle
+from squashkit.plan.squash import find_obstacle
 from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.verify import Finding, Verdict
 from squashkit.transports.archive.reader import Archive
@@ -208,7 +208,7 @@ class _Verifier:
             if changeset is None:
                 break  # what lies above it cannot be applied
             try:
-                apply_layer(rootfs, changeset, index)
+                rootfs.apply(changeset, index)
             except InvalidImage as error:
                 self.fault(error)
                 if index + 1 < len(changesets):

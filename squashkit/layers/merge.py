@@ -22,10 +22,7 @@ from squashkit.layers import headers, tar
 from squashkit.layers.changeset import OPAQUE, WHITEOUT, Changeset, content_of
 from squashkit.layers.lookup import lower_children
 from squashkit.layers.rootfs import BELOW, Binding, Directory, Dropped, Inode, Node, Rootfs
-from squashkit.layers.tar import DIRECTORY, HARD_LINK, Record
-
-HeaderOf = Callable[[int, Record], bytes]
-"""Gives the header blocks of a record of a layer (its bytes from `start` to `data`)."""
+from squashkit.layers.tar import DIRECTORY, HARD_LINK, HeaderOf, Record
 
 
 class Copy(NamedTuple):

@@ -194,9 +194,16 @@ class Rootfs:
         self._marked.clear()
 
     def apply(self, changeset: Changeset, layer: int) -> None:
-        """Apply one layer. Raises InvalidLayer for a path through a file of the same layer, a loop of
-        symlinks, a hard link whose target is not there or is a directory, and too many directories that no
-        layer lists."""
+        """Apply one layer. Raises InvalidLayer, which names it, for a path through a file of the same
+        layer, a loop of symlinks, a hard link whose target is not there or is a directory, and too many
+        directories that no layer lists."""
+        try:
+            self._apply(changeset, layer)
+        except InvalidLayer as error:
+            error.in_layer(f"layer {layer}")
+            raise
+
+    def _apply(self, changeset: Changeset, layer: int) -> None:
         self._layer = layer
         self._aufs = {}
         unlisted: dict[Directory, None] = {}

@@ -11,7 +11,7 @@ and headers.py writes it anew."""
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from zlib import adler32
 
@@ -96,6 +96,9 @@ class Record(NamedTuple):
         """Where all ends that a reader of headers must see: behind a sparse map that stands in the data."""
         return self.sparse.at if self.sparse is not None else self.data
 
+
+HeaderOf = Callable[[int, Record], bytes]
+"""Gives the header blocks of a record of a layer (its bytes from `start` to `data`)."""
 
 _HEADER = struct.Struct("100s24s12s12s8sc100s8s64x16s155s8x4s")
 _TYPES = {

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from squashkit.errors import InvalidLayer, PlanError, UnsupportedImage, show_path
+from squashkit.errors import PlanError, UnsupportedImage, show_path
 from squashkit.layers.changeset import Changeset, is_hard_link, link_target
-from squashkit.layers.merge import HeaderOf, SquashedLayer, merge_run
+from squashkit.layers.merge import SquashedLayer, merge_run
 from squashkit.layers.rootfs import Contested, Rootfs
-from squashkit.layers.tar import CHARACTER, DIRECTORY
+from squashkit.layers.tar import CHARACTER, DIRECTORY, HeaderOf
 from squashkit.options import Merge
 from squashkit.plan.segments import Segment
 from squashkit.wording import Option
@@ -119,7 +119,7 @@ def plan_squash(
         known = {index: changesets[index] for index in range(segment.start) if index in changesets}
         if len(known) == segment.start:
             for index in range(applied, segment.start):
-                apply_layer(below, known[index], index)
+                below.apply(known[index], index)
             applied = segment.stop
             rootfs = below
         else:
@@ -129,10 +129,10 @@ def plan_squash(
             guaranteed = guaranteed and not unknown
             rootfs = Rootfs(follow_lower_symlinks=follow_lower_symlinks, unknown_below=unknown)
             for index, changeset in known.items() if unknown else ():
-                apply_layer(rootfs, changeset, index)
+                rootfs.apply(changeset, index)
         rootfs.begin_run(segment.start)
         for index, changeset in run.items():
-            apply_layer(rootfs, changeset, index)
+            rootfs.apply(changeset, index)
         contested += (c for c in rootfs.contested if c.layer >= segment.start)
         contested += (Contested(TRACES, path, i) for i in run for path in _overlay_traces(run[i]))
         layers.append(merge_run(rootfs, run, header_of, opaque=opaque))
@@ -168,17 +168,8 @@ def plan_export(changesets: Mapping[int, Changeset], header_of: HeaderOf) -> Squ
         obstacle = find_obstacle(changeset)
         if obstacle is not None:
             raise obstacle.error(index)
-        apply_layer(rootfs, changeset, index)
-    return merge_run(rootfs, changesets, header_of, opaque=False, walk_order=True)
-
-
-def apply_layer(rootfs: Rootfs, changeset: Changeset, index: int) -> None:
-    """Apply a layer to a tree; its faults name it."""
-    try:
         rootfs.apply(changeset, index)
-    except InvalidLayer as error:
-        error.in_layer(f"layer {index}")
-        raise
+    return merge_run(rootfs, changesets, header_of, opaque=False, walk_order=True)
 
 
 def _lower_missing(segment: Segment, known: Mapping[int, Changeset]) -> PlanError:

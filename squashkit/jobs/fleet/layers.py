@@ -15,7 +15,7 @@ from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.layers.tar import REGULAR
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image, Layer
-from squashkit.plan.squash import apply_layer, find_obstacle
+from squashkit.plan.squash import find_obstacle
 from squashkit.transports.blobs import read_blocks
 from squashkit.transports.stored import is_here, size_of
 
@@ -113,7 +113,7 @@ class FleetLayers:
         for member in self.members:
             rootfs = Rootfs()
             for layer in member.image.layers:
-                apply_layer(rootfs, self.changesets[layer.diff_id], layer.index)
+                rootfs.apply(self.changesets[layer.diff_id], layer.index)
             for _, node in iter_nodes(rootfs.root):
                 if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
                     continue

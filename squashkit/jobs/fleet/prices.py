@@ -32,7 +32,7 @@ from squashkit.plan.fleet.cut import Priced
 from squashkit.plan.fleet.storage import StackLayer
 from squashkit.plan.fleet.trie import LayerRun
 from squashkit.plan.segments import Segment
-from squashkit.plan.squash import KeptLayer, LayerPlan, apply_layer, needs_lower, plan_squash
+from squashkit.plan.squash import KeptLayer, LayerPlan, needs_lower, plan_squash
 from squashkit.transports.blobs import read_blocks
 from squashkit.transports.codecs import Compressor
 from squashkit.transports.source import Source
@@ -316,7 +316,7 @@ class Pricing:
             for layer in image.layers:
                 changeset = self.layers.changesets[layer.diff_id]
                 seen = len(rootfs.dropped)
-                apply_layer(rootfs, changeset, layer.index)
+                rootfs.apply(changeset, layer.index)
                 headers = _HEADER * changeset.count
                 payload = sum(record.size for _, record in changeset.entries)
                 packed = self.layer(number, layer).stored - headers

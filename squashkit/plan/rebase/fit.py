@@ -17,7 +17,6 @@ from squashkit.layers.rootfs import MAX_SYMLINKS, Directory, Inode, Node, Rootfs
 from squashkit.layers.tar import DIRECTORY, SYMLINK
 from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Kind, Risk, show_node
 from squashkit.plan.segments import Segment
-from squashkit.plan.squash import apply_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def fit(old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Chan
     before, after = Rootfs(), Rootfs()
     for rootfs, base in ((before, old), (after, new)):
         for index, changeset in enumerate(base):
-            apply_layer(rootfs, changeset, index)
+            rootfs.apply(changeset, index)
     paths = {path for changeset in above for path, _ in changeset.entries}
     touched = {
         path: BaseNodes(node_at(before, path), node_at(after, path)) for path in paths | ACCOUNTS.keys()
@@ -70,8 +69,8 @@ def fit(old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Chan
         fitted.append(replace(changeset, entries=entries) if layer.ancestors else changeset)
         if any(risk.kind is Kind.LINK for risk in layer.risks):
             break
-        apply_layer(before, changeset, len(old) + number)
-        apply_layer(after, fitted[-1], len(new) + number)
+        before.apply(changeset, len(old) + number)
+        after.apply(fitted[-1], len(new) + number)
     return Fitted(tuple(new), tuple(fitted), frozenset(remade), tuple(risks), touched, after)
 
 
