@@ -30,7 +30,7 @@ _NAMES = {
     "jobs.fleet.measure": ("measure_fleet",),
     "jobs.fleet.squash": ("squash_fleet",),
     "jobs.inspect": ("inspect",),
-    "jobs.look": (
+    "jobs.paths": (
         "cat",
         "ls",
         "which",
@@ -122,9 +122,9 @@ if TYPE_CHECKING:
     from squashkit.jobs.fleet.measure import measure_fleet as measure_fleet
     from squashkit.jobs.fleet.squash import squash_fleet as squash_fleet
     from squashkit.jobs.inspect import inspect as inspect
-    from squashkit.jobs.look import cat as cat
-    from squashkit.jobs.look import ls as ls
-    from squashkit.jobs.look import which as which
+    from squashkit.jobs.paths import cat as cat
+    from squashkit.jobs.paths import ls as ls
+    from squashkit.jobs.paths import which as which
     from squashkit.jobs.rebase import rebase as rebase
     from squashkit.jobs.rebase import rebase_platforms as rebase_platforms
     from squashkit.jobs.squash import squash as squash

@@ -11,7 +11,8 @@ from squashkit.cli.help import Command
 from squashkit.cli.output import STREAMS, naming
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.errors import UsageError
-from squashkit.jobs.look import as_it_is, each, find_file
+from squashkit.jobs.look import as_it_is, each
+from squashkit.jobs.paths import find_file
 from squashkit.report.listing import Listed, file_json
 
 _MAX_JSON = 256 << 20

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import click
@@ -128,6 +127,8 @@ class Group(click.Group):
         """The command that the first word names. Raises UsageError where it names none."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            from difflib import get_close_matches  # only mistakes have a use for it
+
             like = get_close_matches(name, self.list_commands(ctx))
             ctx.fail(f"No such command {name!r}.{_did_you_mean(like)}")
         return super().resolve_command(ctx, args)

@@ -10,7 +10,8 @@ from squashkit.cli import complete
 from squashkit.cli.help import Command, option
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.errors import UsageError
-from squashkit.jobs.look import each, list_path
+from squashkit.jobs.look import each
+from squashkit.jobs.paths import list_path
 
 
 @click.command(

@@ -9,7 +9,8 @@ import click
 from squashkit.cli import complete
 from squashkit.cli.help import Command
 from squashkit.cli.shared import Looking, json_option, look_options
-from squashkit.jobs.look import each, trace_path
+from squashkit.jobs.look import each
+from squashkit.jobs.paths import trace_path
 
 
 @click.command(

@@ -17,7 +17,7 @@ from squashkit.plan.documents import image_index, index_type
 from squashkit.progress import Note
 from squashkit.transports.blobs import Container
 from squashkit.transports.contracts import Sink, Written
-from squashkit.transports.open import open_sink, try_sink
+from squashkit.transports.sinks import open_sink, try_sink
 from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target
 

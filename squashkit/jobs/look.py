@@ -1,36 +1,24 @@
-"""Looking at images: what a root file system holds, a file of it, and which layers hold or hide a path."""
+"""Images that are only looked at: how they are opened, one or every platform's."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
-from squashkit.arguments import checked
 from squashkit.engine.view import View, open_view
-from squashkit.errors import PathNotFound, UsageError, show_text
+from squashkit.errors import UsageError, show_text
 from squashkit.jobs.choose import choose
-from squashkit.layers.changeset import opaque_of, whiteout_of
-from squashkit.layers.compare import iter_nodes, kind_of
-from squashkit.layers.lookup import resolve
-from squashkit.layers.rootfs import Directory, Inode
-from squashkit.layers.tar import REGULAR
-from squashkit.layers.trace import iter_traces
 from squashkit.oci.documents import ALL, Platform
 from squashkit.oci.graph import Image
 from squashkit.options import Run, Which
 from squashkit.progress import Note, Notify, Progress, Silent, ignore
-from squashkit.report.listing import Listed, ListReport
-from squashkit.report.trace import TraceReport
 from squashkit.transports.layout.index import Faults
 from squashkit.transports.open import open_source
 from squashkit.transports.reference import parse_reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
-from squashkit.wording import Option
 
 R = TypeVar("R")
 
@@ -110,128 +98,3 @@ def one_platform(which: Which) -> Which:
     if which.choice == ALL:
         raise UsageError("one image is looked at: name one platform")
     return which
-
-
-@checked
-def ls(
-    image: str,
-    path: str = "/",
-    *,
-    layer: int | None = None,
-    recursive: bool = False,
-    whiteouts: bool = False,
-    which: Which = Which(),
-    run: Run = Run(),
-    progress: Progress | None = None,
-    notify: Notify = ignore,
-) -> ListReport:
-    """What the directory at a path of an image's root file system holds, or what lies there if it is none.
-    With `layer` the entries of one layer at and below the path, in the order of their tar.
-
-    Raises PathNotFound, UsageError for a layer that is not there.
-    """
-    look = partial(list_path, path=path, layer=layer, recursive=recursive, whiteouts=whiteouts)
-    return only(each(image, look, one_platform(which), run, progress, notify))
-
-
-@checked
-def which(
-    image: str,
-    path: str,
-    *,
-    which: Which = Which(),
-    run: Run = Run(),
-    progress: Progress | None = None,
-    notify: Notify = ignore,
-) -> TraceReport:
-    """Every layer of an image that holds a path or hides it, copies that nobody sees included. Raises
-    PathNotFound."""
-    look = partial(trace_path, path=path)
-    return only(each(image, look, one_platform(which), run, progress, notify))
-
-
-@checked
-def cat(
-    image: str,
-    path: str,
-    *,
-    which: Which = Which(),
-    run: Run = Run(),
-    progress: Progress | None = None,
-    notify: Notify = ignore,
-) -> bytes:
-    """The content of a file of an image's root file system; symlinks are followed inside it. Raises
-    PathNotFound, TooLarge."""
-
-    def content(view: View) -> bytes:
-        return b"".join(view.content(find_file(view, path)))
-
-    return only(each(image, content, one_platform(which), run, progress, notify))
-
-
-def list_path(
-    view: View, path: str, *, layer: int | None, recursive: bool, whiteouts: bool, long: bool = False
-) -> ListReport:
-    """What `ls` tells of an open image."""
-    if whiteouts and layer is None:
-        raise UsageError(Option("whiteouts"), " needs ", Option("layer"), ": a root file system has none")
-    if layer is None:
-        return ListReport(tuple(_of_rootfs(view, path, recursive=recursive)), (), long=long)
-    hidden = _hidden(view, layer, path) if whiteouts else ()
-    return ListReport(_of_layer(view, layer, path), hidden, long=long)
-
-
-def _of_rootfs(view: View, path: str, *, recursive: bool) -> Iterator[Listed]:
-    node = view.find(path, follow=True)
-    if not isinstance(node, Directory):
-        yield Listed.of_node(view.name_of(path), node)
-        return
-    for child_path, child in iter_nodes(node, recursive=recursive):
-        yield Listed.of_node(child_path, child)
-
-
-def _of_layer(view: View, layer: int, path: str) -> tuple[Listed, ...]:
-    top = view.name_of(path)
-    entries = view.changeset(layer).entries
-    return tuple(Listed.of_record(e.path, e.record) for e in entries if _is_below(e.path, top))
-
-
-def _hidden(view: View, layer: int, path: str) -> tuple[bytes, ...]:
-    """The markers of a layer, by the names that they have in its tar."""
-    changeset, top = view.changeset(layer), view.name_of(path)
-    whiteouts = [whiteout_of(hidden) for hidden in changeset.whiteouts if _is_below(hidden, top)]
-    opaques = [opaque_of(directory) for directory in changeset.opaques if _is_below(directory, top)]
-    return (*whiteouts, *opaques)
-
-
-def _is_below(path: bytes, top: bytes) -> bool:
-    return not top or path == top or path.startswith(top + b"/")
-
-
-def trace_path(view: View, path: str) -> TraceReport:
-    """What `which` tells of an open image."""
-    name = view.name_of(path)
-    traces = tuple(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
-    there = resolve(view.rootfs, os.fsencode(path), follow=False)
-    if not traces:  # a directory on the way may be a symlink
-        name = _real(view, path) or name
-        traces = tuple(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
-    if not traces and there is None:
-        raise PathNotFound(f"no layer of {view.title} holds or hides it", path=name)
-    created_by = tuple(layer.created_by for layer in view.image.layers)
-    return TraceReport(name, there is not None, traces, created_by)
-
-
-def _real(view: View, path: str) -> bytes | None:
-    """A path with the symlinks of its directories followed, None where these lead nowhere."""
-    head, _, tail = os.fsencode(path).rstrip(b"/").rpartition(b"/")
-    parent = resolve(view.rootfs, head, follow=True)
-    return parent.child_path(tail) if isinstance(parent, Directory) else None
-
-
-def find_file(view: View, path: str) -> Inode:
-    """The file at a path of an open image. Raises PathNotFound for what is none."""
-    node = view.find(path, follow=True)
-    if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
-        raise PathNotFound(f"is a {kind_of(node)}, not a file", path=view.name_of(path))
-    return node

@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
 from math import floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from squashkit.errors import show_text
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 
 def percent(part: int, whole: int) -> str:
@@ -20,6 +21,8 @@ def percent(part: int, whole: int) -> str:
 
 def show_time(seconds: Decimal) -> str:
     """Seconds since the epoch as `2018-05-01 12:00:00.5`, in UTC; as a number where no calendar has it."""
+    from datetime import UTC, datetime  # tables of times alone have a use for it
+
     whole = floor(seconds)
     fraction = f"{seconds - whole:f}"[1:].rstrip("0") if seconds != whole else ""
     try:
