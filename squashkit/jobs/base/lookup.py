@@ -59,11 +59,7 @@ def named_base(
             raise not_found(name, tried, image, _way(source)) from error
         return base_of(image, other.images[0], name)
     try:
-        reference = parse_reference(name)
-        if reference.is_stdio:
-            raise UsageError("the base cannot come from standard input")
-        if reference.guessed and source.store is not None:
-            reference = replace(reference, transport=source.reference.transport)
+        reference = _parse(name, source, "base")
         other = open_base(reference, image.platform)
     except TransportError as error:
         if reference.guessed:
@@ -76,10 +72,9 @@ def named_base(
     base_image = choose_image(
         other.images, reference.image, image.platform, machine_platform(), other.example
     )
-    by_title = base_image.names and reference.is_file
-    base = base_of(image, base_image, base_image.title if by_title else str(reference))
-    named = not reference.is_file and not is_digest(reference.path)
-    return replace(base, image_name=reference.path) if named else base
+    base = base_of(image, base_image, _title(base_image, reference))
+    image_name = _image_name(reference)
+    return replace(base, image_name=image_name) if image_name else base
 
 
 def open_new_base(
@@ -97,11 +92,7 @@ def open_new_base(
     here = [other for other in source.images if matches(other, name)]
     where, reference = source, None
     if not here:
-        reference = parse_reference(name)
-        if reference.is_stdio:
-            raise UsageError("the new base cannot come from standard input")
-        if reference.guessed and source.store is not None:
-            reference = replace(reference, transport=source.reference.transport)
+        reference = _parse(name, source, "new base")
         where = open_base(reference, images[0].platform)
         refuse_without_images(where)
     bases = []
@@ -119,12 +110,32 @@ def open_new_base(
         base = choose_image(fitting or found, wanted, None, machine_platform(), where.example)
         refuse_unsupported(base)
         _refuse_without_blobs(base, where)
-        told = base.title if reference is None or (base.names and reference.is_file) else str(reference)
-        named = reference is not None and not reference.is_file and not is_digest(reference.path)
-        image_name = reference.path if named and reference is not None else name_of(base, name)
+        title = base.title if reference is None else _title(base, reference)
+        image_name = (_image_name(reference) if reference else "") or name_of(base, name)
         evidence = Words(Option("Rebase.onto", name))
-        bases.append(Base(len(base.layers), evidence, base, told, image_name))
+        bases.append(Base(len(base.layers), evidence, base, title, image_name))
     return bases
+
+
+def _parse(name: str, source: Source, what: str) -> Reference:
+    """Where a base lies by its name: a bare one is a name in the store that the image is in, if it is in
+    one. Raises UsageError for standard input."""
+    reference = parse_reference(name)
+    if reference.is_stdio:
+        raise UsageError(f"the {what} cannot come from standard input")
+    if reference.guessed and source.store is not None:
+        return replace(reference, transport=source.reference.transport)
+    return reference
+
+
+def _title(base: Image, reference: Reference) -> str:
+    """What people call a base that a reference led to."""
+    return base.title if base.names and reference.is_file else str(reference)
+
+
+def _image_name(reference: Reference) -> str:
+    """The name that a reference has for an image in a store or a registry; empty for a file or a digest."""
+    return "" if reference.is_file or is_digest(reference.path) else reference.path
 
 
 def _refuse_without_blobs(base: Image, where: Source) -> None:
