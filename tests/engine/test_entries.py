@@ -170,15 +170,29 @@ def test_layers_that_are_read_for_their_entries_alone_are_remembered(
     assert kept == [hashlib.sha256(base).hexdigest()]
 
 
+def imported_by(*words: str, folder: Path) -> set[str]:
+    """The modules that a run of the command line imports."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "squashkit", *words],
+        cwd=folder, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+
 def test_a_squash_of_files_imports_nothing_of_the_network(tmp_path: Path) -> None:
     """Nor databases, nor what only other commands have a use for: a small squash is over at once."""
     docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(file(n)) for n in "abc"], ["app:1"])])
-    command = ["squash", "app.tar", "--keep-layers", "1", "-o", "out.tar"]
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "squashkit", *command],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    imported = imported_by("squash", "app.tar", "--keep-layers", "1", "-o", "out.tar", folder=tmp_path)
     assert "squashkit.engine.carry_out" in imported
     unwanted = {"requests", "urllib3", "docker", "ssl", "sqlite3", "tarfile", "squashkit.jobs.look"}
     assert not imported & {*unwanted, "squashkit.engine.check", "squashkit.transports.registry.http"}
+
+
+def test_looking_at_an_image_imports_nothing_that_writes(tmp_path: Path) -> None:
+    """Nor what only a squash plans, nor what only other looks have a use for."""
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec([layer(file(n)) for n in "abc"], ["app:1"])])
+    imported = imported_by("inspect", "app.tar", folder=tmp_path)
+    assert "squashkit.jobs.inspect" in imported
+    writing = {"transports.sinks", "transports.target", "transports.archive.sink", "transports.layout.sink"}
+    others = {"plan.squash", "layers.merge", "jobs.paths", "layers.trace", "report.listing", "report.trace"}
+    assert not imported & {f"squashkit.{name}" for name in writing | others}
