@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -42,14 +43,20 @@ class Fitting(Printable, Protocol):
     def fitted(self, width: int | None) -> Iterable[str]: ...
 
 
+_AT_ONCE = 1000
+"""Lines of a report that are printed together: each time costs a write."""
+
+
 def show_report(report: Printable, *, as_json: bool) -> None:
     """Print what was found."""
     report = flagged(report)
     if as_json:
         show_json(report.json())
         return
-    for line in report.fitted(terminal_width()) if isinstance(report, Fitting) else report.lines():
-        say(show_text(flagged(line)))
+    lines = report.fitted(terminal_width()) if isinstance(report, Fitting) else report.lines()
+    shown = (show_text(flagged(line)) for line in lines)
+    while some := list(islice(shown, _AT_ONCE)):
+        say("\n".join(some))
 
 
 def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
