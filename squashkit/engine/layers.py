@@ -20,8 +20,9 @@ from squashkit.engine.watch import Watch
 from squashkit.errors import Cancelled, DigestMismatch, InvalidImage, InvalidLayer, PlanError, show_path
 from squashkit.layers import tar
 from squashkit.layers.blocks import Window
-from squashkit.layers.changeset import Changeset, Entry, parse_changeset
+from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.compare import Piece
+from squashkit.layers.entry import Entry
 from squashkit.layers.tar import HeaderOf, Record
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Image, Layer

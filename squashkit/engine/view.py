@@ -14,8 +14,9 @@ from functools import partial
 
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, PathNotFound, UsageError
-from squashkit.layers.changeset import Changeset, Entry
+from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import Difference, Piece, is_same_content, iter_differences
+from squashkit.layers.entry import Entry
 from squashkit.layers.lookup import resolve
 from squashkit.layers.rootfs import Inode, Node, Rootfs
 from squashkit.oci.digests import DiffID

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, TooLarge, show_path
-from squashkit.layers.changeset import Changeset, Entry
+from squashkit.layers.changeset import Changeset
+from squashkit.layers.entry import Entry
 from squashkit.layers.rootfs import Rootfs
 from squashkit.layers.search import (
     Pattern,

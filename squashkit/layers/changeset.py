@@ -9,24 +9,18 @@ the empty path.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
-from squashkit.layers.tar import DIRECTORY, GLOBAL, HARD_LINK, REGULAR, SYMLINK, Record
+from squashkit.layers.entry import Entry, normalise
+from squashkit.layers.links import LONGEST, StandingLinks
+from squashkit.layers.tar import GLOBAL, REGULAR, SYMLINK, Record
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
 AUFS_LINKS = b".wh..wh.plnk"
 """AUFS keeps the inodes of hard links under this directory of the root; only links name them."""
-
-
-class Entry(NamedTuple):
-    """One member of a changeset: where it goes, and the record that says what it is."""
-
-    path: bytes
-    record: Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,110 +112,15 @@ def _hidden(
     symlink of the same layer that stands there when they are read is followed, as all consumers do."""
     whiteouts: list[bytes] = []
     opaques: list[bytes] = []
-    links = _Links(entries if marked and any(e.record.typeflag == SYMLINK for e in entries) else ())
+    links = StandingLinks(entries if marked and any(e.record.typeflag == SYMLINK for e in entries) else ())
     for kind, path, record in marked:
         links.advance(record.start)
         directory, _, name = (path, b"", b"") if kind == OPAQUE else path.rpartition(b"/")
-        if links.targets and directory and len(directory) < _LONGEST:
+        if links.targets and directory and len(directory) < LONGEST:
             directory = links.followed(directory)
             path = directory + b"/" * bool(directory and name) + name
         (whiteouts if kind == WHITEOUT else opaques).append(path)
     return tuple(whiteouts), tuple(opaques)
-
-
-_LONGEST = 4096  # PATH_MAX: nothing leads further
-_MAX_SYMLINKS = 40  # Linux's own limit (path_resolution(7))
-
-
-class _Links:
-    """The symlinks that stand while a layer's entries are unpacked in their order."""
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.targets: dict[bytes, tuple[bytes, int]] = {}
-        """Of each symlink's path where it leads, and which entry it is."""
-        self._replaced: dict[bytes, int] = {}
-        """Of each path above a symlink which entry last took a whole tree's place."""
-        self._above = set(_above(entry.path for entry in entries if entry.record.typeflag == SYMLINK))
-        self._entries = entries
-        self._next = 0
-
-    def advance(self, offset: int) -> None:
-        """Unpack what stands before an offset of the tar: whatever is put on a symlink takes its place."""
-        entries, targets = self._entries, self.targets
-        for index in range(self._next, len(entries)):
-            entry = entries[index]
-            path, record = entry
-            if record.start > offset:
-                break
-            self._next = index + 1
-            if path in self._above and record.typeflag != DIRECTORY:
-                self._replaced[path] = index
-            if record.typeflag == SYMLINK:
-                targets[path] = record.linkname, index
-            elif targets:
-                link = targets.get(link_target(entry)) if is_hard_link(entry) else None
-                if link is not None:
-                    targets[path] = link[0], index
-                else:
-                    targets.pop(path, None)
-
-    def followed(self, path: bytes) -> bytes:
-        """Where a directory's path leads. Raises InvalidLayer for a loop."""
-        parts = path.split(b"/")[::-1]
-        at = b""
-        newest = -1  # of what took the place of a tree that `at` is in
-        followed = 0
-        while parts:
-            part = parts.pop()
-            if part in (b"", b"."):
-                continue
-            if part == b"..":
-                parts.extend(at.split(b"/")[-2::-1])
-                at, newest = b"", -1
-                continue
-            step = at + b"/" + part if at else part
-            target, index = self.targets.get(step, (b"", -1))
-            if index <= newest:
-                at = step
-                newest = max(newest, self._replaced.get(step, -1))
-                continue
-            followed += 1
-            if followed > _MAX_SYMLINKS:
-                raise InvalidLayer("a loop of symlinks", path=path)
-            parts.extend(target.split(b"/")[::-1])
-            if not target.startswith(b"/"):
-                parts.extend(at.split(b"/")[::-1])
-            at, newest = b"", -1
-        return at
-
-
-def _above(paths: Iterable[bytes]) -> Iterator[bytes]:
-    for path in paths:
-        while b"/" in path:
-            path = path.rpartition(b"/")[0]
-            yield path
-
-
-def normalise(name: bytes) -> bytes:
-    """A member's name as a path inside the root, cleaned as docker and podman do before they look at
-    anything (Go's path.Clean): `..` takes the name before it away. An absolute name counts from the root.
-
-    Raises InvalidLayer for a relative name that leads out of the root.
-    """
-    parts: list[bytes] = []
-    for part in name.split(b"/"):
-        if part == b"..":
-            if not parts and not name.startswith(b"/"):
-                raise InvalidLayer("it leads out of the root", path=name)
-            del parts[-1:]
-        elif part not in (b"", b"."):
-            parts.append(part)
-    return b"/".join(parts)
-
-
-def link_target(entry: Entry) -> bytes:
-    """The path that a hard link names. Raises InvalidLayer where it leads out of the root."""
-    return normalise(entry.record.linkname.lstrip(b"/"))
 
 
 def _parse_marker(path: bytes) -> tuple[bytes | None, bytes] | None:
@@ -256,7 +155,3 @@ def whiteout_of(path: bytes) -> bytes:
 def opaque_of(directory: bytes) -> bytes:
     """The name in a tar of a directory's opaque marker."""
     return directory + b"/" * bool(directory) + OPAQUE
-
-
-def is_hard_link(entry: Entry) -> bool:
-    return entry.record.typeflag == HARD_LINK

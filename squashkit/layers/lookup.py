@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from squashkit.layers.rootfs import MAX_SYMLINKS, Directory, Inode, Node, Rootfs
+from squashkit.layers.links import MAX_SYMLINKS
+from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
 from squashkit.layers.tar import SYMLINK
 
 

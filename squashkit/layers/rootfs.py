@@ -26,21 +26,14 @@ from typing import Final, NamedTuple
 
 from squashkit.errors import InvalidLayer, PlanError, show_path
 from squashkit.layers.blocks import BLOCK
-from squashkit.layers.changeset import (
-    AUFS_LINKS,
-    OPAQUE,
-    WHITEOUT,
-    Changeset,
-    Entry,
-    is_hard_link,
-    link_target,
-)
+from squashkit.layers.changeset import AUFS_LINKS, OPAQUE, WHITEOUT, Changeset
+from squashkit.layers.entry import Entry, is_hard_link, link_target
+from squashkit.layers.links import MAX_SYMLINKS
 from squashkit.layers.tar import DIRECTORY, HARD_LINK, SYMLINK, TYPE_NAMES, Record
 
 BELOW: Final = -1
 """The layer number of what no layer made: the root."""
 _CAPABILITY: Final = b"security.capability"
-MAX_SYMLINKS: Final = 40  # Linux's own limit (path_resolution(7))
 MAX_UNLISTED: Final = 128 << 20
 """Bytes of names and headers of the directories that no layer lists: about 250,000 of them. A name of 4
 kB may imply 2,000 of 2 kB each."""

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from squashkit.errors import show_path
-from squashkit.layers.changeset import Changeset, Entry
+from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
+from squashkit.layers.entry import Entry
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.layers.tar import HARD_LINK, SYMLINK, TYPE_NAMES
 from squashkit.oci.digests import is_digest

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from squashkit.errors import show_path
-from squashkit.layers.changeset import Changeset, Entry, opaque_of, whiteout_of
+from squashkit.layers.changeset import Changeset, opaque_of, whiteout_of
 from squashkit.layers.compare import iter_nodes
+from squashkit.layers.entry import Entry
 from squashkit.layers.rootfs import Cause, Directory, Dropped, Rootfs
 from squashkit.layers.tar import DIRECTORY, REGULAR
 

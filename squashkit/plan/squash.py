@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from squashkit.errors import PlanError, UnsupportedImage, show_path
-from squashkit.layers.changeset import Changeset, is_hard_link, link_target
+from squashkit.layers.changeset import Changeset
+from squashkit.layers.entry import is_hard_link, link_target
 from squashkit.layers.merge import SquashedLayer, merge_run
 from squashkit.layers.rootfs import Contested, Rootfs
 from squashkit.layers.tar import CHARACTER, DIRECTORY, HeaderOf

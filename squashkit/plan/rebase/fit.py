@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from squashkit.errors import show_path
-from squashkit.layers.changeset import Changeset, Entry, is_hard_link, link_target
+from squashkit.layers.changeset import Changeset
+from squashkit.layers.entry import Entry, is_hard_link, link_target
+from squashkit.layers.links import StandingLinks
 from squashkit.layers.lookup import node_at
-from squashkit.layers.rootfs import MAX_SYMLINKS, Directory, Inode, Node, Rootfs
-from squashkit.layers.tar import DIRECTORY, SYMLINK
+from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
+from squashkit.layers.tar import DIRECTORY
 from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Kind, Risk, show_node
 from squashkit.plan.segments import Segment
 
@@ -112,10 +114,10 @@ class _LayerFit:
     """Directories that the layer itself deletes and puts something into."""
     _written: set[bytes] = field(default_factory=set)
     """Paths of entries that came before."""
-    _links: dict[bytes, bytes] = field(default_factory=dict)
-    """Symlinks that the layer has made so far, and their targets."""
+    _links: StandingLinks = field(init=False)
 
     def look(self) -> None:
+        self._links = StandingLinks(self.changeset.entries)
         self._own = {path: record.typeflag == DIRECTORY for path, record in self.changeset.entries}
         self._hidden = frozenset(self.changeset.whiteouts)
         for path in self.changeset.whiteouts:
@@ -124,40 +126,20 @@ class _LayerFit:
             gone = path not in self.after.directories and not self._own.get(path, False)
             self.lost = self.lost or (gone and path in self.before.directories)
         for entry in self.changeset.entries:
+            self._links.advance(entry.record.start)
             path = self._real(entry.path)
             for directory in self._unseen_above(path):
                 self._ancestor(directory)
             self._entry(entry, path)
             self._written.add(path)
-            if entry.record.typeflag == SYMLINK:
-                self._links[path] = entry.record.linkname
-            elif self._links:
-                self._links.pop(path, None)
 
     def _real(self, path: bytes) -> bytes:
         """Where a path leads: through symlinks that the layer itself has made before, and no others."""
-        if not self._links:
+        if not self._links.targets:
             return path
-        at, hops = b"", 0
-        parts = path.split(b"/")[::-1]
-        while len(parts) > 1:
-            part = parts.pop()
-            if part in (b"", b"."):
-                continue
-            if part == b"..":
-                at = at.rpartition(b"/")[0]
-                continue
-            step = at + b"/" + part if at else part
-            target = self._links.get(step)
-            if target is None:
-                at = step
-                continue
-            hops += 1
-            if hops > MAX_SYMLINKS:
-                return path
-            at = b"" if target.startswith(b"/") else at
-            parts.extend(target.split(b"/")[::-1])
-        return at + b"/" + parts[0] if at else parts[0]
+        directory, _, name = path.rpartition(b"/")
+        directory = self._links.followed(directory)
+        return directory + b"/" + name if directory else name
 
     def _unseen_above(self, path: bytes) -> Iterator[bytes]:
         """The directories above a path that were not looked at yet, the topmost first."""
