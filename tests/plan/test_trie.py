@@ -82,9 +82,7 @@ def random_fleet(seed: int, bases: bool = False) -> tuple[Trie, dict[LayerRun, P
     likely = [stack_of(one)[: dice.randint(1, len(one.layers) + 1)] for one in images]
     known = [base for base in likely if bases and dice.random() < 0.5]
     known += [("a", "b", "x")] * bases  # on which nothing stands
-    trie = Trie(images, {image(*base).layers[-1].chain_id for base in known})
-    if bases:
-        trie.leave_unknown()
+    trie = Trie(images, {image(*base).layers[-1].chain_id for base in known}, leave_unknown=bases)
     prices: dict[LayerRun, Priced] = {}
     for node in trie.order:
         above = node.parent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from squashkit.amounts import count
 from squashkit.arguments import checked, texts
@@ -53,7 +53,7 @@ def measure_fleet(
         opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate or not scan)
         if not scan:
             return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)
-        opened.read(estimate=fleet.estimate)
+        opened = opened.read(estimate=fleet.estimate)
         measured = opened.measure(STRATEGIES, fleet)
         return opened.report(measured, fleet, once=opened.layers.files_once())
 
@@ -95,8 +95,7 @@ class OpenFleet:
         different = FleetLayers(layers, members)
         stored = {d: layer.descriptor for d, layer in in_registries.items() if layer.descriptor}
         prices = Pricing(different, GZIP, estimate, stored)
-        trie = Trie([member.image for member in members], known.tops)
-        trie.leave_unknown()
+        trie = Trie([member.image for member in members], known.tops, leave_unknown=True)
         names = titles_of(members)
         unknown = [
             UnknownBase(names[number], len(trie.images[number].layers), hint)
@@ -120,13 +119,14 @@ class OpenFleet:
                 " merges bases, too.",
             )
 
-    def read(self, *, estimate: bool) -> None:
-        """Read all layers, and see which of them can only be kept."""
+    def read(self, *, estimate: bool) -> OpenFleet:
+        """Read all layers. Returns the fleet with those fixed that can only be kept."""
         self.layers.read(estimate=estimate)
         fixed = self.layers.unmergeable()
-        self.trie.fix(fixed.keys())
+        trie = Trie(self.trie.images, self.trie.bases, fixed=fixed.keys(), leave_unknown=True)
         self.fleet.notes.extend(fixed.values())
         self.fleet.session.progress.stage("Planning" if estimate else "Compressing", None)
+        return replace(self, trie=trie)
 
     def measure(self, wanted: Sequence[str], options: FleetOptions) -> list[Strategy]:
         """What the fleet takes under strategies, in the order of the reports."""

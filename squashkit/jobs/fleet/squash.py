@@ -76,7 +76,7 @@ def squash_fleet(
             opened.refuse_unknown()
         sink, lost = place.open(session, names, _guard(opened, place, names, fleet), force=force)
         opened.fleet.notes.extend(lost)
-        opened.read(estimate=fleet.estimate)
+        opened = opened.read(estimate=fleet.estimate)
         measured = opened.measure([BUILT, strategy], fleet)
         report = opened.report(measured, fleet)
         session.progress.close()

@@ -68,9 +68,18 @@ class LayerRun(NamedTuple):
 
 class Trie:
     """The layers of a fleet. `bases` are the uppermost layers of bases that are known; an image on which
-    others stand is one of them. All layers of a base stay as they are."""
+    others stand is one of them. All layers of a base stay as they are, and `fixed` ones, whatever else is
+    merged. With `leave_unknown` images of which no base is known are left as they were built, whatever
+    the limit of layers."""
 
-    def __init__(self, images: Sequence[Image], bases: Collection[ChainID] = ()) -> None:
+    def __init__(
+        self,
+        images: Sequence[Image],
+        bases: Collection[ChainID] = (),
+        *,
+        fixed: Collection[DiffID] = (),
+        leave_unknown: bool = False,
+    ) -> None:
         self.images = images
         self.left: frozenset[int] = frozenset()
         """Images that are left as they were built, by their place in the fleet."""
@@ -92,6 +101,13 @@ class Trie:
         self.bases = grounds.union(bases).intersection(self.nodes)
         for top in self.bases:
             self._keep(self.nodes[top])
+        if leave_unknown:
+            self._leave_unknown()
+        for node in self.nodes.values():
+            if node.diff_id in fixed:
+                node.is_fixed = node.must_cut = True
+                if node.parent is not None:
+                    node.parent.must_cut = True
 
     @staticmethod
     def _keep(top: TrieNode) -> None:
@@ -100,14 +116,6 @@ class Trie:
         while at is not None:
             at.must_cut = True
             at = at.parent
-
-    def fix(self, layers: Collection[DiffID]) -> None:
-        """Keep these layers as they are, whatever else is merged."""
-        for node in self.nodes.values():
-            if node.diff_id in layers:
-                node.is_fixed = node.must_cut = True
-                if node.parent is not None:
-                    node.parent.must_cut = True
 
     @cached_property
     def unknown(self) -> list[int]:
@@ -119,8 +127,7 @@ class Trie:
             if len(image.layers) > 1 and not self.base_layers(number)
         ]
 
-    def leave_unknown(self) -> None:
-        """Leave images of which no base is known as they were built, whatever the limit of layers."""
+    def _leave_unknown(self) -> None:
         self.left = frozenset(self.unknown)
         for number in self.left:
             self._keep(self.path(number)[-1])
