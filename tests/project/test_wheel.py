@@ -39,7 +39,7 @@ def test_the_versions_agree() -> None:
 def test_the_command_is_installed() -> None:
     """Installing the package gives the command squashkit."""
     scripts = entry_points(group="console_scripts", name="squashkit")
-    assert [script.value for script in scripts] == ["squashkit.cli.main:main"]
+    assert [script.value for script in scripts] == ["squashkit.__main__:main"]
 
 
 def test_the_package_is_typed() -> None:
