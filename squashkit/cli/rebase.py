@@ -8,7 +8,7 @@ import click
 
 from squashkit.cli import complete
 from squashkit.cli.help import BASES, Command, option
-from squashkit.cli.writing import Writing, Written, created_from_environment, writing_options
+from squashkit.cli.writing import WriteReport, Writing, created_from_environment, writing_options
 from squashkit.errors import RebaseConflict, UsageError
 from squashkit.jobs.rebase import rebase as rebase_one
 from squashkit.jobs.rebase import rebase_platforms
@@ -90,7 +90,7 @@ def rebase(
     """
     how = Rebase(new_base, old_base, squash, config, allow, strict)
 
-    def work(image: str, output: str | None, progress: Progress, notify: Notify) -> Written:
+    def work(image: str, output: str | None, progress: Progress, notify: Notify) -> WriteReport:
         run = rebase_platforms if writing.platform == ALL else rebase_one
         return run(
             image,

@@ -9,7 +9,7 @@ import click
 from squashkit.cli import complete
 from squashkit.cli.help import HISTORY, KEEP, MERGING, NAMES, Command, option
 from squashkit.cli.shared import parsed
-from squashkit.cli.writing import Writing, Written, created_from_environment, writing_options
+from squashkit.cli.writing import WriteReport, Writing, created_from_environment, writing_options
 from squashkit.jobs.squash import squash as squash_one
 from squashkit.jobs.squash import squash_platforms
 from squashkit.oci.documents import ALL
@@ -128,7 +128,7 @@ def squash(
     containers-storage:NAME or docker://HOST/NAME; a bare name that is no path is the docker daemon's.
     """
 
-    def work(image: str, output: str | None, progress: Progress, notify: Notify) -> Written:
+    def work(image: str, output: str | None, progress: Progress, notify: Notify) -> WriteReport:
         run = squash_platforms if writing.platform == ALL else squash_one
         return run(
             image,

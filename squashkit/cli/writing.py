@@ -35,7 +35,7 @@ from squashkit.progress import Note, Notify, Progress, shown
 from squashkit.report.text import json_text
 
 
-class Written(Protocol):
+class WriteReport(Protocol):
     """What a command that writes has to tell."""
 
     @property
@@ -99,7 +99,7 @@ class Writing:
         self,
         image: str | None,
         bases: tuple[str | None, ...],
-        work: Callable[[str, str | None, Progress, Notify], Written],
+        work: Callable[[str, str | None, Progress, Notify], WriteReport],
     ) -> None:
         """Do the work, from where the image is to where the result goes, and tell what it did.
 
@@ -127,7 +127,7 @@ class Writing:
             if self.digest_file is not None and not self.dry_run:
                 write_file("--digest-file", self.digest_file, done.manifest_digest + "\n")
 
-    def show(self, done: Written, *, piped_out: bool = False) -> None:
+    def show(self, done: WriteReport, *, piped_out: bool = False) -> None:
         """Print the report, and write it to its file where one is named."""
         done = flagged(done)
         with ExitStack() as rest:
@@ -138,7 +138,7 @@ class Writing:
             if self.report is not None:
                 write_file("--report", self.report, json_text(done.json()) + "\n")
 
-    def show_refused(self, done: Written) -> None:
+    def show_refused(self, done: WriteReport) -> None:
         """What stopped the work, for programs, and in a dry run for people. A pipe gets nothing."""
         piped = self.report is not None and (self.output is None or is_stream(self.output))
         if self.report is not None or self.as_json:
