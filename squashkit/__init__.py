@@ -29,7 +29,7 @@ _NAMES = {
     "jobs.fleet.advise": ("fleet_advise",),
     "jobs.fleet.measure": ("measure_fleet",),
     "jobs.fleet.squash": ("squash_fleet",),
-    "jobs.inspect": ("inspect",),
+    "jobs.inspect": ("inspect", "inspect_tree"),
     "jobs.paths": (
         "cat",
         "ls",
@@ -99,6 +99,7 @@ _NAMES = {
     "report.rebase": ("RebaseReport",),
     "report.squash": ("Report",),
     "report.trace": ("TraceReport",),
+    "report.tree": ("TreeReport",),
     "report.verify": ("Verdict",),
     "transports.open": ("open_source",),
     "transports.reference": ("parse_reference",),
@@ -122,6 +123,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.fleet.measure import measure_fleet as measure_fleet
     from squashkit.jobs.fleet.squash import squash_fleet as squash_fleet
     from squashkit.jobs.inspect import inspect as inspect
+    from squashkit.jobs.inspect import inspect_tree as inspect_tree
     from squashkit.jobs.paths import cat as cat
     from squashkit.jobs.paths import ls as ls
     from squashkit.jobs.paths import which as which
@@ -171,6 +173,7 @@ if TYPE_CHECKING:
     from squashkit.report.rebase import RebaseReport as RebaseReport
     from squashkit.report.squash import Report as Report
     from squashkit.report.trace import TraceReport as TraceReport
+    from squashkit.report.tree import TreeReport as TreeReport
     from squashkit.report.verify import Verdict as Verdict
     from squashkit.transports.open import open_source as open_source
     from squashkit.transports.reference import parse_reference as parse_reference

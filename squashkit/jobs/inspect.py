@@ -38,6 +38,21 @@ def inspect(
         return inspect_image(opened, one, verify=verify)
 
 
+@checked
+def inspect_tree(
+    image: str,
+    *,
+    verify: bool = False,
+    run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> TreeReport:
+    """Look at all images of an archive or a layout, as the tree of the layers that they share; with
+    `verify` every digest is checked. Raises what opening and reading them raises."""
+    with open_images([image], Which(), run, progress, notify) as (opened,):
+        return tree(opened, verify=verify)
+
+
 def inspect_image(opened: Opened, image: Image, *, verify: bool, verbose: bool = False) -> InspectReport:
     """The same of one image of an open source."""
     source = opened.source
@@ -61,7 +76,8 @@ def tree(opened: Opened, *, verify: bool) -> TreeReport:
     for one in source.images if verify else ():
         with opened.view(one, verify=True) as view:
             view.settle()
-    return TreeReport(source.title, source.example, source.graph, _size, verify)
+    sizes = {layer.chain_id: _size(layer) for layer in source.graph.layers.values()}
+    return TreeReport(source.title, source.example, source.graph, sizes, verify)
 
 
 def _size(layer: Layer) -> int | None:

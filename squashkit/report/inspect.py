@@ -136,8 +136,8 @@ class InspectReport:
                 f"{image.platform}, {count(len(self.layers), 'layer')}, {size(stored)} stored,"
                 f" {entries:,} entries"
             ),
-            f"image_id  {image.image_id}",
-            *([f"manifest  {descriptor.digest}"] if descriptor else []),
+            f"image_id {image.image_id}",
+            *([f"manifest {descriptor.digest}"] if descriptor else []),
             "",
             *self._table(width),
             "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,21 @@ from squashkit.oci.graph import Image, Layer, LayerGraph
 from squashkit.report.inspect import SHORT
 from squashkit.report.text import Fit, shorten, shorten_step, table
 
-SizeOf = Callable[[Layer], int | None]
-"""Says how many bytes a layer takes as it is stored, None where its blob is not there."""
-
 
 @dataclass(frozen=True, slots=True)
 class TreeReport:
     """The images of one source."""
 
     title: str
+    """Where they are."""
     example: str
     """A reference to one of them, as in `app.tar:REF`."""
     graph: LayerGraph
-    size_of: SizeOf
+    """Their layers."""
+    sizes: Mapping[ChainID, int | None]
+    """How many bytes each layer takes as it is stored, None where its blob is not there."""
     verified: bool = False
+    """Whether every digest was checked."""
 
     @property
     def images(self) -> list[Image]:
@@ -50,7 +51,7 @@ class TreeReport:
                     "chain_id": layer.chain_id,
                     "parent": layer.parent,
                     "diff_id": layer.diff_id,
-                    "stored": self.size_of(layer),
+                    "stored": self.sizes[layer.chain_id],
                     "created_by": layer.created_by,
                 }
                 for layer in self.graph.layers.values()
@@ -67,7 +68,7 @@ class TreeReport:
             [branch + layer.diff_id[:SHORT], self._size(layer), shorten_step(layer.created_by, 40), names]
             for branch, layer, names in self._rows()
         ]
-        sizes = [self.size_of(layer) or 0 for layer in self.graph.layers.values()]
+        sizes = [self.sizes[layer.chain_id] or 0 for layer in self.graph.layers.values()]
         bare = [_name(image) for image in self.images if not image.layers]
         head = ["layer", "stored", "created by", "image"]
         return [
@@ -100,7 +101,7 @@ class TreeReport:
         return "\n".join([*lines, "}"])
 
     def _size(self, layer: Layer) -> str:
-        stored = self.size_of(layer)
+        stored = self.sizes[layer.chain_id]
         return "not there" if stored is None else size(stored)
 
     def _rows(self) -> Iterator[tuple[str, Layer, str]]:

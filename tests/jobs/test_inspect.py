@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from squashkit import inspect_tree
 from tests.support.builders import (
     ImageSpec,
     docker_archive_25,
@@ -41,7 +42,7 @@ def test_the_table(tmp_path: Path) -> None:
     lines = [line.rstrip() for line in result.text.splitlines()]
     assert lines[0] == "app:1"
     assert lines[1] == "linux/amd64, 3 layers, 6.0 MB stored, 4 entries"
-    assert lines[2].startswith("image_id  sha256:")
+    assert lines[2].startswith("image_id sha256:")
     table = [line.split() for line in lines[4:9]]
     assert table[0] == ["layer", "stored", "uncompressed", "entries", "dead", "diff_id", "created", "by"]
     assert table[1][:6] == ["0", "902", "KB", "902", "KB", "1"]
@@ -112,6 +113,15 @@ def test_several_images_are_a_tree(tmp_path: Path) -> None:
     report = facts(tmp_path / "all.tar")
     assert [len(one["layers"]) for one in report["images"]] == [5, 2, 3]
     assert len(report["layers"]) == 6
+
+
+def test_the_tree_from_python(tmp_path: Path) -> None:
+    """`inspect_tree` gives what the command prints of an archive of several images."""
+    path = tmp_path / "all.tar"
+    docker_archive_old(path, [on_base(BASE, layer(file(name)), tags=[f"{name}:1"]) for name in "ab"])
+    report = inspect_tree(str(path), verify=True)
+    assert [image.names for image in report.images] == [("a:1",), ("b:1",)]
+    assert report.json() == facts(path)
 
 
 def test_the_tree_for_graphviz(tmp_path: Path) -> None:
