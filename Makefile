@@ -41,7 +41,7 @@ lint:
 	$(BIN)/ruff format --check --quiet
 
 types:
-	$(BIN)/mypy -p squashkit -p tests
+	$(BIN)/mypy -p squashkit -p tests -p benchmarks
 
 # By file, and in the order of the folders: what waits for real tools comes early, and no long file is left for the end.
 unit:

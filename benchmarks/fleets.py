@@ -164,9 +164,9 @@ def make(folder: Path, images: int, scale: Scale | None = None, seed: int = 1) -
         name = f"app{app}"
         stack = chance.choice(grounds)
         stack = fleet.add(stack, f"{name} dependencies", some(f"srv/{name}/lib", scale.dependencies))
-        cache = [path for path in stack.files if path.startswith("var/cache/")]
-        if cache and chance.random() < 0.7:
-            stack = fleet.add(stack, f"{name} clean", gone=cache)
+        left = [path for path in stack.files if path.startswith("var/cache/")]
+        if left and chance.random() < 0.7:
+            stack = fleet.add(stack, f"{name} clean", gone=left)
         for step in range(chance.randint(0, 2 * scale.steps)):
             stack = fleet.add(stack, f"{name} step {step}", some(f"etc/{name}", 2))
         for release in range(1, chance.choice((1, 1, 2, 3)) + 1):

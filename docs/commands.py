@@ -89,7 +89,7 @@ def documented(command: click.Command, write: Write, parent: click.Context | Non
 
 
 def every_command(write: Write) -> click.Group:
-    """squashkit and all its commands, as copies that are at hand and not looked up."""
+    """squashkit and all its commands, as copies, so that none is looked up."""
     source = cast(click.Group, original)
     context = click.Context(source, info_name="squashkit", **source.context_settings)
     top = documented(source, write, None)

@@ -74,7 +74,7 @@ class Merge:
     """A path through a symlink of a lower layer: `overlay` puts a directory in its place, as overlay file
     systems do, `follow` follows it."""
     blind: bool = False
-    """Go on where layers below are needed and not at hand. The result is not guaranteed then."""
+    """Go on where layers below are needed and not available. The result is not guaranteed then."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -84,7 +84,7 @@ Examples:
     "--blind",
     section=MERGING,
     is_flag=True,
-    help="Go on where layers below are needed and not at hand. The result is not guaranteed.",
+    help="Go on where layers below are needed and not available. The result is not guaranteed.",
 )
 @option(
     "--history",

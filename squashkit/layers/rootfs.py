@@ -373,7 +373,7 @@ class Rootfs:
         if target is None and self.unknown_below:
             raise PlanError(
                 f"{show_path(entry.path)} is a hard link to {show_path(target_path)}, which lies in a"
-                " layer that is not at hand; without that layer it cannot be squashed"
+                " layer that is not available; without that layer it cannot be squashed"
             )
         if target is None:
             raise InvalidLayer(

@@ -304,7 +304,7 @@ def scan(window: Window) -> Iterator[Record]:
 
 
 def scan_bytes(data: bytes) -> Iterator[Record]:
-    """`scan` of a tar that is at hand as bytes."""
+    """`scan` of a tar that is available as bytes."""
     view = memoryview(data)
     return scan(lambda offset: (view, 0))
 

@@ -211,7 +211,7 @@ def _layers(number: int) -> str:
 
 
 def base_by_annotations(image: Image, at_hand: Iterable[Image]) -> Base | None:
-    """The base that an image's annotations name, where its manifest is at hand to verify it. Raises
+    """The base that an image's annotations name, where its manifest is available to verify it. Raises
     NotBasedOn where they are wrong."""
     name, digest = stated_base(image)
     for other in at_hand:

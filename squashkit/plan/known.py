@@ -32,7 +32,7 @@ class KnownBase:
         return f"<KnownBase: {self.reference:.60}, {self.platform}, {len(self.diff_ids)} layers>"
 
     def image(self) -> Image:
-        """As an image whose layers are not at hand."""
+        """As an image whose layers are not available."""
         config = (
             ImageConfig.parse(self.config, f"the catalogue's config of {self.reference}")
             if self.config

@@ -40,7 +40,7 @@ class LayerPlan:
     links_into_runs: tuple[tuple[int, bytes], ...] = ()
     """(layer, path): hard links of kept layers to files of a squashed run below them."""
     guaranteed: bool = True
-    """False where layers below a run were not at hand."""
+    """False where layers below a run were not available."""
     follows: bool = False
     """Whether paths through symlinks of lower layers were followed. Whoever checks the result must read
     so."""
@@ -177,7 +177,7 @@ def _lower_missing(segment: Segment, known: Mapping[int, Changeset]) -> PlanErro
     missing = [str(index) for index in range(segment.start) if index not in known]
     return PlanError(
         f"layers {segment.start} to {segment.stop - 1} cannot be merged without knowing what lies below"
-        f" them, and the bytes of layer {', '.join(missing)} are not at hand; read the image from where"
+        f" them, and the bytes of layer {', '.join(missing)} are not available; read the image from where"
         " it is whole, or pass ",
         Option("Merge.blind", True),
         " to merge all the same, without a guarantee",

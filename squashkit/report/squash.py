@@ -229,7 +229,7 @@ class Report:
         lines += self._constructs(None if verbose else _LISTED)
         lines += self.notes
         if not self.plan.guaranteed:
-            lines.append("Not guaranteed: layers below were not at hand (--blind).")
+            lines.append("Not guaranteed: layers below were not available (--blind).")
         if self.dry_run:
             lines.append("Dry run: nothing was written.")
         else:

@@ -217,7 +217,7 @@ def test_an_image_is_no_base_of_itself_under_another_name(tmp_path: Path) -> Non
 
 
 def test_a_base_is_known_by_what_an_image_says(tmp_path: Path) -> None:
-    """Labels name a base that is at hand, though it is not of the fleet; then it is one for all images."""
+    """Labels name an available base that is not of the fleet; then it is one for all images."""
     (named,) = oci_layout(tmp_path / "base", [SYSTEM])
     app = saying(wasteful(SYSTEM, "app"), **{BASE_NAME: "system:1", BASE_DIGEST: named})
     oci_layout(tmp_path / "both", [app, SYSTEM, wasteful(SYSTEM, "tool")])

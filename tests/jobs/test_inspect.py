@@ -82,7 +82,7 @@ def test_json_names_everything(tmp_path: Path) -> None:
 
 
 def test_the_base_is_told_by_annotations(tmp_path: Path) -> None:
-    """Where annotations name the base and its manifest is at hand, that is the evidence."""
+    """Where annotations name the base and its manifest is available, that is the evidence."""
     digests = oci_layout(tmp_path, [APP, BASE])
     change_manifest(tmp_path, lambda m: m.update(annotations={BASE_NAME: "x", BASE_DIGEST: digests[1]}))
     report = facts(f"oci:{tmp_path}:app:1")

@@ -273,7 +273,7 @@ def test_an_old_base_by_the_digest_of_its_layers(tmp_path: Path) -> None:
 
 
 def test_an_old_base_by_its_image_id(tmp_path: Path) -> None:
-    """Where the image is at hand, its id names it."""
+    """Where the image is available, its id names it."""
     docker_archive_old(tmp_path / "all.tar", [APP, OLD])
     docker_archive_old(tmp_path / "new.tar", [NEW])
     rebase(f"{tmp_path}/all.tar:app:1", digest(config_of(OLD)), tmp_path / "new.tar", tmp_path / "out.tar")

@@ -119,7 +119,7 @@ def test_the_base_may_lie_elsewhere(base: str, app: Path) -> None:
 
 def test_the_base_may_be_a_digest(app: Path) -> None:
     """--keep-base takes the chain_id or the diff_id of the base's top layer, and the manifest's digest
-    of an image at hand."""
+    of an image available."""
     output = app.parent / "out.tar"
     for count in range(1, TOTAL + 1):
         for name in (chain_id(list(APP.layers[:count])), digest(APP.layers[count - 1])):
@@ -188,7 +188,7 @@ def test_a_base_that_is_longer_than_the_image_is_none(both: Path) -> None:
 
 
 def test_a_digest_that_is_not_there_is_told(app: Path) -> None:
-    """A digest that names nothing at hand is an error that says where it was looked for."""
+    """A digest that names nothing available is an error that says where it was looked for."""
     base = "sha256:" + "0" * 64
     result = run("squash", app, "--keep-base", base, *NAMED, "-o", app.parent / "out.tar")
     assert_fails(result, 1, base, "nor a chain_id, nor a diff_id", "--keep-layers", "RUN step 0")
@@ -357,7 +357,7 @@ def test_the_ways_exclude_one_another(both: Path) -> None:
 
 def test_nothing_given_says_what_to_pass(both: Path) -> None:
     """Without any of them a usage error names the options, shows the layers, and never guesses, though
-    it may point at an image at hand."""
+    it may point at an image available."""
     result = run("squash", f"{both}:app:1", *NAMED, "-o", both.parent / "out.tar")
     options = ("--keep-base", "--keep-layers", "--from-step", "--segments", "--all")
     assert_fails(result, 2, *options, "RUN step 0", "--keep-base base:1")
@@ -386,7 +386,7 @@ def test_annotations_name_a_base_that_is_at_hand(tmp_path: Path) -> None:
 
 
 def test_annotations_of_a_base_elsewhere_are_not_believed(tmp_path: Path) -> None:
-    """Where the annotated manifest is not at hand, the usage error asks for an option."""
+    """Where the annotated manifest is not available, the usage error asks for an option."""
     layout = tmp_path / "layout"
     base = oci_layout(tmp_path / "elsewhere", [BASE])[0]
     oci_layout(layout, [APP])
@@ -469,7 +469,7 @@ def baseless(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_a_base_that_must_be_known_is_asked_for(baseless: tuple[Path, Path]) -> None:
-    """Where what lies below must be known and is not at hand, the error names the layers and --blind,
+    """Where what lies below must be known and is not available, the error names the layers and --blind,
     and nothing is written."""
     source, output = baseless
     before = snapshot(output)
@@ -496,7 +496,7 @@ def test_blind_goes_on_and_says_so(baseless: tuple[Path, Path]) -> None:
 
 
 def test_blind_changes_nothing_where_all_is_known(app: Path) -> None:
-    """With the base at hand --blind gives the same bytes, and the guarantee."""
+    """With the base available --blind gives the same bytes, and the guarantee."""
     for name, words in (("seen.tar", ()), ("blind.tar", ("--blind",))):
         result = squash(app, *KEEP_2, *words, "-o", app.parent / name)
         assert "Not guaranteed" not in result.text

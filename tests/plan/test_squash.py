@@ -82,7 +82,7 @@ def test_what_lies_below_changes_no_byte_where_it_is_not_needed() -> None:
 
 def test_missing_lower_layers_stop_the_plan() -> None:
     """Without the layers below a plan that needs them is a PlanError that names the way out."""
-    with pytest.raises(PlanError, match="layer 0 are not at hand.*blind=True"):
+    with pytest.raises(PlanError, match="layer 0 are not available.*blind=True"):
         plan_layers([BASE, layer(whiteout("f")), layer()], [(0, 1, True), (1, 3, False)], hidden=[0])
 
 

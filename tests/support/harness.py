@@ -1,4 +1,4 @@
-"""The planner over layers at hand as bytes: what the property tests squash and rebase with."""
+"""The planner over layers available as bytes: what the property tests squash and rebase with."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def base_by_evidence(
     """The base that is known without being asked for, None where nothing says it.
 
     A base in a registry is fetched to verify it, where the image itself comes from one. Raises NotBasedOn
-    where an annotation names a base that is at hand, and is wrong.
+    where an annotation names a base that is available, and is wrong.
     """
     return (
         base_by_annotations(image, source.images)

@@ -105,7 +105,7 @@ class FleetLayers:
 
     def files_once(self) -> int | None:
         """Bytes of all different contents of files that the images show: a store of whole files that does
-        not compress takes at least that. None where layers are not at hand."""
+        not compress takes at least that. None where layers are not available."""
         if not all(map(is_here, self.different)):
             return None
         sizes: dict[bytes, int] = {}

@@ -19,18 +19,18 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What files hold, as far as it is at hand."""
+    """What files hold, as far as it is available."""
 
     read: Read
 
     def text(self, inode: Inode, side: Side = Side.NEW) -> bytes | None:
-        """A file's content; None where it is not at hand, the inode is no file, or it is too long."""
+        """A file's content; None where it is not available, the inode is no file, or it is too long."""
         is_text = is_file(inode) and inode.entry.record.realsize <= _MAX_TEXT
         pieces = self.read(side, inode) if is_text else None
         return b"".join(map(bytes, pieces)) if pieces is not None else None
 
     def is_same(self, inode: Inode, other: Inode, side: Side = Side.NEW) -> bool:
-        """Whether two files have the same content: by size and time where that is not at hand. The first
+        """Whether two files have the same content: by size and time where that is not available. The first
         is of this side, the other of the new image."""
         left, right = inode.entry.record, other.entry.record
         if (left.typeflag, left.linkname) != (right.typeflag, right.linkname):

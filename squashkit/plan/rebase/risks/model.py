@@ -84,7 +84,7 @@ class Side(Enum):
 
 
 Read = Callable[[Side, Inode], Iterator[Piece] | None]
-"""The content of a file in pieces; None where it is not at hand, and is not worth fetching."""
+"""The content of a file in pieces; None where it is not available, and is not worth fetching."""
 
 ACCOUNTS = {b"etc/passwd": "user", b"etc/group": "group"}
 """The files of accounts, and what they list."""
