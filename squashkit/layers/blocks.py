@@ -19,7 +19,7 @@ until the next call.
 """
 
 
-def number(field: bytes, what: str, path: bytes) -> int:
+def number(field: bytes, what: str, path: bytes = b"") -> int:
     """An octal field, or GNU's base-256 form (its first byte has the high bit set): a signed number of 64
     bits (Go's `parseNumeric`)."""
     parsed = parse_number(field)
@@ -28,6 +28,7 @@ def number(field: bytes, what: str, path: bytes) -> int:
     return parsed
 
 
+@lru_cache(1 << 12)
 def parse_number(field: bytes) -> int | None:
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)

@@ -26,17 +26,21 @@ class Chain:
     """The extension headers that stand before a member, as Go reads them: of several `x` headers the last
     stands alone, a GNU long name holds until the member comes."""
 
-    __slots__ = ("blocks", "kinds", "linkname", "name", "pax")
+    __slots__ = ("blocks", "kinds", "linkname", "name", "pax", "start")
 
     def __init__(self) -> None:
+        self.start = 0
+        """Where the first of them begins."""
         self.kinds = b""
         self.blocks: list[bytes] = []
         self.pax: Pax = []
         self.name = b""
         self.linkname = b""
 
-    def add(self, typeflag: bytes, block: bytes, payload: bytes, size: int, path: bytes) -> None:
+    def add(self, at: int, typeflag: bytes, block: bytes, payload: bytes, size: int, path: bytes) -> None:
         """Take in one header: its block and its padded payload. Raises InvalidLayer as `parse_pax`."""
+        if not self.kinds:
+            self.start = at
         self.kinds += typeflag
         self.blocks += block, payload
         if typeflag == b"x":

@@ -70,22 +70,38 @@ class Binding(NamedTuple):
 
 
 class Inode:
-    """Anything that is no directory. `entry` holds its type and content, and its first name."""
+    """Anything that is no directory. `entry` holds its type and content, and its first name. Most have had
+    one name, and nothing else: a layer has 100,000 of them."""
 
-    __slots__ = ("attributes", "bindings", "changed", "entry", "layer")
+    __slots__ = ("entry", "layer")
+
+    bindings: dict[Place, Binding] | None = None
+    """Its names in the order of their headers, and so of layers, once it has had more than one."""
+    attributes: Attributes | None = None
+    """Set by a hard link's header that differs from the entry's."""
+    changed = BELOW
+    """The last layer whose hard link changed the attributes."""
 
     def __init__(self, entry: Entry, layer: int) -> None:
         self.entry = entry
         self.layer = layer
-        self.bindings: dict[Place, Binding] | None = None
-        """Its names in the order of their headers, and so of layers, once it has had more than one."""
-        self.attributes: Attributes | None = None
-        """Set by a hard link's header that differs from the entry's."""
-        self.changed = BELOW
-        """The last layer whose hard link changed the attributes."""
 
     def effective(self) -> Attributes:
         return self.attributes or Attributes.of(self.entry.record)
+
+
+class LinkedInode(Inode):
+    """One that has had several names."""
+
+    __slots__ = ("attributes", "bindings", "changed")
+
+    bindings: dict[Place, Binding]
+
+    def __init__(self, entry: Entry, layer: int, bindings: dict[Place, Binding]) -> None:
+        super().__init__(entry, layer)
+        self.bindings = bindings
+        self.attributes = None
+        self.changed = BELOW
 
 
 class Directory:
@@ -171,7 +187,7 @@ class Rootfs:
         self.unknown_below = unknown_below
         self._marked: list[Directory] = []
         self._layer = 0
-        self._aufs: dict[bytes, Inode] = {}
+        self._aufs: dict[bytes, LinkedInode] = {}
         self._unlisted: dict[Directory, None] = {}
         self._unlisted_size = 0
 
@@ -217,7 +233,7 @@ class Rootfs:
             parent = directories.get(parent_path)
             if parent is None:
                 if path.startswith(AUFS_LINKS + b"/"):
-                    self._aufs[path] = Inode(entry, layer)
+                    self._aufs[path] = LinkedInode(entry, layer, {})
                     continue
                 parent = self._make_parents(parent_path)
             if not name:
@@ -364,8 +380,6 @@ class Rootfs:
         target: Node | None
         if target_path.startswith(AUFS_LINKS + b"/"):
             target = self._aufs.get(target_path)
-            if target is not None and target.bindings is None:
-                target.bindings = {}
             at = None
         else:
             at = self._find(target_path)
@@ -386,31 +400,43 @@ class Rootfs:
         old = parent.children.get(name)
         if old is target and target_path == entry.path:
             self._contest("hard link to itself", entry.path)
-        if target.bindings is None and at is not None:
-            target.bindings = {at: Binding(*at, target.layer, target.entry)}
-        bindings = target.bindings
-        assert bindings is not None
+        linked = self._with_names(target, at)
         if old is target:
+            old = linked
+        bindings = linked.bindings
+        if old is linked:
             if self._bound_by(parent, name, old) < self.run:
                 self._displace(parent, name, old)
             del bindings[parent, name]  # it moves to the end
         elif old is not None:
             self._replace(parent, name, entry)
         bindings[parent, name] = Binding(parent, name, self._layer, entry)
-        parent.children[name] = target
+        parent.children[name] = linked
         self._touch(parent)
         record = entry.record
-        before = target.effective()
+        before = linked.effective()
         if _CAPABILITY in before.xattrs and _CAPABILITY not in (record.xattrs or {}):
             self._contest("hard link without its file's capabilities", entry.path)
         after = Attributes.of(record)._replace(xattrs=before.xattrs | (record.xattrs or {}))
         if after != before:
             self._contest("hard link with other attributes than its file's", entry.path)
-            if target.changed < self.run:  # names that follow touch their directories themselves
+            if linked.changed < self.run:  # names that follow touch their directories themselves
                 for directory, _ in bindings:
                     self._touch(directory)
-            target.attributes = after
-            target.changed = self._layer
+            linked.attributes = after
+            linked.changed = self._layer
+
+    @staticmethod
+    def _with_names(inode: Inode, at: Place | None) -> LinkedInode:
+        """An inode as one that has several names; where it is the first time, in the place of the other."""
+        if isinstance(inode, LinkedInode):
+            return inode
+        assert at is not None
+        directory, name = at
+        first = Binding(directory, name, inode.layer, inode.entry)
+        linked = LinkedInode(inode.entry, inode.layer, {at: first})
+        directory.children[name] = linked
+        return linked
 
     # Paths
 

@@ -17,6 +17,8 @@ class Sparse(NamedTuple):
     """Where in the tar the extents' bytes begin, one after another."""
     extents: tuple[tuple[int, int], ...]
     """(offset in the file, length), in order and within the file; the lengths add up to what is stored."""
+    realsize: int
+    """The size of the whole file."""
 
 
 def sparse_map_1(
@@ -85,4 +87,4 @@ def checked_sparse(at: int, extents: Extents, realsize: int, stored: int, path: 
         raise InvalidLayer("a sparse map that leads out of its file", path=path)
     if total != stored:
         raise InvalidLayer(f"a sparse map of {total} bytes for {stored} that are stored", path=path)
-    return Sparse(at, tuple(extents))
+    return Sparse(at, tuple(extents), realsize)

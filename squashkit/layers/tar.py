@@ -12,11 +12,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import adler32
 
 from squashkit.errors import InvalidLayer
-from squashkit.layers.blocks import BLOCK, Window, are_times, check_sum, gather_bytes, number, total_of
+from squashkit.layers.blocks import (
+    BLOCK,
+    Window,
+    are_times,
+    check_sum,
+    gather_bytes,
+    number,
+    parse_number,
+    total_of,
+)
 from squashkit.layers.pax import (
     MAX_EXTENSION,
     SPARSE_NAME,
@@ -43,53 +53,108 @@ TYPE_NAMES = {
 GLOBAL = b"g"
 """A global pax header: a record of its own, which is no member and changes none."""
 OLD_SPARSE, CONTIGUOUS = b"S", b"7"
-USTAR, USTAR_00, STAR_TRAILER, OLD_GNU = b"ustar\0", b"ustar\x0000", b"tar\0", b"ustar  \0"
+USTAR, STAR_TRAILER, OLD_GNU = b"ustar\0", b"tar\0", b"ustar  \0"
+
+
+class Traits(NamedTuple):
+    """What many members of a layer have alike: they share one value."""
+
+    typeflag: bytes
+    mode: int
+    uid: int
+    gid: int
+    devmajor: int
+    devminor: int
+    xattrs: dict[bytes, bytes] | None
+    header: bytes | None
+    sparse: Sparse | None
+    odd: str
 
 
 class Record(NamedTuple):
-    """One member of a tar. A tuple, not a dataclass: a layer has 100,000 of them.
+    """One member of a tar. A tuple of few fields, not a dataclass: a layer has 100,000 of them.
 
     Sizes and offsets are bytes of the uncompressed tar, `mtime` is nanoseconds since the epoch.
     """
 
     start: int
     """Where its first header block begins, extension headers included."""
-    data: int
-    """Where its payload begins."""
+    headers: int
+    """Bytes of its header blocks, behind which its payload begins."""
     size: int
     """Bytes of stored payload."""
     name: bytes
     """As written, after pax and GNU long names."""
-    typeflag: bytes
-    """`0` to `6`, or `g`; the old, contiguous and GNU sparse forms of a file are `0`."""
     linkname: bytes
-    mode: int
-    uid: int
-    gid: int
     mtime: int
-    devmajor: int
-    devminor: int
-    xattrs: dict[bytes, bytes] | None
-    """From SCHILY.xattr.* records, None where there are none."""
-    realsize: int
-    """The size of the file, which is not `size` where it is sparse."""
-    header: bytes | None
-    """The header blocks of a directory, so that an ancestor can be written without its layer's bytes."""
-    sparse: Sparse | None
-    """Where a sparse file's content lies, None for all others."""
-    odd: str
-    """Why readers may understand these headers differently or refuse them, in words; empty where they
-    all read them alike."""
+    traits: Traits
+
+    @property
+    def typeflag(self) -> bytes:
+        """`0` to `6`, or `g`; the old, contiguous and GNU sparse forms of a file are `0`."""
+        return self.traits.typeflag
+
+    @property
+    def mode(self) -> int:
+        return self.traits.mode
+
+    @property
+    def uid(self) -> int:
+        return self.traits.uid
+
+    @property
+    def gid(self) -> int:
+        return self.traits.gid
+
+    @property
+    def devmajor(self) -> int:
+        return self.traits.devmajor
+
+    @property
+    def devminor(self) -> int:
+        return self.traits.devminor
+
+    @property
+    def xattrs(self) -> dict[bytes, bytes] | None:
+        """From SCHILY.xattr.* records, None where there are none."""
+        return self.traits.xattrs
+
+    @property
+    def header(self) -> bytes | None:
+        """The header blocks of a directory: an ancestor can be written without its layer's bytes."""
+        return self.traits.header
+
+    @property
+    def sparse(self) -> Sparse | None:
+        """Where a sparse file's content lies, None for all others."""
+        return self.traits.sparse
+
+    @property
+    def odd(self) -> str:
+        """Why readers may understand these headers differently or refuse them, in words; empty where they
+        all read them alike."""
+        return self.traits.odd
+
+    @property
+    def realsize(self) -> int:
+        """The size of the file, which is not `size` where it is sparse."""
+        sparse = self.traits.sparse
+        return self.size if sparse is None else sparse.realsize
+
+    @property
+    def data(self) -> int:
+        """Where its payload begins."""
+        return self.start + self.headers
 
     @property
     def end(self) -> int:
         """Where the next record's first header block begins."""
-        return self.data + ((self.size + 511) & ~511)
+        return self.start + self.headers + ((self.size + 511) & ~511)
 
     @property
     def length(self) -> int:
         """Bytes that it takes in the tar, headers and padding included."""
-        return self.end - self.start
+        return self.headers + ((self.size + 511) & ~511)
 
     @property
     def headers_end(self) -> int:
@@ -100,12 +165,14 @@ class Record(NamedTuple):
 HeaderOf = Callable[[int, Record], bytes]
 """Gives the header blocks of a record of a layer (its bytes from `start` to `data`)."""
 
-_HEADER = struct.Struct("100s24s12s12s8sc100s8s64x16s155s8x4s")
+_HEADER = struct.Struct("100s24s12s12s8sc100s255s")
+_REST = struct.Struct("8s64x16s155s8x4s")
 _TYPES = {
     b"\0": REGULAR, b"0": REGULAR, b"7": REGULAR, b"S": REGULAR, b"1": HARD_LINK, b"2": SYMLINK,
     b"3": CHARACTER, b"4": BLOCK_DEVICE, b"5": DIRECTORY, b"6": FIFO,
 }  # fmt: skip
 _EXTENSIONS = b"xgLK"
+_LINKS = b"12"
 _WITHOUT_DATA = b"123456"
 _ODD_OLD_SPARSE = "type S (an old GNU sparse file), which docker and umoci refuse"
 _ODD_CONTIGUOUS = "type 7 (a contiguous file), which docker and umoci refuse"
@@ -125,15 +192,15 @@ def scan(window: Window) -> Iterator[Record]:
     read. Raises InvalidLayer for an end inside a header or inside data, for a header that Go's reader
     refuses, and for types that no consumer of layers knows.
     """
-    # One function, since a call for each header would cost as much as reading it: 2 µs.
-    owners: dict[bytes, tuple[int, int, int]] = {}
-    devices: dict[bytes, tuple[int, int]] = {bytes(16): (0, 0)}
-    times: dict[bytes, int] = {}
-    unpack, types, expected, make = _HEADER.unpack_from, _TYPES, total_of, tuple.__new__
+    # Headers differ in name, size and time, and in little else: what was understood of one is not worked
+    # out again of its like. That is done in place, since a call would cost as much again: 1 µs.
+    likes: dict[bytes, _Like] = {}
+    last, (total, above, kinds) = b"", _UNLIKE
+    sizes, times = _Numbers(1), _Numbers(1_000_000_000)
+    unpack, expected, make = _HEADER.unpack_from, total_of, tuple.__new__
     buffer, base = window(0)
-    at = data = size = 0  # offset of the header block to read; where the last payload lies
+    at = end = 0  # offset of the header block to read; where the last payload ends
     name = b""
-    start = 0  # offset of the record's first block
     chain = Chain()
     while True:
         i = at - base
@@ -144,14 +211,33 @@ def scan(window: Window) -> Iterator[Record]:
             if left < BLOCK:
                 if left > 0:
                     raise InvalidLayer(f"the tar ends inside the header at byte {at}")
-                if left < 0 and base + len(buffer) < data + size:  # padding may be missing
+                if left < 0 and base + len(buffer) < end:  # padding may be missing
                     raise InvalidLayer(f"the tar ends inside data, {-left} bytes short", path=name)
                 return
-        (
-            name, owner, size_field, mtime_field, checksum, typeflag,
-            linkname, magic, device, prefix, trailer,
-        ) = unpack(buffer, i)  # fmt: skip
-        half = i + 256  # adler32's low half is 1 plus the sum of all bytes, modulo 65521
+        name, owner, size_field, mtime_field, checksum, typeflag, linkname, rest = unpack(buffer, i)
+        if rest != last:
+            last, (total, above, kinds) = rest, likes.get(rest, _UNLIKE)
+        traits = kinds.get(typeflag, _NOBODY).get(owner)
+        # adler32's low half is 1 plus the sum of all bytes, modulo 65521.
+        if traits is not None and (adler32(buffer[i : i + 257]) & 0xFFFF) + total == expected(checksum):
+            size, mtime = sizes[size_field], times[mtime_field]
+            if (
+                mtime is not None
+                and size is not None
+                and (size >= 0 if typeflag == REGULAR else not size)
+                and (linkname[0] > 0) is (typeflag in _LINKS)
+                and not chain.kinds
+            ):
+                name = above + name.split(b"\0", 1)[0]
+                linkname = linkname.split(b"\0", 1)[0] if linkname[0] else b""
+                if typeflag == DIRECTORY:
+                    traits = make(Traits, (*traits[:7], bytes(buffer[i : i + BLOCK]), None, ""))
+                yield make(Record, (at, BLOCK, size, name, linkname, mtime, traits))
+                end = at + BLOCK + size
+                at = (end + 511) & ~511
+                continue
+
+        half = i + 256
         total = (adler32(buffer[i:half]) & 0xFFFF) + (adler32(buffer[half : i + BLOCK]) & 0xFFFF)
         if total != expected(checksum):
             if checksum == b"\0\0\0\0\0\0\0\0" and not any(buffer[i : i + BLOCK]):
@@ -162,145 +248,224 @@ def scan(window: Window) -> Iterator[Record]:
                     raise InvalidLayer(f"a lone zero block before more at byte {at}")
                 return
             check_sum(buffer[i : i + BLOCK], checksum, at)
-
-        name = name.split(b"\0", 1)[0]
-        digits = size_field[:11]
-        if digits.isdigit() and size_field[11] in b"\0 " and b"8" not in digits and b"9" not in digits:
-            size = int(digits, 8)
-        else:
-            size = number(size_field, "size", name)
-        data = at + BLOCK
-        try:
-            mode, uid, gid = owners[owner]
-        except KeyError:
-            mode, uid, gid = owners[owner] = (
-                number(owner[:8], "mode", name),
-                number(owner[8:16], "uid", name),
-                number(owner[16:], "gid", name),
-            )
-        try:
-            mtime = times[mtime_field]
-        except KeyError:
-            mtime = times[mtime_field] = number(mtime_field, "mtime", name) * 1_000_000_000
-        odd = ""
-        if magic in (USTAR_00, OLD_GNU) or magic[:6] == USTAR:
-            if device not in devices:
-                devices[device] = (
-                    number(device[:8], "devmajor", name),
-                    number(device[8:], "devminor", name),
-                )
-            if magic == OLD_GNU:
-                if (prefix[0] or prefix[12]) and not are_times(prefix):
-                    # docker up to 1.13 wrote the prefix here, where GNU has times (golang/go#12594).
-                    prefix = prefix.split(b"\0", 1)[0]
-                    if prefix and prefix.isascii():
-                        name = prefix + b"/" + name
-                        odd = _ODD_PREFIX
-            else:
-                if trailer == STAR_TRAILER:  # star keeps times behind a shorter prefix
-                    number(prefix[131:143], "atime", name)
-                    number(prefix[143:], "ctime", name)
-                    prefix = prefix[:131]
-                if prefix[0]:
-                    name = prefix.split(b"\0", 1)[0] + b"/" + name
-        elif prefix[0]:
-            odd = _ODD_REST
-
+        parsed = _parse_block(bytes(buffer[i : i + BLOCK]))
+        name, size = parsed.name, parsed.size
         if typeflag in _EXTENSIONS:
             if not 0 <= size <= MAX_EXTENSION:
                 raise InvalidLayer(f"an extension header of {size} bytes at byte {at}", path=name)
-            block = bytes(buffer[i : i + BLOCK])
-            stop = data + ((size + 511) & ~511)
-            payload, buffer, base = gather_bytes(window, buffer, base, data, stop)
+            stop = at + BLOCK + ((size + 511) & ~511)
+            payload, buffer, base = gather_bytes(window, buffer, base, at + BLOCK, stop)
             if len(payload) < size:
                 raise InvalidLayer(f"the tar ends inside an extension header at byte {at}", path=name)
             if typeflag == GLOBAL:  # it stands alone, and ends what came before it
                 parse_pax(payload[:size], name)
-                yield make(Record, (
-                    at, stop, 0, name, GLOBAL, b"", 0, 0, 0, 0, 0, 0, None, 0, None, None, "",
-                ))  # fmt: skip
+                yield Record(at, stop - at, 0, name, b"", 0, _GLOBAL)
                 chain = Chain()
             else:
-                if not chain.kinds:
-                    start = at
-                chain.add(typeflag, block, payload, size, name)
+                chain.add(at, typeflag, parsed.block, payload, size, name)
             at = stop
+            last = b""
             continue
-        if size < 0 and typeflag not in _WITHOUT_DATA:
-            raise InvalidLayer(f"a size of {size} bytes", path=name)
-
-        linkname = linkname.split(b"\0", 1)[0] if linkname[0] else b""
-        xattrs = sparse = None
-        has_sparse = False
-        if chain.kinds:
-            odd = odd or chain.odd
-            records = as_map(chain.pax)
-            more_size, more_uid, more_gid, more_mtime, xattrs, has_sparse = extended_fields(records, name)
-            size = size if more_size is None else more_size
-            uid = uid if more_uid is None else more_uid
-            gid = gid if more_gid is None else more_gid
-            mtime = mtime if more_mtime is None else more_mtime
-            # An empty value leaves the header's own; a GNU long name wins over a pax path.
-            name = chain.name or records.get(b"path") or name
-            linkname = chain.linkname or records.get(b"linkpath") or linkname
-        else:
-            start = at
-        try:
-            kind = types[typeflag]
-        except KeyError:
-            flag = chr(typeflag[0]) if 32 < typeflag[0] < 127 else f"0x{typeflag.hex()}"
-            raise InvalidLayer(f"unknown type '{flag}'", path=name) from None
-        if typeflag == b"\0" and name.endswith(b"/"):  # old archives know no other directories
-            kind = DIRECTORY
-        if kind != REGULAR:
-            odd = odd or (_ODD_SIZE if size else "")
-            size = 0
-            if kind == SYMLINK and not linkname:
-                odd = _ODD_TARGET
-        elif size < 0:
-            raise InvalidLayer(f"a size of {size} bytes", path=name)
-        realsize = size
-        if typeflag == OLD_SPARSE:
-            odd = _ODD_OLD_SPARSE
-            if magic != OLD_GNU:
-                raise InvalidLayer("type S in a header that is not GNU's", path=name)
-            realsize = number(bytes(buffer[i + 483 : i + 495]), "real size", name)
-            extents, data, buffer, base = old_sparse_map(
-                window, buffer, base, bytes(buffer[i + 386 : i + 483]), data, name
-            )
-            sparse = checked_sparse(data, extents, realsize, size, name)
-        elif has_sparse and (form := sparse_form(records)) is not None:
-            if kind != REGULAR:
-                raise InvalidLayer("GNU.sparse records on what is no file", path=name)
-            name = records.get(SPARSE_NAME) or name
-            if b"\0" in name:
-                raise InvalidLayer("a NUL in a name", path=name)
-            realsize = sparse_size(records, size, name)
-            if form == 1:
-                extents, packed, buffer, base = sparse_map_1(window, buffer, base, data, size, name)
-            else:
-                extents, packed = sparse_map_0(records, name), data
-            sparse = checked_sparse(packed, extents, realsize, size - (packed - data), name)
-        elif has_sparse:
-            odd = odd or _ODD_SPARSE
-        if typeflag == CONTIGUOUS:
-            odd = _ODD_CONTIGUOUS
-        devmajor = devminor = 0
-        block_header = None
-        if kind in b"346":
-            if mode & 0o170000 not in (0, _TYPE_BITS[kind]):
-                odd = odd or _ODD_MODE
-            if kind != FIFO and (magic == OLD_GNU or magic[:6] == USTAR):
-                devmajor, devminor = devices[device]
-        elif kind == DIRECTORY:
-            block_header = b"".join((*chain.blocks, buffer[i : i + BLOCK]))
-        yield make(Record, (
-            start, data, size, name, kind, linkname, mode, uid, gid, mtime, devmajor, devminor,
-            xattrs, realsize, block_header, sparse, odd,
-        ))  # fmt: skip
-        at = data + ((size + 511) & ~511)
+        record, buffer, base = _read_member(window, buffer, base, parsed, chain, at)
+        name = record.name
+        yield record
+        end = record.start + record.headers + record.size
+        at = (end + 511) & ~511
         if chain.kinds:
             chain = Chain()
+        elif typeflag in b"0125" and not record.odd:
+            if len(likes) >= _MAX_LIKES:
+                likes.clear()
+            like = likes.setdefault(rest, _Like(adler32(rest) & 0xFFFF, parsed.above, {}))
+            like.kinds.setdefault(typeflag, {})[owner] = record.traits
+        last = b""
+
+
+class _Like(NamedTuple):
+    """What was understood of headers that are the same from the magic on."""
+
+    total: int
+    """The sum of those bytes, plus 1."""
+    above: bytes
+    """What stands before their names: the prefix and a slash."""
+    kinds: dict[bytes, dict[bytes, Traits]]
+    """By type, then by the fields of mode and owner."""
+
+
+_UNLIKE = _Like(0, b"", {})
+_NOBODY: dict[bytes, Traits] = {}
+_MAX_LIKES, _MAX_NUMBERS = 1 << 10, 1 << 14
+
+
+class _Numbers(dict[bytes, int | None]):
+    """Numbers times `unit`, by the fields that they stand in; None for what is no number."""
+
+    def __init__(self, unit: int) -> None:
+        self._unit = unit
+
+    def __missing__(self, field: bytes) -> int | None:
+        if len(self) >= _MAX_NUMBERS:
+            self.clear()
+        value = parse_number(field)
+        self[field] = value = value if value is None else value * self._unit
+        return value
+
+
+class _Block(NamedTuple):
+    """What a member's header block says, without the headers before it."""
+
+    block: bytes
+    name: bytes
+    linkname: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    devmajor: int
+    devminor: int
+    above: bytes
+    """What of the name stood in the prefix."""
+    is_gnu: bool
+    odd: str
+
+
+def _parse_block(block: bytes) -> _Block:
+    """Raises InvalidLayer for what is no number."""
+    name, owner, size_field, mtime_field, _, _, linkname, rest = _HEADER.unpack(block)
+    name = name.split(b"\0", 1)[0]
+    try:
+        size = number(size_field, "size")
+        mode, uid, gid = _parse_owner(owner)
+        mtime = number(mtime_field, "mtime") * 1_000_000_000
+        devmajor, devminor, above, is_gnu, odd = _parse_rest(rest)
+    except InvalidLayer as error:
+        raise InvalidLayer(error.message, path=name) from None
+    target = linkname.split(b"\0", 1)[0] if linkname[0] else b""
+    return tuple.__new__(_Block, (
+        block, above + name, target, mode, uid, gid, size, mtime, devmajor, devminor, above, is_gnu, odd,
+    ))  # fmt: skip
+
+
+@lru_cache(1 << 10)
+def _parse_owner(field: bytes) -> tuple[int, int, int]:
+    """Mode, uid and gid."""
+    return number(field[:8], "mode"), number(field[8:16], "uid"), number(field[16:], "gid")
+
+
+@lru_cache(1 << 8)
+def _parse_rest(rest: bytes) -> tuple[int, int, bytes, bool, str]:
+    """What a header says from the magic on: devmajor, devminor, what it puts before the name, whether it is
+    GNU's, what is odd about it."""
+    magic, device, prefix, trailer = _REST.unpack(rest)
+    devmajor = devminor = 0
+    above = b""
+    odd = ""
+    is_gnu = magic == OLD_GNU
+    if magic[:6] == USTAR or is_gnu:
+        devmajor, devminor = number(device[:8], "devmajor"), number(device[8:], "devminor")
+    if is_gnu:
+        if (prefix[0] or prefix[12]) and not are_times(prefix):
+            # docker up to 1.13 wrote the prefix here, where GNU has times (golang/go#12594).
+            prefix = prefix.split(b"\0", 1)[0]
+            if prefix and prefix.isascii():
+                above = prefix + b"/"
+                odd = _ODD_PREFIX
+    elif magic[:6] == USTAR:
+        if trailer == STAR_TRAILER:  # star keeps times behind a shorter prefix
+            number(prefix[131:143], "atime")
+            number(prefix[143:], "ctime")
+            prefix = prefix[:131]
+        if prefix[0]:
+            above = prefix.split(b"\0", 1)[0] + b"/"
+    elif prefix[0]:
+        odd = _ODD_REST
+    return devmajor, devminor, above, is_gnu, odd
+
+
+def _read_member(
+    window: Window, buffer: memoryview, base: int, parsed: _Block, chain: Chain, at: int
+) -> tuple[Record, memoryview, int]:
+    """The member whose own header block begins at `at`, and the last window."""
+    block, name, linkname, mode, uid, gid, size, mtime, devmajor, devminor, _, is_gnu, odd = parsed
+    typeflag = block[156:157]
+    if size < 0 and typeflag not in _WITHOUT_DATA:
+        raise InvalidLayer(f"a size of {size} bytes", path=name)
+    xattrs = sparse = None
+    has_sparse = False
+    start, data = at, at + BLOCK
+    if chain.kinds:
+        start = chain.start
+        odd = odd or chain.odd
+        records = as_map(chain.pax)
+        more_size, more_uid, more_gid, more_mtime, xattrs, has_sparse = extended_fields(records, name)
+        size = size if more_size is None else more_size
+        uid = uid if more_uid is None else more_uid
+        gid = gid if more_gid is None else more_gid
+        mtime = mtime if more_mtime is None else more_mtime
+        # An empty value leaves the header's own; a GNU long name wins over a pax path.
+        name = chain.name or records.get(b"path") or name
+        linkname = chain.linkname or records.get(b"linkpath") or linkname
+    try:
+        kind = _TYPES[typeflag]
+    except KeyError:
+        flag = chr(typeflag[0]) if 32 < typeflag[0] < 127 else f"0x{typeflag.hex()}"
+        raise InvalidLayer(f"unknown type '{flag}'", path=name) from None
+    if typeflag == b"\0" and name.endswith(b"/"):  # old archives know no other directories
+        kind = DIRECTORY
+    if kind != REGULAR:
+        odd = odd or (_ODD_SIZE if size else "")
+        size = 0
+        if kind == SYMLINK and not linkname:
+            odd = _ODD_TARGET
+    elif size < 0:
+        raise InvalidLayer(f"a size of {size} bytes", path=name)
+    if typeflag == OLD_SPARSE:
+        odd = _ODD_OLD_SPARSE
+        if not is_gnu:
+            raise InvalidLayer("type S in a header that is not GNU's", path=name)
+        realsize = number(block[483:495], "real size", name)
+        extents, data, buffer, base = old_sparse_map(window, buffer, base, block[386:483], data, name)
+        sparse = checked_sparse(data, extents, realsize, size, name)
+    elif has_sparse and (form := sparse_form(records)) is not None:
+        if kind != REGULAR:
+            raise InvalidLayer("GNU.sparse records on what is no file", path=name)
+        name = records.get(SPARSE_NAME) or name
+        if b"\0" in name:
+            raise InvalidLayer("a NUL in a name", path=name)
+        realsize = sparse_size(records, size, name)
+        if form == 1:
+            extents, packed, buffer, base = sparse_map_1(window, buffer, base, data, size, name)
+        else:
+            extents, packed = sparse_map_0(records, name), data
+        sparse = checked_sparse(packed, extents, realsize, size - (packed - data), name)
+    elif has_sparse:
+        odd = odd or _ODD_SPARSE
+    if typeflag == CONTIGUOUS:
+        odd = _ODD_CONTIGUOUS
+    header = None
+    if kind == DIRECTORY:
+        header = b"".join((*chain.blocks, block))
+    elif kind in _TYPE_BITS and mode & 0o170000 not in (0, _TYPE_BITS[kind]):
+        odd = odd or _ODD_MODE
+    if kind not in (CHARACTER, BLOCK_DEVICE):
+        devmajor = devminor = 0
+    if xattrs is None and sparse is None and header is None:
+        traits = _plain_traits(kind, mode, uid, gid, devmajor, devminor, odd)
+    else:
+        traits = Traits(kind, mode, uid, gid, devmajor, devminor, xattrs, header, sparse, odd)
+    return Record(start, data - start, size, name, linkname, mtime, traits), buffer, base
+
+
+@lru_cache(1 << 12)
+def _plain_traits(
+    typeflag: bytes, mode: int, uid: int, gid: int, devmajor: int, devminor: int, odd: str
+) -> Traits:
+    """One value for all that are alike."""
+    return Traits(typeflag, mode, uid, gid, devmajor, devminor, None, None, None, odd)
+
+
+_GLOBAL = _plain_traits(GLOBAL, 0, 0, 0, 0, 0, "")
 
 
 def scan_bytes(data: bytes) -> Iterator[Record]:
