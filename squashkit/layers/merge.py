@@ -13,9 +13,10 @@ It holds only what every consumer of layers applies alike:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from squashkit.layers import headers, tar
@@ -75,6 +76,11 @@ class _Member(NamedTuple):
     pieces: tuple[Piece, ...]
 
 
+_Group = tuple[int, Sequence[Record | _Member]]
+"""Members of one layer in the making. A record stands for an entry of that source layer which is copied as
+it stands, as most are, and needs no value of its own."""
+
+
 @dataclass(slots=True)
 class _Run:
     """What a walk over a run's result found that must be written."""
@@ -83,7 +89,9 @@ class _Run:
     directories: set[Directory] = field(default_factory=set)
     whiteouts: dict[Directory, list[bytes]] = field(default_factory=dict)
     emptied: set[Directory] = field(default_factory=set)
-    files: list[tuple[bytes, Inode]] = field(default_factory=list)
+    verbatim: dict[int, list[Record]] = field(default_factory=lambda: defaultdict(list))
+    """Files whose headers can stay as they are, by their layers."""
+    renamed: list[tuple[bytes, Inode]] = field(default_factory=list)
     groups: dict[int, Inode] = field(default_factory=dict)
 
     def need(self, directory: Directory | None) -> None:
@@ -111,16 +119,18 @@ def merge_run(
     found = _walk(rootfs, opaque=opaque or rootfs.unknown_below)
     copies: list[tuple[bytes, bytes]] = []
     order = _by_path if walk_order else _by_source
-    files = _files(found, header_of, copies, order)  # first: they say which directories are needed
-    members = [*_directories(found, rootfs), *files]
+    remade = _remade(found, header_of, copies, order)  # first: they say which directories are needed
+    directories = _directories(found, rootfs)
+    groups: list[_Group] = [(BELOW, directories), *_by_layer(found, remade)]
     if walk_order:
-        members.sort(key=lambda member: member.path.split(b"/") if member.path else [])
-    _verify_safe(members, listed=not rootfs.unknown_below)
+        members = sorted(_members(groups), key=lambda one: one.path.split(b"/") if one.path else [])
+        groups = [(BELOW, members)]
+    _verify_safe(groups, listed=not rootfs.unknown_below)
     return SquashedLayer(
         start=start,
         stop=start + len(changesets),
-        pieces=_join(piece for member in members for piece in member.pieces),
-        entries=len(members),
+        pieces=_join(groups),
+        entries=sum(len(members) for _, members in groups),
         source_entries=sum(changeset.count for changeset in changesets.values()),
         source_size=sum(c.diff_size for c in changesets.values()),
         dropped=tuple(dead for dead in rootfs.dropped if dead.layer >= start),
@@ -131,8 +141,9 @@ def merge_run(
 
 def _content_size(found: _Run) -> int:
     """A group of hard links counts once."""
-    inodes = [*(inode for _, inode in found.files), *found.groups.values()]
-    return sum(content_of(inode.entry.record) for inode in inodes)
+    others = [*(inode for _, inode in found.renamed), *found.groups.values()]
+    verbatim = sum(content_of(record) for records in found.verbatim.values() for record in records)
+    return verbatim + sum(content_of(inode.entry.record) for inode in others)
 
 
 def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
@@ -143,6 +154,7 @@ def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
     """
     start = rootfs.run
     found = _Run(start)
+    verbatim = found.verbatim
     stack: list[tuple[Directory, Directory | None]] = [(rootfs.root, rootfs.root)]
     while stack:
         directory, twin = stack.pop()
@@ -159,6 +171,8 @@ def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
             elif gone := [name for name in lower if name not in directory.children]:
                 found.whiteouts[directory] = sorted(gone)
                 found.need(directory)
+        above = directory.child_path(b"")
+        holds_files = False
         for name, node in directory.children.items():
             if isinstance(node, Directory):
                 if node.layer >= start:
@@ -168,10 +182,16 @@ def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
                     stack.append((node, node))
             elif node.bindings is None:
                 if node.layer >= start:
-                    found.files.append((directory.child_path(name), node))
-                    found.need(directory)
+                    holds_files = True
+                    path, record = above + name, node.entry.record
+                    if record.name == path and not record.odd:
+                        verbatim[node.layer].append(record)
+                    else:
+                        found.renamed.append((path, node))
             elif node.changed >= start or next(reversed(node.bindings.values())).layer >= start:
                 found.groups[id(node)] = node
+        if holds_files:
+            found.need(directory)
     return found
 
 
@@ -227,23 +247,41 @@ def _by_path(binding: Binding) -> list[bytes]:
     return binding.path.split(b"/")
 
 
-def _files(
+def _remade(
     found: _Run,
     header_of: HeaderOf,
     copies: list[tuple[bytes, bytes]],
     order: Callable[[Binding], Any],
 ) -> list[_Member]:
-    """Everything that is no directory, in source order."""
+    """Everything that is no directory and cannot stay as it stands, or has several names."""
     members: list[_Member] = []
-    for path, inode in found.files:
+    for path, inode in found.renamed:
         record = inode.entry.record
-        verbatim = record.name == path and not record.odd
-        pieces = _verbatim(inode.layer, record) if verbatim else _renamed(inode, path, header_of)
+        pieces = _renamed(inode, path, header_of)
         members.append(_Member(inode.layer, record.start, path, record.typeflag, None, pieces))
     for inode in found.groups.values():
         members += _group(inode, found, header_of, copies, order)
-    members.sort(key=itemgetter(0, 1))
     return members
+
+
+def _by_layer(found: _Run, remade: Sequence[_Member]) -> Iterator[_Group]:
+    """Everything that is no directory, in source order."""
+    others: dict[int, list[_Member]] = defaultdict(list)
+    for member in remade:
+        others[member.layer].append(member)
+    for layer in sorted({*found.verbatim, *others}):
+        yield layer, sorted([*found.verbatim[layer], *others[layer]], key=attrgetter("start"))
+
+
+def _members(groups: Iterable[_Group]) -> Iterator[_Member]:
+    """The same as values of one kind."""
+    for layer, members in groups:
+        for one in members:
+            if isinstance(one, Record):
+                pieces = _verbatim(layer, one)
+                yield _Member(layer, one.start, one.name, one.typeflag, None, pieces)
+            else:
+                yield one
 
 
 def _group(
@@ -322,7 +360,7 @@ def _as_link(inode: Inode, binding: Binding, target: bytes, header_of: HeaderOf)
     )
 
 
-def _verify_safe(members: Sequence[_Member], *, listed: bool) -> None:
+def _verify_safe(groups: Sequence[_Group], *, listed: bool) -> None:
     """The safe subset as a postcondition: a fault here is squashkit's own, and nothing is written.
 
     `listed` says that every ancestor must be there, which only a blind merge cannot promise.
@@ -330,7 +368,11 @@ def _verify_safe(members: Sequence[_Member], *, listed: bool) -> None:
     seen: set[bytes] = {b""}
     hidden: set[bytes] = set()
     last_directory = last_parent = b""
-    for _, _, path, typeflag, target, _ in members:
+    for one in (one for _, members in groups for one in members):
+        if isinstance(one, Record):
+            path, typeflag, target = one.name, one.typeflag, None
+        else:
+            path, typeflag, target = one.path, one.typeflag, one.target
         parent, _, name = path.rpartition(b"/")
         if path in seen and path:
             raise AssertionError(f"two entries for {path!r}")
@@ -350,27 +392,36 @@ def _verify_safe(members: Sequence[_Member], *, listed: bool) -> None:
         raise AssertionError(f"entries beside their whiteouts: {sorted(hidden & seen)[:3]!r}")
 
 
-def _join(pieces: Iterable[Piece]) -> tuple[Piece, ...]:
-    """Neighbouring spans become one, and so do neighbouring headers."""
+def _join(groups: Iterable[_Group]) -> tuple[Piece, ...]:
+    """What members are written from: neighbouring spans become one, and so do neighbouring headers."""
     joined: list[Piece] = []
     headers: list[bytes] = []
     layer = start = end = BELOW
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            if layer != BELOW:
-                joined.append(Copy(layer, start, end))
-                layer = BELOW
-            headers.append(piece)
-            continue
-        if headers:
-            joined.append(b"".join(headers))
-            headers = []
-        if piece.layer == layer and piece.start == end:
-            end = piece.end
-            continue
-        if layer != BELOW:
-            joined.append(Copy(layer, start, end))
-        layer, start, end = piece
+    for source, members in groups:
+        for one in members:
+            if not isinstance(one, Record):
+                pieces = one.pieces
+            elif source == layer and one.start == end:
+                end = one.end
+                continue
+            else:
+                pieces = _verbatim(source, one)
+            for piece in pieces:
+                if isinstance(piece, bytes):
+                    if layer != BELOW:
+                        joined.append(Copy(layer, start, end))
+                        layer = BELOW
+                    headers.append(piece)
+                    continue
+                if headers:
+                    joined.append(b"".join(headers))
+                    headers = []
+                if piece.layer == layer and piece.start == end:
+                    end = piece.end
+                    continue
+                if layer != BELOW:
+                    joined.append(Copy(layer, start, end))
+                layer, start, end = piece
     if headers:
         joined.append(b"".join(headers))
     if layer != BELOW:

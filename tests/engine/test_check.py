@@ -9,6 +9,7 @@ import pytest
 
 from squashkit.engine import check
 from squashkit.layers import merge
+from squashkit.layers.rootfs import BELOW
 from tests.support.builders import (
     ImageSpec,
     directory,
@@ -56,14 +57,14 @@ def test_into_a_layout(tmp_path: Path) -> None:
 
 def break_merge(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[list[merge._Member]], object]) -> None:
     """Let the planner make a layer that is wrong."""
-    real = merge._files
+    real = merge._by_layer
 
-    def wrong(*args: object) -> list[merge._Member]:
-        members = real(*args)  # type: ignore[arg-type]
+    def wrong(*args: object) -> list[merge._Group]:
+        members = list(merge._members(real(*args)))  # type: ignore[arg-type]
         spoil(members)
-        return members
+        return [(BELOW, members)]
 
-    monkeypatch.setattr(merge, "_files", wrong)
+    monkeypatch.setattr(merge, "_by_layer", wrong)
 
 
 FAULTS: dict[str, Callable[[list[merge._Member]], object]] = {

@@ -295,8 +295,7 @@ def test_a_global_pax_header_changes_nothing(tmp_path: Path) -> None:
     assert shift == 1024
     assert prefixed[shift:].rstrip(b"\0") == plain.rstrip(b"\0")
     assert [of_record(record) for record in entries(prefixed)] == [
-        of_record(record._replace(start=record.start + shift))
-        for record in tar.scan_bytes(plain)
+        of_record(record._replace(start=record.start + shift)) for record in tar.scan_bytes(plain)
     ]
 
 
