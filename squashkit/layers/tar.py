@@ -24,7 +24,6 @@ from squashkit.layers.blocks import (
     check_sum,
     gather_bytes,
     number,
-    parse_number,
     total_of,
 )
 from squashkit.layers.pax import (
@@ -165,14 +164,14 @@ class Record(NamedTuple):
 HeaderOf = Callable[[int, Record], bytes]
 """Gives the header blocks of a record of a layer (its bytes from `start` to `data`)."""
 
-_HEADER = struct.Struct("100s24s12s12s8sc100s255s")
+_HEADER = struct.Struct("100s24s11sc11sc8sc100s255s")
 _REST = struct.Struct("8s64x16s155s8x4s")
 _TYPES = {
     b"\0": REGULAR, b"0": REGULAR, b"7": REGULAR, b"S": REGULAR, b"1": HARD_LINK, b"2": SYMLINK,
     b"3": CHARACTER, b"4": BLOCK_DEVICE, b"5": DIRECTORY, b"6": FIFO,
 }  # fmt: skip
 _EXTENSIONS = b"xgLK"
-_LINKS = b"12"
+_LINKS, _ENDS = b"12", b"\0 "
 _WITHOUT_DATA = b"123456"
 _ODD_OLD_SPARSE = "type S (an old GNU sparse file), which docker and umoci refuse"
 _ODD_CONTIGUOUS = "type 7 (a contiguous file), which docker and umoci refuse"
@@ -196,7 +195,7 @@ def scan(window: Window) -> Iterator[Record]:
     # out again of its like. That is done in place, since a call would cost as much again: 1 µs.
     likes: dict[bytes, _Like] = {}
     last, (total, above, kinds) = b"", _UNLIKE
-    sizes, times = _Numbers(1), _Numbers(1_000_000_000)
+    times: dict[bytes, int] = {}
     unpack, expected, make = _HEADER.unpack_from, total_of, tuple.__new__
     buffer, base = window(0)
     at = end = 0  # offset of the header block to read; where the last payload ends
@@ -214,25 +213,37 @@ def scan(window: Window) -> Iterator[Record]:
                 if left < 0 and base + len(buffer) < end:  # padding may be missing
                     raise InvalidLayer(f"the tar ends inside data, {-left} bytes short", path=name)
                 return
-        name, owner, size_field, mtime_field, checksum, typeflag, linkname, rest = unpack(buffer, i)
+        (
+            name, owner, size_field, size_end, mtime_field, mtime_end, checksum, typeflag, linkname, rest,
+        ) = unpack(buffer, i)  # fmt: skip
         if rest != last:
             last, (total, above, kinds) = rest, likes.get(rest, _UNLIKE)
         traits = kinds.get(typeflag, _NOBODY).get(owner)
         # adler32's low half is 1 plus the sum of all bytes, modulo 65521.
-        if traits is not None and (adler32(buffer[i : i + 257]) & 0xFFFF) + total == expected(checksum):
-            size, mtime = sizes[size_field], times[mtime_field]
-            if (
-                mtime is not None
-                and size is not None
-                and (size >= 0 if typeflag == REGULAR else not size)
-                and (linkname[0] > 0) is (typeflag in _LINKS)
-                and not chain.kinds
+        if (
+            traits is not None
+            and (adler32(buffer[i : i + 257]) & 0xFFFF) + total == expected(checksum)
+            and (size_field + mtime_field).isdigit()
+            and size_end in _ENDS
+            and mtime_end in _ENDS
+            and not chain.kinds
+        ):
+            try:
+                size = int(size_field, 8)
+                if mtime_field not in times:
+                    if len(times) >= _MAX_TIMES:
+                        times.clear()
+                    times[mtime_field] = int(mtime_field, 8) * 1_000_000_000
+            except ValueError:  # an 8 or a 9
+                size = -1
+            if (size == 0 or (size > 0 and typeflag == REGULAR)) and (linkname[0] > 0) is (
+                typeflag in _LINKS
             ):
                 name = above + name.split(b"\0", 1)[0]
                 linkname = linkname.split(b"\0", 1)[0] if linkname[0] else b""
                 if typeflag == DIRECTORY:
                     traits = make(Traits, (*traits[:7], bytes(buffer[i : i + BLOCK]), None, ""))
-                yield make(Record, (at, BLOCK, size, name, linkname, mtime, traits))
+                yield make(Record, (at, BLOCK, size, name, linkname, times[mtime_field], traits))
                 end = at + BLOCK + size
                 at = (end + 511) & ~511
                 continue
@@ -294,21 +305,7 @@ class _Like(NamedTuple):
 
 _UNLIKE = _Like(0, b"", {})
 _NOBODY: dict[bytes, Traits] = {}
-_MAX_LIKES, _MAX_NUMBERS = 1 << 10, 1 << 14
-
-
-class _Numbers(dict[bytes, int | None]):
-    """Numbers times `unit`, by the fields that they stand in; None for what is no number."""
-
-    def __init__(self, unit: int) -> None:
-        self._unit = unit
-
-    def __missing__(self, field: bytes) -> int | None:
-        if len(self) >= _MAX_NUMBERS:
-            self.clear()
-        value = parse_number(field)
-        self[field] = value = value if value is None else value * self._unit
-        return value
+_MAX_LIKES, _MAX_TIMES = 1 << 10, 1 << 13
 
 
 class _Block(NamedTuple):
@@ -332,12 +329,12 @@ class _Block(NamedTuple):
 
 def _parse_block(block: bytes) -> _Block:
     """Raises InvalidLayer for what is no number."""
-    name, owner, size_field, mtime_field, _, _, linkname, rest = _HEADER.unpack(block)
+    name, owner, size_field, size_end, mtime_field, mtime_end, _, _, linkname, rest = _HEADER.unpack(block)
     name = name.split(b"\0", 1)[0]
     try:
-        size = number(size_field, "size")
+        size = number(size_field + size_end, "size")
         mode, uid, gid = _parse_owner(owner)
-        mtime = number(mtime_field, "mtime") * 1_000_000_000
+        mtime = number(mtime_field + mtime_end, "mtime") * 1_000_000_000
         devmajor, devminor, above, is_gnu, odd = _parse_rest(rest)
     except InvalidLayer as error:
         raise InvalidLayer(error.message, path=name) from None
