@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import corpus, peers
+from benchmarks.limit import Amounts, Blocks, limit, measure_blocks, median_of
 
 SQUASHERS = ("squashkit", "yardstick", "oci-squash", "docker-squash")
 CASES: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -165,6 +166,8 @@ def run_case(name: str, options: argparse.Namespace) -> Results:
     job = peers.Job(archive, source, known.steps, output, work)
     rows: dict[str, Results] = {}
     samples: dict[str, list[Sample]] = {}
+    blocks: list[Blocks] = []
+    amounts: Amounts | None = None
     with ExitStack() as stack:
         for tool in [tool for tool in tools if tool in options.tools]:
             rows[tool] = {"version": peers.version(tool), "verdict": ""}
@@ -179,6 +182,7 @@ def run_case(name: str, options: argparse.Namespace) -> Results:
         warm(source)
         load = round(os.getloadavg()[0], 2)  # of other work on the machine: it should be near zero
         for _ in range(options.runs):
+            blocks.append(measure_blocks(archive, work))
             for tool in list(samples):
                 done = samples[tool]
                 if len(done) >= options.slow_runs and done[0].wall > options.slow_after:
@@ -187,6 +191,8 @@ def run_case(name: str, options: argparse.Namespace) -> Results:
                 say(f"{name:14} {tool:14} {sample.wall:8.2f} s  {sample.peak_rss / 1e6:6.0f} MB")
                 if not done:
                     rows[tool] |= first_run(tool, job, sample, facts, known.base_layers)
+                    if tool == "squashkit" and form == "archive" and rows[tool]["verdict"] == "equal":
+                        amounts = Amounts.of(known.diff_size, output)
                 if sample.code or rows[tool]["verdict"] not in ("equal", "no image"):
                     say(f"{name:14} {tool:14} {rows[tool]['verdict']}")
                     rows[tool]["code"] = sample.code
@@ -200,7 +206,13 @@ def run_case(name: str, options: argparse.Namespace) -> Results:
     for tool, done in samples.items():
         rows[tool] |= summary(done)
     about = {**asdict(known), "source_size": size_of(source), "form": form}
-    return {"corpus": about, "load": load, "tools": rows}
+    results: Results = {"corpus": about, "load": load, "tools": rows}
+    if amounts is not None:
+        least = median_of(blocks)
+        cpu, wall = limit(least, amounts, os.cpu_count() or 1)
+        results["limit"] = {"cpu": round(cpu, 4), "wall": round(wall, 4)}
+        results["limit"] |= {"blocks": asdict(least), "amounts": asdict(amounts)}
+    return results
 
 
 def first_run(
