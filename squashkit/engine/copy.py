@@ -12,7 +12,7 @@ from typing import Any
 
 from squashkit.engine.inflate import check_digest
 from squashkit.engine.layers import LayerStore
-from squashkit.engine.pool import wait_all
+from squashkit.engine.pool import FIRST
 from squashkit.engine.write import Stock, compress, pump
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
@@ -114,15 +114,15 @@ class Copies:
         unique = {one.layer.diff_id: one for one in kept}
         absent = [one for one in unique.values() if not one.is_in(self.sink)]
         # Only its own bytes say how a blob is compressed.
-        wait_all([pool.submit(one.there.open) for one in absent], self._cancelled)
-        jobs: list[Callable[[], None]] = []
+        pool.finish([pool.submit(one.there.open, size=FIRST) for one in absent])
+        jobs: list[tuple[int, Callable[[], None]]] = []
         in_order: list[Callable[[], None]] = []
         for one in unique.values():
             known = one.known
             if known is not None and one not in absent:
                 self._remember(one.stored(known.digest, known.size))
                 if self.layers.verify and not one.lies_in(self.sink):
-                    jobs.append(partial(self.sink.verify, known.digest))
+                    jobs.append((known.size, partial(self.sink.verify, known.digest)))
                 continue
             made = self.stock.kept.get(self._form(one))
             if made is not None and self.sink.has(made.digest, made.size):
@@ -130,20 +130,21 @@ class Copies:
             elif one.there.codec is Codec.ZSTD and self._unpacks:
                 in_order.append(partial(self._unpack, one))
             elif one.there.codec is Codec.NONE and self._packs is not None:
-                jobs.append(partial(self._pack, one, self._packs))
+                jobs.append((one.there.size, partial(self._pack, one, self._packs)))
             elif self.sink.parallel:
-                jobs.append(partial(self._copy, one, self.sink.slot(one.there.size)))
+                size = one.there.size
+                jobs.append((size, partial(self._copy, one, self.sink.slot(size))))
             else:
                 in_order.append(partial(self._send, one))
-        self.futures += [pool.submit(job) for job in jobs]
+        self.futures += [pool.submit(job, size=size) for size, job in jobs]
         if in_order:
-            self._tail = pool.submit(_run_all, in_order)
+            self._tail = pool.submit(_run_all, in_order, size=FIRST)
             self.futures.append(self._tail)
 
     def settle_tail(self) -> None:
         """Wait until the end of the sink is free."""
         if self._tail is not None:
-            self._tail.result()
+            self.layers.pool.finish([self._tail])
 
     @property
     def _unpacks(self) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
 from squashkit.engine.entries import EntryCache, cache_folder
 from squashkit.engine.inflate import Inflation, is_junk
-from squashkit.engine.pool import wait_all
+from squashkit.engine.pool import Pool
 from squashkit.engine.spools import Spools
 from squashkit.engine.watch import Watch
 from squashkit.errors import Cancelled, DigestMismatch, InvalidImage, InvalidLayer, PlanError, show_path
@@ -88,7 +88,7 @@ class LayerStore:
     ) -> None:
         self.session = session
         self.verify = verify
-        self.pool = ThreadPoolExecutor(max(1, session.jobs))
+        self.pool = Pool(session.jobs, session.cancelled)
         """Where hashing, inflating and copying goes on."""
         self._checks: list[Future[None]] = []
         self._apart = apart or not verify
@@ -138,7 +138,7 @@ class LayerStore:
             if self._is_new(same[0], wanted=any(map(wanted, same)))
         ]
         read = [(reading, self.finish(reading)) for reading in readings if not reading.inflating]
-        wait_all([one.inflating for one in readings if one.inflating], self.session.cancelled)
+        self.pool.finish([one.inflating for one in readings if one.inflating])
         read += [(reading, self.finish(reading)) for reading in readings if reading.inflating]
         for reading, changeset in read:
             self._known(reading.layer).changeset = changeset
@@ -168,15 +168,19 @@ class LayerStore:
         known = self._known(layer)
         known.origin = blob
         if not blob.is_here:
-            return Reading(layer, self.pool.submit(self._read_elsewhere, layer, blob, wanted), None)
+            return Reading(
+                layer, self.pool.submit(self._read_elsewhere, layer, blob, wanted, size=blob.size), None
+            )
         if blob.codec is not Codec.NONE:
-            return Reading(layer, self.pool.submit(self._read_compressed, layer, blob, wanted), None)
+            return Reading(
+                layer, self.pool.submit(self._read_compressed, layer, blob, wanted, size=blob.size), None
+            )
         self._lay_in_place(known, layer, blob)
         check = None
         if self.verify and wanted:
             self.check_size(layer)
             known.is_checked = True
-            check = self.pool.submit(self._inflation.check_plain, layer, blob)
+            check = self.pool.submit(self._inflation.check_plain, layer, blob, size=blob.size)
             self._checks.append(check)
         return Reading(layer, None, check)
 
@@ -317,7 +321,7 @@ class LayerStore:
     def settle(self, others: Iterable[Future[None]] = ()) -> None:
         """Wait until all that was to be verified is, and for other work. Raises DigestMismatch, and the
         first failure of the other work."""
-        wait_all([*self._checks, *others], self.session.cancelled)
+        self.pool.finish([*self._checks, *others])
 
     def check_size(self, layer: Layer) -> None:
         """Raises InvalidImage where a layer's blob is not there, DigestMismatch where its size is not

@@ -1,14 +1,100 @@
-"""Work in several threads: the first failure stops the rest."""
+"""Work in several threads: the first failure stops the rest.
+
+Only one thread at a time runs Python, and none but the calling one scans and plans: while it does, as many
+others as there are processors would only take its place.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from concurrent.futures import CancelledError, Future, wait
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from squashkit.errors import Cancelled
+
+R = TypeVar("R")
+FIRST = 1 << 63
+"""The size of what others wait for."""
+
+
+class _Call(NamedTuple):
+    """Work that waits, the longest first, then in the order in which it came."""
+
+    less: int
+    serial: int
+    future: Future[Any]
+    function: Callable[[], Any]
+
+
+class Pool:
+    """Threads for what goes on beside the calling one, one fewer than `jobs`. When that one has nothing
+    else to do, it takes part. The longest work is done first."""
+
+    def __init__(self, jobs: int, cancelled: threading.Event) -> None:
+        self._executor = ThreadPoolExecutor(max(1, jobs - 1))
+        self._takes_part = jobs > 1
+        self._cancelled = cancelled
+        self._waiting: list[_Call] = []
+        """What no thread has begun: a heap."""
+        self._serial = count()
+        self._lock = threading.Lock()
+
+    def submit(self, function: Callable[..., R], *args: Any, size: int = 0) -> Future[R]:
+        """Have a function called by a thread; `size` are the bytes that it works on."""
+        future: Future[R] = Future()
+        with self._lock:
+            heappush(self._waiting, _Call(-size, next(self._serial), future, partial(function, *args)))
+        self._executor.submit(self._work)
+        return future
+
+    def _work(self) -> bool:
+        """Do what is first of what nobody has begun; whether there was anything."""
+        future: Future[Any] | None = None
+        try:
+            with self._lock:
+                if not self._waiting:
+                    return False
+                *_, future, call = self._waiting[0]
+                heappop(self._waiting)
+            is_over = future.done() and not future.cancelled()  # an interrupt came before
+            if not is_over and future.set_running_or_notify_cancel():
+                future.set_result(call())
+        except BaseException as error:
+            if future is not None and not future.done():
+                future.set_exception(error)
+            if not isinstance(error, Exception):  # an interrupt is this thread's own
+                raise
+        return True
+
+    def finish(self, futures: Iterable[Future[Any]]) -> None:
+        """Wait for work as `wait_all` does, and do meanwhile what no thread has begun."""
+        futures = list(futures)
+        for future in futures:
+            future.add_done_callback(self._stop_rest)
+        try:
+            while self._takes_part and not all(future.done() for future in futures):
+                if self._cancelled.is_set() or not self._work():
+                    break
+        except BaseException:
+            self._cancelled.set()
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            raise
+        wait_all(futures, self._cancelled)
+
+    def _stop_rest(self, future: Future[Any]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            self._cancelled.set()
+
+    def shutdown(self) -> None:
+        """Wait for what still goes on."""
+        self._executor.shutdown()
 
 
 def wait_all(futures: Iterable[Future[Any]], cancelled: threading.Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from squashkit.engine.layers import LayerStore
@@ -108,21 +108,29 @@ def compress(
 def pump(
     session: Session, blocks: Iterator[memoryview], write: Callable[[memoryview], None]
 ) -> tuple[int, Digest]:
-    """Read and hash each block while the one before it is written. How many bytes, and their digest."""
+    """Hash each block while it is written and the next one is read: hashing takes longest, and cannot be
+    shared. How many bytes, and their digest."""
     digest = hashlib.sha256()
     size = 0
-    writing: Future[None] | None = None
+
+    def write_and_read(block: memoryview | None) -> memoryview | None:
+        if block is not None:
+            write(block)
+        return next(blocks, None)
+
     with ThreadPoolExecutor(1) as pool:
         try:
-            for block in blocks:
-                if writing is not None:
-                    wait_all([writing], session.cancelled)  # in turns, so that Ctrl-C is heard
-                writing = pool.submit(write, block)
-                digest.update(block)
-                size += len(block)
-                session.progress.advance(len(block))
-            if writing is not None:
-                wait_all([writing], session.cancelled)
+            block = None
+            while True:
+                coming = pool.submit(write_and_read, block)
+                if block is not None:
+                    digest.update(block)
+                    size += len(block)
+                    session.progress.advance(len(block))
+                wait_all([coming], session.cancelled)  # in turns, so that Ctrl-C is heard
+                block = coming.result()
+                if block is None:
+                    break
         except BaseException:
             session.cancelled.set()  # the pool waits for a write that may wait for a server
             raise
