@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, TooLarge, show_path
@@ -23,7 +25,7 @@ from squashkit.layers.search import (
 from squashkit.layers.tar import REGULAR
 from squashkit.oci.gojson import load_json
 from squashkit.oci.graph import Image, Layer
-from squashkit.transports.blobs import Blob
+from squashkit.transports.blobs import WINDOW, Blob, jumping_window
 from squashkit.transports.session import Session
 from squashkit.transports.stored import nearest
 from squashkit.wording import Option, Words
@@ -58,6 +60,16 @@ class AbsenceSearch:
         names = [layer.where for layer in image.layers]
         places += find_applied(patterns, rootfs, names)
         dead = {id(dropped.entry) for dropped in rootfs.dropped}
+        contents: dict[int, Future[list[Sighting]]] = {}
+        for index, changeset in changesets.items():
+            if changeset is not None and any(pattern.is_content for pattern in self.patterns):
+                layer = image.layers[index]
+                blob = nearest(layer).open()
+                if blob not in self._searched:
+                    self._searched.add(blob)
+                    call = partial(self._contents, layers, layer, changeset, dead)
+                    contents[index] = layers.pool.submit(call, size=blob.size)
+        layers.pool.finish(contents.values())
         for index, changeset in changesets.items():
             where = image.layers[index].where
             if changeset is None:
@@ -68,10 +80,8 @@ class AbsenceSearch:
                 message = "bytes behind the end of the tar, which are not looked into"
                 places += [Sighting(pattern.text, where, message) for pattern in self.patterns]
             places += find_paths(patterns, changeset, where, dead)
-            blob = nearest(image.layers[index]).open()
-            if blob not in self._searched:
-                self._searched.add(blob)
-                places += self._contents(layers, image.layers[index], changeset, dead)
+            if index in contents:
+                places += contents[index].result()
         places += find_text(self.patterns, image.config.raw, f"{image.title} config")
         if image.manifest is not None:
             places += find_text(self.patterns, image.manifest.raw, f"{image.title} manifest")
@@ -79,26 +89,39 @@ class AbsenceSearch:
 
     def _contents(
         self, layers: LayerStore, layer: Layer, changeset: Changeset, dead: set[int]
-    ) -> Iterator[Sighting]:
+    ) -> list[Sighting]:
         """Files of a layer whose content is one that must be absent."""
+        places: list[Sighting] = []
         where = layer.where
         wanted = {pattern.text for pattern in self.patterns if pattern.is_content}
-        for entry in (*changeset.entries, *changeset.markers) if wanted else ():
-            for name, value in (entry.record.xattrs or {}).items():
+        window = jumping_window(layers.bytes_of(layer))
+        buffer, base = window(0)
+        for entry in sorted((*changeset.entries, *changeset.markers), key=lambda one: one.record.start):
+            record = entry.record
+            for name, value in (record.xattrs or {}).items():
                 if (found := f"sha256:{hashlib.sha256(value).hexdigest()}") in wanted:
-                    yield Sighting(found, where, f"the xattr {show_path(name)}", entry.path)
-            if entry.record.typeflag != REGULAR:
+                    what = f"the xattr {show_path(name)}"
+                    places.append(Sighting(found, where, what, entry.path))
+            if record.typeflag != REGULAR:
                 continue
-            content = self._digest(layers, layer, entry)
+            content: str | None
+            at, stop = record.data, record.data + record.size
+            if base + len(buffer) < stop <= at + WINDOW:
+                buffer, base = window(at)
+            if record.sparse is None and stop <= base + len(buffer):  # one reading is for many small files
+                content = f"sha256:{hashlib.sha256(buffer[at - base : stop - base]).hexdigest()}"
+            else:
+                content = self._digest(layers, layer, entry)
             if content is None:
                 message = Words(
                     "a sparse file of more bytes than ",
                     Option("Run.max_size"),
                     " allows, which is not looked into",
                 )
-                yield from (Sighting(pattern, where, message, entry.path) for pattern in sorted(wanted))
+                places += (Sighting(pattern, where, message, entry.path) for pattern in sorted(wanted))
             elif content in wanted:
-                yield Sighting(content, where, describe(entry, dead), entry.path)
+                places.append(Sighting(content, where, describe(entry, dead), entry.path))
+        return places
 
     def _digest(self, layers: LayerStore, layer: Layer, entry: Entry) -> str | None:
         """The digest of a file's content; None where its holes are more than is looked through: of a few

@@ -80,9 +80,9 @@ def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
     record = None
     for record in records:
         name = record.name
-        if record.odd:
+        if record.traits.odd:
             odd.append((record.odd, name))
-        if record.typeflag == GLOBAL:
+        if record.traits.typeflag == GLOBAL:
             odd.append(("a global pax header, which umoci refuses", name))
             continue
         path = name[:-1] if name[-1:] == b"/" else name

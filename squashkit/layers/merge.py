@@ -184,7 +184,7 @@ def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
                 if node.layer >= start:
                     holds_files = True
                     path, record = above + name, node.entry.record
-                    if record.name == path and not record.odd:
+                    if record.name == path and not record.traits.odd:
                         verbatim[node.layer].append(record)
                     else:
                         found.renamed.append((path, node))
@@ -370,7 +370,7 @@ def _verify_safe(groups: Sequence[_Group], *, listed: bool) -> None:
     last_directory = last_parent = b""
     for one in (one for _, members in groups for one in members):
         if isinstance(one, Record):
-            path, typeflag, target = one.name, one.typeflag, None
+            path, typeflag, target = one.name, one.traits.typeflag, None
         else:
             path, typeflag, target = one.path, one.typeflag, one.target
         parent, _, name = path.rpartition(b"/")

@@ -226,7 +226,8 @@ class Rootfs:
         directories = self.directories
         for entry in changeset.entries:
             path, record = entry
-            if record.typeflag == DIRECTORY:
+            typeflag = record.traits.typeflag
+            if typeflag == DIRECTORY:
                 self._add_directory(entry)
                 continue
             parent_path, _, name = path.rpartition(b"/")
@@ -240,7 +241,7 @@ class Rootfs:
                 raise InvalidLayer("the root is no directory")
             if parent.entry_layer != layer:
                 unlisted[parent] = None
-            if record.typeflag == HARD_LINK:
+            if typeflag == HARD_LINK:
                 self._add_link(parent, name, entry)
             else:
                 if name in parent.children:

@@ -210,11 +210,15 @@ class Obstacle:
 def find_obstacle(changeset: Changeset) -> Obstacle | None:
     """The first entry for which a layer cannot be merged, or none: one that no file system can hold, or a
     mark of overlay file systems, whose meaning a merge would change."""
+    traits = None
     for path, record in changeset.entries:
         if len(path) > MAX_NAME or len(record.linkname) > MAX_PATH:
             obstacle = _too_long(path, record.linkname)
             if obstacle is not None:
                 return obstacle
+        if record.traits is traits:  # as most are: they share it
+            continue
+        traits = record.traits
         if record.typeflag == CHARACTER and record.devmajor == record.devminor == 0:
             message = "is a character device 0:0, which overlay file systems take for a whiteout"
             return Obstacle(path, message, "overlay whiteout")
@@ -245,7 +249,8 @@ def _too_long(path: bytes, target: bytes) -> Obstacle | None:
 def _overlay_traces(changeset: Changeset) -> Iterator[bytes]:
     """Paths with xattrs that overlay file systems leave behind and that mean nothing to a reader."""
     for path, record in changeset.entries:
-        if record.xattrs and any(name.startswith(_OVERLAY) for name in record.xattrs):
+        xattrs = record.traits.xattrs
+        if xattrs and any(name.startswith(_OVERLAY) for name in xattrs):
             yield path
 
 

@@ -26,7 +26,8 @@ from squashkit.transports.codecs import MAGIC_SIZE, detect
 READ_SIZE = 2 << 20  # what a processor has just read is still in its cache to hash and to write
 _STREAM = 1 << 20
 MAX_DOCUMENT = 32 << 20  # a manifest or a config; registries stop at 4 MiB
-_WINDOW = 64 << 10
+WINDOW = 64 << 10
+"""Bytes that one reading of what lies close together takes in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def clean_name(name: bytes) -> str:
 def jumping_window(blob: Blob) -> Window:
     """A window for `tar.scan` that jumps over data. One reading takes in the headers of several small
     files: a system call costs as much as 16 KiB."""
-    buffer = new_buffer(min(_WINDOW, max(blob.size, 1)))
+    buffer = new_buffer(min(WINDOW, max(blob.size, 1)))
 
     def window(at: int) -> tuple[memoryview, int]:
         if at >= blob.size:
