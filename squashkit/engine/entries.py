@@ -20,7 +20,7 @@ from squashkit.errors import InvalidImage, TransportError
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
-from squashkit.layers.tar import Record
+from squashkit.layers.record import Record
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID
 from squashkit.oci.media import Codec

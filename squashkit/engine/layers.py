@@ -23,7 +23,7 @@ from squashkit.layers.blocks import Window
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.compare import Piece
 from squashkit.layers.entry import Entry
-from squashkit.layers.tar import HeaderOf, Record
+from squashkit.layers.record import HeaderOf, Record, stored_spans
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import Codec
@@ -290,7 +290,7 @@ class LayerStore:
         """The content of a file of a layer, in order: bytes, in pieces that fit a processor's cache, and
         the lengths of holes. Raises DigestMismatch where the layer ends before the file does."""
         blob = self.bytes_of(layer)
-        for start, length in tar.stored_spans(entry.record):
+        for start, length in stored_spans(entry.record):
             if start is None:
                 yield length
                 continue

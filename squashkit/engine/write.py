@@ -11,7 +11,8 @@ from squashkit.engine.layers import LayerStore
 from squashkit.engine.pool import wait_all
 from squashkit.errors import Cancelled
 from squashkit.layers import tar
-from squashkit.layers.merge import Copy, Piece, SquashedLayer
+from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.pieces import Copy, Piece
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Layer, RunPlace, StoredLayer

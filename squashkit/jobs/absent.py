@@ -12,6 +12,7 @@ from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, TooLarge, show_path
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.entry import Entry
+from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Rootfs
 from squashkit.layers.search import (
     Pattern,
@@ -22,7 +23,6 @@ from squashkit.layers.search import (
     find_text,
     with_aliases,
 )
-from squashkit.layers.tar import REGULAR
 from squashkit.oci.gojson import load_json
 from squashkit.oci.graph import Image, Layer
 from squashkit.transports.blobs import WINDOW, Blob, jumping_window

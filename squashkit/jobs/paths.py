@@ -13,8 +13,8 @@ from squashkit.jobs.look import each, one_platform, only
 from squashkit.layers.changeset import opaque_of, whiteout_of
 from squashkit.layers.compare import iter_nodes, kind_of
 from squashkit.layers.lookup import resolve
+from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Directory, Inode
-from squashkit.layers.tar import REGULAR
 from squashkit.layers.trace import iter_traces
 from squashkit.options import Run, Which
 from squashkit.progress import Notify, Progress, ignore

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from squashkit.errors import InvalidLayer
 from squashkit.layers.entry import Entry, normalise
 from squashkit.layers.links import LONGEST, StandingLinks
-from squashkit.layers.tar import GLOBAL, REGULAR, SYMLINK, Record
+from squashkit.layers.record import GLOBAL, REGULAR, SYMLINK, Record
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from squashkit.errors import show_path
+from squashkit.layers.record import DIRECTORY, REGULAR, SYMLINK, TYPE_NAMES
 from squashkit.layers.rootfs import Attributes, Directory, Inode, Node, Rootfs
-from squashkit.layers.tar import DIRECTORY, REGULAR, SYMLINK, TYPE_NAMES
 
 SameContent = Callable[[Inode, Inode], bool]
 """Says of two files of the same size, one of each side, whether they hold the same bytes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
-from squashkit.layers.tar import HARD_LINK, Record
+from squashkit.layers.record import HARD_LINK, Record
 
 
 class Entry(NamedTuple):

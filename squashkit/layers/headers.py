@@ -15,16 +15,8 @@ from squashkit.layers.pax import (
     Pax,
     parse_pax,
 )
-from squashkit.layers.tar import (
-    HARD_LINK,
-    OLD_GNU,
-    OLD_SPARSE,
-    REGULAR,
-    STAR_TRAILER,
-    SYMLINK,
-    USTAR,
-    Record,
-)
+from squashkit.layers.record import HARD_LINK, REGULAR, SYMLINK, Record
+from squashkit.layers.tar import OLD_GNU, OLD_SPARSE, STAR_TRAILER, USTAR
 
 _NAME, _LINKNAME, _SIZE, _TYPE = slice(0, 100), slice(157, 257), slice(124, 136), slice(156, 157)
 _PREFIX, _PREFIX_END, _STAR_PREFIX_END = 345, 500, 476

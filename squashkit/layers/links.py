@@ -7,7 +7,7 @@ from typing import Final
 
 from squashkit.errors import InvalidLayer
 from squashkit.layers.entry import Entry, is_hard_link, link_target
-from squashkit.layers.tar import DIRECTORY, SYMLINK
+from squashkit.layers.record import DIRECTORY, SYMLINK
 
 LONGEST: Final = 4096  # PATH_MAX: nothing leads further
 MAX_SYMLINKS: Final = 40  # Linux's own limit (path_resolution(7))

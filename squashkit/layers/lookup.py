@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from squashkit.layers.links import MAX_SYMLINKS
+from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
-from squashkit.layers.tar import SYMLINK
 
 
 def node_at(rootfs: Rootfs, path: bytes) -> Node | None:

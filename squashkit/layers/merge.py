@@ -14,27 +14,26 @@ It holds only what every consumer of layers applies alike:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from squashkit.layers import headers, tar
 from squashkit.layers.changeset import OPAQUE, WHITEOUT, Changeset, content_of
 from squashkit.layers.lookup import lower_children
+from squashkit.layers.pieces import (
+    Copy,
+    Group,
+    Member,
+    Piece,
+    SafeSubset,
+    as_it_stands,
+    as_members,
+    join_pieces,
+)
+from squashkit.layers.record import DIRECTORY, HARD_LINK, REGULAR, HeaderOf, Record
 from squashkit.layers.rootfs import BELOW, Binding, Directory, Dropped, Inode, Node, Rootfs
-from squashkit.layers.tar import DIRECTORY, HARD_LINK, HeaderOf, Record
-
-
-class Copy(NamedTuple):
-    """Bytes [start, end) of a source layer's uncompressed tar."""
-
-    layer: int
-    start: int
-    end: int
-
-
-Piece = Copy | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +61,6 @@ class SquashedLayer:
             piece.end - piece.start if isinstance(piece, Copy) else len(piece) for piece in self.pieces
         )
         return payload + len(tar.END_OF_ARCHIVE)
-
-
-class _Member(NamedTuple):
-    """One entry of a layer in the making. Those that are no directories sort by their place in the
-    source: layer, then offset."""
-
-    layer: int
-    start: int
-    path: bytes
-    typeflag: bytes
-    target: bytes | None
-    pieces: tuple[Piece, ...]
-
-
-_Group = tuple[int, Sequence[Record | _Member]]
-"""Members of one layer in the making. A record stands for an entry of that source layer which is copied as
-it stands, as most are, and needs no value of its own."""
 
 
 @dataclass(slots=True)
@@ -121,16 +103,18 @@ def merge_run(
     order = _by_path if walk_order else _by_source
     remade = _remade(found, header_of, copies, order)  # first: they say which directories are needed
     directories = _directories(found, rootfs)
-    groups: list[_Group] = [(BELOW, directories), *_by_layer(found, remade)]
+    safe = SafeSubset(listed=not rootfs.unknown_below)
+    groups: list[Group] = [(BELOW, directories), *_by_layer(found, remade)]
     if walk_order:
-        members = sorted(_members(groups), key=lambda one: one.path.split(b"/") if one.path else [])
+        members = sorted(as_members(groups), key=lambda one: one.path.split(b"/") if one.path else [])
         groups = [(BELOW, members)]
-    _verify_safe(groups, listed=not rootfs.unknown_below)
+    pieces, entries = join_pieces((layer, safe.verified(members)) for layer, members in groups)
+    safe.finish()
     return SquashedLayer(
         start=start,
         stop=start + len(changesets),
-        pieces=_join(groups),
-        entries=sum(len(members) for _, members in groups),
+        pieces=pieces,
+        entries=entries,
         source_entries=sum(changeset.count for changeset in changesets.values()),
         source_size=sum(c.diff_size for c in changesets.values()),
         dropped=tuple(dead for dead in rootfs.dropped if dead.layer >= start),
@@ -211,19 +195,17 @@ def _twin(
     return below if isinstance(below, Directory) else None
 
 
-def _directories(found: _Run, rootfs: Rootfs) -> list[_Member]:
+def _directories(found: _Run, rootfs: Rootfs) -> Iterator[Member]:
     """The root's entry, then each directory followed at once by its whiteouts, sorted by path."""
-    members: list[_Member] = []
     for directory in sorted(found.directories, key=lambda directory: directory.path):
         header = _directory_header(directory, found.start, invent=not rootfs.unknown_below)
         if header:
-            members.append(_Member(BELOW, 0, directory.path, DIRECTORY, None, (header,)))
+            yield Member(BELOW, 0, directory.path, DIRECTORY, None, (header,))
         hidden = [WHITEOUT + name for name in found.whiteouts.get(directory, ())]
         for name in [OPAQUE] if directory in found.emptied else hidden:
             path = directory.child_path(name)
-            header = headers.header(path, tar.REGULAR, mode=0o644)
-            members.append(_Member(BELOW, 0, path, tar.REGULAR, None, (header,)))
-    return members
+            header = headers.header(path, REGULAR, mode=0o644)
+            yield Member(BELOW, 0, path, REGULAR, None, (header,))
 
 
 def _directory_header(directory: Directory, start: int, *, invent: bool) -> bytes:
@@ -252,36 +234,25 @@ def _remade(
     header_of: HeaderOf,
     copies: list[tuple[bytes, bytes]],
     order: Callable[[Binding], Any],
-) -> list[_Member]:
+) -> list[Member]:
     """Everything that is no directory and cannot stay as it stands, or has several names."""
-    members: list[_Member] = []
+    members: list[Member] = []
     for path, inode in found.renamed:
         record = inode.entry.record
         pieces = _renamed(inode, path, header_of)
-        members.append(_Member(inode.layer, record.start, path, record.typeflag, None, pieces))
+        members.append(Member(inode.layer, record.start, path, record.typeflag, None, pieces))
     for inode in found.groups.values():
         members += _group(inode, found, header_of, copies, order)
     return members
 
 
-def _by_layer(found: _Run, remade: Sequence[_Member]) -> Iterator[_Group]:
+def _by_layer(found: _Run, remade: Sequence[Member]) -> Iterator[Group]:
     """Everything that is no directory, in source order."""
-    others: dict[int, list[_Member]] = defaultdict(list)
+    others: dict[int, list[Member]] = defaultdict(list)
     for member in remade:
         others[member.layer].append(member)
     for layer in sorted({*found.verbatim, *others}):
         yield layer, sorted([*found.verbatim[layer], *others[layer]], key=attrgetter("start"))
-
-
-def _members(groups: Iterable[_Group]) -> Iterator[_Member]:
-    """The same as values of one kind."""
-    for layer, members in groups:
-        for one in members:
-            if isinstance(one, Record):
-                pieces = _verbatim(layer, one)
-                yield _Member(layer, one.start, one.name, one.typeflag, None, pieces)
-            else:
-                yield one
 
 
 def _group(
@@ -290,7 +261,7 @@ def _group(
     header_of: HeaderOf,
     copies: list[tuple[bytes, bytes]],
     order: Callable[[Binding], Any],
-) -> list[_Member]:
+) -> list[Member]:
     """The names of one inode: the first becomes the file, the others link to it.
 
     An inode from below the run gives only the names that the run made for it, as a copy; where the run
@@ -313,23 +284,19 @@ def _group(
         if binding is first:
             verbatim = binding.entry is inode.entry and record.name == path and not record.odd
             if verbatim and inode.attributes is None:
-                pieces = _verbatim(inode.layer, record)
+                pieces = as_it_stands(inode.layer, record)
             else:
                 pieces = _renamed(inode, path, header_of)
             typeflag, target = record.typeflag, None
         else:
             is_link = own.typeflag == HARD_LINK and own.linkname == first_path
             if is_link and own.name == path and inode.attributes is None and not own.odd:
-                pieces = _verbatim(binding.layer, own)
+                pieces = as_it_stands(binding.layer, own)
             else:
                 pieces = (_as_link(inode, binding, first_path, header_of),)
             typeflag, target = HARD_LINK, first_path
-        members.append(_Member(binding.layer, own.start, path, typeflag, target, pieces))
+        members.append(Member(binding.layer, own.start, path, typeflag, target, pieces))
     return members
-
-
-def _verbatim(layer: int, record: Record) -> tuple[Piece, ...]:
-    return (Copy(layer, record.start, record.end),)
 
 
 def _renamed(inode: Inode, path: bytes, header_of: HeaderOf) -> tuple[Piece, ...]:
@@ -358,72 +325,3 @@ def _as_link(inode: Inode, binding: Binding, target: bytes, header_of: HeaderOf)
         attributes=effective and effective[:4],
         xattrs=effective and effective.xattrs,
     )
-
-
-def _verify_safe(groups: Sequence[_Group], *, listed: bool) -> None:
-    """The safe subset as a postcondition: a fault here is squashkit's own, and nothing is written.
-
-    `listed` says that every ancestor must be there, which only a blind merge cannot promise.
-    """
-    seen: set[bytes] = {b""}
-    hidden: set[bytes] = set()
-    last_directory = last_parent = b""
-    for one in (one for _, members in groups for one in members):
-        if isinstance(one, Record):
-            path, typeflag, target = one.name, one.traits.typeflag, None
-        else:
-            path, typeflag, target = one.path, one.typeflag, one.target
-        parent, _, name = path.rpartition(b"/")
-        if path in seen and path:
-            raise AssertionError(f"two entries for {path!r}")
-        if listed and parent != last_parent and parent not in seen:
-            raise AssertionError(f"{path!r} comes before its directory")
-        if target is not None and target not in seen:
-            raise AssertionError(f"{path!r} comes before its target")
-        if typeflag == DIRECTORY:
-            last_directory = path
-        elif name.startswith(WHITEOUT):
-            if listed and parent != last_directory:
-                raise AssertionError(f"{path!r} does not follow its directory")
-            hidden.add(path[: len(path) - len(name)] + name[len(WHITEOUT) :])
-        seen.add(path)
-        last_parent = parent
-    if not hidden.isdisjoint(seen):
-        raise AssertionError(f"entries beside their whiteouts: {sorted(hidden & seen)[:3]!r}")
-
-
-def _join(groups: Iterable[_Group]) -> tuple[Piece, ...]:
-    """What members are written from: neighbouring spans become one, and so do neighbouring headers."""
-    joined: list[Piece] = []
-    headers: list[bytes] = []
-    layer = start = end = BELOW
-    for source, members in groups:
-        for one in members:
-            if not isinstance(one, Record):
-                pieces = one.pieces
-            elif source == layer and one.start == end:
-                end = one.end
-                continue
-            else:
-                pieces = _verbatim(source, one)
-            for piece in pieces:
-                if isinstance(piece, bytes):
-                    if layer != BELOW:
-                        joined.append(Copy(layer, start, end))
-                        layer = BELOW
-                    headers.append(piece)
-                    continue
-                if headers:
-                    joined.append(b"".join(headers))
-                    headers = []
-                if piece.layer == layer and piece.start == end:
-                    end = piece.end
-                    continue
-                if layer != BELOW:
-                    joined.append(Copy(layer, start, end))
-                layer, start, end = piece
-    if headers:
-        joined.append(b"".join(headers))
-    if layer != BELOW:
-        joined.append(Copy(layer, start, end))
-    return tuple(joined)

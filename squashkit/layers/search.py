@@ -19,8 +19,8 @@ from squashkit.errors import show_path
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.entry import Entry
+from squashkit.layers.record import HARD_LINK, SYMLINK, TYPE_NAMES
 from squashkit.layers.rootfs import Inode, Rootfs
-from squashkit.layers.tar import HARD_LINK, SYMLINK, TYPE_NAMES
 from squashkit.oci.digests import is_digest
 
 _MAX_ALIASES = 1000

@@ -11,7 +11,7 @@ and headers.py writes it anew."""
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 from zlib import adler32
@@ -37,132 +37,25 @@ from squashkit.layers.pax import (
     sparse_map_0,
     sparse_size,
 )
-from squashkit.layers.sparse import Sparse, checked_sparse, old_sparse_map, sparse_map_1
+from squashkit.layers.record import (
+    BLOCK_DEVICE,
+    CHARACTER,
+    DIRECTORY,
+    FIFO,
+    GLOBAL,
+    HARD_LINK,
+    REGULAR,
+    SYMLINK,
+    Record,
+    Traits,
+)
+from squashkit.layers.sparse import checked_sparse, old_sparse_map, sparse_map_1
 
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 
-REGULAR, HARD_LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = (
-    b"0", b"1", b"2", b"3", b"4", b"5", b"6",
-)  # fmt: skip
-TYPE_NAMES = {
-    DIRECTORY: "directory", REGULAR: "file", HARD_LINK: "hard link", SYMLINK: "symlink", FIFO: "fifo",
-    CHARACTER: "character device", BLOCK_DEVICE: "block device",
-}  # fmt: skip
-"""A header's type in words."""
-GLOBAL = b"g"
-"""A global pax header: a record of its own, which is no member and changes none."""
 OLD_SPARSE, CONTIGUOUS = b"S", b"7"
 USTAR, STAR_TRAILER, OLD_GNU = b"ustar\0", b"tar\0", b"ustar  \0"
 
-
-class Traits(NamedTuple):
-    """What many members of a layer have alike: they share one value."""
-
-    typeflag: bytes
-    mode: int
-    uid: int
-    gid: int
-    devmajor: int
-    devminor: int
-    xattrs: dict[bytes, bytes] | None
-    header: bytes | None
-    sparse: Sparse | None
-    odd: str
-
-
-class Record(NamedTuple):
-    """One member of a tar. A tuple of few fields, not a dataclass: a layer has 100,000 of them.
-
-    Sizes and offsets are bytes of the uncompressed tar, `mtime` is nanoseconds since the epoch.
-    """
-
-    start: int
-    """Where its first header block begins, extension headers included."""
-    headers: int
-    """Bytes of its header blocks, behind which its payload begins."""
-    size: int
-    """Bytes of stored payload."""
-    name: bytes
-    """As written, after pax and GNU long names."""
-    linkname: bytes
-    mtime: int
-    traits: Traits
-
-    @property
-    def typeflag(self) -> bytes:
-        """`0` to `6`, or `g`; the old, contiguous and GNU sparse forms of a file are `0`."""
-        return self.traits.typeflag
-
-    @property
-    def mode(self) -> int:
-        return self.traits.mode
-
-    @property
-    def uid(self) -> int:
-        return self.traits.uid
-
-    @property
-    def gid(self) -> int:
-        return self.traits.gid
-
-    @property
-    def devmajor(self) -> int:
-        return self.traits.devmajor
-
-    @property
-    def devminor(self) -> int:
-        return self.traits.devminor
-
-    @property
-    def xattrs(self) -> dict[bytes, bytes] | None:
-        """From SCHILY.xattr.* records, None where there are none."""
-        return self.traits.xattrs
-
-    @property
-    def header(self) -> bytes | None:
-        """The header blocks of a directory: an ancestor can be written without its layer's bytes."""
-        return self.traits.header
-
-    @property
-    def sparse(self) -> Sparse | None:
-        """Where a sparse file's content lies, None for all others."""
-        return self.traits.sparse
-
-    @property
-    def odd(self) -> str:
-        """Why readers may understand these headers differently or refuse them, in words; empty where they
-        all read them alike."""
-        return self.traits.odd
-
-    @property
-    def realsize(self) -> int:
-        """The size of the file, which is not `size` where it is sparse."""
-        sparse = self.traits.sparse
-        return self.size if sparse is None else sparse.realsize
-
-    @property
-    def data(self) -> int:
-        """Where its payload begins."""
-        return self.start + self.headers
-
-    @property
-    def end(self) -> int:
-        """Where the next record's first header block begins."""
-        return self.start + self.headers + ((self.size + 511) & ~511)
-
-    @property
-    def length(self) -> int:
-        """Bytes that it takes in the tar, headers and padding included."""
-        return self.headers + ((self.size + 511) & ~511)
-
-    @property
-    def headers_end(self) -> int:
-        """Where all ends that a reader of headers must see: behind a sparse map that stands in the data."""
-        return self.sparse.at if self.sparse is not None else self.data
-
-
-HeaderOf = Callable[[int, Record], bytes]
-"""Gives the header blocks of a record of a layer (its bytes from `start` to `data`)."""
 
 _HEADER = struct.Struct("100s24s11sc11sc8sc100s255s")
 _REST = struct.Struct("8s64x16s155s8x4s")
@@ -239,10 +132,12 @@ def scan(window: Window) -> Iterator[Record]:
             if (size == 0 or (size > 0 and typeflag == REGULAR)) and (linkname[0] > 0) is (
                 typeflag in _LINKS
             ):
-                name = above + name.split(b"\0", 1)[0]
+                name = name.split(b"\0", 1)[0]
                 linkname = linkname.split(b"\0", 1)[0] if linkname[0] else b""
                 if typeflag == DIRECTORY:
-                    traits = make(Traits, (*traits[:7], bytes(buffer[i : i + BLOCK]), None, ""))
+                    traits = _of_directory(traits, bytes(buffer[i : i + BLOCK]), name, last)
+                if above:
+                    name = above + name
                 yield make(Record, (at, BLOCK, size, name, linkname, times[mtime_field], traits))
                 end = at + BLOCK + size
                 at = (end + 511) & ~511
@@ -306,6 +201,16 @@ class _Like(NamedTuple):
 _UNLIKE = _Like(0, b"", {})
 _NOBODY: dict[bytes, Traits] = {}
 _MAX_LIKES, _MAX_TIMES = 1 << 10, 1 << 13
+
+
+def _of_directory(traits: Traits, block: bytes, name: bytes, rest: bytes) -> Traits:
+    """A directory's traits, with its header in as few bytes as it takes."""
+    is_clear = block[:100].rstrip(b"\0") == name and block[157:257] == _NO_TARGET and not block[345]
+    header = (block[100:157], rest) if is_clear else block
+    return tuple.__new__(Traits, (*traits[:7], header, None, ""))
+
+
+_NO_TARGET = bytes(100)
 
 
 class _Block(NamedTuple):
@@ -469,21 +374,3 @@ def scan_bytes(data: bytes) -> Iterator[Record]:
     """`scan` of a tar that is available as bytes."""
     view = memoryview(data)
     return scan(lambda offset: (view, 0))
-
-
-def stored_spans(record: Record) -> Iterator[tuple[int | None, int]]:
-    """A file's content in order: (offset in the tar, bytes), None for the offset of a hole, which is zeros.
-    The bytes add up to `realsize`."""
-    if record.sparse is None:
-        if record.size:
-            yield record.data, record.size
-        return
-    at, done = record.sparse.at, 0
-    for offset, length in record.sparse.extents:
-        if offset > done:
-            yield None, offset - done
-        if length:
-            yield at, length
-        at, done = at + length, offset + length
-    if record.realsize > done:
-        yield None, record.realsize - done

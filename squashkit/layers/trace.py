@@ -9,8 +9,8 @@ from squashkit.errors import show_path
 from squashkit.layers.changeset import Changeset, opaque_of, whiteout_of
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.entry import Entry
+from squashkit.layers.record import DIRECTORY, REGULAR
 from squashkit.layers.rootfs import Cause, Directory, Dropped, Rootfs
-from squashkit.layers.tar import DIRECTORY, REGULAR
 
 SHOWN = "shown"
 _FATES = {

@@ -13,8 +13,8 @@ from squashkit.errors import PlanError, UnsupportedImage, show_path
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.entry import is_hard_link, link_target
 from squashkit.layers.merge import SquashedLayer, merge_run
+from squashkit.layers.record import CHARACTER, DIRECTORY, HeaderOf
 from squashkit.layers.rootfs import Contested, Rootfs
-from squashkit.layers.tar import CHARACTER, DIRECTORY, HeaderOf
 from squashkit.options import Merge
 from squashkit.plan.segments import Segment
 from squashkit.wording import Option

@@ -10,8 +10,7 @@ from typing import Any
 
 from squashkit.errors import show_path
 from squashkit.layers.compare import attributes_of, kind_of, links_of
-from squashkit.layers.rootfs import Attributes, Directory, Node
-from squashkit.layers.tar import (
+from squashkit.layers.record import (
     BLOCK_DEVICE,
     CHARACTER,
     DIRECTORY,
@@ -22,6 +21,7 @@ from squashkit.layers.tar import (
     TYPE_NAMES,
     Record,
 )
+from squashkit.layers.rootfs import Attributes, Directory, Node
 from squashkit.report.text import Fit, show_time, table
 
 _FORMATS = {

@@ -9,6 +9,7 @@ import pytest
 
 from squashkit.engine import check
 from squashkit.layers import merge
+from squashkit.layers.pieces import Copy, Group, Member, as_members
 from squashkit.layers.rootfs import BELOW
 from tests.support.builders import (
     ImageSpec,
@@ -55,22 +56,22 @@ def test_into_a_layout(tmp_path: Path) -> None:
     squash(f"oci:{tmp_path}/l:app:1", *KEEP_2, "-o", f"oci:{tmp_path}/new:new", "--check")
 
 
-def break_merge(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[list[merge._Member]], object]) -> None:
+def break_merge(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[list[Member]], object]) -> None:
     """Let the planner make a layer that is wrong."""
     real = merge._by_layer
 
-    def wrong(*args: object) -> list[merge._Group]:
-        members = list(merge._members(real(*args)))  # type: ignore[arg-type]
+    def wrong(*args: object) -> list[Group]:
+        members = list(as_members(real(*args)))  # type: ignore[arg-type]
         spoil(members)
         return [(BELOW, members)]
 
     monkeypatch.setattr(merge, "_by_layer", wrong)
 
 
-FAULTS: dict[str, Callable[[list[merge._Member]], object]] = {
+FAULTS: dict[str, Callable[[list[Member]], object]] = {
     "a file too few": lambda members: members.pop(),
     "another file's bytes": lambda members: members.__setitem__(
-        0, members[0]._replace(pieces=(merge.Copy(2, 1024, 2048), *members[0].pieces[1:]))
+        0, members[0]._replace(pieces=(Copy(2, 1024, 2048), *members[0].pieces[1:]))
     ),
 }
 

@@ -27,9 +27,9 @@ from squashkit.errors import InvalidImage, SquashkitError
 from squashkit.jobs.diff import parse_kinds
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.record import REGULAR, SYMLINK, Record
 from squashkit.layers.rootfs import Attributes, Directory, Inode, Rootfs
 from squashkit.layers.search import digests_of, parse_pattern, with_aliases
-from squashkit.layers.tar import REGULAR, SYMLINK, Record
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import (

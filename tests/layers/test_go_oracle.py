@@ -19,6 +19,7 @@ from squashkit.errors import InvalidLayer
 from squashkit.layers import tar
 from squashkit.layers.headers import rewrite
 from squashkit.layers.pax import parse_pax
+from squashkit.layers.record import GLOBAL, SYMLINK, Record
 from tests.fuzz.golang import kind, smaller
 from tests.support.builders import layer, sparse
 from tests.support.go_chains import LIMIT, chain
@@ -144,14 +145,14 @@ def test_large_sparse_maps(go: Dumper, over: bool) -> None:
 
 
 @functools.cache
-def readable() -> list[tuple[str, bytes, tar.Record, Entry]]:
+def readable() -> list[tuple[str, bytes, Record, Entry]]:
     """The records of tars that squashkit reads to their ends, each behind its tar's name and bytes."""
     random = {f"seed {seed}": data for seed, data in zip(SEEDS[:1000], chains(), strict=False)}
     found = []
     for name, data in (INPUTS | random).items():
         reading = read_with_squashkit(data)
         if reading.error is None:
-            records = [record for record in tar.scan_bytes(data) if record.typeflag != tar.GLOBAL]
+            records = [record for record in tar.scan_bytes(data) if record.typeflag != GLOBAL]
             found += [(name, data, *pair) for pair in zip(records, reading.entries, strict=True)]
     return found
 
@@ -208,7 +209,7 @@ def test_headers_written_anew(go: Dumper, change: str) -> None:
         understood = changed(entry, **asked, end=len(blocks) + len(stored))
         faults += differences(go, name, blocks + padded(stored), understood)
         (again,) = tar.scan_bytes(blocks + padded(stored))
-        if understood.typeflag != tar.SYMLINK or understood.linkname:  # an empty target stays odd
+        if understood.typeflag != SYMLINK or understood.linkname:  # an empty target stays odd
             faults += [f"{name}: {again.odd}"] * bool(again.odd)
     assert not faults, "\n".join(faults)
 

@@ -7,12 +7,13 @@ import pytest
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK, number
 from squashkit.layers.headers import header, rewrite
+from squashkit.layers.record import HARD_LINK, REGULAR, Record
 from tests.support.builders import Format, directory, file, hardlink, layer, sparse
 
 LONG = b"d/" + b"n" * 180
 
 
-def one(data: bytes) -> tuple[tar.Record, bytes]:
+def one(data: bytes) -> tuple[Record, bytes]:
     """The first record of a tar, and its header blocks."""
     record = next(tar.scan_bytes(data))
     return record, data[record.start : record.data]
@@ -52,7 +53,7 @@ def test_links_get_new_targets(format: Format) -> None:
     """A hard link's target can be changed, to a long one too."""
     before, blocks = one(layer(hardlink("l", "old"), format=format))
     after, _ = one(rewrite(before, blocks, linkname=LONG) + tar.END_OF_ARCHIVE)
-    assert (after.typeflag, after.linkname) == (tar.HARD_LINK, LONG)
+    assert (after.typeflag, after.linkname) == (HARD_LINK, LONG)
 
 
 @pytest.mark.parametrize("format", ["pax", "gnu"])
@@ -85,9 +86,9 @@ def test_sparse_maps_survive_a_rename() -> None:
 
 def test_new_headers() -> None:
     """A header made from nothing has a constant owner and time, and takes long names and huge sizes."""
-    made, _ = one(header(LONG, tar.REGULAR, mode=0o644, size=0) + tar.END_OF_ARCHIVE)
+    made, _ = one(header(LONG, REGULAR, mode=0o644, size=0) + tar.END_OF_ARCHIVE)
     assert (made.name, made.mode, made.uid, made.gid, made.mtime) == (LONG, 0o644, 0, 0, 0)
-    huge = header(b"h", tar.REGULAR, mode=0o644, size=1 << 34)
+    huge = header(b"h", REGULAR, mode=0o644, size=1 << 34)
     assert len(huge) == BLOCK
     assert number(huge[124:136], "size", b"h") == 1 << 34
 
@@ -106,5 +107,5 @@ def test_a_file_becomes_a_link() -> None:
         record = next(tar.scan_bytes(layer(member)))
         blocks = layer(member)[record.start : record.data]
         after, _ = one(rewrite(record, blocks, name=b"b", linkname=b"a") + tar.END_OF_ARCHIVE)
-        assert (after.typeflag, after.name, after.linkname, after.size) == (tar.HARD_LINK, b"b", b"a", 0)
+        assert (after.typeflag, after.name, after.linkname, after.size) == (HARD_LINK, b"b", b"a", 0)
         assert (after.mode, after.xattrs) == (record.mode, record.xattrs)

@@ -40,6 +40,7 @@ import pytest
 from squashkit.engine.entries import EntryCache
 from squashkit.layers import tar
 from squashkit.layers.changeset import parse_changeset
+from squashkit.layers.record import GLOBAL, Record
 from squashkit.oci.digests import DiffID
 from tests.support import tar_corpus
 from tests.support.tar_corpus import CORPORA, Corpus, padded, run
@@ -84,12 +85,12 @@ class Entry(NamedTuple):
     realsize: int
 
 
-def entries(data: bytes) -> list[tar.Record]:
+def entries(data: bytes) -> list[Record]:
     """The records that are members: global pax headers change none."""
-    return [record for record in tar.scan_bytes(data) if record.typeflag != tar.GLOBAL]
+    return [record for record in tar.scan_bytes(data) if record.typeflag != GLOBAL]
 
 
-def of_record(record: tar.Record) -> Entry:
+def of_record(record: Record) -> Entry:
     name = record.name.rstrip(b"/") if record.typeflag == b"5" else record.name
     return Entry(
         record.start, record.data, record.size, name, record.typeflag, record.linkname,
@@ -208,7 +209,7 @@ def parse_listed(line: str) -> tuple[str, ...]:
     return match.groups()
 
 
-def listed_entry(record: tar.Record) -> tuple[str, ...]:
+def listed_entry(record: Record) -> tuple[str, ...]:
     kinds = {b"0": "-", b"1": "h", b"2": "l", b"3": "c", b"4": "b", b"5": "d", b"6": "p"}
     size, text = str(record.realsize), printable(record.name)
     if record.typeflag in b"34":
@@ -254,7 +255,7 @@ def tree_name(name: bytes) -> bytes:
     return b"./" + name.removeprefix(b"./").rstrip(b"/")
 
 
-def tree_words(record: tar.Record) -> dict[str, str]:
+def tree_words(record: Record) -> dict[str, str]:
     kinds = {b"2": "link", b"3": "char", b"4": "block", b"5": "dir", b"6": "fifo"}
     kind = kinds.get(record.typeflag, "file")
     if record.typeflag == b"1" and stat.S_ISLNK(record.mode):

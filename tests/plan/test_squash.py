@@ -10,6 +10,7 @@ from squashkit.errors import InvalidLayer, PlanError, UnsupportedImage
 from squashkit.layers import tar
 from squashkit.layers.changeset import parse_changeset
 from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Cause
 from squashkit.plan.squash import needs_lower
 from tests.support.builders import (
@@ -145,7 +146,7 @@ def test_links_to_lower_layers_are_listed_as_copies() -> None:
     assert isinstance(run, SquashedLayer)
     assert run.copies == ((b"l", b"f"),)
     made = next(r for r in tar.scan_bytes(render(layers, run)) if r.name == b"l")
-    assert (made.typeflag, made.size) == (tar.REGULAR, 1)
+    assert (made.typeflag, made.size) == (REGULAR, 1)
 
 
 def test_links_of_kept_layers_into_a_run_are_listed() -> None:

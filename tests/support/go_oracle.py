@@ -24,6 +24,7 @@ from typing import Any, Literal, get_args
 from squashkit.errors import InvalidLayer
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK, Window
+from squashkit.layers.record import GLOBAL, stored_spans
 from tests.support.go_programs import FOLDER, build
 
 ANSWERS = FOLDER / "answers.json"
@@ -135,7 +136,7 @@ def from_go(answer: Mapping[str, Any]) -> Reading:
             content=entry.get("content"),
         )
         for entry in answer["entries"]
-        if entry["type"] != tar.GLOBAL[0]
+        if entry["type"] != GLOBAL[0]
     )
     return Reading(entries, answer["error"])
 
@@ -189,9 +190,9 @@ def read_with_squashkit(data: bytes, window: Window | None = None) -> Reading:
     entries: list[Entry] = []
     try:
         for record in tar.scan(window) if window else tar.scan_bytes(data):
-            if record.typeflag == tar.GLOBAL:
+            if record.typeflag == GLOBAL:
                 continue
-            spans = list(tar.stored_spans(record))
+            spans = list(stored_spans(record))
             entries.append(
                 _entry(
                     name=record.name,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, parse_changeset
-from squashkit.layers.merge import Copy, SquashedLayer
+from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.pieces import Copy
 from squashkit.plan.rebase.fit import fit, rebased_segments
 from squashkit.plan.segments import Segment
 from squashkit.plan.squash import KeptLayer, LayerPlan, plan_export, plan_squash

@@ -11,8 +11,8 @@ from squashkit.errors import InvalidImage, show_path, show_text
 from squashkit.jobs.fleet.members import Member
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
+from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Inode, Rootfs
-from squashkit.layers.tar import REGULAR
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image, Layer
 from squashkit.plan.squash import find_obstacle

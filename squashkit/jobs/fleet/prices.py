@@ -19,7 +19,8 @@ from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, content_of
-from squashkit.layers.merge import Copy, Piece, SquashedLayer
+from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.pieces import Copy, Piece
 from squashkit.layers.rootfs import Rootfs
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import ChainID, DiffID, Digest, is_digest, sha256

@@ -15,8 +15,8 @@ from squashkit.layers.changeset import Changeset
 from squashkit.layers.entry import Entry, is_hard_link, link_target
 from squashkit.layers.links import StandingLinks
 from squashkit.layers.lookup import node_at
+from squashkit.layers.record import DIRECTORY
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
-from squashkit.layers.tar import DIRECTORY
 from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Kind, Risk, show_node
 from squashkit.plan.segments import Segment
 

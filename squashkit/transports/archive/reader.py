@@ -20,6 +20,7 @@ from tempfile import gettempdir
 from squashkit.errors import InvalidImage, InvalidLayer, TransportError, show_path, why
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK
+from squashkit.layers.record import HARD_LINK, REGULAR, SYMLINK, Record, stored_spans
 from squashkit.oci.media import Codec
 from squashkit.transports.blobs import (
     READ_SIZE,
@@ -46,7 +47,7 @@ class Archive:
         self._fd = fd
         self.size = size
         self._room = room or Room.of(Path(gettempdir()))
-        self._sparse: dict[Blob, tar.Record] = {}
+        self._sparse: dict[Blob, Record] = {}
         self._expanded: dict[Blob, Blob] = {}
         self._lock = threading.Lock()
         self.identity: tuple[int, int] | None = None
@@ -58,17 +59,17 @@ class Archive:
         """Members under whose name another one follows."""
         for record in tar.scan(jumping_window(Blob(fd, 0, size))):
             name = clean_name(record.name)
-            if record.typeflag == tar.REGULAR:
+            if record.typeflag == REGULAR:
                 self._forget(name)
                 self._members[name] = blob = Blob(fd, record.data, record.size)
                 if record.sparse is not None:
                     self._sparse[blob] = record
                 self._links.pop(name, None)
-            elif record.typeflag == tar.SYMLINK:
+            elif record.typeflag == SYMLINK:
                 folder = posixpath.dirname(name)
                 self._links[name] = _link_target(record.linkname, folder), record.linkname
                 self._forget(name)
-            elif record.typeflag == tar.HARD_LINK:
+            elif record.typeflag == HARD_LINK:
                 self._links[name] = clean_name(record.linkname), record.linkname
                 self._forget(name)
 
@@ -132,7 +133,7 @@ class Archive:
             os.close(blob.fd)
 
 
-def _expand(fd: int, record: tar.Record, room: Room) -> Blob:
+def _expand(fd: int, record: Record, room: Room) -> Blob:
     """A sparse member's content in a file without a name, in which holes stay holes. Raises InvalidImage
     where no file may be as long as it says, TooLarge."""
     room.keep(record.size, show_path(record.name))
@@ -140,7 +141,7 @@ def _expand(fd: int, record: tar.Record, room: Room) -> Blob:
     try:
         os.ftruncate(spool, record.realsize)
         at = 0
-        for offset, size in tar.stored_spans(record):
+        for offset, size in stored_spans(record):
             for done in range(0, size if offset is not None else 0, READ_SIZE):
                 assert offset is not None
                 piece = os.pread(fd, min(READ_SIZE, size - done), offset + done)

@@ -19,6 +19,7 @@ from squashkit.errors import Cancelled, UsageError, show_path
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.headers import header
+from squashkit.layers.record import REGULAR
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import dump_json
 from squashkit.transports.archive.docker import MANIFEST, manifest_json
@@ -45,7 +46,7 @@ def _documents(written: Sequence[Written], *, docker: bool) -> list[tuple[str, b
 
 
 def _member(name: str, size: int) -> bytes:
-    return header(name.encode(), tar.REGULAR, mode=0o644, size=size)
+    return header(name.encode(), REGULAR, mode=0o644, size=size)
 
 
 def _padding(size: int) -> bytes:

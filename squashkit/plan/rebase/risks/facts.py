@@ -8,8 +8,8 @@ from typing import TypeGuard
 
 from squashkit.errors import show_path
 from squashkit.layers.compare import is_same_content
+from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Inode, Node
-from squashkit.layers.tar import REGULAR, SYMLINK
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.risks.model import Kind, Read, Risk, Side
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from squashkit.errors import show_path
 from squashkit.layers.compare import Piece
+from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node
-from squashkit.layers.tar import SYMLINK
 from squashkit.options import ALLOWABLE
 
 
