@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.builders import directory, file, hardlink, layer, symlink, whiteout
+from tests.support.builders import (
+    directory,
+    docker_archive_old,
+    file,
+    hardlink,
+    layer,
+    on_base,
+    symlink,
+    whiteout,
+)
 from tests.support.harness import rebase_layers
 from tests.support.model import apply_layers, differences, rebased
 from tests.support.moves import (
@@ -24,7 +33,7 @@ from tests.support.moves import (
     told,
     within,
 )
-from tests.support.runner import run_process
+from tests.support.runner import BASE, run, run_process
 
 
 def test_a_deletion_behind_a_symlink_is_not_lost_in_silence(tmp_path: Path) -> None:
@@ -163,3 +172,16 @@ def test_content_over_what_is_no_file_any_more(tmp_path: Path) -> None:
     assert "symlink" in risk["new"]
     moved = place(tmp_path, [file("f", b"a")], within("f/x"), [file("f", b"b")])
     assert "nothing" not in [risk["new"] for risk in moved.run("--force").json["risks"]]
+
+
+def test_a_loop_of_symlinks_names_its_layer(tmp_path: Path) -> None:
+    """A path through symlinks of its own layer that lead in a circle is told with the layer."""
+    loop = layer(symlink("a", "b"), symlink("b", "a"), file("a/x"))
+    docker_archive_old(tmp_path / "base.tar", [BASE])
+    docker_archive_old(tmp_path / "app.tar", [on_base(BASE, loop, tags=["app:1"])])
+    words = ("--old-base", tmp_path / "base.tar", "--new-base", tmp_path / "base.tar")
+    result = run("rebase", tmp_path / "app.tar", *words, "-o", tmp_path / "out.tar")
+    assert result.code == 4
+    assert result.err.startswith("squashkit: layer 2: ")
+    assert result.err.endswith("a loop of symlinks\n")
+    assert not (tmp_path / "out.tar").exists()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from squashkit.errors import show_path
+from squashkit.errors import InvalidLayer, show_path
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.entry import Entry, is_hard_link, link_target
 from squashkit.layers.links import StandingLinks
@@ -63,7 +63,11 @@ def fit(old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Chan
     risks: list[Risk] = []
     for number, changeset in enumerate(above):
         layer = _LayerFit(changeset, number, before, after)
-        layer.look()
+        try:
+            layer.look()
+        except InvalidLayer as error:
+            error.in_layer(f"layer {len(old) + number}")
+            raise
         risks += layer.risks
         if layer.ancestors or layer.lost:
             remade.add(number)
