@@ -167,14 +167,9 @@ class LayerStore:
         blob = nearest(layer)
         known = self._known(layer)
         known.origin = blob
-        if not blob.is_here:
-            return Reading(
-                layer, self.pool.submit(self._read_elsewhere, layer, blob, wanted, size=blob.size), None
-            )
-        if blob.codec is not Codec.NONE:
-            return Reading(
-                layer, self.pool.submit(self._read_compressed, layer, blob, wanted, size=blob.size), None
-            )
+        if not blob.is_here or blob.codec is not Codec.NONE:
+            read = self._read_compressed if blob.is_here else self._read_elsewhere
+            return Reading(layer, self.pool.submit(read, layer, blob, wanted, size=blob.size), None)
         self._lay_in_place(known, layer, blob)
         check = None
         if self.verify and wanted:

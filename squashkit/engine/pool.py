@@ -7,7 +7,7 @@ others as there are processors would only take its place.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from functools import partial
 from heapq import heappop, heappush
@@ -52,12 +52,12 @@ class Pool:
         self._executor.submit(self._work)
         return future
 
-    def _work(self) -> bool:
-        """Do what is first of what nobody has begun; whether there was anything."""
+    def _work(self, among: Collection[Future[Any]] | None = None) -> bool:
+        """Do what is first of what nobody has begun, if it is among these; whether it was."""
         future: Future[Any] | None = None
         try:
             with self._lock:
-                if not self._waiting:
+                if not self._waiting or (among is not None and self._waiting[0].future not in among):
                     return False
                 *_, future, call = self._waiting[0]
                 heappop(self._waiting)
@@ -72,21 +72,21 @@ class Pool:
         return True
 
     def finish(self, futures: Iterable[Future[Any]]) -> None:
-        """Wait for work as `wait_all` does, and do meanwhile what no thread has begun."""
-        futures = list(futures)
-        for future in futures:
+        """Wait for work as `wait_all` does, and do meanwhile what no thread has begun, as long as nothing
+        else comes first: whoever waits for little must not begin something long."""
+        among = set(futures)
+        for future in among:
             future.add_done_callback(self._stop_rest)
         try:
-            while self._takes_part and not all(future.done() for future in futures):
-                if self._cancelled.is_set() or not self._work():
-                    break
+            while self._takes_part and not self._cancelled.is_set() and self._work(among):
+                pass
         except BaseException:
             self._cancelled.set()
-            for future in futures:
+            for future in among:
                 future.cancel()
-            wait(futures)
+            wait(among)
             raise
-        wait_all(futures, self._cancelled)
+        wait_all(among, self._cancelled)
 
     def _stop_rest(self, future: Future[Any]) -> None:
         if future.cancelled() or future.exception() is not None:

@@ -78,10 +78,26 @@ def test_an_interrupt_leaves_nothing_waiting() -> None:
         raise KeyboardInterrupt
 
     other = pool.submit(cancelled.wait, 20)
-    pool.submit(interrupted, size=9)  # not what is waited for
+    first = pool.submit(interrupted, size=9)
     with pytest.raises(KeyboardInterrupt):
-        pool.finish([held, other])
+        pool.finish([held, other, first])
     assert cancelled.is_set()
     assert held.done()
     assert other.done()
+    pool.shutdown()
+
+
+def test_who_waits_for_little_begins_nothing_long() -> None:
+    """What is not waited for is left to the threads, though nobody has begun it."""
+    pool, release, held = held_pool(threading.Event())
+    long = pool.submit(threading.get_ident, size=9)
+    quick = pool.submit(threading.get_ident, size=FIRST)
+    pool.finish([quick])
+    assert quick.result() == threading.get_ident()
+    assert not long.done()
+    small = pool.submit(threading.get_ident, size=1)
+    threading.Timer(0.1, release.set).start()
+    pool.finish([small])
+    assert long.result() != threading.get_ident()
+    pool.finish([held, long])
     pool.shutdown()
