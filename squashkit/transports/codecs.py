@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 
 MAGIC_SIZE = 6
-_CHUNK = 1 << 20
+GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+"""Nothing but the method and that the system is unknown (RFC 1952, 2.3): no name, no time."""
+CHUNK = 1 << 20
 _FRAME_HEADER = 18  # bytes: no header of a zstd frame is longer
 ZSTD_WINDOW = 512 << 20
 """How far back a zstd stream may look: `zstd --long=29`, and memory that is there."""
 _XZ_MEMORY = 600 << 20  # bytes: a dictionary of 512 MiB, and what stands around it
-_DICTIONARY = 32 << 10  # deflate looks back no further
+WINDOW = 32 << 10  # deflate looks back no further
 _SAMPLES, _SAMPLE = 4, 16 << 10
 _WORTH = 0.995
 
@@ -78,18 +80,18 @@ def decompress(
                 if decoder is None:
                     if not fresh and codec is Codec.GZIP and (padding or data.startswith(b"\0")):
                         padding += len(data)
-                        _refuse_behind(codec, data.strip(b"\0"), where)
+                        refuse_behind(codec, data.strip(b"\0"), where)
                         break
                     if not fresh and len(data) < MAGIC_SIZE:
                         rest = data  # what follows tells what it is
                         break
                     if not fresh and detect(data) is not codec:
-                        _refuse_behind(codec, data, where)
+                        refuse_behind(codec, data, where)
                     decoder = new_decoder()
                     fresh = False
                     head = b""
                 head += data[: _FRAME_HEADER - len(head)]
-                out = decoder.decompress(data, _CHUNK)
+                out = decoder.decompress(data, CHUNK)
                 if out:
                     yield out
                 if decoder.eof:
@@ -111,12 +113,12 @@ def decompress(
         raise InvalidImage(f"damaged {codec.value} stream: {error}", where=where) from error
     if decoder is not None:
         raise InvalidImage(f"the {codec.value} stream ends too early", where=where)
-    _refuse_behind(codec, rest, where)
+    refuse_behind(codec, rest, where)
     if padding:
         padded(padding)
 
 
-def _refuse_behind(codec: Codec, rest: bytes, where: str) -> None:
+def refuse_behind(codec: Codec, rest: bytes, where: str) -> None:
     """Raises InvalidImage where bytes lie behind the last member of a stream."""
     if rest:
         refused = ", which podman, skopeo and umoci refuse" if codec is Codec.GZIP else ""
@@ -263,13 +265,13 @@ class _Gzip:
         self._dictionary = b""
         self._crc = 0
         self._size = 0
-        write(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")
+        write(GZIP_HEADER)
 
     def feed(self, block: bytes) -> None:
         self._buffer += block
-        while len(self._buffer) > _CHUNK:  # one chunk is held back: the last is deflated differently
-            self._submit(bytes(self._buffer[:_CHUNK]), last=False)
-            del self._buffer[:_CHUNK]
+        while len(self._buffer) > CHUNK:  # one chunk is held back: the last is deflated differently
+            self._submit(bytes(self._buffer[:CHUNK]), last=False)
+            del self._buffer[:CHUNK]
 
     def close(self) -> None:
         self._submit(bytes(self._buffer), last=True)
@@ -283,8 +285,8 @@ class _Gzip:
 
         self._crc = zlib_ng.crc32(chunk, self._crc)
         self._size += len(chunk)
-        self._pending.append(self._pool.submit(_deflate, chunk, self._dictionary, self._level, last))
-        self._dictionary = chunk[-_DICTIONARY:]
+        self._pending.append(self._pool.submit(deflate, chunk, self._dictionary, self._level, last))
+        self._dictionary = chunk[-WINDOW:]
         while len(self._pending) > self._limit or (self._pending and self._pending[0].done()):
             self._write(self._pending.popleft().result())
 
@@ -301,7 +303,9 @@ def _is_worth_it(chunk: bytes, level: int) -> bool:
     return len(zlib_ng.compress(samples, level)) < len(samples) * _WORTH
 
 
-def _deflate(chunk: bytes, dictionary: bytes, level: int, last: bool) -> bytes:
+def deflate(chunk: bytes, dictionary: bytes, level: int, last: bool) -> bytes:
+    """A chunk as deflate blocks (RFC 1951), by the at most 32 KiB before it. They end the stream, or at a
+    byte boundary."""
     from zlib_ng import zlib_ng
 
     if not _is_worth_it(chunk, level):
