@@ -82,7 +82,12 @@ def by_program(*command: str | Path) -> Callable[[bytes], bytes]:
 
 
 def by_go(level: str) -> Callable[[bytes], bytes]:
-    return lambda plain: by_program(go_program(), level)(plain)
+    """By Go, whose program is built once it is needed."""
+
+    def compress(plain: bytes) -> bytes:
+        return by_program(go_program(), level)(plain)
+
+    return compress
 
 
 def members(plain: bytes) -> bytes:

@@ -210,6 +210,12 @@ def test_spans_that_go_on_are_one() -> None:
     assert len(runs_in(parts_of(pieces))) == 1
 
 
+def test_spans_of_two_sources_stay_two() -> None:
+    """A span that begins where that of another source ends does not go on with it."""
+    pieces: Pieces = [Span(1, 0, 100), Span(2, 100, 300), Span(2, 300, 301), Span(1, 301, 400)]
+    assert list(splice(pieces, {})) == [Span(1, 0, 100), Span(2, 100, 301), Span(1, 301, 400)]
+
+
 def test_a_source_without_an_index_is_deflated() -> None:
     """A layer that is no gzip gives its plain bytes, as new bytes are given."""
     pieces: Pieces = [b"", Span(3, 0, 100_000), Span(3, 7, 7), b"x"]
