@@ -35,7 +35,7 @@ PLACES = {
     "requests": {"transports/stores/docker", "transports/registry"},
     "urllib3": {"transports/stores/docker", "transports/registry"},
     "isal": {"transports/codecs"},
-    "zlib_ng": {"transports/codecs"},
+    "zlib_ng": {"transports/codecs", "transports/deflate"},
     "backports": {"transports/codecs"},
 }
 IMPURE = {"os", "pathlib", "time", "datetime", "random", "subprocess", "socket", "tempfile", "shutil", "io"}
