@@ -39,6 +39,7 @@ FLAGS = {
     "Which.platform": "--platform",
     "Which.skip_missing": "--skip-missing",
     "Write.check": "--check",
+    "Write.compress": "--compress",
     "Write.dry_run": "--dry-run",
     "Write.format": "--format",
     "Write.min_saving": "--min-saving",

@@ -118,7 +118,7 @@ class _Work:
 
     def estimate(self) -> Done:
         """A dry run: new layers count with the size of their plain tars."""
-        self._require(needs_before(self.layers, None, self.decision.squashed, 0))
+        self._require(needs_before(self.layers, None, self.decision.squashed, 0, splice=False))
         changesets = self._read_around(self._read_runs())
         plan = self._plan(changesets)
         self.layers.settle()
@@ -145,7 +145,7 @@ class _Work:
         layers, decision = self.layers, self.decision
         self._look_into(sink)
         copied = [self.before[one.index].size for one in decision.kept if one.index not in self.there]
-        self._require(needs_before(layers, sink, decision.squashed, sum(copied)))
+        self._require(needs_before(layers, sink, decision.squashed, sum(copied), splice=self._splices))
         copies = Copies(layers, sink, self.target, self.stock, futures=self.copying)
         changesets = self._read_runs()
         if sink.parallel:
@@ -236,7 +236,7 @@ class _Work:
 
     def _read(self, indexes: Collection[int], wanted: Callable[[Layer], bool]) -> dict[int, Changeset]:
         chosen = [layer for layer in self.image.layers if layer.index in indexes]
-        read = self.layers.read(chosen, wanted)
+        read = self.layers.read(chosen, wanted, splice=self._splices)
         return {layer.index: changeset for layer, changeset in zip(chosen, read, strict=True)}
 
     def _plan(self, changesets: Mapping[int, Changeset]) -> LayerPlan:
@@ -356,6 +356,11 @@ class _Work:
             needed=sum(need.size for need in self.needs),
             free=self.needs[-1].free if self.needs else 0,
         )
+
+    @property
+    def _splices(self) -> bool:
+        """Whether deflate blocks of gzip layers are copied into new ones."""
+        return self.sink is not None and self.target.compression.splice
 
     # What it saves
 

@@ -13,7 +13,8 @@ from typing import Any
 from squashkit.engine.inflate import check_digest
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.pool import FIRST
-from squashkit.engine.write import Stock, compress, pump
+from squashkit.engine.stream import pump
+from squashkit.engine.write import Stock, compress
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Descriptor

@@ -18,11 +18,26 @@ from squashkit.oci.media import Codec
 from squashkit.progress import Progress
 from squashkit.transports.blobs import fill_blocks, read_blocks
 from squashkit.transports.codecs import MAGIC_SIZE, decompress, detect
+from squashkit.transports.deflate.index import BlockIndex
 from squashkit.transports.room import Room
 from squashkit.transports.stored import StoredBlob
 
 Taker = Callable[[memoryview], None]
-"""Takes the layer's plain tar, block by block."""
+"""Takes bytes, block by block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What is kept of a layer as it passes."""
+
+    plain: Taker | None = None
+    stored: Taker | None = None
+    """Takes the blob as it lies in its source."""
+    blocks: BlockIndex | None = None
+    """Takes down the deflate blocks of a gzip layer."""
+
+
+NOTHING = Keeping()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +49,8 @@ class Inflation:
     cancelled: threading.Event
     verify: bool
 
-    def scan(
-        self, layer: Layer, blob: StoredBlob, keep: Taker | None, recorder: Recorder | None
-    ) -> Changeset:
-        """Read a layer once and sort its headers. `keep` gets its plain tar, `recorder` its headers.
+    def scan(self, layer: Layer, blob: StoredBlob, keep: Keeping, recorder: Recorder | None) -> Changeset:
+        """Read a layer once and sort its headers, which `recorder` gets, too.
 
         Raises DigestMismatch where a digest or the diff_id is wrong, which is said before what is wrong
         with the tar (InvalidLayer); TooLarge.
@@ -58,7 +71,7 @@ class Inflation:
         self._check_stored(layer, blob, stored.hexdigest())
         return replace(changeset, diff_size=window.position, junk=window.junk)
 
-    def check(self, layer: Layer, blob: StoredBlob, keep: Taker | None = None) -> int:
+    def check(self, layer: Layer, blob: StoredBlob, keep: Keeping = NOTHING) -> int:
         """The same without looking at headers: the bytes of the plain tar are counted."""
         stored = hashlib.sha256()
         stream = _Stream(self._blocks(layer, blob, stored.update, keep), hashed=self.verify)
@@ -67,30 +80,36 @@ class Inflation:
         self._check_stored(layer, blob, stored.hexdigest())
         return stream.position
 
-    def _blocks(
-        self, layer: Layer, blob: StoredBlob, stored: Callable[[memoryview], None], keep: Taker | None
-    ) -> Iterator[memoryview]:
+    def _blocks(self, layer: Layer, blob: StoredBlob, hashed: Taker, keep: Keeping) -> Iterator[memoryview]:
         """The plain tar in blocks; each is overwritten by the one after the next."""
         where = layer.where
 
         def compressed() -> Iterator[memoryview]:
             for block in blob.blocks(self.cancelled, where):
-                stored(block)
+                hashed(block)
+                if keep.stored is not None:
+                    keep.stored(block)
                 self.progress.advance(len(block))
                 yield block
 
         def inflated() -> Iterator[bytes]:
-            blocks = compressed()
-            first = next(blocks, memoryview(b""))
+            rest = compressed()
+            first = next(rest, memoryview(b""))
             codec = detect(bytes(first[:MAGIC_SIZE]))
-            for piece in decompress(codec, chain([first], blocks), where):
+            blocks = chain([first], rest)
+            pieces = decompress(codec, blocks, where)
+            if keep.blocks is not None and codec is Codec.GZIP:
+                from squashkit.transports.deflate.read import inflate
+
+                pieces = inflate(blocks, keep.blocks, where)
+            for piece in pieces:
                 if codec is not Codec.NONE:
                     self.room.inflate(len(piece), where)
                 yield piece
 
         for block in fill_blocks(inflated()):
-            if keep is not None:
-                keep(block)
+            if keep.plain is not None:
+                keep.plain(block)
             yield block
 
     def _check_diff_id(self, layer: Layer, stream: _Stream) -> None:

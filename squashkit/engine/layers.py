@@ -10,10 +10,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from squashkit.engine.entries import EntryCache, cache_folder
-from squashkit.engine.inflate import Inflation, is_junk
+from squashkit.engine.inflate import Inflation, Keeping, is_junk
 from squashkit.engine.pool import Pool
 from squashkit.engine.spools import Spools
 from squashkit.engine.watch import Watch
@@ -28,6 +28,7 @@ from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import Codec
 from squashkit.transports.blobs import Blob, jumping_window, read_blocks
+from squashkit.transports.deflate.index import BlockIndex
 from squashkit.transports.session import Session
 from squashkit.transports.stored import StoredBlob, codec_of, is_here, is_remote, nearest, size_of
 from squashkit.wording import Option
@@ -50,6 +51,13 @@ class Reading:
     check: Future[None] | None
 
 
+class Deflated(NamedTuple):
+    """A gzip layer as it is stored, and the blocks that it has."""
+
+    stored: Blob
+    blocks: BlockIndex
+
+
 @dataclass(slots=True)
 class _Read:
     """What is known of a layer."""
@@ -63,6 +71,8 @@ class _Read:
     """Whether that is in its source, which somebody may write to."""
     is_checked: bool = False
     """Whether its plain tar was verified where it lies, or is being."""
+    deflated: Deflated | None = None
+    """Its deflate blocks, where somebody will copy them."""
 
 
 class LayerStore:
@@ -99,6 +109,8 @@ class LayerStore:
         self._proven: set[tuple[DiffID, StoredBlob | Digest]] = set()
         """Blobs, and digests of blobs, that were seen to hold a layer."""
         self._spools = Spools(session.room)
+        self._fetched = Spools(session.room)
+        """For blobs that lie elsewhere and are wanted as they are stored."""
         self._watch = Watch()
         """Over the files that plain layers lie in."""
         self._lock = threading.Lock()
@@ -115,13 +127,15 @@ class LayerStore:
         """Wait for what still goes on, and give back all space."""
         self.pool.shutdown()
         self._spools.close()
+        self._fetched.close()
 
     # Reading
 
-    def read(self, layers: Sequence[Layer], wanted: Wanted) -> list[Changeset]:
+    def read(self, layers: Sequence[Layer], wanted: Wanted, *, splice: bool = False) -> list[Changeset]:
         """The changesets of these layers, in their order.
 
-        A compressed layer that is wanted is kept inflated; a plain one is hashed by the pool, which may go
+        A compressed layer that is wanted is kept inflated, with `splice` as it is stored, too, if that is
+        gzip (`deflated`); a plain one is hashed by the pool, which may go
         on after this returns (`settle`): this thread needs nothing but the headers, and scanning them side
         by side would only make threads wait for the interpreter. Other plain layers are left to be verified
         by whoever copies them.
@@ -133,9 +147,9 @@ class LayerStore:
         for layer in sorted(layers, key=lambda layer: -size_of(layer)):
             twins.setdefault(self._key(layer), []).append(layer)
         readings = [
-            self.begin(same[0], wanted=any(map(wanted, same)))
+            self.begin(same[0], wanted=any(map(wanted, same)), splice=splice)
             for same in twins.values()
-            if self._is_new(same[0], wanted=any(map(wanted, same)))
+            if self._is_new(same[0], wanted=any(map(wanted, same)), splice=splice)
         ]
         read = [(reading, self.finish(reading)) for reading in readings if not reading.inflating]
         self.pool.finish([one.inflating for one in readings if one.inflating])
@@ -154,14 +168,16 @@ class LayerStore:
             known = self._read.setdefault(key, _Read())
         return known
 
-    def _is_new(self, layer: Layer, *, wanted: bool) -> bool:
+    def _is_new(self, layer: Layer, *, wanted: bool, splice: bool) -> bool:
         """Whether a layer is still to be read, or to be kept inflated or verified, too."""
         known = self._known(layer)
         if known.changeset is None:
             return True
+        if wanted and splice and known.deflated is None and nearest(layer).codec is Codec.GZIP:
+            return True
         return wanted and (known.plain is None or (known.in_place and not known.is_checked))
 
-    def begin(self, layer: Layer, *, wanted: bool) -> Reading:
+    def begin(self, layer: Layer, *, wanted: bool, splice: bool = False) -> Reading:
         """Begin to read a layer, whatever is known of it. Raises InvalidImage where its blob is not
         there."""
         blob = nearest(layer)
@@ -169,7 +185,8 @@ class LayerStore:
         known.origin = blob
         if not blob.is_here or blob.codec is not Codec.NONE:
             read = self._read_compressed if blob.is_here else self._read_elsewhere
-            return Reading(layer, self.pool.submit(read, layer, blob, wanted, size=blob.size), None)
+            index = BlockIndex() if wanted and splice and blob.codec is Codec.GZIP else None
+            return Reading(layer, self.pool.submit(read, layer, blob, wanted, index, size=blob.size), None)
         self._lay_in_place(known, layer, blob)
         check = None
         if self.verify and wanted:
@@ -196,7 +213,9 @@ class LayerStore:
         junk = any(map(is_junk, read_blocks(tail, self.session.cancelled, "", _TAIL)))
         return replace(changeset, junk=junk)
 
-    def _read_elsewhere(self, layer: Layer, blob: StoredBlob, wanted: bool) -> Changeset:
+    def _read_elsewhere(
+        self, layer: Layer, blob: StoredBlob, wanted: bool, index: BlockIndex | None
+    ) -> Changeset:
         """A layer of which no data is wanted the cache may know; else it is read as a stream, once, and
         the cache knows it then."""
         if not wanted and self._cache is not None:
@@ -209,9 +228,11 @@ class LayerStore:
                 Option("Read.fetch_base", False),
                 " forbids; leave that out once, and its entries are remembered",
             )
-        return self._read_compressed(layer, blob, wanted)
+        return self._read_compressed(layer, blob, wanted, index)
 
-    def _read_compressed(self, layer: Layer, blob: StoredBlob, wanted: bool) -> Changeset:
+    def _read_compressed(
+        self, layer: Layer, blob: StoredBlob, wanted: bool, index: BlockIndex | None
+    ) -> Changeset:
         self.check_size(layer)
         if blob.codec in (Codec.XZ, Codec.BZIP2):
             raise InvalidLayer(f"layers are not compressed with {blob.codec.value}", where=layer.where)
@@ -219,9 +240,14 @@ class LayerStore:
         if self.verify and not wanted and self._cache is not None:
             recorder = self._cache.recorder(layer.diff_id)
         spool = self._spools.begin(layer.where) if wanted else None
+        fetched = self._fetched.begin(layer.where) if index is not None and not blob.is_here else None
         try:
-            taker = spool.keep if spool is not None else None
-            changeset = self._inflation.scan(layer, blob, taker, recorder)
+            keep = Keeping(
+                spool.keep if spool is not None else None,
+                fetched.keep if fetched is not None else None,
+                index,
+            )
+            changeset = self._inflation.scan(layer, blob, keep, recorder)
             if recorder is not None:
                 recorder.finish(changeset)
         except InvalidImage as error:
@@ -234,6 +260,9 @@ class LayerStore:
         if spool is not None:
             known = self._known(layer)
             known.plain, known.in_place = spool.blob(changeset.diff_size), False
+            if index is not None:
+                stored = blob.open() if fetched is None else fetched.blob(blob.size)
+                known.deflated = Deflated(stored, index)
         return changeset
 
     def _cancellable(self, blob: Blob) -> Window:
@@ -269,9 +298,14 @@ class LayerStore:
                     self._lay_in_place(known, layer, blob)
                 else:
                     spool = self._spools.begin(layer.where)
-                    known.plain = spool.blob(self._inflation.check(layer, blob, spool.keep))
+                    known.plain = spool.blob(self._inflation.check(layer, blob, Keeping(spool.keep)))
                     self._prove(layer, blob)
             return _there(known.plain)
+
+    def deflated(self, layer: Layer) -> Deflated | None:
+        """A gzip layer that was read to be spliced, as it is stored. Nothing says that its source was not
+        written to since."""
+        return self._known(layer).deflated
 
     def header(self, layer: Layer, record: Record) -> bytes:
         """The header blocks of a record of a layer."""

@@ -12,7 +12,7 @@ from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
 from squashkit.transports.contracts import Sink
 from squashkit.transports.room import Room
-from squashkit.transports.stored import codec_of, is_here, nearest, size_of
+from squashkit.transports.stored import codec_of, is_here, is_remote, nearest, size_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,17 @@ class Need:
         self.room.check(self.size)
 
 
-def needs_before(layers: LayerStore, sink: Sink | None, squashed: Sequence[Layer], kept: int) -> list[Need]:
-    """What is needed before anything is read: for inflated layers, and for `kept`, the bytes of blobs that
-    are to be carried over."""
+def needs_before(
+    layers: LayerStore, sink: Sink | None, squashed: Sequence[Layer], kept: int, *, splice: bool
+) -> list[Need]:
+    """What is needed before anything is read: for inflated layers, with `splice` for gzip layers that must
+    be fetched as well, and for `kept`, the bytes of blobs that are to be carried over."""
     room = layers.session.room
     inflating = [layer for layer in squashed if not layers.is_inflated(layer)]
     spool = inflated_size(inflating, certain=room.limit is not None)
+    if splice:
+        fetched = [one for one in inflating if is_remote(one) and not is_here(one)]
+        spool += sum(size_of(one) for one in fetched if codec_of(one) is Codec.GZIP)
     if sink is None or sink.room is None:
         return [Need(room, spool)]
     if sink.room is room:

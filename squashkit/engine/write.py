@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from squashkit.engine.layers import LayerStore
-from squashkit.engine.pool import wait_all
-from squashkit.errors import Cancelled
-from squashkit.layers import tar
+from squashkit.engine.splice import find_parts, write_spliced
+from squashkit.engine.stream import gather, pump
 from squashkit.layers.merge import SquashedLayer
-from squashkit.layers.pieces import Copy, Piece
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Layer, RunPlace, StoredLayer
 from squashkit.oci.media import Codec
-from squashkit.transports.blobs import READ_SIZE, Blob, new_buffer, read_into
 from squashkit.transports.codecs import Compressor
 from squashkit.transports.contracts import Sink, Slot
 from squashkit.transports.session import Session
@@ -76,7 +72,10 @@ def write_layer(
     discarded."""
     session = layers.session
     plain = compression.codec is Codec.NONE
+    parts = find_parts(layers, sources, planned.pieces) if compression.splice else []
     slot = sink.slot(planned.diff_size if plain else None)
+    if parts:
+        return write_spliced(layers, sources, planned.pieces, parts, compression, slot), slot
     blocks = gather(layers, sources, planned.pieces)
     if not plain:
         return compress(session, blocks, compression, slot), slot
@@ -104,73 +103,3 @@ def compress(
     slot.seal()
     digest = Digest(f"sha256:{stored.hexdigest()}")
     return StoredLayer(DiffID(diff_id), digest, size, compression.codec)
-
-
-def pump(
-    session: Session, blocks: Iterator[memoryview], write: Callable[[memoryview], None]
-) -> tuple[int, Digest]:
-    """Hash each block while it is written and the next one is read: hashing takes longest, and cannot be
-    shared. How many bytes, and their digest."""
-    digest = hashlib.sha256()
-    size = 0
-
-    def write_and_read(block: memoryview | None) -> memoryview | None:
-        if block is not None:
-            write(block)
-        return next(blocks, None)
-
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            block = None
-            while True:
-                coming = pool.submit(write_and_read, block)
-                if block is not None:
-                    digest.update(block)
-                    size += len(block)
-                    session.progress.advance(len(block))
-                wait_all([coming], session.cancelled)  # in turns, so that Ctrl-C is heard
-                block = coming.result()
-                if block is None:
-                    break
-        except BaseException:
-            session.cancelled.set()  # the pool waits for a write that may wait for a server
-            raise
-    return size, Digest(f"sha256:{digest.hexdigest()}")
-
-
-def gather(layers: LayerStore, sources: Sequence[Layer], pieces: Sequence[Piece]) -> Iterator[memoryview]:
-    """A new tar from spans of an image's layers and new headers, in blocks that are overwritten by the
-    one after the next."""
-    buffers = [new_buffer(READ_SIZE) for _ in range(2)]
-    used = 0
-    blobs: dict[int, Blob] = {}
-    for piece in (*pieces, tar.END_OF_ARCHIVE):
-        blob = None
-        if isinstance(piece, Copy):
-            if piece.layer not in blobs:
-                blobs[piece.layer] = layers.bytes_of(sources[piece.layer])
-            blob = blobs[piece.layer]
-        at, end = (piece.start, piece.end) if isinstance(piece, Copy) else (0, len(piece))
-        while at < end:
-            view = buffers[0][used : used + end - at]
-            if isinstance(piece, bytes):
-                view[:] = piece[at : at + len(view)]
-            elif blob is not None:
-                _read_padded(blob, at, view, f"layer {piece.layer}")
-            used += len(view)
-            at += len(view)
-            if used == READ_SIZE:
-                yield buffers[0]
-                if layers.session.cancelled.is_set():
-                    raise Cancelled
-                buffers.reverse()
-                used = 0
-    if used:
-        yield buffers[0][:used]
-
-
-def _read_padded(blob: Blob, at: int, view: memoryview, where: str) -> None:
-    """Fill a buffer; what is missing of the padding at a tar's very end counts as zeros."""
-    there = min(len(view), blob.size - at)
-    read_into(blob.fd, blob.offset + at, view[:there], where)
-    view[there:] = bytes(len(view) - there)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from squashkit.arguments import checked
+from squashkit.engine.stream import gather
 from squashkit.engine.view import View
-from squashkit.engine.write import gather
 from squashkit.errors import Interrupted, inside, show_text
 from squashkit.jobs.look import Opened, one_platform, open_images
 from squashkit.oci.documents import ALL

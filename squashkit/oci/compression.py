@@ -18,15 +18,20 @@ class Compression:
     """How the bytes are compressed, or that they are not."""
     level: int = 0
     """1 to 9 of gzip, 1 to 19 of zstd; 0 where there is none."""
+    splice: bool = False
+    """For gzip: copy deflate blocks of the gzip layers that it is made of, and deflate only what is between
+    them. The bytes depend on how those were compressed then."""
 
     @classmethod
     def of(cls, codec: Codec) -> Compression:
-        """A codec at its usual level."""
-        return cls(codec, {Codec.GZIP: GZIP_LEVEL, Codec.ZSTD: ZSTD_LEVEL}.get(codec, 0))
+        """A codec at its usual level, with blocks copied where it is gzip."""
+        level = {Codec.GZIP: GZIP_LEVEL, Codec.ZSTD: ZSTD_LEVEL}.get(codec, 0)
+        return cls(codec, level, splice=codec is Codec.GZIP)
 
     @classmethod
     def parse(cls, text: str) -> Compression:
-        """From `none`, `gzip[:LEVEL]` or `zstd[:LEVEL]`. Raises ValueError."""
+        """From `none`, `gzip[:LEVEL]` or `zstd[:LEVEL]`; with a level, gzip copies no blocks. Raises
+        ValueError."""
         name, colon, level = text.partition(":")
         limits = {"none": (0, 0), "gzip": (1, 9), "zstd": (1, 19)}.get(name)
         if limits is None or (colon and name == "none"):

@@ -72,50 +72,54 @@ def decompress(
     fresh = True
     padding = 0
     head = rest = b""
-    try:
-        for block in blocks:
-            data = rest + bytes(block)
-            rest = b""
-            while data or (decoder is not None and not decoder.eof and _wants_more_room(decoder)):
-                if decoder is None:
-                    if not fresh and codec is Codec.GZIP and (padding or data.startswith(b"\0")):
-                        padding += len(data)
-                        refuse_behind(codec, data.strip(b"\0"), where)
-                        break
-                    if not fresh and len(data) < MAGIC_SIZE:
-                        rest = data  # what follows tells what it is
-                        break
-                    if not fresh and detect(data) is not codec:
-                        refuse_behind(codec, data, where)
-                    decoder = new_decoder()
-                    fresh = False
-                    head = b""
-                head += data[: _FRAME_HEADER - len(head)]
+    for block in blocks:
+        data = rest + bytes(block)
+        rest = b""
+        while data or (decoder is not None and not decoder.eof and _wants_more_room(decoder)):
+            if decoder is None:
+                if not fresh and codec is Codec.GZIP and (padding or data.startswith(b"\0")):
+                    padding += len(data)
+                    refuse_behind(codec, data.strip(b"\0"), where)
+                    break
+                if not fresh and len(data) < MAGIC_SIZE:
+                    rest = data  # what follows tells what it is
+                    break
+                if not fresh and detect(data) is not codec:
+                    refuse_behind(codec, data, where)
+                decoder = new_decoder()
+                fresh = False
+                head = b""
+            head += data[: _FRAME_HEADER - len(head)]
+            try:
                 out = decoder.decompress(data, CHUNK)
-                if out:
-                    yield out
-                if decoder.eof:
-                    data = decoder.unused_data
-                    decoder = None
-                elif codec is Codec.GZIP:
-                    data = decoder.unconsumed_tail
-                else:
-                    data = b""
-    except (*damaged, OSError, EOFError, ValueError) as error:
-        window = _window_of(head) if codec is Codec.ZSTD else 0
-        if window > ZSTD_WINDOW:
-            limit = _power(ZSTD_WINDOW)
-            message = f"the zstd stream needs a window of {_power(window)}; the limit is {limit}"
-            raise InvalidImage(message, where=where) from error
-        if codec is Codec.XZ and "Memory usage limit" in str(error):
-            limit = _power(_XZ_MEMORY)
-            raise InvalidImage(f"the xz stream needs more memory than {limit}", where=where) from error
-        raise InvalidImage(f"damaged {codec.value} stream: {error}", where=where) from error
+            except (*damaged, OSError, EOFError, ValueError) as error:
+                raise _refused(codec, head, error, where) from error
+            if out:
+                yield out
+            if decoder.eof:
+                data = decoder.unused_data
+                decoder = None
+            elif codec is Codec.GZIP:
+                data = decoder.unconsumed_tail
+            else:
+                data = b""
     if decoder is not None:
         raise InvalidImage(f"the {codec.value} stream ends too early", where=where)
     refuse_behind(codec, rest, where)
     if padding:
         padded(padding)
+
+
+def _refused(codec: Codec, head: bytes, error: Exception, where: str) -> InvalidImage:
+    """Why a stream cannot be read on which its library gave up; `head` is the start of the frame."""
+    window = _window_of(head) if codec is Codec.ZSTD else 0
+    if window > ZSTD_WINDOW:
+        limit = _power(ZSTD_WINDOW)
+        message = f"the zstd stream needs a window of {_power(window)}; the limit is {limit}"
+        return InvalidImage(message, where=where)
+    if codec is Codec.XZ and "Memory usage limit" in str(error):
+        return InvalidImage(f"the xz stream needs more memory than {_power(_XZ_MEMORY)}", where=where)
+    return InvalidImage(f"damaged {codec.value} stream: {error}", where=where)
 
 
 def refuse_behind(codec: Codec, rest: bytes, where: str) -> None:

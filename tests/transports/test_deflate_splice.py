@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from isal import isal_zlib
 from zlib_ng import zlib_ng
 
-from squashkit.transports.deflate.index import BlockIndex, Run, inflate
-from squashkit.transports.deflate.splice import LEAST, Span, splice
+from squashkit.layers.pieces import Copy, Piece
+from squashkit.transports.deflate.index import BlockIndex, Run
+from squashkit.transports.deflate.read import inflate
+from squashkit.transports.deflate.splice import LEAST, Part, splice
 from squashkit.transports.deflate.write import _PADDING, write
 from tests.support.go_programs import have_go
 from tests.support.gzips import DATA, SMALL, STREAMS, by_program, go_program, stream
@@ -24,7 +26,7 @@ WINDOW = 32 << 10
 NAMES = sorted(STREAMS)
 DECODERS = {"zlib": zlib.decompress, "isal": isal_zlib.decompress, "zlib_ng": zlib_ng.decompress}
 
-Pieces = Sequence[Span | bytes]
+Pieces = Sequence[Piece]
 
 
 @cache
@@ -42,30 +44,29 @@ def blocks_of(name: str) -> list[Block]:
 def plain_of(pieces: Pieces) -> bytes:
     """The new tar: sources are numbered as NAMES has them."""
     return b"".join(
-        piece if isinstance(piece, bytes) else stream(NAMES[piece.source])[0][piece.start : piece.end]
+        piece if isinstance(piece, bytes) else stream(NAMES[piece.layer])[0][piece.start : piece.end]
         for piece in pieces
     )
 
 
-def parts_of(pieces: Pieces, least: int = LEAST) -> list[Run | Span | bytes]:
-    sources = {piece.source for piece in pieces if isinstance(piece, Span)}
+def parts_of(pieces: Pieces, least: int = LEAST) -> list[Part]:
+    sources = {piece.layer for piece in pieces if isinstance(piece, Copy)}
     return list(splice(pieces, {source: index_of(NAMES[source]) for source in sources}, least))
 
 
-def written(parts: Sequence[Run | Span | bytes], jobs: int = 1, level: int = 6) -> bytes:
-    out: list[bytes] = []
-    write(
-        parts,
-        lambda source, start, end: stream(NAMES[source])[0][start:end],
-        lambda source, start, end: stream(NAMES[source])[1][start:end],
-        out.append,
-        level,
-        jobs,
+def written(parts: Sequence[Part], jobs: int = 1, level: int = 6) -> bytes:
+    return b"".join(
+        write(
+            parts,
+            lambda layer, start, end: stream(NAMES[layer])[0][start:end],
+            lambda layer, start, end: stream(NAMES[layer])[1][start:end],
+            level,
+            jobs,
+        )
     )
-    return b"".join(out)
 
 
-def runs_in(parts: Sequence[Run | Span | bytes]) -> list[Run]:
+def runs_in(parts: Sequence[Part]) -> list[Run]:
     return [part for part in parts if isinstance(part, Run)]
 
 
@@ -80,13 +81,13 @@ def edges(draw: st.DrawFn, name: str) -> int:
 
 
 @st.composite
-def spans(draw: st.DrawFn, name: str) -> Span:
+def spans(draw: st.DrawFn, name: str) -> Copy:
     one, other = draw(edges(name)), draw(edges(name))
-    return Span(NAMES.index(name), min(one, other), max(one, other))
+    return Copy(NAMES.index(name), min(one, other), max(one, other))
 
 
-def pieces() -> st.SearchStrategy[list[Span | bytes]]:
-    """Spans of sources of all makes, some of which go on where the one before ends, and new bytes."""
+def pieces() -> st.SearchStrategy[list[Piece]]:
+    """Copys of sources of all makes, some of which go on where the one before ends, and new bytes."""
     return st.lists(
         st.one_of(st.sampled_from(SMALL).flatmap(spans), st.sampled_from(SMALL).flatmap(spans),
                   st.binary(max_size=3000)),
@@ -102,13 +103,13 @@ def allowed(blocks: Sequence[Block], start: int, end: int) -> set[int]:
     return {
         block.first_bit
         for block in blocks
-        if not block.final and block.end <= end and max(firsts[block.member], block.start - WINDOW) >= start
+        if block.end <= end and max(firsts[block.member], block.start - WINDOW) >= start
     }
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(SMALL).flatmap(lambda name: st.tuples(st.just(name), spans(name))))
-def test_all_that_may_be_copied_is_and_nothing_else(case: tuple[str, Span]) -> None:
+def test_all_that_may_be_copied_is_and_nothing_else(case: tuple[str, Copy]) -> None:
     """A run has the blocks that lie in a span with the 32 KiB before them, or with all of their member:
     each of them but those of empty runs."""
     name, span = case
@@ -118,6 +119,7 @@ def test_all_that_may_be_copied_is_and_nothing_else(case: tuple[str, Span]) -> N
         within = [b for b in blocks if run.first_bit <= b.first_bit and b.end_bit <= run.end_bit]
         assert (within[0].first_bit, within[-1].end_bit) == (run.first_bit, run.end_bit)
         assert (within[0].start, within[-1].end) == (run.start, run.end)
+        assert run.final_bit == (within[-1].first_bit if within[-1].final else None)
         assert len({block.member for block in within}) == 1
         assert run.checksum == zlib.crc32(stream(name)[0][run.start : run.end])
         copied += within
@@ -130,7 +132,7 @@ def test_all_that_may_be_copied_is_and_nothing_else(case: tuple[str, Span]) -> N
 
 @settings(max_examples=300, deadline=None)
 @given(pieces(), st.sampled_from([1, 2000, LEAST]))
-def test_three_decoders_read_what_was_spliced(pieces: list[Span | bytes], least: int) -> None:
+def test_three_decoders_read_what_was_spliced(pieces: list[Piece], least: int) -> None:
     """Random pieces of random sources give the new tar, byte for byte."""
     plain = plain_of(pieces)
     stored = written(parts_of(pieces, least))
@@ -140,17 +142,17 @@ def test_three_decoders_read_what_was_spliced(pieces: list[Span | bytes], least:
 
 @settings(max_examples=60, deadline=None)
 @given(pieces())
-def test_the_pieces_stay_the_same(pieces: list[Span | bytes]) -> None:
+def test_the_pieces_stay_the_same(pieces: list[Piece]) -> None:
     """Runs stand for the plain bytes in whose place they are, and none is shorter than the least."""
     parts = parts_of(pieces)
     assert all(run.end - run.start >= LEAST for run in runs_in(parts))
-    again = [Span(part.source, part.start, part.end) if isinstance(part, Run) else part for part in parts]
+    again = [Copy(part.layer, part.start, part.end) if isinstance(part, Run) else part for part in parts]
     assert plain_of(again) == plain_of(pieces)
 
 
 @settings(max_examples=40, deadline=None)
 @given(pieces(), st.integers(2, 5))
-def test_the_number_of_jobs_changes_nothing(pieces: list[Span | bytes], jobs: int) -> None:
+def test_the_number_of_jobs_changes_nothing(pieces: list[Piece], jobs: int) -> None:
     """The same sources and pieces give the same bytes."""
     parts = parts_of(pieces, 1)
     assert written(parts, jobs) == written(parts)
@@ -158,18 +160,16 @@ def test_the_number_of_jobs_changes_nothing(pieces: list[Span | bytes], jobs: in
 
 @settings(max_examples=30, deadline=None)
 @given(pieces())
-def test_what_was_spliced_is_a_source_again(pieces: list[Span | bytes]) -> None:
+def test_what_was_spliced_is_a_source_again(pieces: list[Piece]) -> None:
     """The index of a result has one member, and its blocks can be copied in turn."""
     plain = plain_of(pieces)
     stored = written(parts_of(pieces, 1))
     index = BlockIndex()
     assert b"".join(inflate([stored], index)) == plain
     assert len(index.member_ends) == 1
-    out: list[bytes] = []
-    whole = [Span(0, 0, len(plain))]
-    parts = list(splice(whole, {0: index}, 1))
-    write(parts, lambda _, a, b: plain[a:b], lambda _, a, b: stored[a:b], out.append, 6, 1)
-    assert isal_zlib.decompress(b"".join(out), 31) == plain
+    parts = list(splice([Copy(0, 0, len(plain))], {0: index}, 1))
+    again = write(parts, lambda _, a, b: plain[a:b], lambda _, a, b: stored[a:b], 6, 1)
+    assert isal_zlib.decompress(b"".join(again), 31) == plain
     assert sum(run.end - run.start for run in runs_in(parts)) == len(plain)
 
 
@@ -179,12 +179,12 @@ def test_what_was_spliced_is_a_source_again(pieces: list[Span | bytes]) -> None:
 def test_a_long_span_is_copied_but_for_its_ends(name: str) -> None:
     """Of a source without its first bytes, only the window and one block at each end are deflated."""
     plain = stream(name)[0]
-    pieces: Pieces = [b"new", Span(NAMES.index(name), 5000, len(plain))]
+    pieces: Pieces = [b"new", Copy(NAMES.index(name), 5000, len(plain))]
     parts = parts_of(pieces)
     widest = max(
         b - a for a, b in zip([0, *index_of(name).plain_ends], index_of(name).plain_ends, strict=False)
     )
-    anew = sum(part.end - part.start for part in parts if isinstance(part, Span))
+    anew = sum(part.end - part.start for part in parts if isinstance(part, Copy))
     assert len(runs_in(parts)) == 1
     assert anew <= WINDOW + 2 * widest
     assert isal_zlib.decompress(written(parts), 31) == plain_of(pieces)
@@ -201,25 +201,10 @@ def test_a_span_one_byte_short_of_the_window_copies_one_block_less() -> None:
     assert short.start > block
 
 
-def test_spans_that_go_on_are_one() -> None:
-    """Blocks over the place where two pieces meet are copied where the source has them so."""
-    source = NAMES.index("many blocks")
-    cuts = range(0, len(DATA), 700)
-    pieces = [Span(source, at, min(at + 700, len(DATA))) for at in cuts]
-    assert parts_of(pieces) == parts_of([Span(source, 0, len(DATA))])
-    assert len(runs_in(parts_of(pieces))) == 1
-
-
-def test_spans_of_two_sources_stay_two() -> None:
-    """A span that begins where that of another source ends does not go on with it."""
-    pieces: Pieces = [Span(1, 0, 100), Span(2, 100, 300), Span(2, 300, 301), Span(1, 301, 400)]
-    assert list(splice(pieces, {})) == [Span(1, 0, 100), Span(2, 100, 301), Span(1, 301, 400)]
-
-
 def test_a_source_without_an_index_is_deflated() -> None:
     """A layer that is no gzip gives its plain bytes, as new bytes are given."""
-    pieces: Pieces = [b"", Span(3, 0, 100_000), Span(3, 7, 7), b"x"]
-    assert list(splice(pieces, {})) == [Span(3, 0, 100_000), b"x"]
+    pieces: Pieces = [Copy(3, 0, 100_000), b"x"]
+    assert list(splice(pieces, {})) == pieces
 
 
 @pytest.mark.parametrize("pieces", [[], [b""], [b"x"], [bytes(1 << 20)], [bytes(2_500_000)]], ids=len)
@@ -244,14 +229,14 @@ def test_empty_blocks_lead_to_every_bit_of_a_byte(bit: int) -> None:
 
 
 @cache
-def aligned() -> list[Span | bytes]:
+def aligned() -> list[Piece]:
     """Pieces whose runs begin and end at every bit."""
     source = NAMES.index("many blocks")
-    found: dict[tuple[int, int], Span] = {}
+    found: dict[tuple[int, int], Copy] = {}
     blocks = [block for block in blocks_of("many blocks") if block.start >= WINDOW and not block.final]
     for number, first in enumerate(blocks):
         for last in blocks[number : number + 30]:
-            span = Span(source, first.start - WINDOW, last.end)
+            span = Copy(source, first.start - WINDOW, last.end)
             found.setdefault((first.first_bit % 8, last.end_bit % 8), span)
     return [piece for span in found.values() for piece in (span, b"|")]
 
@@ -280,28 +265,13 @@ def test_go_reads_what_was_spliced() -> None:
     assert by_program(go_program())(written(parts_of(pieces, 1))) == plain_of(pieces)
 
 
-@pytest.mark.parametrize("short", ["plain", "stored"])
-def test_a_source_that_ends_too_early_is_an_error(short: str) -> None:
-    """No stream is written that lacks bytes."""
-    plain, stored = stream("many blocks")
-    parts = parts_of([Span(NAMES.index("many blocks"), 9, len(plain))])
-
-    def reads(name: str) -> object:
-        data = {"plain": plain, "stored": stored}[name]
-        whole = data[: len(data) // 2] if name == short else data
-        return lambda source, start, end: whole[start:end]
-
-    with pytest.raises(EOFError, match=r"source \d+ has \d+ bytes"):
-        write(parts, reads("plain"), reads("stored"), lambda data: None, 6, 2)  # type: ignore[arg-type]
-
-
 def test_runs_stay_as_they_are() -> None:
     """Between its first and last byte a run has the source's own bytes, and the stream has gzip's header,
     the same for all."""
     source = NAMES.index("many blocks")
-    parts = parts_of([b"a" * 1000, Span(source, 1000, 100_000), b"b" * 1000, Span(source, 20_000, 140_000)])
+    parts = parts_of([b"a" * 1000, Copy(source, 1000, 100_000), b"b" * 1000, Copy(source, 20_000, 120_000)])
     kinds = [type(part).__name__ for part in parts]
-    assert kinds == ["bytes", "Span", "Run", "Span", "bytes", "Span", "Run", "Span"]
+    assert kinds == ["bytes", "Copy", "Run", "Copy", "bytes", "Copy", "Run", "Copy"]
     stored = written(parts)
     assert stored.startswith(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff")
     first = runs_in(parts)[0]

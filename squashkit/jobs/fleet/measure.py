@@ -15,7 +15,7 @@ from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.prices import Pricing
 from squashkit.jobs.fleet.process import for_many_images
-from squashkit.oci.compression import Compression
+from squashkit.oci.compression import GZIP_LEVEL, Compression
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
@@ -28,8 +28,9 @@ from squashkit.report.fleet.storage import FleetReport
 from squashkit.transports.session import Session
 from squashkit.wording import Option, Words, parts_of
 
-GZIP = Compression.of(Codec.GZIP)
-"""How new layers are stored, and plain ones in a registry."""
+GZIP = Compression(Codec.GZIP, GZIP_LEVEL)
+"""How new layers are stored, and plain ones in a registry: all deflated anew, so that a run of layers
+becomes the same blob for all images, however each of them stores these layers."""
 
 
 @checked

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
 
-from squashkit.engine.write import gather
+from squashkit.engine.stream import gather
 from squashkit.errors import inside
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member

@@ -29,15 +29,14 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
 
+from squashkit.errors import PlanError
+from squashkit.wording import Option
+
 BUFFER = 1 << 20
 _GZIP = 31  # windowBits: a window of 32 KiB, with gzip's header and trailer around the deflate data
 _Z_BLOCK = 5
 _OK, _STREAM_END, _BUFFER_ERROR = 0, 1, -5
 _UNUSED, _LAST, _STOPPED = 63, 64, 128  # data_type, as zlib.h describes it
-
-
-class Unavailable(Exception):
-    """There is no zlib whose functions can be called."""
 
 
 class _Stream(Structure):
@@ -90,7 +89,7 @@ def find() -> Library:
     """The zlib to use: zlib_ng's, else that of Python's own module, else the system's. Blocks end at the
     same places by all of them.
 
-    Raises Unavailable, which says what was tried.
+    Raises PlanError where there is none whose functions can be called, with what was tried.
     """
     tried: list[str] = []
     for name, opened in _PLACES.items():
@@ -98,7 +97,12 @@ def find() -> Library:
             return _library(name, opened())
         except (OSError, ImportError, AttributeError, TypeError, ValueError) as error:
             tried.append(f"{name}: {error}")
-    raise Unavailable(f"no zlib that tells where deflate blocks end can be called ({'; '.join(tried)})")
+    raise PlanError(
+        "deflate blocks cannot be carried over here, since no zlib can be called that tells where they end;"
+        " pass ",
+        Option("Write.compress", "gzip:6"),
+        f", which deflates all anew ({'; '.join(tried)})",
+    )
 
 
 def _module(name: str) -> CDLL:

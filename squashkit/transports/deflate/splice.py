@@ -1,63 +1,58 @@
-"""Which deflate blocks of its sources a new tar can be made of, and what must be deflated anew."""
+"""Which deflate blocks of its source layers a new layer can be made of, and what must be deflated anew."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from squashkit.layers.pieces import Copy, Piece
+from squashkit.oci.compression import GZIP_LEVEL
+from squashkit.transports.codecs import WINDOW, deflate
 from squashkit.transports.deflate.index import BlockIndex, Run
 
 LEAST = 16 << 10
 """Plain bytes of the shortest run that is copied: deflating fewer costs no more."""
+_SAMPLES = 4
+_SAMPLE = 256 << 10
+_MOST = 64
+"""A sample is at most one part of so many of a layer."""
+_WORSE = 1.1
 
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A range of a source's plain stream."""
-
-    source: int
-    start: int
-    end: int
+Part = Run | Piece
 
 
 def splice(
-    pieces: Iterable[Span | bytes], indexes: Mapping[int, BlockIndex], least: int = LEAST
-) -> Iterator[Run | Span | bytes]:
+    pieces: Iterable[Piece], indexes: Mapping[int, BlockIndex], least: int = LEAST
+) -> Iterator[Part]:
     """The same plain bytes, with runs of blocks in place of all that need not be deflated anew: runs of at
-    least so many plain bytes. Sources without an index are not gzip."""
-    for piece in _merged(pieces):
-        if isinstance(piece, bytes) or piece.source not in indexes:
+    least so many plain bytes. Source layers without an index are not gzip."""
+    for piece in pieces:
+        if isinstance(piece, bytes) or piece.layer not in indexes:
             yield piece
             continue
         at = piece.start
-        for run in indexes[piece.source].runs(piece.source, piece.start, piece.end):
+        for run in indexes[piece.layer].runs(*piece):
             if run.end - run.start < least:
                 continue
             if at < run.start:
-                yield Span(piece.source, at, run.start)
+                yield Copy(piece.layer, at, run.start)
             yield run
             at = run.end
         if at < piece.end:
-            yield Span(piece.source, at, piece.end)
+            yield Copy(piece.layer, at, piece.end)
 
 
-def _merged(pieces: Iterable[Span | bytes]) -> Iterator[Span | bytes]:
-    """Without empty ones, and with spans that go on where the one before ends as one."""
-    last: Span | None = None
-    for piece in pieces:
-        if isinstance(piece, bytes):
-            if not piece:
-                continue
-            if last is not None:
-                yield last
-                last = None
-            yield piece
-        elif piece.start < piece.end:
-            if last is not None and (last.source, last.end) == (piece.source, piece.start):
-                last = replace(last, end=piece.end)
-                continue
-            if last is not None:
-                yield last
-            last = piece
-    if last is not None:
-        yield last
+def is_well_deflated(index: BlockIndex, plain: Callable[[int, int], bytes]) -> bool:
+    """Whether a stream is at most a tenth larger than it would be if it were deflated anew, by samples of
+    it: crane writes at gzip's level 1, and people squash to save space. `plain` reads the plain stream from
+    a place to another."""
+    size = index.member_plain_ends[-1] if index.member_plain_ends else 0
+    length = min(_SAMPLE, size // _MOST)
+    stored = anew = 0
+    for at in range(0, size - length, max(1, size // _SAMPLES)):
+        run = next(index.runs(0, at, at + WINDOW + length), None)
+        if run is None:
+            continue
+        before = plain(max(0, run.start - WINDOW), run.start)
+        stored += (run.end_bit - run.first_bit) // 8
+        anew += len(deflate(plain(run.start, run.end), before, GZIP_LEVEL, False))
+    return stored <= anew * _WORSE

@@ -7,15 +7,16 @@ many as that takes. So nothing needs to be shifted, and stored blocks keep their
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from squashkit.layers.pieces import Copy
 from squashkit.transports.codecs import CHUNK, GZIP_HEADER, WINDOW, deflate
 from squashkit.transports.deflate.index import Run
-from squashkit.transports.deflate.splice import Span
+from squashkit.transports.deflate.splice import Part
 
 Read = Callable[[int, int, int], bytes]
-"""Bytes of a source, by its number, from a place to another: all of them."""
+"""Bytes of a source layer, by its number, from a place to another: all of them."""
 
 _END = b"\x03\x00"
 """An empty final block with fixed codes (RFC 1951, 3.2.6)."""
@@ -24,45 +25,35 @@ _EMPTY_STORED = b"\x00\x00\xff\xff"
 
 
 def write(
-    parts: Iterable[Run | Span | bytes],
-    plain: Read,
-    stored: Read,
-    out: Callable[[bytes], None],
-    level: int,
-    jobs: int,
-) -> None:
-    """Write a gzip stream. The same sources and parts give the same bytes, with any number of jobs.
+    parts: Iterable[Part], plain: Read, stored: Read, level: int, jobs: int
+) -> Generator[bytes, None, None]:
+    """A gzip stream, in pieces of about 1 MiB at most. The same sources and parts give the same bytes, with
+    any number of jobs.
 
-    `plain` reads what sources give, for what is between runs and the 32 KiB before it; `stored` reads them
-    as they are. `out` is called in this thread.
+    `plain` reads what source layers give, for what is between runs and the 32 KiB before it; `stored` reads
+    them as they are. Both are called by whoever asks for the next piece.
     """
     with ThreadPoolExecutor(max(1, jobs)) as pool:
-        writer = _Writer(pool, plain, stored, out, level, 2 * max(1, jobs))
+        writer = _Writer(pool, plain, stored, level, 2 * max(1, jobs))
+        yield GZIP_HEADER
         for part in parts:
             if isinstance(part, Run):
-                writer.copy(part)
-            elif isinstance(part, Span):
+                yield from writer.copy(part)
+            elif isinstance(part, Copy):
                 for at in range(part.start, part.end, CHUNK):
-                    writer.add(_whole(plain, part.source, at, min(at + CHUNK, part.end)))
+                    yield from writer.add(plain(part.layer, at, min(at + CHUNK, part.end)))
             else:
-                writer.add(part)
-        writer.close()
+                yield from writer.add(part)
+        yield from writer.close()
 
 
 class _Writer:
-    def __init__(
-        self,
-        pool: ThreadPoolExecutor,
-        plain: Read,
-        stored: Read,
-        out: Callable[[bytes], None],
-        level: int,
-        limit: int,
-    ) -> None:
+    """Puts runs and newly deflated chunks in order. Its methods give what is ready by then."""
+
+    def __init__(self, pool: ThreadPoolExecutor, plain: Read, stored: Read, level: int, limit: int) -> None:
         self._pool = pool
         self._plain = plain
         self._stored = stored
-        self._out = out
         self._level = level
         self._limit = limit
         self._pending: deque[Future[bytes] | Run] = deque()
@@ -70,32 +61,32 @@ class _Writer:
         self._dictionary = b""
         self._checksum = 0
         self._size = 0
-        out(GZIP_HEADER)
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes) -> Iterator[bytes]:
         """Plain bytes that are deflated anew."""
         self._buffer += data
         while len(self._buffer) >= CHUNK:
             self._submit(bytes(self._buffer[:CHUNK]))
             del self._buffer[:CHUNK]
+            yield from self._drain(self._limit)
 
-    def copy(self, run: Run) -> None:
+    def copy(self, run: Run) -> Iterator[bytes]:
         """Blocks that are copied."""
         from zlib_ng import zlib_ng
 
         self._finish_seam()
         self._checksum = zlib_ng.crc32_combine(self._checksum, run.checksum, run.end - run.start)
         self._size += run.end - run.start
-        tail = _whole(self._plain, run.source, max(run.start, run.end - WINDOW), run.end)
+        tail = self._plain(run.layer, max(run.start, run.end - WINDOW), run.end)
         self._dictionary = (self._dictionary + tail)[-WINDOW:]
         self._pending.append(run)
-        self._drain(self._limit)
+        yield from self._drain(self._limit)
 
-    def close(self) -> None:
+    def close(self) -> Iterator[bytes]:
         self._finish_seam()
-        self._drain(0)
+        yield from self._drain(0)
         size = self._size & 0xFFFFFFFF
-        self._out(_END + self._checksum.to_bytes(4, "little") + size.to_bytes(4, "little"))
+        yield _END + self._checksum.to_bytes(4, "little") + size.to_bytes(4, "little")
 
     def _finish_seam(self) -> None:
         if self._buffer:
@@ -109,29 +100,30 @@ class _Writer:
         self._size += len(chunk)
         self._pending.append(self._pool.submit(deflate, chunk, self._dictionary, self._level, False))
         self._dictionary = (self._dictionary + chunk)[-WINDOW:]
-        self._drain(self._limit)
 
-    def _drain(self, limit: int) -> None:
-        """Write what is done, and all but so many in any case."""
+    def _drain(self, limit: int) -> Iterator[bytes]:
+        """What is done, and all but so many in any case."""
         while self._pending:
             part = self._pending[0]
             if isinstance(part, Run):
-                _copy(part, self._stored, self._out)
+                yield from _copy(part, self._stored)
             elif len(self._pending) > limit or part.done():
-                self._out(part.result())
+                yield part.result()
             else:
                 return
             self._pending.popleft()
 
 
-def _copy(run: Run, stored: Read, out: Callable[[bytes], None]) -> None:
-    """Write blocks as they are, behind empty blocks and before one, so that all begins and ends with whole
-    bytes."""
+def _copy(run: Run, stored: Read) -> Iterator[bytes]:
+    """Blocks as they are, behind empty blocks and before one, so that all begins and ends with whole bytes.
+    None of them ends the stream."""
     shift, used = run.first_bit & 7, run.end_bit & 7
     at, end = run.first_bit >> 3, (run.end_bit + 7) >> 3
     padding, bits = _PADDING[shift]
     while at < end:
-        block = _whole(stored, run.source, at, min(at + CHUNK, end))
+        block = stored(run.layer, at, min(at + CHUNK, end))
+        if run.final_bit is not None and at <= run.final_bit >> 3 < at + len(block):
+            block = _without_bit(block, run.final_bit - at * 8)  # BFINAL (RFC 1951, 3.2.3)
         at += len(block)
         if at == end and used:
             # An empty stored block: three zero bits, and zero bits to the end of their byte.
@@ -139,17 +131,17 @@ def _copy(run: Run, stored: Read, out: Callable[[bytes], None]) -> None:
             block = block[:-1] + bytes((last,) if used <= 5 else (last, 0)) + _EMPTY_STORED
         if bits:
             first = padding | block[0] >> shift << bits
-            out(first.to_bytes((bits - shift) // 8 + 1, "little"))
+            yield first.to_bytes((bits - shift) // 8 + 1, "little")
             block = block[1:]
             bits = 0
-        out(block)
+        yield block
 
 
-def _whole(read: Read, source: int, start: int, end: int) -> bytes:
-    data = read(source, start, end)
-    if len(data) != end - start:
-        raise EOFError(f"source {source} has {len(data)} bytes from {start} to {end}")
-    return data
+def _without_bit(block: bytes, bit: int) -> bytes:
+    """A block with one bit 0, counted from the low ones of its first byte."""
+    changed = bytearray(block)
+    changed[bit >> 3] &= ~(1 << (bit & 7))
+    return bytes(changed)
 
 
 def _bits(*values: tuple[int, int]) -> tuple[int, int]:
