@@ -15,7 +15,7 @@ from functools import partial
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, PathNotFound, UsageError
 from squashkit.layers.changeset import Changeset
-from squashkit.layers.compare import Difference, Piece, is_same_content, iter_differences
+from squashkit.layers.compare import Difference, Piece, content_digest, is_same_content, iter_differences
 from squashkit.layers.entry import Entry
 from squashkit.layers.lookup import resolve
 from squashkit.layers.rootfs import Inode, Node, Rootfs
@@ -86,6 +86,17 @@ class View:
         if entry.record.realsize != other.record.realsize:
             return False
         return is_same_content(self.pieces_of(layer, entry), self.pieces_of(other_layer, other))
+
+    def same(self, layer: int, entry: Entry, other_layer: int, other: Entry) -> bool:
+        """Whether two files of one size, each of a layer, hold the same bytes."""
+        mine, theirs = self.image.layers[layer].diff_id, self.image.layers[other_layer].diff_id
+        if (mine, entry.record.data) == (theirs, other.record.data):
+            return True
+        return is_same_content(self.pieces_of(layer, entry), self.pieces_of(other_layer, other))
+
+    def digest(self, layer: int, entry: Entry) -> bytes:
+        """What files of layers have alike that hold the same bytes, and no others."""
+        return content_digest(self.pieces_of(layer, entry))
 
     def content(self, inode: Inode) -> Iterator[bytes]:
         """A file's bytes in pieces, the zeros of holes too. Raises DigestMismatch where its layer ends

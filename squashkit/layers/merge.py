@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from squashkit.layers import headers, tar
 from squashkit.layers.changeset import OPAQUE, WHITEOUT, Changeset, content_of
@@ -36,6 +36,15 @@ from squashkit.layers.record import DIRECTORY, HARD_LINK, REGULAR, HeaderOf, Rec
 from squashkit.layers.rootfs import BELOW, Binding, Directory, Dropped, Inode, Node, Rootfs
 
 
+class CopiedLink(NamedTuple):
+    """A hard link of a run to a file below it, which became a copy: so no link leads out of its layer."""
+
+    path: bytes
+    target: bytes
+    size: int
+    """Bytes of the payload."""
+
+
 @dataclass(frozen=True, slots=True)
 class SquashedLayer:
     """The layer that a run becomes. Without pieces it holds nothing and is not written."""
@@ -47,8 +56,7 @@ class SquashedLayer:
     source_entries: int
     source_size: int
     dropped: tuple[Dropped, ...]
-    copies: tuple[tuple[bytes, bytes], ...]
-    """(path, target): hard links to a lower layer that became copies of their target."""
+    copies: tuple[CopiedLink, ...]
     content_size: int = 0
     """Bytes of its files, as docker counts a layer."""
 
@@ -99,7 +107,7 @@ def merge_run(
     """
     start = rootfs.run
     found = _walk(rootfs, opaque=opaque or rootfs.unknown_below)
-    copies: list[tuple[bytes, bytes]] = []
+    copies: list[CopiedLink] = []
     order = _by_path if walk_order else _by_source
     remade = _remade(found, header_of, copies, order)  # first: they say which directories are needed
     directories = _directories(found, rootfs)
@@ -232,7 +240,7 @@ def _by_path(binding: Binding) -> list[bytes]:
 def _remade(
     found: _Run,
     header_of: HeaderOf,
-    copies: list[tuple[bytes, bytes]],
+    copies: list[CopiedLink],
     order: Callable[[Binding], Any],
 ) -> list[Member]:
     """Everything that is no directory and cannot stay as it stands, or has several names."""
@@ -259,7 +267,7 @@ def _group(
     inode: Inode,
     found: _Run,
     header_of: HeaderOf,
-    copies: list[tuple[bytes, bytes]],
+    copies: list[CopiedLink],
     order: Callable[[Binding], Any],
 ) -> list[Member]:
     """The names of one inode: the first becomes the file, the others link to it.
@@ -269,9 +277,11 @@ def _group(
     """
     assert inode.bindings is not None
     names = list(inode.bindings.values())
-    if inode.layer < found.start and inode.changed < found.start:
-        names = [binding for binding in names if binding.layer >= found.start]
-        copies += [(binding.path, inode.entry.path) for binding in names[:1]]
+    if inode.layer < found.start:
+        made = [binding for binding in names if binding.layer >= found.start]
+        copies += [CopiedLink(one.path, inode.entry.path, inode.entry.record.size) for one in made[:1]]
+        if inode.changed < found.start:
+            names = made
     names.sort(key=order)
     first = names[0]
     first_path = first.path

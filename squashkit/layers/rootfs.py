@@ -158,6 +158,10 @@ class Dropped(NamedTuple):
     layer: int
     cause: Cause
     by: int
+    last: bytes
+    """The path that was lost: of an inode of several names the last one."""
+    attributes: Attributes | None = None
+    """Of an inode whose attributes a hard link had changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +192,44 @@ class Rootfs:
         self._marked: list[Directory] = []
         self._layer = 0
         self._aufs: dict[bytes, LinkedInode] = {}
+        self._nameless: dict[bytes, Dropped] = {}
+        """Those of them that have no name now, by the paths that AUFS gave them: dead, unless a link
+        follows."""
         self._unlisted: dict[Directory, None] = {}
         self._unlisted_size = 0
 
     def __repr__(self) -> str:
         return f"<Rootfs: {len(self.directories):,} directories>"
+
+    def copy(self) -> Rootfs:
+        """A tree that begins as this one is, before any run: what is applied to one leaves the other
+        alone. Inodes of one name are shared, since they never change. What died is not remembered."""
+        twin = Rootfs(follow_lower_symlinks=self.follow_lower_symlinks, unknown_below=self.unknown_below)
+        copies: dict[Directory, Directory] = {self.root: twin.root}
+        linked: dict[Inode, LinkedInode] = {}
+        for path, directory in self.directories.items():  # parents come first
+            if directory.parent is not None:
+                parent = copies[directory.parent]
+                copies[directory] = Directory(path, parent, directory.entry, directory.layer)
+        for directory, copy in copies.items():
+            copy.entry, copy.entry_layer = directory.entry, directory.entry_layer
+            copy.touched = directory.touched
+            copy.children = dict(directory.children)
+            for name, node in directory.children.items():
+                if isinstance(node, Directory):
+                    copy.children[name] = copies[node]
+                elif node.bindings is not None:
+                    inode = linked.get(node)
+                    if inode is None:
+                        inode = linked[node] = LinkedInode(node.entry, node.layer, {})
+                        inode.attributes, inode.changed = node.attributes, node.changed
+                        for (at, key), binding in node.bindings.items():
+                            place = copies[at]
+                            inode.bindings[place, key] = binding._replace(directory=place)
+                    copy.children[name] = inode
+        twin.directories = {copy.path: copy for copy in copies.values()}
+        twin._unlisted_size = self._unlisted_size
+        return twin
 
     def begin_run(self, layer: int) -> None:
         """Forget what the last run took away: a new one starts at this layer."""
@@ -214,7 +251,7 @@ class Rootfs:
 
     def _apply(self, changeset: Changeset, layer: int) -> None:
         self._layer = layer
-        self._aufs = {}
+        self._aufs, self._nameless = {}, {}
         unlisted: dict[Directory, None] = {}
         self._unlisted = unlisted
         for path in changeset.whiteouts:
@@ -234,7 +271,7 @@ class Rootfs:
             parent = directories.get(parent_path)
             if parent is None:
                 if path.startswith(AUFS_LINKS + b"/"):
-                    self._aufs[path] = LinkedInode(entry, layer, {})
+                    self._add_aufs(entry)
                     continue
                 parent = self._make_parents(parent_path)
             if not name:
@@ -250,6 +287,7 @@ class Rootfs:
                 if parent.touched != self.run:
                     self._touch(parent)
         self._note_unlisted()
+        self.dropped += self._nameless.values()
 
     # Whiteouts
 
@@ -326,6 +364,14 @@ class Rootfs:
                 at = at.parent
 
     # Entries
+
+    def _add_aufs(self, entry: Entry) -> None:
+        """Content that links of the same layer give its names."""
+        path, layer = entry.path, self._layer
+        if path in self._nameless:
+            self.dropped.append(self._nameless[path])
+        self._aufs[path] = LinkedInode(entry, layer, {})
+        self._nameless[path] = Dropped(path, entry, layer, Cause.DELETED, layer, path)
 
     def _add_directory(self, entry: Entry) -> None:
         path = entry.path
@@ -412,6 +458,9 @@ class Rootfs:
         elif old is not None:
             self._replace(parent, name, entry)
         bindings[parent, name] = Binding(parent, name, self._layer, entry)
+        loose = self._nameless.get(linked.entry.path)
+        if loose is not None and loose.entry is linked.entry:
+            del self._nameless[loose.path]
         parent.children[name] = linked
         self._touch(parent)
         record = entry.record
@@ -545,10 +594,16 @@ class Rootfs:
         if is_hard_link(binding.entry):
             self._drop(binding.path, binding.entry, binding.layer, cause)
         if not node.bindings:
-            self._drop(node.entry.path, node.entry, node.layer, cause)
+            dead = Dropped(
+                node.entry.path, node.entry, node.layer, cause, self._layer, binding.path, node.attributes
+            )
+            if self._aufs.get(dead.path) is node:
+                self._nameless[dead.path] = dead
+            else:
+                self.dropped.append(dead)
 
     def _drop(self, path: bytes, entry: Entry, layer: int, cause: Cause) -> None:
-        self.dropped.append(Dropped(path, entry, layer, cause, self._layer))
+        self.dropped.append(Dropped(path, entry, layer, cause, self._layer, path))
 
     def _displace(self, parent: Directory, name: bytes, node: Node | None) -> None:
         if parent.displaced is None:

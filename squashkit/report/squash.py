@@ -209,9 +209,9 @@ class Report:
                 for c in self.plan.contested
             ],
             "copied_links": [
-                {"path": show_path(path), "target": show_path(target)}
+                {"path": show_path(link.path), "target": show_path(link.target), "bytes": link.size}
                 for run in self.runs
-                for path, target in run.copies
+                for link in run.copies
             ],
             "links_into_new_layers": [
                 {"layer": layer, "path": show_path(path)} for layer, path in self.plan.links_into_runs
@@ -297,7 +297,11 @@ class Report:
                 f"{show_path(c.path)} (layer {c.layer})" for c in self.plan.contested if c.construct == kind
             ]
             lines.append(f"Contested: {kind}: {some(places, limit)}")
-        copies = [f"{show_path(p)} of {show_path(t)}" for run in self.runs for p, t in run.copies]
+        copies = [
+            f"{show_path(link.path)} of {show_path(link.target)} ({size(link.size)})"
+            for run in self.runs
+            for link in run.copies
+        ]
         if copies:
             lines.append("Copied, as no link can leave its layer: " + some(copies, limit))
         links = [f"{show_path(path)} (layer {layer})" for layer, path in self.plan.links_into_runs]

@@ -144,9 +144,19 @@ def test_links_to_lower_layers_are_listed_as_copies() -> None:
     plan = plan_layers(layers, [(0, 1, True), (1, 3, False)])
     run = plan.layers[1]
     assert isinstance(run, SquashedLayer)
-    assert run.copies == ((b"l", b"f"),)
+    assert run.copies == ((b"l", b"f", 1),)
     made = next(r for r in tar.scan_bytes(render(layers, run)) if r.name == b"l")
     assert (made.typeflag, made.size) == (REGULAR, 1)
+
+
+def test_a_link_that_changes_a_lower_file_is_listed_as_a_copy() -> None:
+    """With other attributes the lower file itself is written anew: its content is stored again."""
+    layers = [
+        layer(file("f", b"x" * 900)), layer(hardlink("l", "f", mode=0o600)), layer(file("z"))
+    ]  # fmt: skip
+    run = plan_layers(layers, [(0, 1, True), (1, 3, False)]).layers[1]
+    assert isinstance(run, SquashedLayer)
+    assert run.copies == ((b"l", b"f", 900),)
 
 
 def test_links_of_kept_layers_into_a_run_are_listed() -> None:

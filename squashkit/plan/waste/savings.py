@@ -1,0 +1,79 @@
+"""What a squash would save, for every number of kept layers: by the very plan that it would carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from squashkit.layers import tar
+from squashkit.layers.changeset import Changeset
+from squashkit.layers.merge import merge_run
+from squashkit.layers.record import HeaderOf
+from squashkit.layers.rootfs import Rootfs
+from squashkit.plan.squash import find_obstacle
+from squashkit.plan.waste.model import DeadFile
+
+MOST = 40
+"""Layers up to which every boundary is planned."""
+_NEXT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What merging all layers but the first ones saves, in bytes of uncompressed tars. `size` is `dead`
+    less `copied` and with `overhead`; all three are None where the boundary was not planned, or the layers
+    above it cannot be merged."""
+
+    keep_layers: int
+    size: int | None
+    dead: int
+    """Payload of the merged layers' dead files."""
+    copied: int | None
+    """Payload of files below that is stored again, since no hard link can lead out of its layer."""
+    overhead: int | None
+    """What headers, whiteouts and padding save; less than 0 where they take more."""
+
+
+def find_savings(
+    changesets: Sequence[Changeset], header_of: HeaderOf, dead: Sequence[DeadFile], base_layers: int
+) -> list[Saving]:
+    """One for each number of kept layers, from none to all but one. Of an image of more than MOST layers
+    those for the base and the ten with the most dead bytes are planned."""
+    count = len(changesets)
+    dead_above = [sum(one.size for one in dead if one.layer >= keep) for keep in range(count)]
+    planned = set(range(count))
+    if count > MOST:
+        planned = {base_layers, *sorted(planned, key=lambda keep: (-dead_above[keep], keep))[:_NEXT]}
+    obstacles = [index for index, one in enumerate(changesets) if find_obstacle(one) is not None]
+    last_obstacle = max(obstacles, default=-1)
+    below = Rootfs()
+    savings: list[Saving] = []
+    for keep in range(count):
+        if keep == count - 1:
+            # A run of one layer is kept as it is.
+            savings.append(Saving(keep, 0, dead_above[keep], 0, -dead_above[keep]))
+        elif keep in planned and keep > last_obstacle:
+            savings.append(_planned(below, changesets, header_of, keep, dead_above[keep]))
+        else:
+            savings.append(Saving(keep, None, dead_above[keep], None, None))
+        if keep < max(planned):
+            below.apply(changesets[keep], keep)
+    return savings
+
+
+def _planned(
+    below: Rootfs, changesets: Sequence[Changeset], header_of: HeaderOf, keep: int, dead: int
+) -> Saving:
+    run = dict(enumerate(changesets))
+    for index in range(keep):
+        del run[index]
+    rootfs = below.copy()
+    rootfs.begin_run(keep)
+    for index, changeset in run.items():
+        rootfs.apply(changeset, index)
+    merged = merge_run(rootfs, run, header_of, opaque=False)
+    # An image of no layer at all gets an empty one.
+    written = merged.diff_size or (len(tar.END_OF_ARCHIVE) if not keep else 0)
+    size = merged.source_size - written
+    copied = sum(copy.size for copy in merged.copies)
+    return Saving(keep, size, dead, copied, size - dead + copied)
