@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, NoReturn
 
 from squashkit.errors import UsageError, show_text
@@ -124,6 +124,7 @@ def parse_dockerfile(text: str, path: str = "Dockerfile") -> Dockerfile:
     for logical in _logical_lines(path, lines, escape):
         one = _instruction(path, logical, len(stages) - 1, shell)
         if one.keyword == "FROM":
+            one = replace(one, stage=len(stages))
             stages.append(_stage(path, one))
             shell = _DEFAULT_SHELL
         elif not stages and one.keyword != "ARG":

@@ -108,6 +108,12 @@ def without_shell(text: str) -> str:
     return _STARTS_WITH_SHELL.sub("", text, count=1).lstrip()
 
 
+def after_shells(text: str) -> str:
+    """What follows the last shell that a command names; all of it where it names none."""
+    shells = list(_ANY_SHELL.finditer(text))
+    return text[shells[-1].end() :].lstrip() if shells else text
+
+
 def shown(created_by: str) -> str:
     """The whole step on one line, as people should see it: of RUN the command alone, with the names of its
     build arguments before it (`TOKEN=… make`), of the others the instruction too (`COPY a b /srv`)."""
@@ -169,7 +175,7 @@ def _certain_names(values: str, count: str, is_buildkit: bool) -> tuple[str, ...
     if first is None:
         return ()
     names = tuple(_ARGUMENT.findall(values))
-    # docker counts arguments, buildah words: where both may be meant, later words may be of the first value.
+    # docker counts arguments, buildah words: where it may be either, later words may be of the first value.
     counts_arguments = is_buildkit or len(values.strip(" ").split(" ")) != _number(count)
     return names if counts_arguments and len(names) == _number(count) else names[:1]
 
