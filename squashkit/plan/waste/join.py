@@ -1,7 +1,7 @@
 """Adjacent RUNs of a Dockerfile as one, and that change as a unified diff. Pure.
 
-The shell of each RUN began anew, and each failed by itself. So that it stays like that, a command that would
-be seen in the next one gets a subshell, and one in which `&&` would bind otherwise gets braces.
+The shell of each RUN began anew, and each failed by itself. So that it stays like that, a command that the
+next one would see gets a subshell, and one in which `&&` would bind otherwise gets braces.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from squashkit.errors import show_text
-from squashkit.plan.waste.dockerfile import DockerInstruction, Dockerfile
+from squashkit.plan.waste.dockerfile import Dockerfile, DockerInstruction
 from squashkit.plan.waste.shell import ShellCommand, is_shell, read_command, stops_at_faults
 
 _INDENT = "    "
@@ -20,8 +20,8 @@ _BETWEEN = " && "
 
 
 def join_diff(dockerfile: Dockerfile, first: DockerInstruction, last: DockerInstruction) -> str | None:
-    """The change that makes one RUN of two and all that stands between them, as `patch -p0` applies it; None
-    where they cannot be joined, as for `join_lines`."""
+    """The change that makes one RUN of two and all RUNs between them, as `patch -p0` applies it; None where
+    they cannot be joined, as for `join_lines`."""
     joined = join_lines(dockerfile, first, last)
     return None if joined is None else unified(dockerfile.path, dockerfile.lines, joined)
 
@@ -71,7 +71,6 @@ def unified(path: str, before: Sequence[str], after: Sequence[str]) -> str:
     if " " in name:
         name += "\t"  # else `patch` takes the first word for the name
     made = unified_diff(before, after, name, name)
-    # Without a date the header has a space before its line end, or none, by the version of Python.
     return "".join(
         line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in made
     )

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"})
 _LEAKING = frozenset(
     {
-        ".", "alias", "bind", "break", "cd", "continue", "declare", "enable", "eval", "exec", "exit", "export",
-        "for", "function", "getopts", "hash", "let", "local", "logout", "mapfile", "popd", "pushd", "read",
+        ".", "alias", "bind", "break", "cd", "continue", "declare", "enable", "eval", "exec", "exit",
+        "export", "for", "function", "getopts", "hash", "let", "local", "logout", "mapfile", "popd", "pushd", "read",
         "readarray", "readonly", "return", "select", "set", "shift", "shopt", "source", "times", "trap",
         "typeset", "ulimit", "umask", "unalias", "unset",
     }
@@ -34,7 +34,7 @@ class ShellCommand:
     """What a command on one line is, as far as joining goes."""
 
     is_clear: bool
-    """Whether something can follow it: its quotes are closed, and it has no comment and no here-document."""
+    """Whether something can follow it: its quotes are closed, it has no comment and no here-document."""
     is_plain: bool
     """Whether it is pipelines with `&&` between them, and nothing else."""
     leaks: bool
