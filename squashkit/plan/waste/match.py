@@ -4,8 +4,8 @@ The steps above the base are laid beside the instructions of a stage, in order: 
 COPY and ADD by their destination, better by their sources too, WORKDIR by its path. What a variable stands
 for is not known; any text fits it. Of the stages the one that fits best is taken, the last of equals.
 
-A Dockerfile is one of another image where less than half of the stage's RUN, COPY and ADD fit, or, where the
-base is known, less than half of the steps above it.
+A Dockerfile is one of another image where less than half of the stage's RUN, COPY and ADD fit, or, where
+the base is known, less than half of the steps above it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from squashkit.plan.waste.model import Step
 from squashkit.plan.waste.steps import COPIES, Instruction, Parsed, after_shells, parse_step, without_shell
 
 _MADE = frozenset({"RUN", "COPY", "ADD"})
-_VARIABLE = re.compile(r"\\\$|\$(?:\w+|\{[^}]*\})")
+_VARIABLE = re.compile(r"(?<!\\)\$(?:\w+|\{[^}]*\})")
 _SURE, _LIKELY, _MAYBE = 4, 3, 1
 
 
@@ -151,19 +151,20 @@ def _test_path(placed: _Placed) -> _Test:
     if absolute is not None:
         patterns.append(_pattern(absolute))
     elif not written.startswith("/"):
-        patterns.append(re.compile(r"/.*" + ("/" + _pattern(written).pattern if _clean(written) else "")))
+        rest = _pattern(written).parts
+        patterns.append(_Pattern(("/", f"/{rest[0]}" if rest[0] else "", *rest[1:])))
     origins = [_pattern(source) for source in sources if not source.startswith("--")]
 
     def test(step: Parsed) -> int:
         if step.instruction.value != one.keyword:
             return 0
         destination = _clean(step.destination)
-        if not any(pattern.fullmatch(destination) for pattern in patterns):
+        if not any(pattern.fits(destination) for pattern in patterns):
             return 0
         if step.instruction not in COPIES or step.is_hashed or len(step.sources) != len(origins):
             return _LIKELY - 1
         pairs = zip(origins, step.sources, strict=True)
-        return _SURE if all(origin.fullmatch(_clean(source)) for origin, source in pairs) else _MAYBE
+        return _SURE if all(origin.fits(_clean(source)) for origin, source in pairs) else _MAYBE
 
     return test
 
@@ -178,12 +179,26 @@ def _clean(path: str) -> str:
     return "" if cleaned == "." else cleaned.replace("//", "/")
 
 
-def _pattern(path: str) -> re.Pattern[str]:
-    """What a path may have become once its variables were filled in."""
-    parts: list[str] = []
-    at, cleaned = 0, _clean(path)
-    for variable in _VARIABLE.finditer(cleaned):
-        parts.append(re.escape(cleaned[at : variable.start()]))
-        parts.append(re.escape("$") if variable[0] == r"\$" else ".*")
-        at = variable.end()
-    return re.compile("".join([*parts, re.escape(cleaned[at:])]), re.DOTALL)
+class _Pattern(NamedTuple):
+    """A path, cut at its variables, each of which may have become anything."""
+
+    parts: tuple[str, ...]
+
+    def fits(self, text: str) -> bool:
+        first, *inner = self.parts
+        if not inner:
+            return text == first
+        last = inner.pop()
+        if not text.startswith(first) or not text[len(first) :].endswith(last):
+            return False
+        at, end = len(first), len(text) - len(last)
+        for part in inner:
+            found = text.find(part, at, end)
+            if found < 0:
+                return False
+            at = found + len(part)
+        return True
+
+
+def _pattern(path: str) -> _Pattern:
+    return _Pattern(tuple(part.replace(r"\$", "$") for part in _VARIABLE.split(_clean(path))))

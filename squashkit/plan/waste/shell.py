@@ -14,9 +14,9 @@ _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"})
 _LEAKING = frozenset(
     {
         ".", "alias", "bind", "break", "cd", "continue", "declare", "enable", "eval", "exec", "exit",
-        "export", "for", "function", "getopts", "hash", "let", "local", "logout", "mapfile", "popd", "pushd", "read",
-        "readarray", "readonly", "return", "select", "set", "shift", "shopt", "source", "times", "trap",
-        "typeset", "ulimit", "umask", "unalias", "unset",
+        "export", "for", "function", "getopts", "hash", "let", "local", "logout", "mapfile", "popd",
+        "pushd", "read", "readarray", "readonly", "return", "select", "set", "shift", "shopt", "source",
+        "times", "trap", "typeset", "ulimit", "umask", "unalias", "unset",
     }
 )  # fmt: skip
 """Commands that change the shell which runs them, or end it."""
