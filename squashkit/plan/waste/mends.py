@@ -235,8 +235,8 @@ def _copied(maker: _Told, killer: _Told, files: Sequence[DeadFile]) -> Iterator[
             kind = Kind(group.value)
             flags = _flags(killer, some_files)
             text = (
-                f"{step}: write `{maker.word} {flags}`{number}. For another {_attributes(some_files)},"
-                f" {other}, stores {amount} again."
+                f"{step}: write `{maker.word} {flags}` for {_some(some_files)}{number}."
+                f" For another {_attributes(some_files)}, {other}, stores {amount} again."
             )
             if saved is None:
                 text += " Of an archive that ADD unpacks, that has to be set where the archive is made."
@@ -319,8 +319,8 @@ def _of_finding(step: _Told, finding: Finding) -> Mend:
         text = f"{_capital(shown)}, is of the base: only another base is without this. {finding.reason}"
         return Mend(finding.kind, layers, None, text)
     if step.is_copy and step.stage is None and _is_ignored(finding):
-        amount = size(finding.size)
-        text = f"{_capital(shown)}: name {_ignored(finding.paths)} in .dockerignore ({amount}). {finding.reason}"
+        what = f"name {_ignored(finding.paths)} in .dockerignore ({size(finding.size)})"
+        text = f"{_capital(shown)}: {what}. {finding.reason}"
         return Mend(Kind.IGNORE, layers, None, text, step.line)
     if finding.kind is Kind.CACHE_MOUNT and step.is_run:
         targets = _caches(finding)
