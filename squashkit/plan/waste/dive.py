@@ -22,7 +22,7 @@ archives of docker before 25 a layer that comes again, of which dive sees the li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -80,11 +80,12 @@ class DiveFacts:
 def dive_numbers(changesets: Sequence[Changeset]) -> Dive:
     """What dive says of an image with these layers, base first."""
     paths = _by_path(_read(changesets))
-    least = sum(path.least for path in paths.values())
-    found = sum(path.total for path in paths.values())
+    once = sum(paths.once.values())
+    least = once + sum(path.least for path in paths.more.values())
+    total = once + sum(path.total for path in paths.more.values())
     return Dive(
-        efficiency=float(least) / float(found) if found else 1.0,
-        wasted_bytes=sum(path.total for path in paths.values() if path.leaves > 1),
+        efficiency=float(least) / float(total) if total else 1.0,
+        wasted_bytes=sum(path.total for path in paths.more.values() if path.leaves > 1),
         user_bytes=sum(map(_file_bytes, changesets[1:])),
     )
 
@@ -95,7 +96,8 @@ def explain(changesets: Sequence[Changeset], dead: Sequence[DeadFile]) -> DiveFa
     paths = _by_path(layers)
     # Of a path that a layer has twice dive knows the last entry alone.
     known = {(file.layer, file.path) for file in dead if file.killed_by != file.layer}
-    copies = [copy for copy in _copies(layers) if paths[copy.counted_at].leaves > 1]
+    wasted = {path for path, counted in paths.more.items() if counted.leaves > 1}
+    copies = list(_copies(layers, wasted))
     with_dead = {copy.counted_at for copy in copies if copy.place in known}
     told: dict[tuple[int, bytes], int] = {}
     double = alive = 0
@@ -113,7 +115,7 @@ def explain(changesets: Sequence[Changeset], dead: Sequence[DeadFile]) -> DiveFa
         alive=alive,
         unseen=sum(file.size for file in unseen),
         below_deleted=sum(file.size for file in _below_deleted(changesets, unseen)),
-        empty_paths=sum(path.leaves > 1 and not path.total for path in paths.values()),
+        empty_paths=sum(not paths.more[path].total for path in wasted),
         broken_off=tuple(index for index, layer in enumerate(layers) if layer.stopped_at is not None),
     )
 
@@ -177,13 +179,16 @@ def _in_order(path: bytes) -> bytes:
 
 
 def _size(record: Record | None) -> int:
-    return record.realsize if record is not None else 0
+    if record is None:
+        return 0
+    sparse = record.traits.sparse
+    return record.size if sparse is None else sparse.realsize
 
 
 def _file_bytes(changeset: Changeset) -> int:
     """What dive takes for the size of a layer (dive/image/docker/image_archive.go, processLayerTar)."""
     both = (changeset.entries, changeset.markers)
-    return sum(record.realsize for members in both for _, record in members)
+    return sum(_size(record) for members in both for _, record in members)
 
 
 # --- the layers below as dive stacks them ----------------------------------------------------
@@ -191,8 +196,10 @@ def _file_bytes(changeset: Changeset) -> int:
 
 @dataclass(slots=True)
 class _Stack:
-    """Trees put on each other (StackTreeRange in dive/filetree/file_tree.go)."""
+    """Trees put on each other (StackTreeRange in dive/filetree/file_tree.go), as far as whiteouts ask for
+    it: the paths that they hide, and what lies below those."""
 
+    trees: Sequence[_Tree]
     nodes: dict[bytes, Record | None] = field(default_factory=dict)
     layers: dict[bytes, int] = field(default_factory=dict)
     """Which layer a node comes from."""
@@ -200,16 +207,38 @@ class _Stack:
     """The nodes just below another."""
     height: int = -1
     """How many layers are in it; -1 before the first one is copied."""
+    wanted: dict[bytes, bool] = field(default_factory=dict)
+    """Whether what lies in a directory is asked for: those that some whiteout hides, and all below."""
 
-    def raise_to(self, height: int, trees: Sequence[_Tree]) -> None:
-        """Put more of these trees on each other, so that so many are. The first one is copied as it is, and
+    def __post_init__(self) -> None:
+        self.wanted[b""] = False
+        for tree in self.trees:
+            self.wanted.update((_hidden_by(path), True) for path in tree.whiteouts)
+
+    def raise_to(self, height: int) -> None:
+        """Put more of the trees on each other, so that so many are. The first one is copied as it is, and
         put on itself where another comes."""
         if self.height < 0:
-            self.add(trees[0].nodes, 0)
+            self.add(self.asked_for(self.trees[0]), 0)
             self.height = 0
         for index in range(self.height, height):
-            self.put(trees[index], index)
+            self.put(self.trees[index], index)
         self.height = height
+
+    def asked_for(self, tree: _Tree) -> dict[bytes, Record | None]:
+        """Those nodes of a tree that whiteouts may be about."""
+        wanted = self.wanted
+        for path in tree.inner:
+            way = []
+            while path not in wanted:
+                way.append(path)
+                path = path.rpartition(b"/")[0]
+            wanted.update(dict.fromkeys(way, wanted[path]))
+        return {
+            path: record
+            for path, record in tree.nodes.items()
+            if wanted[path.rpartition(b"/")[0]] or wanted.get(path)
+        }
 
     def put(self, tree: _Tree, index: int) -> None:
         """Remove what a layer hides, and add what it has. A whiteout comes before the name that it hides,
@@ -217,10 +246,8 @@ class _Stack:
         late = [path for path in tree.whiteouts if _hidden_by(path) < path]
         for path in tree.whiteouts.difference(late):
             self.remove(_hidden_by(path))
-        nodes = tree.nodes
-        if tree.whiteouts:
-            nodes = {path: record for path, record in nodes.items() if path not in tree.whiteouts}
-        self.add(nodes, index)
+        nodes = self.asked_for(tree).items()
+        self.add({path: record for path, record in nodes if path not in tree.whiteouts}, index)
         for path in late:
             self.remove(_hidden_by(path))
 
@@ -284,10 +311,10 @@ class _Copy(NamedTuple):
 class _Read(NamedTuple):
     """What dive counts of a layer."""
 
-    leaves: list[tuple[bytes, int]]
-    """Paths and sizes of all but whiteouts."""
-    whiteouts: list[tuple[bytes, tuple[_Copy, ...]]]
-    """Paths, and what is counted at them."""
+    leaves: dict[bytes, int]
+    """Sizes by path of all but whiteouts."""
+    whiteouts: dict[bytes, tuple[_Copy, ...]]
+    """What is counted at the paths that they hide."""
     stopped_at: bytes | None
     """The path that a whiteout of nothing hides; leaves that come later are left out."""
 
@@ -301,64 +328,77 @@ class _Path(NamedTuple):
     """The smallest leaf, -1 where there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Paths:
+    """What dive counts of all paths."""
+
+    once: dict[bytes, int]
+    """The sizes of those that have one leaf."""
+    more: dict[bytes, _Path]
+    """The others; those that a whiteout of nothing names may have none or one."""
+
+
 def _read(changesets: Sequence[Changeset]) -> Iterator[_Read]:
     """What dive counts of each layer. Only where a layer has whiteouts it must know what lies below."""
     trees = [_tree_of(changeset) for changeset in changesets]
-    stack = _Stack()
+    stack = _Stack(trees)
     for index, tree in enumerate(trees):
         if tree.whiteouts:
-            stack.raise_to(index, trees)
+            stack.raise_to(index)
         yield _read_tree(tree, stack)
 
 
 def _read_tree(tree: _Tree, stack: _Stack) -> _Read:
-    leaves: Iterable[bytes] = tree.nodes.keys() - tree.inner
+    leaves = {path: _size(record) for path, record in tree.nodes.items() if path not in tree.inner}
     if not tree.whiteouts:
-        return _Read([(path, _size(tree.nodes[path])) for path in leaves], [], None)
-    whiteouts = [path for path in tree.whiteouts if path not in tree.inner]
+        return _Read(leaves, {}, None)
+    whiteouts = tree.whiteouts - tree.inner
     dangling = [path for path in whiteouts if _hidden_by(path) not in stack.nodes]
     stopped_at = None
     if dangling:
         last = min(map(_in_order, dangling))
         stopped_at = _hidden_by(last.replace(b"\0", b"/"))
-        leaves = [path for path in leaves if _in_order(path) < last]
-        whiteouts = [path for path in whiteouts if _in_order(path) < last]
-    hidden = [_hidden_by(path) for path in whiteouts]
-    return _Read(
-        [(path, _size(tree.nodes[path])) for path in set(leaves).difference(whiteouts)],
-        [(path, stack.deleted(path)) for path in hidden],
-        stopped_at,
-    )
+        leaves = {path: size for path, size in leaves.items() if _in_order(path) < last}
+        whiteouts = whiteouts & leaves.keys()
+    for path in whiteouts:
+        del leaves[path]
+    hidden = map(_hidden_by, whiteouts)
+    return _Read(leaves, {path: stack.deleted(path) for path in hidden}, stopped_at)
 
 
-def _by_path(layers: Iterable[_Read]) -> dict[bytes, _Path]:
+def _by_path(layers: Iterable[_Read]) -> _Paths:
     """What dive counts, by path."""
-    paths: dict[bytes, _Path] = {}
+    paths = _Paths({}, {})
     for layer in layers:
         _add(paths, layer.leaves)
-        _add(paths, ((path, sum(copy.size for copy in copies)) for path, copies in layer.whiteouts))
-        if layer.stopped_at is not None:
-            paths.setdefault(layer.stopped_at, _Path(0, 0, -1))
+        _add(paths, {path: sum(copy.size for copy in copies) for path, copies in layer.whiteouts.items()})
+        if layer.stopped_at is not None and layer.stopped_at not in paths.once:
+            paths.more.setdefault(layer.stopped_at, _Path(0, 0, -1))
     return paths
 
 
-def _add(paths: dict[bytes, _Path], leaves: Iterable[tuple[bytes, int]]) -> None:
-    make = tuple.__new__
-    for path, size in leaves:
-        known = paths.get(path)
-        if known is None:
-            paths[path] = make(_Path, (1, size, size))
-        else:
-            least = size if known.least < 0 else min(size, known.least)
-            paths[path] = _Path(known.leaves + 1, known.total + size, least)
+def _add(paths: _Paths, leaves: dict[bytes, int]) -> None:
+    once, more = paths.once, paths.more
+    for path in leaves.keys() & once.keys():
+        size = once.pop(path)
+        more[path] = _Path(1, size, size)
+    again = leaves.keys() & more.keys()
+    for path in again:
+        known, size = more[path], leaves[path]
+        least = size if known.least < 0 else min(size, known.least)
+        more[path] = _Path(known.leaves + 1, known.total + size, least)
+    once.update(leaves)
+    for path in again:
+        del once[path]
 
 
-def _copies(layers: Sequence[_Read]) -> Iterator[_Copy]:
+def _copies(layers: Sequence[_Read], paths: Set[bytes]) -> Iterator[_Copy]:
+    """What dive counts at these paths, piece by piece."""
     for index, layer in enumerate(layers):
-        for path, size in layer.leaves:
-            yield _Copy(index, path, size, path)
-        for _, copies in layer.whiteouts:
-            yield from copies
+        for path in layer.leaves.keys() & paths:
+            yield _Copy(index, path, layer.leaves[path], path)
+        for path in layer.whiteouts.keys() & paths:
+            yield from layer.whiteouts[path]
 
 
 def _below_deleted(changesets: Sequence[Changeset], dead: Iterable[DeadFile]) -> Iterator[DeadFile]:
