@@ -63,7 +63,8 @@ def test_directives_end_with_the_first_other_line() -> None:
 
 def test_flags_and_forms_are_told() -> None:
     """Flags of RUN, the exec form, and arguments before the first FROM."""
-    text = 'ARG V=1\nFROM --platform=linux/amd64 x:$V\nRUN --mount=type=cache,target="/a b" --network=none a --b\n'
+    text = "ARG V=1\nFROM --platform=linux/amd64 x:$V\n"
+    text += 'RUN --mount=type=cache,target="/a b" --network=none a --b\n'
     text += 'RUN ["a", "b c"]\nSHELL ["/bin/bash", "-c"]\nRUN [ -e x ]\n'
     found = parse_dockerfile(text)
     assert found.stages == (("x:$V", ""),)
@@ -76,7 +77,8 @@ def test_flags_and_forms_are_told() -> None:
 
 def test_here_documents_belong_to_their_instruction() -> None:
     """Several of one line, with `<<-`, with quoted names, and behind ONBUILD."""
-    text = "FROM x\nRUN <<EOF\na\n RUN b\nEOF\nCOPY <<'A' <<-\"B\" /x\n1\nA\n\t2\n\tB\nONBUILD RUN <<C cat\n3\nC\nRUN cat <<<x\n"
+    text = "FROM x\nRUN <<EOF\na\n RUN b\nEOF\nCOPY <<'A' <<-\"B\" /x\n1\nA\n\t2\n\tB\n"
+    text += "ONBUILD RUN <<C cat\n3\nC\nRUN cat <<<x\n"
     found = parse_dockerfile(text)
     assert [(one.keyword, one.first, one.last) for one in found.instructions[1:]] == [
         ("RUN", 2, 5), ("COPY", 6, 10), ("ONBUILD", 11, 13), ("RUN", 14, 14),
@@ -250,7 +252,8 @@ def test_runs_are_joined(text: str, wanted: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *(f"RUN a\n{one}\nRUN b\n" for one in ('SHELL ["/bin/sh", "-c"]', "ENV A=1", "WORKDIR /x", "USER x", "COPY a b", "ARG A", "CMD a", "ONBUILD RUN c", "FROM y")),
+        *(f"RUN a\n{one}\nRUN b\n" for one in ("ENV A=1", "WORKDIR /x", "USER x", "COPY a b", "ARG A")),
+        *(f"RUN a\n{one}\nRUN b\n" for one in ('SHELL ["sh", "-c"]', "CMD a", "ONBUILD RUN c", "FROM y")),
         "RUN --network=none a\nRUN b\n",
         'RUN ["a"]\nRUN b\n',
         "RUN <<E\na\nE\nRUN b\n",
@@ -297,14 +300,19 @@ def test_patch_applies_what_is_told(tmp_path: Path, name: str, line_end: str, en
 
 COMMANDS = st.sampled_from(
     [
-        "t 1", "t 2 && t 3", "t 4; t 5", "t 6 || t 7", "f 1", "f 2; t 8", "f 3 || t 9", "t 10 && f 4", "! f 5", "! t 11",
-        "cd sub; t 12", "X=1; t 13$X", "t 14$X", "pwd", "set -e; f 6; t 15", "set -e; t 16", "(t 17; f 7)", "{ t 18; }",
-        "if f 8; then t 19; fi", "for X in 1 2; do t $X; done", "exit 0; t 20", "exit 3", "t 21 | t 22", "export X=9",
-        "t 'a; b'", 't "$(t 23; t 24)"', "t 25 \\\n  && t 26", "t 27;", "umask 077 && t 28", "g() { t 29; }; g", "t 30 > o 2>&1",
-        "f 9 && t 31 || t 32", "set -u; t 33", "exec true", "t() { :; }",
+        "t 1", "t 2 && t 3", "t 4; t 5", "t 6 || t 7", "f 1", "f 2; t 8", "f 3 || t 9", "t 10 && f 4",
+        "! f 5", "! t 11", "cd sub; t 12", "X=1; t 13$X", "t 14$X", 't "$PWD"', "t $(umask)",
+        "set -e; f 6; t 15", "set -e; t 16", "(t 17; f 7)", "{ t 18; }", "if f 8; then t 19; fi",
+        "for X in 1 2; do t $X; done", "exit 0; t 20", "exit 3", "t 21 | cat", "export X=9", "t 'a; b'",
+        't "$(echo 23; echo 24)"', "t 25 \\\n  && t 26", "t 27;", "umask 077 && t 28", "g() { t 29; }; g",
+        "t 30 > o 2>&1", "f 9 && t 31 || t 32", "set -u; t 33", "exec true", "t() { :; }",
+        ": ${X:=7}; t $X",
     ]
 )  # fmt: skip
-PRELUDE = 'echo() { /bin/echo "$@"; }; t() { printf "t %s\\n" "$*" >> "$LOG"; }; f() { printf "f %s\\n" "$*" >> "$LOG"; return 1; }\n'
+PRELUDE = """\
+t() { printf "t %s\\n" "$*" >> "$LOG"; }
+f() { printf "f %s\\n" "$*" >> "$LOG"; return 1; }
+"""
 
 
 def ran(shell: list[str], commands: Sequence[str], folder: Path) -> tuple[str, bool]:

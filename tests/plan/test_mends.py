@@ -25,15 +25,15 @@ def steps(*created_by: str, base: int = 0) -> list[Step]:
     return [Step(n, one, n < base) for n, one in enumerate(created_by)]
 
 
-def dead(
-    layer: int, by: int, cause: Cause = Cause.DELETED, path: bytes = b"srv/x", **told: object
-) -> DeadFile:
+def dead(layer: int, by: int, cause: Cause = Cause.DELETED, path: bytes = b"srv/x") -> DeadFile:
     """A dead file of a megabyte, with its header."""
-    return DeadFile(path, MB, MB + 512, layer, by, cause, **told)  # type: ignore[arg-type]
+    moved_to = b"opt/y" if cause is Cause.MOVED else None
+    return DeadFile(path, MB, MB + 512, layer, by, cause, (), moved_to)
 
 
 def owned(layer: int, by: int, *changed: str) -> DeadFile:
-    return dead(layer, by, Cause.ATTRIBUTES, changed=changed)
+    """One whose attributes were changed."""
+    return dead(layer, by, Cause.ATTRIBUTES)._replace(changed=changed)
 
 
 def found(kind: Kind, layer: int, path: bytes, mend: str = "Do it.") -> Finding:
@@ -74,7 +74,7 @@ def test_each_pair_has_its_own() -> None:
     [
         (owned(0, 1, "owner"), "changes"),
         (owned(0, 1, "mode"), "changes"),
-        (dead(0, 1, Cause.MOVED, moved_to=b"y"), "moves"),
+        (dead(0, 1, Cause.MOVED), "moves"),
         (dead(0, 1, Cause.OVERWRITTEN), "overwrites"),
     ],
 )
@@ -169,7 +169,7 @@ def test_add_may_unpack_and_then_has_no_number(add: str) -> None:
 
 def test_what_is_moved_is_copied_to_its_place() -> None:
     """At once, with the number."""
-    mend = one_mend(steps(COPY, "RUN mv /srv/x /opt/y"), dead(0, 1, Cause.MOVED, moved_to=b"opt/y"))
+    mend = one_mend(steps(COPY, "RUN mv /srv/x /opt/y"), dead(0, 1, Cause.MOVED))
     assert (mend.kind, mend.size) == (Kind.REMOVE, MB + 512)
     assert "copy to /opt/y at once (-1.0 MB)" in mend.text
 
@@ -185,17 +185,17 @@ def test_what_is_written_again_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("copy", "said"),
     [
-        ("COPY app.tar.gz /tmp/ # buildkit", "--mount=type=bind,source=app.tar.gz,target=/tmp/app.tar.gz …`"),
-        ("COPY --from=build /app.tar.gz /tmp/", "type=bind,from=build,source=/app.tar.gz,target=/tmp/app.tar.gz"),
-        (f"/bin/sh -c #(nop) COPY file:{HASH} in /tmp/ ", "Step 0, `COPY … /tmp/` (/tmp/app.tar.gz), stores"),
+        ("COPY app.tgz /tmp/ # buildkit", "`RUN --mount=type=bind,source=app.tgz,target=/tmp/app.tgz …`"),
+        ("COPY --from=build /app.tgz /tmp/", "type=bind,from=build,source=/app.tgz,target=/tmp/app.tgz"),
+        (f"/bin/sh -c #(nop) COPY file:{HASH} in /tmp/ ", "Step 0, `COPY … /tmp/` (/tmp/app.tgz), stores"),
         ("ADD https://example.com/app.tar.gz /tmp/ # buildkit", "Download it in step 1 itself."),
         ("ADD app.tar.gz /tmp/ # buildkit", "Unpack it in a stage of its own"),
     ],
 )  # fmt: skip
 def test_what_is_copied_to_be_deleted_is_mounted(copy: str, said: str) -> None:
     """Without a number: it depends on what else needs it."""
-    history = steps(copy, "RUN tar xf /tmp/app.tar.gz && rm /tmp/app.tar.gz")
-    mend = one_mend(history, dead(0, 1, path=b"tmp/app.tar.gz"))
+    history = steps(copy, "RUN tar xf /tmp/app.tgz && rm /tmp/app.tgz")
+    mend = one_mend(history, dead(0, 1, path=b"tmp/app.tgz"))
     assert (mend.kind, mend.size) == (Kind.MULTI_STAGE, None)
     assert said in mend.text
 

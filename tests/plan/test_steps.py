@@ -1,4 +1,4 @@
-"""What a step of a build was, in every builder's spelling, and that no value of a build argument is shown."""
+"""What a step of a build was, in every builder's spelling; no value of a build argument is shown."""
 
 from __future__ import annotations
 
@@ -62,9 +62,8 @@ def test_flags_are_told() -> None:
         ("--chown", "a"),
         ("--chmod", "755"),
     )
-    assert (
-        shown(f"{CLASSIC}COPY --chown=1:2file:{HASH} in /d ") == "COPY --chown=1:2 file:7b9b37f6caed in /d"
-    )
+    seen = shown(f"{CLASSIC}COPY --chown=1:2file:{HASH} in /d ")
+    assert seen == "COPY --chown=1:2 file:7b9b37f6caed in /d"
 
 
 @pytest.mark.parametrize(
@@ -90,9 +89,9 @@ def test_flags_are_told() -> None:
             "RUN |1 A=… /bin/sh -c make # buildkit",
             "A=… make",
         ),
-        ("RUN |1 A=x B=secret /bin/sh -c make # buildkit", "RUN |1 A=… /bin/sh -c make # buildkit", "A=… make"),
+        ("RUN |1 A=x B=secret /bin/sh -c m # buildkit", "RUN |1 A=… /bin/sh -c m # buildkit", "A=… m"),
         ("|1 secret /bin/sh -c make", "|1 … /bin/sh -c make", "make"),
-        ("|1 A='secret\nsecret' /bin/bash -o pipefail -c a|b", "|1 A=… /bin/bash -o pipefail -c a|b", "A=… a|b"),
+        ("|1 A='secret\nsecret' /bin/bash -o pipefail -c a", "|1 A=… /bin/bash -o pipefail -c a", "A=… a"),
         (f"{CLASSIC} ARG TOKEN=secret", f"{CLASSIC} ARG TOKEN=…", "ARG TOKEN=…"),
         ("ARG TOKEN=secret", "ARG TOKEN=…", "ARG TOKEN=…"),
         ("/bin/sh -c make", "/bin/sh -c make", "make"),
@@ -126,7 +125,7 @@ def test_no_value_is_ever_shown(
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_step(text: str) -> None:
-    """Nothing is raised, what is shown is one line for a terminal, and without arguments nothing changes."""
+    """Nothing is raised, what is shown is one line for a terminal, and without arguments all stays."""
     assert isinstance(parse_step(text), Parsed)
     assert shown(text).isprintable()
     if "|" not in text and "ARG" not in text:

@@ -152,7 +152,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 def test_the_index_links_to_every_page() -> None:
     """From the first page each other one is one step away."""
-    links = re.findall(r"\]\((\w+\.md)\)", (DOCS / "index.md").read_text(encoding="utf-8"))
+    links = re.findall(r"\]\(([\w-]+\.md)\)", (DOCS / "index.md").read_text(encoding="utf-8"))
     assert sorted({*links, "index.md"}) == [page.name for page in PAGES]
 
 

@@ -94,8 +94,8 @@ def explain(changesets: Sequence[Changeset], dead: Sequence[DeadFile]) -> DiveFa
     """What dive's wasted bytes of an image with these layers, base first, and dead files are made of."""
     layers = list(_read(changesets))
     paths = _by_path(layers)
-    # Of a path that a layer has twice dive knows the last entry alone.
-    known = {(file.layer, file.path) for file in dead if file.killed_by != file.layer}
+    readable, hidden = _readable(changesets, dead)
+    known = {(file.layer, file.path) for file in readable}
     wasted = {path for path, counted in paths.more.items() if counted.leaves > 1}
     copies = list(_copies(layers, wasted))
     with_dead = {copy.counted_at for copy in copies if copy.place in known}
@@ -108,7 +108,7 @@ def explain(changesets: Sequence[Changeset], dead: Sequence[DeadFile]) -> DiveFa
             told[copy.place] = copy.size
         else:
             double += copy.size
-    unseen = [file for file in dead if file.killed_by == file.layer or (file.layer, file.path) not in told]
+    unseen = hidden + [file for file in readable if (file.layer, file.path) not in told]
     return DiveFacts(
         told=sum(told.values()),
         counted_double=double,
@@ -399,6 +399,20 @@ def _copies(layers: Sequence[_Read], paths: Set[bytes]) -> Iterator[_Copy]:
             yield _Copy(index, path, layer.leaves[path], path)
         for path in layer.whiteouts.keys() & paths:
             yield from layer.whiteouts[path]
+
+
+def _readable(
+    changesets: Sequence[Changeset], dead: Iterable[DeadFile]
+) -> tuple[list[DeadFile], list[DeadFile]]:
+    """The files that dive can know of, and those that it cannot: of a path that a layer has twice it knows
+    the last entry alone."""
+    last = [dict(changeset.entries) for changeset in changesets]
+    lists: tuple[list[DeadFile], list[DeadFile]] = ([], [])
+    for file in dead:
+        record = last[file.layer].get(file.path)
+        covered = record is None or record.size != file.size or file.killed_by == file.layer
+        lists[covered].append(file)
+    return lists
 
 
 def _below_deleted(changesets: Sequence[Changeset], dead: Iterable[DeadFile]) -> Iterator[DeadFile]:

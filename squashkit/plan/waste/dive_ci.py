@@ -1,7 +1,7 @@
 """The rules of a `.dive-ci` file, and how an image does by them.
 
-The file is YAML (README.md of github.com/wagoodman/dive, "CI Integration"). What is needed of it is a mapping
-of three scalars:
+The file is YAML (README.md of github.com/wagoodman/dive, "CI Integration"). What is needed of it is a
+mapping of three scalars:
 
     rules:
       lowestEfficiency: 0.95
@@ -187,7 +187,7 @@ def _limit(line: _Line) -> float | None:
 
 def _size(line: _Line) -> int:
     """Bytes. Units count by 1000, by 1024 where they have an `i`; `B` may be left out, upper and lower
-    case are one, and a part of a byte is dropped (ParseBytes in bytes.go of github.com/dustin/go-humanize)."""
+    case are one, and a part of a byte is dropped (bytes.go of github.com/dustin/go-humanize)."""
     size = _SIZE.fullmatch(line.value)
     if size is None or (size["binary"] and not size["unit"]):
         raise line.error(f"{line.key} is a size like 20MB or 1.5GiB, or disabled; not {_said(line)}")

@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 from functools import cached_property
 from importlib import resources
 from typing import Any, NamedTuple
@@ -44,7 +44,7 @@ _BROUGHT_ALONG = re.compile(
 """Paths of what packages brought along."""
 
 
-class _Part(Enum):
+class _Part(IntEnum):
     """What a file that a glob means does."""
 
     FITS = 0
@@ -78,8 +78,10 @@ class _Glob(NamedTuple):
     role: _Role
     search: Callable[[str], object]
     """Tells whether a path is meant."""
-    name: bytes
-    """The last name of the glob if that is literal, else empty."""
+    last: bytes
+    """What the last name of a path that is meant has, as `_keys` gives it."""
+    depth: int
+    """How many names such a path has; 0 where that differs."""
 
 
 _Index = Mapping[bytes, Sequence[_Glob]]
@@ -239,17 +241,18 @@ def find_live(
     one rule found in one layer, its size that of the payloads. The largest comes first, then by rule and
     layer; among its paths the largest too, then by name.
     """
-    image = _Image(tuple(file for file in files if file.size), directories, rules)
+    image = _Image(tuple(files), directories, rules)
     excepted = [_any_of(rule.excepted) for rule in rules]
     found: defaultdict[tuple[int, int], list[LiveFile]] = defaultdict(list)
     for file, roles in image.meant:
         for part, number in roles:
-            if part is not _Part.FITS or not image.allows(number):
-                continue
+            if part is not _Part.FITS or not file.size:
+                break
             rule, spared = rules[number], excepted[number]
             if (
                 file.size >= rule.min_size
                 and not (rule.built and file.layer > image.last_build)
+                and number not in image.forbidden
                 and not (spared is not None and spared(_decode(file.path)))
                 and not (rule.beside and not image.is_unpacked(file.path))
             ):
@@ -283,13 +286,21 @@ class _Image:
             roles += [((part, 0), parse_pattern(text)) for text, part in _TRACES.items()]
         return list(_meant(self.files, _index(roles)))
 
-    def allows(self, number: int) -> bool:
-        """Whether no file of the image forbids a rule."""
-        return number not in self._forbidden
+    @cached_property
+    def others(self) -> list[tuple[LiveFile, _Part, int]]:
+        """The files with roles other than to fit a rule."""
+        return [
+            (file, part, number)
+            for file, roles in self.meant
+            if roles[-1][0] is not _Part.FITS
+            for part, number in roles
+            if part is not _Part.FITS
+        ]
 
     @cached_property
-    def _forbidden(self) -> Set[int]:
-        return {n for _, roles in self.meant for part, n in roles if part is _Part.FORBIDS}
+    def forbidden(self) -> Set[int]:
+        """The rules that fit nothing in this image."""
+        return {number for _, part, number in self.others if part is _Part.FORBIDS}
 
     def is_unpacked(self, path: bytes) -> bool:
         """Whether beside an archive lies what was unpacked from it, to go by its name."""
@@ -316,10 +327,9 @@ class _Image:
     def last_build(self) -> int:
         """The highest layer in which something was compiled; -1 where nothing was."""
         traces: dict[_Part, list[LiveFile]] = {part: [] for part in _Part}
-        for file, roles in self.meant:
-            for part, _ in roles:
-                if part is not _Part.FITS and not _BROUGHT_ALONG.match(file.path):
-                    traces[part].append(file)
+        for file, part, _ in self.others:
+            if not _BROUGHT_ALONG.match(file.path):
+                traces[part].append(file)
         layers = [file.layer for file in traces[_Part.PROVES]]
         return max(
             [*layers, *self._made(traces[_Part.OBJECT]), *self._built(traces[_Part.MODULE])], default=-1
@@ -341,9 +351,7 @@ class _Image:
                 folder = _folder(file.path)
                 if folder in _PLACES_OF_PROGRAMS:
                     installed = max(installed, file.layer)
-                yield from (
-                    own[one] for one in _upwards(folder) if own.get(one, file.layer + 1) <= file.layer
-                )
+                yield from (own[one] for one in _upwards(folder) if own.get(one, file.layer) < file.layer)
         yield from (layer for layer in own.values() if layer < installed)
 
 
@@ -384,27 +392,25 @@ def _index(globs: Iterable[tuple[_Role, Pattern]]) -> _Index:
     index: defaultdict[bytes, list[_Glob]] = defaultdict(list)
     for role, pattern in globs:
         assert isinstance(pattern.paths, re.Pattern)
-        last = pattern.glob.rpartition("/")[2]
-        name = b"" if _GLOB_SIGNS.search(last) else _encode(last)
-        index[_needed(pattern.glob)].append(_Glob(role, pattern.paths.search, name))
+        names = [_key_of(name) for name in pattern.glob.split("/")]
+        known = [key for key in names if key != _ANY]
+        literal = [key for key in known if b"*" not in key]
+        needed = (literal or known or [_ANY])[-1]
+        fixed = len(names) > 1 and "**" not in pattern.glob
+        depth = len(names) if fixed else 0
+        index[needed].append(_Glob(role, pattern.paths.search, names[-1], depth))
     return index
 
 
-def _needed(glob: str) -> bytes:
-    """A name that each path which a glob means has, as `_keys` gives it: the last that is literal, else one
-    of which the start or the end is."""
-    names = glob.split("/")[::-1]
-    for name in names:
-        if not _GLOB_SIGNS.search(name):
-            return _encode(name)
-    for name in names:
-        start = _GLOB_SIGNS.split(name)[0]
-        if "." in start[1:]:
-            return _encode(start[: start.index(".", 1) + 1]) + b"*"
-        end = _GLOB_SIGNS.split(name)[-1]
-        if "." in end:
-            return b"*" + _encode(end[end.rindex(".") :])
-    return _ANY
+def _key_of(name: str) -> bytes:
+    """What all names have that one of a glob means: all of it, or its start or end as `_keys` gives it."""
+    pieces = _GLOB_SIGNS.split(name)
+    start, end = pieces[0], pieces[-1]
+    if len(pieces) == 1:
+        return _encode(name)
+    if "." in start[1:]:
+        return _encode(start[: start.index(".", 1) + 1]) + b"*"
+    return b"*" + _encode(end[end.rindex(".") :]) if "." in end else _ANY
 
 
 def _keys(name: bytes) -> tuple[bytes, ...]:
@@ -416,37 +422,40 @@ def _keys(name: bytes) -> tuple[bytes, ...]:
 
 
 def _meant(files: Iterable[LiveFile], index: _Index) -> Iterator[tuple[LiveFile, Sequence[_Role]]]:
-    """The files that globs mean, with the roles of these globs, those of rules first and by number."""
-    folders: dict[bytes, tuple[Sequence[_Role], Sequence[_Glob]]] = {}
+    """The files that globs mean, with the roles of these globs in order."""
+    folders: dict[bytes, tuple[Sequence[_Role], _Index]] = {}
     for file in files:
         folder, _, name = file.path.rpartition(b"/")
         if folder not in folders:
             folders[folder] = _of_folder(folder, index)
-        whole, others = folders[folder]
-        own = [glob for key in _keys(name) if key in index for glob in index[key]]
-        if others or own:
+        whole, inside = folders[folder]
+        keys = _keys(name)
+        near = [glob for key in keys if key in index for glob in index[key]]
+        if inside:
+            near += [glob for key in (*keys, _ANY) if key in inside for glob in inside[key]]
+        if near:
             path = _decode(file.path)
-            more = {glob.role for glob in (*others, *own) if glob.search(path)}
+            more = {glob.role for glob in near if glob.search(path)}
             if more:
-                yield file, _in_order(more.union(whole))
+                yield file, sorted(more.union(whole))
                 continue
         if whole:
             yield file, whole
 
 
-def _of_folder(folder: bytes, index: _Index) -> tuple[Sequence[_Role], Sequence[_Glob]]:
-    """The roles of the globs that mean a folder, and so all in it; and the globs that may mean files in it
-    whatever their names are."""
+def _of_folder(folder: bytes, index: _Index) -> tuple[Sequence[_Role], _Index]:
+    """The roles of the globs that mean a folder, and so all in it; and the globs that may mean files in it,
+    each under what their names have."""
     keys = {key for name in folder.split(b"/") if name for key in _keys(name)} | {_ANY}
     near = [glob for key in keys if key in index for glob in index[key]]
     path = _decode(folder)
+    depth = folder.count(b"/") + 2
     whole = {glob.role for glob in near if folder and glob.search(path)}
-    # A glob with a literal name at its end means a file called so, and its name leads to the glob.
-    return _in_order(whole), [glob for glob in near if not glob.name and glob.role not in whole]
-
-
-def _in_order(roles: Iterable[_Role]) -> Sequence[_Role]:
-    return sorted(roles, key=lambda role: (role[0].value, role[1]))
+    inside: defaultdict[bytes, list[_Glob]] = defaultdict(list)
+    for glob in near:
+        if glob.role not in whole and glob.depth in (0, depth):
+            inside[glob.last].append(glob)
+    return sorted(whole), inside
 
 
 def _any_of(patterns: Sequence[Pattern]) -> Callable[[str], object] | None:
