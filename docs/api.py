@@ -30,14 +30,14 @@ raises `UsageError`, whose message begins with the option's name; a value of a w
 SECTIONS = {
     "Squash and rebase": "squash squash_platforms rebase rebase_platforms",
     "Many images": "measure_fleet fleet_advise squash_fleet",
-    "Look at images": "inspect inspect_tree verify diff ls cat which export",
+    "Look at images": "inspect inspect_tree waste verify diff ls cat which export",
     "Bases": "find_base check_base base_list base_add base_remove",
     "Options": """
-        Keep Merge History Rebase Read Which Write FleetOptions Run Access MinSaving Compression
+        Keep Merge History Rebase Read Which Write Gates FleetOptions Run Access MinSaving Compression
         Platform""",
     "Results": """
-        Report RebaseReport IndexReport FleetReport AdviceReport SquashedFleet InspectReport Verdict
-        TreeReport DiffReport ListReport TraceReport Exported FoundReport CurrentReport
+        Report RebaseReport IndexReport FleetReport AdviceReport SquashedFleet InspectReport
+        WasteReport Verdict TreeReport DiffReport ListReport TraceReport Exported FoundReport CurrentReport
         CatalogueReport KnownBase""",
     "Progress": "Progress Notify Note",
     "Parts": """

@@ -44,6 +44,7 @@ _NAMES = {
         "squash_platforms",
     ),
     "jobs.verify": ("verify",),
+    "jobs.waste": ("waste",),
     "layers.changeset": (
         "Changeset",
         "parse_changeset",
@@ -63,6 +64,7 @@ _NAMES = {
     "options": (
         "Access",
         "FleetOptions",
+        "Gates",
         "History",
         "Keep",
         "Merge",
@@ -101,6 +103,7 @@ _NAMES = {
     "report.trace": ("TraceReport",),
     "report.tree": ("TreeReport",),
     "report.verify": ("Verdict",),
+    "report.waste": ("WasteReport",),
     "transports.open": ("open_source",),
     "transports.reference": ("parse_reference",),
     "transports.session": ("Session",),
@@ -132,6 +135,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.squash import squash as squash
     from squashkit.jobs.squash import squash_platforms as squash_platforms
     from squashkit.jobs.verify import verify as verify
+    from squashkit.jobs.waste import waste as waste
     from squashkit.layers.changeset import Changeset as Changeset
     from squashkit.layers.changeset import parse_changeset as parse_changeset
     from squashkit.layers.rootfs import Rootfs as Rootfs
@@ -144,6 +148,7 @@ if TYPE_CHECKING:
     from squashkit.oci.graph import LayerGraph as LayerGraph
     from squashkit.options import Access as Access
     from squashkit.options import FleetOptions as FleetOptions
+    from squashkit.options import Gates as Gates
     from squashkit.options import History as History
     from squashkit.options import Keep as Keep
     from squashkit.options import Merge as Merge
@@ -175,6 +180,7 @@ if TYPE_CHECKING:
     from squashkit.report.trace import TraceReport as TraceReport
     from squashkit.report.tree import TreeReport as TreeReport
     from squashkit.report.verify import Verdict as Verdict
+    from squashkit.report.waste import WasteReport as WasteReport
     from squashkit.transports.open import open_source as open_source
     from squashkit.transports.reference import parse_reference as parse_reference
     from squashkit.transports.session import Session as Session

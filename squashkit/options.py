@@ -155,6 +155,41 @@ class Read(Which):
 
 
 @dataclass(frozen=True, slots=True)
+class Gates:
+    """What an image may waste: each that is given is a gate of its own. Dead bytes are those of files that
+    were made above the base."""
+
+    max_wasted: int | str | None = None
+    """The most dead bytes: `20MB`."""
+    max_wasted_percent: float | None = None
+    """The most of a hundred bytes above the base that may be dead."""
+    min_efficiency: float | None = None
+    """The least of a hundred bytes of the whole image that must not be dead."""
+    max_layers: int | None = None
+    """The most layers, the base's counted."""
+    waste_floor: int | str = 0
+    """Below so many dead bytes, percent and efficiency fail nobody."""
+    count_live: bool = False
+    """Count what rules find in the root file system with what is dead."""
+    dive_ci: str | Path | None = None
+    """A `.dive-ci` file: dive's own gates, judged by dive's numbers."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _ = self.most, self.floor
+
+    @property
+    def most(self) -> int | None:
+        """The most dead bytes, of a text what it says."""
+        return _parsed("max_wasted", self.max_wasted, parse_size)
+
+    @property
+    def floor(self) -> int:
+        """The bytes below which shares fail nobody, of a text what it says."""
+        return _parsed("waste_floor", self.waste_floor, parse_size) or 0
+
+
+@dataclass(frozen=True, slots=True)
 class Write:
     """What is written, and where to."""
 

@@ -37,6 +37,7 @@ class Section:
 OPTIONS = Section("Options", first=True)
 KEEP = Section("What to keep", first=True)
 BASES = Section("Bases", first=True)
+GATES = Section("Gates: exit code 3 where one fails", first=True)
 RESULT = Section("The result", first=True)
 NAMES = Section("Form and names of the result")
 MERGING = Section("How layers are merged")
@@ -48,7 +49,21 @@ RESOURCES = Section("Threads and disk")
 MESSAGES = Section("Messages")
 HELP = Section("Help", first=True)
 _ORDER = (
-    *(OPTIONS, KEEP, BASES, RESULT, NAMES, MERGING, CUT, HISTORY, READING, REGISTRIES, RESOURCES, MESSAGES),
+    *(
+        OPTIONS,
+        KEEP,
+        BASES,
+        GATES,
+        RESULT,
+        NAMES,
+        MERGING,
+        CUT,
+        HISTORY,
+        READING,
+        REGISTRIES,
+        RESOURCES,
+        MESSAGES,
+    ),
     HELP,
 )
 

@@ -37,6 +37,7 @@ _SECTIONS = {
         "fleet": "Measure what many images take together, and squash them all.",
     },
     "Look": {
+        "waste": "Tell where the bytes went, why, and what to write instead.",
         "inspect": "Show an image's layers, its base, and what a squash would give.",
         "ls": "List files of an image or of one layer.",
         "cat": "Print a file of an image.",

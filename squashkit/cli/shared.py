@@ -187,11 +187,11 @@ class Looking:
         return self.which.choice == ALL
 
     def each(
-        self, job: Callable[..., Iterable[tuple[Platform, R]]], *what: Any
+        self, job: Callable[..., Iterable[tuple[Platform, R]]], *what: Any, **how: Any
     ) -> Iterator[tuple[Platform, R]]:
         """What a job finds in every image that is meant, with a progress bar meanwhile."""
         with shown() as progress:
-            yield from job(*what, which=self.which, run=self.run, progress=progress, notify=notify)
+            yield from job(*what, which=self.which, run=self.run, progress=progress, notify=notify, **how)
 
     @contextmanager
     def open(self, *references: str) -> Iterator[list[Opened]]:

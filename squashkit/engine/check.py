@@ -45,8 +45,8 @@ def check_result(layers: LayerStore, done: Done, container: Container) -> None:
         read = layers.read(rest, lambda layer: False)
         ours = {layer.index: changeset for layer, changeset in zip(rest, read, strict=True)}
         trees = [Rootfs(follow_lower_symlinks=plan.follows) for _ in range(2)]
-        left = View("", source, layers, trees[0], {**done.changesets, **ours})
-        right = View("", image, written, trees[1], theirs)
+        left = View("", source, layers, {**done.changesets, **ours}, trees[0])
+        right = View("", image, written, theirs, trees[1])
         for boundary in _boundaries(left, right, plan):
             found = islice(_differences(left, right), _SHOWN)
             if lines := [_line(difference) for difference in found]:

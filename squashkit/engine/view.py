@@ -21,9 +21,13 @@ from squashkit.layers.lookup import resolve
 from squashkit.layers.rootfs import Inode, Node, Rootfs
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image
+from squashkit.oci.media import Codec
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
+from squashkit.transports.stored import codec_of
 from squashkit.wording import Option
+
+_HEAD = 4096
 
 
 @dataclass(slots=True)
@@ -34,8 +38,17 @@ class View:
     """The image's name, and its platform where there are others of that name."""
     image: Image
     layers: LayerStore
-    rootfs: Rootfs
     changesets: Mapping[int, Changeset]
+    _rootfs: Rootfs | None = None
+
+    @property
+    def rootfs(self) -> Rootfs:
+        """The tree of all layers, made when it is first asked for. Raises what `Rootfs.apply` raises."""
+        if self._rootfs is None:
+            self._rootfs = Rootfs()
+            for index, changeset in self.changesets.items():
+                self._rootfs.apply(changeset, index)
+        return self._rootfs
 
     @staticmethod
     def name_of(path: str) -> bytes:
@@ -94,6 +107,11 @@ class View:
             return True
         return is_same_content(self.pieces_of(layer, entry), self.pieces_of(other_layer, other))
 
+    def head(self, layer: int, entry: Entry) -> bytes:
+        """The first bytes of a file of a layer, 4 KiB at most; the zeros of a hole, too."""
+        piece = next(self.pieces_of(layer, entry), b"")
+        return bytes(min(piece, _HEAD)) if isinstance(piece, int) else piece[:_HEAD]
+
     def digest(self, layer: int, entry: Entry) -> bytes:
         """What files of layers have alike that hold the same bytes, and no others."""
         return content_digest(self.pieces_of(layer, entry))
@@ -116,21 +134,23 @@ def view_differences(left: View, right: View) -> Iterator[Difference]:
 
 
 @contextmanager
-def open_view(session: Session, source: Source, image: Image, *, verify: bool = False) -> Iterator[View]:
-    """Open an image of a source and build its tree. With `verify` every digest and diff_id is checked while
-    the work goes on; `View.settle` says how that ended.
+def open_view(
+    session: Session, source: Source, image: Image, *, verify: bool = False, keep: bool = False
+) -> Iterator[View]:
+    """Open an image of a source. With `verify` every digest and diff_id is checked while the work goes on;
+    `View.settle` says how that ended. With `keep` compressed layers are kept inflated, for whoever asks for
+    the content of many files.
 
-    Raises what `LayerStore.read` and `Rootfs.apply` raise.
+    Raises what `LayerStore.read` raises.
     """
     with LayerStore(session, cached=source.remote is not None and not verify) as layers:
         session.progress.stage("Reading", None)
-        rootfs = Rootfs()
-        changesets = layers.read(image.layers, lambda layer: verify)
-        for index, changeset in enumerate(changesets):
-            rootfs.apply(changeset, index)
+        changesets = layers.read(
+            image.layers, lambda layer: verify or (keep and codec_of(layer) is not Codec.NONE)
+        )
         session.progress.close()
         twins = [
             one for one in source.images if one.names == image.names and one.platform != image.platform
         ]
         title = f"{image.title} ({image.platform})" if twins else image.title
-        yield View(title, image, layers, rootfs, dict(enumerate(changesets)))
+        yield View(title, image, layers, dict(enumerate(changesets)))

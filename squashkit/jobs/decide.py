@@ -65,7 +65,7 @@ def decide(source: Source, keep: Keep, read: Read, bases: Bases) -> tuple[list[D
     choose from.
     """
     refuse_without_images(source)
-    here, candidates = _base_beside(source, keep)
+    here, candidates = base_beside(source, keep)
     chosen = choose(source, read.choice, skip_missing=read.skip_missing, candidates=candidates)
     decisions = []
     for image in chosen.images:
@@ -74,7 +74,7 @@ def decide(source: Source, keep: Keep, read: Read, bases: Bases) -> tuple[list[D
     return decisions, chosen
 
 
-def _base_beside(source: Source, keep: Keep) -> tuple[list[Image], Sequence[Image]]:
+def base_beside(source: Source, keep: Keep) -> tuple[list[Image], Sequence[Image]]:
     """The images of the source that the base's name means, and those that may be the one to work on."""
     if keep.base is None:
         return [], source.images
@@ -102,13 +102,15 @@ def _decide(image: Image, source: Source, here: Sequence[Image], keep: Keep, bas
         first = segments[0]
         kept = first.stop if first.keep else 0
         return Decision(image, Base(kept, f"the segments {keep.segments}"), segments)
-    base = _base_to_keep(image, source, here, keep, bases)
+    base = base_to_keep(image, source, here, keep, bases)
     total = len(image.layers)
     segments = [Segment(0, base.layers, True), Segment(base.layers, total, False)]
     return Decision(image, base, [segment for segment in segments if len(segment)])
 
 
-def _base_to_keep(image: Image, source: Source, here: Sequence[Image], keep: Keep, bases: Bases) -> Base:
+def base_to_keep(image: Image, source: Source, here: Sequence[Image], keep: Keep, bases: Bases) -> Base:
+    """Where an image's base ends: `here` are the images of the source that its name means. Raises as
+    `decide` does."""
     total = len(image.layers)
     if keep.nothing:
         return Base(0, Words(Option("Keep.nothing", True)))

@@ -56,9 +56,6 @@ def inspect_tree(
 def inspect_image(opened: Opened, image: Image, *, verify: bool, verbose: bool = False) -> InspectReport:
     """The same of one image of an open source."""
     source = opened.source
-    reference = source.title
-    if len({one.image_id for one in source.images}) > 1:
-        reference = source.example.removesuffix("REF") + image.title
     base = known_base(image, source.graph) or base_by_catalogue(image, Catalogue.of_user())
     facts = [_stored_facts(layer) for layer in image.layers]
     if image.is_whole:
@@ -67,7 +64,7 @@ def inspect_image(opened: Opened, image: Image, *, verify: bool, verbose: bool =
             view.settle()
     else:
         verify = False
-    return InspectReport(image, reference, tuple(facts), base, verify, verbose)
+    return InspectReport(image, opened.reference(image), tuple(facts), base, verify, verbose)
 
 
 def tree(opened: Opened, *, verify: bool) -> TreeReport:

@@ -31,9 +31,11 @@ class Opened:
     source: Source
     which: Which
 
-    def images(self) -> Sequence[Image]:
-        """The image that is meant, or every platform's. What is left out is told."""
-        chosen = choose(self.source, self.which.choice, skip_missing=self.which.skip_missing)
+    def images(self, candidates: Sequence[Image] | None = None) -> Sequence[Image]:
+        """The image that is meant, or every platform's, among these or all of the source. What is left
+        out is told."""
+        which = self.which
+        chosen = choose(self.source, which.choice, skip_missing=which.skip_missing, candidates=candidates)
         notify = self.session.notify
         if chosen.note():
             notify(Note(chosen.note()))
@@ -43,9 +45,17 @@ class Opened:
             notify(Note(f"passed over {passed}"))
         return chosen.images
 
-    def view(self, image: Image, *, verify: bool = False) -> AbstractContextManager[View]:
-        """Open one of the images."""
-        return open_view(self.session, self.source, image, verify=verify)
+    def reference(self, image: Image) -> str:
+        """How a person names one of the images on the command line."""
+        if len({one.image_id for one in self.source.images}) > 1:
+            return self.source.example.removesuffix("REF") + image.title
+        return self.source.title
+
+    def view(
+        self, image: Image, *, verify: bool = False, keep: bool = False
+    ) -> AbstractContextManager[View]:
+        """Open one of the images, as `open_view` does."""
+        return open_view(self.session, self.source, image, verify=verify, keep=keep)
 
 
 @contextmanager

@@ -106,11 +106,9 @@ def merge_run(
     it comes to the first entry outside.
     """
     start = rootfs.run
-    found = _walk(rootfs, opaque=opaque or rootfs.unknown_below)
-    copies: list[CopiedLink] = []
-    order = _by_path if walk_order else _by_source
-    remade = _remade(found, header_of, copies, order)  # first: they say which directories are needed
-    directories = _directories(found, rootfs)
+    found, copies, remade, directories = _compare(
+        rootfs, header_of, opaque=opaque, order=_by_path if walk_order else _by_source
+    )
     safe = SafeSubset(listed=not rootfs.unknown_below)
     groups: list[Group] = [(BELOW, directories), *_by_layer(found, remade)]
     if walk_order:
@@ -129,6 +127,29 @@ def merge_run(
         copies=tuple(copies),
         content_size=_content_size(found),
     )
+
+
+def measure_run(rootfs: Rootfs, header_of: HeaderOf) -> tuple[int, list[CopiedLink]]:
+    """The bytes of the tar that `merge_run` makes, 0 where it would hold nothing, and the links in it that
+    became copies."""
+    found, copies, remade, directories = _compare(rootfs, header_of, opaque=False, order=_by_source)
+    size = sum(record.length for records in found.verbatim.values() for record in records)
+    for member in (*remade, *directories):
+        size += sum(
+            len(piece) if isinstance(piece, bytes) else piece.end - piece.start for piece in member.pieces
+        )
+    return size + len(tar.END_OF_ARCHIVE) if size else 0, copies
+
+
+def _compare(
+    rootfs: Rootfs, header_of: HeaderOf, *, opaque: bool, order: Callable[[Binding], Any]
+) -> tuple[_Run, list[CopiedLink], list[Member], Iterator[Member]]:
+    """What must be written, the links among it that became copies, all that cannot stay as it stands, and
+    the directories with their whiteouts."""
+    found = _walk(rootfs, opaque=opaque or rootfs.unknown_below)
+    copies: list[CopiedLink] = []
+    remade = _remade(found, header_of, copies, order)  # first: they say which directories are needed
+    return found, copies, remade, _directories(found, rootfs)
 
 
 def _content_size(found: _Run) -> int:

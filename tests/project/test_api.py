@@ -20,6 +20,7 @@ FUNCTIONS = {
     "squash": "squash",
     "rebase": "rebase",
     "inspect": "inspect",
+    "waste": "waste",
     "verify": "verify",
     "diff": "diff",
     "ls": "ls",

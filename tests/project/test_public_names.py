@@ -26,6 +26,7 @@ NAMES = [
     "FleetOptions",
     "FleetReport",
     "FoundReport",
+    "Gates",
     "History",
     "Image",
     "IndexReport",
@@ -55,6 +56,7 @@ NAMES = [
     "TraceReport",
     "TreeReport",
     "Verdict",
+    "WasteReport",
     "Which",
     "Write",
     "base_add",
@@ -82,6 +84,7 @@ NAMES = [
     "squash_fleet",
     "squash_platforms",
     "verify",
+    "waste",
     "which",
 ]
 """All public names. One that goes, or is named anew, breaks programs: the changelog says so."""

@@ -29,6 +29,9 @@ class Bytes(NamedTuple):
     def same(self, layer: int, entry: Entry, other_layer: int, other: Entry) -> bool:
         return self.of(layer, entry) == self.of(other_layer, other)
 
+    def head(self, layer: int, entry: Entry) -> bytes:
+        return self.of(layer, entry)[:4096]
+
     def digest(self, layer: int, entry: Entry) -> bytes:
         return self.of(layer, entry)
 

@@ -21,6 +21,9 @@ class Contents(Protocol):
     def same(self, layer: int, entry: Entry, other_layer: int, other: Entry) -> bool:
         """Whether two files of one size hold the same bytes."""
 
+    def head(self, layer: int, entry: Entry) -> bytes:
+        """The first bytes of a file, the same for files of the same bytes."""
+
     def digest(self, layer: int, entry: Entry) -> bytes:
         """What two files have alike if they hold the same bytes, and no others."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset
-from squashkit.layers.merge import merge_run
+from squashkit.layers.merge import measure_run
 from squashkit.layers.record import HeaderOf
 from squashkit.layers.rootfs import Rootfs
 from squashkit.plan.squash import find_obstacle
@@ -64,16 +64,14 @@ def find_savings(
 def _planned(
     below: Rootfs, changesets: Sequence[Changeset], header_of: HeaderOf, keep: int, dead: int
 ) -> Saving:
-    run = dict(enumerate(changesets))
-    for index in range(keep):
-        del run[index]
     rootfs = below.copy()
     rootfs.begin_run(keep)
-    for index, changeset in run.items():
-        rootfs.apply(changeset, index)
-    merged = merge_run(rootfs, run, header_of, opaque=False)
-    # An image of no layer at all gets an empty one.
-    written = merged.diff_size or (len(tar.END_OF_ARCHIVE) if not keep else 0)
-    size = merged.source_size - written
-    copied = sum(copy.size for copy in merged.copies)
+    for index in range(keep, len(changesets)):
+        rootfs.apply(changesets[index], index)
+    written, copies = measure_run(rootfs, header_of)
+    rootfs.take_apart()
+    if not written and not keep:
+        written = len(tar.END_OF_ARCHIVE)  # an image of no layer at all gets an empty one
+    size = sum(changeset.diff_size for changeset in changesets[keep:]) - written
+    copied = sum(copy.size for copy in copies)
     return Saving(keep, size, dead, copied, size - dead + copied)

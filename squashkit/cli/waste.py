@@ -1,0 +1,127 @@
+"""`squashkit waste`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from squashkit.cli import complete
+from squashkit.cli.help import GATES, KEEP, Command, option
+from squashkit.cli.shared import Looking, json_option, look_options, parsed
+from squashkit.jobs.waste import Given, waste_platforms
+from squashkit.options import Gates, Keep, parse_size
+
+FAILED = 3
+
+
+@click.command(
+    cls=Command,
+    short_help="Tell where the bytes went, why, and what to write instead.",
+    epilog="""\b
+Examples:
+  squashkit waste app.tar:app:latest
+  squashkit waste app:latest --keep-base debian:12 --dockerfile Dockerfile
+  squashkit waste app.tar --max-wasted 20MB --max-wasted-percent 5
+""",
+)
+@click.argument("image", shell_complete=complete.images)
+@option(
+    "--keep-base",
+    section=KEEP,
+    metavar="REF",
+    shell_complete=complete.bases,
+    help="The base, by name, path or digest. What is dead of it is told apart.",
+)
+@option("--keep-layers", section=KEEP, type=int, metavar="N", help="The base has N layers.")
+@option(
+    "--dockerfile",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What the image was built from. Mends name its lines, and joins come as a patch.",
+)
+@option(
+    "--rules",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Rules of your own for what lives and is not needed. They come before squashkit's.",
+)
+@option("-v", "--verbose", is_flag=True, help="Print all rows, and patches, too.")
+@json_option("it")
+@option(
+    "--max-wasted",
+    section=GATES,
+    metavar="SIZE",
+    callback=parsed(parse_size),
+    help="The most that may be dead.",
+)
+@option(
+    "--max-wasted-percent",
+    section=GATES,
+    type=click.FloatRange(0, 100),
+    metavar="N",
+    help="The most of what is above the base that may be dead.",
+)
+@option(
+    "--min-efficiency",
+    section=GATES,
+    type=click.FloatRange(0, 100),
+    metavar="N",
+    help="The least share of the whole image that must not be dead.",
+)
+@option(
+    "--max-layers",
+    section=GATES,
+    type=click.IntRange(0),
+    metavar="N",
+    help="The most layers, the base's counted.",
+)
+@option(
+    "--waste-floor",
+    section=GATES,
+    metavar="SIZE",
+    default="0",
+    callback=parsed(parse_size),
+    help="Below so much that is dead, the two shares fail nobody.",
+)
+@option("--count-live", section=GATES, is_flag=True, help="Count what lives and is not needed as dead.")
+@option(
+    "--dive-ci",
+    section=GATES,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="dive's rules, as this .dive-ci has them, by dive's numbers.",
+)
+@look_options
+def waste(
+    image: str,
+    keep_base: str | None,
+    keep_layers: int | None,
+    dockerfile: Path | None,
+    rules: Path | None,
+    verbose: bool,
+    as_json: bool,
+    looking: Looking,
+    **limits: Any,
+) -> None:
+    """Tell where the bytes of IMAGE went: what of its layers is dead and why, what a squash would save,
+    caches and leftovers that live, and what to write in the Dockerfile instead.
+
+    Dead is a file that a layer holds and the root file system does not. Without --keep-base and
+    --keep-layers the base is what the image says of it, or the catalogue; where nothing says it, all layers
+    count. Exit code 3 where a gate (--max-wasted and the like) fails.
+    """
+    gates = Gates(**limits)
+    found = looking.each(
+        waste_platforms,
+        image,
+        keep=Keep(keep_base, keep_layers),
+        given=Given.read(rules, dockerfile, gates.dive_ci),
+        gates=gates,
+    )
+    reports = [(platform, replace(report, verbose=verbose)) for platform, report in found]
+    looking.show(reports, as_json=as_json)
+    if not all(report.passed for _, report in reports):
+        raise click.exceptions.Exit(FAILED)
