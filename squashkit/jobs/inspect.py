@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from heapq import nlargest
 
 from squashkit.arguments import checked
 from squashkit.engine.view import View
@@ -14,11 +15,13 @@ from squashkit.jobs.look import Opened, one_platform, open_images
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import Codec
 from squashkit.options import Run, Which
-from squashkit.plan.base import known_base
+from squashkit.plan.base import candidate_bases, known_base
 from squashkit.progress import Notify, Progress, ignore
-from squashkit.report.inspect import InspectReport, LayerFacts
+from squashkit.report.inspect import DeadEntry, InspectReport, LayerFacts
 from squashkit.report.tree import TreeReport
 from squashkit.transports.stored import codec_of, digest_of, size_of
+
+_WORST = 3
 
 
 @checked
@@ -57,14 +60,19 @@ def inspect_image(opened: Opened, image: Image, *, verify: bool, verbose: bool =
     """The same of one image of an open source."""
     source = opened.source
     base = known_base(image, source.graph) or base_by_catalogue(image, Catalogue.of_user())
+    candidates = () if base is not None else tuple(candidate_bases(image, source.graph))
     facts = [_stored_facts(layer) for layer in image.layers]
+    worst: list[DeadEntry] = []
     if image.is_whole:
         with opened.view(image, verify=verify) as view:
             facts = _all_facts(view, facts)
+            worst = _worst(view)
             view.settle()
     else:
         verify = False
-    return InspectReport(image, opened.reference(image), tuple(facts), base, verify, verbose)
+    return InspectReport(
+        image, opened.reference(image), tuple(facts), base, verify, verbose, tuple(worst), candidates
+    )
 
 
 def tree(opened: Opened, *, verify: bool) -> TreeReport:
@@ -88,13 +96,21 @@ def _stored_facts(layer: Layer) -> LayerFacts:
     return LayerFacts(layer, codec_of(layer), size, digest_of(layer) or None)
 
 
+def _worst(view: View) -> list[DeadEntry]:
+    dead = (DeadEntry(one.path, one.entry.record.size, one.layer) for one in view.rootfs.dropped)
+    found = nlargest(_WORST, dead, key=lambda one: (one.size, -one.layer))
+    return [one for one in found if one.size]
+
+
 def _all_facts(view: View, stored: Sequence[LayerFacts]) -> list[LayerFacts]:
     """With what the layers' headers say."""
     entries: Counter[int] = Counter()
     dead: Counter[int] = Counter()
+    lengths: Counter[int] = Counter()
     for dropped in view.rootfs.dropped:
         entries[dropped.layer] += 1
-        dead[dropped.layer] += dropped.entry.record.length
+        dead[dropped.layer] += dropped.entry.record.size
+        lengths[dropped.layer] += dropped.entry.record.length
     return [
         replace(
             facts,
@@ -103,6 +119,7 @@ def _all_facts(view: View, stored: Sequence[LayerFacts]) -> list[LayerFacts]:
             markers=sum(entry.record.length for entry in changeset.markers),
             dead_entries=entries[index],
             dead_bytes=dead[index],
+            dead_length=lengths[index],
         )
         for facts, (index, changeset) in zip(stored, view.changesets.items(), strict=True)
     ]

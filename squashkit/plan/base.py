@@ -6,8 +6,9 @@ since the same layer compresses differently from one tool to the next.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +28,7 @@ from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, LayerGraph, shared_prefix
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import same_name
+from squashkit.plan.waste.steps import hide_arguments
 from squashkit.wording import Option, Text
 
 
@@ -239,6 +241,27 @@ def known_base(image: Image, graph: LayerGraph) -> Base | None:
     return None
 
 
+def candidate_bases(image: Image, graph: LayerGraph) -> Iterator[Base]:
+    """Where the base of an image may end that nothing tells: at images of the same source that it stands
+    on, and where its history sets a command in the middle, as most bases do at their end. The one with the
+    most layers first, each end once, none at the last layer."""
+    found = {len(other.layers): other.title for other in graph.bases_of(image)}
+    ends = {layers: Base(layers, f"{title}, which it stands on") for layers, title in found.items()}
+    if image.config.history is not None and image.config.layer_history is not None:
+        layers = 0
+        for entry in image.config.history:
+            layers += not entry.empty_layer
+            if (
+                entry.empty_layer
+                and _SETS_COMMAND.match(entry.created_by)
+                and 0 < layers < len(image.layers)
+            ):
+                step = entry.created_by.removeprefix("/bin/sh -c #(nop) ").strip()
+                ends.setdefault(layers, Base(layers, f"there the history has {step}"))
+    yield from (ends[layers] for layers in sorted(ends, reverse=True))
+
+
+_SETS_COMMAND = re.compile(r"(?:/bin/sh -c #\(nop\) +)?(?:CMD|ENTRYPOINT) ")
 _COUNT = Option("Keep.layers", example="N")
 
 
@@ -292,6 +315,6 @@ def steps_of(image: Image) -> list[str]:
     """What made each layer of an image, in a line each, base first."""
     steps = []
     for layer in image.layers:
-        step = show_text(" ".join(layer.created_by.split())) or f"({layer.diff_id[:19]})"
+        step = show_text(" ".join(hide_arguments(layer.created_by).split())) or f"({layer.diff_id[:19]})"
         steps.append(step if len(step) <= 80 else step[:79] + "…")
     return steps

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, size
-from squashkit.errors import show_text
+from squashkit.errors import show_path, show_text
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
+from squashkit.plan.waste.steps import hide_arguments
 from squashkit.report.text import Fit, brief, percent, shorten, shorten_step, table
 
 SHORT = 19
@@ -32,7 +34,19 @@ class LayerFacts:
     """Bytes of whiteouts and opaque markers, most of which a squash makes vanish."""
     dead_entries: int = 0
     dead_bytes: int = 0
-    """What layers above replace or delete of it, headers included."""
+    """Payload of its files that layers above replace or delete."""
+    dead_length: int = 0
+    """Bytes of these entries in the tar, headers and padding included."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadEntry:
+    """A file that is dead, and the layer that holds it."""
+
+    path: bytes
+    size: int
+    """Bytes of its payload."""
+    layer: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,10 @@ class InspectReport:
     """Whether every digest was checked."""
     verbose: bool
     """Whether people are told whole digests and commands."""
+    worst: tuple[DeadEntry, ...] = ()
+    """The largest dead files."""
+    candidates: tuple[Base, ...] = ()
+    """Where the base may end, if nothing says it."""
 
     def __repr__(self) -> str:
         base = self.base.name or self.base.evidence if self.base else "unknown"
@@ -77,7 +95,7 @@ class InspectReport:
             return None
         before = sum(facts.stored or 0 for facts in run)
         tars = sum(facts.uncompressed or 0 for facts in run)
-        alive = max(0, tars - sum(facts.dead_bytes + facts.markers for facts in run))
+        alive = max(0, tars - sum(facts.dead_length + facts.markers for facts in run))
         return SquashEstimate(start, len(self.layers), before, alive * before // tars if tars else 0)
 
     def json(self) -> dict[str, Any]:
@@ -97,7 +115,7 @@ class InspectReport:
             "layers": [
                 {
                     "layer": facts.layer.index,
-                    "created_by": facts.layer.created_by,
+                    "created_by": hide_arguments(facts.layer.created_by),
                     "stored": facts.stored,
                     "compression": facts.codec.value,
                     "uncompressed": facts.uncompressed,
@@ -110,6 +128,14 @@ class InspectReport:
                     "chain_id": facts.layer.chain_id,
                 }
                 for facts in self.layers
+            ],
+            "worst": [
+                {"path": f"/{show_path(one.path)}", "bytes": one.size, "layer": one.layer}
+                for one in self.worst
+            ],
+            "base_candidates": [
+                {"layers": base.layers, "name": base.name, "evidence": base.evidence}
+                for base in self.candidates
             ],
             "squash": {
                 "from": squash.start,
@@ -141,7 +167,8 @@ class InspectReport:
             "",
             *self._table(width),
             "",
-            *self._advice(),
+            *self._worst(width),
+            *self._advice(width),
         ]
         if said := crowded(len(image.layers)):
             lines.append(f"Warning: {said}.")
@@ -176,7 +203,18 @@ class InspectReport:
                 shown.append(f"------ base: {known} ------")
         return shown
 
-    def _advice(self) -> list[str]:
+    def _worst(self, width: int | None) -> Iterator[str]:
+        """The files that most bytes are dead of, and how to see the others."""
+        if self.worst:
+            yield f"The largest dead files; squashkit waste {self.reference} tells all, and why:"
+        for one in self.worst:
+            where = f" of layer {one.layer}"
+            path = shorten(f"/{show_path(one.path)}", max(20, (width or 100) - 8 - len(where)))
+            yield f"{size(one.size):>8}  {path}{where}"
+        if self.worst:
+            yield ""
+
+    def _advice(self, width: int | None) -> list[str]:
         squash = self.squash
         missing = [str(facts.layer.index) for facts in self.layers if facts.stored is None]
         if missing:
@@ -185,23 +223,27 @@ class InspectReport:
         if squash is None:
             return [f"There is nothing to squash{' above the base' if self.base else ''}."]
         if not self.base:
-            keep = "--all"
-            known = "What its base is is not known; squash takes --keep-base REF or --keep-layers N."
-        else:
-            keep = f"--keep-base {self.base.name}" if self.base.name else f"--keep-layers {squash.start}"
-            known = ""
+            return [
+                "What its base is is not known; squash takes --keep-base REF or --keep-layers N.",
+                *self._may_end(width),
+            ]
+        keep = f"--keep-base {self.base.name}" if self.base.name else f"--keep-layers {squash.start}"
         saved = squash.before - squash.after
         if saved < squash.before / 100:
-            nothing = f"Squashing the layers {above} would save next to nothing."
-            return [*([known] if known else []), nothing]
+            return [f"Squashing the layers {above} would save next to nothing."]
         return [
-            *([known] if known else []),
             (
                 f"The {squash.stop - squash.start} layers {above} are {size(squash.before)} stored; as one"
                 f" they would be about {size(squash.after)} ({percent(saved, squash.before)} less):"
             ),
             f"  squashkit squash {self.reference} {keep} -t NAME -o OUTPUT",
         ]
+
+    def _may_end(self, width: int | None) -> Iterator[str]:
+        """Where the base may end, with what to pass."""
+        for base in self.candidates:
+            why = shorten(base.evidence, max(20, (width or 100) - 22))
+            yield f"  --keep-layers {base.layers:<3} {why}"
 
 
 def _known(value: int | None) -> str:
@@ -213,5 +255,5 @@ def _identity(facts: LayerFacts) -> list[tuple[str, str]]:
         ("diff_id   ", facts.layer.diff_id),
         ("chain_id  ", facts.layer.chain_id),
         ("digest    ", facts.digest or ""),
-        ("created by", show_text(" ".join(facts.layer.created_by.split()))),
+        ("created by", show_text(" ".join(hide_arguments(facts.layer.created_by).split()))),
     ]

@@ -10,6 +10,7 @@ from math import floor
 from typing import TYPE_CHECKING, Any
 
 from squashkit.errors import show_text
+from squashkit.plan.waste.steps import hide_arguments
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -75,8 +76,14 @@ def brief(text: str) -> str:
 
 
 def shorten_step(created_by: str, width: int) -> str:
-    """A history entry's command without what docker puts around it."""
-    bare = created_by.removeprefix("/bin/sh -c ").removeprefix("#(nop) ").removesuffix(" # buildkit")
+    """A history entry's command without what docker puts around it, and without the values of build
+    arguments."""
+    bare = (
+        hide_arguments(created_by)
+        .removeprefix("/bin/sh -c ")
+        .removeprefix("#(nop) ")
+        .removesuffix(" # buildkit")
+    )
     return shorten(bare.replace("RUN /bin/sh -c ", "RUN ", 1), width)
 
 

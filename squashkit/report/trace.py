@@ -9,6 +9,7 @@ from squashkit.amounts import size
 from squashkit.errors import show_path
 from squashkit.layers.changeset import OPAQUE
 from squashkit.layers.trace import Trace
+from squashkit.plan.waste.steps import hide_arguments
 from squashkit.report.listing import Listed
 from squashkit.report.text import Fit, brief, shorten_step, table
 
@@ -39,7 +40,7 @@ class TraceReport:
             "layers": [
                 {
                     "layer": trace.layer,
-                    "created_by": self.created_by[trace.layer],
+                    "created_by": hide_arguments(self.created_by[trace.layer]),
                     "name": "/" + show_path(trace.path),
                     "entry": Listed.of_record(*trace.entry).json() if trace.entry else None,
                     "shown": trace.shown,

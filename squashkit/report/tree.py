@@ -10,6 +10,7 @@ from squashkit.amounts import count, size
 from squashkit.errors import show_text
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image, Layer, LayerGraph
+from squashkit.plan.waste.steps import hide_arguments
 from squashkit.report.inspect import SHORT
 from squashkit.report.text import Fit, shorten, shorten_step, table
 
@@ -52,7 +53,7 @@ class TreeReport:
                     "parent": layer.parent,
                     "diff_id": layer.diff_id,
                     "stored": self.sizes[layer.chain_id],
-                    "created_by": layer.created_by,
+                    "created_by": hide_arguments(layer.created_by),
                 }
                 for layer in self.graph.layers.values()
             ],

@@ -55,6 +55,7 @@ class WasteReport:
     """One image. All sizes are bytes, those of files are payload."""
 
     image: Image
+    """The image itself."""
     reference: str
     """How a person names it on the command line."""
     base: Base | None
@@ -78,6 +79,7 @@ class WasteReport:
     dive_facts: DiveFacts
     """And what its number is made of."""
     gates: tuple[Gate, ...] = ()
+    """Those that were set."""
     dive_gates: tuple[Verdict, ...] = ()
     """Those of a `.dive-ci` file, by dive's numbers."""
     verbose: bool = False

@@ -48,10 +48,51 @@ def test_the_table(tmp_path: Path) -> None:
     assert table[1][:6] == ["0", "902", "KB", "902", "KB", "1"]
     assert lines[6] == "------ base: base:1, which lies beside it ------"
     assert table[3][:8] == ["1", "5.1", "MB", "5.1", "MB", "2", "5.0", "MB"]
-    assert lines[10] == (
+    assert lines[10].startswith("The largest dead files; squashkit waste ")
+    assert lines[11:13] == ["  5.0 MB  /cache of layer 1", ""]
+    assert lines[13] == (
         "The 2 layers above the base are 5.1 MB stored; as one they would be about 103 KB (98.0 % less):"
     )
-    assert lines[11].endswith(" --keep-base base:1 -t NAME -o OUTPUT")
+    assert lines[14].endswith(" --keep-base base:1 -t NAME -o OUTPUT")
+
+
+def test_dead_bytes_are_payload(tmp_path: Path) -> None:
+    """Of 900 bytes that are dead 900 are told, not the blocks that they take in a tar; the three largest
+    files are named."""
+    files = [file(name, b"x" * size) for name, size in zip("abcde", (900, 5, 70, 800, 0), strict=True)]
+    image = ImageSpec([layer(*files), layer(*map(whiteout, "abcde"))], ["app:1"])
+    docker_archive_old(tmp_path / "app.tar", [image])
+    found = facts(tmp_path / "app.tar")
+    assert found["layers"][0]["dead"] == {"entries": 5, "bytes": 1775}
+    assert found["worst"] == [
+        {"path": "/a", "bytes": 900, "layer": 0},
+        {"path": "/d", "bytes": 800, "layer": 0},
+        {"path": "/c", "bytes": 70, "layer": 0},
+    ]
+
+
+def test_candidates_for_an_unknown_base(tmp_path: Path) -> None:
+    """Where nothing says it, the ends that the history and other images of the archive have are told, and
+    never is it advised to squash all."""
+    history: list[Json] = [
+        {"created_by": "ADD rootfs.tar /"},
+        {"created_by": '/bin/sh -c #(nop)  CMD ["bash"]', "empty_layer": True},
+        {"created_by": "RUN |1 TOKEN=hush /bin/sh -c make # buildkit"},
+        {"created_by": "COPY a b"},
+        {"created_by": 'ENTRYPOINT ["/b"]', "empty_layer": True},
+    ]
+    image = ImageSpec(
+        [layer(file("a", b"1")), layer(file("b", b"2")), layer(file("b", b"3"))], ["app:1"], history=history
+    )
+    docker_archive_old(tmp_path / "app.tar", [image])
+    assert facts(tmp_path / "app.tar")["base_candidates"] == [
+        {"layers": 1, "name": "", "evidence": 'there the history has CMD ["bash"]'}
+    ]
+    said = run("inspect", tmp_path / "app.tar", "-v").text
+    assert '  --keep-layers 1   there the history has CMD ["bash"]' in said
+    assert "--all" not in said
+    assert "hush" not in said + run("inspect", tmp_path / "app.tar", "--json").text
+    assert "TOKEN=…" in said
 
 
 @pytest.mark.parametrize("write", [docker_archive_old, docker_archive_25, oci_archive])

@@ -493,3 +493,22 @@ def script() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_a_name_outside_spares_a_file() -> None:
+    """uv and pnpm link what is installed from their caches: deleting that name would gain nothing."""
+    rules = parse_rules(
+        """
+        [[rule]]
+        name = "cache"
+        paths = ["cache"]
+        reason = "It is."
+        mend = "Do."
+        kind = "remove"
+        """,
+        "x",
+    )
+    inside = LiveFile(b"cache/a", 9, 512, 0, (b"cache/b",))
+    outside = LiveFile(b"cache/c", 9, 512, 0, (b"usr/c",))
+    (found,) = find_live([inside, outside], set(), rules)
+    assert found.paths == (b"cache/a",)

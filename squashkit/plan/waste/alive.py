@@ -20,6 +20,7 @@ class _Found(NamedTuple):
     path: bytes
     layer: int
     entry: Entry
+    others: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ def live_files(rootfs: Rootfs) -> list[LiveFile]:
     """Every file of at least a byte, each inode once: by the path that its content came with, or if that
     name is gone by one that is left."""
     return [
-        LiveFile(path, entry.record.size, entry.record.length, layer)
-        for path, layer, entry in _inodes(rootfs)
+        LiveFile(path, entry.record.size, entry.record.length, layer, others)
+        for path, layer, entry, others in _inodes(rootfs)
     ]
 
 
@@ -77,8 +78,10 @@ def _inodes(rootfs: Rootfs) -> Iterator[_Found]:
             if not record.size or record.traits.typeflag != REGULAR:
                 continue
             path = above + name
-            if node.bindings is not None:
-                first = min(node.bindings.values(), key=lambda one: one.path != node.entry.path)
-                if first.path != path:
-                    continue
-            yield _Found(path, node.layer, node.entry)
+            if node.bindings is None:
+                yield _Found(path, node.layer, node.entry)
+                continue
+            names = [binding.path for binding in node.bindings.values()]
+            if path == (node.entry.path if node.entry.path in names else names[0]):
+                names.remove(path)
+                yield _Found(path, node.layer, node.entry, tuple(names))

@@ -237,7 +237,8 @@ def find_live(
 ) -> list[Finding]:
     """What rules find among all files of a root file system, whose directories are given too.
 
-    Every file counts under the first rule that fits it, and those of 0 bytes under none. A finding is what
+    Every file counts under the first rule that fits it and all of its names, since whoever deletes one name
+    of several gains nothing; those of 0 bytes count under none. A finding is what
     one rule found in one layer, its size that of the payloads. The largest comes first, then by rule and
     layer; among its paths the largest too, then by name.
     """
@@ -254,12 +255,18 @@ def find_live(
                 and not (rule.built and file.layer > image.last_build)
                 and number not in image.forbidden
                 and not (spared is not None and spared(_decode(file.path)))
+                and not (file.others and not _fits_all(rule, file.others))
                 and not (rule.beside and not image.is_unpacked(file.path))
             ):
                 found[number, file.layer].append(file)
                 break
     findings = [_finding(rules[number], layer, ones) for (number, layer), ones in found.items()]
     return sorted(findings, key=lambda one: (-one.size, one.rule, one.layer))
+
+
+def _fits_all(rule: Rule, paths: Iterable[bytes]) -> bool:
+    means = _any_of(rule.paths)
+    return means is not None and all(means(_decode(path)) for path in paths)
 
 
 def _finding(rule: Rule, layer: int, files: Iterable[LiveFile]) -> Finding:
@@ -429,10 +436,12 @@ def _meant(files: Iterable[LiveFile], index: _Index) -> Iterator[tuple[LiveFile,
         if folder not in folders:
             folders[folder] = _of_folder(folder, index)
         whole, inside = folders[folder]
-        keys = _keys(name)
-        near = [glob for key in keys if key in index for glob in index[key]]
-        if inside:
-            near += [glob for key in (*keys, _ANY) if key in inside for glob in inside[key]]
+        near = list(inside.get(_ANY, ()))
+        for key in _keys(name):
+            if key in index:
+                near += index[key]
+            if key in inside:
+                near += inside[key]
         if near:
             path = _decode(file.path)
             more = {glob.role for glob in near if glob.search(path)}

@@ -54,6 +54,8 @@ class LiveFile(NamedTuple):
     """Of the payload with its headers and padding."""
     layer: int
     """That holds the content."""
+    others: tuple[bytes, ...] = ()
+    """Its further names."""
 
 
 class Kind(Enum):
