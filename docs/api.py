@@ -30,15 +30,15 @@ raises `UsageError`, whose message begins with the option's name; a value of a w
 SECTIONS = {
     "Squash and rebase": "squash squash_platforms rebase rebase_platforms",
     "Many images": "measure_fleet fleet_advise squash_fleet",
-    "Look at images": "inspect inspect_tree waste verify diff ls cat which export",
+    "Look at images": "inspect inspect_tree waste verify diff ls cat which which_glob export",
     "Bases": "find_base check_base base_list base_add base_remove",
     "Options": """
         Keep Merge History Rebase Read Which Write Gates FleetOptions Run Access MinSaving Compression
         Platform""",
     "Results": """
         Report RebaseReport IndexReport FleetReport AdviceReport SquashedFleet InspectReport
-        WasteReport Verdict TreeReport DiffReport ListReport TraceReport Exported FoundReport CurrentReport
-        CatalogueReport KnownBase""",
+        WasteReport Verdict TreeReport DiffReport ListReport TraceReport TracesReport
+        Exported FoundReport CurrentReport CatalogueReport KnownBase""",
     "Progress": "Progress Notify Note",
     "Parts": """
         parse_reference open_source Session Image Layer LayerGraph scan scan_bytes parse_changeset Changeset

@@ -34,6 +34,7 @@ _NAMES = {
         "cat",
         "ls",
         "which",
+        "which_glob",
     ),
     "jobs.rebase": (
         "rebase",
@@ -100,7 +101,7 @@ _NAMES = {
     "report.platforms": ("IndexReport",),
     "report.rebase": ("RebaseReport",),
     "report.squash": ("Report",),
-    "report.trace": ("TraceReport",),
+    "report.trace": ("TraceReport", "TracesReport"),
     "report.tree": ("TreeReport",),
     "report.verify": ("Verdict",),
     "report.waste": ("WasteReport",),
@@ -130,6 +131,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.paths import cat as cat
     from squashkit.jobs.paths import ls as ls
     from squashkit.jobs.paths import which as which
+    from squashkit.jobs.paths import which_glob as which_glob
     from squashkit.jobs.rebase import rebase as rebase
     from squashkit.jobs.rebase import rebase_platforms as rebase_platforms
     from squashkit.jobs.squash import squash as squash
@@ -178,6 +180,7 @@ if TYPE_CHECKING:
     from squashkit.report.rebase import RebaseReport as RebaseReport
     from squashkit.report.squash import Report as Report
     from squashkit.report.trace import TraceReport as TraceReport
+    from squashkit.report.trace import TracesReport as TracesReport
     from squashkit.report.tree import TreeReport as TreeReport
     from squashkit.report.verify import Verdict as Verdict
     from squashkit.report.waste import WasteReport as WasteReport

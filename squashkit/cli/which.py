@@ -10,7 +10,7 @@ from squashkit.cli import complete
 from squashkit.cli.help import Command
 from squashkit.cli.shared import Looking, json_option, look_options
 from squashkit.jobs.look import each
-from squashkit.jobs.paths import trace_path
+from squashkit.jobs.paths import trace
 
 
 @click.command(
@@ -20,6 +20,7 @@ from squashkit.jobs.paths import trace_path
 Examples:
   squashkit which app.tar /usr/lib/os-release
   squashkit which app.tar:app:latest /root/.ssh/id_ed25519
+  squashkit which app.tar '*.pem'
 """,
 )
 @click.argument("image", shell_complete=complete.images)
@@ -29,6 +30,7 @@ Examples:
 def which(image: str, path: str, as_json: bool, looking: Looking) -> None:
     """Tell every layer of IMAGE that holds PATH or hides it, copies that nobody sees included.
 
-    Where a directory of PATH is a symlink in the image, what it leads to is meant.
+    Where a directory of PATH is a symlink in the image, what it leads to is meant. PATH may be a glob: `*`
+    and `?` within a name, `**` across directories; without a slash it is a name in every directory.
     """
-    looking.show(looking.each(each, image, partial(trace_path, path=path)), as_json=as_json)
+    looking.show(looking.each(each, image, partial(trace, text=path)), as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from functools import partial
 
@@ -12,14 +13,15 @@ from squashkit.errors import PathNotFound, UsageError
 from squashkit.jobs.look import each, one_platform, only
 from squashkit.layers.changeset import opaque_of, whiteout_of
 from squashkit.layers.compare import iter_nodes, kind_of
-from squashkit.layers.lookup import resolve
+from squashkit.layers.lookup import node_at, resolve
 from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Directory, Inode
-from squashkit.layers.trace import iter_traces
+from squashkit.layers.search import parse_pattern
+from squashkit.layers.trace import Traces
 from squashkit.options import Run, Which
 from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.listing import Listed, ListReport
-from squashkit.report.trace import TraceReport
+from squashkit.report.trace import TraceReport, TracesReport
 from squashkit.wording import Option
 
 
@@ -58,6 +60,23 @@ def which(
     """Every layer of an image that holds a path or hides it, copies that nobody sees included. Raises
     PathNotFound."""
     look = partial(trace_path, path=path)
+    return only(each(image, look, one_platform(which), run, progress, notify))
+
+
+@checked
+def which_glob(
+    image: str,
+    glob: str,
+    *,
+    which: Which = Which(),
+    run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> TracesReport:
+    """The same for every path that a glob means: `*` and `?` within a name, `**` across directories; one
+    without a slash means that name in every directory. Raises PathNotFound where there is none, UsageError
+    for what is no glob."""
+    look = partial(trace_glob, glob=glob)
     return only(each(image, look, one_platform(which), run, progress, notify))
 
 
@@ -120,17 +139,58 @@ def _is_below(path: bytes, top: bytes) -> bool:
 
 
 def trace_path(view: View, path: str) -> TraceReport:
-    """What `which` tells of an open image."""
+    """What `which` tells of a path of an open image."""
     name = view.name_of(path)
-    traces = tuple(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
+    known = Traces(view.changesets, view.rootfs, view.is_same_file)
+    traces = tuple(known.of(name))
     there = resolve(view.rootfs, os.fsencode(path), follow=False)
     if not traces:  # a directory on the way may be a symlink
         name = _real(view, path) or name
-        traces = tuple(iter_traces(name, view.changesets, view.rootfs, view.is_same_file))
+        traces = tuple(known.of(name))
     if not traces and there is None:
         raise PathNotFound(f"no layer of {view.title} holds or hides it", path=name)
-    created_by = tuple(layer.created_by for layer in view.image.layers)
-    return TraceReport(name, there is not None, traces, created_by)
+    return TraceReport(name, there is not None, traces, _steps(view))
+
+
+def trace_glob(view: View, glob: str) -> TracesReport:
+    """What `which` tells of all paths that a glob means."""
+    known = Traces(view.changesets, view.rootfs, view.is_same_file)
+    found = _meant(known, glob)
+    if not found:
+        raise PathNotFound(f"no layer of {view.title} holds or hides such a path", path=os.fsencode(glob))
+    steps = _steps(view)
+    reports = [
+        TraceReport(path, node_at(view.rootfs, path) is not None, tuple(known.of(path)), steps)
+        for path in found
+    ]
+    return TracesReport(glob, tuple(reports))
+
+
+def trace(view: View, text: str) -> TraceReport | TracesReport:
+    """The same of a path, or if there is none and it may be a glob, of that."""
+    try:
+        return trace_path(view, text)
+    except PathNotFound:
+        if not set("*?[") & set(text):
+            raise
+    return trace_glob(view, text)
+
+
+def _steps(view: View) -> tuple[str, ...]:
+    return tuple(layer.created_by for layer in view.image.layers)
+
+
+def _meant(known: Traces, glob: str) -> list[bytes]:
+    """The paths that a glob means, and not what lies below them. Raises UsageError for what is none."""
+    try:
+        pattern = parse_pattern(glob)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if not isinstance(pattern.paths, re.Pattern):
+        return []
+    texts = (path.decode("utf-8", "surrogateescape") for path in known.paths())
+    found = [text for text in texts if any(one.end() == len(text) for one in pattern.paths.finditer(text))]
+    return sorted(text.encode("utf-8", "surrogateescape") for text in found)
 
 
 def _real(view: View, path: str) -> bytes | None:

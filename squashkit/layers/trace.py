@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -38,33 +39,74 @@ class Trace:
     """Whether it is what the root file system has at the path."""
 
 
-def iter_traces(
-    path: bytes, changesets: Mapping[int, Changeset], rootfs: Rootfs, is_same: SameFile
-) -> Iterator[Trace]:
-    """Everything that layers hold at a path or hide there, base first. `rootfs` is what all of the layers
-    made. An entry counts where it was put: a way through a symlink of its own layer leads elsewhere than
-    its name says. Markers of directories above the path count where they hide it, and so does what took a
-    directory's place."""
-    ends = _Ends(rootfs, changesets, is_same)
-    above = _above(path)
-    held: int | None = None  # the layer whose copy of the path is there
-    for layer, changeset in changesets.items():
-        for hidden in changeset.whiteouts:
-            if hidden == path or (hidden in above and held is not None):
-                yield Trace(layer, whiteout_of(hidden), None, _hides(held))
-                held = None
-        for directory in changeset.opaques:
-            if directory in above and held is not None:
-                yield Trace(layer, opaque_of(directory), None, _hides(held))
-                held = None
+class Traces:
+    """What layers hold or hide, base first, by paths. `rootfs` is what all of the layers made.
+
+    An entry counts where it was put: a way through a symlink of its own layer leads elsewhere than its name
+    says. Markers of directories above a path count where they hide it, and so does what took a directory's
+    place.
+    """
+
+    def __init__(self, changesets: Mapping[int, Changeset], rootfs: Rootfs, is_same: SameFile) -> None:
+        self._ends = _Ends(rootfs, changesets, is_same)
+        self._layers = [_Seen.of(layer, changeset, self._ends) for layer, changeset in changesets.items()]
+
+    def paths(self) -> set[bytes]:
+        """Every path that a layer holds or hides by a whiteout."""
+        return {path for seen in self._layers for path in (*seen.placed, *seen.whiteouts)}
+
+    def of(self, path: bytes) -> Iterator[Trace]:
+        """Everything that layers hold at a path or hide there."""
+        above = _above(path)
+        held: int | None = None  # the layer whose copy of the path is there
+        for seen in self._layers:
+            hiding = [(at, one) for one in (path, *above) for at in seen.whiteouts.get(one, ())]
+            for _, hidden in sorted(hiding):
+                if hidden == path or held is not None:
+                    yield Trace(seen.layer, whiteout_of(hidden), None, _hides(held))
+                    held = None
+            emptied = [(at, one) for one in above for at in seen.opaques.get(one, ())]
+            for _, directory in sorted(emptied):
+                if held is not None:
+                    yield Trace(seen.layer, opaque_of(directory), None, _hides(held))
+                    held = None
+            entries = [entry for one in above for entry in seen.files.get(one, ())]
+            entries += seen.placed.get(path, ())
+            for entry in sorted(entries, key=lambda entry: entry.record.start):
+                if self._ends.place(entry) == path:
+                    held = seen.layer
+                    fate = self._ends.fate(entry)
+                    yield Trace(seen.layer, entry.path, entry, fate, fate == SHOWN)
+                elif held is not None:
+                    yield Trace(seen.layer, entry.path, entry, f"no directory: {_hides(held)}")
+                    held = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One layer, by paths."""
+
+    layer: int
+    placed: dict[bytes, list[Entry]]
+    """Entries by where they were put."""
+    files: dict[bytes, list[Entry]]
+    """All but directories, by their names."""
+    whiteouts: dict[bytes, list[int]]
+    """What is hidden, and at which place in the tar's order."""
+    opaques: dict[bytes, list[int]]
+
+    @classmethod
+    def of(cls, layer: int, changeset: Changeset, ends: _Ends) -> _Seen:
+        seen = cls(layer, defaultdict(list), defaultdict(list), defaultdict(list), defaultdict(list))
         for entry in changeset.entries:
-            if ends.place(entry) == path:
-                held = layer
-                fate = ends.fate(entry)
-                yield Trace(layer, entry.path, entry, fate, fate == SHOWN)
-            elif entry.path in above and entry.record.typeflag != DIRECTORY and held is not None:
-                yield Trace(layer, entry.path, entry, f"no directory: {_hides(held)}")
-                held = None
+            seen.placed[ends.place(entry)].append(entry)
+            if entry.record.typeflag != DIRECTORY:
+                seen.files[entry.path].append(entry)
+        for at, path in enumerate(changeset.whiteouts):
+            seen.whiteouts[path].append(at)
+        for at, path in enumerate(changeset.opaques):
+            seen.opaques[path].append(at)
+        return seen
 
 
 def _above(path: bytes) -> set[bytes]:

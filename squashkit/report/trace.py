@@ -15,6 +15,32 @@ from squashkit.report.text import Fit, brief, shorten_step, table
 
 
 @dataclass(frozen=True, slots=True)
+class TracesReport:
+    """What layers do at all paths that a glob means."""
+
+    glob: str
+    """As it was given."""
+    reports: tuple[TraceReport, ...]
+    """One a path, sorted by path."""
+
+    def __repr__(self) -> str:
+        return f"<TracesReport: {brief(self.glob)}, {len(self.reports):,} paths>"
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
+        return {"glob": self.glob, "paths": [report.json() for report in self.reports]}
+
+    def lines(self) -> list[str]:
+        """The tables of all paths."""
+        return self.fitted(None)
+
+    def fitted(self, width: int | None) -> list[str]:
+        """The same on a terminal of so many columns."""
+        parts = [["", *report.fitted(width)] for report in self.reports]
+        return [line for part in parts for line in part][1:]
+
+
+@dataclass(frozen=True, slots=True)
 class TraceReport:
     """A path and what layers do there, base first."""
 

@@ -280,6 +280,26 @@ def test_a_hard_linked_symlink_stays_one(tmp_path: Path) -> None:
     assert differences(apply_layers(layers), apply_layers([data])) == []
 
 
+def test_which_takes_globs(image: Path) -> None:
+    """All paths that layers hold or hide, each as it is told alone."""
+    found = run("which", image, "usr/*", "--json").json
+    assert found["glob"] == "usr/*"
+    assert [one["path"] for one in found["paths"]] == ["/usr/bin", "/usr/caps", "/usr/loop"]
+    for one in found["paths"]:
+        assert one == run("which", image, one["path"], "--json").json
+    assert [one["path"] for one in run("which", image, "g?ne", "--json").json["paths"]] == ["/gone"]
+    text = run("which", image, "/**/[bs]*h").text
+    assert text.index("/bash") < text.index("/usr/bin/sh")
+    assert_fails(run("which", image, "/nowhere/*"), 1, "no layer")
+    assert_fails(run("which", image, "[z-a]"), 2, "no glob")
+
+
+def test_a_name_that_looks_like_a_glob(tmp_path: Path) -> None:
+    """It is itself where it is there."""
+    docker_archive_old(tmp_path / "a.tar", [ImageSpec([layer(file("a*"), file("ab"))], ["app:1"])])
+    assert run("which", tmp_path / "a.tar", "a*", "--json").json["path"] == "/a*"
+
+
 def test_which_follows_what_was_applied(tmp_path: Path) -> None:
     """An entry counts where it was put; a repeated link, the root and implied directories are told."""
     layers = [layer(directory("./"), directory("usr"), symlink("l", "usr"), file("l/x"), file("a")),

@@ -54,6 +54,7 @@ NAMES = [
     "SquashedFleet",
     "SquashkitError",
     "TraceReport",
+    "TracesReport",
     "TreeReport",
     "Verdict",
     "WasteReport",
@@ -86,6 +87,7 @@ NAMES = [
     "verify",
     "waste",
     "which",
+    "which_glob",
 ]
 """All public names. One that goes, or is named anew, breaks programs: the changelog says so."""
 FUNCTIONS = {name: value for name in NAMES if inspect.isfunction(value := getattr(squashkit, name))}
@@ -162,7 +164,8 @@ def test_a_signature_is_read_at_a_glance(name: str) -> None:
 def test_choices_are_named() -> None:
     """What is no image is passed by its name, but for the one thing that the function is about."""
     first = {"rebase": "how", "rebase_platforms": "how", "squash_fleet": "strategy", "check_base": "base"}
-    first |= {"ls": "path", "cat": "path", "which": "path", "base_remove": "reference"}
+    first |= {"ls": "path", "cat": "path", "which": "path", "which_glob": "glob"}
+    first |= {"base_remove": "reference"}
     for name, function in FUNCTIONS.items():
         if function.__module__.startswith("squashkit.jobs"):
             assert (
