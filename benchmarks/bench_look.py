@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,14 @@ def commands(archive: Path, squashed: Path) -> dict[str, list[str]]:
         "diff (with its squash)": [*squashkit, "diff", image, str(squashed)],
         "ls -R": [*squashkit, "ls", "-R", image],
         "which": [*squashkit, "which", image, "/usr/bin"],
+        "waste": [*squashkit, "waste", image],
     }
+
+
+def comparators(archive: Path) -> dict[str, list[str]]:
+    """What does the same as a command, and takes minutes: timed once, where it is there."""
+    dive = shutil.which("dive", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    return {"dive --ci": [dive, "--ci", "--source", "docker-archive", str(archive)]} if dive else {}
 
 
 def run_corpus(name: str, options: argparse.Namespace) -> Results:
@@ -57,6 +65,12 @@ def run_corpus(name: str, options: argparse.Namespace) -> Results:
                 raise SystemExit(f"{command}: exit {sample.code}\n{log.read_text()[-2000:]}")
             samples[command].append(sample)
             print(f"{name} run {number + 1}: {command}: {sample.wall:.2f} s", file=sys.stderr, flush=True)
+    for command, line in comparators(archive).items():
+        sample = measure(line, dict(os.environ), log, 1200)
+        if sample.code not in (0, 1):  # 1: its own gates fail
+            raise SystemExit(f"{command}: exit {sample.code}\n{log.read_text()[-2000:]}")
+        samples[command] = [sample]
+        print(f"{name}: {command}: {sample.wall:.2f} s", file=sys.stderr, flush=True)
     squashed.unlink()
     facts = {"size": made.size, "entries": made.entries, "layers": made.layers}
     return {"corpus": facts, "commands": {command: summary(found) for command, found in samples.items()}}
