@@ -55,6 +55,7 @@ def test_what_is_promised_is_written(chance: random.Random, contested: bool) -> 
         squashed = squash_layers(layers, segments)
         written = sum(map(len, squashed[keep:])) or (0 if keep else 1024)
         assert saving.size == sum(map(len, layers[keep:])) - written
+        assert saving.dead is not None
         assert saving.copied is not None
         assert saving.overhead is not None
         assert saving.size == saving.dead - saving.copied + saving.overhead

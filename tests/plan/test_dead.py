@@ -242,9 +242,10 @@ def test_boundaries_below_what_cannot_be_merged_have_no_number() -> None:
 
 
 def test_of_many_layers_the_base_and_the_worst_are_planned() -> None:
-    """Beyond 40 layers ten boundaries have numbers, and that of the base; all have what is dead."""
+    """Beyond 40 layers ten boundaries have numbers, and that of the base."""
     layers = [layer(file("f", noise(100 + i, str(i)))) for i in range(50)]
     found = savings_of(layers, base_layers=33)
     assert [one.keep_layers for one in found if one.size is not None] == [*range(10), 33, 49]
     assert found[3].dead == sum(100 + i for i in range(3, 49))
+    assert found[20].dead is None
     assert len(found) == 50

@@ -21,12 +21,12 @@ _NEXT = 10
 @dataclass(frozen=True, slots=True)
 class Saving:
     """What merging all layers but the first ones saves, in bytes of uncompressed tars. `size` is `dead`
-    less `copied` and with `overhead`; all three are None where the boundary was not planned, or the layers
-    above it cannot be merged."""
+    less `copied` and with `overhead`. All are None where the boundary was not planned, all but `dead` where
+    the layers above it cannot be merged."""
 
     keep_layers: int
     size: int | None
-    dead: int
+    dead: int | None
     """Payload of the merged layers' dead files."""
     copied: int | None
     """Payload of files below that is stored again, since no hard link can lead out of its layer."""
@@ -52,10 +52,12 @@ def find_savings(
         if keep == count - 1:
             # A run of one layer is kept as it is.
             savings.append(Saving(keep, 0, dead_above[keep], 0, -dead_above[keep]))
-        elif keep in planned and keep > last_obstacle:
-            savings.append(_planned(below, changesets, header_of, keep, dead_above[keep]))
-        else:
+        elif keep not in planned:
+            savings.append(Saving(keep, None, None, None, None))
+        elif keep <= last_obstacle:
             savings.append(Saving(keep, None, dead_above[keep], None, None))
+        else:
+            savings.append(_planned(below, changesets, header_of, keep, dead_above[keep]))
         if keep < max(planned):
             below.apply(changesets[keep], keep)
     return savings
