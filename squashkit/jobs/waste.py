@@ -24,6 +24,7 @@ from squashkit.plan.waste.dive import dive_numbers, explain
 from squashkit.plan.waste.dockerfile import Dockerfile, parse_dockerfile
 from squashkit.plan.waste.gates import judge, measure
 from squashkit.plan.waste.live import Rule, find_live, own_rules, parse_rules
+from squashkit.plan.waste.match import match_steps
 from squashkit.plan.waste.mends import find_mends
 from squashkit.plan.waste.model import Step
 from squashkit.plan.waste.savings import find_savings
@@ -163,4 +164,5 @@ def _report(opened: Opened, view: View, base: Base | None, given: Given, gates: 
         dive_facts=explain(changesets, dead),
         gates=tuple(judge(wasted, gates)),
         dive_gates=ci.judge(dive, given.dive) if given.dive is not None else (),
+        match=match_steps(given.dockerfile, steps) if given.dockerfile is not None else None,
     )

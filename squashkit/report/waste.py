@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
-from squashkit.amounts import count, size
+from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer
@@ -17,10 +17,11 @@ from squashkit.plan.waste.alive import Duplicates
 from squashkit.plan.waste.dive import Dive, DiveFacts
 from squashkit.plan.waste.dive_ci import Verdict
 from squashkit.plan.waste.gates import Gate, Wasted
+from squashkit.plan.waste.match import Match
 from squashkit.plan.waste.model import Cause, DeadFile, Finding, Mend
 from squashkit.plan.waste.savings import Saving
-from squashkit.plan.waste.steps import hide_arguments
-from squashkit.report.text import Fit, brief, shorten, shorten_step, table
+from squashkit.plan.waste.steps import hide_arguments, shown
+from squashkit.report.text import Fit, brief, shorten, table
 
 TOP = 10
 """Rows of a list, unless all are asked for."""
@@ -32,6 +33,13 @@ _MEANS = {
     Cause.MOVED: "stored again under another name",
     Cause.OVERWRITTEN: "something else took its place",
     Cause.DELETED: "deleted by a later layer",
+}
+_DONE = {
+    Cause.ATTRIBUTES: "stored again",
+    Cause.IDENTICAL: "stored again",
+    Cause.MOVED: "moved",
+    Cause.OVERWRITTEN: "overwritten",
+    Cause.DELETED: "deleted",
 }
 
 
@@ -55,7 +63,7 @@ class WasteReport:
     """One image. All sizes are bytes, those of files are payload."""
 
     image: Image
-    """The image itself."""
+    """The image that it is about."""
     reference: str
     """How a person names it on the command line."""
     base: Base | None
@@ -79,11 +87,13 @@ class WasteReport:
     dive_facts: DiveFacts
     """And what its number is made of."""
     gates: tuple[Gate, ...] = ()
-    """Those that were set."""
+    """Each that was set, with what was found."""
     dive_gates: tuple[Verdict, ...] = ()
     """Those of a `.dive-ci` file, by dive's numbers."""
+    match: Match | None = None
+    """Which steps are in the Dockerfile that was given; None where none was."""
     verbose: bool = False
-    """Whether people are told all rows."""
+    """Whether people are told all rows, and the patches of mends."""
 
     def __repr__(self) -> str:
         dead = size(self.wasted.dead)
@@ -217,6 +227,7 @@ class WasteReport:
             list(self._head(width)),
             list(self._dead(width)),
             list(self._live(width)),
+            list(self._unplaced(width)),
             list(self._mends(width)),
             list(self._duplicates(width)),
             list(self._dive(width)),
@@ -239,7 +250,7 @@ class WasteReport:
                 str(one.layer.index),
                 size(one.uncompressed),
                 size(one.dead) if one.dead else "",
-                shorten_step(hide_arguments(one.layer.created_by), 200),
+                shown(one.layer.created_by),
             ]
             for one in self.layers
         ]
@@ -258,15 +269,19 @@ class WasteReport:
 
     def _dead(self, width: int | None) -> Iterator[str]:
         wasted, where = self.wasted, "above the base" if self.base else "of the image"
-        if not self.dead:
+        dead = sum(one.size for one in self.dead if one.layer >= self.base_layers)
+        if not self.dead and not wasted.dead:
             yield "Nothing is dead: no layer holds a file that a later one replaces or deletes."
             return
         yield (
-            f"Dead: {size(wasted.dead)} of {size(wasted.above)} {where} ({wasted.percent:.1f} %),"
+            f"{'Dead' if wasted.dead == dead else 'Dead, or not needed'}: {size(wasted.dead)} of"
+            f" {size(wasted.above)} {where} ({wasted.percent:.1f} %),"
             f" efficiency {wasted.efficiency:.1f} %."
         )
         if wasted.dead_of_base:
-            yield f"The layers above kill {size(wasted.dead_of_base)} more of the base, which stay with it."
+            yield f"Of the base's files {size(wasted.dead_of_base)} more are dead, and stay with it."
+        if not self.dead:
+            return
         amounts: Counter[Cause] = Counter()
         files: Counter[Cause] = Counter()
         for one in self.dead:
@@ -322,7 +337,21 @@ class WasteReport:
         for number, one in enumerate(self._some(self.mends), 1):
             line = f" (line {one.line})" if one.line is not None else ""
             yield from _sentences(f"{number:2}. {one.text}{line}", width, "    ")
+            if self.verbose and one.diff is not None:
+                yield from ["", *one.diff.splitlines(), ""]
         yield from self._more(self.mends)
+
+    def _unplaced(self, width: int | None) -> Iterator[str]:
+        """What the Dockerfile that was given does not have."""
+        if self.match is None or not self.match.missing:
+            return
+        if self.match.is_other:
+            said = "The Dockerfile is of another image, so no line of it is named."
+        else:
+            numbers = some([str(layer) for layer in self.match.missing], None)
+            word = "step" if len(self.match.missing) == 1 else "steps"
+            said = f"The Dockerfile has no line for {word} {numbers}."
+        yield from _sentences(said, width)
 
     def _duplicates(self, width: int | None) -> Iterator[str]:
         if not self.duplicates:
@@ -348,7 +377,7 @@ class WasteReport:
         if facts.unseen:
             said.append(f"It does not see {size(facts.unseen)}, most often of deleted directories.")
         if facts.alive:
-            said.append(f"Of {size(facts.alive)} of that nothing is dead.")
+            said.append(f"Of what it counts, {size(facts.alive)} are not dead.")
         yield from _sentences(" ".join(said), width)
 
     def _gates(self) -> Iterator[str]:
@@ -362,7 +391,7 @@ class WasteReport:
             worst = next((one for one in self.dead if one.layer >= self.base_layers), self.dead[0])
             yield (
                 f"The worst: {_path(worst.path)}, {size(worst.size)}, made by layer {worst.layer},"
-                f" {worst.cause.value} by layer {worst.killed_by}"
+                f" {_DONE[worst.cause]} by layer {worst.killed_by}"
             )
 
     def _some(self, rows: Sequence[Any]) -> Sequence[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.compat import services
@@ -29,10 +30,10 @@ RUN echo new > /etc/changed
 PLATFORMS = ("linux/amd64", "linux/arm64")
 
 
-def real_base() -> ImageSpec:
-    """Two layers: the programs and all that they load, then some files and 2 MB of noise."""
+def program_members(programs: Sequence[str]) -> list[Member]:
+    """Programs of this machine and all that they load, with their folders."""
     wanted: dict[str, Path] = {}
-    for program in PROGRAMS:
+    for program in programs:
         wanted[program] = Path(program).resolve()
         for found in re.findall(r"(/\S+) \(0x", run(["ldd", program])):
             wanted[found] = Path(found).resolve()
@@ -43,6 +44,12 @@ def real_base() -> ImageSpec:
             members.append(file(path[1:], real.read_bytes(), mode=0o755, mtime=MTIME))
         except OSError as error:
             raise Unavailable(f"no base can be made of this machine's programs: {error}") from error
+    return members
+
+
+def real_base() -> ImageSpec:
+    """Two layers: the programs and all that they load, then some files and 2 MB of noise."""
+    members = program_members(PROGRAMS)
     data = [
         directory("etc", mtime=MTIME),
         file("etc/old", b"old\n", mtime=MTIME),

@@ -147,6 +147,21 @@ def test_attributes_belong_into_the_copy(changed: tuple[str, ...], kind: Kind, f
     assert mend.text.startswith(f"Step 1, `COPY a b /srv`: write {flags} for /srv/x (-1.0 MB).")
 
 
+@pytest.mark.parametrize(
+    ("copy", "chmod"),
+    [
+        ("COPY model.bin /srv/", "RUN chmod 755 /srv/model.bin"),
+        ("/bin/sh -c COPY model.bin /srv/", "/bin/sh -c RUN chmod 755 /srv/model.bin"),
+        ("/bin/sh -c #(nop) COPY model.bin /srv/", "/bin/sh -c chmod 755 /srv/model.bin"),
+    ],
+)
+def test_no_join_of_a_copy_however_the_history_spells_it(copy: str, chmod: str) -> None:
+    """The mode belongs into the copy."""
+    mend = one_mend(steps(copy, chmod), owned(0, 1, "mode"))
+    assert (mend.kind, mend.size) == (Kind.CHMOD, MB + 512)
+    assert mend.text.startswith("Step 0, `COPY model.bin /srv/`: write `COPY --chmod=755` for /srv/x")
+
+
 def test_an_owner_that_the_history_does_not_name_is_left_open() -> None:
     """So is a mode that is no number."""
     mend = one_mend(steps(COPY, "RUN setup"), owned(0, 1, "owner", "mode"))
@@ -222,7 +237,9 @@ def test_what_a_copy_replaces() -> None:
     """Of another copy, or of a RUN."""
     assert one_mend(steps(COPY, COPY), dead(0, 1, Cause.OVERWRITTEN)).kind is Kind.REMOVE
     mend = one_mend(steps(INSTALL, COPY), dead(0, 1, Cause.OVERWRITTEN))
-    assert mend.text.startswith("Delete at the end of step 0, `dnf install -y nginx`, what")
+    assert (mend.kind, mend.size) == (Kind.REMOVE, None)
+    assert mend.text.startswith("Step 0, `dnf install -y nginx`, leaves /srv/x (1.0 MB), which step 1,")
+    assert "overwrites. A RUN and a COPY cannot be joined: let the RUN not write it" in mend.text
 
 
 # --- the base, and steps that nobody knows -----------------------------------------------------
@@ -263,7 +280,8 @@ def test_a_cache_is_mounted() -> None:
 
 
 def test_other_findings_say_their_sentence() -> None:
-    """Without a number; of the base, that it is the base's; those with a number come first."""
+    """Without a number; of the base, that it is the base's; those with a number come first, the base's
+    last."""
     history = steps("ADD rootfs /", INSTALL, base=1)
     live = [
         found(Kind.REMOVE, 0, b"a"),
@@ -272,13 +290,13 @@ def test_other_findings_say_their_sentence() -> None:
     ]
     mends = find_mends(history, [], live)
     assert [(one.kind, one.size) for one in mends] == [
-        (Kind.CACHE_MOUNT, 5 * MB), (Kind.REMOVE, None), (Kind.NO_RECOMMENDS, None),
+        (Kind.CACHE_MOUNT, 5 * MB), (Kind.NO_RECOMMENDS, None), (Kind.REMOVE, None),
     ]  # fmt: skip
+    assert mends[1].text == "Step 1, `dnf install -y nginx`, leaves /b (5.0 MB). Do it."
     assert (
-        mends[1].text
-        == "Step 0, `ADD rootfs /`, is of the base: only another base is without this. It is not needed."
+        mends[2].text
+        == "Step 0, `ADD rootfs /`, is of the base: only another base is without /a (5.0 MB). It is not needed."
     )
-    assert mends[2].text == "Step 1, `dnf install -y nginx`: Do it."
 
 
 # --- secrets -----------------------------------------------------------------------------------

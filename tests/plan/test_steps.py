@@ -30,6 +30,8 @@ def parts(created_by: str) -> tuple[str, ...]:
         ("RUN apt-get install -y nginx", ("RUN", "apt-get install -y nginx"), "apt-get install -y nginx"),
         ('/bin/sh -c ["/bin/rm", "/x"]', ("RUN", '["/bin/rm", "/x"]'), '["/bin/rm", "/x"]'),
         ("/bin/sh -c --mount=type=bind,source=a,target=/m cat /m", ("RUN", "cat /m"), "cat /m"),
+        ("/bin/sh -c RUN make", ("RUN", "make"), "make"),
+        ("/bin/sh -c COPY a.txt /srv", ("COPY", "a.txt", "/srv"), "COPY a.txt /srv"),
         (f"{CLASSIC}COPY file:{HASH} in /srv/ ", ("COPY", f"file:{HASH}", "/srv/"), None),
         (f"{CLASSIC}COPY multi:{HASH} in ./ ", ("COPY", f"multi:{HASH}", "./"), None),
         (f"{CLASSIC}ADD dir:{HASH} in / ", ("ADD", f"dir:{HASH}", "/"), None),

@@ -44,7 +44,8 @@ def find_mends(
     live: Sequence[Finding],
     dockerfile: Dockerfile | None = None,
 ) -> list[Mend]:
-    """The changes that avoid dead files and findings: the largest number first, those without one last.
+    """The changes that avoid dead files and findings: the largest number first, then those without
+    one, and of these those that are about files of the base last.
 
     Waste of a step that the history does not tell in words of a Dockerfile has none. With the Dockerfile,
     mends have the lines to change, if it is that of the image (`match_steps` says so).
@@ -58,7 +59,11 @@ def find_mends(
     for (maker, killer), files in pairs.items():
         mends += _of_pair(told[maker], told[killer], files, dockerfile)
     mends += [_of_finding(told[one.layer], one) for one in live if one.layer in told]
-    mends.sort(key=lambda one: (one.size is None, -(one.size or 0), one.layers, one.kind.value))
+    mends.sort(
+        key=lambda one: (
+            one.size is None, told[one.layers[0]].in_base, -(one.size or 0), one.layers, one.kind.value,
+        )
+    )  # fmt: skip
     return mends
 
 
@@ -188,8 +193,9 @@ def _of_pair(
         yield from _copied(maker, killer, others)
     elif maker.is_run and killer.is_copy:
         text = (
-            f"Delete at the end of {maker.show()}, what {killer.show(_paths(others))}, puts something else"
-            f" in the place of: {size(_length(others))}."
+            f"{_capital(maker.show())}, leaves {_some(others)} ({size(_length(others))}),"
+            f" which {killer.show(_paths(others))}, {_verb(others)}. A RUN and a {killer.word} cannot be joined:"
+            f" let the RUN not write {_it(others)}, or delete {_it(others)} at its end."
         )
         yield Mend(Kind.REMOVE, (maker.layer, killer.layer), None, text, maker.line)
 
@@ -212,10 +218,9 @@ def _repeated(maker: _Told, killer: _Told, files: Sequence[DeadFile]) -> Mend:
     number."""
     saved = _length(files) if killer.is_copy else None
     amount = f"-{size(saved)}" if saved is not None else size(_length(files))
-    what = "it" if len(files) == 1 else "them"
     text = (
         f"Leave {_some(files)} out of {killer.show(_paths(files))} ({amount}):"
-        f" {maker.show(_paths(files))}, has written {what} with the same content, mode and owner."
+        f" {maker.show(_paths(files))}, has written {_it(files)} with the same content, mode and owner."
     )
     return Mend(Kind.REMOVE, (maker.layer, killer.layer), saved, text, killer.line)
 
@@ -316,7 +321,10 @@ def _flags(killer: _Told, files: Sequence[DeadFile]) -> str:
 def _of_finding(step: _Told, finding: Finding) -> Mend:
     layers, shown = (step.layer,), step.show(finding.paths)
     if step.in_base:
-        text = f"{_capital(shown)}, is of the base: only another base is without this. {finding.reason}"
+        text = (
+            f"{_capital(shown)}, is of the base: only another base is without {_found(finding)}"
+            f" ({size(finding.size)}). {finding.reason}"
+        )
         return Mend(finding.kind, layers, None, text)
     if step.is_copy and step.stage is None and _is_ignored(finding):
         what = f"name {_ignored(finding.paths)} in .dockerignore ({size(finding.size)})"
@@ -332,7 +340,13 @@ def _of_finding(step: _Told, finding: Finding) -> Mend:
                 " it empties the cache."
             )
         return Mend(Kind.CACHE_MOUNT, layers, finding.size, text, step.line)
-    return Mend(finding.kind, layers, None, f"{_capital(shown)}: {finding.mend}", step.line)
+    text = f"{_capital(shown)}, leaves {_found(finding)} ({size(finding.size)}). {finding.mend}"
+    return Mend(finding.kind, layers, None, text, step.line)
+
+
+def _found(finding: Finding) -> str:
+    """What was found: its largest file, and how many more there are."""
+    return some([f"/{show_path(path)}" for path in finding.paths], 1)
 
 
 def _is_ignored(finding: Finding) -> bool:
@@ -366,6 +380,10 @@ def _paths(files: Sequence[DeadFile]) -> list[bytes]:
 
 def _some(files: Sequence[DeadFile]) -> str:
     return some([f"/{show_path(one.path)}" for one in files], _FEW)
+
+
+def _it(files: Sequence[DeadFile]) -> str:
+    return "it" if len(files) == 1 else "them"
 
 
 def _verb(files: Sequence[DeadFile]) -> str:

@@ -3,7 +3,9 @@
     docker, podman, buildah   /bin/sh -c make          /bin/sh -c #(nop) COPY file:<hash> in /srv
     BuildKit                  RUN /bin/sh -c make # buildkit         COPY a b /srv # buildkit
     kaniko                    RUN make                                COPY a b /srv
+    tools without a mark      /bin/sh -c RUN make                     /bin/sh -c COPY a b /srv
 
+No program has the name of an instruction in capitals, so the last are no commands of a shell.
 Where a RUN had build arguments, their values stand before its shell, without quotes:
 `|2 TOKEN=abc NAME=two words /bin/sh -c make`. They may be secrets, and nothing here shows them.
 """
@@ -86,11 +88,12 @@ def parse_step(created_by: str) -> Parsed:
     if split.has_arguments:
         return _run(rest, split.names)
     inner = without_shell(rest)
-    if inner != rest and not inner.startswith(_MARK):
-        return _run(inner)
+    has_shell, has_mark = inner != rest, inner.startswith(_MARK)
     rest = inner.removeprefix(_MARK).lstrip()
     word = _WORD.match(rest)
     instruction = _INSTRUCTIONS.get(word[1]) if word is not None else None
+    if has_shell and not has_mark and instruction is None:
+        return _run(rest)
     if word is None or instruction is None:
         return Parsed(Instruction.OTHER, rest)
     if instruction is Instruction.RUN:
