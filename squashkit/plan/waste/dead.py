@@ -86,8 +86,13 @@ def _explained(
     for one in lost:
         node = node_at(rootfs, one.last)
         if isinstance(node, Inode) and _is_same(one, node, contents):
-            changed = tuple(_changed(one.attributes or Attributes.of(one.entry.record), node.effective()))
-            yield _dead(one, Cause.ATTRIBUTES if changed else Cause.IDENTICAL, changed)
+            after = node.effective()
+            changed = tuple(_changed(one.attributes or Attributes.of(one.entry.record), after))
+            if changed:
+                told = _dead(one, Cause.ATTRIBUTES, changed)
+                yield told._replace(mode=after.mode, owner=(after.uid, after.gid))
+            else:
+                yield _dead(one, Cause.IDENTICAL)
         else:
             unexplained.append(one)
     moved = _moved(rootfs, changeset, layer, unexplained, before, contents)

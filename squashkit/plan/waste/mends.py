@@ -194,8 +194,8 @@ def _of_pair(
     elif maker.is_run and killer.is_copy:
         text = (
             f"{_capital(maker.show())}, leaves {_some(others)} ({size(_length(others))}),"
-            f" which {killer.show(_paths(others))}, {_verb(others)}. A RUN and a {killer.word} cannot be joined:"
-            f" let the RUN not write {_it(others)}, or delete {_it(others)} at its end."
+            f" which {killer.show(_paths(others))}, {_verb(others)}."
+            f" A RUN and a {killer.word} cannot be joined: let the RUN not write {_it(others)}, or delete {_it(others)} at its end."
         )
         yield Mend(Kind.REMOVE, (maker.layer, killer.layer), None, text, maker.line)
 
@@ -306,13 +306,34 @@ def _unpacks(maker: _Told) -> bool:
 def _flags(killer: _Told, files: Sequence[DeadFile]) -> str:
     """The flags that give files the attributes which they have in the end."""
     changed = {name for one in files for name in one.changed}
-    owner, mode = _OWNER.search(killer.parsed.command), _MODE.search(killer.parsed.command)
     flags = []
     if "owner" in changed:
-        flags.append(f"--chown={owner[1] if owner is not None else HIDDEN}")
+        flags.append(f"--chown={_owner(killer, files)}")
     if "mode" in changed:
-        flags.append(f"--chmod={mode[1] if mode is not None else HIDDEN}")
+        flags.append(f"--chmod={_mode(killer, files)}")
     return " ".join(flags)
+
+
+def _owner(killer: _Told, files: Sequence[DeadFile]) -> str:
+    """By the names that the command has for user and group, else by the numbers of the files."""
+    named = _OWNER.search(killer.parsed.command)
+    if named is not None and ":" in named[1]:
+        return named[1]
+    owners = {one.owner for one in files}
+    owner = owners.pop() if len(owners) == 1 else None
+    if owner is not None:
+        return f"{owner[0]}:{owner[1]}"
+    return HIDDEN if named is None else named[1]
+
+
+def _mode(killer: _Told, files: Sequence[DeadFile]) -> str:
+    """That of the files where they have the same one, else what the command says."""
+    modes = {one.mode for one in files}
+    mode = modes.pop() if len(modes) == 1 else None
+    if mode is not None:
+        return f"{mode:o}"
+    written = _MODE.search(killer.parsed.command) if not modes else None
+    return HIDDEN if written is None else written[1]
 
 
 # --- files that live ---------------------------------------------------------------------------

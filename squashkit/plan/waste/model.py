@@ -41,6 +41,10 @@ class DeadFile(NamedTuple):
     changed: tuple[str, ...] = ()
     """Of ATTRIBUTES: `mode`, `owner`, `xattrs`."""
     moved_to: bytes | None = None
+    mode: int | None = None
+    """Of ATTRIBUTES: what the file has after it."""
+    owner: tuple[int, int] | None = None
+    """The same: user and group."""
 
 
 class LiveFile(NamedTuple):
