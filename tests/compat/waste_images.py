@@ -8,15 +8,15 @@ no build needs a network. What apt installs so leaves what it always leaves: lis
 from __future__ import annotations
 
 import hashlib
-import random
+import os
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
-from tests.compat import services
 from tests.compat.debian_bases import PATH, Package, architecture, build_package
+from tests.compat.services import CommandFailed, Docker, Unavailable, run
 from tests.compat.small import MTIME, program_members
-from tests.compat.services import CommandFailed, Unavailable
-from tests.support.builders import ImageSpec, Member, directory, docker_archive_25, file, layer
+from tests.support.builders import ImageSpec, Member, directory, docker_archive_25, file, layer, noise
 
 BASE = "debian:own"
 PROGRAMS = (
@@ -55,12 +55,11 @@ BIG_BYTES = 4_000_000
 OTHERS = 3_000
 """Packages that the lists name and nobody installs: lists are long."""
 
+FROM = f"FROM {BASE}\n"
 INSTALL = "apt-get update && apt-get install -y --no-install-recommends server"
 CLEAN, FORGET = "apt-get clean", "rm -rf /var/lib/apt/lists/*"
-
-
-def noise(size: int, seed: str) -> bytes:
-    return random.Random(seed).randbytes(size)
+TREE = ("a", "b", "c")
+"""Files of a folder that a build copies."""
 
 
 def debian(scratch: Path) -> ImageSpec:
@@ -97,3 +96,59 @@ def _with_parents(folders: Iterable[str]) -> list[str]:
 def _once(members: Iterable[Member]) -> list[Member]:
     """Folders before what is in them, each path once."""
     return list({member.name: member for member in sorted(members, key=lambda one: one.name)}.values())
+
+
+class Builds:
+    """Builds images on the base with docker, each Dockerfile once."""
+
+    def __init__(self, docker: Docker, folder: Path) -> None:
+        self.docker = docker
+        self.folder = folder
+        self._made: dict[tuple[str, bool], Path] = {}
+        context = folder / "context"
+        (context / "tree").mkdir(parents=True)
+        (context / "big").write_bytes(noise(BIG_BYTES, "big"))
+        for name in TREE:
+            (context / "tree" / name).write_bytes(noise(BIG_BYTES // 4, name))
+        docker_archive_25(folder / "base.tar", [debian(folder / "packages")])
+        docker.run("load", "--quiet", "--input", folder / "base.tar")
+
+    def make(self, dockerfile: str, *, buildkit: bool = False) -> str:
+        """A reference to the image in an archive that holds its base, too."""
+        key = dockerfile, buildkit
+        if key not in self._made:
+            name = f"app:{len(self._made)}"
+            archive = self.folder / f"{len(self._made)}.tar"
+            (self.folder / "context/Dockerfile").write_text(dockerfile)
+            self._build("--network", "none", "--tag", name, self.folder / "context", buildkit=buildkit)
+            self.docker.run("save", "--output", archive, name, BASE)
+            self._made[key] = archive.rename(archive.with_name(f"{name.replace(':', '-')}.tar"))
+        path = self._made[key]
+        return f"docker-archive:{path}:{path.stem.replace('-', ':')}"
+
+    def _build(self, *options: str | Path, buildkit: bool) -> None:
+        if not buildkit:
+            try:
+                self.docker.run("build", "--quiet", *options)
+            except CommandFailed as error:
+                raise Unavailable(f"docker cannot run the steps of a build here: {error}") from error
+            return
+        env = {**self.docker.env, "DOCKER_BUILDKIT": "1"}
+        run([self._client, "build", "--quiet", *options], env=env)
+
+    @cached_property
+    def _client(self) -> Path:
+        """The first docker on the PATH that has a BuildKit client: newer ones have it as a plugin."""
+        scratch = self.folder / "empty"
+        scratch.mkdir()
+        (scratch / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+        env = {**self.docker.env, "DOCKER_BUILDKIT": "1"}
+        for folder in os.get_exec_path():
+            client = Path(folder) / "docker"
+            if client.exists():
+                try:
+                    run([client, "build", "--quiet", scratch], env=env)
+                except CommandFailed:
+                    continue
+                return client
+        raise Unavailable("no docker here has a client for BuildKit")

@@ -169,7 +169,7 @@ def test_an_owner_that_the_history_does_not_name_is_left_open() -> None:
 
 
 def test_attributes_are_those_that_the_files_have_in_the_end() -> None:
-    """A mode by letters becomes a number, a user alone gets the group; where files differ, it is left open."""
+    """A mode by letters becomes a number, a user alone gets the group; where files differ, it is open."""
     (copy, mode, owner) = (COPY, "RUN chmod u+x /srv/x", "RUN chown app /srv/x")
     one = owned(0, 1, "mode")._replace(mode=0o744, owner=(0, 0))
     assert "--chmod=744`" in one_mend(steps(copy, mode), one).text

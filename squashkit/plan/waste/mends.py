@@ -192,10 +192,11 @@ def _of_pair(
     elif maker.is_copy and (killer.is_run or killer.is_copy):
         yield from _copied(maker, killer, others)
     elif maker.is_run and killer.is_copy:
+        it = "it" if len(others) == 1 else "them"
         text = (
             f"{_capital(maker.show())}, leaves {_some(others)} ({size(_length(others))}),"
-            f" which {killer.show(_paths(others))}, {_verb(others)}."
-            f" A RUN and a {killer.word} cannot be joined: let the RUN not write {_it(others)}, or delete {_it(others)} at its end."
+            f" which {killer.show(_paths(others))}, {_verb(others)}. A RUN and a {killer.word} cannot be"
+            f" joined: let the RUN not write {it}, or delete {it} at its end."
         )
         yield Mend(Kind.REMOVE, (maker.layer, killer.layer), None, text, maker.line)
 
@@ -218,9 +219,10 @@ def _repeated(maker: _Told, killer: _Told, files: Sequence[DeadFile]) -> Mend:
     number."""
     saved = _length(files) if killer.is_copy else None
     amount = f"-{size(saved)}" if saved is not None else size(_length(files))
+    what = "it" if len(files) == 1 else "them"
     text = (
         f"Leave {_some(files)} out of {killer.show(_paths(files))} ({amount}):"
-        f" {maker.show(_paths(files))}, has written {_it(files)} with the same content, mode and owner."
+        f" {maker.show(_paths(files))}, has written {what} with the same content, mode and owner."
     )
     return Mend(Kind.REMOVE, (maker.layer, killer.layer), saved, text, killer.line)
 
@@ -354,7 +356,11 @@ def _of_finding(step: _Told, finding: Finding) -> Mend:
     if finding.kind is Kind.CACHE_MOUNT and step.is_run:
         targets = _caches(finding)
         mounts = " ".join(f"--mount=type=cache,target={one}{_locked(one)}" for one in targets[:_FEW])
-        text = f"{_capital(shown)}: write `RUN {mounts} …` (-{size(finding.size)}). {finding.mend}"
+        is_said = finding.mend.startswith("Mount a cache")
+        text = (
+            f"{_capital(shown)}: write `RUN {mounts} …` (-{size(finding.size)})."
+            f" {finding.reason if is_said else finding.mend}"
+        )
         if any(one.startswith(_APT) for one in targets):
             text += (
                 " Where /etc/apt/apt.conf.d/docker-clean is there, as in Debian's images, delete it first:"
@@ -401,10 +407,6 @@ def _paths(files: Sequence[DeadFile]) -> list[bytes]:
 
 def _some(files: Sequence[DeadFile]) -> str:
     return some([f"/{show_path(one.path)}" for one in files], _FEW)
-
-
-def _it(files: Sequence[DeadFile]) -> str:
-    return "it" if len(files) == 1 else "them"
 
 
 def _verb(files: Sequence[DeadFile]) -> str:
