@@ -279,7 +279,7 @@ class WasteReport:
             f" efficiency {wasted.efficiency:.1f} %."
         )
         if wasted.dead_of_base:
-            yield f"Of the base's files {size(wasted.dead_of_base)} more are dead, and stay with it."
+            yield f"Of the base's files {size(wasted.dead_of_base)} are dead, and stay with it."
         if not self.dead:
             return
         amounts: Counter[Cause] = Counter()
@@ -386,7 +386,8 @@ class WasteReport:
             yield f"{_verdict(gate.passed)}: --{gate.name} {limit}, found {value}"
         for one in self.dive_gates:
             if one.limit is not None:
-                yield f"{_verdict(one.passed)}: {one.rule} {one.limit:g}, found {one.found:g}"
+                limit, value = (_dive_amount(one.rule, amount) for amount in (one.limit, one.found))
+                yield f"{_verdict(one.passed)}: {one.rule} {limit}, found {value}"
         if not self.passed and self.dead:
             worst = next((one for one in self.dead if one.layer >= self.base_layers), self.dead[0])
             yield (
@@ -414,6 +415,10 @@ def _amount(gate: str, value: float) -> str:
     if gate == "max-wasted":
         return size(int(value))
     return f"{value:g}" if gate == "max-layers" else f"{value:.4g} %"
+
+
+def _dive_amount(rule: str, value: float) -> str:
+    return size(int(value)) if rule == "highestWastedBytes" else f"{value:.4g}"
 
 
 def _sentences(text: str, width: int | None, indent: str = "") -> list[str]:

@@ -29,6 +29,10 @@ STEPS = [
     "COPY start.sh /",
 ]
 
+RUN = "RUN /bin/sh -c {} # buildkit"
+INSTALL = "apt-get update && apt-get install -y --no-install-recommends nginx"
+CLEAN, FORGET = "apt-get clean", "rm -rf /var/lib/apt/lists/*"
+
 
 def random_files(folder: str, number: int, size: int, seed: int) -> list[Member]:
     """Files that no compressor makes smaller, the same ones every time."""
@@ -94,6 +98,136 @@ def app_layers(number: int, server: bytes = b"1.12.1") -> list[bytes]:
     ]
 
 
+def apt_cache(seed: int) -> tuple[list[Member], list[Member]]:
+    """What apt leaves of an installation: packages with their indexes, and lists."""
+    content = random.Random(seed)
+    archives = "var/cache/apt/archives"
+    sizes = {f"{archives}/nginx_1.22.1-9_amd64.deb": 600, f"{archives}/libssl3_3.0.11_amd64.deb": 900}
+    sizes |= {"var/cache/apt/pkgcache.bin": 1000, "var/cache/apt/srcpkgcache.bin": 1000}
+    lists = {"main_binary-amd64_Packages": 1500, "updates_main_binary-amd64_Packages": 500}
+    return (
+        [file(path, content.randbytes(1000 * size)) for path, size in sizes.items()],
+        [file(f"var/lib/apt/lists/{name}", content.randbytes(1000 * size)) for name, size in lists.items()],
+    )
+
+
+def wasteful_images() -> dict[str, list[ImageSpec]]:
+    """The cases of the page on waste, by the archives that hold them beside their base."""
+    content = random.Random(12)
+    apt = [
+        *map(directory, ("etc", "etc/nginx", "usr", "usr/sbin", "var", "var/cache", "var/cache/apt")),
+        *map(directory, ("var/cache/apt/archives", "var/lib", "var/lib/apt", "var/lib/apt/lists")),
+    ]
+    root = layer(
+        *apt,
+        *map(directory, ("srv", "usr/bin", "usr/lib")),
+        file("usr/lib/os-release", b'NAME="Debian GNU/Linux"\nVERSION_ID="12"\n'),
+        *random_files("usr/lib", 20, 100_000, 12),
+    )
+    nginx = [
+        file("etc/nginx/nginx.conf", b"daemon off;\n"),
+        file("usr/sbin/nginx", content.randbytes(2_700_000), mode=0o755),
+    ]
+    packages, lists = apt_cache(13)
+    installed = RUN.format(INSTALL), layer(*apt, *nginx, *packages, *lists)
+    model, hello = content.randbytes(4_000_000), content.randbytes(1_550_000)
+    site = {f"srv/site/{name}": content.randbytes(400_000) for name in ("a", "b", "c")}
+    go = [
+        file(f"usr/local/go/pkg/tool/{name}", content.randbytes(2_000_000)) for name in ("compile", "link")
+    ]
+    sources = [file("src/go.mod", b"module hello\n"), file("src/hello.go", b"package main\n")]
+
+    def site_of(owner: int) -> bytes:
+        """The folder with all its files, each of this owner."""
+        files = [file(name, data, uid=owner, gid=owner) for name, data in site.items()]
+        return layer(directory("srv"), directory("srv/site", uid=owner, gid=owner), *files)
+
+    def model_of(mode: int) -> bytes:
+        return layer(directory("srv"), file("srv/model.bin", model, mode=mode))
+
+    cases: dict[str, tuple[str, list[tuple[str, bytes]]]] = {
+        "cache": ("nginx:1", [installed]),
+        "same-step": (
+            "nginx:1",
+            [(RUN.format(f"{INSTALL} && {CLEAN} && {FORGET}"), layer(*apt, *nginx))],
+        ),
+        "later": (
+            "nginx:1",
+            [
+                installed,
+                (RUN.format(CLEAN), layer(*apt, *(whiteout(one.name) for one in packages))),
+                (RUN.format(FORGET), layer(*apt, *(whiteout(one.name) for one in lists))),
+            ],
+        ),
+        "model": (
+            "model:1",
+            [
+                ("COPY model.bin /srv/ # buildkit", model_of(0o644)),
+                (RUN.format("chmod u+x /srv/model.bin"), model_of(0o744)),
+            ],
+        ),
+        "site": (
+            "site:1",
+            [
+                ("COPY site/ /srv/site/ # buildkit", site_of(0)),
+                (RUN.format("chown -R www-data:www-data /srv/site"), site_of(33)),
+            ],
+        ),
+        "hello": (
+            "hello:builder",
+            [
+                ("ADD go.tar.gz /usr/local/ # buildkit", layer(directory("usr/local"), *go)),
+                ("COPY . /src/ # buildkit", layer(directory("src"), *sources)),
+                (
+                    RUN.format("go build -o /usr/local/bin/hello /src"),
+                    layer(directory("usr/local/bin"), file("usr/local/bin/hello", hello, mode=0o755)),
+                ),
+            ],
+        ),
+    }
+    first = "ADD rootfs.tar / # buildkit"
+    debian = image([root], [first], ["debian:12"])
+    archives = {
+        archive: [
+            image([root, *(data for _, data in made)], [first, *(step for step, _ in made)], [name]),
+            debian,
+        ]
+        for archive, (name, made) in cases.items()
+    }
+    static = layer(file("hello", hello, mode=0o755))
+    copied = "COPY --from=build /usr/local/bin/hello /hello # buildkit"
+    archives["hello"].append(image([static], [copied], ["hello:static"]))
+    return archives
+
+
+NGINX_DOCKERFILE = f"""\
+FROM debian:12
+RUN {INSTALL}
+RUN {CLEAN}
+RUN {FORGET}
+CMD ["/start.sh"]
+"""
+MODEL_DOCKERFILE = """\
+FROM debian:12
+COPY model.bin /srv/
+RUN chmod u+x /srv/model.bin
+CMD ["/start.sh"]
+"""
+OWN_RULES = """\
+[[rule]]
+name = "start-scripts"
+paths = ["etc/nginx/*.conf"]
+reason = "Our settings come from a volume."
+mend = "Delete them in the RUN that installs."
+kind = "remove"
+"""
+DIVE_CI = """\
+rules:
+  lowestEfficiency: 0.9
+  highestWastedBytes: 20MB
+"""
+
+
 def image(
     layers: list[bytes], steps: list[str], tags: list[str], platform: str = "linux/amd64"
 ) -> ImageSpec:
@@ -129,3 +263,9 @@ def write_files(folder: Path) -> None:
     oci_layout(folder / "multi", several, compress=None, nested=True, attestations=True)
     oci_layout(folder / "partial", several[:1], compress=None, nested=True, absent=["linux/s390x"])
     (folder / "token").write_bytes(TOKEN)
+    for archive, images in wasteful_images().items():
+        docker_archive_25(folder / f"{archive}.tar", images)
+    (folder / "nginx.Dockerfile").write_text(NGINX_DOCKERFILE)
+    (folder / "model.Dockerfile").write_text(MODEL_DOCKERFILE)
+    (folder / "own-rules.toml").write_text(OWN_RULES)
+    (folder / ".dive-ci").write_text(DIVE_CI)
