@@ -48,6 +48,7 @@ FLAGS = {
     "Write.tags": "-t",
     "base": "--base",
     "chart": "--chart",
+    "dockerfile": "--dockerfile",
     "error.report": "--json",
     "force": "--force",
     "into": "--into",

@@ -10,9 +10,11 @@ import click
 
 from squashkit.cli import complete
 from squashkit.cli.help import GATES, KEEP, Command, option
+from squashkit.cli.output import say, show_json
 from squashkit.cli.shared import Looking, json_option, look_options, parsed
 from squashkit.jobs.waste import Given, waste_platforms
 from squashkit.options import Gates, Keep, parse_size
+from squashkit.report.sarif import sarif_log
 
 FAILED = 3
 
@@ -50,6 +52,13 @@ Examples:
 )
 @option("-v", "--verbose", is_flag=True, help="Print all rows, and patches, too.")
 @json_option("it")
+@option("--markdown", "as_markdown", is_flag=True, help="Print it as a comment for a pull request.")
+@option(
+    "--sarif",
+    "as_sarif",
+    is_flag=True,
+    help="Print the mends as a SARIF log, which code scanning shows beside the lines of --dockerfile.",
+)
 @option(
     "--max-wasted",
     section=GATES,
@@ -103,6 +112,8 @@ def waste(
     rules: Path | None,
     verbose: bool,
     as_json: bool,
+    as_markdown: bool,
+    as_sarif: bool,
     looking: Looking,
     **limits: Any,
 ) -> None:
@@ -113,6 +124,10 @@ def waste(
     --keep-layers the base is what the image says of it, or the catalogue; where nothing says it, all layers
     count. Exit code 3 where a gate (--max-wasted and the like) fails.
     """
+    if as_json + as_markdown + as_sarif > 1:
+        raise click.UsageError("--json, --markdown and --sarif exclude one another")
+    if as_sarif and dockerfile is None:
+        raise click.UsageError("--sarif names lines of the Dockerfile: pass --dockerfile FILE")
     gates = Gates(**limits)
     found = looking.each(
         waste_platforms,
@@ -122,6 +137,11 @@ def waste(
         gates=gates,
     )
     reports = [(platform, replace(report, verbose=verbose)) for platform, report in found]
-    looking.show(reports, as_json=as_json)
+    if as_sarif:
+        show_json(sarif_log(report.sarif() for _, report in reports))
+    elif as_markdown:
+        say("\n".join(report.markdown() for _, report in reports).rstrip("\n"))
+    else:
+        looking.show(reports, as_json=as_json)
     if not all(report.passed for _, report in reports):
         raise click.exceptions.Exit(FAILED)

@@ -300,7 +300,8 @@ def _group(
     names = list(inode.bindings.values())
     if inode.layer < found.start:
         made = [binding for binding in names if binding.layer >= found.start]
-        copies += [CopiedLink(one.path, inode.entry.path, inode.entry.record.size) for one in made[:1]]
+        copied = (made or names)[0]  # its attributes may be changed by a link that is gone again
+        copies.append(CopiedLink(copied.path, inode.entry.path, inode.entry.record.size))
         if inode.changed < found.start:
             names = made
     names.sort(key=order)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import Any
+from typing import Any, NamedTuple
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
@@ -58,6 +58,15 @@ class WastedLayer:
     """Payload of those that are dead."""
 
 
+class Judged(NamedTuple):
+    """A gate in words."""
+
+    passed: bool
+    name: str
+    limit: str
+    value: str
+
+
 @dataclass(frozen=True, slots=True)
 class WasteReport:
     """One image. All sizes are bytes, those of files are payload."""
@@ -90,6 +99,8 @@ class WasteReport:
     """Each that was set, with what was found."""
     dive_gates: tuple[Verdict, ...] = ()
     """Those of a `.dive-ci` file, by dive's numbers."""
+    dockerfile: str | None = None
+    """The path of the Dockerfile that was given."""
     match: Match | None = None
     """Which steps are in the Dockerfile that was given; None where none was."""
     verbose: bool = False
@@ -381,19 +392,49 @@ class WasteReport:
         yield from _sentences(" ".join(said), width)
 
     def _gates(self) -> Iterator[str]:
+        for one in self.judged():
+            yield f"{_verdict(one.passed)}: {one.name} {one.limit}, found {one.value}"
+        if self.worst:
+            yield self.worst
+
+    @staticmethod
+    def step(layer: Layer) -> str:
+        """The step that made a layer, as people read it."""
+        return shown(layer.created_by)
+
+    def judged(self) -> Iterator[Judged]:
+        """Every gate that was set, in words."""
         for gate in self.gates:
             limit, value = _amount(gate.name, gate.limit), _amount(gate.name, gate.value)
-            yield f"{_verdict(gate.passed)}: --{gate.name} {limit}, found {value}"
+            yield Judged(gate.passed, f"--{gate.name}", limit, value)
         for one in self.dive_gates:
             if one.limit is not None:
                 limit, value = (_dive_amount(one.rule, amount) for amount in (one.limit, one.found))
-                yield f"{_verdict(one.passed)}: {one.rule} {limit}, found {value}"
-        if not self.passed and self.dead:
-            worst = next((one for one in self.dead if one.layer >= self.base_layers), self.dead[0])
-            yield (
-                f"The worst: {_path(worst.path)}, {size(worst.size)}, made by layer {worst.layer},"
-                f" {_DONE[worst.cause]} by layer {worst.killed_by}"
-            )
+                yield Judged(one.passed, one.rule, limit, value)
+
+    @property
+    def worst(self) -> str:
+        """The largest dead file, where a gate failed; empty otherwise."""
+        if self.passed or not self.dead:
+            return ""
+        worst = next((one for one in self.dead if one.layer >= self.base_layers), self.dead[0])
+        return (
+            f"The worst: {_path(worst.path)}, {size(worst.size)}, made by layer {worst.layer},"
+            f" {_DONE[worst.cause]} by layer {worst.killed_by}"
+        )
+
+    def markdown(self) -> str:
+        """A comment for a pull request: at most 60,000 characters, long parts folded."""
+        from squashkit.report.comment import waste_comment  # most runs print none
+
+        return waste_comment(self)
+
+    def sarif(self) -> dict[str, Any]:
+        """One run of a SARIF 2.1.0 log, with the lines of the Dockerfile that was given. Raises UsageError
+        where none was."""
+        from squashkit.report.sarif import waste_run
+
+        return waste_run(self)
 
     def _some(self, rows: Sequence[Any]) -> Sequence[Any]:
         return rows if self.verbose else rows[:TOP]

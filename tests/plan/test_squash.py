@@ -157,6 +157,10 @@ def test_a_link_that_changes_a_lower_file_is_listed_as_a_copy() -> None:
     run = plan_layers(layers, [(0, 1, True), (1, 3, False)]).layers[1]
     assert isinstance(run, SquashedLayer)
     assert run.copies == ((b"l", b"f", 900),)
+    layers[2] = layer(whiteout("l"))
+    run = plan_layers(layers, [(0, 1, True), (1, 3, False)]).layers[1]
+    assert isinstance(run, SquashedLayer)
+    assert run.copies == ((b"f", b"f", 900),)
 
 
 def test_links_of_kept_layers_into_a_run_are_listed() -> None:

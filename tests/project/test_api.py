@@ -41,6 +41,8 @@ NO_FUNCTION = {"completion", "demo"}
 """Commands for a person at a terminal alone."""
 TERMINAL = {
     "as_json": "a report has json()",
+    "as_markdown": "a report has markdown()",
+    "as_sarif": "a report has sarif()",
     "report": "a report has json()",
     "digest_file": "a report has manifest_digest",
     "quiet": "nothing is printed",
