@@ -284,10 +284,11 @@ class WasteReport:
         if not self.dead and not wasted.dead:
             yield "Nothing is dead: no layer holds a file that a later one replaces or deletes."
             return
-        yield (
-            f"{'Dead' if wasted.dead == dead else 'Dead, or not needed'}: {size(wasted.dead)} of"
-            f" {size(wasted.above)} {where} ({wasted.percent:.1f} %),"
-            f" efficiency {wasted.efficiency:.1f} %."
+        what = "Dead" if wasted.dead == dead else "Dead, or not needed"
+        yield from _sentences(
+            f"{what}: {size(wasted.dead)} of {size(wasted.above)} {where} ({wasted.percent:.1f} %),"
+            f" efficiency {wasted.efficiency:.1f} %.",
+            width,
         )
         if wasted.dead_of_base:
             yield f"Of the base's files {size(wasted.dead_of_base)} are dead, and stay with it."
