@@ -184,7 +184,11 @@ DOCUMENTS = {
     "fleet advise": ["fleet advise app.tar nginx.tar --estimate"],
     "fleet squash": ["fleet squash app.tar nginx.tar --into oci:squashed"],
     "inspect": ["inspect app.tar:app:latest", "inspect app.tar"],
-    "which": ["which app.tar:app:latest /root/.token"],
+    "waste": [
+        "waste app.tar:app:latest --max-wasted 1KB",
+        "waste nginx.tar:nginx:waste --keep-layers 1",
+    ],
+    "which": ["which app.tar:app:latest /root/.token", "which app.tar:app:latest *.token"],
     "verify": ["verify app.tar --absent /root/.token"],
     "diff": ["diff old.tar new.tar"],
     "ls, cat and export": [
