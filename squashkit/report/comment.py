@@ -67,7 +67,7 @@ def _parts(report: WasteReport) -> Iterator[str]:
         yield _table(["size", "files", "cause"], rows, numbers={0, 1})
     if report.mends:
         lines = [
-            f"{number}. {markdown(shorten(one.text, _TEXT))}"
+            f"{number}. {_with_code(shorten(one.text, _TEXT))}"
             + (f" (line {one.line})" if one.line is not None else "")
             for number, one in enumerate(report.mends[:_ROWS], 1)
         ]
@@ -116,6 +116,18 @@ def _fenced(diff: str) -> str:
     longest = max(map(len, re.findall("`+", diff)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}diff\n{diff.rstrip()}\n{fence}"
+
+
+def _with_code(text: str) -> str:
+    """A sentence whose parts between backticks are code; the others mark nothing up. A command that has
+    backticks itself only looks odd."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return markdown(text)
+    marked = (
+        f"`{part}`" if number % 2 and part.strip() else markdown(part) for number, part in enumerate(parts)
+    )
+    return "".join(marked)
 
 
 def _path(path: bytes) -> str:
