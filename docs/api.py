@@ -39,6 +39,7 @@ SECTIONS = {
         Report RebaseReport IndexReport FleetReport AdviceReport SquashedFleet InspectReport
         WasteReport Verdict TreeReport DiffReport ListReport TraceReport TracesReport
         Exported FoundReport CurrentReport CatalogueReport KnownBase""",
+    "Other forms of results": "markdown sarif",
     "Progress": "Progress Notify Note",
     "Parts": """
         parse_reference open_source Session Image Layer LayerGraph scan scan_bytes parse_changeset Changeset

@@ -98,8 +98,10 @@ _NAMES = {
     "report.fleet.storage": ("FleetReport",),
     "report.inspect": ("InspectReport",),
     "report.listing": ("ListReport",),
+    "report.markdown.report": ("markdown",),
     "report.platforms": ("IndexReport",),
     "report.rebase": ("RebaseReport",),
+    "report.sarif": ("sarif",),
     "report.squash": ("Report",),
     "report.trace": ("TraceReport", "TracesReport"),
     "report.tree": ("TreeReport",),
@@ -176,8 +178,10 @@ if TYPE_CHECKING:
     from squashkit.report.fleet.storage import FleetReport as FleetReport
     from squashkit.report.inspect import InspectReport as InspectReport
     from squashkit.report.listing import ListReport as ListReport
+    from squashkit.report.markdown.report import markdown as markdown
     from squashkit.report.platforms import IndexReport as IndexReport
     from squashkit.report.rebase import RebaseReport as RebaseReport
+    from squashkit.report.sarif import sarif as sarif
     from squashkit.report.squash import Report as Report
     from squashkit.report.trace import TraceReport as TraceReport
     from squashkit.report.trace import TracesReport as TracesReport

@@ -16,8 +16,10 @@ from squashkit.cli.output import write_file, written
 from squashkit.cli.shared import (
     Function,
     access_options,
+    check_forms,
     debug_option,
     json_option,
+    markdown_option,
     max_size_option,
     notify,
     parsed,
@@ -154,6 +156,7 @@ Examples:
     help="Draw that: an SVG, PNG or PDF. Needs matplotlib.",
 )
 @json_option("the report")
+@markdown_option("the report")
 @debug_option
 def storage(
     images: Sequence[str],
@@ -161,6 +164,7 @@ def storage(
     csv_file: Path | None,
     chart: Path | None,
     as_json: bool,
+    as_markdown: bool,
     **others: Any,
 ) -> None:
     """Tell what the IMAGEs take together, in a registry and on a host: as they are, squashed into one layer
@@ -172,6 +176,7 @@ def storage(
     layers count as they are compressed in a registry. Every layer is read once. Images whose base is not
     known are listed, and count as built in all rows but the one of images squashed whole.
     """
+    check_forms(as_json=as_json, as_markdown=as_markdown)
     references, options, run = _read_options(images, **others)
     if csv_file is not None and (csv_file.is_dir() or not csv_file.parent.is_dir()):
         raise UsageError(f"--csv {csv_file}: no file can be written there")
@@ -184,7 +189,7 @@ def storage(
         write_chart(report, chart)
     if csv_file is not None:
         write_file("--csv", csv_file, report.csv())
-    show_report(report, as_json=as_json)
+    show_report(report, as_json=as_json, as_markdown=as_markdown)
 
 
 @fleet.command(
@@ -198,16 +203,18 @@ Examples:
 @click.argument("images", shell_complete=complete.images, nargs=-1, metavar="[IMAGE]...")
 @_fleet_options
 @json_option("the advice")
+@markdown_option("the advice")
 @debug_option
-def advise(images: Sequence[str], as_json: bool, **others: Any) -> None:
+def advise(images: Sequence[str], as_json: bool, as_markdown: bool, **others: Any) -> None:
     """Tell for each IMAGE which --segments to squash it by, so that all of them together take least; "do
     not squash" where that is the answer, "name its base" where that is not known. A table on a terminal,
     elsewhere Markdown.
     """
+    check_forms(as_json=as_json, as_markdown=as_markdown)
     references, options, run = _read_options(images, **others)
     with shown() as progress:
         report = fleet_advise(references, fleet=options, run=run, progress=progress)
-    show_report(report, as_json=as_json)
+    show_report(report, as_json=as_json, as_markdown=as_markdown)
 
 
 @fleet.command(
@@ -240,9 +247,16 @@ Examples:
 @option("--force", is_flag=True, help="Replace an archive. Of a layout or a registry: move existing tags.")
 @_fleet_options
 @json_option("the report")
+@markdown_option("the report")
 @debug_option
 def squash(
-    images: Sequence[str], into: str, strategy: str, force: bool, as_json: bool, **others: Any
+    images: Sequence[str],
+    into: str,
+    strategy: str,
+    force: bool,
+    as_json: bool,
+    as_markdown: bool,
+    **others: Any,
 ) -> None:
     """Squash the IMAGEs and write them to one place, where they share the layers of what they share.
 
@@ -251,6 +265,7 @@ def squash(
     image's base is not known nothing is written, but by the strategies built and all. Which layers are
     merged that images outside the fleet may share is told before anything is written.
     """
+    check_forms(as_json=as_json, as_markdown=as_markdown)
     references, options, run = _read_options(images, **others)
     with shown() as progress:
         done = squash_fleet(
@@ -264,7 +279,7 @@ def squash(
             notify=notify,
         )
     written.append(f"the images were written to {show_text(into)}")
-    show_report(done, as_json=as_json)
+    show_report(done, as_json=as_json, as_markdown=as_markdown)
 
 
 def _read_options(

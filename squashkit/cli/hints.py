@@ -48,7 +48,6 @@ FLAGS = {
     "Write.tags": "-t",
     "base": "--base",
     "chart": "--chart",
-    "dockerfile": "--dockerfile",
     "error.report": "--json",
     "force": "--force",
     "into": "--into",

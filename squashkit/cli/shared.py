@@ -16,7 +16,7 @@ from squashkit.cli import complete
 from squashkit.cli.help import MESSAGES, OPTIONS, READING, REGISTRIES, RESOURCES, Section, option
 from squashkit.cli.hints import flagged
 from squashkit.cli.output import say, show_json, terminal_width
-from squashkit.errors import show_text
+from squashkit.errors import UsageError, show_text
 from squashkit.oci.documents import ALL, Platform, PlatformChoice, parse_platform_choice
 from squashkit.options import Access, Run, Which, parse_size
 from squashkit.progress import Note, shown
@@ -47,8 +47,11 @@ _AT_ONCE = 1000
 """Lines of a report that are printed together: each time costs a write."""
 
 
-def show_report(report: Printable, *, as_json: bool) -> None:
+def show_report(report: Printable, *, as_json: bool, as_markdown: bool = False) -> None:
     """Print what was found."""
+    if as_markdown:
+        show_markdown(report)
+        return
     report = flagged(report)
     if as_json:
         show_json(report.json())
@@ -57,6 +60,22 @@ def show_report(report: Printable, *, as_json: bool) -> None:
     shown = (show_text(flagged(line)) for line in lines)
     while some := list(islice(shown, _AT_ONCE)):
         say("\n".join(some))
+
+
+def show_markdown(*reports: Any) -> None:
+    """Print reports as Markdown."""
+    from squashkit.report.markdown.report import (
+        markdown,
+    )  # it knows all reports, and few commands have a use for it
+
+    say(markdown(*map(flagged, reports)))
+
+
+def check_forms(**forms: bool) -> None:
+    """Raises UsageError where a report is asked for in two forms."""
+    asked = [f"--{name.removeprefix('as_')}" for name, is_asked in forms.items() if is_asked]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} exclude each other: a report is printed in one form")
 
 
 def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
@@ -158,6 +177,16 @@ def json_option(what: str) -> Callable[[Function], Function]:
     return option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON.")
 
 
+def markdown_option(what: str, section: Section = OPTIONS) -> Callable[[Function], Function]:
+    return option(
+        "--markdown",
+        "as_markdown",
+        section=section,
+        is_flag=True,
+        help=f"Print {what} as Markdown, for a comment on a change or a pipeline's summary.",
+    )
+
+
 def debug_option(command: Function) -> Function:
     """`--debug`, which means the same before the command and after it."""
 
@@ -215,8 +244,11 @@ class Looking:
 
     def show_json(self, documents: dict[str, Any]) -> None:
         """Print the document of the one image, or each platform's by its name."""
-        document = documents if self.all_platforms else next(iter(documents.values()))
-        show_json(document)
+        show_json(self.document(documents))
+
+    def document(self, documents: dict[str, Any]) -> Any:
+        """The document of the one image, or each platform's by its name."""
+        return documents if self.all_platforms else next(iter(documents.values()))
 
     def heading(self, number: int, platform: Platform) -> None:
         """Print what stands above a platform's part of the output, where there are several."""

@@ -9,12 +9,23 @@ from typing import Any
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.help import GATES, KEEP, Command, option
-from squashkit.cli.output import say, show_json
-from squashkit.cli.shared import Looking, json_option, look_options, parsed
+from squashkit.cli.help import GATES, KEEP, MESSAGES, Command, option
+from squashkit.cli.output import show_json, write_file
+from squashkit.cli.shared import (
+    Looking,
+    check_forms,
+    json_option,
+    look_options,
+    markdown_option,
+    parsed,
+    show_markdown,
+)
+from squashkit.cli.writing import check_writable
+from squashkit.errors import UsageError
 from squashkit.jobs.waste import Given, waste_platforms
 from squashkit.options import Gates, Keep, parse_size
-from squashkit.report.sarif import sarif_log
+from squashkit.report.sarif import sarif
+from squashkit.report.text import json_text
 
 FAILED = 3
 
@@ -52,12 +63,19 @@ Examples:
 )
 @option("-v", "--verbose", is_flag=True, help="Print all rows, and patches, too.")
 @json_option("it")
-@option("--markdown", "as_markdown", is_flag=True, help="Print it as a comment for a pull request.")
+@markdown_option("it")
 @option(
     "--sarif",
     "as_sarif",
     is_flag=True,
-    help="Print the mends as a SARIF log, which code scanning shows beside the lines of --dockerfile.",
+    help="Print it as SARIF 2.1.0, at the lines of the --dockerfile, for hosts of code.",
+)
+@option(
+    "--report",
+    section=MESSAGES,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write it as JSON to a file, whatever is printed.",
 )
 @option(
     "--max-wasted",
@@ -114,6 +132,7 @@ def waste(
     as_json: bool,
     as_markdown: bool,
     as_sarif: bool,
+    report: Path | None,
     looking: Looking,
     **limits: Any,
 ) -> None:
@@ -124,10 +143,11 @@ def waste(
     --keep-layers the base is what the image says of it, or the catalogue; where nothing says it, all layers
     count. Exit code 3 where a gate (--max-wasted and the like) fails.
     """
-    if as_json + as_markdown + as_sarif > 1:
-        raise click.UsageError("--json, --markdown and --sarif exclude one another")
+    check_forms(as_json=as_json, as_markdown=as_markdown, as_sarif=as_sarif)
     if as_sarif and dockerfile is None:
-        raise click.UsageError("--sarif names lines of the Dockerfile: pass --dockerfile FILE")
+        raise UsageError("--sarif tells the lines of a Dockerfile: name that with --dockerfile FILE")
+    if report is not None:
+        check_writable("--report", report, image, keep_base, *map(_named, (dockerfile, rules)))
     gates = Gates(**limits)
     found = looking.each(
         waste_platforms,
@@ -136,12 +156,20 @@ def waste(
         given=Given.read(rules, dockerfile, gates.dive_ci),
         gates=gates,
     )
-    reports = [(platform, replace(report, verbose=verbose)) for platform, report in found]
-    if as_sarif:
-        show_json(sarif_log(report.sarif() for _, report in reports))
-    elif as_markdown:
-        say("\n".join(report.markdown() for _, report in reports).rstrip("\n"))
+    made = {platform: replace(one, verbose=verbose) for platform, one in found}
+    if report is not None:
+        document = looking.document({str(platform): one.json() for platform, one in made.items()})
+        write_file("--report", report, json_text(document) + "\n")
+    if as_markdown:
+        show_markdown(*made.values())
+    elif as_sarif:
+        show_json(sarif(*made.values()))
     else:
-        looking.show(reports, as_json=as_json)
-    if not all(report.passed for _, report in reports):
+        looking.show(made.items(), as_json=as_json)
+    if not all(one.passed for one in made.values()):
         raise click.exceptions.Exit(FAILED)
+
+
+def _named(path: Path | None) -> str | None:
+    """A file that is read, as images are named."""
+    return None if path is None else str(path)

@@ -20,10 +20,13 @@ from squashkit.cli.output import STREAMS, say, sending, show_json, write_file, w
 from squashkit.cli.shared import (
     Function,
     access_options,
+    check_forms,
     debug_option,
+    markdown_option,
     max_size_option,
     parsed,
     platform_options,
+    show_markdown,
     tmp_dir_option,
 )
 from squashkit.errors import UsageError, show_text, without_secrets
@@ -70,6 +73,7 @@ class Writing:
     max_size: int | None
     access: Access
     as_json: bool
+    as_markdown: bool
     report: Path | None
     quiet: bool
     verbose: bool
@@ -106,13 +110,16 @@ class Writing:
         `bases` are read too, and so are not written to. Raises UsageError for ends that do not fit
         together.
         """
+        check_forms(as_json=self.as_json, as_markdown=self.as_markdown)
         image, output = self._ends(image)
         piped_out = is_stream(output) and not self.dry_run
         if piped_out and self.as_json and self.report is None:
             raise UsageError("the image goes to standard output; write the report to a file: --report FILE")
+        if piped_out and self.as_markdown:
+            raise UsageError("the image goes to standard output, where Markdown would go; pass -o PATH")
         for name, path in (("--report", self.report), ("--digest-file", self.digest_file)):
             if path is not None:
-                _check_writable(name, path, image, output, *bases)
+                check_writable(name, path, image, output, *bases)
 
         def notify(note: Note) -> None:
             if (self.verbose or note.is_warning) and not self.quiet:
@@ -133,6 +140,8 @@ class Writing:
         with ExitStack() as rest:
             if self.as_json and not piped_out:
                 rest.callback(show_json, done.json())
+            elif self.as_markdown and not piped_out:
+                rest.callback(show_markdown, done)
             elif not self.quiet:
                 rest.callback(say, done.text(verbose=self.verbose), err=piped_out)
             if self.report is not None:
@@ -141,7 +150,7 @@ class Writing:
     def show_refused(self, done: WriteReport) -> None:
         """What stopped the work, for programs, and in a dry run for people. A pipe gets nothing."""
         piped = self.report is not None and (self.output is None or is_stream(self.output))
-        if self.report is not None or self.as_json:
+        if self.report is not None or self.as_json or self.as_markdown:
             self.show(done, piped_out=piped)
         elif self.dry_run and not self.quiet:
             say(flagged(done).text(verbose=self.verbose))
@@ -195,7 +204,7 @@ def _no_stream() -> UsageError:
     return UsageError("standard output is a terminal; pass -o PATH, or pipe it into docker load")
 
 
-def _check_writable(option: str, target: Path, *references: str | None) -> None:
+def check_writable(option: str, target: Path, *references: str | None) -> None:
     """Raises UsageError where a file cannot be written, or would replace an input or the output."""
     if target.is_dir() or not target.parent.is_dir():
         raise UsageError(f"{option} {target}: no file can be written there")
@@ -288,6 +297,7 @@ _OPTIONS: list[Callable[[Function], Function]] = [
     max_size_option,
     access_options,
     option("--json", "as_json", section=RESULT, is_flag=True, help="Print the report as JSON."),
+    markdown_option("the report", RESULT),
     option(
         "--report",
         section=MESSAGES,

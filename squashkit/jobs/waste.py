@@ -164,6 +164,6 @@ def _report(opened: Opened, view: View, base: Base | None, given: Given, gates: 
         dive_facts=explain(changesets, dead),
         gates=tuple(judge(wasted, gates)),
         dive_gates=ci.judge(dive, given.dive) if given.dive is not None else (),
-        dockerfile=given.dockerfile.path if given.dockerfile is not None else None,
+        dockerfile=given.dockerfile,
         match=match_steps(given.dockerfile, steps) if given.dockerfile is not None else None,
     )

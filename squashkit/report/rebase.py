@@ -130,7 +130,7 @@ class RebaseReport:
         lines = [
             f"Old base: {_told(self.old, self.old.evidence)}",
             f"New base: {_told(self.new, self.new.name)}",
-            self._above(),
+            self.above(),
             "",
         ]
         if self.changes:
@@ -139,7 +139,8 @@ class RebaseReport:
         lines += self._written()
         return "\n".join(map(show_text, lines))
 
-    def _above(self) -> str:
+    def above(self) -> str:
+        """What became of the layers above the base."""
         above, remade = len(self.app.layers) - self.old.layers, len(self.fitted.remade)
         if self.squash and above > 1:
             return f"Above:    {count(above, 'layer')}, merged into one"
@@ -152,7 +153,7 @@ class RebaseReport:
 
     def _changes(self, limit: int | None) -> list[str]:
         rows = [
-            [f"  {show_text(change.field)}", _value(change.before), _value(change.after)]
+            [f"  {show_text(change.field)}", show_value(change.before), show_value(change.after)]
             for change in self.changes[:limit]
         ]
         return [*table(["", "before", "after"], rows), *_more(self.changes, limit)]
@@ -223,7 +224,8 @@ def _ordinal(number: int) -> str:
     return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
 
 
-def _value(value: Any) -> str:
+def show_value(value: Any) -> str:
+    """A setting as text, on one line."""
     if value is None:
         return "(not set)"
     return shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 60)

@@ -257,7 +257,8 @@ class Report:
             parts.append(f"{size(transfer.not_moved)} there already")
         return f"Moved: {', '.join(parts) or 'nothing'}."
 
-    def _sizes(self) -> list[str]:
+    def rows(self) -> list[list[str]]:
+        """What each size was before and is after, with a remark."""
         alike = self.is_stored_alike
         before, after = self.stored_before, self.stored_after
         rows = [
@@ -276,9 +277,12 @@ class Report:
         if alike:
             update = [size(self.update_before), size(self.update_after)]
             rows.append(["pulled by an update", *update, "at most, by hosts with the release before"])
+        return rows
+
+    def _sizes(self) -> list[str]:
         layers = count(self.base.layers, "layer")
         base = f"Kept {layers} as the base: {self.base.evidence}" if self.base.layers else "No base kept"
-        return [*table(["", "before", "after", ""], rows, right={1, 2}), "", base]
+        return [*table(["", "before", "after", ""], self.rows(), right={1, 2}), "", base]
 
     def _dropped(self) -> list[str]:
         rows = []

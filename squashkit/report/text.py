@@ -54,14 +54,15 @@ def markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\g<0>", show_text(text))
 
 
-def code(text: str) -> str:
-    """The same as code in a table: in it only a backslash before `|` is an escape, and as many backticks
-    stand around it as it does not hold."""
+def code(text: str, *, in_table: bool = True) -> str:
+    """The same as code: as many backticks stand around it as it does not hold. In a table, and there
+    alone, a backslash before `|` is an escape."""
     shown = show_text(text)
     longest = max(map(len, re.findall("`+", shown)), default=0)
     marks = "`" * (longest + 1)
     space = " " if longest else ""
-    return f"{marks}{space}{shown}{space}{marks}".replace("|", "\\|")
+    made = f"{marks}{space}{shown}{space}{marks}"
+    return made.replace("|", "\\|") if in_table else made
 
 
 def shorten(text: str, width: int) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import Any, NamedTuple
+from typing import Any
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
@@ -16,6 +16,7 @@ from squashkit.plan.base import Base
 from squashkit.plan.waste.alive import Duplicates
 from squashkit.plan.waste.dive import Dive, DiveFacts
 from squashkit.plan.waste.dive_ci import Verdict
+from squashkit.plan.waste.dockerfile import Dockerfile
 from squashkit.plan.waste.gates import Gate, Wasted
 from squashkit.plan.waste.match import Match
 from squashkit.plan.waste.model import Cause, DeadFile, Finding, Mend
@@ -27,13 +28,14 @@ TOP = 10
 """Rows of a list, unless all are asked for."""
 _WIDTH = 100
 """Columns of sentences where no terminal says how many it has."""
-_MEANS = {
+MEANS = {
     Cause.ATTRIBUTES: "stored again, since mode, owner or xattrs changed",
     Cause.IDENTICAL: "stored again, though nothing changed",
     Cause.MOVED: "stored again under another name",
     Cause.OVERWRITTEN: "something else took its place",
     Cause.DELETED: "deleted by a later layer",
 }
+"""What each cause is, in words."""
 _DONE = {
     Cause.ATTRIBUTES: "stored again",
     Cause.IDENTICAL: "stored again",
@@ -56,15 +58,6 @@ class WastedLayer:
     """Payload of all its files."""
     dead: int
     """Payload of those that are dead."""
-
-
-class Judged(NamedTuple):
-    """A gate in words."""
-
-    passed: bool
-    name: str
-    limit: str
-    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +92,8 @@ class WasteReport:
     """Each that was set, with what was found."""
     dive_gates: tuple[Verdict, ...] = ()
     """Those of a `.dive-ci` file, by dive's numbers."""
-    dockerfile: str | None = None
-    """The path of the Dockerfile that was given."""
+    dockerfile: Dockerfile | None = None
+    """What the image was built from, where that was given."""
     match: Match | None = None
     """Which steps are in the Dockerfile that was given; None where none was."""
     verbose: bool = False
@@ -300,7 +293,7 @@ class WasteReport:
             amounts[one.cause] += one.size
             files[one.cause] += 1
         rows = [
-            [size(amounts[cause]), f"{files[cause]:,}", cause.value, _MEANS[cause]]
+            [size(amounts[cause]), f"{files[cause]:,}", cause.value, MEANS[cause]]
             for cause in Cause
             if files[cause]
         ]
@@ -393,25 +386,21 @@ class WasteReport:
         yield from _sentences(" ".join(said), width)
 
     def _gates(self) -> Iterator[str]:
-        for one in self.judged():
-            yield f"{_verdict(one.passed)}: {one.name} {one.limit}, found {one.value}"
+        for name, limit, found, passed in self.judged():
+            yield f"{_verdict(passed)}: {name} {limit}, found {found}"
         if self.worst:
             yield self.worst
 
-    @staticmethod
-    def step(layer: Layer) -> str:
-        """The step that made a layer, as people read it."""
-        return shown(layer.created_by)
-
-    def judged(self) -> Iterator[Judged]:
-        """Every gate that was set, in words."""
+    def judged(self) -> Iterator[tuple[str, str, str, bool]]:
+        """Every gate that was set: its name, its limit and what was found in words, and whether it was
+        passed."""
         for gate in self.gates:
             limit, value = _amount(gate.name, gate.limit), _amount(gate.name, gate.value)
-            yield Judged(gate.passed, f"--{gate.name}", limit, value)
+            yield f"--{gate.name}", limit, value, gate.passed
         for one in self.dive_gates:
             if one.limit is not None:
                 limit, value = (_dive_amount(one.rule, amount) for amount in (one.limit, one.found))
-                yield Judged(one.passed, one.rule, limit, value)
+                yield one.rule, limit, value, one.passed
 
     @property
     def worst(self) -> str:
@@ -423,19 +412,6 @@ class WasteReport:
             f"The worst: {_path(worst.path)}, {size(worst.size)}, made by layer {worst.layer},"
             f" {_DONE[worst.cause]} by layer {worst.killed_by}"
         )
-
-    def markdown(self) -> str:
-        """A comment for a pull request: at most 60,000 characters, long parts folded."""
-        from squashkit.report.comment import waste_comment  # most runs print none
-
-        return waste_comment(self)
-
-    def sarif(self) -> dict[str, Any]:
-        """One run of a SARIF 2.1.0 log, with the lines of the Dockerfile that was given. Raises UsageError
-        where none was."""
-        from squashkit.report.sarif import waste_run
-
-        return waste_run(self)
 
     def _some(self, rows: Sequence[Any]) -> Sequence[Any]:
         return rows if self.verbose else rows[:TOP]

@@ -18,7 +18,11 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import TypedDict
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
@@ -42,8 +46,10 @@ from tests.support.builders import (
 
 ROOT = Path(__file__).parent.parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
-JOB = yaml.safe_load((ROOT / "ci/gitlab.yml").read_text())[".squashkit"]
+JOBS = yaml.safe_load((ROOT / "ci/gitlab.yml").read_text())
+JOB, WASTE_JOB = JOBS[".squashkit"], JOBS[".squashkit-waste"]
 TASK = yaml.safe_load((ROOT / "ci/tekton-task.yaml").read_text())["spec"]
+WASTE_TASK = yaml.safe_load((ROOT / "ci/tekton-waste.yaml").read_text())["spec"]
 PAGE = (ROOT / "docs/pipelines.md").read_text()
 
 PYTHON_BASE = [
@@ -294,16 +300,23 @@ def test_the_action_ends_as_squashkit_does(action: Runner, archive: Path, tmp_pa
     ran = action(tmp_path, {"image": str(archive), "keep-base": "none:1", "output": "small.tar"})
     assert ran.code == 1
     assert "squashkit: " in ran.said
-    assert ran.outputs == {"digest": "", "saved-bytes": ""}
+    assert set(ran.outputs.values()) == {""}
 
 
-@pytest.mark.parametrize("name", ["image", "keep-base", "tag", "output", "min-saving", "args"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("image", "keep-base", "tag", "output", "min-saving", "args"),
+        *("max-wasted", "waste-args", "comment", "token", "squash"),
+    ],
+)
 def test_an_input_is_never_run(action: Runner, archive: Path, name: str, tmp_path: Path) -> None:
     """Whatever an input holds, the shell takes it for a value."""
     inputs = {"image": f"{archive}:app:latest", "keep-base": "fedora:28", "tag": "app:1", "output": "x.tar"}
     ran = action(tmp_path, {**inputs, name: "$(touch pwned) `touch pwned` ';touch pwned;\"|touch pwned"})
-    # An output may have any name.
-    assert ran.code in ((0,) if name == "output" else (1, 2, 5)), ran.said
+    # An output may have any name, and what is neither true nor false says nothing.
+    harmless = ("output", "comment", "token", "squash")
+    assert ran.code in ((0,) if name in harmless else (1, 2, 5)), ran.said
     assert not (tmp_path / "pwned").exists()
 
 
@@ -311,8 +324,247 @@ def test_no_script_has_an_expression_in_it() -> None:
     """The scripts of the action and of the task hold nothing that a service would replace by an input."""
     for step in ACTION["runs"]["steps"]:
         assert "${{" not in step["run"]
-    for step in TASK["steps"]:
+    for step in (*TASK["steps"], *WASTE_TASK["steps"]):
         assert "$(params." not in step["script"]
+
+
+# --- what is wasted --------------------------------------------------------------------------
+
+
+class Forge(ThreadingHTTPServer):
+    """A host of code, as far as comments on changes go: GitHub's API, and GitLab's."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _ForgeHandler)
+        self.comments: list[Comment] = []
+        self.asked: list[str] = []
+        self.refuses = False
+        Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class Comment(TypedDict):
+    """A comment, as both APIs tell it."""
+
+    id: int
+    body: str
+
+
+class _ForgeHandler(BaseHTTPRequestHandler):
+    server: Forge
+
+    def do_GET(self) -> None:
+        assert {"Bearer a-token", "a-token"} & {
+            self.headers["Authorization"],
+            self.headers["PRIVATE-TOKEN"],
+        }
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        start = (int(query["page"]) - 1) * int(query["per_page"])
+        self._answer(200, self.server.comments[start : start + int(query["per_page"])])
+
+    def do_POST(self) -> None:
+        if self.server.refuses:
+            self._answer(403, {"message": "no"})
+            return
+        comment = Comment(id=1000 + len(self.server.comments), body=self._body())
+        self.server.comments.append(comment)
+        self._answer(201, comment)
+
+    def do_PATCH(self) -> None:
+        (comment,) = (one for one in self.server.comments if one["id"] == int(self.path.rpartition("/")[2]))
+        comment["body"] = self._body()
+        self._answer(200, comment)
+
+    do_PUT = do_PATCH
+
+    def _body(self) -> str:
+        return str(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["body"])
+
+    def _answer(self, code: int, document: object) -> None:
+        self.server.asked.append(f"{self.command} {urlsplit(self.path).path}")
+        data = json.dumps(document).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture
+def forge() -> Iterator[Forge]:
+    """A host of code with a hundred comments of others on a change."""
+    made = Forge()
+    made.comments += [Comment(id=number, body="looks good") for number in range(100)]
+    yield made
+    made.close()
+
+
+def github(forge: Forge, folder: Path, event: object) -> dict[str, str]:
+    """What GitHub's runner sets for a job."""
+    (folder / "event.json").write_text(json.dumps(event))
+    return {
+        "GITHUB_API_URL": forge.url,
+        "GITHUB_REPOSITORY": "team/app",
+        "GITHUB_EVENT_PATH": str(folder / "event.json"),
+        "GITHUB_WORKFLOW": "build",
+        "GITHUB_JOB": "image",
+    }
+
+
+PULL = {"pull_request": {"number": 7}}
+
+
+def test_the_action_tells_what_is_wasted(
+    action: Runner, archive: Path, forge: Forge, tmp_path: Path
+) -> None:
+    """A change gets one comment, however often the job runs; the reports are where the outputs say, and
+    the image is squashed after that."""
+    inputs = {"image": f"{archive}:app:latest", "keep-base": "fedora:28", "output": "small.tar"}
+    inputs |= {"comment": "true", "token": "a-token", "max-wasted": "1MB", "waste-args": "--max-layers\n9"}
+    for number in (1, 2):
+        inputs["output"] = f"small{number}.tar"
+        ran = action(tmp_path, inputs, **github(forge, tmp_path, PULL))
+        assert ran.code == 0, ran.said
+    assert len(forge.comments) == 101
+    text = Path(ran.outputs["markdown"]).read_text()
+    mark, _, body = forge.comments[-1]["body"].partition("\n")
+    assert mark.startswith("<!-- squashkit waste ")
+    assert body == text
+    assert text in ran.summary
+    assert text.startswith("### Passed: 300 KB wasted in `app:latest`")
+    assert json.loads(Path(ran.outputs["report"]).read_text())["dead"]["bytes"] == 300_006
+    assert forge.asked[-1] == "PATCH /repos/team/app/issues/comments/1100"
+    assert (tmp_path / "small2.tar").exists()
+
+
+def test_another_image_has_another_comment(
+    action: Runner, archive: Path, forge: Forge, tmp_path: Path
+) -> None:
+    """Two images of one job have a comment each, and a new tag is no new image."""
+    for path in ("a.tar", "b.tar"):
+        shutil.copy(archive, tmp_path / path)
+    for image in ("a.tar:app:latest", "b.tar:app:latest", "a.tar:fedora:28"):
+        inputs = {"image": image, "squash": "false", "comment": "true", "token": "a-token"}
+        ran = action(tmp_path, inputs, **github(forge, tmp_path, PULL))
+        assert ran.code == 0, ran.said
+    assert len(forge.comments) == 103
+
+
+def test_the_action_fails_where_too_much_is_wasted(
+    action: Runner, archive: Path, forge: Forge, tmp_path: Path
+) -> None:
+    """A gate that fails ends the job with 3 before anything is squashed; the comment is written."""
+    inputs = {"image": f"{archive}:app:latest", "keep-base": "fedora:28", "output": "small.tar"}
+    inputs |= {"comment": "true", "token": "a-token", "max-wasted": "20KB"}
+    ran = action(tmp_path, inputs, **github(forge, tmp_path, PULL))
+    assert ran.code == 3
+    assert "::error::" in ran.said
+    assert "### Failed" in forge.comments[-1]["body"]
+    assert "### Failed" in ran.summary
+    assert not (tmp_path / "small.tar").exists()
+
+
+@pytest.mark.parametrize("event", [{}, {"pull_request": None}, {"push": {}}])
+def test_without_a_pull_request_nobody_is_asked(
+    action: Runner, archive: Path, forge: Forge, event: object, tmp_path: Path
+) -> None:
+    """A push or a schedule has no change to comment on: nothing is sent, and nothing fails."""
+    inputs = {"image": f"{archive}:app:latest", "squash": "false", "comment": "true", "token": "a-token"}
+    ran = action(tmp_path, inputs, **github(forge, tmp_path, event))
+    assert ran.code == 0, ran.said
+    assert forge.asked == []
+    assert ran.outputs["markdown"]
+    assert ran.outputs["digest"] == ""
+
+
+def test_a_comment_that_is_refused_fails_no_job(
+    action: Runner, archive: Path, forge: Forge, tmp_path: Path
+) -> None:
+    """With a token that may only read, as of a fork's change, the job says so and goes on."""
+    forge.refuses = True
+    inputs = {"image": f"{archive}:app:latest", "squash": "false", "comment": "true", "token": "a-token"}
+    ran = action(tmp_path, inputs, **github(forge, tmp_path, PULL))
+    assert ran.code == 0, ran.said
+    assert "::warning::squashkit: no comment was written: HTTP Error 403" in ran.said
+
+
+def run_here(script: str, folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a script where `squashkit` is this one, as in squashkit's own image."""
+    words = ["sh", "-e", "{0}", *arguments]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return run_script(words, script, folder, {**os.environ, "PATH": path, **env})
+
+
+def gitlab(forge: Forge, **more: str) -> dict[str, str]:
+    """What GitLab's runner sets for a job of a merge request."""
+    own = {"CI_API_V4_URL": forge.url, "CI_PROJECT_ID": "5", "CI_JOB_NAME": "waste: [app]"}
+    return {**WASTE_JOB["variables"], **own, "CI_MERGE_REQUEST_IID": "7", **more}
+
+
+def test_the_waste_job_comments_and_fails(archive: Path, forge: Forge, tmp_path: Path) -> None:
+    """GitLab's job leaves both reports, writes one comment a job, and ends as squashkit does."""
+    script = "\n".join(WASTE_JOB["script"])
+    settings = gitlab(
+        forge,
+        SQUASHKIT_IMAGE=f"{archive}:app:latest",
+        SQUASHKIT_KEEP_BASE="fedora:28",
+        SQUASHKIT_WASTE_ARGS="--max-layers 9",
+        SQUASHKIT_COMMENT_TOKEN="a-token",
+    )
+    for limit, code in (("20KB", 3), ("1MB", 0)):
+        done = run_here(script, tmp_path, **settings | {"SQUASHKIT_MAX_WASTED": limit})
+        assert done.returncode == code, done.stderr
+    assert len(forge.comments) == 101
+    assert "\n### Passed: 300 KB wasted" in forge.comments[-1]["body"]
+    assert forge.asked[-1] == "PUT /projects/5/merge_requests/7/notes/1100"
+    for path in WASTE_JOB["artifacts"]["paths"]:
+        assert (tmp_path / path).stat().st_size
+
+
+@pytest.mark.parametrize("missing", ["CI_MERGE_REQUEST_IID", "SQUASHKIT_COMMENT_TOKEN"])
+def test_the_waste_job_asks_nobody_without_a_merge_request(
+    archive: Path, forge: Forge, missing: str, tmp_path: Path
+) -> None:
+    """Without a merge request, or a token, there is no comment."""
+    given = {"SQUASHKIT_IMAGE": f"{archive}:app:latest", "SQUASHKIT_COMMENT_TOKEN": "a-token", missing: ""}
+    done = run_here("\n".join(WASTE_JOB["script"]), tmp_path, **gitlab(forge, **given))
+    assert done.returncode == 0, done.stderr
+    assert forge.asked == []
+
+
+def test_the_waste_job_goes_on_without_a_comment(archive: Path, forge: Forge, tmp_path: Path) -> None:
+    """A comment that is refused fails no job."""
+    forge.refuses = True
+    given = {"SQUASHKIT_IMAGE": f"{archive}:app:latest", "SQUASHKIT_COMMENT_TOKEN": "a-token"}
+    done = run_here("\n".join(WASTE_JOB["script"]), tmp_path, **gitlab(forge, **given))
+    assert done.returncode == 0, done.stderr
+    assert "no comment was written" in done.stderr
+
+
+@pytest.mark.parametrize(("limit", "passed"), [("20KB", False), ("", True)])
+def test_the_waste_task_tells_and_fails(archive: Path, limit: str, passed: bool, tmp_path: Path) -> None:
+    """Tekton's task leaves both reports in its workspace and the numbers in its results, and fails with the
+    gate."""
+    (step,) = WASTE_TASK["steps"]
+    script = step["script"]
+    for result in WASTE_TASK["results"]:
+        script = script.replace(f"$(results.{result['name']}.path)", str(tmp_path / result["name"]))
+    env = dict.fromkeys((one["name"] for one in step["env"]), "")
+    env |= {"IMAGE": f"{archive}:app:latest", "KEEP_BASE": "fedora:28", "MAX_WASTED": limit}
+    done = run_here(script, tmp_path, "--max-layers", "9", **env | {"REPORTS": str(tmp_path)})
+    assert done.returncode == (0 if passed else 3), done.stderr
+    assert (tmp_path / "passed").read_text() == ("true" if passed else "false")
+    assert (tmp_path / "dead-bytes").read_text() == "300006"
+    assert json.loads((tmp_path / "waste.json").read_text())["dead"]["bytes"] == 300_006
+    assert (tmp_path / "waste.md").read_text() in done.stdout
 
 
 # --- squashkit's own image -------------------------------------------------------------------
@@ -743,17 +995,21 @@ def test_the_commands_with_the_image_run(own_image: services.Docker, archive: Pa
 
 def test_the_page_names_all_there_is_to_set() -> None:
     """Every input, variable, parameter, output and result stands there, and the examples use no other."""
-    (example,) = blocks("GitHub Actions", "yaml")
-    (used,) = [step["with"] for step in yaml.safe_load(example) if "with" in step]
-    assert set(used) <= set(ACTION["inputs"])
-    (example,) = blocks("GitLab CI", "yaml")
-    assert set(yaml.safe_load(example)["squash"]["variables"]) <= set(JOB["variables"])
+    for example in blocks("GitHub Actions", "yaml"):
+        read = yaml.safe_load(example)
+        steps = read if isinstance(read, list) else read["steps"]
+        (used,) = [step["with"] for step in steps if "with" in step]
+        assert set(used) <= set(ACTION["inputs"])
+    for example in blocks("GitLab CI", "yaml"):
+        for job in [one for one in yaml.safe_load(example).values() if "extends" in one]:
+            assert set(job["variables"]) <= set(JOBS[job["extends"]]["variables"])
     (example,) = blocks("Tekton", "yaml")
     ((task,),) = [yaml.safe_load(example)]
     needed = {param["name"] for param in TASK["params"] if "default" not in param}
     given = {param["name"] for param in task["params"]}
     assert needed <= given <= {param["name"] for param in TASK["params"]}
-    names = [*ACTION["inputs"], *ACTION["outputs"], *JOB["variables"]]
-    names += [spec["name"] for kind in ("params", "results", "workspaces") for spec in TASK[kind]]
+    names = [*ACTION["inputs"], *ACTION["outputs"], *JOB["variables"], *WASTE_JOB["variables"]]
+    tasks = [(task, kind) for task in (TASK, WASTE_TASK) for kind in ("params", "results", "workspaces")]
+    names += [spec["name"] for task, kind in tasks for spec in task[kind]]
     for name in names:
         assert f"`{name}`" in PAGE, name

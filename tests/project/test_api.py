@@ -41,8 +41,8 @@ NO_FUNCTION = {"completion", "demo"}
 """Commands for a person at a terminal alone."""
 TERMINAL = {
     "as_json": "a report has json()",
-    "as_markdown": "a report has markdown()",
-    "as_sarif": "a report has sarif()",
+    "as_markdown": "markdown() of a report",
+    "as_sarif": "sarif() of a report",
     "report": "a report has json()",
     "digest_file": "a report has manifest_digest",
     "quiet": "nothing is printed",

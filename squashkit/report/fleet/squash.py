@@ -55,6 +55,16 @@ class SquashedFleet:
 
     def fitted(self, width: int | None) -> list[str]:
         """The same on a terminal of so many columns."""
+        head, rows = self.rows()
+        return [
+            *table(head, rows, right={0, 1, 2, 3}, fit=Fit(width, wrap=[4])),
+            "",
+            self.together(),
+            *self.fleet.notes,
+        ]
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """The table: its head, and a row for each image."""
         built = self.fleet.strategies[0]
         rows = [
             [
@@ -68,13 +78,12 @@ class SquashedFleet:
                 built.stacks, self.strategy.stacks, self.outputs, strict=True
             )
         ]
-        head = ["layers", "after", "stored", "after", "written as"]
-        return [
-            *table(head, rows, right={0, 1, 2, 3}, fit=Fit(width, wrap=[4])),
-            "",
-            (
-                f"Together {size(self.stored)} of layers were written, each of them once. In a registry"
-                f" they take {size(self.strategy.registry)}, as built {size(built.registry)}."
-            ),
-            *self.fleet.notes,
-        ]
+        return ["layers", "after", "stored", "after", "written as"], rows
+
+    def together(self) -> str:
+        """What all of them take."""
+        built = self.fleet.strategies[0]
+        return (
+            f"Together {size(self.stored)} of layers were written, each of them once. In a registry"
+            f" they take {size(self.strategy.registry)}, as built {size(built.registry)}."
+        )

@@ -162,10 +162,27 @@ class FleetReport:
 
     def fitted(self, width: int | None) -> list[str]:
         """The same on a terminal of so many columns."""
+        head, rows = self.rows()
+        right = set(range(1, len(head)))
+        lines = [
+            self.subject(),
+            "",
+            *table(head, rows, right=right, fit=Fit(width, leave_out=[5, 6])),
+            "",
+            self.answer(),
+        ]
+        lines += [*self.caveat(), *self.growing()]
+        return [*lines, *chain.from_iterable(self.of_unknown()), *self.notes]
+
+    def subject(self) -> str:
+        """How many images and layers it is about."""
+        images = count(len(self.names), "image")
+        return f"{images}, {count(self.references, 'layer')}, {self.nodes:,} of them different"
+
+    def rows(self) -> tuple[list[str], list[list[str]]]:
+        """The table: its head, and a row for each strategy."""
         built = self.strategies[0]
         about = " (about)" if self.estimate else ""
-        images = count(len(self.names), "image")
-        shared = f"{count(self.references, 'layer')}, {self.nodes:,} of them different"
         head = ["strategy", f"registry{about}", "", "host", "", "layers", "pulled"]
         rows = [
             [
@@ -187,19 +204,7 @@ class FleetReport:
         if self.files_once is not None:
             bound = ["every file once", "", "", size(self.files_once), _change(self.files_once, built.host)]
             rows.append([*bound, *[""] * (len(head) - len(bound))])
-        right = set(range(1, len(head)))
-        lines = [
-            f"{images}, {shared}",
-            "",
-            *table(head, rows, right=right, fit=Fit(width, leave_out=[5, 6])),
-            "",
-            self.answer(),
-        ]
-        lines += self.caveat()
-        if self.crossing is not None and self.crossing > 1:
-            number = f"{self.crossing:,} images"
-            lines.append(f"In this order, squashing all takes more than as built from {number} on.")
-        return [*lines, *chain.from_iterable(self.of_unknown()), *self.notes]
+        return head, rows
 
     def caveat(self) -> list[str]:
         """What the best cut costs that no column counts, where it is advised."""
@@ -207,6 +212,12 @@ class FleetReport:
             return []
         lost = self.no_longer_shared(self.strategy(BEST))
         return [f"The best cut merges {lost} that images outside the fleet may share."]
+
+    def growing(self) -> list[str]:
+        """From where on squashing all of them costs more than it saves, if not from the first."""
+        if self.crossing is None or self.crossing <= 1:
+            return []
+        return [f"In this order, squashing all takes more than as built from {self.crossing:,} images on."]
 
     def of_unknown(self, *, as_markdown: bool = False) -> list[list[str]]:
         """Paragraphs on the images of which no base is known, the list of them in the middle."""
