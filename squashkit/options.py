@@ -177,6 +177,10 @@ class Gates:
     def __post_init__(self) -> None:
         check_fields(self)
         _ = self.most, self.floor
+        for name in ("max_wasted_percent", "min_efficiency"):
+            share = getattr(self, name)
+            if share is not None and not 0 <= share <= 100:
+                raise UsageError(Option(f"Gates.{name}"), f": {share:g} is no share of a hundred")
 
     @property
     def most(self) -> int | None:

@@ -37,7 +37,7 @@ class Section:
 OPTIONS = Section("Options", first=True)
 KEEP = Section("What to keep", first=True)
 BASES = Section("Bases", first=True)
-GATES = Section("Gates: exit code 3 where one fails", first=True)
+GATES = Section("Gates: exit code 3 where one fails")
 RESULT = Section("The result", first=True)
 NAMES = Section("Form and names of the result")
 MERGING = Section("How layers are merged")

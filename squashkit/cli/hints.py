@@ -24,6 +24,8 @@ FLAGS = {
     "FleetOptions.bases": "--base",
     "FleetOptions.max_layers": "--max-layers",
     "FleetOptions.platform": "--platform",
+    "Gates.max_wasted_percent": "--max-wasted-percent",
+    "Gates.min_efficiency": "--min-efficiency",
     "Keep.base": "--keep-base",
     "Keep.from_step": "--from-step",
     "Keep.layers": "--keep-layers",

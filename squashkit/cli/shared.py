@@ -183,7 +183,7 @@ def markdown_option(what: str, section: Section = OPTIONS) -> Callable[[Function
         "as_markdown",
         section=section,
         is_flag=True,
-        help=f"Print {what} as Markdown, for a comment on a change or a pipeline's summary.",
+        help=f"Print {what} as Markdown, for a comment.",
     )
 
 

@@ -10,6 +10,7 @@ import click
 
 from squashkit.cli import complete
 from squashkit.cli.help import GATES, KEEP, MESSAGES, Command, option
+from squashkit.cli.hints import flagged
 from squashkit.cli.output import show_json, write_file
 from squashkit.cli.shared import (
     Looking,
@@ -68,7 +69,7 @@ Examples:
     "--sarif",
     "as_sarif",
     is_flag=True,
-    help="Print it as SARIF 2.1.0, at the lines of the --dockerfile, for hosts of code.",
+    help="Print it as SARIF 2.1.0; needs --dockerfile.",
 )
 @option(
     "--report",
@@ -156,7 +157,7 @@ def waste(
         given=Given.read(rules, dockerfile, gates.dive_ci),
         gates=gates,
     )
-    made = {platform: replace(one, verbose=verbose) for platform, one in found}
+    made = {platform: flagged(replace(one, verbose=verbose)) for platform, one in found}
     if report is not None:
         document = looking.document({str(platform): one.json() for platform, one in made.items()})
         write_file("--report", report, json_text(document) + "\n")

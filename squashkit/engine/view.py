@@ -109,8 +109,13 @@ class View:
 
     def head(self, layer: int, entry: Entry) -> bytes:
         """The first bytes of a file of a layer, 4 KiB at most; the zeros of a hole, too."""
-        piece = next(self.pieces_of(layer, entry), b"")
-        return bytes(min(piece, _HEAD)) if isinstance(piece, int) else piece[:_HEAD]
+        head = bytearray()
+        for piece in self.pieces_of(layer, entry):
+            room = _HEAD - len(head)
+            head += bytes(min(piece, room)) if isinstance(piece, int) else piece[:room]
+            if len(head) == _HEAD:
+                break
+        return bytes(head)
 
     def digest(self, layer: int, entry: Entry) -> bytes:
         """What files of layers have alike that hold the same bytes, and no others."""

@@ -81,6 +81,8 @@ class Inode:
     """Set by a hard link's header that differs from the entry's."""
     changed = BELOW
     """The last layer whose hard link changed the attributes."""
+    lost: tuple[int, bytes] | None = None
+    """The layer that took the name that the content came with, and where that was, of several names."""
 
     def __init__(self, entry: Entry, layer: int) -> None:
         self.entry = entry
@@ -93,7 +95,7 @@ class Inode:
 class LinkedInode(Inode):
     """One that has had several names."""
 
-    __slots__ = ("attributes", "bindings", "changed")
+    __slots__ = ("attributes", "bindings", "changed", "lost")
 
     bindings: dict[Place, Binding]
 
@@ -102,6 +104,7 @@ class LinkedInode(Inode):
         self.bindings = bindings
         self.attributes = None
         self.changed = BELOW
+        self.lost = None
 
 
 class Directory:
@@ -159,7 +162,8 @@ class Dropped(NamedTuple):
     cause: Cause
     by: int
     last: bytes
-    """The path that was lost: of an inode of several names the last one."""
+    """The path that was lost: of an inode of several names the last one, unless the one that its content
+    came with was lost in the same layer."""
     attributes: Attributes | None = None
     """Of an inode whose attributes a hard link had changed."""
 
@@ -223,6 +227,7 @@ class Rootfs:
                     if inode is None:
                         inode = linked[node] = LinkedInode(node.entry, node.layer, {})
                         inode.attributes, inode.changed = node.attributes, node.changed
+                        inode.lost = node.lost
                         for (at, key), binding in node.bindings.items():
                             place = copies[at]
                             inode.bindings[place, key] = binding._replace(directory=place)
@@ -466,7 +471,7 @@ class Rootfs:
         bindings[parent, name] = Binding(parent, name, self._layer, entry)
         loose = self._nameless.get(linked.entry.path)
         if loose is not None and loose.entry is linked.entry:
-            del self._nameless[loose.path]
+            del self._nameless[linked.entry.path]
         parent.children[name] = linked
         self._touch(parent)
         record = entry.record
@@ -593,18 +598,20 @@ class Rootfs:
                 self._unbind(node, directory, name, cause)
 
     def _unbind(self, node: Inode, directory: Directory, name: bytes, cause: Cause) -> None:
-        assert node.bindings is not None
+        assert isinstance(node, LinkedInode)
         binding = node.bindings.pop((directory, name))
         if binding.layer < self.run:  # the directory itself may be gone by now
             self._displace(directory, name, node)
         if is_hard_link(binding.entry):
             self._drop(binding.path, binding.entry, binding.layer, cause)
+        if binding.entry is node.entry:
+            node.lost = self._layer, binding.path
         if not node.bindings:
-            dead = Dropped(
-                node.entry.path, node.entry, node.layer, cause, self._layer, binding.path, node.attributes
-            )
-            if self._aufs.get(dead.path) is node:
-                self._nameless[dead.path] = dead
+            at, path = node.lost or (BELOW, node.entry.path)
+            last = path if at == self._layer else binding.path
+            dead = Dropped(path, node.entry, node.layer, cause, self._layer, last, node.attributes)
+            if self._aufs.get(node.entry.path) is node:
+                self._nameless[node.entry.path] = dead
             else:
                 self.dropped.append(dead)
 

@@ -313,7 +313,10 @@ class WasteReport:
         head = ["size", "cause", "layer", "by", "path"]
         yield from table(head, rows, right={0, 2, 3}, fit=Fit(width, shorten=[4]))
         yield from self._more(self.dead)
-        if self.saving is not None and self.saving.size is not None:
+        if self.saving is not None and self.saving.size is not None and self.saving.size <= 0:
+            yield ""
+            yield from _sentences(f"Squashing the layers {where} would save nothing.", width)
+        elif self.saving is not None and self.saving.size is not None:
             yield ""
             yield from _sentences(
                 f"Squashing the {len(self.layers) - self.base_layers} layers {where} saves"

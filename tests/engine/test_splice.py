@@ -158,3 +158,15 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyP
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert_fails(result, 1, "File too large")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("size", [300_000, 1_500_000])
+def test_small_layers_are_sampled_too(level: int, size: int, tmp_path: Path) -> None:
+    """Blocks may be larger than what is looked at of a small layer: then a whole one is."""
+    words = [random.Random(3).randbytes(3).hex().encode() for _ in range(500)]
+    text = b" ".join(random.Random(4).choices(words, k=size // 7))
+    layers = [PLAIN[0], layer(file("a", text)), layer(file("b"))]
+    source = layout(tmp_path / "app", lambda plain: by_zlib(plain, level=level), layers)
+    assert run("squash", source, *KEEP_1, "-o", f"oci:{tmp_path}/out:x").code == 0
+    assert len(read_image(tmp_path / "out").blobs[1]) < 0.9 * len(read_image(source).blobs[1])

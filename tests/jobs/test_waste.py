@@ -18,6 +18,7 @@ from tests.support.builders import (
     noise,
     oci_layout,
     on_base,
+    sparse,
     whiteout,
 )
 from tests.support.runner import Json, assert_fails, run
@@ -127,7 +128,7 @@ def test_gates_pass_up_to_their_limit(gates: list[str], passes: bool, archive: P
     counts in no gate. Where one fails the worst is named."""
     result = run("waste", f"{archive}:app:1", *gates)
     assert result.code == (0 if passes else 3), result.text
-    assert ("The worst: /big, 50 KB, made by layer 1, attributes by layer 2" in result.text) != passes
+    assert ("The worst: /big, 50 KB, made by layer 1, stored again by layer 2" in result.text) != passes
     judged = run("waste", f"{archive}:app:1", "--json", *gates).json["gates"]
     assert all(one["passed"] for one in judged) == passes
 
@@ -214,6 +215,7 @@ def test_all_base(archive: Path) -> None:
         ("--dockerfile", "RUN <<EOF\n", "line 1"),
         ("--dive-ci", "rules:\n  lowest: 1\n", "line 2"),
         ("--rules", b"\xff", "UTF-8"),
+        ("--rules", "a = " + "[" * 20_000, "not TOML"),
         ("--dockerfile", None, "No such file"),
     ],
 )
@@ -238,7 +240,13 @@ def test_rules_of_your_own_come_first(archive: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--max-wasted", "much"], ["--max-wasted-percent", "101"], ["--max-layers", "-1"]]
+    "words",
+    [
+        ["--max-wasted", "much"],
+        ["--max-wasted-percent", "101"],
+        ["--max-layers", "-1"],
+        ["--min-efficiency", "nan"],
+    ],
 )
 def test_a_gate_that_is_none(words: list[str], archive: Path) -> None:
     """A usage error, before anything is read."""
@@ -260,3 +268,30 @@ def test_values_of_build_arguments_are_not_shown(tmp_path: Path) -> None:
     for command in (["inspect"], ["inspect", "-v"], ["inspect", "--json"]):
         assert "hushhush" not in run(*command, tmp_path / "app.tar").text
     assert "hushhush" not in run("which", tmp_path / "app.tar", "/a", "--json").text
+
+
+def test_sparse_and_whole_files_are_duplicates(tmp_path: Path) -> None:
+    """The bytes count, not how they are stored; what once costs least is kept."""
+    data = noise(900, "d")
+    members = [sparse("a", 9000, [(3000, data)], form="old"), file("b", bytes(3000) + data + bytes(5100))]
+    docker_archive_25(tmp_path / "app.tar", [ImageSpec([layer(*members)], ["app:1"])])
+    assert told(tmp_path / "app.tar")["duplicates"] == {
+        "bytes": 900, "groups": [{"bytes": 900, "paths": ["/a", "/b"]}]
+    }  # fmt: skip
+    assert "Squashing" not in run("waste", tmp_path / "app.tar").text
+
+
+def test_a_squash_that_saves_nothing_is_not_advised(tmp_path: Path) -> None:
+    """Folders that no layer lists are written by a squash, and may cost more than it saves."""
+    deep = "a/b/c/d/e/f"
+    layers = [layer(file(f"{deep}/g"), file("k", b"k")), layer(file(f"{deep}/h"), whiteout("k"))]
+    docker_archive_25(tmp_path / "app.tar", [ImageSpec(layers, ["app:1"])])
+    assert told(tmp_path / "app.tar")["savings"][0]["bytes"] == -512
+    said = run("waste", tmp_path / "app.tar").text
+    assert "Squashing the layers of the image would save nothing." in said
+    assert "squashkit squash" not in said
+
+
+def test_the_base_is_named_as_the_command_line_has_it(archive: Path) -> None:
+    """In JSON, too."""
+    assert told(f"{archive}:app:1", "--keep-layers", "1")["base"]["evidence"] == "--keep-layers 1"

@@ -120,6 +120,20 @@ CASES: dict[str, tuple[list[bytes], list[Row]]] = {
         ],
         [(b"f", 900, 0, 2, "attributes", ("mode",))],
     ),
+    "names that go together are judged by the first": (
+        [
+            layer(file("a", A), hardlink("b", "a")),
+            layer(file("a", A, mode=0o600), file("b", B)),
+        ],
+        [(b"a", 900, 0, 1, "attributes", ("mode",))],
+    ),
+    "a linked file is named where it was": (
+        [
+            layer(directory("d"), symlink("l", "d"), file("l/x", A), hardlink("y", "d/x")),
+            layer(whiteout("d/x"), whiteout("y")),
+        ],
+        [(b"d/x", 900, 0, 1, "deleted", ())],
+    ),
     "links had changed its attributes": (
         [
             layer(file("f", A), hardlink("l", "f", mode=0o755)),

@@ -128,7 +128,7 @@ def parse_rules(text: str, where: str) -> tuple[Rule, ...]:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{where}: not TOML: {show_text(str(error))}") from None
     for key in document:
         if key != "rule":

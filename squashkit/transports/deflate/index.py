@@ -83,6 +83,15 @@ class BlockIndex:
                 )
             member += 1
 
+    def sample(self, at: int, length: int) -> tuple[int, int, int]:
+        """Blocks from a place of the plain stream on that have at least so many plain bytes, if there are
+        so many: where they start and end in the plain stream, and their bits in the stored one."""
+        first = bisect_right(self.plain_ends, at)
+        last = min(bisect_left(self.plain_ends, at + length), len(self.plain_ends) - 1)
+        start = self.plain_ends[first - 1] if first else 0
+        begin = self.ends[first - 1] if first else self.member_starts[0]
+        return start, self.plain_ends[last], self.ends[last] - begin
+
     def _checksum(self, plain: int, begin: int, behind: int) -> int:
         from zlib_ng import zlib_ng
 

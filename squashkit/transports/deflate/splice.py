@@ -12,9 +12,9 @@ from squashkit.transports.deflate.index import BlockIndex, Run
 LEAST = 16 << 10
 """Plain bytes of the shortest run that is copied: deflating fewer costs no more."""
 _SAMPLES = 4
-_SAMPLE = 256 << 10
+_SAMPLE, _LEAST_SAMPLE = 256 << 10, 64 << 10
 _MOST = 64
-"""A sample is at most one part of so many of a layer."""
+"""A sample is about one part of so many of a layer, within these bounds."""
 _WORSE = 1.1
 
 Part = Run | Piece
@@ -46,13 +46,11 @@ def is_well_deflated(index: BlockIndex, plain: Callable[[int, int], bytes]) -> b
     it: crane writes at gzip's level 1, and people squash to save space. `plain` reads the plain stream from
     a place to another."""
     size = index.member_plain_ends[-1] if index.member_plain_ends else 0
-    length = min(_SAMPLE, size // _MOST)
+    length = max(_LEAST_SAMPLE, min(_SAMPLE, size // _MOST))
     stored = anew = 0
-    for at in range(0, size - length, max(1, size // _SAMPLES)):
-        run = next(index.runs(0, at, at + WINDOW + length), None)
-        if run is None:
-            continue
-        before = plain(max(0, run.start - WINDOW), run.start)
-        stored += (run.end_bit - run.first_bit) // 8
-        anew += len(deflate(plain(run.start, run.end), before, GZIP_LEVEL, False))
+    for at in range(0, size, max(length, size // _SAMPLES)):
+        start, end, bits = index.sample(at, length)
+        before = plain(max(0, start - WINDOW), start)
+        stored += bits // 8
+        anew += len(deflate(plain(start, end), before, GZIP_LEVEL, False))
     return stored <= anew * _WORSE
