@@ -177,10 +177,13 @@ class Gates:
     def __post_init__(self) -> None:
         check_fields(self)
         _ = self.most, self.floor
-        for name in ("max_wasted_percent", "min_efficiency"):
-            share = getattr(self, name)
+        shares = {
+            Option("Gates.max_wasted_percent"): self.max_wasted_percent,
+            Option("Gates.min_efficiency"): self.min_efficiency,
+        }
+        for option, share in shares.items():
             if share is not None and not 0 <= share <= 100:
-                raise UsageError(Option(f"Gates.{name}"), f": {share:g} is no share of a hundred")
+                raise UsageError(option, f": {share:g} is no share of a hundred")
 
     @property
     def most(self) -> int | None:
