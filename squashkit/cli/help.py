@@ -49,22 +49,8 @@ RESOURCES = Section("Threads and disk")
 MESSAGES = Section("Messages")
 HELP = Section("Help", first=True)
 _ORDER = (
-    *(
-        OPTIONS,
-        KEEP,
-        BASES,
-        GATES,
-        RESULT,
-        NAMES,
-        MERGING,
-        CUT,
-        HISTORY,
-        READING,
-        REGISTRIES,
-        RESOURCES,
-        MESSAGES,
-    ),
-    HELP,
+    *(OPTIONS, KEEP, BASES, GATES, RESULT, NAMES),
+    *(MERGING, CUT, HISTORY, READING, REGISTRIES, RESOURCES, MESSAGES, HELP),
 )
 
 

@@ -64,9 +64,8 @@ def show_report(report: Printable, *, as_json: bool, as_markdown: bool = False) 
 
 def show_markdown(*reports: Any) -> None:
     """Print reports as Markdown."""
-    from squashkit.report.markdown.report import (
-        markdown,
-    )  # it knows all reports, and few commands have a use for it
+    # It knows all reports, and few runs have a use for it.
+    from squashkit.report.markdown.report import markdown
 
     say(markdown(*map(flagged, reports)))
 

@@ -94,14 +94,10 @@ class View:
         """The content of a file of one of the layers, hidden or not."""
         return self.layers.pieces(self.image.layers[layer], entry)
 
-    def is_same_file(self, layer: int, entry: Entry, other_layer: int, other: Entry) -> bool:
-        """Whether two files of layers hold the same bytes."""
+    def same(self, layer: int, entry: Entry, other_layer: int, other: Entry) -> bool:
+        """Whether two files, each of a layer, hold the same bytes."""
         if entry.record.realsize != other.record.realsize:
             return False
-        return is_same_content(self.pieces_of(layer, entry), self.pieces_of(other_layer, other))
-
-    def same(self, layer: int, entry: Entry, other_layer: int, other: Entry) -> bool:
-        """Whether two files of one size, each of a layer, hold the same bytes."""
         mine, theirs = self.image.layers[layer].diff_id, self.image.layers[other_layer].diff_id
         if (mine, entry.record.data) == (theirs, other.record.data):
             return True

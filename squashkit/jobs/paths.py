@@ -141,7 +141,7 @@ def _is_below(path: bytes, top: bytes) -> bool:
 def trace_path(view: View, path: str) -> TraceReport:
     """What `which` tells of a path of an open image."""
     name = view.name_of(path)
-    known = Traces(view.changesets, view.rootfs, view.is_same_file)
+    known = Traces(view.changesets, view.rootfs, view.same)
     traces = tuple(known.of(name))
     there = resolve(view.rootfs, os.fsencode(path), follow=False)
     if not traces:  # a directory on the way may be a symlink
@@ -154,7 +154,7 @@ def trace_path(view: View, path: str) -> TraceReport:
 
 def trace_glob(view: View, glob: str) -> TracesReport:
     """What `which` tells of all paths that a glob means."""
-    known = Traces(view.changesets, view.rootfs, view.is_same_file)
+    known = Traces(view.changesets, view.rootfs, view.same)
     found = _meant(known, glob)
     if not found:
         raise PathNotFound(f"no layer of {view.title} holds or hides such a path", path=os.fsencode(glob))

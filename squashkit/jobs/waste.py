@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from squashkit.plan.base import Base, known_base
 from squashkit.plan.waste import dive_ci as ci
 from squashkit.plan.waste.alive import find_duplicates, live_files
 from squashkit.plan.waste.dead import find_dead, payload_of
-from squashkit.plan.waste.dive import dive_numbers, explain
+from squashkit.plan.waste.dive import explain
 from squashkit.plan.waste.dockerfile import Dockerfile, parse_dockerfile
 from squashkit.plan.waste.gates import judge, measure
 from squashkit.plan.waste.live import Rule, find_live, own_rules, parse_rules
@@ -129,7 +130,6 @@ def _base_of(opened: Opened, image: Image, here: Sequence[Image], keep: Keep, ba
 
 def _report(opened: Opened, view: View, base: Base | None, given: Given, gates: Gates) -> WasteReport:
     image, changesets = view.image, list(view.changesets.values())
-    progress = opened.session.progress
     base_layers = base.layers if base is not None else 0
     rootfs, dead = find_dead(changesets, view)
     rules = (*given.rules, *own_rules())
@@ -137,8 +137,10 @@ def _report(opened: Opened, view: View, base: Base | None, given: Given, gates: 
     payloads = [payload_of(changeset) for changeset in changesets]
     wasted = measure(dead, live if gates.count_live else (), payloads, base_layers)
     steps = [Step(layer.index, layer.created_by, layer.index < base_layers) for layer in image.layers]
-    dive = dive_numbers(changesets)
-    progress.close()
+    dive, dive_facts = explain(changesets, dead)
+    dead_sizes: Counter[int] = Counter()
+    for one in dead:
+        dead_sizes[one.layer] += one.size
     return WasteReport(
         image=image,
         reference=opened.reference(image),
@@ -150,7 +152,7 @@ def _report(opened: Opened, view: View, base: Base | None, given: Given, gates: 
                 size_of(layer),
                 changeset.diff_size,
                 payload,
-                sum(one.size for one in dead if one.layer == layer.index),
+                dead_sizes[layer.index],
             )
             for layer, changeset, payload in zip(image.layers, changesets, payloads, strict=True)
         ),
@@ -161,7 +163,7 @@ def _report(opened: Opened, view: View, base: Base | None, given: Given, gates: 
         mends=tuple(find_mends(steps, dead, live, given.dockerfile)),
         duplicates=tuple(find_duplicates(rootfs, view)),
         dive=dive,
-        dive_facts=explain(changesets, dead),
+        dive_facts=dive_facts,
         gates=tuple(judge(wasted, gates)),
         dive_gates=ci.judge(dive, given.dive) if given.dive is not None else (),
         dockerfile=given.dockerfile,

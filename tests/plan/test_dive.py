@@ -142,7 +142,8 @@ def test_facts_add_up_to_the_numbers(
     """What dive counts is what it tells of dead files, what it counts again and what lives; the dead files
     are told or not."""
     read = changesets(layers)
-    found = explain(read, files)
+    told, found = explain(read, files)
+    assert told == dive_numbers(read)
     assert found == expected
     assert found.told + found.counted_double + found.alive == dive_numbers(read).wasted_bytes
     assert found.told + found.unseen == sum(each.size for each in files)

@@ -79,7 +79,10 @@ class DiveFacts:
 
 def dive_numbers(changesets: Sequence[Changeset]) -> Dive:
     """What dive says of an image with these layers, base first."""
-    paths = _by_path(_read(changesets))
+    return _numbers(changesets, _by_path(_read(changesets)))
+
+
+def _numbers(changesets: Sequence[Changeset], paths: _Paths) -> Dive:
     once = sum(paths.once.values())
     least = once + sum(path.least for path in paths.more.values())
     total = once + sum(path.total for path in paths.more.values())
@@ -90,8 +93,8 @@ def dive_numbers(changesets: Sequence[Changeset]) -> Dive:
     )
 
 
-def explain(changesets: Sequence[Changeset], dead: Sequence[DeadFile]) -> DiveFacts:
-    """What dive's wasted bytes of an image with these layers, base first, and dead files are made of."""
+def explain(changesets: Sequence[Changeset], dead: Sequence[DeadFile]) -> tuple[Dive, DiveFacts]:
+    """The same, and what dive's wasted bytes and dead files are made of."""
     layers = list(_read(changesets))
     paths = _by_path(layers)
     readable, hidden = _readable(changesets, dead)
@@ -109,7 +112,7 @@ def explain(changesets: Sequence[Changeset], dead: Sequence[DeadFile]) -> DiveFa
         else:
             double += copy.size
     unseen = hidden + [file for file in readable if (file.layer, file.path) not in told]
-    return DiveFacts(
+    facts = DiveFacts(
         told=sum(told.values()),
         counted_double=double,
         alive=alive,
@@ -118,6 +121,7 @@ def explain(changesets: Sequence[Changeset], dead: Sequence[DeadFile]) -> DiveFa
         empty_paths=sum(not paths.more[path].total for path in wasted),
         broken_off=tuple(index for index, layer in enumerate(layers) if layer.stopped_at is not None),
     )
+    return _numbers(changesets, paths), facts
 
 
 # --- a layer as dive's tree ------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset
@@ -40,7 +41,10 @@ def find_savings(
     """One for each number of kept layers, from none to all but one. Of an image of more than MOST layers
     those for the base and the ten with the most dead bytes are planned."""
     count = len(changesets)
-    dead_above = [sum(one.size for one in dead if one.layer >= keep) for keep in range(count)]
+    dead_above = [0] * count
+    for one in dead:
+        dead_above[one.layer] += one.size
+    dead_above = list(accumulate(reversed(dead_above)))[::-1]
     planned = set(range(count))
     if count > MOST:
         planned = {base_layers, *sorted(planned, key=lambda keep: (-dead_above[keep], keep))[:_NEXT]}
