@@ -341,3 +341,10 @@ def test_commands_are_safe_for_a_terminal() -> None:
     """Signs that a terminal obeys are escaped."""
     mend = one_mend(steps("/bin/sh -c a \x1b[31m\u202e", CLEAN), dead(0, 1, path=b"\x1b"))
     assert mend.text.isprintable()
+
+
+def test_what_a_step_does_already_is_not_advised() -> None:
+    """Packages that come without their recommendations may bring a manual all the same."""
+    history = steps("RUN apt-get install -y --no-install-recommends nginx", "RUN apt-get install -y nginx")
+    live = [found(Kind.NO_RECOMMENDS, 0, b"a"), found(Kind.NO_RECOMMENDS, 1, b"b")]
+    assert [one.layers for one in find_mends(history, [], live)] == [(1,)]

@@ -58,7 +58,8 @@ def find_mends(
     mends = [*_of_the_base(told, pairs)]
     for (maker, killer), files in pairs.items():
         mends += _of_pair(told[maker], told[killer], files, dockerfile)
-    mends += [_of_finding(told[one.layer], one) for one in live if one.layer in told]
+    findings = [(told[one.layer], one) for one in live if one.layer in told]
+    mends += [_of_finding(step, one) for step, one in findings if not _is_done(step, one)]
     mends.sort(
         key=lambda one: (
             one.size is None, told[one.layers[0]].in_base, -(one.size or 0), one.layers, one.kind.value,
@@ -339,6 +340,11 @@ def _mode(killer: _Told, files: Sequence[DeadFile]) -> str:
 
 
 # --- files that live ---------------------------------------------------------------------------
+
+
+def _is_done(step: _Told, finding: Finding) -> bool:
+    """Whether the step does already what the mend says."""
+    return finding.kind is Kind.NO_RECOMMENDS and "--no-install-recommends" in step.parsed.command
 
 
 def _of_finding(step: _Told, finding: Finding) -> Mend:
