@@ -36,6 +36,9 @@ from squashkit.wording import Option
 T = TypeVar("T")
 _TAIL = 64 << 10
 _PIECE = 64 << 10
+_SMALL = 64 << 10
+"""Bytes of a compressed layer that is inflated at once: it is mostly Python's work, of which one thread
+does more than two, who wait for each other."""
 
 _Key = tuple[DiffID, StoredBlob | None]
 Wanted = Callable[[Layer], bool]
@@ -186,6 +189,8 @@ class LayerStore:
         if not blob.is_here or blob.codec is not Codec.NONE:
             read = self._read_compressed if blob.is_here else self._read_elsewhere
             index = BlockIndex() if wanted and splice and blob.codec is Codec.GZIP else None
+            if blob.is_here and blob.size < _SMALL:
+                return Reading(layer, self.pool.do(read, layer, blob, wanted, index), None)
             return Reading(layer, self.pool.submit(read, layer, blob, wanted, index, size=blob.size), None)
         self._lay_in_place(known, layer, blob)
         check = None

@@ -52,6 +52,16 @@ class Pool:
         self._executor.submit(self._work)
         return future
 
+    @staticmethod
+    def do(function: Callable[..., R], *args: Any) -> Future[R]:
+        """Call a function now, in the calling thread: so little work that to share it out costs more."""
+        future: Future[R] = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
     def _work(self, among: Collection[Future[Any]] | None = None) -> bool:
         """Do what is first of what nobody has begun, if it is among these; whether it was."""
         future: Future[Any] | None = None

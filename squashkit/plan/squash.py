@@ -102,12 +102,35 @@ def plan_squash(
     The same input gives the same plan. Raises PlanError where a layer is missing or a run cannot be merged,
     UnsupportedImage for an obstacle in a run (`find_obstacle`), InvalidLayer as `Rootfs.apply` does.
     """
+    below = Rootfs(follow_lower_symlinks=follow_lower_symlinks)
+    return _plan(below, 0, changesets, segments, header_of, opaque=opaque, blind=blind)
+
+
+def plan_above(
+    below: Rootfs, changesets: Mapping[int, Changeset], segments: Sequence[Segment], header_of: HeaderOf
+) -> LayerPlan:
+    """The same where the tree that all layers below the first run make is known: these layers need not be
+    there. The tree is left as it is."""
+    known = next((segment.start for segment in segments if not segment.is_kept), 0)
+    return _plan(below.copy(), known, changesets, segments, header_of)
+
+
+def _plan(
+    below: Rootfs,
+    applied: int,
+    changesets: Mapping[int, Changeset],
+    segments: Sequence[Segment],
+    header_of: HeaderOf,
+    *,
+    opaque: bool = False,
+    blind: bool = False,
+) -> LayerPlan:
+    """Plan over a tree to which so many layers have been applied; all others are applied to it."""
     _refuse_obstacles(changesets, segments)
     layers: list[KeptLayer | SquashedLayer] = []
     contested: list[Contested] = []
     guaranteed = True
-    below = Rootfs(follow_lower_symlinks=follow_lower_symlinks)
-    applied = 0
+    first, follows = applied, below.follow_lower_symlinks
     for segment in segments:
         if segment.is_kept:
             kept = range(segment.start, segment.stop)
@@ -117,8 +140,8 @@ def plan_squash(
                 contested += (Contested(what, path, index) for what, path in odd)
             continue
         run = {index: changesets[index] for index in range(segment.start, segment.stop)}
-        known = {index: changesets[index] for index in range(segment.start) if index in changesets}
-        if len(known) == segment.start:
+        known = {index: changesets[index] for index in range(first, segment.start) if index in changesets}
+        if len(known) == segment.start - first:
             for index in range(applied, segment.start):
                 below.apply(known[index], index)
             applied = segment.stop
@@ -128,7 +151,7 @@ def plan_squash(
             if unknown and not blind:
                 raise _lower_missing(segment, known)
             guaranteed = guaranteed and not unknown
-            rootfs = Rootfs(follow_lower_symlinks=follow_lower_symlinks, unknown_below=unknown)
+            rootfs = Rootfs(follow_lower_symlinks=follows, unknown_below=unknown)
             for index, changeset in known.items() if unknown else ():
                 rootfs.apply(changeset, index)
         rootfs.begin_run(segment.start)
@@ -138,9 +161,7 @@ def plan_squash(
         contested += (Contested(TRACES, path, i) for i in run for path in _overlay_traces(run[i]))
         layers.append(merge_run(rootfs, run, header_of, opaque=opaque))
     links = _links_into_runs(layers, changesets)
-    return LayerPlan(
-        tuple(segments), tuple(layers), tuple(contested), links, guaranteed, follow_lower_symlinks
-    )
+    return LayerPlan(tuple(segments), tuple(layers), tuple(contested), links, guaranteed, follows)
 
 
 Planner = Callable[[Mapping[int, Changeset], HeaderOf], LayerPlan]

@@ -7,10 +7,11 @@ import os
 import posixpath
 import select
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from squashkit.errors import (
     Cancelled,
@@ -50,36 +51,45 @@ class Blob:
 class Container(Protocol):
     """Blobs by name."""
 
+    @abstractmethod
     def has(self, name: str) -> bool: ...
 
+    @abstractmethod
     def get(self, name: str) -> Blob | None:
         """Where a blob lies, None where it is not there. Valid until the container is closed."""
 
+    @abstractmethod
     def read(self, name: str) -> bytes | None:
         """A JSON document, None where it is not there. Raises InvalidImage over MAX_DOCUMENT bytes."""
 
+    @abstractmethod
     def names(self) -> Iterable[str]:
         """What it holds: the names of its files."""
 
+    @abstractmethod
     def close(self) -> None: ...
 
 
-@runtime_checkable
-class Remote(Container, Protocol):
-    """A container over the network. `get` fetches a whole blob, once, to a file without a name."""
+class Remote(Container):
+    """A container over the network, as those say that inherit from it. `get` fetches a whole blob, once, to
+    a file without a name."""
 
     root: Digest
     """What its reference means: a manifest or an index."""
 
+    @abstractmethod
     def is_here(self, name: str) -> bool:
         """Whether a blob has been fetched."""
 
+    @abstractmethod
     def blocks(self, name: str, cancelled: threading.Event) -> Iterator[memoryview]:
         """A blob's bytes as they come, verified and not kept."""
 
+    @abstractmethod
     def interrupt(self) -> None:
         """End all waiting for the network, with Cancelled, and ask nothing more."""
 
+    @abstractmethod
     def resume(self) -> None:
         """Work begins (anew)."""
 

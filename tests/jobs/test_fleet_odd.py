@@ -18,7 +18,7 @@ import squashkit
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.squash import _FleetWork
 from squashkit.oci.digests import Digest
-from squashkit.plan.squash import plan_squash
+from squashkit.plan.squash import plan_above, plan_squash
 from squashkit.report.fleet.titles import TITLES
 from squashkit.transports.archive.sink import ArchiveFile
 from squashkit.transports.codecs import Compressor
@@ -176,6 +176,10 @@ def test_the_same_steps_on_two_bases(tmp_path: Path, monkeypatch: pytest.MonkeyP
         planned.append(set(changesets))
         return plan_squash(changesets, *others)
 
+    def counted_above(below: Any, changesets: Any, *others: Any) -> Any:
+        planned.append({0, *changesets})
+        return plan_above(below, changesets, *others)
+
     def plans(name: str, upper: dict[str, str]) -> tuple[int, int]:
         """How many runs are planned, and how many of them with a base."""
         images = [
@@ -191,6 +195,7 @@ def test_the_same_steps_on_two_bases(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for base in ("one", "two"):
         docker_archive_25(tmp_path / f"{base}.tar", [ImageSpec([blob(base, 90)], [f"{base}:1"])])
     monkeypatch.setattr("squashkit.jobs.fleet.prices.plan_squash", counted)
+    monkeypatch.setattr("squashkit.jobs.fleet.prices.plan_above", counted_above)
     unlike = plans("unlike", {"one": "x", "two": "y"})
     longer = steps * (steps - 1)  # runs of two steps and more, on both bases
     same = plans("same", {"one": "x", "two": "x"})

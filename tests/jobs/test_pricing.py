@@ -2,72 +2,21 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from squashkit.engine.layers import LayerStore
-from squashkit.jobs.fleet.layers import FleetLayers
-from squashkit.jobs.fleet.members import Fleet
-from squashkit.jobs.fleet.prices import Pricing
-from squashkit.oci.compression import Compression
-from squashkit.oci.media import Codec
-from squashkit.options import Run
 from squashkit.plan.fleet.trie import LayerRun, Trie
 from squashkit.plan.segments import Segment
-from squashkit.transports.session import Session
 from tests.support.builders import (
     ImageSpec,
-    Member,
-    directory,
     docker_archive_25,
     file,
     layer,
-    on_base,
     whiteout,
 )
-
-
-def random_layer(chance: random.Random) -> bytes:
-    """A few files in three directories, and some of what may lie there deleted or made a directory."""
-    members: list[Member] = [directory(name) for name in "abc"]
-    free = [f"{folder}/{name}" for folder in "abc" for name in "xyz"]
-    chance.shuffle(free)
-    for path in free[: chance.randint(0, 4)]:
-        members.append(file(path, chance.randbytes(chance.randint(0, 2000))))
-    for path in free[4 : 4 + chance.randint(0, 3)]:
-        members.append(whiteout(path))
-    if chance.random() < 0.2:
-        members.append(file(f"{free[8]}/deep", chance.randbytes(300)))
-    return layer(*members)
-
-
-def random_fleet(folder: Path, seed: int) -> list[str]:
-    """Some images that share lower layers, each in an archive of its own."""
-    chance = random.Random(seed)
-    images: list[ImageSpec] = []
-    for number in range(chance.randint(1, 4)):
-        stem = chance.choice(images) if images else ImageSpec([])
-        shared = ImageSpec(stem.layers[: chance.randint(0, len(stem.layers))])
-        new = [random_layer(chance) for _ in range(chance.randint(1, 3))]
-        images.append(on_base(shared, *new, tags=[f"app{number}:1"]))
-    paths = [folder / f"{number}.tar" for number in range(len(images))]
-    for path, image in zip(paths, images, strict=True):
-        docker_archive_25(path, [image], compress="gzip")
-    return [str(path) for path in paths]
-
-
-@contextmanager
-def opened(references: list[str], tmp_dir: Path) -> Iterator[tuple[Pricing, Trie]]:
-    """The layers of a fleet, read."""
-    with Session(Run(jobs=1, tmp_dir=tmp_dir)) as session, LayerStore(session) as store:
-        members = Fleet(session, None).members(references)
-        layers = FleetLayers(store, members)
-        layers.read()
-        yield Pricing(layers, Compression.of(Codec.GZIP)), Trie([member.image for member in members])
+from tests.support.random_fleets import opened, random_fleet
 
 
 def every_run(trie: Trie) -> Iterator[tuple[int, LayerRun]]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, show_path, show_text
 from squashkit.jobs.fleet.members import Member
+from squashkit.jobs.fleet.trees import walk
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.record import REGULAR
-from squashkit.layers.rootfs import Inode, Rootfs
+from squashkit.layers.rootfs import Inode
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image, Layer
 from squashkit.plan.squash import find_obstacle
@@ -65,7 +66,7 @@ class FleetLayers:
         except InvalidImage as error:
             self._name_holder(error)
             raise
-        self.changesets = {layer.diff_id: read for layer, read in zip(self.different, found, strict=True)}
+        self.changesets |= {layer.diff_id: read for layer, read in zip(self.different, found, strict=True)}
 
     def _refuse_missing(self, layer: Layer) -> None:
         """Raises InvalidImage where nobody has a layer's blob."""
@@ -110,14 +111,16 @@ class FleetLayers:
             return None
         sizes: dict[bytes, int] = {}
         seen: set[tuple[DiffID, int]] = set()
-        for member in self.members:
-            rootfs = Rootfs()
-            for layer in member.image.layers:
-                rootfs.apply(self.changesets[layer.diff_id], layer.index)
-            for _, node in iter_nodes(rootfs.root):
+        images = [member.image for member in self.members]
+        tops = {image.layers[-1].chain_id: image for image in images if image.layers}
+        for layer, tree in walk(images, self.changesets):
+            image = tops.get(layer.chain_id)
+            if image is None:
+                continue
+            for _, node in iter_nodes(tree.root):
                 if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
                     continue
-                diff_id = member.image.diff_ids[node.layer]
+                diff_id = image.diff_ids[node.layer]
                 place = diff_id, node.entry.record.start
                 if place not in seen:
                     seen.add(place)

@@ -17,11 +17,11 @@ from squashkit.engine.stream import gather
 from squashkit.errors import inside
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member
+from squashkit.jobs.fleet.trees import FleetTrees, walk
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, content_of
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.pieces import Copy, Piece
-from squashkit.layers.rootfs import Rootfs
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import ChainID, DiffID, Digest, is_digest, sha256
 from squashkit.oci.documents import Descriptor
@@ -33,7 +33,7 @@ from squashkit.plan.fleet.cut import Priced
 from squashkit.plan.fleet.storage import StackLayer
 from squashkit.plan.fleet.trie import LayerRun
 from squashkit.plan.segments import Segment
-from squashkit.plan.squash import KeptLayer, LayerPlan, needs_lower, plan_squash
+from squashkit.plan.squash import KeptLayer, LayerPlan, needs_lower, plan_above, plan_squash
 from squashkit.transports.blobs import read_blocks
 from squashkit.transports.codecs import Compressor
 from squashkit.transports.source import Source
@@ -69,6 +69,7 @@ class Pricing:
     """Layers of bases as a registry has them: so they are kept there."""
     merged: int = field(default=0, init=False)
     """Entries of the different runs that were merged."""
+    _trees: FleetTrees = field(init=False)
     _repeats: Mapping[ChainID, int] = field(init=False)
     """How many layers from the top down stand in the same order elsewhere."""
     _made: dict[str, StackLayer] = field(default_factory=dict, init=False)
@@ -83,6 +84,7 @@ class Pricing:
     _twins: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        self._trees = FleetTrees(self.layers.changesets)
         self._repeats = _repeated(self.members)
 
     @property
@@ -227,13 +229,20 @@ class Pricing:
         is looked at only where the run's own layers do not tell enough: a base has many entries, and many
         images."""
         changesets: dict[int, Changeset] = {}
-        for run in (one for one in segments if not one.is_kept):
+        below = None
+        runs = [one for one in segments if not one.is_kept]
+        first = runs[0].start if runs else 0
+        for run in runs:
             own = self.layers.of(image, range(run.start, run.stop))
             if needs_lower(list(own.values())):
-                changesets |= self.layers.of(image, range(run.start))
+                below = self._trees.at(image.layers[:first])
+                changesets |= self.layers.of(image, range(first, run.start))
             changesets |= own
+        header_of = self.layers.store.header_of(image)
         with inside(image.title):
-            return plan_squash(changesets, segments, self.layers.store.header_of(image))
+            if below is None:
+                return plan_squash(changesets, segments, header_of)
+            return plan_above(below, changesets, segments, header_of)
 
     def _squashed(self, image: Image, planned: SquashedLayer) -> StackLayer:
         key = self._identify(image, planned)
@@ -251,8 +260,10 @@ class Pricing:
         """A new layer's key, of what it is put together from: the same pieces are the same bytes."""
         key = hashlib.sha256()
         for piece in planned.pieces:
-            span = (image.diff_ids[piece.layer], *piece[1:]) if isinstance(piece, Copy) else piece
-            key.update(repr(span).encode())
+            if isinstance(piece, Copy):
+                key.update(f"{image.diff_ids[piece.layer]} {piece.start} {piece.end}\n".encode())
+            else:
+                key.update(b"%d\n%b" % (len(piece), piece))
         return f"squashed {key.hexdigest()}"
 
     def _estimated(self, image: Image, pieces: Sequence[Piece]) -> int:
@@ -291,45 +302,50 @@ class Pricing:
         its top. Only runs that may give the same bytes as others elsewhere are planned for it, as long as
         these are not too many."""
         image = self.members[number].image
-        segment = Segment(run.start, run.stop, False)
-        if segment.is_kept or image.place(run.start, run.stop) in self._runs:
-            blobs = self.blobs(number, [segment])[0]
+        start, stop = run.start, run.stop
+        if stop - start == 1 or image.place(start, stop) in self._runs:
+            blobs = self.blobs(number, [Segment(start, stop, False)])[0]
             blob = blobs[0] if blobs else _NOTHING
             return Priced(blob.key, blob.content if host else blob.stored)
         alive = self._alive_at(number, run.top.chain_id)
-        cost = round((alive.content if host else alive.stored)[run.start])
-        if len(run) <= self._repeats[run.top.chain_id] and self._twins < _MOST_TWINS:
+        cost = round((alive.content if host else alive.stored)[start])
+        if stop - start <= self._repeats[run.top.chain_id] and self._twins < _MOST_TWINS:
             self._twins += 1
-            below = [Segment(0, run.start, True)] if run.start else []
-            planned = self._plan(image, [*below, segment]).layers[-1]
+            below = [Segment(0, start, True)] if start else []
+            planned = self._plan(image, [*below, Segment(start, stop, False)]).layers[-1]
             assert isinstance(planned, SquashedLayer)
             return Priced(self._identify(image, planned), cost)
-        return Priced(f"{run.top.chain_id} from {run.start}", cost)
+        return Priced(f"{run.top.chain_id} from {start}", cost)
 
     def _alive_at(self, number: int, chain_id: ChainID) -> _Alive:
-        """What is alive at a node of an image, whose layers are applied once for all of its nodes."""
-        if chain_id not in self._alive:
-            image = self.members[number].image
-            rootfs = Rootfs()
-            stored: list[float] = []
-            content: list[int] = []
-            ratios = []
-            for layer in image.layers:
-                changeset = self.layers.changesets[layer.diff_id]
-                seen = len(rootfs.dropped)
-                rootfs.apply(changeset, layer.index)
-                headers = _HEADER * changeset.count
-                payload = sum(record.size for _, record in changeset.entries)
-                packed = self.layer(number, layer).stored - headers
-                ratios.append(min(1.0, max(0.0, packed / max(payload, 1))))
-                stored.append(_HEADER * len(changeset.entries) + ratios[-1] * payload)
-                content.append(changeset.content_size)
-                for dead in rootfs.dropped[seen:]:
-                    record = dead.entry.record
-                    stored[dead.layer] -= _HEADER + ratios[dead.layer] * record.size
-                    content[dead.layer] -= content_of(record)
-                self._alive[layer.chain_id] = _Alive(_from_top(stored), _from_top(content))
+        """What is alive at a place of the fleet, whose layers are applied once for all places."""
+        if not self._alive:
+            self._survey()
         return self._alive[chain_id]
+
+    def _survey(self) -> None:
+        """Find what is alive at every place of the fleet."""
+        stacks: dict[ChainID | None, tuple[list[float], list[int], list[float]]] = {None: ([], [], [])}
+        holders: dict[ChainID, int] = {}
+        for number, member in enumerate(self.members):
+            for layer in member.image.layers:
+                holders.setdefault(layer.chain_id, number)
+        for layer, tree in walk([member.image for member in self.members], self.layers.changesets):
+            below = stacks[layer.parent]
+            stored, content, ratios = [*below[0]], [*below[1]], [*below[2]]
+            changeset = self.layers.changesets[layer.diff_id]
+            headers = _HEADER * changeset.count
+            payload = sum(record.size for _, record in changeset.entries)
+            packed = self.layer(holders[layer.chain_id], layer).stored - headers
+            ratios.append(min(1.0, max(0.0, packed / max(payload, 1))))
+            stored.append(_HEADER * len(changeset.entries) + ratios[-1] * payload)
+            content.append(changeset.content_size)
+            for dead in tree.dropped:
+                record = dead.entry.record
+                stored[dead.layer] -= _HEADER + ratios[dead.layer] * record.size
+                content[dead.layer] -= content_of(record)
+            stacks[layer.chain_id] = stored, content, ratios
+            self._alive[layer.chain_id] = _Alive(_from_top(stored), _from_top(content))
 
 
 def _repeated(members: Sequence[Member]) -> dict[ChainID, int]:

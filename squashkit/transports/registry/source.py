@@ -13,7 +13,7 @@ from squashkit.oci.documents import Descriptor, Manifest, Platform, dump_json, p
 from squashkit.oci.gojson import load_json
 from squashkit.oci.media import CONTAINERD_NAME, INDEX_TYPES, MANIFEST_TYPES
 from squashkit.oci.names import ImageName
-from squashkit.transports.blobs import Blob, fill_blocks, open_unnamed, write_all
+from squashkit.transports.blobs import Blob, Remote, fill_blocks, open_unnamed, write_all
 from squashkit.transports.layout.index import INDEX, blob_name, index_json, is_attestation
 from squashkit.transports.registry.access import Registries
 from squashkit.transports.registry.repository import Repository
@@ -22,8 +22,8 @@ from squashkit.transports.room import Room
 _BLOBS = "blobs/sha256/"
 
 
-class RegistryImages:
-    """What a name means in a registry, an index with all its images included. A `Remote` container.
+class RegistryImages(Remote):
+    """What a name means in a registry, an index with all its images included.
 
     With a platform, what an index states of others is not looked at.
     """
