@@ -28,7 +28,7 @@ from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, LayerGraph, shared_prefix
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import same_name
-from squashkit.plan.waste.steps import hide_arguments
+from squashkit.oci.steps import hide_arguments
 from squashkit.wording import Option, Text
 
 

@@ -11,8 +11,8 @@ from squashkit.errors import show_path, show_text
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
+from squashkit.oci.steps import hide_arguments
 from squashkit.plan.base import Base
-from squashkit.plan.waste.steps import hide_arguments
 from squashkit.report.text import Fit, brief, percent, shorten, shorten_step, table
 
 SHORT = 19

@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 from squashkit.amounts import size
 from squashkit.errors import UsageError, show_path, show_text
+from squashkit.oci.steps import COPIES, parse_step, show_parsed
 from squashkit.plan.waste.dockerfile import Dockerfile
 from squashkit.plan.waste.model import Finding, Kind, Mend
-from squashkit.plan.waste.steps import COPIES, parse_step, show_parsed
 from squashkit.report.waste import WasteReport
 from squashkit.version import __version__
 

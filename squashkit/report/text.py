@@ -10,7 +10,7 @@ from math import floor
 from typing import TYPE_CHECKING, Any
 
 from squashkit.errors import show_text
-from squashkit.plan.waste.steps import hide_arguments
+from squashkit.oci.steps import shown
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -67,7 +67,10 @@ def code(text: str, *, in_table: bool = True) -> str:
 
 def shorten(text: str, width: int) -> str:
     """A text that somebody else wrote, on one line of at most this width."""
-    line = show_text(" ".join(text.split()))
+    return _cut(show_text(" ".join(text.split())), width)
+
+
+def _cut(line: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
@@ -77,15 +80,8 @@ def brief(text: str) -> str:
 
 
 def shorten_step(created_by: str, width: int) -> str:
-    """A history entry's command without what docker puts around it, and without the values of build
-    arguments."""
-    bare = (
-        hide_arguments(created_by)
-        .removeprefix("/bin/sh -c ")
-        .removeprefix("#(nop) ")
-        .removesuffix(" # buildkit")
-    )
-    return shorten(bare.replace("RUN /bin/sh -c ", "RUN ", 1), width)
+    """A step of a build as people should see it (`shown`), in so many columns."""
+    return _cut(shown(created_by), width)
 
 
 _LEAST, _NARROWEST = 16, 8

@@ -9,7 +9,7 @@ from squashkit.amounts import size
 from squashkit.errors import show_path
 from squashkit.layers.changeset import OPAQUE
 from squashkit.layers.trace import Trace
-from squashkit.plan.waste.steps import hide_arguments
+from squashkit.oci.steps import hide_arguments
 from squashkit.report.listing import Listed
 from squashkit.report.text import Fit, brief, shorten_step, table
 

@@ -10,7 +10,7 @@ from squashkit.amounts import count, size
 from squashkit.errors import show_text
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image, Layer, LayerGraph
-from squashkit.plan.waste.steps import hide_arguments
+from squashkit.oci.steps import hide_arguments
 from squashkit.report.inspect import SHORT
 from squashkit.report.text import Fit, shorten, shorten_step, table
 

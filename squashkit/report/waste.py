@@ -12,6 +12,7 @@ from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer
+from squashkit.oci.steps import hide_arguments, shown
 from squashkit.plan.base import Base
 from squashkit.plan.waste.alive import Duplicates
 from squashkit.plan.waste.dive import Dive, DiveFacts
@@ -21,7 +22,6 @@ from squashkit.plan.waste.gates import Gate, Wasted
 from squashkit.plan.waste.match import Match
 from squashkit.plan.waste.model import Cause, DeadFile, Finding, Mend
 from squashkit.plan.waste.savings import Saving
-from squashkit.plan.waste.steps import hide_arguments, shown
 from squashkit.report.text import Fit, brief, shorten, table
 
 TOP = 10

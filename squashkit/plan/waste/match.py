@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from posixpath import normpath
 from typing import NamedTuple
 
+from squashkit.oci.steps import COPIES, Instruction, Parsed, after_shells, parse_step, without_shell
 from squashkit.plan.waste.dockerfile import Dockerfile, DockerInstruction, command_of, words_of
 from squashkit.plan.waste.model import Step
-from squashkit.plan.waste.steps import COPIES, Instruction, Parsed, after_shells, parse_step, without_shell
 
 _MADE = frozenset({"RUN", "COPY", "ADD"})
 _VARIABLE = re.compile(r"(?<!\\)\$(?:\w+|\{[^}]*\})")

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from squashkit.amounts import count, size
+from squashkit.oci.steps import shown
 from squashkit.plan.waste.model import Cause
-from squashkit.plan.waste.steps import hide_arguments, shown
 from squashkit.report.markdown.page import (
     LIMIT,
     Part,
@@ -167,7 +167,7 @@ def _layers(report: WasteReport) -> Part:
                 f"{one.layer.index}{' (base)' if one.layer.index < report.base_layers else ''}",
                 size(one.uncompressed),
                 size(one.dead) if one.dead else "",
-                step(shorten_step(hide_arguments(one.layer.created_by), 1000)),
+                step(shorten_step(one.layer.created_by, 1000)),
             ]
         )
         for one in report.layers

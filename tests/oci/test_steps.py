@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squashkit.plan.waste.steps import Instruction, Parsed, hide_arguments, parse_step, shown
+from squashkit.oci.steps import Instruction, Parsed, hide_arguments, parse_step, shown
 
 HASH = "7b9b37f6caed4b6959ff545d7725f82a3667be488aed403e3a940fe8bd49a743"
 CLASSIC = "/bin/sh -c #(nop) "
