@@ -312,7 +312,8 @@ def not_found(
 
 
 def steps_of(image: Image) -> list[str]:
-    """What made each layer of an image, in a line each, base first."""
+    """What made each layer of an image, in a line each, base first: as the history has it, which is what
+    `--from-step` looks for."""
     steps = []
     for layer in image.layers:
         step = show_text(" ".join(hide_arguments(layer.created_by).split())) or f"({layer.diff_id[:19]})"

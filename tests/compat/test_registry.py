@@ -566,7 +566,7 @@ def test_the_sources_tag_moves_where_that_is_asked_for(registry: Registry, perso
         (["cat", "{}app@{digest}", "/etc/kept"], "kept\n"),
         (["which", "{}app:1", "/etc/old"], "rm /app/cache /etc/old"),
         (["inspect", "{}app:1"], "chmod 750 /app/big"),
-        (["inspect", "{}multi:1", "--platform", "linux/arm64"], "RUN step 2"),
+        (["inspect", "{}multi:1", "--platform", "linux/arm64"], "  step 2"),
         (["verify", "{}app:1"], ""),
         (["verify", "{}multi:1", "--platform", "all"], ""),
         (["diff", "{}app:1", "{}app-oci:1"], ""),
