@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from squashkit.engine.copy import Carried, Copies
@@ -82,7 +83,8 @@ def carry_out(layers: LayerStore, task: Task, target: Target, sink: Sink | None,
     try:
         return work.estimate() if sink is None else work.write(sink)
     except InvalidLayer:
-        layers.settle()  # damaged bytes are told as such
+        with suppress(Cancelled):  # what was stopped by this failure has nothing to tell
+            layers.settle()  # damaged bytes are told as such
         raise
     except Cancelled:
         layers.settle(work.copying)  # one of them failed
