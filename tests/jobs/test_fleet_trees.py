@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from squashkit.errors import InvalidLayer
 from squashkit.jobs.fleet import trees
 from squashkit.jobs.fleet.prices import Pricing
 from squashkit.jobs.fleet.trees import FleetTrees, walk
@@ -64,17 +65,16 @@ def changeset_of(image: Image, index: int, pricing: Pricing) -> Changeset:
 def test_each_place_is_walked_once(seed: int, tmp_path: Path) -> None:
     """Parents first, each with the tree and the dead entries that it has where nothing is shared."""
     with opened(fleets(seed, tmp_path), tmp_path) as (pricing, trie):
-        holders = {
-            layer.chain_id: (image, layer.index + 1) for image in trie.images for layer in image.layers
-        }
+        places = {layer.chain_id for image in trie.images for layer in image.layers}
         times: Counter[ChainID] = Counter()
-        for one, tree in walk(trie.images, pricing.layers.changesets):
+        for number, one, tree in walk(trie.images, pricing.layers.changesets):
             assert one.parent is None or times[one.parent] == 1
             times[one.chain_id] += 1
-            expected, ended = alone(*holders[one.chain_id], pricing)
+            expected, ended = alone(trie.images[number], one.index + 1, pricing)
+            assert trie.images[number].layers[one.index].chain_id == one.chain_id
             assert picture(tree) == picture(expected)
             assert sorted(tree.dropped) == sorted(ended)
-        assert times == Counter(dict.fromkeys(holders, 1))
+        assert times == Counter(dict.fromkeys(places, 1))
 
 
 @pytest.mark.parametrize("room", [0, 6, 10_000])
@@ -102,3 +102,14 @@ def runs(images: Sequence[Image]) -> Iterator[tuple[Image, int, int]]:
         for stop in range(2, len(image.layers) + 1):
             for start in range(stop - 1):
                 yield image, start, stop
+
+
+def test_a_fault_below_a_run_names_its_image(tmp_path: Path) -> None:
+    """A layer that cannot be applied is told with the image whose run lies on it."""
+    broken = layer(file("a"), hardlink("b", "nowhere"))
+    image = ImageSpec([broken, layer(file("c")), layer(whiteout("c"))], ["broken:1"])
+    docker_archive_25(tmp_path / "broken.tar", [image])
+    with opened([str(tmp_path / "broken.tar")], tmp_path) as (pricing, _):
+        segments = [Segment(0, 1, True), Segment(1, 3, False)]
+        with pytest.raises(InvalidLayer, match=r"broken:1.*layer 0"):
+            pricing.blobs(0, segments)

@@ -112,15 +112,14 @@ class FleetLayers:
         sizes: dict[bytes, int] = {}
         seen: set[tuple[DiffID, int]] = set()
         images = [member.image for member in self.members]
-        tops = {image.layers[-1].chain_id: image for image in images if image.layers}
-        for layer, tree in walk(images, self.changesets):
-            image = tops.get(layer.chain_id)
-            if image is None:
+        tops = {image.layers[-1].chain_id for image in images if image.layers}
+        for number, layer, tree in walk(images, self.changesets):
+            if layer.chain_id not in tops:
                 continue
             for _, node in iter_nodes(tree.root):
                 if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
                     continue
-                diff_id = image.diff_ids[node.layer]
+                diff_id = images[number].diff_ids[node.layer]
                 place = diff_id, node.entry.record.start
                 if place not in seen:
                     seen.add(place)

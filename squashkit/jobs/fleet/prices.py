@@ -225,24 +225,24 @@ class Pricing:
                 self._runs[image.place(planned.start, planned.stop)] = blob
 
     def _plan(self, image: Image, segments: Sequence[Segment]) -> LayerPlan:
-        """How an image's lower layers, as far as the segments go, would be squashed. What lies below a run
-        is looked at only where the run's own layers do not tell enough: a base has many entries, and many
-        images."""
+        """How an image's lower layers, as far as the segments go, would be squashed; at least one run is
+        among them. What lies below a run is looked at only where the run's own layers do not tell enough:
+        a base has many entries, and many images."""
         changesets: dict[int, Changeset] = {}
-        below = None
         runs = [one for one in segments if not one.is_kept]
-        first = runs[0].start if runs else 0
+        first = runs[0].start
+        needs_tree = False
         for run in runs:
             own = self.layers.of(image, range(run.start, run.stop))
             if needs_lower(list(own.values())):
-                below = self._trees.at(image.layers[:first])
+                needs_tree = True
                 changesets |= self.layers.of(image, range(first, run.start))
             changesets |= own
         header_of = self.layers.store.header_of(image)
         with inside(image.title):
-            if below is None:
+            if not needs_tree:
                 return plan_squash(changesets, segments, header_of)
-            return plan_above(below, changesets, segments, header_of)
+            return plan_above(self._trees.at(image.layers[:first]), changesets, segments, header_of)
 
     def _squashed(self, image: Image, planned: SquashedLayer) -> StackLayer:
         key = self._identify(image, planned)
@@ -302,22 +302,23 @@ class Pricing:
         its top. Only runs that may give the same bytes as others elsewhere are planned for it, as long as
         these are not too many."""
         image = self.members[number].image
-        start, stop = run.start, run.stop
-        if stop - start == 1 or image.place(start, stop) in self._runs:
-            blobs = self.blobs(number, [Segment(start, stop, False)])[0]
+        start = run.start
+        segment = Segment(start, run.stop, False)
+        if segment.is_kept or image.place(start, run.stop) in self._runs:
+            blobs = self.blobs(number, [segment])[0]
             blob = blobs[0] if blobs else _NOTHING
             return Priced(blob.key, blob.content if host else blob.stored)
-        alive = self._alive_at(number, run.top.chain_id)
+        alive = self._alive_at(run.top.chain_id)
         cost = round((alive.content if host else alive.stored)[start])
-        if stop - start <= self._repeats[run.top.chain_id] and self._twins < _MOST_TWINS:
+        if len(segment) <= self._repeats[run.top.chain_id] and self._twins < _MOST_TWINS:
             self._twins += 1
             below = [Segment(0, start, True)] if start else []
-            planned = self._plan(image, [*below, Segment(start, stop, False)]).layers[-1]
+            planned = self._plan(image, [*below, segment]).layers[-1]
             assert isinstance(planned, SquashedLayer)
             return Priced(self._identify(image, planned), cost)
         return Priced(f"{run.top.chain_id} from {start}", cost)
 
-    def _alive_at(self, number: int, chain_id: ChainID) -> _Alive:
+    def _alive_at(self, chain_id: ChainID) -> _Alive:
         """What is alive at a place of the fleet, whose layers are applied once for all places."""
         if not self._alive:
             self._survey()
@@ -326,17 +327,14 @@ class Pricing:
     def _survey(self) -> None:
         """Find what is alive at every place of the fleet."""
         stacks: dict[ChainID | None, tuple[list[float], list[int], list[float]]] = {None: ([], [], [])}
-        holders: dict[ChainID, int] = {}
-        for number, member in enumerate(self.members):
-            for layer in member.image.layers:
-                holders.setdefault(layer.chain_id, number)
-        for layer, tree in walk([member.image for member in self.members], self.layers.changesets):
+        images = [member.image for member in self.members]
+        for number, layer, tree in walk(images, self.layers.changesets):
             below = stacks[layer.parent]
             stored, content, ratios = [*below[0]], [*below[1]], [*below[2]]
             changeset = self.layers.changesets[layer.diff_id]
             headers = _HEADER * changeset.count
             payload = sum(record.size for _, record in changeset.entries)
-            packed = self.layer(holders[layer.chain_id], layer).stored - headers
+            packed = self.layer(number, layer).stored - headers
             ratios.append(min(1.0, max(0.0, packed / max(payload, 1))))
             stored.append(_HEADER * len(changeset.entries) + ratios[-1] * payload)
             content.append(changeset.content_size)

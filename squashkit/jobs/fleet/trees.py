@@ -14,30 +14,33 @@ _ROOM = 200_000
 """Directories of trees that are held, about half a kilobyte each."""
 
 
-def walk(images: Sequence[Image], changesets: Mapping[DiffID, Changeset]) -> Iterator[tuple[Layer, Rootfs]]:
-    """Every different place of a layer, after its parent, with the tree that the layers up to there make.
+def walk(
+    images: Sequence[Image], changesets: Mapping[DiffID, Changeset]
+) -> Iterator[tuple[int, Layer, Rootfs]]:
+    """Every different place of a layer, after its parent: the number of the first image that has it, the
+    layer there, and the tree that the layers up to there make.
 
     The tree is valid until the next one is asked for. Its `dropped` are what this one layer ended. Trees
     are copied where images part, and held until the last one that goes on from there.
     """
-    above: dict[ChainID | None, dict[ChainID, Layer]] = {}
-    for image in images:
+    above: dict[ChainID | None, dict[ChainID, tuple[int, Layer]]] = {}
+    for number, image in enumerate(images):
         for layer in image.layers:
-            above.setdefault(layer.parent, {}).setdefault(layer.chain_id, layer)
-    todo: list[tuple[Layer, Rootfs, bool]] = []
+            above.setdefault(layer.parent, {}).setdefault(layer.chain_id, (number, layer))
+    todo: list[tuple[int, Layer, Rootfs, bool]] = []
 
     def go_on(parent: ChainID | None, tree: Rootfs) -> None:
-        children = list(above.get(parent, {}).values())
-        todo.extend((layer, tree, place > 0) for place, layer in enumerate(children))
+        children = above.get(parent, {}).values()
+        todo.extend((*child, tree, place > 0) for place, child in enumerate(children))
 
     go_on(None, Rootfs())
     while todo:
-        layer, tree, shared = todo.pop()  # the one that may change its parent's tree comes last
+        number, layer, tree, shared = todo.pop()  # the one that may change its parent's tree comes last
         if shared:
             tree = tree.copy()
         tree.dropped.clear()
         tree.apply(changesets[layer.diff_id], layer.index)
-        yield layer, tree
+        yield number, layer, tree
         if layer.chain_id in above:
             go_on(layer.chain_id, tree)
         else:
