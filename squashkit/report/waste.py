@@ -122,11 +122,18 @@ class WasteReport:
         saving = self.savings[self.base_layers]
         return saving if saving.size is not None else None
 
+    def by_cause(self) -> dict[Cause, tuple[int, int]]:
+        """Files that are dead for each cause, and their bytes."""
+        files: Counter[Cause] = Counter()
+        amounts: Counter[Cause] = Counter()
+        for one in self.dead:
+            files[one.cause] += 1
+            amounts[one.cause] += one.size
+        return {cause: (files[cause], amounts[cause]) for cause in Cause}
+
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints."""
-        causes = Counter(dict.fromkeys(Cause, 0))
-        for one in self.dead:
-            causes[one.cause] += one.size
+        causes = {cause.value: amount for cause, (_, amount) in self.by_cause().items()}
         return {
             "names": list(self.image.names),
             "platform": str(self.image.platform),
@@ -152,7 +159,7 @@ class WasteReport:
                 "bytes": sum(causes.values()),
                 "above_base": sum(one.size for one in self.dead if one.layer >= self.base_layers),
                 "of_base": self.wasted.dead_of_base,
-                "causes": {cause.value: causes[cause] for cause in Cause},
+                "causes": causes,
                 "paths": [
                     {
                         "path": _path(one.path),
@@ -287,15 +294,10 @@ class WasteReport:
             yield f"Of the base's files {size(wasted.dead_of_base)} are dead, and stay with it."
         if not self.dead:
             return
-        amounts: Counter[Cause] = Counter()
-        files: Counter[Cause] = Counter()
-        for one in self.dead:
-            amounts[one.cause] += one.size
-            files[one.cause] += 1
         rows = [
-            [size(amounts[cause]), f"{files[cause]:,}", cause.value, MEANS[cause]]
-            for cause in Cause
-            if files[cause]
+            [size(amount), f"{files:,}", cause.value, MEANS[cause]]
+            for cause, (files, amount) in self.by_cause().items()
+            if files
         ]
         yield ""
         yield from table(["size", "files", "cause", ""], rows, right={0, 1}, fit=Fit(width, shorten=[3]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from squashkit.amounts import count, size
@@ -21,7 +20,6 @@ from squashkit.report.markdown.page import (
     table,
     told,
 )
-from squashkit.report.text import shorten_step
 from squashkit.report.waste import MEANS, WasteReport
 
 _ROWS = 25
@@ -84,15 +82,10 @@ def _facts(report: WasteReport) -> Iterator[str]:
 
 
 def _causes(report: WasteReport) -> Iterator[Part]:
-    amounts: Counter[Cause] = Counter()
-    files: Counter[Cause] = Counter()
-    for one in report.dead:
-        amounts[one.cause] += one.size
-        files[one.cause] += 1
     rows = [
-        row([cause.value, MEANS[cause], f"{files[cause]:,}", size(amounts[cause])])
-        for cause in Cause
-        if files[cause]
+        row([cause.value, MEANS[cause], f"{files:,}", size(amount)])
+        for cause, (files, amount) in report.by_cause().items()
+        if files
     ]
     if rows:
         yield Part(rows, table(["dead because", "", "files", "size"], {2, 3}))
@@ -167,7 +160,7 @@ def _layers(report: WasteReport) -> Part:
                 f"{one.layer.index}{' (base)' if one.layer.index < report.base_layers else ''}",
                 size(one.uncompressed),
                 size(one.dead) if one.dead else "",
-                step(shorten_step(one.layer.created_by, 1000)),
+                step(shown(one.layer.created_by)),
             ]
         )
         for one in report.layers
