@@ -21,6 +21,9 @@ top. Empty files count under none.
 A rule goes by paths and sizes alone. It cannot know what your program reads: try the image without the
 files before you rely on it.
 
+The last column is for [`squash --drop-caches`](leave-out.md): what it calls the package manager whose cache
+this is.
+
 """
 CONDITIONS = """
 ## Conditions
@@ -57,14 +60,17 @@ it saves nothing.
 
 def page() -> str:
     """The whole page."""
-    lines = ["| rule | where | why it is not needed | what to write instead |", "|---|---|---|---|"]
+    lines = [
+        "| rule | where | why it is not needed | what to write instead | cache of |",
+        "|---|---|---|---|---|",
+    ]
     lines += [row(rule) for rule in own_rules()]
     return HEAD + "\n".join(lines) + "\n" + CONDITIONS
 
 
 def row(rule: Rule) -> str:
     """A rule as a row of the table."""
-    cells = (f"**{rule.name}**", where(rule), rule.reason, rule.mend)
+    cells = (f"**{rule.name}**", where(rule), rule.reason, rule.mend, f"`{rule.cache}`" * bool(rule.cache))
     return "| " + " | ".join(cells) + " |"
 
 

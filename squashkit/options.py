@@ -65,7 +65,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """How layers become one."""
+    """How layers become one, and what is left out of that."""
 
     whiteouts: Literal["explicit", "opaque"] = "explicit"
     """How a directory that was removed and made again hides what it had: by a whiteout for each name, or by
@@ -75,6 +75,12 @@ class Merge:
     systems do, `follow` follows it."""
     blind: bool = False
     """Go on where layers below are needed and not available. The result is not guaranteed then."""
+    drop_caches: Sequence[str] | str = ()
+    """Package managers whose caches are left out (`"apt,pip"`, or several texts), or `all`."""
+    exclude: Sequence[str] | str = ()
+    """Paths and globs that are left out, as what `verify` is told to be absent."""
+    also_base: bool = False
+    """Hide by whiteouts what the base has of both. That saves nothing."""
 
     def __post_init__(self) -> None:
         check_fields(self)

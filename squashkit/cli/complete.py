@@ -69,6 +69,15 @@ def kinds(ctx: click.Context, parameter: click.Parameter, word: str) -> list[Com
     return _items(before + comma + kind for kind in _starting(left, last))
 
 
+def caches(ctx: click.Context, parameter: click.Parameter, word: str) -> list[CompletionItem[str]]:
+    """Package managers whose caches can be left out, that are not in the list yet."""
+    from squashkit.jobs.leave_out import known_caches
+
+    before, comma, last = word.rpartition(",")
+    left = [name for name in known_caches() if name not in before.split(",")]
+    return _items(before + comma + name for name in _starting(left, last))
+
+
 def paths(word: str, *, only_folders: bool = False) -> Iterator[str]:
     """The files and folders that a path begins to name, these with a slash; hidden ones after a dot."""
     folder, slash, start = word.rpartition("/")

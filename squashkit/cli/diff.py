@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.help import Command, option
-from squashkit.cli.shared import Looking, json_option, look_options, parsed
+from squashkit.cli.help import OPTIONS, Command, option
+from squashkit.cli.shared import Looking, json_option, leave_out_options, look_options, parsed
 from squashkit.jobs.diff import KNOWN_KINDS, diff_platforms, parse_kinds
+from squashkit.jobs.leave_out import exclusions_of
 from squashkit.report.diff import DiffReport
 
 DIFFERENT = 3
@@ -31,6 +32,7 @@ Examples:
     callback=parsed(parse_kinds),
     help=f"Leave out these kinds of differences: {KNOWN_KINDS}.",
 )
+@leave_out_options(OPTIONS, "Let one side lack")
 @option("--stat", is_flag=True, help="Print only how many paths differ in what.")
 @option(
     "--limit",
@@ -49,6 +51,8 @@ def diff(
     stat: bool,
     limit: int,
     as_json: bool,
+    drop_caches: tuple[str, ...],
+    exclude: tuple[str, ...],
     looking: Looking,
 ) -> None:
     """Compare the root file systems of the images A and B, entry by entry. Exit code 0 where they
@@ -60,7 +64,7 @@ def diff(
     zeros.
     """
     report = DiffReport(a, b, ignored=ignore or (), stat=stat, limit=limit)
-    reports = list(looking.each(diff_platforms, a, b, report))
+    reports = list(looking.each(diff_platforms, a, b, report, exclusions_of(drop_caches, exclude)))
     looking.show(reports, as_json=as_json)
     if not all(report.same for _, report in reports):
         raise click.exceptions.Exit(DIFFERENT)

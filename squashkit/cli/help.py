@@ -36,6 +36,7 @@ class Section:
 
 OPTIONS = Section("Options", first=True)
 KEEP = Section("What to keep", first=True)
+LEAVE_OUT = Section("What to leave out", first=True)
 BASES = Section("Bases", first=True)
 GATES = Section("Gates: exit code 3 where one fails")
 RESULT = Section("The result", first=True)
@@ -49,7 +50,7 @@ RESOURCES = Section("Threads and disk")
 MESSAGES = Section("Messages")
 HELP = Section("Help", first=True)
 _ORDER = (
-    *(OPTIONS, KEEP, BASES, GATES, RESULT, NAMES),
+    *(OPTIONS, KEEP, LEAVE_OUT, BASES, GATES, RESULT, NAMES),
     *(MERGING, CUT, HISTORY, READING, REGISTRIES, RESOURCES, MESSAGES, HELP),
 )
 

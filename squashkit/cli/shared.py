@@ -172,6 +172,29 @@ def access_options(command: Function) -> Function:
     return collected
 
 
+def leave_out_options(section: Section, what: str) -> Callable[[Function], Function]:
+    """`--drop-caches` and `--exclude`; `what` begins the sentences that explain them."""
+
+    def options(command: Function) -> Function:
+        made: Function = option(
+            "--exclude",
+            section=section,
+            metavar="GLOB",
+            multiple=True,
+            help=f"{what} what lies at these paths. As in verify --absent; any number of times.",
+        )(command)
+        return option(
+            "--drop-caches",
+            section=section,
+            metavar="NAMES",
+            multiple=True,
+            shell_complete=complete.caches,
+            help=f"{what} the caches of package managers: apt,pip or all.",
+        )(made)
+
+    return options
+
+
 def json_option(what: str) -> Callable[[Function], Function]:
     return option("--json", "as_json", is_flag=True, help=f"Print {what} as JSON.")
 

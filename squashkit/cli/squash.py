@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.help import HISTORY, KEEP, MERGING, NAMES, Command, option
-from squashkit.cli.shared import parsed
+from squashkit.cli.help import HISTORY, KEEP, LEAVE_OUT, MERGING, NAMES, Command, option
+from squashkit.cli.shared import leave_out_options, parsed
 from squashkit.cli.writing import WriteReport, Writing, created_from_environment, writing_options
 from squashkit.jobs.squash import squash as squash_one
 from squashkit.jobs.squash import squash_platforms
@@ -26,6 +26,7 @@ Examples:
   docker save app | squashkit squash --keep-layers 1 -t app:new | docker load
   squashkit squash app.tar --segments =2,3,=1 --dry-run
   squashkit squash oci:images:app --keep-layers 3 -o oci:images:app-squashed
+  squashkit squash app.tar --keep-layers 1 --drop-caches all -t app:new -o new.tar
   squashkit squash oci:images:app --keep-layers 1 --platform all -o oci:images:app-squashed
   squashkit squash app:latest --keep-base fedora:28 -t app:squashed
   squashkit squash docker://registry.example/app:1 --keep-base docker://registry.example/fedora:28 -o docker://registry.example/app:1-squashed
@@ -54,6 +55,13 @@ Examples:
     metavar="RUNS",
     help="Cut the layers into runs, as in =2,3,=1, base first. Those with = are kept, each other"
     " becomes one layer.",
+)
+@leave_out_options(LEAVE_OUT, "Leave out")
+@option(
+    "--also-base",
+    section=LEAVE_OUT,
+    is_flag=True,
+    help="Hide by whiteouts what the base has of it, too. That saves nothing.",
 )
 @option(
     "--min-saving",
@@ -117,11 +125,14 @@ def squash(
     history: str,
     message: str | None,
     created: str | None,
+    drop_caches: tuple[str, ...],
+    exclude: tuple[str, ...],
+    also_base: bool,
     writing: Writing,
 ) -> None:
     """Merge the layers of IMAGE above its base into one, and write the result. The base's layers stay byte
     for byte as they are, so that images go on sharing them; the root file system of the result is exactly
-    the source's, or nothing is written.
+    the source's, but for what you leave out, or nothing is written.
 
     IMAGE is a path to an archive or an OCI layout, - for standard input (the default where that is no
     terminal), docker-archive:PATH[:REF], oci-archive:PATH[:REF], oci:DIR[:REF], docker-daemon:NAME,
@@ -134,7 +145,7 @@ def squash(
             image,
             output,
             keep=Keep(keep_base, keep_layers, from_step, squash_all, segments),
-            merge=Merge(whiteouts, symlink_parents, blind),
+            merge=Merge(whiteouts, symlink_parents, blind, drop_caches, exclude, also_base),
             history=History(created or created_from_environment(), message, history == "drop"),
             read=writing.reading,
             write=writing.write(min_saving),

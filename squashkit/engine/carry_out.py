@@ -47,6 +47,8 @@ class Task:
     """Changesets that count in place of what the layers hold: a plan of such is this image's alone."""
     why_unchanged: str = "there is nothing to squash"
     """Why an image without runs is written as it is."""
+    needs_all: bool = False
+    """Whether the plan needs every layer's entries."""
     base_kept: bool = False
     """Whether the base that the source's annotations name is still there."""
     recheck: Callable[[], None] = lambda: None
@@ -131,13 +133,13 @@ class _Work:
                 after.append(self.before[planned.index])
             elif planned.pieces:
                 after.append(StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec))
-        result = self._result(plan, after, changed=bool(self.decision.runs) or self.task.has_new_config)
+        result = self._result(plan, after, changed=bool(plan.runs) or self.task.has_new_config)
         if not result.changed:
-            result = replace(result, notes=(f"It would be written unchanged: {self.task.why_unchanged}.",))
-        elif self.decision.runs and codec is not Codec.NONE:
+            result = replace(result, notes=(f"It would be written unchanged: {self._why_unchanged}.",))
+        elif plan.runs and codec is not Codec.NONE:
             note = "A dry run compresses nothing: new layers are counted with the size of their plain tars."
             result = replace(result, notes=(note,))
-        elif self.decision.runs and not self._saves_enough(*_plain_sizes(plan)):
+        elif plan.runs and not self._saves_enough(*_plain_sizes(plan)):
             note = Words("It would be written unchanged: ", *_TOO_LITTLE.parts, ".")
             result = replace(result, notes=(note,), changed=False, after=tuple(self.before))
         return Done(result, None, changesets)
@@ -159,6 +161,7 @@ class _Work:
             # What a pipe has sent cannot be taken back: the plan must stand, on bytes that are right.
             layers.settle()
             copies.begin(decision.kept)
+        copies.begin([layer for layer in decision.squashed if layer.index in plan.kept])
         new = self._write_new(copies, plan)
         layers.settle(copies.futures)
         for _ in range(_PASSES - 1):
@@ -176,12 +179,12 @@ class _Work:
                 f"it was changed while it was read, in each of {_PASSES} passes; nothing was written",
                 where=layers.changed,
             )
-        if decision.runs and self._is_enough(plan, new):
+        if plan.runs and self._is_enough(plan, new):
             return self._squashed(sink, copies, plan, new.finish(), changesets)
         new.discard()
         copies.begin(decision.squashed)
         layers.settle(copies.futures)
-        return self._unchanged(sink, copies, changesets)
+        return self._unchanged(sink, copies, plan, changesets)
 
     def _look_into(self, sink: Sink) -> None:
         """See what the sink has of the kept layers. Raises InvalidImage where a blob that is to be carried
@@ -231,7 +234,11 @@ class _Work:
             for layer in layers
             if layer.index not in changesets
             and layer.blobs
-            and (layer.index < lower or (layer.index >= upper and not is_remote(layer)))
+            and (
+                self.task.needs_all
+                or layer.index < lower
+                or (layer.index >= upper and not is_remote(layer))
+            )
         }
         read = self._read(around, lambda layer: layer.index in self.there and is_here(layer))
         return dict(sorted({**changesets, **read, **self.task.fitted}.items()))
@@ -242,7 +249,7 @@ class _Work:
         return {layer.index: changeset for layer, changeset in zip(chosen, read, strict=True)}
 
     def _plan(self, changesets: Mapping[int, Changeset]) -> LayerPlan:
-        if not self.decision.runs:
+        if not self.decision.runs and not self.task.needs_all:
             return unchanged(self.decision.segments, len(self.image.layers))
         return self.task.plan(changesets, self.layers.header_of(self.image))
 
@@ -252,10 +259,10 @@ class _Work:
         """The new layers, unless it is known before that they save too little."""
         if not self._is_stored_alike and not self._saves_enough(*_plain_sizes(plan)):
             return NewLayers()
-        runs = [one for one in plan.layers if isinstance(one, SquashedLayer) and one.pieces]
+        runs = [one for one in plan.runs if one.pieces]
         if runs:
             self.layers.session.progress.stage("Writing", sum(run.diff_size for run in runs))
-        elif self.decision.runs and not any(isinstance(one, KeptLayer) for one in plan.layers):
+        elif plan.runs and not plan.kept:
             # `docker save` and podman fail on images without layers.
             runs = [replace(EMPTY, start=self.decision.runs[0].start)]
         written: dict[int, tuple[StoredLayer, Slot | None]] = {}
@@ -302,13 +309,15 @@ class _Work:
         config = squashed_config(self.image, plan, diff_ids, self.task.history)
         return self._describe(sink, self._result(plan, after, changed=True), config, changesets)
 
-    def _unchanged(self, sink: Sink, copies: Copies, changesets: Mapping[int, Changeset]) -> Done:
-        """The image as it is, under its new names."""
+    def _unchanged(
+        self, sink: Sink, copies: Copies, made: LayerPlan, changesets: Mapping[int, Changeset]
+    ) -> Done:
+        """The image as it is, under its new names, whatever the plan would have made of it."""
         after = [copies.stored[layer.diff_id] for layer in self.image.layers]
         plan = unchanged(self.decision.segments, len(after))
         result = self._result(plan, after, changed=self.task.has_new_config)
         if not result.changed:
-            why = _TOO_LITTLE if self.decision.runs else self.task.why_unchanged
+            why = _TOO_LITTLE if made.runs else self._why_unchanged
             result = replace(result, notes=(Words("Written unchanged: ", *parts_of(why), "."),))
         return self._describe(sink, result, self.image.config.data, changesets)
 
@@ -360,6 +369,11 @@ class _Work:
         )
 
     @property
+    def _why_unchanged(self) -> str:
+        """Why nothing is made of the layers."""
+        return _NOTHING if self.task.needs_all and self.decision.runs else self.task.why_unchanged
+
+    @property
     def _splices(self) -> bool:
         """Whether deflate blocks of gzip layers are copied into new ones."""
         return self.sink is not None and self.target.compression.splice
@@ -396,10 +410,10 @@ class _Work:
         return after * self._stored_squashed // before
 
 
+_NOTHING = "there is nothing to squash and nothing to leave out"
 _TOO_LITTLE = Words("squashing would not save what ", Option("Write.min_saving"), " asks")
 
 
 def _plain_sizes(plan: LayerPlan) -> tuple[int, int]:
     """Bytes of the squashed layers' plain tars, and of those that they become."""
-    runs = [planned for planned in plan.layers if isinstance(planned, SquashedLayer)]
-    return sum(run.source_size for run in runs), sum(run.diff_size for run in runs)
+    return sum(run.source_size for run in plan.runs), sum(run.diff_size for run in plan.runs)

@@ -1,12 +1,12 @@
 """Reading back what was written, and holding it against the source.
 
 The root file systems are compared at every kept boundary: below each kept layer lies what lay below it
-in the source, and the whole image is the whole source.
+in the source, and the whole image is the whole source; what was to be left out is missing, and no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from squashkit.engine.carry_out import Done
@@ -14,7 +14,7 @@ from squashkit.engine.layers import LayerStore
 from squashkit.engine.view import View, view_differences
 from squashkit.errors import CheckFailed, show_path
 from squashkit.layers.compare import SPLIT, Difference
-from squashkit.layers.rootfs import Rootfs
+from squashkit.layers.rootfs import Directory, Rootfs
 from squashkit.plan.squash import KeptLayer, LayerPlan
 from squashkit.transports.blobs import Container
 from squashkit.transports.open import list_source
@@ -63,6 +63,9 @@ def _boundaries(left: View, right: View, plan: LayerPlan) -> Iterator[str]:
     layers are the same and need no look."""
     ours, theirs = 0, 0
     ends = []
+    gone: dict[int, list[bytes]] = {}
+    for one in plan.left_out:
+        gone.setdefault(one.layer, []).append(one.path)
     for planned in plan.layers:
         if isinstance(planned, KeptLayer):
             ends.append((planned.index + 1, theirs + 1, f"at the kept layer {planned.index}"))
@@ -74,11 +77,26 @@ def _boundaries(left: View, right: View, plan: LayerPlan) -> Iterator[str]:
     for stop, result_stop, name in ends:
         for index in range(ours, stop):
             left.rootfs.apply(left.changesets[index], index)
+            _leave_out(left.rootfs, gone.get(index, ()))
         for index in range(theirs, result_stop):
             right.rootfs.apply(right.changesets[index], index)
         ours, theirs = stop, result_stop
         if left.image.diff_ids[:stop] != right.image.diff_ids[:result_stop]:
             yield name
+
+
+def _leave_out(rootfs: Rootfs, paths: Iterable[bytes]) -> None:
+    """Take away what the result is to be without, and nothing beside it."""
+    for path in sorted(paths, reverse=True):  # what a directory holds goes before it
+        parent, _, name = path.rpartition(b"/")
+        directory = rootfs.directories.get(parent)
+        node = directory.children.get(name) if directory is not None else None
+        if (
+            directory is not None
+            and node is not None
+            and not (isinstance(node, Directory) and node.children)
+        ):
+            rootfs.take_out(directory, name)
 
 
 def _differences(left: View, right: View) -> Iterator[Difference]:

@@ -15,7 +15,14 @@ from functools import partial
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, PathNotFound, UsageError
 from squashkit.layers.changeset import Changeset
-from squashkit.layers.compare import Difference, Piece, content_digest, is_same_content, iter_differences
+from squashkit.layers.compare import (
+    Difference,
+    MayLack,
+    Piece,
+    content_digest,
+    is_same_content,
+    iter_differences,
+)
 from squashkit.layers.entry import Entry
 from squashkit.layers.lookup import resolve
 from squashkit.layers.rootfs import Inode, Node, Rootfs
@@ -129,9 +136,10 @@ def _same_content(left: View, right: View, a: Inode, b: Inode) -> bool:
     return left.origin(a) == right.origin(b) or is_same_content(left.pieces(a), right.pieces(b))
 
 
-def view_differences(left: View, right: View) -> Iterator[Difference]:
+def view_differences(left: View, right: View, may_lack: MayLack | None = None) -> Iterator[Difference]:
     """What differs between two images, content included, as `iter_differences` tells it."""
-    return iter_differences(left.rootfs, right.rootfs, partial(_same_content, left, right))
+    same = partial(_same_content, left, right)
+    return iter_differences(left.rootfs, right.rootfs, same, may_lack=may_lack)
 
 
 @contextmanager

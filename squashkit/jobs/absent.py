@@ -21,6 +21,7 @@ from squashkit.layers.search import (
     find_applied,
     find_paths,
     find_text,
+    links_in_layers,
     with_aliases,
 )
 from squashkit.oci.gojson import load_json
@@ -51,8 +52,9 @@ class AbsenceSearch:
         places: list[Sighting] = []
         there = [changeset for changeset in changesets.values() if changeset is not None]
         patterns: list[Pattern] = []
+        links = links_in_layers(there)
         for pattern in self.patterns:
-            aliases, complete = with_aliases(pattern, there)
+            aliases, complete = with_aliases(pattern, links)
             patterns += aliases
             if not complete:
                 message = "more symlinks than can be followed lead there"

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from squashkit.arguments import checked, texts
 from squashkit.engine.view import View, view_differences
 from squashkit.errors import UsageError, inside
+from squashkit.jobs.leave_out import exclusions_of
 from squashkit.jobs.look import Opened, one_platform, open_images
-from squashkit.layers.compare import KINDS
+from squashkit.layers.compare import KINDS, Difference
+from squashkit.layers.lookup import node_at
+from squashkit.layers.merge import LeftOut
+from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
 from squashkit.options import Run, Which
 from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.diff import DiffReport
+
+if TYPE_CHECKING:
+    from squashkit.plan.leave_out import Exclusion
 
 
 @checked
@@ -24,22 +32,27 @@ def diff(
     b: str,
     *,
     ignoring: Sequence[str] | str = (),
+    drop_caches: Sequence[str] | str = (),
+    exclude: Sequence[str] | str = (),
     which: Which = Which(),
     run: Run = Run(),
     progress: Progress | None = None,
     notify: Notify = ignore,
 ) -> DiffReport:
     """Compare the root file systems of two images, entry by entry, contents included; `ignoring` are kinds
-    of differences that are left out (`"mtime,owner"`, or several texts).
+    of differences that are left out (`"mtime,owner"`, or several texts). What `drop_caches` and
+    `exclude` name, as of a squash, may be missing on one side, and is told apart.
 
-    Raises UsageError for a kind that is none, what opening and reading the images raises.
+    Raises UsageError for a kind that is none and for what these may not name, what opening and
+    reading the images raises.
     """
     try:
         ignored = parse_kinds(",".join(texts(ignoring))) if ignoring else ()
     except ValueError as error:
         raise UsageError(f"ignoring: {error}") from error
+    exclusions = exclusions_of(drop_caches, exclude)
     whole = DiffReport(a, b, ignored=ignored)
-    ((_, report),) = diff_platforms(a, b, whole, one_platform(which), run, progress, notify)
+    ((_, report),) = diff_platforms(a, b, whole, exclusions, one_platform(which), run, progress, notify)
     return report
 
 
@@ -59,6 +72,7 @@ def diff_platforms(
     a: str,
     b: str,
     report: DiffReport,
+    exclusions: Sequence[Exclusion],
     which: Which,
     run: Run = Run(),
     progress: Progress | None = None,
@@ -71,7 +85,7 @@ def diff_platforms(
             if ours is None or theirs is None:
                 reports.append((platform, replace(report, only_in=b if ours is None else a)))
             else:
-                reports.append((platform, _compare(report, left, ours, right, theirs)))
+                reports.append((platform, _compare(report, exclusions, (left, ours), (right, theirs))))
     return reports
 
 
@@ -94,7 +108,44 @@ def _named(opened: Opened, image: Image) -> Iterator[View]:
         yield view
 
 
-def _compare(report: DiffReport, a: Opened, ours: Image, b: Opened, theirs: Image) -> DiffReport:
-    with _named(a, ours) as left, _named(b, theirs) as right:
+def _compare(
+    report: DiffReport, exclusions: Sequence[Exclusion], a: tuple[Opened, Image], b: tuple[Opened, Image]
+) -> DiffReport:
+    with _named(*a) as left, _named(*b) as right:
         entries = sum(len(directory.children) for directory in right.rootfs.directories.values())
-        return report.with_found(view_differences(left, right), entries)
+        if not exclusions:
+            return report.with_found(view_differences(left, right), entries)
+        left_out = _MayLack(left.rootfs, right.rootfs, exclusions)
+        found = [
+            one for one in view_differences(left, right, left_out.rule_of) if not left_out.explains(one)
+        ]
+        return replace(report.with_found(found, entries), left_out=tuple(left_out.explained))
+
+
+class _MayLack:
+    """What one side may be without: what exclusions mean where it is."""
+
+    def __init__(self, left: Rootfs, right: Rootfs, exclusions: Sequence[Exclusion]) -> None:
+        from squashkit.plan.leave_out import Meaning  # most comparisons have no use for it
+
+        self._sides = [(rootfs, Meaning(exclusions, rootfs)) for rootfs in (left, right)]
+        self.explained: list[LeftOut] = []
+        """The paths that one side is without for that reason."""
+
+    def rule_of(self, path: bytes) -> str:
+        """The exclusion that means a path where that is; empty where none does."""
+        for rootfs, meaning in self._sides:
+            by = meaning.of(path)
+            if by is not None and node_at(rootfs, path) is not None:
+                return by.name
+        return ""
+
+    def explains(self, one: Difference) -> bool:
+        """Whether that is why a path is missing on one side."""
+        rule = self.rule_of(one.path) if one.what in ("added", "removed") else ""
+        if rule:
+            nodes = (node_at(rootfs, one.path) for rootfs, _ in self._sides)
+            node = next(node for node in nodes if node is not None)
+            size = node.entry.record.size if isinstance(node, Inode) else 0
+            self.explained.append(LeftOut(one.path, size, rule, node.layer))
+        return bool(rule)

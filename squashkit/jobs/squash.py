@@ -15,6 +15,7 @@ from squashkit.engine.write import Stock
 from squashkit.errors import UsageError
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
+from squashkit.jobs.leave_out import exclusions_of
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.oci.documents import ALL
 from squashkit.options import History, Keep, Merge, Read, Run, Write
@@ -42,8 +43,9 @@ def squash(
     """Squash the image that a reference names and write the result to another reference.
 
     In a dry run, or without an output, nothing is written and the report tells what would be. The root file
-    system of what is written is exactly the source's, and its kept layers are the source's byte for
-    byte; otherwise nothing is written and a SquashkitError says why. `keep` as a text names the base.
+    system of what is written is exactly the source's, but for what `merge` leaves out, and its kept layers
+    are the source's byte for byte; otherwise nothing is written and a SquashkitError says why. `keep` as a
+    text names the base.
     `notify` gets messages for people while the work goes on. OSError comes through as it is (a full disk, a
     closed pipe).
     """
@@ -83,12 +85,15 @@ def squash_platforms(
     What is no image (attestations, artifacts) stays out. All else is as for `squash`, for all platforms
     together: nothing has a name before every one of them is right.
     """
+    exclusions = exclusions_of(merge.drop_caches, merge.exclude)
     with (
         open_ends(image, output, read, run, progress, notify) as (session, source),
         LayerStore(session, verify=read.verify, fetch_base=read.fetch_base) as layers,
     ):
         bases = Bases(session, read.choice)
         decisions, chosen = decide(source, Keep.of(keep), read, bases)
+        if exclusions:
+            decisions = [one.remade() for one in decisions]
         targets = decide_targets(output, source, decisions, bases, read, write)
         guard = guard_tags(source, decisions, targets[0], read)
         decisions = [bases.add_blobs(one, targets[0]) for one in decisions]
@@ -98,9 +103,10 @@ def squash_platforms(
         tasks = [
             Task(
                 one,
-                squash_planner(one.segments, merge),
+                squash_planner(one.segments, merge, exclusions),
                 history,
                 base_kept=is_base_kept(one.image, one.base),
+                needs_all=bool(exclusions),
             )
             for one in decisions
         ]

@@ -14,6 +14,9 @@ from squashkit.layers.rootfs import Attributes, Directory, Inode, Node, Rootfs
 SameContent = Callable[[Inode, Inode], bool]
 """Says of two files of the same size, one of each side, whether they hold the same bytes."""
 
+MayLack = Callable[[bytes], object]
+"""Says of a path whether one side may be without it."""
+
 Piece = bytes | int
 """A part of a file's content: bytes, or the length of a hole, which is zeros."""
 
@@ -65,9 +68,13 @@ def iter_nodes(top: Directory, *, recursive: bool = True) -> Iterator[tuple[byte
             stack.pop()
 
 
-def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> Iterator[Difference]:
+def iter_differences(
+    left: Rootfs, right: Rootfs, same_content: SameContent, *, may_lack: MayLack | None = None
+) -> Iterator[Difference]:
     """What differs, sorted by path: presence, type, attributes, targets, devices, content, and which
-    names share an inode. Content is asked for only where both sizes are equal."""
+    names share an inode. Content is asked for only where both sizes are equal.
+
+    That a name is missing which one side `may_lack` is no difference to the other names of its inode."""
     if left.root.entry is not None and right.root.entry is not None:
         yield from _attributes(b"", attributes_of(left.root), attributes_of(right.root))
     regrouped: set[Inode] = set()  # inodes whose names are told to differ
@@ -87,7 +94,7 @@ def iter_differences(left: Rootfs, right: Rootfs, same_content: SameContent) -> 
                 several = a.bindings is not None or b.bindings is not None
                 if several and (a, b) not in compared:
                     compared.add((a, b))
-                    yield from _groups(path, a, b, regrouped)
+                    yield from _groups(path, a, b, regrouped, may_lack)
 
 
 def is_same_content(left: Iterable[Piece], right: Iterable[Piece]) -> bool:
@@ -194,9 +201,15 @@ def _inodes(path: bytes, a: Inode, b: Inode, same_content: SameContent) -> Itera
             yield Difference(path, "content", "", "")
 
 
-def _groups(path: bytes, a: Inode, b: Inode, regrouped: set[Inode]) -> Iterator[Difference]:
+def _groups(
+    path: bytes, a: Inode, b: Inode, regrouped: set[Inode], may_lack: MayLack | None
+) -> Iterator[Difference]:
     """Which names share an inode, told once a group; every part of a cut group must be a part."""
     ours, theirs = names_of(a), names_of(b)
+    if may_lack is not None:
+        for lacking in filter(may_lack, ours.keys() ^ theirs.keys()):
+            ours.pop(lacking, None)
+            theirs.pop(lacking, None)
     if ours.keys() == theirs.keys() or a in regrouped or b in regrouped:
         return
     left, right = (", ".join(show_path(name) for name in sorted(names)) for names in (ours, theirs))

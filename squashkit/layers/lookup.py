@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from squashkit.layers.links import MAX_SYMLINKS
 from squashkit.layers.record import SYMLINK
-from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
+from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs, bound_by
 
 
 def node_at(rootfs: Rootfs, path: bytes) -> Node | None:
@@ -61,3 +62,32 @@ def lower_children(directory: Directory, run: int) -> Iterator[tuple[bytes, Node
             yield name, node
     if directory.displaced is not None:
         yield from directory.displaced.items()
+
+
+@dataclass(frozen=True, slots=True)
+class Lower:
+    """What lay below a run at the names of one directory of the result."""
+
+    names: Mapping[bytes, Node | None]
+    """Those that the run took away, or if it made the directory anew, all that its twin had; None where it
+    cannot be known."""
+    kept: Directory | None
+    """The directory itself, where its other names from below are still there."""
+    run: int
+
+    @classmethod
+    def of(cls, directory: Directory, twin: Directory | None, rootfs: Rootfs) -> Lower:
+        """`twin` is what the layers below have at the directory's path, if a directory: itself where it
+        survived."""
+        run = rootfs.run
+        if twin is None:
+            return cls({}, None, run)
+        if directory.remade or directory is not twin:
+            return cls(dict(lower_children(twin, run)), None, run)
+        return cls(directory.displaced or {}, directory, run)
+
+    def at(self, name: bytes, node: Node) -> Node | None:
+        """What lay at a name where this is now: itself where it is from below."""
+        if name in self.names:
+            return self.names[name]
+        return node if self.kept is not None and bound_by(self.kept, name, node) < self.run else None

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from squashkit.layers import headers, tar
 from squashkit.layers.changeset import OPAQUE, WHITEOUT, Changeset, content_of
-from squashkit.layers.lookup import lower_children
+from squashkit.layers.lookup import Lower
 from squashkit.layers.pieces import (
     Copy,
     Group,
@@ -43,6 +43,19 @@ class CopiedLink(NamedTuple):
     target: bytes
     size: int
     """Bytes of the payload."""
+
+
+class LeftOut(NamedTuple):
+    """A path of the source that the result does not have, or of the caches one that stays in it."""
+
+    path: bytes
+    size: int
+    """Bytes of the payload that is no longer shipped: 0 of what is no file, of a further name of a file,
+    and of what the base goes on shipping."""
+    rule: str
+    """What is to be left out, by its name, that this is a part of."""
+    layer: int
+    """The last layer of the run that it was left out of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +186,9 @@ def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
         directory, twin = stack.pop()
         if directory.entry_layer >= start:
             found.need(directory)
-        lower: dict[bytes, Node | None] = {}
+        lower = Lower.of(directory, twin, rootfs).names
         if twin is not None:
             remade = directory.remade or directory is not twin
-            lower = dict(lower_children(twin, start)) if remade else directory.displaced or {}
             if remade and opaque and (lower or rootfs.unknown_below):
                 found.emptied.add(directory)
                 found.need(directory)

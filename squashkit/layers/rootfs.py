@@ -145,6 +145,13 @@ Place = tuple[Directory, bytes]
 """A directory and a name in it."""
 
 
+def bound_by(directory: Directory, name: bytes, node: Node) -> int:
+    """The layer that gave a directory this name for this node."""
+    if isinstance(node, Inode) and node.bindings is not None:
+        return node.bindings[directory, name].layer
+    return node.layer
+
+
 class Cause(Enum):
     """Why an entry does not survive."""
 
@@ -241,6 +248,12 @@ class Rootfs:
         for directory in self.directories.values():
             directory.children = {}
             directory.displaced = directory.parent = None
+
+    def take_out(self, directory: Directory, name: bytes) -> None:
+        """Remove a name, as a whiteout of one more layer of the run would; what dies is not remembered."""
+        dead = len(self.dropped)
+        self._remove(directory, name, Cause.DELETED)
+        del self.dropped[dead:]
 
     def begin_run(self, layer: int) -> None:
         """Forget what the last run took away: a new one starts at this layer."""
@@ -463,7 +476,7 @@ class Rootfs:
             old = linked
         bindings = linked.bindings
         if old is linked:
-            if self._bound_by(parent, name, old) < self.run:
+            if bound_by(parent, name, old) < self.run:
                 self._displace(parent, name, old)
             del bindings[parent, name]  # it moves to the end
         elif old is not None:
@@ -531,7 +544,7 @@ class Rootfs:
                 continue
             if child is not None:
                 record = child.entry.record
-                same_layer = self._bound_by(directory, part, child) == self._layer
+                same_layer = bound_by(directory, part, child) == self._layer
                 if record.typeflag == SYMLINK and (same_layer or self.follow_lower_symlinks):
                     if not same_layer and make:
                         self._contest("path through a symlink of a lower layer", directory.child_path(part))
@@ -554,12 +567,6 @@ class Rootfs:
             directory = self._make_directory(directory, part, None)
         return directory
 
-    def _bound_by(self, directory: Directory, name: bytes, node: Node) -> int:
-        """The layer that gave a directory this name for this node."""
-        if isinstance(node, Inode) and node.bindings is not None:
-            return node.bindings[directory, name].layer
-        return node.layer
-
     # Removal
 
     def _replace(self, parent: Directory, name: bytes, entry: Entry) -> None:
@@ -567,7 +574,7 @@ class Rootfs:
         old = parent.children[name]
         cause = Cause.OVERWRITTEN
         if isinstance(old, Inode):
-            if self._bound_by(parent, name, old) == self._layer:
+            if bound_by(parent, name, old) == self._layer:
                 before = old.entry if old.bindings is None else old.bindings[parent, name].entry
                 self._contest_other_way(before, entry, parent.child_path(name))
             lost, made = old.entry.record, entry.record
@@ -582,7 +589,7 @@ class Rootfs:
         if self.unknown_below:
             if not self._is_new(parent):
                 self._displace(parent, name, None)
-        elif self._bound_by(parent, name, node) < self.run:
+        elif bound_by(parent, name, node) < self.run:
             self._displace(parent, name, node)
         stack: list[tuple[Directory, bytes, Node]] = [(parent, name, node)]
         while stack:

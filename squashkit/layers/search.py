@@ -19,6 +19,7 @@ from squashkit.errors import show_path
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.entry import Entry
+from squashkit.layers.links import MAX_SYMLINKS
 from squashkit.layers.record import HARD_LINK, SYMLINK, TYPE_NAMES
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.oci.digests import is_digest
@@ -135,22 +136,40 @@ def _piece(glob: str) -> str:
     return "".join(out)
 
 
-def with_aliases(pattern: Pattern, changesets: Iterable[Changeset]) -> tuple[list[Pattern], bool]:
-    """The pattern, and one for all paths that mean the same through the symlinks that layers have: `/bin/x`
-    is `/usr/bin/x` where `bin` leads to `usr/bin`. False where there are too many to follow all."""
-    if pattern.is_content or "/" not in pattern.glob:
-        return [pattern], True
+Symlinks = Mapping[str, Iterable[str]]
+"""Paths of symlinks, each with all that it leads to, as it is written."""
+
+
+def links_in_layers(changesets: Iterable[Changeset]) -> Symlinks:
+    """The symlinks that layers have, those that are gone again too."""
     links: dict[str, dict[str, None]] = {}
     for changeset in changesets:
         for path, record in changeset.entries:
             if record.typeflag == SYMLINK:
                 links.setdefault(_decode(path), {})[_decode(record.linkname)] = None
+    return links
+
+
+def links_in_tree(rootfs: Rootfs) -> Symlinks:
+    """The symlinks that a tree has."""
+    nodes = ((path, node) for path, node in iter_nodes(rootfs.root) if isinstance(node, Inode))
+    records = ((path, node.entry.record) for path, node in nodes)
+    return {_decode(path): [_decode(one.linkname)] for path, one in records if one.typeflag == SYMLINK}
+
+
+def with_aliases(pattern: Pattern, links: Symlinks) -> tuple[list[Pattern], bool]:
+    """The pattern, and one for all paths that mean the same through symlinks: `/bin/x` is `/usr/bin/x`
+    where `bin` leads to `usr/bin`. False where there are too many to follow all."""
+    if pattern.is_content or "/" not in pattern.glob:
+        return [pattern], True
     names = sorted(links)
     found = {pattern.glob: None}
-    todo = deque([pattern.glob])
+    todo = deque([(pattern.glob, 0)])
     steps = 0
     while todo:
-        glob = todo.popleft()
+        glob, followed = todo.popleft()
+        if followed == MAX_SYMLINKS:  # nobody follows more: a loop
+            continue
         for slash in re.finditer("/", glob):
             head, rest = glob[: slash.start()], glob[slash.end() :]
             met = _links_at(head, links, names)
@@ -165,11 +184,11 @@ def with_aliases(pattern: Pattern, changesets: Iterable[Changeset]) -> tuple[lis
                         return [pattern, _meaning(pattern, found)], False
                     if other and other not in found:
                         found[other] = None
-                        todo.append(other)
+                        todo.append((other, followed + 1))
     return [pattern, _meaning(pattern, found)] if len(found) > 1 else [pattern], True
 
 
-def _links_at(head: str, links: Mapping[str, object], names: Sequence[str]) -> Sequence[str]:
+def _links_at(head: str, links: Symlinks, names: Sequence[str]) -> Sequence[str]:
     """The symlinks that a path, or a glob of paths, may mean: of a glob all that begin as it does."""
     if not _is_glob(head):
         return [head] if head in links else []

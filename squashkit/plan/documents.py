@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from squashkit.amounts import count
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor, dump_json
@@ -112,7 +113,8 @@ def squashed_history(
         if isinstance(planned, KeptLayer):
             history += by_layer[planned.index]
             continue
-        if planned.stop - planned.start == 1 and planned.pieces:  # made anew, and what it was
+        leaner = any(left.layer == planned.stop - 1 for left in plan.left_out)
+        if planned.stop - planned.start == 1 and planned.pieces and not leaner:  # made anew, what it was
             history += by_layer[planned.start]
             continue
         if options.drop:
@@ -131,7 +133,7 @@ def squashed_history(
 def _squash_entry(planned: SquashedLayer, created: str, options: History, *, empty: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "created": created,
-        "created_by": f"squashkit squash {planned.stop - planned.start} layers",
+        "created_by": f"squashkit squash {count(planned.stop - planned.start, 'layer')}",
     }
     if options.message:
         entry["comment"] = options.message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from squashkit.errors import UsageError
 from squashkit.oci.graph import Image, Layer
@@ -56,6 +56,11 @@ class Decision:
         """The layers that are carried over."""
         squashed = {layer.index for layer in self.squashed}
         return [layer for layer in self.image.layers if layer.index not in squashed]
+
+    def remade(self) -> Decision:
+        """The same with runs of one layer made anew, too."""
+        segments = [one if one.keep else replace(one, remake=True) for one in self.segments]
+        return replace(self, segments=segments)
 
     @property
     def count(self) -> int:

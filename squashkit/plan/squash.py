@@ -7,17 +7,21 @@ one layer (merge.py), planned as spans of the source's layers and the few header
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from squashkit.errors import PlanError, UnsupportedImage, show_path
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.entry import is_hard_link, link_target
-from squashkit.layers.merge import SquashedLayer, merge_run
+from squashkit.layers.merge import LeftOut, SquashedLayer, merge_run
 from squashkit.layers.record import CHARACTER, DIRECTORY, HeaderOf
 from squashkit.layers.rootfs import Contested, Rootfs
 from squashkit.options import Merge
 from squashkit.plan.segments import Segment
 from squashkit.wording import Option
+
+if TYPE_CHECKING:
+    from squashkit.plan.leave_out import Exclusion, Leaving
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +48,23 @@ class LayerPlan:
     follows: bool = False
     """Whether paths through symlinks of lower layers were followed. Whoever checks the result must read
     so."""
+    left_out: tuple[LeftOut, ...] = ()
+    """What the source has and the result has not, since it was to be left out; by run, in each by path."""
+    caches_left: tuple[LeftOut, ...] = ()
+    """Files of caches that stay: what the base has, and what kept layers have."""
 
     def __repr__(self) -> str:
-        kept = sum(isinstance(layer, KeptLayer) for layer in self.layers)
-        return f"<LayerPlan: {kept} layers kept, {len(self.layers) - kept} made>"
+        return f"<LayerPlan: {len(self.kept)} layers kept, {len(self.runs)} made>"
+
+    @property
+    def runs(self) -> tuple[SquashedLayer, ...]:
+        """The layers that are made, base first."""
+        return tuple(layer for layer in self.layers if isinstance(layer, SquashedLayer))
+
+    @property
+    def kept(self) -> frozenset[int]:
+        """Which of the image's layers are carried over."""
+        return frozenset(layer.index for layer in self.layers if isinstance(layer, KeptLayer))
 
 
 def unchanged(segments: Sequence[Segment], layers: int) -> LayerPlan:
@@ -115,6 +132,31 @@ def plan_above(
     return _plan(below.copy(), known, changesets, segments, header_of)
 
 
+def plan_leaner(
+    changesets: Mapping[int, Changeset],
+    segments: Sequence[Segment],
+    header_of: HeaderOf,
+    leaving: Leaving,
+    *,
+    opaque: bool = False,
+    follow_lower_symlinks: bool = False,
+) -> LayerPlan:
+    """The same, with some of it left out of the new layers: `changesets` holds every layer of the image. A
+    run of one layer that `remake` says to make anew is kept where nothing is left out of it.
+
+    Raises UsageError for what the base shows and nobody said to hide, and where a layer above a run needs
+    what is left out; PlanError where a layer is missing.
+    """
+    missing = [str(index) for index in range(segments[-1].stop) if index not in changesets]
+    if missing:
+        raise PlanError(
+            f"the bytes of layer {', '.join(missing)} are not available, and what is in them decides what"
+            " can be left out; read the image from where it is whole"
+        )
+    below = Rootfs(follow_lower_symlinks=follow_lower_symlinks)
+    return _plan(below, 0, changesets, segments, header_of, opaque=opaque, leaving=leaving)
+
+
 def _plan(
     below: Rootfs,
     applied: int,
@@ -124,6 +166,7 @@ def _plan(
     *,
     opaque: bool = False,
     blind: bool = False,
+    leaving: Leaving | None = None,
 ) -> LayerPlan:
     """Plan over a tree to which so many layers have been applied; all others are applied to it."""
     _refuse_obstacles(changesets, segments)
@@ -143,6 +186,8 @@ def _plan(
         known = {index: changesets[index] for index in range(first, segment.start) if index in changesets}
         if len(known) == segment.start - first:
             for index in range(applied, segment.start):
+                if leaving is not None:
+                    leaving.allow_above(known[index], index)
                 below.apply(known[index], index)
             applied = segment.stop
             rootfs = below
@@ -156,27 +201,63 @@ def _plan(
                 rootfs.apply(changeset, index)
         rootfs.begin_run(segment.start)
         for index, changeset in run.items():
+            if leaving is not None:
+                leaving.allow_above(changeset, index)
             rootfs.apply(changeset, index)
         contested += (c for c in rootfs.contested if c.layer >= segment.start)
         contested += (Contested(TRACES, path, i) for i in run for path in _overlay_traces(run[i]))
-        layers.append(merge_run(rootfs, run, header_of, opaque=opaque))
+        if leaving is not None and not leaving.leave(rootfs, segment.stop - 1) and len(run) == 1:
+            layers.append(KeptLayer(segment.start))
+        else:
+            layers.append(merge_run(rootfs, run, header_of, opaque=opaque))
     links = _links_into_runs(layers, changesets)
-    return LayerPlan(tuple(segments), tuple(layers), tuple(contested), links, guaranteed, follows)
+    plan = LayerPlan(tuple(segments), tuple(layers), tuple(contested), links, guaranteed, follows)
+    return plan if leaving is None else _leaner(plan, leaving, below, applied, changesets)
+
+
+def _leaner(
+    plan: LayerPlan,
+    leaving: Leaving,
+    below: Rootfs,
+    applied: int,
+    changesets: Mapping[int, Changeset],
+) -> LayerPlan:
+    """A plan with what was left out of its layers, once the layers above them were looked at."""
+    for index in range(applied, len(changesets)):
+        leaving.allow_above(changesets[index], index)
+        below.apply(changesets[index], index)
+    first = next((segment.stop for segment in plan.segments if not segment.is_kept), 0)
+    leaving.finish(below, {index for index in plan.kept if index >= first})
+    return replace(plan, left_out=tuple(leaving.left), caches_left=tuple(leaving.staying))
 
 
 Planner = Callable[[Mapping[int, Changeset], HeaderOf], LayerPlan]
 """Plans layers once their changesets are known."""
 
 
-def squash_planner(segments: Sequence[Segment], merge: Merge) -> Planner:
-    """`plan_squash` for these segments and options."""
-    return lambda changesets, header_of: plan_squash(
+def squash_planner(
+    segments: Sequence[Segment], merge: Merge, exclusions: Sequence[Exclusion] = ()
+) -> Planner:
+    """`plan_squash` for these segments and options, or where there are exclusions `plan_leaner`."""
+    opaque, follow = merge.whiteouts == "opaque", merge.symlink_parents == "follow"
+    if not exclusions:
+        return lambda changesets, header_of: plan_squash(
+            changesets,
+            segments,
+            header_of,
+            opaque=opaque,
+            follow_lower_symlinks=follow,
+            blind=merge.blind,
+        )
+    from squashkit.plan.leave_out import Leaving  # it takes the rules of waste, which most runs do not need
+
+    return lambda changesets, header_of: plan_leaner(
         changesets,
         segments,
         header_of,
-        opaque=merge.whiteouts == "opaque",
-        follow_lower_symlinks=merge.symlink_parents == "follow",
-        blind=merge.blind,
+        Leaving(exclusions, merge.also_base),
+        opaque=opaque,
+        follow_lower_symlinks=follow,
     )
 
 

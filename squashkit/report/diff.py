@@ -12,7 +12,8 @@ from typing import Any
 from squashkit.amounts import count
 from squashkit.errors import show_path
 from squashkit.layers.compare import KINDS, SPLIT, Difference
-from squashkit.report.text import brief, show_time, table
+from squashkit.layers.merge import LeftOut
+from squashkit.report.text import brief, show_time, summed_by_rule, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class DiffReport:
     """Hard-link groups that a layer boundary cuts: no difference."""
     ignored: tuple[str, ...] = ()
     """Kinds of differences that were left out."""
+    left_out: tuple[LeftOut, ...] = ()
+    """What one side is without, as it may be."""
     stat: bool = False
     """Tell people only how many paths differ in what."""
     limit: int = 0
@@ -71,6 +74,10 @@ class DiffReport:
             "same": self.same,
             "only_in": self.only_in or None,
             "ignored": list(self.ignored),
+            "left_out": [
+                {"path": show_path(left.path), "bytes": left.size, "rule": left.rule}
+                for left in self.left_out
+            ],
             "counts": self.counts,
             "differences": [_json(difference) for difference in self.differences],
             "split_hard_links": [_json(difference) for difference in self.splits],
@@ -95,6 +102,8 @@ class DiffReport:
             places = ", ".join(_name(d.path) for d in self.splits[:5])
             more = f" and {len(self.splits) - 5:,} more" if len(self.splits) > 5 else ""
             lines.append(f"Hard links cut at a layer boundary, which is no difference: {places}{more}")
+        if rules := summed_by_rule(self.left_out):
+            lines += [*table(["left out by", "paths", "bytes"], rules, right={1, 2}), ""]
         but = f" (not counting {', '.join(self.ignored)})" if self.ignored else ""
         if self.same:
             lines.append(f"The same: {count(self.entries, 'path')}{but}")

@@ -14,7 +14,7 @@ from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
 from squashkit.plan.documents import Result, Transfer
 from squashkit.plan.squash import LayerPlan
-from squashkit.report.text import brief, percent, table
+from squashkit.report.text import brief, percent, summed_by_rule, table
 
 _LISTED = 5
 
@@ -91,7 +91,7 @@ class Report:
     @property
     def runs(self) -> tuple[SquashedLayer, ...]:
         """The layers that were merged."""
-        return tuple(layer for layer in self.plan.layers if isinstance(layer, SquashedLayer))
+        return self.plan.runs
 
     @property
     def stored_before(self) -> int:
@@ -204,6 +204,10 @@ class Report:
                 for cause in Cause
                 for entries, dead in [self.dropped(cause)]
             },
+            "left_out": [
+                {"path": show_path(left.path), "bytes": left.size, "rule": left.rule}
+                for left in self.plan.left_out
+            ],
             "contested": [
                 {"construct": c.construct, "path": show_path(c.path), "layer": c.layer}
                 for c in self.plan.contested
@@ -226,6 +230,7 @@ class Report:
         lines = [*self._sizes(), ""]
         if self.runs:
             lines += [*self._dropped(), ""]
+        lines += self._left_out()
         lines += self._constructs(None if verbose else _LISTED)
         lines += self.notes
         if not self.plan.guaranteed:
@@ -234,7 +239,10 @@ class Report:
             lines.append("Dry run: nothing was written.")
         else:
             if self.checked:
-                lines.append("Checked: read back, it is the source at every kept layer and at the top.")
+                less = ", less what was left out," if self.plan.left_out else ""
+                lines.append(
+                    f"Checked: read back, it is the source{less} at every kept layer and at the top."
+                )
             if self.transfer:
                 lines.append(self.moved(self.transfer))
             lines += self.wrote()
@@ -293,6 +301,15 @@ class Report:
         if not rows:
             return ["Nothing was overwritten or deleted between the squashed layers."]
         return table(["dropped because", "entries", "bytes"], rows, right={1, 2})
+
+    def _left_out(self) -> list[str]:
+        lines = []
+        if rules := summed_by_rule(self.plan.left_out):
+            lines += [*table(["left out by", "paths", "bytes"], rules, right={1, 2}), ""]
+        if rules := summed_by_rule(self.plan.caches_left):
+            told = ", ".join(f"{rule} ({paths}, {dead})" for rule, paths, dead in rules)
+            lines.append(f"Caches that kept layers have stay: {told}.")
+        return lines
 
     def _constructs(self, limit: int | None) -> list[str]:
         lines = []

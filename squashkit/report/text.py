@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING, Any
 
+from squashkit.amounts import size
 from squashkit.errors import show_text
 from squashkit.oci.steps import shown
 
 if TYPE_CHECKING:
     from decimal import Decimal
+
+    from squashkit.layers.merge import LeftOut
 
 
 def percent(part: int, whole: int) -> str:
@@ -154,3 +157,12 @@ def _parts(cell: str, width: int, *, wrap: bool) -> list[str]:
     if not wrap:
         return [shorten(cell, width)]
     return [cell[at : at + width] for at in range(0, len(cell), width)]
+
+
+def summed_by_rule(paths: Iterable[LeftOut]) -> list[list[str]]:
+    """Rows of a rule, how many paths it means and their bytes, the most bytes first."""
+    sums: dict[str, list[int]] = {}
+    for one in paths:
+        sums.setdefault(one.rule, []).append(one.size)
+    ordered = sorted(sums.items(), key=lambda item: (-sum(item[1]), item[0]))
+    return [[rule, f"{len(sizes):,}", size(sum(sizes))] for rule, sizes in ordered]

@@ -29,7 +29,7 @@ from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.record import REGULAR, SYMLINK, Record
 from squashkit.layers.rootfs import Attributes, Directory, Inode, Rootfs
-from squashkit.layers.search import digests_of, parse_pattern, with_aliases
+from squashkit.layers.search import digests_of, links_in_layers, parse_pattern, with_aliases
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import (
@@ -556,7 +556,7 @@ def patterns(value: tuple[str, str, list[tuple[str, str]]]) -> None:
         pattern.words.search(name * 50)
         members = [symlink(os.fsencode(a), os.fsencode(b)) for a, b in links if b and _is_encodable(b)]
         with suppress(SquashkitError):
-            with_aliases(pattern, [read_changeset(layer(*members))])
+            with_aliases(pattern, links_in_layers([read_changeset(layer(*members))]))
         if not set(text) & set("*?[\\") and pattern.paths is not None:
             assert pattern.paths.search(pattern.glob), "a path does not find itself"
     list(digests_of(name))

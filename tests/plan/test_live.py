@@ -80,8 +80,8 @@ EXAMPLES: dict[str, list[tuple[str, str]]] = {
     "gem": [(f"{GEMS}/cache/rack-3.1.7.gem", f"{GEMS}/gems/rack-3.1.7/lib/rack.rb")],
     "bundler": [
         ("usr/local/bundle/cache/rack-3.1.7.gem", "usr/local/bundle/gems/rack-3.1.7/lib/rack.rb"),
-        ("app/vendor/cache/rack-3.1.7.gem", "app/vendor/cache/assets.bin"),
     ],
+    "vendored-gems": [("app/vendor/cache/rack-3.1.7.gem", "app/vendor/cache/assets.bin")],
     "composer": [
         ("root/.composer/cache/files/monolog/monolog/1a2b.zip", "root/.composer/vendor/bin/phpunit")
     ],

@@ -9,9 +9,11 @@ from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.pieces import Copy
+from squashkit.options import Merge
+from squashkit.plan.leave_out import Exclusion
 from squashkit.plan.rebase.fit import fit, rebased_segments
 from squashkit.plan.segments import Segment
-from squashkit.plan.squash import KeptLayer, LayerPlan, plan_export, plan_squash
+from squashkit.plan.squash import KeptLayer, LayerPlan, plan_export, plan_squash, squash_planner
 
 
 def read_changeset(layer: bytes) -> Changeset:
@@ -27,17 +29,19 @@ def plan_layers(
     symlink_parents: str = "overlay",
     blind: bool = False,
     hidden: Sequence[int] = (),
+    exclusions: Sequence[Exclusion] = (),
+    also_base: bool = False,
 ) -> LayerPlan:
-    """Plan over tar bytes; layers whose index is in `hidden` are not shown to the planner."""
+    """Plan over tar bytes; layers whose index is in `hidden` are not shown to the planner. With exclusions
+    a run of one layer is made anew, too."""
     changesets = {index: read_changeset(layer) for index, layer in enumerate(layers) if index not in hidden}
-    return plan_squash(
-        changesets,
-        [Segment(*segment) for segment in segments],
-        lambda index, record: layers[index][record.start : record.data],
-        opaque=whiteouts == "opaque",
-        follow_lower_symlinks=symlink_parents == "follow",
-        blind=blind,
+    remake = bool(exclusions)
+    planner = squash_planner(
+        [Segment(*segment, remake=remake and not segment[2]) for segment in segments],
+        Merge(whiteouts, symlink_parents, blind, also_base=also_base),  # type: ignore[arg-type]
+        exclusions,
     )
+    return planner(changesets, lambda index, record: layers[index][record.start : record.data])
 
 
 def render(layers: Sequence[bytes], layer: KeptLayer | SquashedLayer) -> bytes:
@@ -70,9 +74,19 @@ def squash_layers(
     whiteouts: str = "explicit",
     symlink_parents: str = "overlay",
     blind: bool = False,
+    exclusions: Sequence[Exclusion] = (),
+    also_base: bool = False,
 ) -> list[bytes]:
     """The layer tars of the squashed image, base first."""
-    plan = plan_layers(layers, segments, whiteouts=whiteouts, symlink_parents=symlink_parents, blind=blind)
+    plan = plan_layers(
+        layers,
+        segments,
+        whiteouts=whiteouts,
+        symlink_parents=symlink_parents,
+        blind=blind,
+        exclusions=exclusions,
+        also_base=also_base,
+    )
     return [render(layers, layer) for layer in plan.layers if isinstance(layer, KeptLayer) or layer.pieces]
 
 

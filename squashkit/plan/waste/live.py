@@ -2,9 +2,6 @@
 
 A rule is a set of globs with conditions. Its own rules squashkit has in `rules.toml`, which says what a
 rule may have and what its words mean; people's rules have the same form.
-
-Most files fit no glob, so each glob is filed under a name that whatever it means must have in its path. A
-file is held against those globs alone that its names lead to.
 """
 
 from __future__ import annotations
@@ -22,6 +19,7 @@ from typing import Any, NamedTuple
 
 from squashkit.errors import UsageError, show_text
 from squashkit.layers.search import Pattern, parse_pattern
+from squashkit.plan.globs import Globs, any_of, decode_path
 from squashkit.plan.waste.model import Finding, Kind, LiveFile
 
 KINDS = (Kind.CACHE_MOUNT, Kind.REMOVE, Kind.MULTI_STAGE, Kind.NO_RECOMMENDS, Kind.IGNORE)
@@ -29,9 +27,6 @@ KINDS = (Kind.CACHE_MOUNT, Kind.REMOVE, Kind.MULTI_STAGE, Kind.NO_RECOMMENDS, Ki
 MIN_PROGRAM = 1_000_000
 """Bytes of the smallest file that passes for a program: those that Go makes are larger."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
-_GLOB_SIGNS = re.compile(r"[*?\[\]\\]")
-_ANY = b""
-"""The name for globs that need none. No name is empty."""
 _ARCHIVE = re.compile(rb"(.+?)(?:\.tar(?:\.\w+)?|\.t(?:gz|xz|bz2|zst)|\.tbz|\.zip|\.7z)")
 _WHEEL = re.compile(rb"([^-]+-[^-]+)-.*\.whl")
 _UNPACKED = (b".", b"-", b"_")
@@ -74,19 +69,6 @@ _Role = tuple[_Part, int]
 """What a glob is there for, and the number of its rule; 0 where it has none."""
 
 
-class _Glob(NamedTuple):
-    role: _Role
-    search: Callable[[str], object]
-    """Tells whether a path is meant."""
-    last: bytes
-    """What the last name of a path that is meant has, as `_keys` gives it."""
-    depth: int
-    """How many names such a path has; 0 where that differs."""
-
-
-_Index = Mapping[bytes, Sequence[_Glob]]
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Which files are not needed, why, and what to write instead. See `rules.toml`."""
@@ -105,6 +87,8 @@ class Rule:
     """Whether what was unpacked from the file must lie beside it."""
     built: bool = False
     """Whether something must have been compiled in its layer or above."""
+    cache: str = ""
+    """The package manager that keeps such files for itself, and does as well without."""
 
 
 # --- rules from text --------------------------------------------------------------------------
@@ -176,6 +160,7 @@ def _parse_rule(table: Mapping[str, Any], where: str) -> Rule:
         min_size=table.get("min-size", 0),
         beside=table.get("beside", False),
         built=table.get("built", False),
+        cache=table.get("cache", ""),
     )
 
 
@@ -210,18 +195,20 @@ def _is_list(value: Any) -> bool:
 
 _LIST = _Reader(_is_list, "a list of globs")
 _SENTENCE = _Reader(_is_sentence, "a text on one line")
+_WORD = _Reader(
+    lambda value: isinstance(value, str) and _NAME.fullmatch(value) is not None,
+    "a text of letters, digits, dots and hyphens",
+)
 _FLAG = _Reader(lambda value: isinstance(value, bool), "true or false")
 _READERS = {
-    "name": _Reader(
-        lambda value: isinstance(value, str) and _NAME.fullmatch(value) is not None,
-        "a text of letters, digits, dots and hyphens",
-    ),
+    "name": _WORD,
     "paths": _LIST,
     "except": _LIST,
     "unless": _LIST,
     "min-size": _Reader(lambda value: type(value) is int and value >= 0, "a number of bytes"),
     "beside": _FLAG,
     "built": _FLAG,
+    "cache": _WORD,
     "reason": _SENTENCE,
     "mend": _SENTENCE,
     "kind": _Reader(lambda value: isinstance(value, str), "a text"),
@@ -243,7 +230,7 @@ def find_live(
     layer; among its paths the largest too, then by name.
     """
     image = _Image(tuple(files), directories, rules)
-    excepted = [_any_of(rule.excepted) for rule in rules]
+    excepted = [any_of(rule.excepted) for rule in rules]
     found: defaultdict[tuple[int, int], list[LiveFile]] = defaultdict(list)
     for file, roles in image.meant:
         for part, number in roles:
@@ -254,7 +241,7 @@ def find_live(
                 file.size >= rule.min_size
                 and not (rule.built and file.layer > image.last_build)
                 and number not in image.forbidden
-                and not (spared is not None and spared(_decode(file.path)))
+                and not (spared is not None and spared(decode_path(file.path)))
                 and not (file.others and not _fits_all(rule, file.others))
                 and not (rule.beside and not image.is_unpacked(file.path))
             ):
@@ -265,8 +252,8 @@ def find_live(
 
 
 def _fits_all(rule: Rule, paths: Iterable[bytes]) -> bool:
-    means = _any_of(rule.paths)
-    return means is not None and all(means(_decode(path)) for path in paths)
+    means = any_of(rule.paths)
+    return means is not None and all(means(decode_path(path)) for path in paths)
 
 
 def _finding(rule: Rule, layer: int, files: Iterable[LiveFile]) -> Finding:
@@ -291,7 +278,8 @@ class _Image:
         roles += [((_Part.FORBIDS, n), glob) for n, rule in enumerate(self.rules) for glob in rule.unless]
         if any(rule.built for rule in self.rules):
             roles += [((part, 0), parse_pattern(text)) for text, part in _TRACES.items()]
-        return list(_meant(self.files, _index(roles)))
+        globs = Globs(roles)
+        return [(file, meant) for file in self.files if (meant := globs.roles_of(file.path))]
 
     @cached_property
     def others(self) -> list[tuple[LiveFile, _Part, int]]:
@@ -389,93 +377,3 @@ def _at(names: Sequence[bytes], start: bytes) -> Sequence[bytes]:
     """The first of sorted names that begins so or comes after; none where all come before."""
     place = bisect_left(names, start)
     return names[place : place + 1]
-
-
-# --- many globs at once -----------------------------------------------------------------------
-
-
-def _index(globs: Iterable[tuple[_Role, Pattern]]) -> _Index:
-    """Globs, each under a name that paths which it means have."""
-    index: defaultdict[bytes, list[_Glob]] = defaultdict(list)
-    for role, pattern in globs:
-        assert isinstance(pattern.paths, re.Pattern)
-        names = [_key_of(name) for name in pattern.glob.split("/")]
-        known = [key for key in names if key != _ANY]
-        literal = [key for key in known if b"*" not in key]
-        needed = (literal or known or [_ANY])[-1]
-        fixed = len(names) > 1 and "**" not in pattern.glob
-        depth = len(names) if fixed else 0
-        index[needed].append(_Glob(role, pattern.paths.search, names[-1], depth))
-    return index
-
-
-def _key_of(name: str) -> bytes:
-    """What all names have that one of a glob means: all of it, or its start or end as `_keys` gives it."""
-    pieces = _GLOB_SIGNS.split(name)
-    start, end = pieces[0], pieces[-1]
-    if len(pieces) == 1:
-        return _encode(name)
-    if "." in start[1:]:
-        return _encode(start[: start.index(".", 1) + 1]) + b"*"
-    return b"*" + _encode(end[end.rindex(".") :]) if "." in end else _ANY
-
-
-def _keys(name: bytes) -> tuple[bytes, ...]:
-    """A name, and its start up to the first dot inside and its end from the last dot, with stars."""
-    dot = name.find(b".", 1)
-    if dot > 0:
-        return name, name[: dot + 1] + b"*", b"*" + name[name.rindex(b".") :]
-    return (name, b"*" + name) if name.startswith(b".") else (name,)
-
-
-def _meant(files: Iterable[LiveFile], index: _Index) -> Iterator[tuple[LiveFile, Sequence[_Role]]]:
-    """The files that globs mean, with the roles of these globs in order."""
-    folders: dict[bytes, tuple[Sequence[_Role], _Index]] = {}
-    for file in files:
-        folder, _, name = file.path.rpartition(b"/")
-        if folder not in folders:
-            folders[folder] = _of_folder(folder, index)
-        whole, inside = folders[folder]
-        near = list(inside.get(_ANY, ()))
-        for key in _keys(name):
-            if key in index:
-                near += index[key]
-            if key in inside:
-                near += inside[key]
-        if near:
-            path = _decode(file.path)
-            more = {glob.role for glob in near if glob.search(path)}
-            if more:
-                yield file, sorted(more.union(whole))
-                continue
-        if whole:
-            yield file, whole
-
-
-def _of_folder(folder: bytes, index: _Index) -> tuple[Sequence[_Role], _Index]:
-    """The roles of the globs that mean a folder, and so all in it; and the globs that may mean files in it,
-    each under what their names have."""
-    keys = {key for name in folder.split(b"/") if name for key in _keys(name)} | {_ANY}
-    near = [glob for key in keys if key in index for glob in index[key]]
-    path = _decode(folder)
-    depth = folder.count(b"/") + 2
-    whole = {glob.role for glob in near if folder and glob.search(path)}
-    inside: defaultdict[bytes, list[_Glob]] = defaultdict(list)
-    for glob in near:
-        if glob.role not in whole and glob.depth in (0, depth):
-            inside[glob.last].append(glob)
-    return sorted(whole), inside
-
-
-def _any_of(patterns: Sequence[Pattern]) -> Callable[[str], object] | None:
-    """What tells whether any of some globs means a path; None where there are none."""
-    shapes = [one.paths.pattern for one in patterns if isinstance(one.paths, re.Pattern)]
-    return re.compile("|".join(f"(?:{shape})" for shape in shapes), re.DOTALL).search if shapes else None
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _decode(path: bytes) -> str:
-    return path.decode("utf-8", "surrogateescape")
