@@ -189,7 +189,7 @@ class Leaving:
     def allow_above(self, changeset: Changeset, layer: int) -> None:
         """Look at a layer above a run. Raises UsageError where it needs what was left out."""
         gone = {one.path for one in self.left}
-        own = {path for path, _ in changeset.entries}
+        own: set[bytes] = set()
         for entry in changeset.entries:
             path = entry.path
             if is_hard_link(entry):
@@ -206,6 +206,7 @@ class Leaving:
                         f"layer {layer}: {show_path(entry.path)} lies in a directory that is to be left"
                         " out of a layer below it"
                     )
+            own.add(entry.path)
 
     def finish(self, rootfs: Rootfs, kept: Collection[int]) -> None:
         """Look for what is meant in kept layers above a run, which nothing hides. Raises UsageError for all
