@@ -26,6 +26,7 @@ _NAMES = {
         "Exported",
         "export",
     ),
+    "jobs.extract": ("extract",),
     "jobs.fleet.advise": ("fleet_advise",),
     "jobs.fleet.measure": ("measure_fleet",),
     "jobs.fleet.squash": ("squash_fleet",),
@@ -64,6 +65,7 @@ _NAMES = {
     ),
     "options": (
         "Access",
+        "Extract",
         "FleetOptions",
         "Gates",
         "History",
@@ -93,6 +95,7 @@ _NAMES = {
         "FoundReport",
     ),
     "report.diff": ("DiffReport",),
+    "report.extract": ("ExtractReport",),
     "report.fleet.advice": ("AdviceReport",),
     "report.fleet.squash": ("SquashedFleet",),
     "report.fleet.storage": ("FleetReport",),
@@ -125,6 +128,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.diff import diff as diff
     from squashkit.jobs.export import Exported as Exported
     from squashkit.jobs.export import export as export
+    from squashkit.jobs.extract import extract as extract
     from squashkit.jobs.fleet.advise import fleet_advise as fleet_advise
     from squashkit.jobs.fleet.measure import measure_fleet as measure_fleet
     from squashkit.jobs.fleet.squash import squash_fleet as squash_fleet
@@ -151,6 +155,7 @@ if TYPE_CHECKING:
     from squashkit.oci.graph import Layer as Layer
     from squashkit.oci.graph import LayerGraph as LayerGraph
     from squashkit.options import Access as Access
+    from squashkit.options import Extract as Extract
     from squashkit.options import FleetOptions as FleetOptions
     from squashkit.options import Gates as Gates
     from squashkit.options import History as History
@@ -173,6 +178,7 @@ if TYPE_CHECKING:
     from squashkit.report.base import CurrentReport as CurrentReport
     from squashkit.report.base import FoundReport as FoundReport
     from squashkit.report.diff import DiffReport as DiffReport
+    from squashkit.report.extract import ExtractReport as ExtractReport
     from squashkit.report.fleet.advice import AdviceReport as AdviceReport
     from squashkit.report.fleet.squash import SquashedFleet as SquashedFleet
     from squashkit.report.fleet.storage import FleetReport as FleetReport

@@ -214,6 +214,12 @@ class RebaseConflict(PlanError):
         self.report = report
 
 
+class Incomplete(PlanError):
+    """What is to be extracted is not all there, or lies on the base otherwise."""
+
+    exit_code = 3
+
+
 class TooLarge(PlanError):
     """More would be kept, or inflated, than is free or than was allowed."""
 

@@ -342,6 +342,57 @@ class Rebase:
 
 
 @dataclass(frozen=True, slots=True)
+class Extract:
+    """What of an image becomes another one."""
+
+    paths: Sequence[str] | str = ()
+    """Paths, folders with all that they hold."""
+    from_entrypoint: bool = False
+    """What the image starts, too."""
+    words: Sequence[str] | str = ()
+    """What programs look for: `ca-certificates`, `tzdata`, `passwd`, `nsswitch`, `locale`."""
+    allow_missing: Sequence[str] | str = ()
+    """Globs of libraries and paths that may be missing."""
+    base: str | None = None
+    """The base to put it on; None for an image of nothing else."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if unknown := [word for word in self.kinds if word not in EXTRACT_WITH]:
+            known = ", ".join(EXTRACT_WITH)
+            raise UsageError(Option("Extract.words", unknown[0]), f": there are {known}")
+        if not self.names and not self.from_entrypoint and not self.kinds:
+            raise UsageError(
+                "nothing is to be extracted: name paths, or pass ", Option("Extract.from_entrypoint", True)
+            )
+
+    @classmethod
+    def of(cls, value: Extract | Sequence[str] | str) -> Extract:
+        """Texts are paths."""
+        return value if isinstance(value, Extract) else cls(value)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The paths."""
+        return texts(self.paths)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What programs look for, each word once."""
+        parts = (part.strip() for text in texts(self.words) for part in text.split(","))
+        return tuple(dict.fromkeys(parts))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The globs."""
+        return texts(self.allow_missing)
+
+
+EXTRACT_WITH = ("ca-certificates", "tzdata", "passwd", "nsswitch", "locale")
+"""What an extraction can be told to bring by a word."""
+
+
+@dataclass(frozen=True, slots=True)
 class FleetOptions:
     """How to look at a fleet."""
 

@@ -21,6 +21,8 @@ FLAGS = {
     "Access.authfile": "--authfile",
     "Access.cert_dir": "--cert-dir",
     "Access.tls_verify": "--tls-verify",
+    "Extract.from_entrypoint": "--from-entrypoint",
+    "Extract.words": "--with",
     "FleetOptions.bases": "--base",
     "FleetOptions.max_layers": "--max-layers",
     "FleetOptions.platform": "--platform",

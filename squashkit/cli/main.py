@@ -29,6 +29,7 @@ SIGPIPE (13) ends: 128 + 13. That signal itself is not used: it would leave temp
 _SECTIONS = {
     "Images": {
         "squash": "Merge the layers of an image above its base.",
+        "extract": "Make an image of some paths and what they need.",
         "rebase": "Put the layers of an image on another base.",
         "export": "Write the root file system of an image, or one layer, as a tar.",
     },

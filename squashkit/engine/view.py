@@ -25,6 +25,7 @@ from squashkit.layers.compare import (
 )
 from squashkit.layers.entry import Entry
 from squashkit.layers.lookup import resolve
+from squashkit.layers.record import stored_spans
 from squashkit.layers.rootfs import Inode, Node, Rootfs
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image
@@ -109,6 +110,21 @@ class View:
         if (mine, entry.record.data) == (theirs, other.record.data):
             return True
         return is_same_content(self.pieces_of(layer, entry), self.pieces_of(other_layer, other))
+
+    def read_at(self, inode: Inode, offset: int, size: int) -> bytes:
+        """Bytes of a file from an offset on; fewer where it ends. The zeros of holes are among them."""
+        parts: list[bytes] = []
+        at, end = 0, offset + size
+        blob = self.layers.bytes_of(self.image.layers[inode.layer])
+        for start, length in stored_spans(inode.entry.record):
+            low, high = max(offset, at), min(end, at + length)
+            if low < high:
+                zeros = bytes(high - low)
+                parts.append(zeros if start is None else blob.read_at(start + low - at, high - low))
+            at += length
+            if at >= end:
+                break
+        return b"".join(parts)
 
     def head(self, layer: int, entry: Entry) -> bytes:
         """The first bytes of a file of a layer, 4 KiB at most; the zeros of a hole, too."""

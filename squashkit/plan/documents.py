@@ -114,7 +114,8 @@ def squashed_history(
             history += by_layer[planned.index]
             continue
         leaner = any(left.layer == planned.stop - 1 for left in plan.left_out)
-        if planned.stop - planned.start == 1 and planned.pieces and not leaner:  # made anew, what it was
+        is_same = planned.stop - planned.start == 1 and not leaner and not plan.made_by
+        if is_same and planned.pieces:  # made anew, and what it was
             history += by_layer[planned.start]
             continue
         if options.drop:
@@ -125,6 +126,8 @@ def squashed_history(
                 history += by_layer[index][:-1]
                 history.append({**by_layer[index][-1], "empty_layer": True})
         history.append(_squash_entry(planned, created, options, empty=not planned.pieces))
+        if plan.made_by:
+            history[-1]["created_by"] = plan.made_by
     if empty_image and history:
         history[-1].pop("empty_layer", None)
     return history + trailing

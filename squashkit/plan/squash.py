@@ -52,6 +52,8 @@ class LayerPlan:
     """What the source has and the result has not, since it was to be left out; by run, in each by path."""
     caches_left: tuple[LeftOut, ...] = ()
     """Files of caches that stay: what the base has, and what kept layers have."""
+    made_by: str = ""
+    """What the history says of each new layer; empty for what squash says."""
 
     def __repr__(self) -> str:
         return f"<LayerPlan: {len(self.kept)} layers kept, {len(self.runs)} made>"

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,18 +137,14 @@ def cached_nginx() -> NginxArchives | None:
 
 def build_nginx(docker: "Docker", scratch: Path) -> NginxArchives:
     """Make the base from packages alone and nginx on top of it, and save both archives."""
-    from tests.compat.services import CommandFailed, Unavailable, run
+    from tests.compat.services import CommandFailed, Unavailable
 
     archives = _nginx_archives()
-    base = cache_folder() / f"debian-{_key(*BOOTSTRAP)}.tar"
     context = scratch / "context"
     context.mkdir()
     (context / "Dockerfile").write_text(DOCKERFILE)
     try:
-        if not base.exists():
-            run([*BOOTSTRAP, scratch / "base.tar"])
-            _settle(scratch / "base.tar", base)
-        docker.run("import", base, BASE)
+        docker.run("import", _bootstrapped(scratch), BASE)
         docker.run("build", "--quiet", "--network", "host", "--tag", NGINX, context)
     except CommandFailed as error:
         # The packages come over the network, which a machine need not have.
@@ -157,6 +153,68 @@ def build_nginx(docker: "Docker", scratch: Path) -> NginxArchives:
         docker.run("save", "--output", scratch / "saved.tar", *images)
         _settle(scratch / "saved.tar", path)
     return archives
+
+
+BUILDER = "tools:builder"
+HELLO = """\
+#include <pwd.h>
+#include <stdio.h>
+#include <zlib.h>
+int main(int count, char **words) {
+    char seen[] = VIA " says hello";
+    printf("%s%s\\n", seen, count > 1 ? zlibVersion() : "");
+    return 0;
+}
+"""
+BUILDER_FILE = f"""\
+FROM {BASE}
+RUN apt-get update && apt-get install -y --no-install-recommends \\
+    gcc libc6-dev zlib1g-dev musl-tools python3 nginx-light ca-certificates tzdata
+COPY hello.c plain.c /src/
+RUN gcc -static -O2 -DVIA='"static"' -o /usr/local/bin/hello-static /src/plain.c \\
+ && gcc -O2 -DVIA='"dynamic"' -o /usr/local/bin/hello /src/hello.c -lz \\
+ && musl-gcc -O2 -DVIA='"musl"' -o /usr/local/bin/hello-musl /src/plain.c
+RUN useradd --system --no-create-home app
+USER app
+WORKDIR /srv
+CMD ["hello"]
+"""
+"""What people have whose image also builds: compilers beside three programs, Python and nginx."""
+
+
+def built_tools(docker: "Callable[[], Docker]", scratch: Path) -> Path:
+    """An archive with that image, from an earlier run or made now."""
+    from tests.compat.services import CommandFailed, Unavailable
+
+    path = cache_folder() / f"tools-{_key(*BOOTSTRAP, HELLO, BUILDER_FILE)}.tar"
+    if path.exists():
+        return path
+    daemon = docker()
+    context = scratch / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text(BUILDER_FILE)
+    (context / "hello.c").write_text(HELLO)
+    plain = HELLO.replace("#include <zlib.h>\n", "").replace("zlibVersion()", '"!"')
+    (context / "plain.c").write_text(plain)
+    try:
+        daemon.run("import", _bootstrapped(scratch), BASE)
+        daemon.run("build", "--quiet", "--network", "host", "--tag", BUILDER, context)
+    except CommandFailed as error:
+        raise Unavailable(f"the image with compilers cannot be built: {error}") from error
+    daemon.run("save", "--output", scratch / "saved.tar", BUILDER)
+    _settle(scratch / "saved.tar", path)
+    return path
+
+
+def _bootstrapped(scratch: Path) -> Path:
+    """Debian from packages alone."""
+    from tests.compat.services import run
+
+    base = cache_folder() / f"debian-{_key(*BOOTSTRAP)}.tar"
+    if not base.exists():
+        run([*BOOTSTRAP, scratch / "base.tar"])
+        _settle(scratch / "base.tar", base)
+    return base
 
 
 def _nginx_archives() -> NginxArchives:

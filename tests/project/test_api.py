@@ -19,6 +19,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 FUNCTIONS = {
     "squash": "squash",
     "rebase": "rebase",
+    "extract": "extract",
     "inspect": "inspect",
     "waste": "waste",
     "verify": "verify",

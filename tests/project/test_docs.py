@@ -180,6 +180,7 @@ DOCUMENTS = {
         "squash oci:multi:app --all --platform all -n",
     ],
     "rebase": ["rebase app.tar:app:latest --old-base fedora:28 --new-base patched.tar -o re.tar"],
+    "extract": ["extract hello.tar:hello:builder /usr/local/bin/hello -o small.tar"],
     "fleet storage": ["fleet storage app.tar nginx.tar old.tar new.tar --estimate"],
     "fleet advise": ["fleet advise app.tar nginx.tar --estimate"],
     "fleet squash": ["fleet squash app.tar nginx.tar --into oci:squashed"],

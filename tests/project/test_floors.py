@@ -34,6 +34,7 @@ PLACES = {
     "docker": {"transports/stores/docker", "transports/registry/credentials"},
     "requests": {"transports/stores/docker", "transports/registry"},
     "urllib3": {"transports/stores/docker", "transports/registry"},
+    "elftools": {"engine/elf"},
     "isal": {"transports/codecs"},
     "zlib_ng": {"transports/codecs", "transports/deflate"},
     "backports": {"transports/codecs"},

@@ -1,0 +1,125 @@
+"""The package metadata of what stays, as scanners read it: dpkg's in the form that distroless images have
+(a file a package in `var/lib/dpkg/status.d`), apk's as the paragraphs of its database.
+
+A package counts where a path that stays and is no directory is in its list. `/lib` and `/usr/lib` are one:
+packages name the one, and images have the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+DPKG, STATUS_D, INFO = b"var/lib/dpkg/status", b"var/lib/dpkg/status.d", b"var/lib/dpkg/info"
+APK = b"lib/apk/db/installed"
+APK_ELSEWHERE = b"usr/lib/apk/db/installed"
+"""Where apk 3 keeps it."""
+_MERGED = re.compile(rb"usr/(?=(?:lib|lib32|lib64|libx32|bin|sbin)/)")
+Read = Callable[[bytes], bytes | None]
+"""The content of a file of the tree; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package of which something stays."""
+
+    kind: str
+    """`dpkg` or `apk`."""
+    name: str
+    version: str
+    paragraph: bytes
+    """What its database says of it."""
+
+
+def one_place(path: bytes) -> bytes:
+    """A path without the `usr/` before folders that are one with those of the root."""
+    return _MERGED.sub(b"", path, count=1)
+
+
+def find_packages(read: Read, names: Collection[bytes], kept: Collection[bytes]) -> list[Package]:
+    """The packages of which something stays: `names` are all paths of the tree below the folders of dpkg,
+    `kept` those that stay and are no directories."""
+    places = {one_place(path) for path in kept}
+    return [*_dpkg(read, names, places), *_apk(read, places)]
+
+
+def fields_of(paragraph: bytes) -> dict[bytes, bytes]:
+    """The first lines of a paragraph's fields."""
+    lines = (line.partition(b":") for line in paragraph.splitlines() if line[:1] not in (b" ", b"\t", b""))
+    return {key: value.strip() for key, sign, value in lines if sign}
+
+
+def paragraphs(text: bytes) -> list[bytes]:
+    return [part.strip(b"\n") + b"\n" for part in re.split(rb"\n[ \t]*\n", text) if part.strip()]
+
+
+def _dpkg(read: Read, names: Collection[bytes], places: Collection[bytes]) -> Iterator[Package]:
+    for paragraph in paragraphs(read(DPKG) or b""):
+        found = fields_of(paragraph)
+        name = found.get(b"Package", b"")
+        if not name or (
+            not found.get(b"Status", b"installed").endswith(b" installed") and b"Status" in found
+        ):
+            continue
+        wide = name + b":" + found.get(b"Architecture", b"")
+        lists = (read(INFO + b"/" + one + b".list") for one in (wide, name))
+        text = next((one for one in lists if one is not None), b"")
+        paths = (line.strip(b"/") for line in text.splitlines())
+        if any(one_place(path) in places for path in paths):
+            yield _package("dpkg", name, found.get(b"Version", b""), paragraph)
+    for path in sorted(names):  # of a source that is distroless itself
+        if path.startswith(STATUS_D + b"/") and not path.endswith(b".md5sums"):
+            sums = read(path + b".md5sums") or b""
+            paths = (line.split(None, 1)[1] for line in sums.splitlines() if len(line.split(None, 1)) == 2)
+            if any(one_place(one.strip(b"./")) in places for one in paths):
+                paragraph = read(path) or b""
+                found = fields_of(paragraph)
+                yield _package("dpkg", found.get(b"Package", b""), found.get(b"Version", b""), paragraph)
+
+
+def _apk(read: Read, places: Collection[bytes]) -> Iterator[Package]:
+    for database in (APK, APK_ELSEWHERE):
+        for paragraph in paragraphs(read(database) or b""):
+            folder, name, version, stays = b"", b"", b"", False
+            for line in paragraph.splitlines():
+                key, value = line[:2], line[2:]
+                if key == b"P:":
+                    name = value
+                elif key == b"V:":
+                    version = value
+                elif key == b"F:":
+                    folder = value
+                elif key == b"R:" and one_place(folder + b"/" * bool(folder) + value) in places:
+                    stays = True
+            if stays:
+                yield _package("apk", name, version, paragraph)
+
+
+def _package(kind: str, name: bytes, version: bytes, paragraph: bytes) -> Package:
+    return Package(kind, name.decode("utf-8", "replace"), version.decode("utf-8", "replace"), paragraph)
+
+
+def status_files(packages: Collection[Package]) -> dict[bytes, bytes]:
+    """The files of `status.d` for dpkg's packages, by their paths."""
+    files: dict[bytes, bytes] = {}
+    for package in packages:
+        if package.kind == "dpkg":
+            name = re.sub(r"[^\w.+-]", "_", package.name).encode()
+            path = STATUS_D + b"/" + name
+            if path in files:
+                path += b"_" + re.sub(
+                    rb"[^\w.+-]", b"_", fields_of(package.paragraph).get(b"Architecture", b"")
+                )
+            files[path] = package.paragraph
+    return files
+
+
+def apk_database(packages: Collection[Package], base: bytes = b"") -> bytes:
+    """apk's database of the packages, added to those of a base; empty where there are none of its kind."""
+    own = [package.paragraph for package in packages if package.kind == "apk"]
+    if not own:
+        return b""
+    known = paragraphs(base)
+    new = [paragraph for paragraph in own if paragraph not in known]
+    return b"\n".join([*known, *new]) + b"\n"

@@ -1,0 +1,113 @@
+"""The report of an extraction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from squashkit.amounts import count, size, some
+from squashkit.errors import show_path, show_text
+from squashkit.oci.graph import Image
+from squashkit.plan.extract.packages import Package
+from squashkit.report.squash import Report
+from squashkit.report.text import brief, table
+
+_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ExtractReport:
+    """What an extraction wrote, or with a dry run would write. Sizes are bytes."""
+
+    job: Report
+    """What was written, and where."""
+    app: Image
+    """The image that it was taken from."""
+    why: Mapping[bytes, str]
+    """Every path that was chosen, with what needs it: the path of that, `named`, or the word that asked for
+    it."""
+    sizes: Mapping[bytes, int]
+    """Of the paths that are new, bytes of their payloads."""
+    in_base: tuple[bytes, ...]
+    """What the base has so already."""
+    packages: tuple[Package, ...]
+    """Those of which something is in the new layer, or in what the base has of it."""
+    warnings: tuple[str, ...]
+    """What files do not tell, and what is missing for what nobody named."""
+    lacking: tuple[str, ...]
+    """What is missing and may be."""
+
+    def __repr__(self) -> str:
+        return f"<ExtractReport: {brief(self.app.title)}, {len(self.why)} paths, {size(self.size)}>"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files that are new."""
+        return sum(self.sizes.values())
+
+    @property
+    def manifest_digest(self) -> str:
+        """The result's; empty in a dry run."""
+        return self.job.manifest_digest
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints; docs/results.md documents them."""
+        job = self.job
+        before = sum(layer.size for layer in job.before[job.base.layers :])
+        return {
+            "source": job.source,
+            "output": job.output,
+            "dry_run": job.dry_run,
+            "tags": list(job.tags),
+            "platform": str(job.image.platform),
+            "base": {"layers": job.base.layers, "name": job.base.name} if job.base.layers else None,
+            "image_id": {"before": self.app.image_id, "after": job.image_id or None},
+            "manifest_digest": job.manifest_digest or None,
+            "layers": {"before": len(self.app.layers), "after": len(job.after)},
+            "stored_bytes": {"before": before, "after": job.stored_after},
+            "bytes": self.size,
+            "paths": [
+                {"path": show_path(path), "bytes": self.sizes.get(path, 0), "needed_by": show_text(why)}
+                for path, why in sorted(self.why.items())
+            ],
+            "in_base": [show_path(path) for path in self.in_base],
+            "packages": [
+                {"kind": one.kind, "name": one.name, "version": one.version} for one in self.packages
+            ],
+            "warnings": [show_text(one) for one in self.warnings],
+            "missing": [show_text(one) for one in self.lacking],
+            "notes": list(job.notes),
+        }
+
+    def text(self, *, verbose: bool = False) -> str:
+        """The summary that a person reads."""
+        job = self.job
+        before = sum(layer.size for layer in job.before[job.base.layers :])
+        rows = [
+            ["layers", str(len(self.app.layers)), str(len(job.after))],
+            ["stored", size(before), size(job.stored_after)],
+        ]
+        lines = [*table(["", "before", "after"], rows, right={1, 2}), ""]
+        if job.base.layers:
+            base = f"{job.base.name} ({count(job.base.layers, 'layer')})"
+            lines.append(f"On {base}, which has {count(len(self.in_base), 'path')} of it")
+        lines += [f"{count(len(self.sizes), 'path')} of {size(self.size)} in the new layer", ""]
+        largest = sorted(self.sizes.items(), key=lambda item: (-item[1], item[0]))
+        shown = largest if verbose else [one for one in largest if one[1]][:_LISTED]
+        rows = [[size(bytes_), f"/{show_path(path)}", self.why[path]] for path, bytes_ in shown]
+        lines += [*table(["size", "path", "needed by"], rows, right={0}), ""]
+        if self.packages:
+            named = [f"{one.name} {one.version}" for one in self.packages]
+            lines.append(f"Packages: {some(named, None if verbose else _LISTED)}")
+        if self.lacking:
+            lines.append(f"Missing, as it may be: {some(list(self.lacking), None if verbose else _LISTED)}")
+        lines += [f"Warning: {one}" for one in self.warnings]
+        lines += job.notes
+        if job.dry_run:
+            lines.append("Dry run: nothing was written.")
+        else:
+            if job.transfer:
+                lines.append(job.moved(job.transfer))
+            lines += job.wrote()
+        return "\n".join(map(show_text, lines))
