@@ -170,7 +170,7 @@ def test_choices_are_named() -> None:
     """What is no image is passed by its name, but for the one thing that the function is about."""
     first = {"rebase": "how", "rebase_platforms": "how", "squash_fleet": "strategy", "check_base": "base"}
     first |= {"ls": "path", "cat": "path", "which": "path", "which_glob": "glob"}
-    first |= {"base_remove": "reference"}
+    first |= {"base_remove": "reference", "extract": "what"}
     for name, function in FUNCTIONS.items():
         if function.__module__.startswith("squashkit.jobs"):
             assert (
