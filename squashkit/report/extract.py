@@ -14,6 +14,8 @@ from squashkit.report.squash import Report
 from squashkit.report.text import brief, table
 
 _LISTED = 10
+_PATH, _WHY = 48, 20
+"""Columns of a path, and of what needs it: with a size they fit 80."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -51,6 +53,22 @@ class ExtractReport:
         """The result's; empty in a dry run."""
         return self.job.manifest_digest
 
+    def rows(self) -> list[list[str]]:
+        """What the image was and what the result is."""
+        job = self.job
+        before = sum(layer.size for layer in job.before[job.base.layers :])
+        return [
+            ["layers", str(len(self.app.layers)), str(len(job.after))],
+            ["stored", size(before), size(job.stored_after)],
+        ]
+
+    def largest(self, limit: int | None) -> list[tuple[str, int, str]]:
+        """The paths that are new, the largest first, each with its bytes and what needs it; with a limit
+        only files that have some."""
+        ordered = sorted(self.sizes.items(), key=lambda item: (-item[1], item[0]))
+        shown = [one for one in ordered if one[1]][:limit] if limit is not None else ordered
+        return [(f"/{show_path(path)}", bytes_, self.why[path]) for path, bytes_ in shown]
+
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints; docs/results.md documents them."""
         job = self.job
@@ -83,19 +101,18 @@ class ExtractReport:
     def text(self, *, verbose: bool = False) -> str:
         """The summary that a person reads."""
         job = self.job
-        before = sum(layer.size for layer in job.before[job.base.layers :])
-        rows = [
-            ["layers", str(len(self.app.layers)), str(len(job.after))],
-            ["stored", size(before), size(job.stored_after)],
-        ]
-        lines = [*table(["", "before", "after"], rows, right={1, 2}), ""]
+        lines = [*table(["", "before", "after"], self.rows(), right={1, 2}), ""]
         if job.base.layers:
             base = f"{job.base.name} ({count(job.base.layers, 'layer')})"
             lines.append(f"On {base}, which has {count(len(self.in_base), 'path')} of it")
         lines += [f"{count(len(self.sizes), 'path')} of {size(self.size)} in the new layer", ""]
-        largest = sorted(self.sizes.items(), key=lambda item: (-item[1], item[0]))
-        shown = largest if verbose else [one for one in largest if one[1]][:_LISTED]
-        rows = [[size(bytes_), f"/{show_path(path)}", self.why[path]] for path, bytes_ in shown]
+        rows = [
+            [
+                size(bytes_),
+                *((path, why) if verbose else (_end(path, _PATH), _start(why.rpartition("/")[2], _WHY))),
+            ]
+            for path, bytes_, why in self.largest(None if verbose else _LISTED)
+        ]
         lines += [*table(["size", "path", "needed by"], rows, right={0}), ""]
         if self.packages:
             named = [f"{one.name} {one.version}" for one in self.packages]
@@ -111,3 +128,12 @@ class ExtractReport:
                 lines.append(job.moved(job.transfer))
             lines += job.wrote()
         return "\n".join(map(show_text, lines))
+
+
+def _start(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _end(text: str, width: int) -> str:
+    """The end of a path, which tells more than its beginning."""
+    return text if len(text) <= width else f"…{text[1 - width :]}"

@@ -115,6 +115,7 @@ COMMANDS = [
         "o",
         "--markdown",
     ),
+    ("extract", "app.tar:app:1", "/etc", "-n", "--markdown"),
     ("fleet", "storage", "app.tar", "new.tar", "--markdown"),
     ("fleet", "advise", "app.tar", "new.tar", "--markdown"),
     (

@@ -378,7 +378,7 @@ class Needs:
         name = one.path.rpartition(b"/")[2]
         if name.startswith((b"libc.so", b"libc-", b"libdl.so", b"ld-")):
             return
-        shown = show(one.real or one.path)
+        shown = show((one.real or one.path).rpartition(b"/")[2])[1:]
         for function in one.elf.loads:
             self._asking.setdefault("gconv" if function == "iconv_open" else "plugins", set()).add(shown)
         if one.elf.looks_up and b"libc.so.6" in one.elf.needed:

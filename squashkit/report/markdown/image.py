@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path
+from squashkit.report.extract import ExtractReport
 from squashkit.report.markdown.page import LIMIT, Part, name, page, path, prose, row, table
 from squashkit.report.rebase import RebaseReport, show_value
 from squashkit.report.squash import Report
@@ -48,6 +49,37 @@ def rebase_page(report: RebaseReport, limit: int = LIMIT) -> str:
         *notes(job.notes if job is not None else ()),
     ]
     return page(parts, limit)
+
+
+def extract_page(report: ExtractReport, limit: int = LIMIT) -> str:
+    """The sizes before and after; paths, packages and notes are folded."""
+    job = report.job
+    told = "To be extracted" if job.dry_run else "Extracted"
+    paths = [
+        row([size(bytes_), name(where), name(why) if why.startswith("/") else prose(why)])
+        for where, bytes_, why in report.largest(limit=_PATHS)
+    ]
+    packages = [f"- {prose(f'{one.name} {one.version}')}" for one in report.packages]
+    parts = [
+        Part(head=f"### {told}: {name(report.app.title)}"),
+        Part(
+            [row([prose(cell) for cell in cells]) for cells in report.rows()],
+            table(["", "before", "after"], {1, 2}),
+        ),
+        *(
+            [Part(paths, table(["size", "path", "needed by"], {0}), folded="The largest paths")]
+            if paths
+            else ()
+        ),
+        *([Part(packages, folded=count(len(packages), "package"))] if packages else ()),
+        *_written(job),
+        *notes((*report.warnings, *job.notes)),
+    ]
+    return page(parts, limit)
+
+
+_PATHS = 20
+"""How many paths are listed."""
 
 
 def notes(texts: Iterable[str]) -> Iterator[Part]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from squashkit.report.extract import ExtractReport
 from squashkit.report.fleet.advice import AdviceReport
 from squashkit.report.fleet.squash import SquashedFleet
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.markdown.fleet import advice_page, squashed_page, storage_page
-from squashkit.report.markdown.image import rebase_page, squash_page
+from squashkit.report.markdown.image import extract_page, rebase_page, squash_page
 from squashkit.report.markdown.page import LIMIT
 from squashkit.report.markdown.waste import waste_page
 from squashkit.report.platforms import IndexReport
@@ -16,7 +17,9 @@ from squashkit.report.rebase import RebaseReport
 from squashkit.report.squash import Report
 from squashkit.report.waste import WasteReport
 
-OneReport: TypeAlias = Report | RebaseReport | FleetReport | AdviceReport | SquashedFleet | WasteReport
+OneReport: TypeAlias = (
+    Report | RebaseReport | ExtractReport | FleetReport | AdviceReport | SquashedFleet | WasteReport
+)
 
 
 def markdown(*reports: OneReport | IndexReport[Report] | IndexReport[RebaseReport]) -> str:
@@ -43,6 +46,8 @@ def _page(report: OneReport, limit: int) -> str:
             return squash_page(report, limit)
         case RebaseReport():
             return rebase_page(report, limit)
+        case ExtractReport():
+            return extract_page(report, limit)
         case FleetReport():
             return storage_page(report, limit)
         case AdviceReport():
