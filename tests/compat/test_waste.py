@@ -297,3 +297,24 @@ def test_a_gate_fails_the_build_that_wastes(builds: Builds) -> None:
     assert failed.code == 3
     assert b"The worst: /var/cache/apt/archives/" in failed.out
     assert run("waste", builds.make(SAME_STEP), *limits).code == 0
+
+
+# --- caches that are left out -----------------------------------------------------------------
+
+
+def test_an_image_without_caches_is_the_one_that_cleaned_up(builds: Builds, tmp_path: Path) -> None:
+    """Left out of the layer, apt's caches are missing as if the step had deleted them, and apt works on: it
+    fetches lists and installs."""
+    lean = tmp_path / "lean.tar"
+    words = ("--keep-base", "debian:own", "--drop-caches", "all", "-t", "app:lean", "-o", lean, "--check")
+    done = run("squash", builds.make(CACHE_LEFT), *map(str, words))
+    assert done.code == 0, done.err
+    same = run(
+        "diff", str(lean), builds.make(SAME_STEP), "--drop-caches", "apt", "--ignore", "mtime", "--json"
+    )
+    assert {one["path"] for one in same.json["differences"] if one["what"] != "content"} == set()
+    assert all(one["path"].startswith("var/log") for one in same.json["differences"])
+    builds.docker.run("load", "--quiet", "--input", lean)
+    again = f"apt-get -qq remove -y server && {INSTALL} && server=installed && echo $server"
+    printed = builds.docker.run("run", "--rm", "--network", "none", "app:lean", "/bin/sh", "-c", again)
+    assert printed.strip().endswith("installed")
