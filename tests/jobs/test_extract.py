@@ -124,6 +124,7 @@ def test_loader_libraries_and_the_symlinks_on_the_way(tmp_path: Path) -> None:
 SEARCHES = {
     "RUNPATH, and its $ORIGIN": (program("libx.so", runpath="$ORIGIN/../x:/nowhere"), "opt/x/libx.so"),
     "RPATH with braces": (program("libx.so", rpath="${ORIGIN}/../x"), "opt/x/libx.so"),
+    "RUNPATH with $LIB": (program("libx.so", runpath="/opt/$LIB"), "opt/lib/x86_64-linux-gnu/libx.so"),
     "a path in NEEDED": (program("/opt/x/libx.so"), "opt/x/libx.so"),
     "the loader's own folders": (program("libx.so"), "usr/lib/libx.so"),
     "another processor is passed over": (program("libx.so", runpath="/opt/arm"), "usr/lib/libx.so"),
@@ -138,8 +139,11 @@ def test_libraries_are_found_as_the_loader_finds_them(name: str, tmp_path: Path)
     image = write(
         tmp_path,
         *GLIBC,
-        *map(directory, ("opt", "opt/x", "opt/arm", "opt/bin")),
-        *(file(f"{folder}/libx.so", elf(soname="libx.so")) for folder in ("opt/x", "usr/lib")),
+        *map(directory, ("opt", "opt/x", "opt/arm", "opt/bin", "opt/lib", "opt/lib/x86_64-linux-gnu")),
+        *(
+            file(f"{folder}/libx.so", elf(soname="libx.so"))
+            for folder in ("opt/x", "opt/lib/x86_64-linux-gnu", "usr/lib")
+        ),
         file("opt/arm/libx.so", elf(machine=AARCH64)),
         file("opt/bin/app", data),
     )

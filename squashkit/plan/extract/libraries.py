@@ -19,6 +19,8 @@ _HWCAPS = re.compile(rb"glibc-hwcaps/[\w.-]+")
 _MAX_LOADER, _MAX_CONF = 16 << 20, 1 << 20
 _RESERVED = (b"c.", b"pthread.", b"rt.", b"m.", b"dl.", b"util.", b"xnet.")
 """What follows `lib` in the names of libraries that musl's loader is itself (load_library)."""
+_TOKEN = re.compile(rb"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
+_PLATFORMS = {"EM_X86_64": b"x86_64", "EM_AARCH64": b"aarch64", "EM_386": b"i686"}
 CACHE, CONF, PRELOAD = b"etc/ld.so.cache", b"etc/ld.so.conf", b"etc/ld.so.preload"
 
 
@@ -62,11 +64,11 @@ class Libraries:
         """A library that something loaded needs; `loader` is the path of the program's. None where it is
         not found."""
         if b"/" in name:
-            path = self._expand(name, asking).lstrip(b"/")
+            path = self._expand(name, asking, loader).lstrip(b"/")
             return FoundLibrary(path) if self._fits(path, asking.elf) else None
         if is_musl(loader):
             return self._by_musl(name, asking, loader)
-        own = [folder for folder in self._asked_for(asking) if folder]
+        own = [folder for folder in self._asked_for(asking, loader) if folder]
         for folder in own:
             if path := self._in(folder, name, asking.elf):
                 return FoundLibrary(path)
@@ -90,15 +92,15 @@ class Libraries:
                 if isinstance(node, Directory) and name in node.children:
                     yield folder + b"/glibc-hwcaps/" + level + b"/" + name
 
-    def _asked_for(self, asking: Loaded) -> Iterator[bytes]:
+    def _asked_for(self, asking: Loaded, loader: bytes) -> Iterator[bytes]:
         """The folders that headers and the environment name: RPATH of what asks and of what loaded it,
         unless there is a RUNPATH; LD_LIBRARY_PATH; RUNPATH."""
         if not asking.elf.has_runpath:
             for one in asking.upwards():
                 if not one.elf.has_runpath:
-                    yield from (self._expand(folder, one) for folder in one.elf.rpath)
+                    yield from (self._expand(folder, one, loader) for folder in one.elf.rpath)
         yield from self._library_path()
-        yield from (self._expand(folder, asking) for folder in asking.elf.runpath)
+        yield from (self._expand(folder, asking, loader) for folder in asking.elf.runpath)
 
     def _library_path(self) -> list[bytes]:
         value = self.environment.get("LD_LIBRARY_PATH", "")
@@ -109,7 +111,7 @@ class Libraries:
             return FoundLibrary(loader)
         folders = self._library_path()
         for one in asking.upwards():
-            folders += [self._expand(folder, one) for folder in (*one.elf.runpath, *one.elf.rpath)]
+            folders += [self._expand(folder, one, loader) for folder in (*one.elf.runpath, *one.elf.rpath)]
         for folder in (*folders, *self._musl_folders(loader)):
             if path := self._in(folder, name, asking.elf):
                 return FoundLibrary(path)
@@ -178,19 +180,16 @@ class Libraries:
         elf = self.contents.elf(node)
         return elf is not None and elf.machine == asking.machine
 
-    def _expand(self, text: bytes, of: Loaded) -> bytes:
+    def _expand(self, text: bytes, of: Loaded, loader: bytes) -> bytes:
         """With what `$ORIGIN`, `$LIB` and `$PLATFORM` stand for."""
-        origin = b"/" + of.path.rpartition(b"/")[0]
-        machine, bits = of.elf.machine
-        platform = {"EM_X86_64": b"x86_64", "EM_AARCH64": b"aarch64", "EM_386": b"i686"}.get(machine, b"")
-        for name, value in (
-            (b"ORIGIN", origin),
-            (b"LIB", b"lib64" if bits == 64 else b"lib"),
-            (b"PLATFORM", platform),
-        ):
-            text = text.replace(b"${" + name + b"}", value)
-            text = re.sub(rb"\$" + name + rb"(?![A-Za-z0-9_])", lambda _, value=value: value, text)  # type: ignore[misc]
-        return text
+        if b"$" not in text:
+            return text
+        values = {
+            b"ORIGIN": b"/" + of.path.rpartition(b"/")[0],
+            b"LIB": self.system_folders(loader, of.elf)[0].strip(b"/").removeprefix(b"usr/"),
+            b"PLATFORM": _PLATFORMS.get(of.elf.machine[0], b""),
+        }
+        return _TOKEN.sub(lambda found: values[found[1] or found[2]], text)
 
 
 def is_musl(loader: bytes) -> bool:
