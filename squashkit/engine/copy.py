@@ -100,18 +100,22 @@ class Copies:
     """Those that are there, by their diff_ids."""
     futures: list[Future[None]] = field(default_factory=list)
     """What is under way."""
+    _begun: set[DiffID] = field(default_factory=set)
+    """Those that are there or under way."""
     _tail: Future[None] | None = None
     """Writes at the end of the sink, where nothing else may be written meanwhile."""
     _lock: Any = field(default_factory=threading.Lock)
 
     def begin(self, layers: Sequence[Layer]) -> None:
-        """Begin to carry these layers over. A blob that stands in the image twice goes once.
+        """Begin to carry these layers over. A blob that stands in the image twice goes once, and so does
+        one that was begun with before.
 
         Blobs whose size is known get their places at once, so that these do not depend on which thread
         is first; those that must be unpacked follow, one after another.
         """
         pool = self.layers.pool
-        kept = [Carried.to(self.target, layer) for layer in layers if layer.diff_id not in self.stored]
+        kept = [Carried.to(self.target, layer) for layer in layers if layer.diff_id not in self._begun]
+        self._begun.update(layer.diff_id for layer in layers)
         unique = {one.layer.diff_id: one for one in kept}
         absent = [one for one in unique.values() if not one.is_in(self.sink)]
         # Only its own bytes say how a blob is compressed.

@@ -325,3 +325,15 @@ def test_a_layer_that_loses_all(tmp_path: Path) -> None:
     image = write(tmp_path, layer(file("a", b"a")), layer(file("b", b"b")))
     report, _ = lean(image, tmp_path / "out.tar", "--exclude", "a", "--exclude", "b")
     assert report["layers"] == {"before": 3, "after": 1}
+
+
+def test_a_layer_that_stands_in_the_image_twice_is_written_once(tmp_path: Path) -> None:
+    """Kept as the base and kept since nothing is left out of it: one blob, the same bytes each time."""
+    same = layer(symlink("d", "/d"))
+    image = write(tmp_path, same, base=ImageSpec([same], ["base:1"]))
+    words = ("squash", image, "--keep-layers", "1", "--exclude", "/none", "-t", "app:2", "--force", "-q")
+    made = set()
+    for _ in range(20):
+        assert run(*words, "-o", tmp_path / "out.tar").code == 0
+        made.add((tmp_path / "out.tar").read_bytes())
+    assert len(made) == 1
