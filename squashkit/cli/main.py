@@ -40,6 +40,7 @@ _SECTIONS = {
     "Look": {
         "waste": "Tell where the bytes went, why, and what to write instead.",
         "inspect": "Show an image's layers, its base, and what a squash would give.",
+        "explore": "Walk through an image's layers and files in the terminal.",
         "ls": "List files of an image or of one layer.",
         "cat": "Print a file of an image.",
         "which": "Show which layers hold or hide a path.",

@@ -106,7 +106,7 @@ def waste_platforms(
         bases = Bases(opened.session, which.choice)
         here, candidates = base_beside(opened.source, keep)
         for one in opened.images(candidates):
-            base = _base_of(opened, one, here, keep, bases)
+            base = base_above(opened, one, here, keep, bases)
             with opened.view(one, keep=True) as view:
                 yield one.platform, _report(opened, view, base, given, gates)
 
@@ -121,7 +121,9 @@ def _text_of(path: str | Path) -> str:
         raise UsageError(f"{path}: {error.strerror or error}") from error
 
 
-def _base_of(opened: Opened, image: Image, here: Sequence[Image], keep: Keep, bases: Bases) -> Base | None:
+def base_above(
+    opened: Opened, image: Image, here: Sequence[Image], keep: Keep, bases: Bases
+) -> Base | None:
     """The base that is named, else the one that is known; None where there is none."""
     if keep.base is None and keep.layers is None:
         return known_base(image, opened.source.graph) or base_by_catalogue(image, Catalogue.of_user())
