@@ -38,7 +38,7 @@ FUNCTIONS = {
     "fleet squash": "squash_fleet",
 }
 """Each command and its function."""
-NO_FUNCTION = {"completion", "demo"}
+NO_FUNCTION = {"completion", "demo", "explore"}
 """Commands for a person at a terminal alone."""
 TERMINAL = {
     "as_json": "a report has json()",

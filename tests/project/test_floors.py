@@ -31,6 +31,8 @@ PURE = ["oci", "layers", "plan"]
 PLACES = {
     "click": {"cli"},
     "tqdm": {"progress"},
+    "textual": {"cli/explore"},
+    "rich": {"cli/explore"},
     "docker": {"transports/stores/docker", "transports/registry/credentials"},
     "requests": {"transports/stores/docker", "transports/registry"},
     "urllib3": {"transports/stores/docker", "transports/registry"},
@@ -129,7 +131,8 @@ def test_rooms_that_decide_are_pure(room: str) -> None:
 
 
 def test_each_library_has_its_place() -> None:
-    """click is the command line's, tqdm the progress bars', compressors the codecs'."""
+    """click is the command line's, textual that of one command, tqdm the progress bars', compressors the
+    codecs'."""
     for path in modules():
         for module in imports(path):
             places = PLACES.get(module.partition(".")[0])

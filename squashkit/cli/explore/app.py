@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import ClassVar, TypeVar
 
 from rich.text import Text
-from textual import on, work
+from textual import events, on, work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -102,7 +102,7 @@ class ExploreApp(App[Exception]):
 
     ENABLE_COMMAND_PALETTE = False
     TITLE = "squashkit explore"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (64, "-normal"), (110, "-wide")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (76, "-normal"), (110, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-low"), (20, "-high")]  # noqa: RUF012
     CSS = """
     #title { height: 1; background: $primary; color: $text; text-style: bold; text-wrap: nowrap;
@@ -166,33 +166,41 @@ class ExploreApp(App[Exception]):
         self._query = ""
         self._found: list[bytes] = []
         self._said = ""
+        self._is_searching = False
+        self._statics = {
+            name: Static("", id=name, classes=classes, markup=False)
+            for name, classes in {
+                "title": "",
+                "layers-caption": "caption",
+                "heading": "heading",
+                "caption": "caption",
+                "empty": "",
+                "path": "",
+            }.items()
+        }
         self._written: dict[str, str] = {}
+        self.layers_panel = LayersPanel(id="layers")
+        self.tree_panel = TreePanel(id="tree")
+        self._field = Input(placeholder="part of a path, or a glob", id="search")
+        self._hints = Hints("", markup=False)
 
     # The screen
 
     def compose(self) -> ComposeResult:
-        yield Static(show_text(self._image), id="title", markup=False)
+        yield self._statics["title"]
         with Horizontal(id="panels"):
             with Vertical(id="left"):
                 yield Static("Layers", classes="heading", markup=False)
-                yield Static("", id="layers-caption", classes="caption", markup=False)
-                yield LayersPanel(id="layers")
+                yield self._statics["layers-caption"]
+                yield self.layers_panel
             with Vertical(id="right"):
-                yield Static("", id="heading", classes="heading", markup=False)
-                yield Static("", id="caption", classes="caption", markup=False)
-                yield TreePanel(id="tree")
-                yield Static("", id="empty", markup=False)
-        yield Static("", id="path", markup=False)
-        yield Input(placeholder="part of a path, or a glob", id="search")
-        yield Hints("", markup=False)
-
-    @property
-    def tree_panel(self) -> TreePanel:
-        return self.screen_stack[0].query_one(TreePanel)
-
-    @property
-    def layers_panel(self) -> LayersPanel:
-        return self.screen_stack[0].query_one(LayersPanel)
+                yield self._statics["heading"]
+                yield self._statics["caption"]
+                yield self.tree_panel
+                yield self._statics["empty"]
+        yield self._statics["path"]
+        yield self._field
+        yield self._hints
 
     @property
     def explored(self) -> Explored | None:
@@ -201,7 +209,7 @@ class ExploreApp(App[Exception]):
     def _write(self, name: str, text: str) -> None:
         if self._written.get(name) != text:
             self._written[name] = text
-            self.screen_stack[0].query_one(f"#{name}", Static).update(Text(text, no_wrap=True))
+            self._statics[name].update(Text(text, no_wrap=name != "empty"))
 
     # Work in the image's thread
 
@@ -225,6 +233,7 @@ class ExploreApp(App[Exception]):
         return self._open.enter_context(opening)
 
     def on_mount(self) -> None:
+        self._write("title", show_text(self._image))
         self._hint()
         self.set_interval(0.1, self._tell)
         self.load()
@@ -236,6 +245,7 @@ class ExploreApp(App[Exception]):
         try:
             self._exploration = await self._ask(self._begin)
         except Exception as error:
+            self._work.is_stopped = True
             self.exit(error)
             return
         explored = self._exploration.explored
@@ -243,6 +253,9 @@ class ExploreApp(App[Exception]):
         self._layer = explored.first
         self.layers_panel.told = explored.layers
         self._write("layers-caption", self.layers_panel.head())
+        if not explored.layers:
+            self._write("empty", "the image has no layers")
+            self._statics["empty"].display = True
         for note in self._work.notes:
             self.notify(show_text(str(flagged(note))), markup=False, timeout=8)
         self.layers_panel.reload(self._layer)
@@ -250,6 +263,8 @@ class ExploreApp(App[Exception]):
 
     def _tell(self) -> None:
         """Show how far the work is, and what fits the width."""
+        if self._work.is_stopped:
+            return
         if self.explored is not None:
             self._write("title", self.explored.headline(self.size.width))
         said = str(self._work) or self._said
@@ -273,7 +288,7 @@ class ExploreApp(App[Exception]):
     @work(exclusive=True, group="tree")
     async def show_tree(self) -> None:
         """Show the tree of what is chosen, once it is made."""
-        if self._exploration is None:
+        if self._exploration is None or not self._exploration.explored.layers:
             return
         history = self._exploration.explored.history
         kind, layer = self._kind, self._layer
@@ -304,18 +319,13 @@ class ExploreApp(App[Exception]):
         self._opened = outline.opened
         self._found = outline.find(self._query) if self._query else []
         panel.show(outline, self._path)
-        filtered = f"only {NAMES[only]}  (f all)  " if only else ""
+        filtered = f"only {NAMES[only]}  (Esc all)  " if only else ""
         self._write("heading", filtered + tree_title(tree, self.explored))
         self._write("caption", f"{panel.head()}   {tree_counts(tree)}")
         is_empty = not panel.count()
         self._write("empty", panel.render_empty(only))
-        main = self.screen_stack[0]
-        main.query_one("#empty").display = is_empty
-        panel.display = True
-        if is_empty:
-            panel.styles.height = 1
-        else:
-            panel.styles.height = "1fr"
+        self._statics["empty"].display = is_empty
+        panel.styles.height = 1 if is_empty else "1fr"  # it keeps the focus
         self._hint()
         self._tell()
 
@@ -336,7 +346,7 @@ class ExploreApp(App[Exception]):
             self._tell()
 
     def action_other_panel(self) -> None:
-        if len(self.screen_stack) == 1 and self.focused is not self.query_one(Input):
+        if len(self.screen_stack) == 1 and not self._field.has_focus:
             (self.layers_panel if self.tree_panel.has_focus else self.tree_panel).focus()
             self._hint()
 
@@ -396,8 +406,9 @@ class ExploreApp(App[Exception]):
     def action_search(self) -> None:
         if self.tree_panel.outline is None:
             return
-        field = self.query_one(Input)
-        self.query_one("#path").display = False
+        field = self._field
+        self._is_searching = True
+        self._statics["path"].display = False
         field.display = True
         field.value = ""
         field.focus()
@@ -410,18 +421,16 @@ class ExploreApp(App[Exception]):
         if event.value:
             self.search(event.value)
 
-    def on_key(self, event: object) -> None:
-        key = getattr(event, "key", "")
-        field = self.screen_stack[0].query_one(Input)
-        if key == "escape" and field.has_focus:
+    def on_key(self, event: events.Key) -> None:
+        if event.key == "escape" and self._field.has_focus:
             self._end_search()
-            assert hasattr(event, "stop")
             event.stop()
-            event.prevent_default()  # type: ignore[attr-defined]
+            event.prevent_default()
 
     def _end_search(self) -> None:
-        self.query_one(Input).display = False
-        self.query_one("#path").display = True
+        self._is_searching = False
+        self._field.display = False
+        self._statics["path"].display = True
         self.tree_panel.focus()
         self._hint()
 
@@ -531,7 +540,7 @@ class ExploreApp(App[Exception]):
 
     def _hint(self) -> None:
         """The keys that matter where one is."""
-        if self.query(Input) and self.screen_stack[0].query_one(Input).display:
+        if self._is_searching:
             hints = [("Enter", "find"), ("Esc", "back")]
         else:
             other = "this layer" if self._kind is Kind.WHOLE else "whole"
@@ -540,4 +549,4 @@ class ExploreApp(App[Exception]):
             hints += [("t", other), ("w", waste), ("b", "boundaries"), ("s", "sort")]
             if self._found:
                 hints[2:3] = [("n", "next"), ("/", "find")]
-        self.screen_stack[0].query_one(Hints).show(hints)
+        self._hints.show(hints)

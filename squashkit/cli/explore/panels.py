@@ -19,6 +19,8 @@ from squashkit.report.explore.tree import Kind, Row
 STYLES = {"A": "bold green", "C": "bold yellow", "R": "bold red", "D": "bold magenta", "B": "bold cyan"}
 """A colour for each letter; the letter says it where colours do not."""
 _AMOUNT = 7
+_ROOMY = 60
+"""Columns of the tree from which on each folder is indented by two."""
 
 
 class LayersPanel(Lines):
@@ -100,8 +102,9 @@ class TreePanel(Lines):
         sign = " "
         if row.children:
             sign = "▾" if self.outline.is_open(row) else "▸"
-        indent = min(depth, max(2, (width - 36) // 2))
-        text.append("  " * indent + f" {sign} ", "dim")
+        step = 2 if width >= _ROOMY else 1
+        indent = min(depth * step, max(4, width - 40))  # a name has some columns, however deep it lies
+        text.append(" " * indent + f" {sign} ", "dim")
         style = STYLES.get(row.letters[0], "").removeprefix("bold ")
         text.append(row.label, f"bold {style}".strip() if row.is_folder else style)
         if is_waste and row.fate:

@@ -55,8 +55,10 @@ class History:
     """What all layers did, base first."""
 
     layers: tuple[tuple[Item, ...], ...]
-    """Of each layer every path that it touched; one that its tar has twice stands there twice, what it left
-    last."""
+    """Of each layer every path that it touched, once."""
+    lost: tuple[tuple[Item, ...], ...]
+    """Of each layer the entries that it does not leave at their paths itself: the path comes again in its
+    tar, or only other names of the content last."""
     rootfs: Rootfs
     """What all of them made."""
     killed: dict[int, int]
@@ -84,21 +86,25 @@ def follow_layers(changesets: Sequence[Changeset], begin: Callable[[int], None])
     `Rootfs.apply` does."""
     rootfs = Rootfs()
     there: set[bytes] = set()
-    layers = []
+    layers, lost = [], []
     for layer, changeset in enumerate(changesets):
         begin(layer)
-        items = _items(rootfs, changeset, layer, there)
+        items, unseen = _items(rootfs, changeset, layer, there)
         layers.append(items)
+        lost.append(unseen)
         there |= {item.path for item in items if item.mark is not Mark.REMOVED}
         there -= {item.path for item in items if item.mark is Mark.REMOVED}
     killed = {
         id(one.entry): one.by for one in rootfs.dropped if one.entry.record.traits.typeflag != DIRECTORY
     }
-    return History(tuple(layers), rootfs, killed)
+    return History(tuple(layers), tuple(lost), rootfs, killed)
 
 
-def _items(rootfs: Rootfs, changeset: Changeset, layer: int, there: set[bytes]) -> tuple[Item, ...]:
-    """What a layer does; it is applied. `there` are the paths below it."""
+def _items(
+    rootfs: Rootfs, changeset: Changeset, layer: int, there: set[bytes]
+) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """What a layer does, and what it has and does not leave at its path; it is applied. `there` are the
+    paths below it."""
     hidden = list(_hidden(rootfs, changeset))
     listed = dict(_directories(rootfs, changeset))
     seen = len(rootfs.dropped)
@@ -120,14 +126,17 @@ def _items(rootfs: Rootfs, changeset: Changeset, layer: int, there: set[bytes]) 
             found.append(Item(entry.path, layer, mark(entry.path, node), entry))
         else:
             elsewhere[id(entry)] = entry
-    if elsewhere:  # put through a symlink, replaced by the layer itself, or a name that only links have
+    lost: list[Item] = []
+    is_odd = bool(elsewhere)
+    if is_odd:  # put through a symlink, replaced by the layer itself, or a name that only links have
         moved = list(_moved(rootfs, layer, elsewhere))
         found += [Item(path, layer, mark(path, node), entry) for path, node, entry in moved]
-        gone = [one for one in rootfs.dropped[seen:] if id(one.entry) in elsewhere]
-        again = [Item(one.path, layer, Mark.ADDED, one.entry) for one in gone]
-        shown = {item.path for item in found}
-        lost = [item for item in again if item.path in shown and item.typeflag != DIRECTORY]
-        found = [*lost, *found, *(item for item in again if item.path not in shown)]
+        for _, _, entry in moved:
+            del elsewhere[id(entry)]
+        places = {id(one.entry): one.path for one in rootfs.dropped[seen:]}
+        for key, entry in elsewhere.items():
+            if entry.record.typeflag != DIRECTORY:
+                lost.append(Item(places.get(key, entry.path), layer, Mark.ADDED, entry))
     paths = {item.path for item in found}
     for directory in _unlisted(rootfs, paths, layer):
         found.append(Item(directory.path, layer, mark(directory.path, directory), None))
@@ -135,13 +144,13 @@ def _items(rootfs: Rootfs, changeset: Changeset, layer: int, there: set[bytes]) 
         if path not in paths and path in there and node_at(rootfs, path) is None:
             paths.add(path)
             found.append(Item(path, layer, Mark.REMOVED, node.entry))
-    if elsewhere:  # what such entries took the place of is not known by their names
+    if is_odd:  # what such entries took the place of is not known by their names
         found += [
             Item(path, layer, Mark.REMOVED, None)
             for path in there - paths
             if path and node_at(rootfs, path) is None
         ]
-    return tuple(found)
+    return tuple(found), tuple(lost)
 
 
 def _hidden(rootfs: Rootfs, changeset: Changeset) -> Iterator[tuple[bytes, Node]]:

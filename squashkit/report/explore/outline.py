@@ -163,10 +163,11 @@ def parse_search(text: str) -> Callable[[bytes], bool]:
     pattern = parse_pattern(text).paths
     if not isinstance(pattern, re.Pattern):
         raise ValueError(f"{text!r} is no glob")
-    search = pattern.finditer
 
     def is_meant(path: bytes) -> bool:
         name = path.decode("utf-8", "surrogateescape")
-        return any(found.end() == len(name) for found in search(name))
+        # What lies below a path is found with it, and its own name may be what was found last.
+        matches = (*pattern.finditer(name), pattern.search(name, max(0, name.rfind("/"))))
+        return any(found is not None and found.end() == len(name) for found in matches)
 
     return is_meant

@@ -115,7 +115,7 @@ def tree_counts(tree: Tree) -> str:
 def nothing(tree: Tree, only: Mark | None) -> str:
     """What stands in the place of a tree that shows nothing."""
     if only is not None:
-        return f"nothing is {NAMES[only]} here; f shows all again"
+        return f"nothing is {NAMES[only]} here; Esc shows all again"
     return "nothing is dead" if tree.kind is Kind.WASTE else "the layer is empty"
 
 

@@ -102,7 +102,7 @@ class Row:
         """Of a dead file the layer that has it and the one that killed it."""
         if self.killed_by is None or self.item is None:
             return ""
-        return f"of layer {self.item.layer}, by {self.killed_by}"
+        return f"layer {self.item.layer}, by {self.killed_by}"
 
     def has(self, mark: Mark | None) -> bool:
         """Whether it, or something below it, has a mark. Everything has None."""
@@ -130,7 +130,7 @@ class Tree:
 
 def layer_tree(history: History, layer: int) -> Tree:
     """What a layer did."""
-    return _tree(Kind.LAYER, layer, history, history.layers[layer])
+    return _tree(Kind.LAYER, layer, history, (*history.lost[layer], *history.layers[layer]))
 
 
 def whole_tree(history: History, layer: int) -> Tree:
@@ -140,7 +140,9 @@ def whole_tree(history: History, layer: int) -> Tree:
 
 def waste_tree(history: History) -> Tree:
     """All that is dead."""
-    dead = (one for items in history.layers for one in items if history.killed_by(one) is not None)
+    layers = zip(history.lost, history.layers, strict=True)
+    items = (one for lost, left in layers for one in (*lost, *left))
+    dead = (one for one in items if history.killed_by(one) is not None)
     return _tree(Kind.WASTE, len(history.layers) - 1, history, dead)
 
 
