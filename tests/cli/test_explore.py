@@ -233,7 +233,8 @@ def test_search_goes_from_one_to_the_next(archive: Path) -> None:
 
 def test_search_says_what_it_does_not_find(archive: Path) -> None:
     """What is not there and what is no glob are told in the line of the path; Esc ends the question."""
-    assert press(f"{archive}:app:1", "slash", "x", "y", "enter").foot[0] == "nothing here is called xy"
+    missing = "nothing here is called xy; t shows the whole root file system"
+    assert press(f"{archive}:app:1", "slash", "x", "y", "enter").foot[0] == missing
     bad = ("left_square_bracket", "z", "minus", "a", "right_square_bracket")
     assert "is no glob" in press(f"{archive}:app:1", "slash", *bad, "enter").foot[0]
     asked = press(f"{archive}:app:1", "slash", "q")

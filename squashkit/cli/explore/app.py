@@ -452,7 +452,8 @@ class ExploreApp(App[Exception]):
             return
         self._query, self._found = text, found
         if not found:
-            self._said = f"nothing here is called {show_text(text)}"
+            more = "; t shows the whole root file system" if self._kind is Kind.LAYER else ""
+            self._said = f"nothing here is called {show_text(text)}{more}"
             self._query = ""
         else:
             self._go_to(self._nearest(outline))

@@ -11,8 +11,8 @@ from squashkit.layers.record import DIRECTORY, HARD_LINK, SYMLINK
 from squashkit.report.explore.changes import History, Item, Mark
 
 _BITS = 32
-_ONE = {mark: 1 << _BITS * place for place, mark in enumerate(Mark)}
-"""What is added to a row's counts for a path that has a mark."""
+_PLACE = {mark: _BITS * number for number, mark in enumerate(Mark)}
+"""Where the number of paths with a mark begins in a row's counts, in bits."""
 
 
 class Kind(Enum):
@@ -74,7 +74,7 @@ class Row:
 
     def count(self, mark: Mark) -> int:
         """How many paths have a mark: of these and of what lies below."""
-        return self.counts // _ONE[mark] & ((1 << _BITS) - 1)
+        return (self.counts >> _PLACE[mark]) & ((1 << _BITS) - 1)
 
     @property
     def bytes(self) -> int:
@@ -163,9 +163,9 @@ def _tree(kind: Kind, layer: int, history: History, items: Iterable[Item]) -> Tr
             row.killed_by = killed_by
     for row in rows.values():
         if row.mark is not None:
-            row.counts += _ONE[row.mark]
+            row.counts += 1 << _PLACE[row.mark]
         if row.killed_by is not None:
-            row.counts += _ONE[Mark.DEAD]
+            row.counts += 1 << _PLACE[Mark.DEAD]
     for row in reversed(rows.values()):  # parents stand before their children
         above = row.parent
         if above is not None:
