@@ -18,7 +18,7 @@ from squashkit.options import Keep, Run, Which
 from squashkit.plan.waste.model import Cause, DeadFile
 from squashkit.plan.waste.savings import Saving, find_savings
 from squashkit.progress import Notify, Progress, ignore
-from squashkit.report.explore.changes import History, Item, Mark, follow_layers
+from squashkit.report.explore.changes import Item, Mark, follow_layers
 from squashkit.report.explore.texts import Details, Explored, layer_lines
 from squashkit.report.listing import Listed
 from squashkit.report.trace import TraceReport
@@ -86,10 +86,14 @@ def open_exploration(
         (one,) = opened.images(candidates)
         base = base_above(opened, one, here, keep, bases)
         with opened.view(one) as view:
-            progress = opened.session.progress
-            progress.stage("Applying layers", None)
             changesets = list(view.changesets.values())
-            history: History = follow_layers(changesets, lambda layer: progress.advance(0))
+            progress = opened.session.progress
+
+            def begin(layer: int) -> None:
+                progress.stage(f"Applying layer {layer} of {len(changesets)}", None)
+                progress.advance(0)
+
+            history = follow_layers(changesets, begin)
             progress.close()
             sizes = [changeset.diff_size for changeset in changesets]
             layers = layer_lines(one, sizes, history, base)

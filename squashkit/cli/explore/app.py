@@ -27,7 +27,7 @@ from squashkit.errors import SquashkitError, show_path, show_text
 from squashkit.jobs.explore import Exploration, open_exploration
 from squashkit.options import Keep
 from squashkit.progress import Note
-from squashkit.report.explore.changes import NAMES, Mark
+from squashkit.report.explore.changes import NAMES, History, Mark
 from squashkit.report.explore.outline import Order, Outline
 from squashkit.report.explore.texts import (
     Explored,
@@ -97,6 +97,13 @@ def _uncollected(question: Callable[[], R]) -> R:
                 gc.enable()
 
 
+_TREE_OF: dict[Kind, Callable[[History, int], Tree]] = {
+    Kind.LAYER: layer_tree,
+    Kind.WHOLE: whole_tree,
+    Kind.WASTE: lambda history, layer: waste_tree(history),
+}
+
+
 class ExploreApp(App[Exception]):
     """One image. What it returns is the error that ended it, if one did."""
 
@@ -116,8 +123,7 @@ class ExploreApp(App[Exception]):
     .-narrow #right { width: 100%; height: 1fr; border-left: none; }
     .caption { height: 1; text-wrap: nowrap; text-overflow: ellipsis; color: $text-muted; }
     .heading { height: 1; text-wrap: nowrap; text-overflow: ellipsis; background: $surface-lighten-1; }
-    #left:focus-within .heading, #right:focus-within .heading { background: $accent; color: $text;
-        text-style: bold; }
+    .-current .heading { background: $secondary; color: $text; text-style: bold; }
     #path { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     #empty { height: 1fr; color: $text-muted; padding: 1 2; display: none; }
     #search { display: none; height: 1; border: none; padding: 0 1; }
@@ -245,8 +251,9 @@ class ExploreApp(App[Exception]):
         try:
             self._exploration = await self._ask(self._begin)
         except Exception as error:
-            self._work.is_stopped = True
-            self.exit(error)
+            if not self._work.is_stopped:  # then this is how it stopped
+                self._work.is_stopped = True
+                self.exit(error)
             return
         explored = self._exploration.explored
         self._write("title", explored.headline(self.size.width))
@@ -287,37 +294,37 @@ class ExploreApp(App[Exception]):
 
     @work(exclusive=True, group="tree")
     async def show_tree(self) -> None:
-        """Show the tree of what is chosen, once it is made."""
+        """Show the tree of what is chosen with the filter and the order that are set, once it is made. Open
+        folders stay open."""
         if self._exploration is None or not self._exploration.explored.layers:
             return
         history = self._exploration.explored.history
-        kind, layer = self._kind, self._layer
+        kind, layer, query, opened = self._kind, self._layer, self._query, set(self._opened)
         key = kind, layer if kind is not Kind.WASTE else 0
-        tree = self._trees.get(key)
-        if tree is None:
-            self._work.title = "Making the tree"
-            try:
-                if kind is Kind.WASTE:
-                    tree = await self._make(lambda: waste_tree(history))
-                else:
-                    make = layer_tree if kind is Kind.LAYER else whole_tree
-                    tree = await self._make(lambda: make(history, layer))
-            finally:
-                self._work.title = ""
-            self._trees[key] = tree
-            while len(self._trees) > _TREES:
-                self._trees.pop(next(iter(self._trees))).take_apart()
-        self._outline(tree)
+        order = Order.DEAD if kind is Kind.WASTE and self._order is Order.NAME else self._order
+        only = None if kind is Kind.WASTE else self._only
+        known = self._trees.get(key)
 
-    def _outline(self, tree: Tree) -> None:
-        """Show a tree with the filter and the order that are set; open folders stay open."""
-        assert self.explored is not None
-        panel = self.tree_panel
-        order = Order.DEAD if tree.kind is Kind.WASTE and self._order is Order.NAME else self._order
-        only = None if tree.kind is Kind.WASTE else self._only
-        outline = Outline(tree, only, order, self._opened)
+        def made() -> tuple[Outline, list[bytes]]:
+            tree = known or _TREE_OF[kind](history, layer)
+            outline = Outline(tree, only, order, opened)
+            return outline, outline.find(query) if query else []
+
+        self._work.title = "Making the tree"
+        try:
+            outline, self._found = await self._make(made)
+        finally:
+            self._work.title = ""
+        self._trees[key] = outline.tree
         self._opened = outline.opened
-        self._found = outline.find(self._query) if self._query else []
+        self._show(outline)
+        while len(self._trees) > _TREES:
+            oldest = next(one for one in self._trees if one != key)
+            self._trees.pop(oldest).take_apart()
+
+    def _show(self, outline: Outline) -> None:
+        assert self.explored is not None
+        panel, tree, only = self.tree_panel, outline.tree, outline.only
         panel.show(outline, self._path)
         filtered = f"only {NAMES[only]}  (Esc all)  " if only else ""
         self._write("heading", filtered + tree_title(tree, self.explored))

@@ -11,6 +11,7 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 
 
 class Lines(ScrollView, can_focus=True):
@@ -69,12 +70,14 @@ class Lines(ScrollView, can_focus=True):
     def move_to(self, index: int, *, told: bool = False) -> None:
         """Put the cursor on a line, the nearest there is; who listens is told where it moves."""
         index = max(0, min(index, self.count() - 1))
-        moved = index != self.cursor
+        before, moved = self.cursor, index != self.cursor
         self.cursor = index
+        if moved:
+            self.refresh_line(before)
+            self.refresh_line(index)
         self.scroll_to_region(Region(0, index, 1, 1), animate=False, force=True, immediate=True)
         if moved or told:
             self.post_message(self.Moved(self, index))
-        self.refresh()
 
     def render_line(self, y: int) -> Strip:
         index = y + self.scroll_offset.y
@@ -96,6 +99,17 @@ class Lines(ScrollView, can_focus=True):
     def on_resize(self, event: events.Resize) -> None:
         if self.count():
             self.move_to(self.cursor)
+
+    def on_focus(self) -> None:
+        self._tell_focus(True)
+
+    def on_blur(self) -> None:
+        self._tell_focus(False)
+
+    def _tell_focus(self, has_focus: bool) -> None:
+        """The panel around it shows which one the keys go to."""
+        if isinstance(self.parent, Widget):
+            self.parent.set_class(has_focus, "-current")
 
     def on_click(self, event: events.Click) -> None:
         place = event.get_content_offset(self)

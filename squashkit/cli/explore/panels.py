@@ -16,7 +16,13 @@ from squashkit.report.explore.outline import Outline
 from squashkit.report.explore.texts import LayerLine, nothing
 from squashkit.report.explore.tree import Kind, Row
 
-STYLES = {"A": "bold green", "C": "bold yellow", "R": "bold red", "D": "bold magenta", "B": "bold cyan"}
+STYLES = {
+    "A": "bold #5fd75f",
+    "C": "bold #ffd75f",
+    "R": "bold #ff5f5f",
+    "D": "bold #d787ff",
+    "B": "bold #5fd7ff",
+}
 """A colour for each letter; the letter says it where colours do not."""
 _AMOUNT = 7
 _ROOMY = 60
@@ -43,7 +49,8 @@ class LayersPanel(Lines):
     def line(self, index: int, width: int) -> Text:
         layer = self.told[index]
         base, number, amount, dead = layer.cells()
-        text = Text(base, STYLES["B"])
+        text = Text()
+        text.append(base, STYLES["B"])
         text.append(f"{number:>{self._digits}}", "dim" if layer.in_base else "")
         text.append(f"{amount:>{_AMOUNT}}")
         text.append(f"{dead:>{_AMOUNT}}", STYLES["D"])
