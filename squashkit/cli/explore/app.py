@@ -126,8 +126,9 @@ class ExploreApp(App[Exception]):
     .-current .heading { background: $secondary; color: $text; text-style: bold; }
     #path { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
     #empty { height: 1fr; color: $text-muted; padding: 1 2; display: none; }
-    #search { display: none; height: 1; border: none; padding: 0 1; }
-    #search:focus { border: none; }
+    #search-bar { display: none; height: 1; background: $surface; }
+    #prompt { width: 2; text-style: bold; }
+    #search, #search:focus { width: 1fr; height: 1; border: none; padding: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab,shift+tab", "other_panel", "other panel", show=False, priority=True),
@@ -188,6 +189,7 @@ class ExploreApp(App[Exception]):
         self.layers_panel = LayersPanel(id="layers")
         self.tree_panel = TreePanel(id="tree")
         self._field = Input(placeholder="part of a path, or a glob", id="search")
+        self._bar = Horizontal(Static("/", id="prompt", markup=False), self._field, id="search-bar")
         self._hints = Hints("", markup=False)
 
     # The screen
@@ -205,7 +207,7 @@ class ExploreApp(App[Exception]):
                 yield self.tree_panel
                 yield self._statics["empty"]
         yield self._statics["path"]
-        yield self._field
+        yield self._bar
         yield self._hints
 
     @property
@@ -416,7 +418,7 @@ class ExploreApp(App[Exception]):
         field = self._field
         self._is_searching = True
         self._statics["path"].display = False
-        field.display = True
+        self._bar.display = True
         field.value = ""
         field.focus()
         self._hint()
@@ -436,7 +438,7 @@ class ExploreApp(App[Exception]):
 
     def _end_search(self) -> None:
         self._is_searching = False
-        self._field.display = False
+        self._bar.display = False
         self._statics["path"].display = True
         self.tree_panel.focus()
         self._hint()
@@ -549,12 +551,12 @@ class ExploreApp(App[Exception]):
     def _hint(self) -> None:
         """The keys that matter where one is."""
         if self._is_searching:
-            hints = [("Enter", "find"), ("Esc", "back")]
-        else:
-            other = "this layer" if self._kind is Kind.WHOLE else "whole"
-            waste = "back" if self._kind is Kind.WASTE else "waste"
-            hints = [("Tab", "panel"), ("Enter", "open"), ("/", "find"), ("f", "filter")]
-            hints += [("t", other), ("w", waste), ("b", "boundaries"), ("s", "sort")]
-            if self._found:
-                hints[2:3] = [("n", "next"), ("/", "find")]
+            self._hints.show([("Enter", "find"), ("Esc", "back")], always=())
+            return
+        other = "this layer" if self._kind is Kind.WHOLE else "whole"
+        waste = "back" if self._kind is Kind.WASTE else "waste"
+        hints = [("Tab", "panel"), ("Enter", "open"), ("/", "find"), ("f", "filter")]
+        hints += [("t", other), ("w", waste), ("b", "boundaries"), ("s", "sort")]
+        if self._found:
+            hints[2:3] = [("n", "next"), ("/", "find")]
         self._hints.show(hints)

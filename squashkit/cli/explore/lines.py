@@ -113,8 +113,14 @@ class Lines(ScrollView, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         place = event.get_content_offset(self)
-        if place is not None and place.y + self.scroll_offset.y < self.count():
-            self.move_to(place.y + self.scroll_offset.y)
+        index = place.y + self.scroll_offset.y if place is not None else self.count()
+        if index == self.cursor:
+            self.action_choose()
+        elif index < self.count():
+            self.move_to(index)
+
+    def action_choose(self) -> None:
+        """Do with the line what Enter does, and a click on the line that the cursor is on."""
 
     def action_move(self, by: int) -> None:
         self.move_to(self.cursor + by)

@@ -144,11 +144,15 @@ class Hints(Static):
 
     DEFAULT_CSS = "Hints { height: 1; background: $panel; }"
     hints: Sequence[tuple[str, str]] = ()
-    always: Sequence[tuple[str, str]] = (("?", "help"), ("q", "quit"))
+    always: Sequence[tuple[str, str]] = ()
 
-    def show(self, hints: Sequence[tuple[str, str]]) -> None:
-        """Show other keys."""
-        self.hints = hints
+    def show(
+        self,
+        hints: Sequence[tuple[str, str]],
+        always: Sequence[tuple[str, str]] = (("?", "help"), ("q", "quit")),
+    ) -> None:
+        """Show other keys; `always` are those that are left out nowhere."""
+        self.hints, self.always = hints, always
         self.refresh()
 
     def render(self) -> Text:
