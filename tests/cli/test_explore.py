@@ -440,6 +440,13 @@ def test_what_cannot_be_opened_ends_it(tmp_path: Path) -> None:
     assert "nowhere.tar" in str(seen.error)
 
 
+def test_one_image_is_named_by_its_path(archive: Path) -> None:
+    """Standard input is the keyboard's, and all platforms are not one; of several images one is chosen."""
+    assert "name the archive by its path" in str(press("-").error)
+    assert "name one platform" in str(press(archive, which=Which("all")).error)
+    assert "holds several images" in str(press(archive).error)
+
+
 def test_a_pipe_is_no_terminal(archive: Path) -> None:
     """Without a terminal it is one line that says what prints instead, and a usage error (2)."""
     assert_fails(run("explore", archive), 2, "explore needs a terminal", "inspect, ls, which and waste")

@@ -7,7 +7,8 @@ import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from textwrap import wrap
 from typing import ClassVar, TypeVar
 
 from rich.text import Text
@@ -41,6 +42,8 @@ from squashkit.report.explore.tree import Kind, Tree, layer_tree, waste_tree, wh
 R = TypeVar("R")
 _TREES = 6
 """How many trees are remembered: coming back to one takes no time."""
+_PATIENCE = 10
+"""Seconds that the image has to be closed in."""
 FILTERS = (None, *Mark)
 ORDERS = tuple(Order)
 
@@ -407,8 +410,9 @@ class ExploreApp(App[Exception]):
 
     async def on_unmount(self) -> None:
         self._work.is_stopped = True
-        await self._ask(self._open.close)
-        self._thread.shutdown()
+        with suppress(TimeoutError):  # nobody waits for a registry that does not answer
+            await asyncio.wait_for(self._ask(self._open.close), _PATIENCE)
+        self._thread.shutdown(wait=False)
 
     # Search
 
@@ -541,9 +545,8 @@ class ExploreApp(App[Exception]):
             answer = await self._ask(lambda: question(exploration))
         except (SquashkitError, OSError) as error:
             told = show_text(str(error))
-            page.show(lambda width: [Text(told)])
-            return
-        if page.is_attached:
+            page.show(lambda width: plain(wrap(told, width)))
+        else:
             page.show(lambda width: plain(texts(answer, width)))
 
     # Keys

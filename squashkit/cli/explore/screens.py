@@ -101,9 +101,10 @@ class PageScreen(ModalScreen[None]):
         self.call_after_refresh(self.fill)
 
     def show(self, texts: Callable[[int], Sequence[Text]]) -> None:
-        """Show other lines: what was waited for is there."""
+        """Show other lines: what was waited for is there, and somebody may have gone on."""
         self._texts = texts
-        self.fill()
+        if self.is_attached:
+            self.fill()
 
     def fill(self) -> None:
         """Make the lines for the width that there is."""
