@@ -162,7 +162,7 @@ def test_layers_stand_beside_what_they_did(archive: Path) -> None:
     ]
     assert seen.foot == (
         "/cache",
-        "Tab panel  Enter open  / find  f filter  t whole  w waste  ? help  q quit",
+        "Tab side  Enter open  / find  f filter  t whole  w waste  b gain  ? help  q quit",
     )
 
 
@@ -184,6 +184,14 @@ def test_folders_open_by_arrows_enter_and_vim_keys(archive: Path) -> None:
         seen = press(f"{archive}:app:1", "tab", "G", "l", *keys)
         assert seen.names[-2:] in (["link -> etc/conf", "srv/"], ["srv/", "www/"]), keys
         assert seen.foot[0] in ("/srv", "/srv/www"), keys
+
+
+def test_left_and_right_go_between_the_panels(archive: Path) -> None:
+    """On a layer right and Enter go to the tree, in whose root left goes back; Tab goes both ways."""
+    for into in ("right", "l", "enter", "tab", "shift+tab"):
+        assert press(f"{archive}:app:1", into, "G").foot[0] == "/srv", into
+        for back in ("left", "h", "tab"):
+            assert "Layer 2: clean" in press(f"{archive}:app:1", into, "G", back, "G").text, (into, back)
 
 
 def test_clicks_choose_and_open(archive: Path) -> None:

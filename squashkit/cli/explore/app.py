@@ -558,8 +558,8 @@ class ExploreApp(App[Exception]):
             return
         other = "this layer" if self._kind is Kind.WHOLE else "whole"
         waste = "back" if self._kind is Kind.WASTE else "waste"
-        hints = [("Tab", "panel"), ("Enter", "open"), ("/", "find"), ("f", "filter")]
-        hints += [("t", other), ("w", waste), ("b", "boundaries"), ("s", "sort")]
+        hints = [("Tab", "side"), ("Enter", "open"), ("/", "find"), ("f", "filter")]
+        hints += [("t", other), ("w", waste), ("b", "gain"), ("s", "sort")]
         if self._found:
             hints[2:3] = [("n", "next"), ("/", "find")]
         self._hints.show(hints)

@@ -32,6 +32,9 @@ _ROOMY = 60
 class LayersPanel(Lines):
     """The layers, base first."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,right,l", "enter_tree", "to the tree", show=False),
+    ]
     told: Sequence[LayerLine] = ()
 
     def count(self) -> int:
@@ -56,6 +59,9 @@ class LayersPanel(Lines):
         text.append(f"{dead:>{_AMOUNT}}", STYLES["D"])
         text.append("  " + layer.step, "dim" if layer.in_base else "")
         return text
+
+    def action_enter_tree(self) -> None:
+        self.screen.query_one(TreePanel).focus()
 
 
 class TreePanel(Lines):
@@ -143,8 +149,10 @@ class TreePanel(Lines):
         if self.row is not None and self.outline is not None:
             if self.outline.close(self.cursor):
                 self.reload()
-            else:
+            elif self.outline.lines[self.cursor].depth:
                 self.move_to(self.outline.above(self.cursor))
+            else:
+                self.screen.query_one(LayersPanel).focus()
 
     def action_open_all(self) -> None:
         if self.row is not None and self.outline is not None:
