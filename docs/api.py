@@ -30,7 +30,7 @@ raises `UsageError`, whose message begins with the option's name; a value of a w
 SECTIONS = {
     "Squash, rebase, extract": "squash squash_platforms rebase rebase_platforms extract",
     "Many images": "measure_fleet fleet_advise squash_fleet",
-    "Look at images": "inspect inspect_tree waste verify diff ls cat which which_glob export",
+    "Look at images": "inspect inspect_tree waste report_page verify diff ls cat which which_glob export",
     "Bases": "find_base check_base base_list base_add base_remove",
     "Options": """
         Keep Merge History Rebase Extract Read Which Write Gates FleetOptions Run Access MinSaving

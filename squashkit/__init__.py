@@ -41,6 +41,7 @@ _NAMES = {
         "rebase",
         "rebase_platforms",
     ),
+    "jobs.report": ("report_page",),
     "jobs.squash": (
         "squash",
         "squash_platforms",
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.paths import which_glob as which_glob
     from squashkit.jobs.rebase import rebase as rebase
     from squashkit.jobs.rebase import rebase_platforms as rebase_platforms
+    from squashkit.jobs.report import report_page as report_page
     from squashkit.jobs.squash import squash as squash
     from squashkit.jobs.squash import squash_platforms as squash_platforms
     from squashkit.jobs.verify import verify as verify

@@ -39,6 +39,7 @@ _SECTIONS = {
     },
     "Look": {
         "waste": "Tell where the bytes went, why, and what to write instead.",
+        "report": "Show in a browser where the bytes went, as one HTML file.",
         "inspect": "Show an image's layers, its base, and what a squash would give.",
         "explore": "Walk through an image's layers and files in the terminal.",
         "ls": "List files of an image or of one layer.",

@@ -14,6 +14,7 @@ from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import base_by_catalogue
 from squashkit.jobs.decide import Bases, base_beside, base_to_keep
 from squashkit.jobs.look import Opened, one_platform, open_images
+from squashkit.layers.rootfs import Rootfs
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
 from squashkit.options import Gates, Keep, Run, Which
@@ -100,15 +101,42 @@ def waste_platforms(
     notify: Notify = ignore,
 ) -> Iterator[tuple[Platform, WasteReport]]:
     """The same of the image that is meant, or of every platform's, one after another."""
+    found = waste_and_files(
+        [image],
+        keep=keep,
+        given=given,
+        gates=gates,
+        which=which,
+        run=run,
+        progress=progress,
+        notify=notify,
+    )
+    for report, _ in found:
+        yield report.image.platform, report
+
+
+def waste_and_files(
+    images: Sequence[str],
+    *,
+    keep: Keep = Keep(),
+    given: Given = Given(),
+    gates: Gates = Gates(),
+    which: Which = Which(),
+    run: Run = Run(),
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> Iterator[tuple[WasteReport, Rootfs]]:
+    """The same of several images, each with its root file system, one after another."""
     if keep.segments is not None or keep.from_step is not None:
         raise UsageError("what is waste is told above one base: name it, or say how many layers it has")
-    with open_images([image], which, run, progress, notify) as (opened,):
-        bases = Bases(opened.session, which.choice)
-        here, candidates = base_beside(opened.source, keep)
-        for one in opened.images(candidates):
-            base = base_above(opened, one, here, keep, bases)
-            with opened.view(one, keep=True) as view:
-                yield one.platform, _report(opened, view, base, given, gates)
+    with open_images(images, which, run, progress, notify) as all_opened:
+        for opened in all_opened:
+            bases = Bases(opened.session, which.choice)
+            here, candidates = base_beside(opened.source, keep)
+            for one in opened.images(candidates):
+                base = base_above(opened, one, here, keep, bases)
+                with opened.view(one, keep=True) as view:
+                    yield _report(opened, view, base, given, gates)
 
 
 def _text_of(path: str | Path) -> str:
@@ -130,7 +158,9 @@ def base_above(
     return base_to_keep(image, opened.source, here, keep, bases)
 
 
-def _report(opened: Opened, view: View, base: Base | None, given: Given, gates: Gates) -> WasteReport:
+def _report(
+    opened: Opened, view: View, base: Base | None, given: Given, gates: Gates
+) -> tuple[WasteReport, Rootfs]:
     image, changesets = view.image, list(view.changesets.values())
     base_layers = base.layers if base is not None else 0
     rootfs, dead = find_dead(changesets, view)
@@ -143,7 +173,7 @@ def _report(opened: Opened, view: View, base: Base | None, given: Given, gates: 
     dead_sizes: Counter[int] = Counter()
     for one in dead:
         dead_sizes[one.layer] += one.size
-    return WasteReport(
+    report = WasteReport(
         image=image,
         reference=opened.reference(image),
         base=base,
@@ -171,3 +201,4 @@ def _report(opened: Opened, view: View, base: Base | None, given: Given, gates: 
         dockerfile=given.dockerfile,
         match=match_steps(given.dockerfile, steps) if given.dockerfile is not None else None,
     )
+    return report, rootfs

@@ -40,6 +40,8 @@ PLACES = {
     "isal": {"transports/codecs"},
     "zlib_ng": {"transports/codecs", "transports/deflate"},
     "backports": {"transports/codecs"},
+    "jinja2": {"report/html/render"},
+    "plotly": {"report/html/render"},
 }
 IMPURE = {"os", "pathlib", "time", "datetime", "random", "subprocess", "socket", "tempfile", "shutil", "io"}
 

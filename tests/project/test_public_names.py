@@ -83,6 +83,7 @@ NAMES = [
     "plan_squash",
     "rebase",
     "rebase_platforms",
+    "report_page",
     "sarif",
     "scan",
     "scan_bytes",
@@ -98,7 +99,7 @@ NAMES = [
 FUNCTIONS = {name: value for name in NAMES if inspect.isfunction(value := getattr(squashkit, name))}
 ENDS = {"image", "output", "into", "a", "b", "references", "progress", "notify"}
 """Parameters that every reader knows: images, where the result goes, who hears of the work."""
-HEAVY = ("click", "requests", "urllib3", "docker", "tqdm", "isal", "zlib_ng", "sqlite3")
+HEAVY = ("click", "requests", "urllib3", "docker", "tqdm", "isal", "zlib_ng", "sqlite3", "jinja2", "plotly")
 
 
 def typed_imports() -> list[str]:
