@@ -152,7 +152,7 @@
       ].join("<br>"));
       Plotly.react(this.place, [{
         type: "treemap", branchvalues: "total", sort: true, level: String(this.level), maxdepth: isNarrow ? 3 : 4,
-        ids: nodes.map(String), labels: data.names.map((name) => plain(cut(name, 40))),
+        ids: nodes.map(String), labels: data.names.map((name) => plain(cut(name, 24))),
         parents: data.parents.map((parent) => (parent < 0 ? "" : String(parent))), values: data.bytes,
         text: nodes.map((node) => data.sizes[node]), textinfo: "label+text",
         hovertext: hover, hoverinfo: "text", textfont: { size: 13, color: "#111111" },
