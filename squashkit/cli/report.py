@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from squashkit.amounts import count
 from squashkit.cli import complete
 from squashkit.cli.help import KEEP, Command, option
 from squashkit.cli.hints import flagged
@@ -94,12 +95,13 @@ def report(
         keep=Keep(keep_base, keep_layers),
         given=Given.read(rules, dockerfile, None),
     )
-    text = page_html([replace(one, waste=flagged(one.waste)) for _, one in found])
+    pages = [replace(one, waste=flagged(one.waste)) for _, one in found]
+    text = page_html(pages)
     if output == "-":
         with telling():
             sys.stdout.buffer.write(text.encode())
         return
-    size = write_page(text, Path(output), force=force)
+    write_page(text, Path(output), force=force)
     shown = show_path(os.fsencode(output))
     written.append(f"{shown} was written")
-    say(f"Wrote {size:,} bytes to {shown}")
+    say(f"Wrote a page about {count(len(pages), 'image')} to {shown}")

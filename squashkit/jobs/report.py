@@ -83,16 +83,14 @@ def check_page(path: Path, *, force: bool) -> None:
     check_free(path, force=force)
 
 
-def write_page(text: str, path: Path, *, force: bool) -> int:
-    """Write a page; the file gets its name when it is whole. Returns its bytes. Raises UsageError where
-    something has the name, without `force`; OSError, which names the file."""
-    data = text.encode()
+def write_page(text: str, path: Path, *, force: bool) -> None:
+    """Write a page; the file gets its name when it is whole. Raises UsageError where something has the
+    name, without `force`; OSError, which names the file."""
     remove_leftovers(path)
     with closing(AtomicFile(path)) as file:
         try:
-            write_all(file.fd, memoryview(data))
+            write_all(file.fd, memoryview(text.encode()))
         except OSError as error:
             error.filename = str(path)
             raise
         file.publish_output(force=force)
-    return len(data)

@@ -45,6 +45,14 @@ def test_the_command_is_installed() -> None:
     assert [script.value for script in scripts] == ["squashkit.__main__:main"]
 
 
+def test_what_the_page_is_made_of_is_there() -> None:
+    """The template of the report's page, its style and its script are shipped."""
+    from importlib.resources import files
+
+    for name in ("page.jinja", "page.css", "page.js"):
+        assert (files("squashkit.report.html") / name).read_text(encoding="utf-8").strip(), name
+
+
 def test_the_package_is_typed() -> None:
     """Type checkers are told that the package has types."""
     from importlib.resources import files
