@@ -87,8 +87,8 @@ def report(
             raise UsageError("standard output is a terminal or closed; pass -o FILE")
     else:
         given = (str(one) if one is not None else None for one in (keep_base, dockerfile, rules))
-        check_page(Path(output), force=force)
         check_writable("-o", Path(output), *images, *given)
+        check_page(Path(output), force=force)
     found = looking.each(
         reported_images,
         images,

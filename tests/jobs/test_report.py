@@ -96,7 +96,7 @@ def test_an_existing_page_stays(place: Path) -> None:
         run("report", "app.tar:app:1", "other.tar", "-o", "other.tar", "--force"), 2, "is an input"
     )
     assert Path("other.tar").read_bytes() == before
-    assert_fails(run("report", "other.tar", "-o", "."), 2, "folder")
+    assert_fails(run("report", "other.tar", "-o", "."), 2, "no file can be written there")
     assert_fails(run("report", "other.tar", "-o", "nowhere/page.html"), 2, "no file can be written there")
 
 
@@ -138,6 +138,8 @@ def test_an_image_without_files_has_a_page(place: Path) -> None:
     docker_archive_old(place / "empty.tar", [ImageSpec([layer()], ["empty:1"])])
     text = page("empty.tar")
     assert "Nothing is dead" in text
+    assert "No layer holds a file of at least a byte." in text
+    assert "data-chart" not in text.partition("<script")[0]
     assert "There is nothing to squash" in text
 
 

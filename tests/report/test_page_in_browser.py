@@ -28,7 +28,7 @@ def visit() -> Iterator[Open]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the page of one image, of two, and of the hostile one."""
+    """A folder with the page of one image, of two, of one of many layers, and of the hostile one."""
     folder = tmp_path_factory.mktemp("pages")
     write_images(folder)
     docker_archive_old(folder / "hostile.tar", [hostile()])
@@ -36,6 +36,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, images in (
         ("one", [app]),
         ("two", [app, f"{folder}/other.tar"]),
+        ("high", [f"{folder}/high.tar"]),
         ("hostile", [f"{folder}/hostile.tar"]),
     ):
         done = run("report", *images, "-o", folder / f"{name}.html")
@@ -174,6 +175,28 @@ def test_mends_and_savings_are_what_waste_tells(visit: Open, place: Path, told: 
     assert row[1:3] == [size(plain), size(after)]
 
 
+def test_colours_are_those_of_the_table(visit: Open, place: Path) -> None:
+    """A rectangle has the colour of its layer's swatch; where colours come again there is a pattern."""
+    page = visit(place / "high.html")
+    page.draw()
+    swatches: list[list[str]] = page.json(
+        "[...document.querySelectorAll('.swatch')].map((one) => getComputedStyle(one))"
+        ".map((one) => [one.backgroundColor, one.backgroundImage])"
+    )
+    assert len({tuple(one) for one in swatches}) == len(swatches) == 20
+    picture: list[list[str]] = page.json(
+        "(({marker: {colors, pattern}, labels}) => labels.map((label, at) =>"
+        " [label, colors[at], pattern.shape[at]]))"
+        "(document.querySelector('[data-chart=files]').data[0])"
+    )
+    seen = {label: (colour, shape) for label, colour, shape in picture if label.startswith("d")}
+    assert len(seen) == len({*seen.values()}) == 20
+    for label, (colour, shape) in seen.items():
+        ours, image = swatches[int(label[1:-1])]
+        assert ours == f"rgb({', '.join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5))})"
+        assert (image == "none") is (shape == "")
+
+
 # --- use --------------------------------------------------------------------------------------
 
 
@@ -184,6 +207,7 @@ def test_mends_and_savings_are_what_waste_tells(visit: Open, place: Path, told: 
         ("one", 390, True),
         ("two", 390, False),
         ("two", 1280, True),
+        ("high", 1280, False),
         ("hostile", 390, False),
     ],
 )

@@ -60,9 +60,16 @@ APP = ImageSpec(
 )
 OTHER = on_base(BASE, layer(file("usr/bin/other", b"o" * 4_000)), tags=["other:1"])
 
+HIGH = ImageSpec(
+    [layer(*(file(f"d{n}/{name}", bytes([n]) * (3_000 + n)) for name in "abc")) for n in range(20)],
+    ["high:1"],
+)
+
 
 def write_images(folder: Path) -> None:
-    """app.tar, an image beside its base, and other.tar, one that wastes nothing."""
+    """app.tar, an image beside its base, other.tar, one that wastes nothing, and high.tar, one of many
+    layers."""
+    docker_archive_old(folder / "high.tar", [HIGH])
     docker_archive_old(folder / "app.tar", [APP, BASE])
     docker_archive_old(folder / "other.tar", [OTHER])
 

@@ -37,7 +37,7 @@
   }
 
   function ticks(most, number) {
-    let step = Math.pow(10, Math.floor(Math.log10(most / number || 1)));
+    let step = Math.pow(10, Math.max(0, Math.floor(Math.log10(most / number))));
     for (const factor of [1, 2, 5, 10]) {
       if (most / (step * factor) <= number) { step *= factor; break; }
     }
@@ -48,7 +48,6 @@
 
   function drawBars(place) {
     const { layers, base } = images[place.dataset.image];
-    if (!layers.length) return;
     const width = place.clientWidth, isNarrow = width < 560;
     const room = isNarrow ? 15 : Math.floor(width * 0.3 / 7);
     const most = Math.max(1, ...layers.map((one) => one.shown + one.dead));

@@ -162,8 +162,9 @@ class Section:
     facts: tuple[Fact, ...]
     layers: tuple[LayerRow, ...]
     bars: str
-    """What the bars of layers show, in a sentence."""
-    files: Rectangles
+    """What the bars of layers show, in a sentence; empty where there is nothing to show."""
+    files: Rectangles | None
+    """None where no file has a byte."""
     dead: Rectangles | None
     """None where nothing is dead."""
     findings: tuple[Finding, ...]
@@ -215,7 +216,7 @@ def _section(image: ReportedImage, number: int) -> Section:
         facts=tuple(_facts(report)),
         layers=rows,
         bars=_bars(rows),
-        files=_rectangles(image.files, "The root file system"),
+        files=_rectangles(image.files, "The root file system") if image.files[0].files else None,
         dead=_rectangles(dead, "What is dead") if report.dead else None,
         findings=tuple(sorted(findings, key=lambda one: -one.amount.bytes)),
         kinds=tuple(one for one in counts if one[2]),
@@ -280,7 +281,11 @@ def _facts(report: WasteReport) -> Iterator[Fact]:
     if report.saving is not None and report.saving.size is not None:
         saved = report.saving.size
         yield Fact(
-            "saving", "A squash saves", size(saved), f"{percent(saved, total)} of uncompressed", saved
+            "saving",
+            "A squash saves",
+            size(saved) if saved > 0 else "nothing",
+            f"{percent(max(0, saved), total)} of uncompressed",
+            saved,
         )
 
 
@@ -299,8 +304,8 @@ def _layer_rows(report: WasteReport) -> Iterator[LayerRow]:
 
 
 def _bars(rows: Sequence[LayerRow]) -> str:
-    if not rows:
-        return "The image has no layer."
+    if not any(one.content.bytes for one in rows):
+        return ""
     largest = max(rows, key=lambda one: one.content.bytes)
     said = (
         f"Bars of {count(len(rows), 'layer')}: bytes of files that containers see, and of dead ones. The"

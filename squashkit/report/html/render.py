@@ -68,7 +68,7 @@ def _data(section: Section) -> dict[str, Any]:
             }
             for one in section.layers
         ],
-        "files": section.files.json(),
+        "files": section.files.json() if section.files is not None else None,
         "dead": section.dead.json() if section.dead is not None else None,
     }
 
