@@ -270,10 +270,15 @@ def test_columns_are_sorted_by_keys(visit: Open, place: Path) -> None:
             assert active(page) == expected
     page.page.keyboard.press("Enter")
     assert sorted_by(page) == {"layer": "descending"}
+
+    def layers() -> list[int]:
+        return [-1 if row[3] == "–" else int(row[3]) for row in shown_rows(page)]
+
+    assert layers() == sorted(layers(), reverse=True)
     page.page.keyboard.press("Enter")
     assert sorted_by(page) == {"layer": "ascending"}
-    layers = [-1 if row[3] == "–" else int(row[3]) for row in shown_rows(page)]
-    assert layers == sorted(layers)
+    assert layers() == sorted(layers())
+    assert len({*layers()}) > 1
     assert active(page) == "Layer", "the focus stays"
     for _ in range(2):
         page.page.keyboard.press("Tab")
@@ -416,7 +421,10 @@ def test_no_name_is_more_than_text(guarded: bool, visit: Open, place: Path) -> N
     page = visit(path)
     page.draw()
     labels = page.page.locator("[data-chart=files] .slicetext").all_text_contents()
-    assert [one for one in labels if one.startswith("<!--<script>")]
+    for name in (MARKUP[1][:12], "<b>bold", "<a href='∕∕e.example"):
+        assert [one for one in labels if one.startswith(name)], (name, labels)
+    steps = page.page.locator("[data-chart=bars] .ytick").all_text_contents()
+    assert steps[0].split()[1].startswith(MARKUP[0])
     for name in ("files", "dead"):
         tree = page.page.locator(f"[data-tree={name}]")
         tree.get_by_text("The same as a list").click()
@@ -438,6 +446,7 @@ def test_no_name_is_more_than_text(guarded: bool, visit: Open, place: Path) -> N
     assert show_text(INVALID.decode("utf-8", "backslashreplace")) in where
     names = page.json("JSON.parse(document.getElementById('data').textContent)[0].files.names.join(' ')")
     assert show_text(MARKUP[4])[:20] in names
+    assert names.isprintable()
 
 
 def test_the_page_has_visible_signs_alone(place: Path) -> None:

@@ -89,6 +89,8 @@ MARKUP = (
     "\u202egnp.exe\u2066\u200f",
     "\u2028\u2029\ufeff",
     "__proto__",
+    "<b>bold",
+    "<a href='//e.example'>x",
 )
 """Names of files, of which each means something to somebody."""
 SLASH = "\u2215"
