@@ -188,9 +188,15 @@ def _meant(known: Traces, glob: str) -> list[bytes]:
         raise UsageError(str(error)) from error
     if not isinstance(pattern.paths, re.Pattern):
         return []
-    texts = (path.decode("utf-8", "surrogateescape") for path in known.paths())
-    found = [text for text in texts if any(one.end() == len(text) for one in pattern.paths.finditer(text))]
-    return sorted(text.encode("utf-8", "surrogateescape") for text in found)
+    search = pattern.paths.search
+    is_name = "/" not in glob.rstrip("/")
+    found = []
+    for path in known.paths():
+        text = path.decode("utf-8", "surrogateescape")
+        hit = search(text.rpartition("/")[2] if is_name else text)
+        if hit is not None and hit.end() == len(hit.string):
+            found.append(path)
+    return sorted(found)
 
 
 def _real(view: View, path: str) -> bytes | None:

@@ -318,3 +318,12 @@ def test_many_names_of_one_inode_are_quick(tmp_path: Path) -> None:
     docker_archive_old(tmp_path / "a.tar", [ImageSpec([layer(file("f", b"x"), *links)], ["app:1"])])
     assert len(lines("ls", tmp_path / "a.tar", "-l")) == 20_002
     assert run("diff", tmp_path / "a.tar", tmp_path / "a.tar").code == 0
+
+
+def test_a_glob_finds_a_match_below_a_match(tmp_path: Path) -> None:
+    """A name that fits counts in a folder whose name fits, too."""
+    members = [directory("a.d"), directory("a.d/b.d"), file("a.d/c"), file("a.d/b.d/c.d")]
+    docker_archive_old(tmp_path / "a.tar", [ImageSpec([layer(*members)], ["app:1"])])
+    for glob in ("*.d", "**/*.d"):
+        found = run("which", tmp_path / "a.tar", glob, "--json").json["paths"]
+        assert [one["path"] for one in found][-2:] == ["/a.d/b.d", "/a.d/b.d/c.d"]
