@@ -361,6 +361,8 @@ class Extract:
         if unknown := [word for word in self.kinds if word not in EXTRACT_WITH]:
             known = ", ".join(EXTRACT_WITH)
             raise UsageError(Option("Extract.words", unknown[0]), f": there are {known}")
+        if "" in self.names:
+            raise UsageError("a path is empty: / is the whole root file system")
         if not self.names and not self.from_entrypoint and not self.kinds:
             raise UsageError(
                 "nothing is to be extracted: name paths, or pass ", Option("Extract.from_entrypoint", True)

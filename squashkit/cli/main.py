@@ -110,10 +110,8 @@ class LazyGroup(Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
-Examples:
-  squashkit demo
+Example:
   squashkit squash app.tar --keep-base fedora:28 -t app:new -o new.tar
-  squashkit squash --help
 """,
 )
 @click.version_option(__version__, prog_name="squashkit")
@@ -121,8 +119,8 @@ Examples:
 def cli(debug: bool) -> None:
     """Squash container images and keep their base layers, byte for byte.
 
-    Exit codes: 0 done, 1 failed, 2 usage, 3 a comparison says no, 4 invalid or unsupported image, 5 image
-    not readable or writable, 6 not on that base (base check), 130 interrupted, 141 nobody reads the output.
+    Exit codes: 0 done, 1 failed, 2 usage, 3 a comparison says no, 4 invalid or unsupported image, 5 not
+    readable or writable, 6 not on that base (base check), 130 interrupted, 141 nobody reads the output.
     """
 
 

@@ -21,6 +21,7 @@ from squashkit.jobs.decide import Bases, base_beside
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.layers.compare import is_same_content
+from squashkit.layers.entry import normalise
 from squashkit.layers.lookup import node_at, resolve
 from squashkit.layers.rootfs import Directory, Inode, Rootfs
 from squashkit.oci.documents import ALL, ImageConfig, dump_json
@@ -258,7 +259,10 @@ class _Tree:
 
     def add_folder(self, path: str) -> None:
         """The folder that the image starts in."""
-        name = path.strip("/").encode("utf-8", "surrogateescape")
+        parts = [
+            part for part in normalise(b"/" + path.encode("utf-8", "surrogateescape")).split(b"/") if part
+        ]
+        name = b"/".join(parts)
         if not name:
             return
         node = resolve(self.view.rootfs, name, follow=True)
@@ -266,7 +270,6 @@ class _Tree:
             if node.path:
                 self.needs.why.setdefault(node.path, "WORKDIR")
         elif node is None:
-            parts = name.split(b"/")
             for end in range(1, len(parts) + 1):
                 above = b"/".join(parts[:end])
                 if node_at(self.view.rootfs, above) is None:

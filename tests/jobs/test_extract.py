@@ -239,7 +239,7 @@ def test_what_is_missing_stops_unless_it_may_be(tmp_path: Path) -> None:
         "/gpu": "libcuda.so.1, which /gpu needs",
         "/script": "/usr/bin/perl, which /script needs",
         "/lost": "/lib/ld-none.so, which /lost needs",
-        "/nothing": "/nothing",
+        "/nothing": "\n  /nothing",
     }.items():
         assert_fails(run("extract", image, path, "-o", tmp_path / "x.tar", "-t", "x:1"), 3, words)
     assert not (tmp_path / "x.tar").exists()
@@ -377,6 +377,8 @@ def test_a_user_by_name_and_the_folder_that_it_starts_in(tmp_path: Path) -> None
     assert nodes["new/deep"].kind == "directory"
     _, nodes = take(image, "/app", "--with", "passwd")
     assert nodes["etc/passwd"].content.startswith(b"root")
+    image = write(tmp_path, *accounts, config={"User": "web", "WorkingDir": "/../srv/./sub/"})
+    assert {"srv", "srv/sub"} <= set(take(image, "/app")[1])
     image = write(tmp_path, *accounts, config={"User": "1000:1000"})
     assert files(take(image, "/app")[1]) == {"app"}
     image = write(tmp_path, *accounts, config={"User": "nobody"})
@@ -531,6 +533,7 @@ def test_bad_words(tmp_path: Path) -> None:
     """Nothing named, all platforms, --check: one clear line each."""
     image = write(tmp_path, file("a", b"a"))
     assert_fails(run("extract", image, "-n"), 2, "name paths, or pass --from-entrypoint")
+    assert_fails(run("extract", image, "", "-n"), 2, "a path is empty")
     assert_fails(run("extract", image, "/a", "--platform", "all", "-n"), 2, "one platform")
     assert_fails(run("extract", image, "/a", "--check", "-o", tmp_path / "x.tar", "-t", "x:1"), 2, "check")
     assert Extract.of(["/a", "/b"]).names == ("/a", "/b")

@@ -108,7 +108,7 @@ class Needs:
     def name(self, path: bytes) -> None:
         """A path that somebody named, with all that lies below it."""
         if self._add(path, "named") is None:
-            self._miss(f"/{show_path(path)}", "", is_needed=True)
+            self._miss(show(path.lstrip(b"/")), "", is_needed=True)
 
     def word(self, word: str) -> None:
         """One of WITH."""
