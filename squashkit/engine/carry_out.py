@@ -133,6 +133,8 @@ class _Work:
                 after.append(self.before[planned.index])
             elif planned.pieces:
                 after.append(StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec))
+        if plan.runs and not after:  # an image has a layer
+            after.append(StoredLayer(DiffID(""), Digest(""), EMPTY.diff_size, codec))
         result = self._result(plan, after, changed=bool(plan.runs) or self.task.has_new_config)
         if not result.changed:
             result = replace(result, notes=(f"It would be written unchanged: {self._why_unchanged}.",))

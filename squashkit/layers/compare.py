@@ -176,10 +176,11 @@ def attributes_of(node: Node) -> Attributes:
     return Attributes.of(node.entry.record)
 
 
-def names_of(inode: Inode) -> dict[bytes, int]:
-    """The paths that share an inode, each with the layer that made it."""
+def names_of(inode: Inode, path: bytes) -> dict[bytes, int]:
+    """The paths that share an inode, each with the layer that made it; `path` is one of them. Its entry may
+    have another, which a symlink led there."""
     if inode.bindings is None:
-        return {inode.entry.path: inode.layer}
+        return {path: inode.layer}
     return {binding.path: binding.layer for binding in inode.bindings.values()}
 
 
@@ -205,7 +206,7 @@ def _groups(
     path: bytes, a: Inode, b: Inode, regrouped: set[Inode], may_lack: MayLack | None
 ) -> Iterator[Difference]:
     """Which names share an inode, told once a group; every part of a cut group must be a part."""
-    ours, theirs = names_of(a), names_of(b)
+    ours, theirs = names_of(a, path), names_of(b, path)
     if may_lack is not None:
         for lacking in filter(may_lack, ours.keys() ^ theirs.keys()):
             ours.pop(lacking, None)

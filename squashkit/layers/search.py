@@ -150,13 +150,6 @@ def links_in_layers(changesets: Iterable[Changeset]) -> Symlinks:
     return links
 
 
-def links_in_tree(rootfs: Rootfs) -> Symlinks:
-    """The symlinks that a tree has."""
-    nodes = ((path, node) for path, node in iter_nodes(rootfs.root) if isinstance(node, Inode))
-    records = ((path, node.entry.record) for path, node in nodes)
-    return {_decode(path): [_decode(one.linkname)] for path, one in records if one.typeflag == SYMLINK}
-
-
 def with_aliases(pattern: Pattern, links: Symlinks) -> tuple[list[Pattern], bool]:
     """The pattern, and one for all paths that mean the same through symlinks: `/bin/x` is `/usr/bin/x`
     where `bin` leads to `usr/bin`. False where there are too many to follow all."""

@@ -91,10 +91,10 @@ def _key_of(name: str) -> bytes:
     pieces = _GLOB_SIGNS.split(name)
     start, end = pieces[0], pieces[-1]
     if len(pieces) == 1:
-        return _encode(name)
+        return encode_path(name)
     if "." in start[1:]:
-        return _encode(start[: start.index(".", 1) + 1]) + b"*"
-    return b"*" + _encode(end[end.rindex(".") :]) if "." in end else _ANY
+        return encode_path(start[: start.index(".", 1) + 1]) + b"*"
+    return b"*" + encode_path(end[end.rindex(".") :]) if "." in end else _ANY
 
 
 def _keys(name: bytes) -> tuple[bytes, ...]:
@@ -111,7 +111,8 @@ def any_of(patterns: Sequence[Pattern]) -> Callable[[str], object] | None:
     return re.compile("|".join(f"(?:{shape})" for shape in shapes), re.DOTALL).search if shapes else None
 
 
-def _encode(text: str) -> bytes:
+def encode_path(text: str) -> bytes:
+    """The path that a text stands for."""
     return text.encode("utf-8", "surrogateescape")
 
 

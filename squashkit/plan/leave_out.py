@@ -8,20 +8,22 @@ for, and a directory that the base has stays always.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from squashkit.errors import PlanError, UsageError, show_path
+from squashkit.errors import UsageError, show_path
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.entry import is_hard_link, link_target
+from squashkit.layers.links import MAX_SYMLINKS
 from squashkit.layers.lookup import Lower, resolve
 from squashkit.layers.merge import LeftOut
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Place, Rootfs, bound_by
-from squashkit.layers.search import Aliases, Pattern, links_in_tree, parse_pattern, with_aliases
-from squashkit.plan.globs import Globs, any_of, decode_path
+from squashkit.layers.search import Pattern, parse_pattern
+from squashkit.plan.globs import Globs, any_of, decode_path, encode_path
 from squashkit.plan.waste.live import Rule, own_rules
 from squashkit.wording import Option
 
@@ -58,11 +60,7 @@ def find_exclusions(caches: Sequence[str], globs: Sequence[str]) -> tuple[Exclus
         if name not in known and name != ALL_CACHES:
             listed = ", ".join([*known, ALL_CACHES])
             raise UsageError(Option("drop_caches", name), f": there are {listed}")
-    found = [
-        _of_rule(rule)
-        for rule in own_rules()
-        if rule.cache and (rule.cache in caches or ALL_CACHES in caches)
-    ]
+    found = []
     for glob in dict.fromkeys(globs):
         try:
             pattern = parse_pattern(glob)
@@ -71,7 +69,9 @@ def find_exclusions(caches: Sequence[str], globs: Sequence[str]) -> tuple[Exclus
         if pattern.is_content:
             raise UsageError(Option("exclude", glob), ": a digest names no path")
         found.append(Exclusion(pattern.text, (pattern,)))
-    return tuple(found)
+    # What somebody named counts before what is a cache.
+    asked = (rule for rule in own_rules() if rule.cache in caches or ALL_CACHES in caches)
+    return (*found, *(_of_rule(rule) for rule in asked if rule.cache))
 
 
 def _of_rule(rule: Rule) -> Exclusion:
@@ -79,39 +79,52 @@ def _of_rule(rule: Rule) -> Exclusion:
 
 
 class Meaning:
-    """What exclusions mean in one tree, whose symlinks may lead to the same paths under other names."""
+    """What exclusions mean in one tree. A glob goes through the tree's symlinks where it names them:
+    `/bin/x` is `/usr/bin/x` where `bin` leads to `usr/bin`. Its stars and question marks mean no symlinks,
+    since they would take what nobody named."""
 
-    def __init__(self, exclusions: Sequence[Exclusion], rootfs: Rootfs) -> None:
-        links = links_in_tree(rootfs) if any(not one.is_cache for one in exclusions) else {}
+    def __init__(
+        self, exclusions: Sequence[Exclusion], rootfs: Rootfs, whole: Rootfs | None = None
+    ) -> None:
+        """`whole` is the tree of the whole image, where `rootfs` is that of some of its layers."""
         globs: list[tuple[tuple[int], Pattern]] = []
-        self._aliases: list[tuple[int, Aliases]] = []
         self._exclusions = exclusions
         self._excepted = [any_of(one.excepted) for one in exclusions]
         for number, one in enumerate(exclusions):
-            if one.unless and _is_anywhere(one.unless, rootfs):
+            if one.unless and _is_anywhere(one.unless, whole or rootfs):
                 continue
             for glob in one.globs:
-                patterns, complete = ([glob], True) if one.is_cache else with_aliases(glob, links)
-                if not complete:
-                    raise PlanError(f"{one.name}: more symlinks than can be followed lead there")
-                for pattern in patterns:
-                    if isinstance(pattern.paths, Aliases):
-                        self._aliases.append((number, pattern.paths))
-                    else:
-                        globs.append(((number,), pattern))
+                globs.append(((number,), glob))
+                if not one.is_cache and (other := _through_symlinks(glob, rootfs)) is not None:
+                    globs.append(((number,), other))
         self._globs = Globs(globs)
 
     def of(self, path: bytes) -> Exclusion | None:
         """The first exclusion that means a path, or a directory above it."""
-        numbers = [number for (number,) in self._globs.roles_of(path)]
-        if self._aliases:
-            text = decode_path(path)
-            numbers = sorted([*numbers, *(n for n, aliases in self._aliases if aliases.search(text))])
-        for number in numbers:
+        for (number,) in self._globs.roles_of(path):
             spared = self._excepted[number]
             if spared is None or not spared(decode_path(path)):
                 return self._exclusions[number]
         return None
+
+
+def _through_symlinks(glob: Pattern, rootfs: Rootfs) -> Pattern | None:
+    """The glob for where the directory lies that it begins with; None where that is what it says."""
+    names = glob.glob.split("/")
+    literal = 0
+    while literal < len(names) - 1 and not _SIGNS.search(names[literal]):
+        literal += 1
+    start = b"/".join(encode_path(_ESCAPED.sub(r"\1", name)) for name in names[:literal])
+    at = resolve(rootfs, start, follow=True) if start else None
+    if not isinstance(at, Directory) or at.path == start:
+        return None
+    real = _SPECIAL.sub(r"\\\g<0>", decode_path(at.path))
+    return parse_pattern("/".join(["", *filter(None, [real]), *names[literal:]]))
+
+
+_SIGNS = re.compile(r"(?<!\\)(?:\\\\)*[*?\[]")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_SPECIAL = re.compile(r"[*?\[\\]")
 
 
 def _is_anywhere(globs: Sequence[Pattern], rootfs: Rootfs) -> bool:
@@ -150,16 +163,17 @@ class Leaving:
     refused: list[str] = field(default_factory=list)
     """What cannot be left out as it was asked for, a line each."""
 
-    def leave(self, rootfs: Rootfs, layer: int) -> bool:
+    def leave(self, rootfs: Rootfs, layer: int, above: Sequence[Changeset], whole: Rootfs | None) -> bool:
         """Take what is meant out of the tree, whose last run ends with this layer. False where there is
-        nothing of it."""
-        found = list(_find(rootfs, Meaning(self.exclusions, rootfs)))
-        led_to = _led_to(rootfs, found)
+        nothing of it. `above` are the layers that follow, and `whole` is the tree that all make, where
+        there are such."""
+        found = list(_find(rootfs, Meaning(self.exclusions, rootfs, whole)))
+        pinned = self._pinned(whole or rootfs, above) if any(one.by.is_cache for one in found) else set()
         gone: list[tuple[_Found, Inode | None]] = []
         for one in reversed(found):  # what a directory holds stands behind it
             if isinstance(one.node, Directory) and one.node.children:
                 continue
-            if (one.directory, one.name) in led_to:
+            if one.by.is_cache and one.path in pinned:
                 self._stay(one, layer)
             elif not one.below or self.also_base:
                 rootfs.take_out(one.directory, one.name)
@@ -181,14 +195,35 @@ class Leaving:
             self.left.append(LeftOut(one.path, size, one.by.name, layer))
         return bool(gone)
 
+    def _pinned(self, tree: Rootfs, above: Iterable[Changeset]) -> set[bytes]:
+        """The caches that must stay: what symlinks of the image lead to, and what layers above rely on."""
+        meaning = Meaning(self.exclusions, tree)
+        pinned = _led_to(tree, meaning)
+        for changeset in above:
+            needed = [link_target(entry) for entry in changeset.entries if is_hard_link(entry)]
+            needed += [*changeset.whiteouts, *changeset.opaques]
+            pinned.update(needed)
+            for path in (*(entry.path for entry in changeset.entries), *needed):
+                while b"/" in path:
+                    path = path.rpartition(b"/")[0]
+                    pinned.add(path)
+        return pinned
+
     def _stay(self, one: _Found, layer: int) -> None:
         if isinstance(one.node, Inode):
             size = one.node.entry.record.size
             self.staying.append(LeftOut(one.path, size, one.by.name, layer))
 
-    def allow_above(self, changeset: Changeset, layer: int) -> None:
-        """Look at a layer above a run. Raises UsageError where it needs what was left out."""
+    def allow_above(self, changeset: Changeset, layer: int, *, kept: bool) -> None:
+        """Look at a layer above a run. Raises UsageError where it needs what was left out; a `kept` one may
+        not hide it either, since a whiteout of nothing is a broken name on overlay file systems."""
         gone = {one.path for one in self.left}
+        for path in changeset.whiteouts if kept and gone else ():
+            if path in gone or any(path[:end] in gone for end in _slashes(path)):
+                raise UsageError(
+                    f"layer {layer} deletes {show_path(path)}, which is to be left out of a layer below it;"
+                    " merge that layer, too"
+                )
         own: set[bytes] = set()
         for entry in changeset.entries:
             path = entry.path
@@ -199,13 +234,11 @@ class Leaving:
                         f"layer {layer}: {show_path(path)} is a hard link to {show_path(target)}, which"
                         " is to be left out of a layer below it"
                     )
-            while b"/" in path:
-                path = path.rpartition(b"/")[0]
-                if path in gone and path not in own:
-                    raise UsageError(
-                        f"layer {layer}: {show_path(entry.path)} lies in a directory that is to be left"
-                        " out of a layer below it"
-                    )
+            if any(path[:end] in gone and path[:end] not in own for end in _slashes(path)):
+                raise UsageError(
+                    f"layer {layer}: {show_path(path)} lies in a directory that is to be left out of a"
+                    " layer below it"
+                )
             own.add(entry.path)
 
     def finish(self, rootfs: Rootfs, kept: Collection[int]) -> None:
@@ -264,48 +297,81 @@ def _find(rootfs: Rootfs, meaning: Meaning) -> Iterator[_Found]:
                 yield _Found(directory, name, node, by, below is not None, below is not node)
 
 
-def _led_to(rootfs: Rootfs, found: Iterable[_Found]) -> set[Place]:
-    """The places of caches to which symlinks lead that stay, with all that they hold: uv, conda and pnpm
-    can be told to link so, and then what is in the cache is what runs."""
-    going = {(one.directory, one.name): one for one in found}
-    led: set[Place] = set()
-    if not any(one.by.is_cache for one in going.values()):
-        return led
-    todo = [place for place in _places(rootfs) if place not in going and _is_symlink(*place)]
+def _led_to(rootfs: Rootfs, meaning: Meaning) -> set[bytes]:
+    """The paths of caches through which symlinks lead that stay, and all that they lead to: uv, conda and
+    pnpm can be told to link so, and then what is in the cache is what runs."""
+
+    def is_cache(path: bytes) -> bool:
+        by = meaning.of(path)
+        return by is not None and by.is_cache
+
+    led: set[bytes] = set()
+    todo = [place for place in _places(rootfs) if _is_symlink(*place) and meaning.of(_path(place)) is None]
     while todo:
-        directory, name = todo.pop()
-        target = _target_of(rootfs, directory, name)
-        stack = [target] if target is not None else []
-        while stack:
-            place = stack.pop()
-            if place in led or not (place in going and going[place].by.is_cache):
+        passed, at = _way_of(rootfs, *todo.pop())
+        for place in passed:
+            path = _path(place)
+            if path not in led and is_cache(path):
+                led.add(path)
+                if _is_symlink(*place):
+                    todo.append(place)
+        if not isinstance(at, Directory) or not is_cache(at.path):
+            continue
+        for path, node in iter_nodes(at):
+            if path in led:
                 continue
-            led.add(place)
-            node = place[0].children[place[1]]
-            if isinstance(node, Directory):
-                stack += [(node, child) for child in node.children]
-            elif _is_symlink(*place):
-                todo.append(place)
+            led.add(path)
+            if isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK:
+                parent, _, name = path.rpartition(b"/")
+                todo.append((rootfs.directories[parent], name))
     return led
+
+
+def _way_of(rootfs: Rootfs, directory: Directory, name: bytes) -> tuple[list[Place], Node | None]:
+    """The places that are passed on the way to what a symlink leads to, that itself the last; None where it
+    leads nowhere."""
+    passed: list[Place] = []
+    parts = [name]
+    at: Node = directory
+    followed = 0
+    while parts:
+        part = parts.pop()
+        if part in (b"", b"."):
+            continue
+        if not isinstance(at, Directory):
+            return passed, None
+        if part == b"..":
+            at = at.parent or at
+            continue
+        child = at.children.get(part)
+        if child is None:
+            return passed, None
+        passed.append((at, part))
+        if isinstance(child, Inode) and child.entry.record.typeflag == SYMLINK:
+            followed += 1
+            if followed > MAX_SYMLINKS:
+                return passed, None
+            target = child.entry.record.linkname
+            parts.extend(target.split(b"/")[::-1])
+            at = rootfs.root if target.startswith(b"/") else at
+        else:
+            at = child
+    return passed, at
+
+
+def _path(place: Place) -> bytes:
+    directory, name = place
+    return directory.child_path(name)
+
+
+def _slashes(path: bytes) -> Iterator[int]:
+    """Where the directories above a path end."""
+    at = path.find(b"/")
+    while at >= 0:
+        yield at
+        at = path.find(b"/", at + 1)
 
 
 def _is_symlink(directory: Directory, name: bytes) -> bool:
     node = directory.children[name]
     return isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK
-
-
-def _target_of(rootfs: Rootfs, directory: Directory, name: bytes) -> Place | None:
-    """Where a symlink leads, one step; None where nothing is there."""
-    node = directory.children[name]
-    assert isinstance(node, Inode)
-    path = node.entry.record.linkname
-    if not path.startswith(b"/"):
-        path = directory.child_path(path)
-    head, _, last = path.rstrip(b"/").rpartition(b"/")
-    if last in (b"", b".", b".."):
-        at = resolve(rootfs, path, follow=True)
-        if not isinstance(at, Directory) or at.parent is None:
-            return None
-        return at.parent, at.path.rpartition(b"/")[2]
-    parent = resolve(rootfs, head, follow=True)
-    return (parent, last) if isinstance(parent, Directory) and last in parent.children else None

@@ -189,7 +189,7 @@ def _plan(
         if len(known) == segment.start - first:
             for index in range(applied, segment.start):
                 if leaving is not None:
-                    leaving.allow_above(known[index], index)
+                    leaving.allow_above(known[index], index, kept=True)
                 below.apply(known[index], index)
             applied = segment.stop
             rootfs = below
@@ -204,17 +204,28 @@ def _plan(
         rootfs.begin_run(segment.start)
         for index, changeset in run.items():
             if leaving is not None:
-                leaving.allow_above(changeset, index)
+                leaving.allow_above(changeset, index, kept=False)
             rootfs.apply(changeset, index)
         contested += (c for c in rootfs.contested if c.layer >= segment.start)
         contested += (Contested(TRACES, path, i) for i in run for path in _overlay_traces(run[i]))
-        if leaving is not None and not leaving.leave(rootfs, segment.stop - 1) and len(run) == 1:
+        if leaving is not None and not _leave(leaving, rootfs, segment, changesets) and len(run) == 1:
             layers.append(KeptLayer(segment.start))
         else:
             layers.append(merge_run(rootfs, run, header_of, opaque=opaque))
     links = _links_into_runs(layers, changesets)
     plan = LayerPlan(tuple(segments), tuple(layers), tuple(contested), links, guaranteed, follows)
     return plan if leaving is None else _leaner(plan, leaving, below, applied, changesets)
+
+
+def _leave(leaving: Leaving, rootfs: Rootfs, run: Segment, changesets: Mapping[int, Changeset]) -> bool:
+    """Leave out of a run, whose layers were just applied."""
+    above = [changesets[index] for index in range(run.stop, len(changesets))]
+    whole = None
+    if above:
+        whole = Rootfs(follow_lower_symlinks=rootfs.follow_lower_symlinks)
+        for index in range(len(changesets)):
+            whole.apply(changesets[index], index)
+    return leaving.leave(rootfs, run.stop - 1, above, whole)
 
 
 def _leaner(
@@ -226,7 +237,7 @@ def _leaner(
 ) -> LayerPlan:
     """A plan with what was left out of its layers, once the layers above them were looked at."""
     for index in range(applied, len(changesets)):
-        leaving.allow_above(changesets[index], index)
+        leaving.allow_above(changesets[index], index, kept=True)
         below.apply(changesets[index], index)
     first = next((segment.stop for segment in plan.segments if not segment.is_kept), 0)
     leaving.finish(below, {index for index in plan.kept if index >= first})

@@ -7,7 +7,7 @@ from typing import Any
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
-from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.merge import LeftOut, SquashedLayer
 from squashkit.layers.rootfs import Cause
 from squashkit.oci.graph import Image, StoredLayer
 from squashkit.oci.media import Codec
@@ -87,6 +87,11 @@ class Report:
     def manifest_digest(self) -> str:
         """The result's; empty in a dry run."""
         return self.result.manifest.digest if self.result.manifest is not None else ""
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What the source has and the result has not, since it was to be left out."""
+        return self.plan.left_out if self.changed else ()
 
     @property
     def runs(self) -> tuple[SquashedLayer, ...]:
@@ -206,7 +211,7 @@ class Report:
             },
             "left_out": [
                 {"path": show_path(left.path), "bytes": left.size, "rule": left.rule}
-                for left in self.plan.left_out
+                for left in self.left_out
             ],
             "contested": [
                 {"construct": c.construct, "path": show_path(c.path), "layer": c.layer}
@@ -304,7 +309,7 @@ class Report:
 
     def _left_out(self) -> list[str]:
         lines = []
-        if rules := summed_by_rule(self.plan.left_out):
+        if rules := summed_by_rule(self.left_out):
             lines += [*table(["left out by", "paths", "bytes"], rules, right={1, 2}), ""]
         if rules := summed_by_rule(self.plan.caches_left):
             told = ", ".join(f"{rule} ({paths}, {dead})" for rule, paths, dead in rules)

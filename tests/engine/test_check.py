@@ -16,6 +16,7 @@ from tests.support.builders import (
     directory,
     docker_archive_old,
     file,
+    hardlink,
     layer,
     oci_layout,
     symlink,
@@ -138,3 +139,11 @@ def test_followed_symlinks_are_checked_as_followed(tmp_path: Path) -> None:
     docker_archive_old(tmp_path / "app.tar", [ImageSpec(layers, ["app:1"])])
     words = ("--keep-layers", "1", "--symlink-parents", "follow", "-o", tmp_path / "out.tar", "--check")
     squash(tmp_path / "app.tar", *words)
+
+
+def test_a_name_is_the_one_that_a_symlink_led_to(tmp_path: Path) -> None:
+    """A file of the base that was written through a symlink of its layer, and a hard link of the run to it:
+    the group of names is that of the tree."""
+    layers = [layer(symlink("d", "l"), file("d/a")), layer(hardlink("d/ab/abc", "l/a")), layer(file("b"))]
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec(layers, ["app:1"])])
+    squash(tmp_path / "app.tar", "--keep-layers", "1", "-t", "x:1", "-o", tmp_path / "out.tar", "--check")

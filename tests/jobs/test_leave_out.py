@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -337,3 +338,108 @@ def test_a_layer_that_stands_in_the_image_twice_is_written_once(tmp_path: Path) 
         assert run(*words, "-o", tmp_path / "out.tar").code == 0
         made.add((tmp_path / "out.tar").read_bytes())
     assert len(made) == 1
+
+
+CACHE = "root/.cache/pip"
+WAYS: dict[str, tuple[list[Member], set[str]]] = {
+    "through a symlink in the cache": (
+        [
+            directory("D"),
+            file("D/x", b"x"),
+            symlink("E", "D"),
+            file("y", b"y"),
+            symlink("/l", f"/{CACHE}/E/x"),
+        ],
+        {"D", "D/x", "E"},
+    ),
+    "up from a folder of the cache": (
+        [directory("D"), file("D/x", b"x"), symlink("/l", f"{CACHE}/D/../../../app"), file("/root/app")],
+        {"D"},
+    ),
+    "to the cache itself": ([file("m.py", b"m"), symlink("/l", f"/{CACHE}")], {"m.py"}),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("in_base", [False, True])
+def test_nothing_that_a_symlink_passes_goes(name: str, in_base: bool, tmp_path: Path) -> None:
+    """Every place on the way stays, whether or not the base has the folder; the rest goes."""
+    members, stays = WAYS[name]
+    named = [
+        replace(one, name=one.name[1:] if one.name[:1] == b"/" else f"{CACHE}/".encode() + one.name)
+        for one in members
+    ]
+    base = ImageSpec([layer(*PIP[:3])], ["base:1"]) if in_base else BASE
+    image = write(tmp_path, layer(*PIP[:3], *named), base=base)
+    _, paths = lean(image, tmp_path / "out.tar", "--drop-caches", "pip")
+    left = {path.removeprefix(f"{CACHE}/") for path in paths if path.startswith(f"{CACHE}/")}
+    assert left == stays
+
+
+ABOVE: dict[str, tuple[str, list[bytes], set[str]]] = {
+    "a symlink of a kept layer": ("=1,1,=1", [layer(symlink("l", f"{CACHE}/f"))], {"f"}),
+    "a hard link of a kept layer": ("=1,1,=1", [layer(hardlink("l", f"{CACHE}/f"))], {"f"}),
+    "a whiteout of a kept layer": ("=1,1,=1", [layer(whiteout(f"{CACHE}/f"))], set()),
+    "a file of a kept layer": ("=1,1,=1", [layer(file(f"{CACHE}/n", b"n"))], {"n"}),
+    "another run": ("=1,1,=1,1", [layer(file("mid")), layer(file(f"{CACHE}/h", b"h"))], set()),
+}
+
+
+@pytest.mark.parametrize("name", ABOVE)
+def test_caches_refuse_nothing_and_break_nothing_above(name: str, tmp_path: Path) -> None:
+    """What layers above rely on stays, and what they hide is there to be hidden."""
+    segments, layers, stays = ABOVE[name]
+    image = write(tmp_path, layer(*PIP[:3], file(f"{CACHE}/f", b"f"), file(f"{CACHE}/g", b"g")), *layers)
+    output = tmp_path / "out.tar"
+    words = ("squash", image, "--segments", segments, "--drop-caches", "pip", "-t", "app:2", "-o", output)
+    done = run(*words, "--check")
+    assert done.code == 0, done.err
+    (result,) = read_images(output)
+    paths = {path.decode() for path in apply_layers(result.layers).nodes}
+    assert {path.removeprefix(f"{CACHE}/") for path in paths if path.startswith(f"{CACHE}/")} == stays
+    if "whiteout" in name:
+        assert f"{CACHE}/f".encode() in apply_layers(result.layers[:2]).nodes
+
+
+def test_a_kept_layer_that_hides_what_is_named_is_refused(tmp_path: Path) -> None:
+    """A whiteout of nothing is a broken name on overlay file systems."""
+    image = write(tmp_path, layer(file("secret", b"s"), file("a")), layer(whiteout("secret")))
+    words = ("squash", image, "--segments", "=1,1,=1", "--exclude", "secret", "-n")
+    assert_fails(run(*words), 2, "layer 2 deletes secret", "merge that layer, too")
+
+
+def test_what_is_named_goes_though_it_is_a_cache(tmp_path: Path) -> None:
+    """A glob of somebody's own counts before the rules: it goes where a cache would stay, and is refused
+    where a cache of the base would."""
+    members = [*PIP[:3], file(f"{CACHE}/x", b"x"), symlink("l", f"{CACHE}/x")]
+    image = write(tmp_path, layer(*members))
+    named = ("--drop-caches", "all", "--exclude", f"/{CACHE}/x")
+    assert f"{CACHE}/x" not in lean(image, tmp_path / "out.tar", *named)[1]
+    image = write(tmp_path, layer(file("a")), base=ImageSpec([layer(*members)], ["base:1"]))
+    assert_fails(run("squash", image, "--keep-layers", "1", *named, "-n"), 2, "is the base's")
+
+
+def test_stars_go_through_no_symlinks(tmp_path: Path) -> None:
+    """`*` and `**` mean folders, whatever symlinks an image has; one that is named is followed."""
+    links = [symlink(f"usr/bin/l{number}", "prog") for number in range(1500)]
+    members = [
+        *map(directory, ("usr", "usr/bin", "usr/bin/sub")),
+        *(file(f"usr/bin/{name}", b"x") for name in ("prog", "sub/prog")),
+        symlink("usr/bin/X11", "."),
+    ]
+    image = write(tmp_path, layer(*members, *links))
+    report, _ = lean(image, tmp_path / "out.tar", "--exclude", "/usr/bin/*/prog")
+    assert [one["path"] for one in report["left_out"]] == ["usr/bin/sub/prog"]
+    report, _ = lean(image, tmp_path / "out.tar", "--exclude", "/usr/bin/X11/pr*")
+    assert [one["path"] for one in report["left_out"]] == ["usr/bin/prog"]
+    report, _ = lean(image, tmp_path / "out.tar", "--exclude", "**/sub/**")
+    assert [one["path"] for one in report["left_out"]] == ["usr/bin/sub/prog"]
+
+
+def test_a_dry_run_says_what_a_run_does(tmp_path: Path) -> None:
+    """Where too little is saved nothing is left out, and an image of nothing has one layer."""
+    image = write(tmp_path, layer(file("a", noise(9000, "a"))), layer(file("c", b"c")))
+    words = ("squash", image, "--keep-layers", "1", "--exclude", "c", "--min-saving", "1GB", "-n", "--json")
+    assert run(*words).json["left_out"] == []
+    nothing = run("squash", image, "--all", "--exclude", "/*", "-n", "--json")
+    assert nothing.json["layers"]["after"] == 1
