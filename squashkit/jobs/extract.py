@@ -214,7 +214,7 @@ class _Work:
             def same(mine: Inode, theirs: Inode) -> bool:
                 return is_same_content(view.pieces(mine), base_view.pieces(theirs))
 
-            fitted = fit_on_base(view.rootfs, lower.rootfs, needs.why, same)
+            fitted = fit_on_base(view.rootfs, lower.rootfs, needs.why, same, needs.through)
             tree.leave_to_base(lower, fitted)
             if fitted.conflicts:
                 raise _incomplete(

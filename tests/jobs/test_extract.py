@@ -478,6 +478,30 @@ def test_onto_a_base_goes_what_that_lacks(tmp_path: Path) -> None:
     assert result.config["history"][-1]["created_by"] == "squashkit extract /usr/bin/app"
 
 
+def test_onto_a_base_of_before_the_merge_of_lib_and_usr_lib(tmp_path: Path) -> None:
+    """What the base has in a directory /lib is found there, and only what it has in neither is new; another
+    content there is a conflict, too."""
+    loader = elf(soname="ld-linux-x86-64.so.2", data=SYSTEM)
+    folders = [*map(directory, ("lib", "lib64", "lib/x86_64-linux-gnu"))]
+    old = [
+        *folders,
+        file("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", loader, mode=0o755),
+        symlink("lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
+        file("lib/x86_64-linux-gnu/libc.so.6", elf(soname="libc.so.6", names=["dlopen", "getpwnam"])),
+    ]
+    extra = file(f"{MULTIARCH}/libx.so", elf(soname="libx.so"))
+    image = write(tmp_path, *GLIBC, extra, file("opt/app", program("libx.so")))
+    docker_archive_25(tmp_path / "base.tar", [ImageSpec([layer(*old)], ["base:1"])])
+    words = ("/opt/app", "--keep-base", str(tmp_path / "base.tar"))
+    report, nodes = take(image, *words)
+    new = {one["path"] for one in report["paths"] if one["bytes"]}
+    assert new == {"opt/app", f"{MULTIARCH}/libx.so"}
+    assert nodes["lib"].kind == "directory"
+    wrong = [*old[:-1], file("lib/x86_64-linux-gnu/libc.so.6", b"another")]
+    docker_archive_25(tmp_path / "base.tar", [ImageSpec([layer(*wrong)], ["base:1"])])
+    assert_fails(run("extract", image, *words, "-n"), 3, "libc.so.6: the base has it with other content")
+
+
 def test_what_the_base_has_otherwise_is_never_overwritten(tmp_path: Path) -> None:
     """Another content, another type, a symlink where a directory is wanted: exit code 3, each named."""
     image = write(tmp_path, *GLIBC, file("usr/bin/app", program()), directory("d"), file("d/x", b"x"))
@@ -486,7 +510,7 @@ def test_what_the_base_has_otherwise_is_never_overwritten(tmp_path: Path) -> Non
             *GLIBC[:-1],
             file(f"{MULTIARCH}/libc.so.6", b"another"),
         ],
-        "/lib64: a symlink, in the base a directory": [directory("lib64")],
+        "is looked for by way of /lib64, in the base a directory without it": [directory("lib64")],
         "/d/x: in the base /d is a symlink": [symlink("d", "/usr")],
     }.items():
         docker_archive_25(tmp_path / "base.tar", [ImageSpec([layer(*members)], ["base:1"])])

@@ -90,6 +90,8 @@ class Needs:
     """The chosen paths, with what needs them: a path, `named`, or a word."""
     missing: list[Missing] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    through: set[tuple[bytes, bytes]] = field(default_factory=set)
+    """Symlinks of the root, each with a path that is looked for by way of it and nowhere else."""
     lacking: list[str] = field(default_factory=list)
     """What is missing and may be."""
     _libraries: Libraries = field(init=False)
@@ -207,13 +209,16 @@ class Needs:
             at = child
         return _Way(links, at.path if isinstance(at, Directory) else real, at)
 
-    def _add(self, path: bytes, by: str, *, is_needed: bool = True) -> _Way | None:
-        """Take a path, the symlinks on the way, and what it leads to. None where it leads nowhere."""
+    def _add(self, path: bytes, by: str, *, is_needed: bool = True, only_there: bool = True) -> _Way | None:
+        """Take a path, the symlinks on the way, and what it leads to. None where it leads nowhere. What is
+        not looked for `only_there` may as well lie in another of the loader's folders."""
         way = self._follow(path)
         if way is None:
             return None
         for link in way.links:
             self.why.setdefault(link, by)
+            if only_there and b"/" not in link:
+                self.through.add((link, way.path))
         if isinstance(way.node, Inode):
             self._take(way.path, way.node, by, is_needed=is_needed)
         elif way.path not in self.why:
@@ -359,11 +364,12 @@ class Needs:
                 if found is None:
                     self._miss(show_path(name), show(asking.path), is_needed=is_needed)
                     continue
-                way = self._add(found.path, show(asking.path), is_needed=is_needed)
+                is_path = b"/" in name
+                way = self._add(found.path, show(asking.path), is_needed=is_needed, only_there=is_path)
                 if found.by_cache:
                     self._add(CACHE, show(loader))
                 for variant in self._libraries.variants(found.path):
-                    self._add(variant, show(asking.path), is_needed=False)
+                    self._add(variant, show(asking.path), is_needed=False, only_there=False)
                 if way is not None and isinstance(way.node, Inode):
                     self._seen.add(way.node)
                     elf = self.contents.elf(way.node)

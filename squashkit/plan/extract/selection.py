@@ -52,13 +52,37 @@ class Fitted:
     conflicts: list[str] = field(default_factory=list)
 
 
-def fit_on_base(source: Rootfs, base: Rootfs, paths: Collection[bytes], same: SameContent) -> Fitted:
+def fit_on_base(
+    source: Rootfs,
+    base: Rootfs,
+    paths: Collection[bytes],
+    same: SameContent,
+    through: Collection[tuple[bytes, bytes]] = (),
+) -> Fitted:
     """Hold what was chosen against a base: left out is what that has with equal type, attributes and
     content, and a directory that it has stays as it is there. What it has with another type or content is a
-    conflict."""
+    conflict.
+
+    Where `lib` leads to `usr/lib` in the source and is a directory in the base, as in distributions of
+    before and after the merge of the two, a file of `usr/lib` may lie in the base's `lib`. `through` are
+    such symlinks, each with a path that is looked for by way of it and nowhere else: that must be there.
+    """
     fitted = Fitted()
+    parted = {path for path in paths if _is_parted(path, source, base)}
     for path in sorted(paths):
         node = node_at(source, path)
+        if path in parted:
+            fitted.there.append(path)
+            continue
+        top = path.removeprefix(b"usr/").partition(b"/")[0]
+        if node_at(base, path) is None and path.startswith(b"usr/") and top in parted:
+            other = node_at(base, path[len(b"usr/") :])
+            if other is not None and node is not None:
+                if told := _unlike(node, other, same):
+                    fitted.conflicts.append(f"/{show_path(path)}: {told}, as /{show_path(path[4:])}")
+                elif not isinstance(node, Directory):
+                    fitted.there.append(path)
+                continue
         for above in _above(path):
             there = node_at(base, above)
             if there is not None and not isinstance(there, Directory):
@@ -74,7 +98,19 @@ def fit_on_base(source: Rootfs, base: Rootfs, paths: Collection[bytes], same: Sa
                 fitted.conflicts.append(f"/{show_path(path)}: {told}")
             elif isinstance(node, Directory) or attributes_of(node) == attributes_of(there):
                 fitted.there.append(path)
+    for link, path in sorted(through):
+        if link in parted and path not in fitted.there:
+            way = f"is looked for by way of /{show_path(link)}, in the base a directory without it"
+            fitted.conflicts.append(f"/{show_path(path)} {way}")
     return fitted
+
+
+def _is_parted(path: bytes, source: Rootfs, base: Rootfs) -> bool:
+    """Whether this is a symlink of the root to the folder of its name in `usr`, and in the base a
+    directory."""
+    node = node_at(source, path) if b"/" not in path else None
+    is_link = isinstance(node, Inode) and node.entry.record.linkname.strip(b"/") == b"usr/" + path
+    return is_link and isinstance(node_at(base, path), Directory)
 
 
 def _above(path: bytes) -> Iterator[bytes]:
