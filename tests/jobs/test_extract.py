@@ -269,6 +269,25 @@ def test_folders_and_what_their_symlinks_lead_to(tmp_path: Path) -> None:
     assert any("libabsent.so, which /app/plugin.so needs" in one for one in report["warnings"])
 
 
+def test_what_is_named_is_needed_though_it_lies_in_a_named_folder(tmp_path: Path) -> None:
+    """A program that is named and lacks a library stops the work; in a folder alone it is a warning."""
+    image = write(tmp_path, *GLIBC, directory("app"), file("app/prog", program("libabsent.so")))
+    for words in (["/app", "/app/prog"], ["/app/prog", "/app"]):
+        assert_fails(run("extract", image, *words, "-n"), 3, "libabsent.so, which /app/prog needs")
+    assert run("extract", image, "/app", "-n").code == 0
+
+
+def test_folders_that_lead_to_folders(tmp_path: Path) -> None:
+    """Thousands, one leading to the next and the last to the first, are all taken."""
+    members = [
+        one
+        for number in range(3000)
+        for one in (directory(f"d{number}"), symlink(f"d{number}/next", f"/d{(number + 1) % 3000}"))
+    ]
+    _, nodes = take(write(tmp_path, *members), "/d7")
+    assert len(nodes) == 6000
+
+
 # --- scripts and entrypoints ------------------------------------------------------------------
 
 

@@ -96,6 +96,9 @@ class Needs:
     """What is missing and may be."""
     _libraries: Libraries = field(init=False)
     _todo: deque[tuple[bytes, Inode, bool]] = field(default_factory=deque)
+    """Files to be looked into, those that are needed first."""
+    _folders: deque[tuple[Directory, str]] = field(default_factory=deque)
+    """Folders whose contents are still to be taken, and what needs them."""
     _seen: set[Inode] = field(default_factory=set)
     _scripts: list[bytes] = field(default_factory=list)
     """Shell scripts among what is wanted itself."""
@@ -156,7 +159,10 @@ class Needs:
         """Follow all that is wanted to what it needs. What is missing, and what cannot be told from files,
         stands in `missing`, `lacking` and `warnings` then."""
         libraries: list[tuple[bytes, Inode, bool]] = []
-        while self._todo or libraries:
+        while self._todo or self._folders or libraries:
+            if self._folders:
+                self._take_below(*self._folders.popleft())
+                continue
             # What no program loads stands alone: that is known once the programs were gone through.
             alone = not self._todo
             path, inode, is_needed = libraries.pop(0) if alone else self._todo.popleft()
@@ -223,7 +229,7 @@ class Needs:
             self._take(way.path, way.node, by, is_needed=is_needed)
         elif way.path not in self.why:
             self.why[way.path] = by
-            self._take_below(way.node, by)
+            self._folders.append((way.node, by))
         return way
 
     def _take_below(self, directory: Directory, by: str) -> None:
@@ -241,7 +247,8 @@ class Needs:
     def _take(self, path: bytes, inode: Inode, by: str, *, is_needed: bool) -> None:
         self.why.setdefault(path, by)
         if inode.entry.record.typeflag == REGULAR and inode not in self._seen:
-            self._todo.append((path, inode, is_needed))
+            add = self._todo.appendleft if is_needed else self._todo.append
+            add((path, inode, is_needed))
 
     def _miss(self, what: str, by: str, *, is_needed: bool) -> None:
         name = what.rpartition("/")[2]
