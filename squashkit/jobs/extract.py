@@ -377,7 +377,8 @@ def _environment(image: Image) -> dict[str, str]:
 def _words(image: Image, name: str) -> list[str]:
     """A setting that holds the words of a command."""
     value = image.config.settings.get(name) or []
-    return [value] if isinstance(value, str) else [str(word) for word in value]
+    words = [value] if isinstance(value, str) else [str(word) for word in value if word is not None]
+    return [word for word in words if word]
 
 
 def _incomplete(message: str, lines: Sequence[str]) -> Incomplete:

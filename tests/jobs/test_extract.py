@@ -311,6 +311,17 @@ def test_interpreters_of_scripts(tmp_path: Path) -> None:
     assert report["warnings"] == ["/opt/b calls programs that are not in the result: sed, /opt/tool"]
 
 
+def test_an_interpreter_is_the_file_that_the_kernel_looks_for(tmp_path: Path) -> None:
+    """A carriage return is a part of its name, and a folder is none: nothing is taken for it."""
+    image = write(
+        tmp_path,
+        *(directory("d"), file("d/much", b"much"), file("x", elf(static=True))),
+        *(file("crlf", b"#!/x\r\n"), file("folder", b"#!/d\n")),
+    )
+    assert_fails(run("extract", image, "/crlf", "-n"), 3, "/x\\r, which /crlf needs")
+    assert_fails(run("extract", image, "/folder", "-n"), 3, "/d, which /folder needs")
+
+
 def test_the_entrypoint(tmp_path: Path) -> None:
     """The program with what of its arguments are files; of a shell's command the programs in it."""
     tools = [file(f"usr/bin/{name}", elf(static=True)) for name in ("sh", "server", "helper")]
@@ -334,8 +345,9 @@ def test_the_entrypoint(tmp_path: Path) -> None:
     report, found = started(entrypoint=["/start"], cmd=["server"])
     assert found == shell | {"start", "usr/bin/server"}
     assert report["warnings"] == ["/start calls programs that are not in the result: helper"]
-    image = write(tmp_path, *members)
-    assert_fails(run("extract", image, "--from-entrypoint", "-n"), 3, "no entrypoint")
+    for nothing in (None, [None], [""]):
+        image = write(tmp_path, *members, config={"Entrypoint": nothing})
+        assert_fails(run("extract", image, "--from-entrypoint", "-n"), 3, "no entrypoint")
 
 
 def test_commands_of_a_shell_text() -> None:

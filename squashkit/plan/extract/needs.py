@@ -280,12 +280,15 @@ class Needs:
 
     def _script(self, path: bytes, head: bytes, *, is_needed: bool) -> None:
         """A script's interpreter, and behind `env` the program that it is."""
-        words = head[2:].split(b"\n", 1)[0].split()
+        # The kernel parts words at blanks and tabs alone: a carriage return is a part of the name.
+        words = [word for word in re.split(rb"[ \t]+", head[2:].split(b"\n", 1)[0]) if word]
         if not words:
             return
         interpreter = words[0]
-        if self._add(interpreter, show(path), is_needed=is_needed) is None:
-            self._miss(_decode(interpreter), show(path), is_needed=is_needed)
+        if not isinstance(self._at(interpreter), Inode):
+            self._miss(show_path(interpreter), show(path), is_needed=is_needed)
+            return
+        self._add(interpreter, show(path), is_needed=is_needed)
         shell = interpreter.rpartition(b"/")[2].decode("utf-8", "replace")
         if shell == "env":
             rest = [word for word in words[1:] if not word.startswith(b"-") and b"=" not in word]
