@@ -12,10 +12,10 @@ import click
 
 from squashkit.amounts import count
 from squashkit.cli import complete
-from squashkit.cli.help import KEEP, Command, option
+from squashkit.cli.help import Command, option
 from squashkit.cli.hints import flagged
 from squashkit.cli.output import say, telling, written
-from squashkit.cli.shared import Looking, look_options
+from squashkit.cli.shared import Looking, look_options, waste_options
 from squashkit.cli.writing import check_writable
 from squashkit.errors import UsageError, show_path
 from squashkit.jobs.report import check_page, reported_images, write_page
@@ -44,26 +44,7 @@ Examples:
     help="Where the page goes: a path, or - for standard output.",
 )
 @option("--force", is_flag=True, help="Replace an existing output.")
-@option(
-    "--keep-base",
-    section=KEEP,
-    metavar="REF",
-    shell_complete=complete.bases,
-    help="The base, by name, path or digest. What is dead of it is told apart.",
-)
-@option("--keep-layers", section=KEEP, type=int, metavar="N", help="The base has N layers.")
-@option(
-    "--dockerfile",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What the image was built from. Mends name its lines, and joins come as a patch.",
-)
-@option(
-    "--rules",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Rules of your own for what lives and is not needed. They come before squashkit's.",
-)
+@waste_options
 @look_options
 def report(
     images: Sequence[str],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.help import MESSAGES, OPTIONS, READING, REGISTRIES, RESOURCES, Section, option
+from squashkit.cli.help import KEEP, MESSAGES, OPTIONS, READING, REGISTRIES, RESOURCES, Section, option
 from squashkit.cli.hints import flagged
 from squashkit.cli.output import say, show_json, terminal_width
 from squashkit.errors import UsageError, show_text
@@ -193,6 +193,34 @@ def leave_out_options(section: Section, what: str) -> Callable[[Function], Funct
         )(made)
 
     return options
+
+
+def waste_options(command: Function) -> Function:
+    """What the base is, what the image was built from, and rules of one's own."""
+    for add in (
+        option(
+            "--rules",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Rules of your own for what lives and is not needed. They come before squashkit's.",
+        ),
+        option(
+            "--dockerfile",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="What the image was built from. Mends name its lines, and joins come as a patch.",
+        ),
+        option("--keep-layers", section=KEEP, type=int, metavar="N", help="The base has N layers."),
+        option(
+            "--keep-base",
+            section=KEEP,
+            metavar="REF",
+            shell_complete=complete.bases,
+            help="The base, by name, path or digest. What is dead of it is told apart.",
+        ),
+    ):
+        command = add(command)
+    return command
 
 
 def json_option(what: str) -> Callable[[Function], Function]:

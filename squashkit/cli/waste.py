@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.help import GATES, KEEP, MESSAGES, Command, option
+from squashkit.cli.help import GATES, MESSAGES, Command, option
 from squashkit.cli.hints import flagged
 from squashkit.cli.output import show_json, write_file
 from squashkit.cli.shared import (
@@ -20,6 +20,7 @@ from squashkit.cli.shared import (
     markdown_option,
     parsed,
     show_markdown,
+    waste_options,
 )
 from squashkit.cli.writing import check_writable
 from squashkit.errors import UsageError
@@ -42,26 +43,7 @@ Examples:
 """,
 )
 @click.argument("image", shell_complete=complete.images)
-@option(
-    "--keep-base",
-    section=KEEP,
-    metavar="REF",
-    shell_complete=complete.bases,
-    help="The base, by name, path or digest. What is dead of it is told apart.",
-)
-@option("--keep-layers", section=KEEP, type=int, metavar="N", help="The base has N layers.")
-@option(
-    "--dockerfile",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What the image was built from. Mends name its lines, and joins come as a patch.",
-)
-@option(
-    "--rules",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Rules of your own for what lives and is not needed. They come before squashkit's.",
-)
+@waste_options
 @option("-v", "--verbose", is_flag=True, help="Print all rows, and patches, too.")
 @json_option("it")
 @markdown_option("it")

@@ -137,7 +137,7 @@ class _Work:
             after.append(StoredLayer(DiffID(""), Digest(""), EMPTY.diff_size, codec))
         result = self._result(plan, after, changed=bool(plan.runs) or self.task.has_new_config)
         if not result.changed:
-            result = replace(result, notes=(f"It would be written unchanged: {self._why_unchanged}.",))
+            result = replace(result, notes=(f"It would be written unchanged: {self.task.why_unchanged}.",))
         elif plan.runs and codec is not Codec.NONE:
             note = "A dry run compresses nothing: new layers are counted with the size of their plain tars."
             result = replace(result, notes=(note,))
@@ -319,7 +319,7 @@ class _Work:
         plan = unchanged(self.decision.segments, len(after))
         result = self._result(plan, after, changed=self.task.has_new_config)
         if not result.changed:
-            why = _TOO_LITTLE if made.runs else self._why_unchanged
+            why = _TOO_LITTLE if made.runs else self.task.why_unchanged
             result = replace(result, notes=(Words("Written unchanged: ", *parts_of(why), "."),))
         return self._describe(sink, result, self.image.config.data, changesets)
 
@@ -371,11 +371,6 @@ class _Work:
         )
 
     @property
-    def _why_unchanged(self) -> str:
-        """Why nothing is made of the layers."""
-        return _NOTHING if self.task.needs_all and self.decision.runs else self.task.why_unchanged
-
-    @property
     def _splices(self) -> bool:
         """Whether deflate blocks of gzip layers are copied into new ones."""
         return self.sink is not None and self.target.compression.splice
@@ -412,7 +407,6 @@ class _Work:
         return after * self._stored_squashed // before
 
 
-_NOTHING = "there is nothing to squash and nothing to leave out"
 _TOO_LITTLE = Words("squashing would not save what ", Option("Write.min_saving"), " asks")
 
 

@@ -21,7 +21,7 @@ from squashkit.jobs.decide import Bases, base_beside
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.layers.compare import is_same_content
-from squashkit.layers.entry import normalise
+from squashkit.layers.entry import directories_above, normalise
 from squashkit.layers.lookup import node_at, resolve
 from squashkit.layers.rootfs import Directory, Inode, Rootfs
 from squashkit.oci.documents import ALL, ImageConfig, dump_json
@@ -318,11 +318,7 @@ class _Tree:
                 if content and content != base:
                     self.made[database] = self._like(database, content, lower if base else None)
         self.made = {path: one for path, one in self.made.items() if path not in self.needs.why}
-        above = {
-            b"/".join(path.split(b"/")[:end])
-            for path in self.made
-            for end in range(1, path.count(b"/") + 1)
-        }
+        above = {above for path in self.made for above in directories_above(path)}
         self.folders = frozenset(path for path in above if path in rootfs.directories)
         for path in above - self.folders:
             self.made.setdefault(path, MadeFile(None, 0o755))

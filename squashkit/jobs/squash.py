@@ -106,6 +106,7 @@ def squash_platforms(
                 squash_planner(one.segments, merge, exclusions),
                 history,
                 base_kept=is_base_kept(one.image, one.base),
+                why_unchanged="there is nothing to squash" + " and nothing to leave out" * bool(exclusions),
                 needs_all=bool(exclusions),
             )
             for one in decisions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
@@ -35,6 +36,14 @@ def normalise(name: bytes) -> bytes:
 def link_target(entry: Entry) -> bytes:
     """The path that a hard link names. Raises InvalidLayer where it leads out of the root."""
     return normalise(entry.record.linkname.lstrip(b"/"))
+
+
+def directories_above(path: bytes) -> Iterator[bytes]:
+    """The directories above a path, from the top, without the root."""
+    at = path.find(b"/")
+    while at > 0:
+        yield path[:at]
+        at = path.find(b"/", at + 1)
 
 
 def is_hard_link(entry: Entry) -> bool:

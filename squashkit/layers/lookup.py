@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from squashkit.layers.links import MAX_SYMLINKS
 from squashkit.layers.record import SYMLINK
-from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs, bound_by
+from squashkit.layers.rootfs import Directory, Inode, Node, Place, Rootfs, bound_by
 
 
 def node_at(rootfs: Rootfs, path: bytes) -> Node | None:
@@ -48,6 +49,66 @@ def resolve(rootfs: Rootfs, path: bytes, *, follow: bool) -> Node | None:
             parts.extend(target.split(b"/")[::-1])
             at = rootfs.root if target.startswith(b"/") else parent
     return at
+
+
+class Way(NamedTuple):
+    """The way to what a path leads to."""
+
+    passed: list[Place]
+    """What was passed, in order: symlinks, directories, and last what it leads to."""
+    node: Node | None
+    """None where it leads nowhere."""
+
+    @property
+    def links(self) -> Iterator[Place]:
+        """The symlinks on it."""
+        return (place for place in self.passed if is_symlink(*place))
+
+    @property
+    def path(self) -> bytes:
+        """Of what it leads to."""
+        if isinstance(self.node, Directory):
+            return self.node.path
+        directory, name = self.passed[-1]
+        return directory.child_path(name)
+
+
+def way_from(rootfs: Rootfs, directory: Directory, path: bytes) -> Way:
+    """The way of a path that begins in a directory, symlinks followed inside the root, the last part's
+    too."""
+    passed: list[Place] = []
+    parts = path.split(b"/")[::-1]
+    at: Node = directory
+    followed = 0
+    while parts:
+        part = parts.pop()
+        if part in (b"", b"."):
+            continue
+        if not isinstance(at, Directory):
+            return Way(passed, None)
+        if part == b"..":
+            at = at.parent or at
+            continue
+        child = at.children.get(part)
+        if child is None:
+            return Way(passed, None)
+        passed.append((at, part))
+        if isinstance(child, Inode) and child.entry.record.typeflag == SYMLINK:
+            followed += 1
+            if followed > MAX_SYMLINKS:
+                return Way(passed, None)
+            target = child.entry.record.linkname
+            parts.extend(target.split(b"/")[::-1])
+            at = rootfs.root if target.startswith(b"/") else at
+        else:
+            at = child
+    return Way(passed, at)
+
+
+def is_symlink(directory: Directory, name: bytes) -> bool:
+    """Whether a name in a directory is one."""
+    node = directory.children[name]
+    return isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK
 
 
 def lower_children(directory: Directory, run: int) -> Iterator[tuple[bytes, Node | None]]:

@@ -16,9 +16,8 @@ from typing import NamedTuple
 from squashkit.errors import UsageError, show_path
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
-from squashkit.layers.entry import is_hard_link, link_target
-from squashkit.layers.links import MAX_SYMLINKS
-from squashkit.layers.lookup import Lower, resolve
+from squashkit.layers.entry import directories_above, is_hard_link, link_target
+from squashkit.layers.lookup import Lower, is_symlink, resolve, way_from
 from squashkit.layers.merge import LeftOut
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Place, Rootfs, bound_by
@@ -163,12 +162,11 @@ class Leaving:
     refused: list[str] = field(default_factory=list)
     """What cannot be left out as it was asked for, a line each."""
 
-    def leave(self, rootfs: Rootfs, layer: int, above: Sequence[Changeset], whole: Rootfs | None) -> bool:
+    def leave(self, rootfs: Rootfs, layer: int, above: Sequence[Changeset], whole: Rootfs) -> bool:
         """Take what is meant out of the tree, whose last run ends with this layer. False where there is
-        nothing of it. `above` are the layers that follow, and `whole` is the tree that all make, where
-        there are such."""
+        nothing of it. `above` are the layers that follow, and `whole` is the tree that all make."""
         found = list(_find(rootfs, Meaning(self.exclusions, rootfs, whole)))
-        pinned = self._pinned(whole or rootfs, above) if any(one.by.is_cache for one in found) else set()
+        pinned = self._pinned(whole, above) if any(one.by.is_cache for one in found) else set()
         gone: list[tuple[_Found, Inode | None]] = []
         for one in reversed(found):  # what a directory holds stands behind it
             if isinstance(one.node, Directory) and one.node.children:
@@ -204,9 +202,7 @@ class Leaving:
             needed += [*changeset.whiteouts, *changeset.opaques]
             pinned.update(needed)
             for path in (*(entry.path for entry in changeset.entries), *needed):
-                while b"/" in path:
-                    path = path.rpartition(b"/")[0]
-                    pinned.add(path)
+                pinned.update(directories_above(path))
         return pinned
 
     def _stay(self, one: _Found, layer: int) -> None:
@@ -219,7 +215,7 @@ class Leaving:
         not hide it either, since a whiteout of nothing is a broken name on overlay file systems."""
         gone = {one.path for one in self.left}
         for path in changeset.whiteouts if kept and gone else ():
-            if path in gone or any(path[:end] in gone for end in _slashes(path)):
+            if path in gone or not gone.isdisjoint(directories_above(path)):
                 raise UsageError(
                     f"layer {layer} deletes {show_path(path)}, which is to be left out of a layer below it;"
                     " merge that layer, too"
@@ -234,7 +230,7 @@ class Leaving:
                         f"layer {layer}: {show_path(path)} is a hard link to {show_path(target)}, which"
                         " is to be left out of a layer below it"
                     )
-            if any(path[:end] in gone and path[:end] not in own for end in _slashes(path)):
+            if any(above in gone and above not in own for above in directories_above(path)):
                 raise UsageError(
                     f"layer {layer}: {show_path(path)} lies in a directory that is to be left out of a"
                     " layer below it"
@@ -306,14 +302,14 @@ def _led_to(rootfs: Rootfs, meaning: Meaning) -> set[bytes]:
         return by is not None and by.is_cache
 
     led: set[bytes] = set()
-    todo = [place for place in _places(rootfs) if _is_symlink(*place) and meaning.of(_path(place)) is None]
+    todo = [place for place in _places(rootfs) if is_symlink(*place) and meaning.of(_path(place)) is None]
     while todo:
-        passed, at = _way_of(rootfs, *todo.pop())
+        passed, at = way_from(rootfs, *todo.pop())
         for place in passed:
             path = _path(place)
             if path not in led and is_cache(path):
                 led.add(path)
-                if _is_symlink(*place):
+                if is_symlink(*place):
                     todo.append(place)
         if not isinstance(at, Directory) or not is_cache(at.path):
             continue
@@ -327,51 +323,6 @@ def _led_to(rootfs: Rootfs, meaning: Meaning) -> set[bytes]:
     return led
 
 
-def _way_of(rootfs: Rootfs, directory: Directory, name: bytes) -> tuple[list[Place], Node | None]:
-    """The places that are passed on the way to what a symlink leads to, that itself the last; None where it
-    leads nowhere."""
-    passed: list[Place] = []
-    parts = [name]
-    at: Node = directory
-    followed = 0
-    while parts:
-        part = parts.pop()
-        if part in (b"", b"."):
-            continue
-        if not isinstance(at, Directory):
-            return passed, None
-        if part == b"..":
-            at = at.parent or at
-            continue
-        child = at.children.get(part)
-        if child is None:
-            return passed, None
-        passed.append((at, part))
-        if isinstance(child, Inode) and child.entry.record.typeflag == SYMLINK:
-            followed += 1
-            if followed > MAX_SYMLINKS:
-                return passed, None
-            target = child.entry.record.linkname
-            parts.extend(target.split(b"/")[::-1])
-            at = rootfs.root if target.startswith(b"/") else at
-        else:
-            at = child
-    return passed, at
-
-
 def _path(place: Place) -> bytes:
     directory, name = place
     return directory.child_path(name)
-
-
-def _slashes(path: bytes) -> Iterator[int]:
-    """Where the directories above a path end."""
-    at = path.find(b"/")
-    while at >= 0:
-        yield at
-        at = path.find(b"/", at + 1)
-
-
-def _is_symlink(directory: Directory, name: bytes) -> bool:
-    node = directory.children[name]
-    return isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK

@@ -176,6 +176,7 @@ def _plan(
     contested: list[Contested] = []
     guaranteed = True
     first, follows = applied, below.follow_lower_symlinks
+    whole: Rootfs | None = None
     for segment in segments:
         if segment.is_kept:
             kept = range(segment.start, segment.stop)
@@ -208,7 +209,13 @@ def _plan(
             rootfs.apply(changeset, index)
         contested += (c for c in rootfs.contested if c.layer >= segment.start)
         contested += (Contested(TRACES, path, i) for i in run for path in _overlay_traces(run[i]))
-        if leaving is not None and not _leave(leaving, rootfs, segment, changesets) and len(run) == 1:
+        is_leaner = True
+        if leaving is not None:
+            above = [changesets[index] for index in range(segment.stop, len(changesets))]
+            if above and whole is None:
+                whole = _tree_of(changesets, follows)
+            is_leaner = leaving.leave(rootfs, segment.stop - 1, above, whole if above and whole else rootfs)
+        if len(run) == 1 and not is_leaner:
             layers.append(KeptLayer(segment.start))
         else:
             layers.append(merge_run(rootfs, run, header_of, opaque=opaque))
@@ -217,15 +224,12 @@ def _plan(
     return plan if leaving is None else _leaner(plan, leaving, below, applied, changesets)
 
 
-def _leave(leaving: Leaving, rootfs: Rootfs, run: Segment, changesets: Mapping[int, Changeset]) -> bool:
-    """Leave out of a run, whose layers were just applied."""
-    above = [changesets[index] for index in range(run.stop, len(changesets))]
-    whole = None
-    if above:
-        whole = Rootfs(follow_lower_symlinks=rootfs.follow_lower_symlinks)
-        for index in range(len(changesets)):
-            whole.apply(changesets[index], index)
-    return leaving.leave(rootfs, run.stop - 1, above, whole)
+def _tree_of(changesets: Mapping[int, Changeset], follow_lower_symlinks: bool) -> Rootfs:
+    """The tree that all layers make."""
+    rootfs = Rootfs(follow_lower_symlinks=follow_lower_symlinks)
+    for index in range(len(changesets)):
+        rootfs.apply(changesets[index], index)
+    return rootfs
 
 
 def _leaner(

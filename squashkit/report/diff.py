@@ -13,7 +13,7 @@ from squashkit.amounts import count
 from squashkit.errors import show_path
 from squashkit.layers.compare import KINDS, SPLIT, Difference
 from squashkit.layers.merge import LeftOut
-from squashkit.report.text import brief, show_time, summed_by_rule, table
+from squashkit.report.text import brief, left_out_rows, show_time, summed_by_rule, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,7 @@ class DiffReport:
             "same": self.same,
             "only_in": self.only_in or None,
             "ignored": list(self.ignored),
-            "left_out": [
-                {"path": show_path(left.path), "bytes": left.size, "rule": left.rule}
-                for left in self.left_out
-            ],
+            "left_out": left_out_rows(self.left_out),
             "counts": self.counts,
             "differences": [_json(difference) for difference in self.differences],
             "split_hard_links": [_json(difference) for difference in self.splits],

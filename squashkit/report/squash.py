@@ -14,7 +14,7 @@ from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
 from squashkit.plan.documents import Result, Transfer
 from squashkit.plan.squash import LayerPlan
-from squashkit.report.text import brief, percent, summed_by_rule, table
+from squashkit.report.text import brief, left_out_rows, percent, summed_by_rule, table
 
 _LISTED = 5
 
@@ -209,10 +209,7 @@ class Report:
                 for cause in Cause
                 for entries, dead in [self.dropped(cause)]
             },
-            "left_out": [
-                {"path": show_path(left.path), "bytes": left.size, "rule": left.rule}
-                for left in self.left_out
-            ],
+            "left_out": left_out_rows(self.left_out),
             "contested": [
                 {"construct": c.construct, "path": show_path(c.path), "layer": c.layer}
                 for c in self.plan.contested

@@ -10,7 +10,7 @@ from math import floor
 from typing import TYPE_CHECKING, Any
 
 from squashkit.amounts import size
-from squashkit.errors import show_text
+from squashkit.errors import show_path, show_text
 from squashkit.oci.steps import shown
 
 if TYPE_CHECKING:
@@ -157,6 +157,11 @@ def _parts(cell: str, width: int, *, wrap: bool) -> list[str]:
     if not wrap:
         return [shorten(cell, width)]
     return [cell[at : at + width] for at in range(0, len(cell), width)]
+
+
+def left_out_rows(paths: Iterable[LeftOut]) -> list[dict[str, Any]]:
+    """What was left out, as JSON has it."""
+    return [{"path": show_path(one.path), "bytes": one.size, "rule": one.rule} for one in paths]
 
 
 def summed_by_rule(paths: Iterable[LeftOut]) -> list[list[str]]:

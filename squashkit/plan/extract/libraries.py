@@ -15,7 +15,6 @@ from squashkit.plan.extract.elf import Elf
 
 _SYSTEM_FOLDERS = re.compile(rb"(?:(?:/[\w.+-]+)+/\0){2,}")
 """How glibc's loader has the folders in itself that it was built with (elf/dl-load.c, system_dirs)."""
-_HWCAPS = re.compile(rb"glibc-hwcaps/[\w.-]+")
 _MAX_LOADER, _MAX_CONF = 16 << 20, 1 << 20
 _RESERVED = (b"c.", b"pthread.", b"rt.", b"m.", b"dl.", b"util.", b"xnet.")
 """What follows `lib` in the names of libraries that musl's loader is itself (load_library)."""
@@ -68,8 +67,7 @@ class Libraries:
             return FoundLibrary(path) if self._fits(path, asking.elf) else None
         if is_musl(loader):
             return self._by_musl(name, asking, loader)
-        own = [folder for folder in self._asked_for(asking, loader) if folder]
-        for folder in own:
+        for folder in filter(None, self._asked_for(asking, loader)):
             if path := self._in(folder, name, asking.elf):
                 return FoundLibrary(path)
         if asking.elf.no_defaults:

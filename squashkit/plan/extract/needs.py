@@ -9,12 +9,10 @@ import shlex
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from squashkit.errors import show_path
 from squashkit.layers.compare import iter_nodes
-from squashkit.layers.links import MAX_SYMLINKS
-from squashkit.layers.lookup import node_at, resolve
+from squashkit.layers.lookup import Way, node_at, resolve, way_from
 from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
 from squashkit.plan.extract.contents import Contents
@@ -65,16 +63,6 @@ class Missing:
 
     def __str__(self) -> str:
         return f"{self.what}, which {self.by} needs" if self.by else self.what
-
-
-class _Way(NamedTuple):
-    """Where a path leads."""
-
-    links: list[bytes]
-    """The symlinks on the way."""
-    path: bytes
-    """Of what it leads to."""
-    node: Node
 
 
 @dataclass(slots=True)
@@ -185,43 +173,17 @@ class Needs:
     def _at(self, path: bytes) -> Node | None:
         return resolve(self.rootfs, path, follow=True)
 
-    def _follow(self, path: bytes) -> _Way | None:
-        """Where a path leads, and the symlinks on the way; None where it leads nowhere."""
-        parts = path.split(b"/")[::-1]
-        at: Node = self.rootfs.root
-        real = b""
-        links: list[bytes] = []
-        while parts:
-            part = parts.pop()
-            if part in (b"", b"."):
-                continue
-            if not isinstance(at, Directory):
-                return None
-            if part == b"..":
-                at = at.parent or at
-                continue
-            child = at.children.get(part)
-            if child is None:
-                return None
-            if isinstance(child, Inode) and child.entry.record.typeflag == SYMLINK:
-                links.append(at.child_path(part))
-                if len(links) > MAX_SYMLINKS:
-                    return None
-                target = child.entry.record.linkname
-                parts.extend(target.split(b"/")[::-1])
-                at = self.rootfs.root if target.startswith(b"/") else at
-                continue
-            real = at.child_path(part)
-            at = child
-        return _Way(links, at.path if isinstance(at, Directory) else real, at)
+    def _follow(self, path: bytes) -> Way:
+        return way_from(self.rootfs, self.rootfs.root, path)
 
-    def _add(self, path: bytes, by: str, *, is_needed: bool = True, only_there: bool = True) -> _Way | None:
+    def _add(self, path: bytes, by: str, *, is_needed: bool = True, only_there: bool = True) -> Way | None:
         """Take a path, the symlinks on the way, and what it leads to. None where it leads nowhere. What is
         not looked for `only_there` may as well lie in another of the loader's folders."""
         way = self._follow(path)
-        if way is None:
+        if way.node is None:
             return None
-        for link in way.links:
+        for directory, name in way.links:
+            link = directory.child_path(name)
             self.why.setdefault(link, by)
             if only_there and b"/" not in link:
                 self.through.add((link, way.path))
@@ -316,7 +278,7 @@ class Needs:
 
     def _is_chosen(self, path: bytes) -> bool:
         way = self._follow(path)
-        return way is not None and way.path in self.why
+        return way.node is not None and way.path in self.why
 
     # Programs
 

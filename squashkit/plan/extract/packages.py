@@ -58,9 +58,8 @@ def _dpkg(read: Read, names: Collection[bytes], places: Collection[bytes]) -> It
     for paragraph in paragraphs(read(DPKG) or b""):
         found = fields_of(paragraph)
         name = found.get(b"Package", b"")
-        if not name or (
-            not found.get(b"Status", b"installed").endswith(b" installed") and b"Status" in found
-        ):
+        status = found.get(b"Status")
+        if not name or (status is not None and not status.endswith(b" installed")):
             continue
         wide = name + b":" + found.get(b"Architecture", b"")
         lists = (read(INFO + b"/" + one + b".list") for one in (wide, name))

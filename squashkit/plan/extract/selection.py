@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from squashkit.errors import show_path
@@ -10,6 +10,7 @@ from squashkit.layers import headers, tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.compare import attributes_of, kind_of
+from squashkit.layers.entry import directories_above
 from squashkit.layers.lookup import node_at
 from squashkit.layers.merge import SquashedLayer, merge_run
 from squashkit.layers.pieces import Copy
@@ -83,7 +84,7 @@ def fit_on_base(
                 elif not isinstance(node, Directory):
                     fitted.there.append(path)
                 continue
-        for above in _above(path):
+        for above in directories_above(path):
             there = node_at(base, above)
             if there is not None and not isinstance(there, Directory):
                 fitted.conflicts.append(
@@ -111,13 +112,6 @@ def _is_parted(path: bytes, source: Rootfs, base: Rootfs) -> bool:
     node = node_at(source, path) if b"/" not in path else None
     is_link = isinstance(node, Inode) and node.entry.record.linkname.strip(b"/") == b"usr/" + path
     return is_link and isinstance(node_at(base, path), Directory)
-
-
-def _above(path: bytes) -> Iterator[bytes]:
-    at = path.find(b"/")
-    while at > 0:
-        yield path[:at]
-        at = path.find(b"/", at + 1)
 
 
 def _unlike(node: Node, there: Node, same: SameContent) -> str:
