@@ -6,18 +6,19 @@ all that have a name there, `docker://HOST/PREFIX/` all tags of all repositories
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from squashkit.amounts import count
-from squashkit.errors import ImageNotFound, InvalidReference, UnsupportedImage, UsageError, show_text
+from squashkit.errors import ImageNotFound, SquashkitError, UnsupportedImage, UsageError, show_text
+from squashkit.jobs.fleet.below import Below
+from squashkit.oci.artifacts import OTHER, kind_by_type
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
-from squashkit.oci.names import ImageName, same_name
+from squashkit.oci.names import same_name
 from squashkit.plan.base import choose_image
-from squashkit.transports.layout.index import refuse_unsupported
+from squashkit.transports.layout.index import Listing, refuse_unsupported
 from squashkit.transports.open import open_base, open_source
 from squashkit.transports.reference import REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.session import Session
@@ -36,6 +37,8 @@ class Member:
     image: Image
     reference: str
     """By which it was found."""
+    below: str = ""
+    """What of its name stands below the place in a registry that lists it; empty for one named alone."""
 
 
 @dataclass(slots=True)
@@ -104,8 +107,7 @@ class Fleet:
                 names = store.names()
             yield from self._images([f"{whole}:{name}" for name in names])
         elif text.startswith("docker://") and text.endswith("/"):
-            names = self._names_below(text.removeprefix("docker://"))
-            yield from self._images([f"docker://{name}" for name in names])
+            yield from self._below(Below.parse(text, self.session.registries))
         else:
             reference = parse_reference(text)
             if reference.is_file and reference.image is None:
@@ -121,11 +123,45 @@ class Fleet:
             except UnsupportedImage as error:
                 self._leave_out(text, error)
 
+    def _below(self, place: Below) -> Iterator[Member]:
+        """The images of use below a place in a registry. Where there is none it raises why: ImageNotFound,
+        Unauthorized, or UnsupportedImage."""
+        gone: list[str] = []
+        missed: list[SquashkitError] = []
+        found = False
+        for name in place.names():
+            text = f"docker://{name}"
+            try:
+                source = self._open(parse_reference(text))
+            except ImageNotFound as error:  # deleted, and listed still
+                gone.append(name)
+                missed.append(error)
+                continue
+            except UnsupportedImage as error:
+                self._leave_out(text, error)
+                missed.append(error)
+                continue
+            if kind := _kind(source.listing):
+                place.kinds[kind] += 1
+                continue
+            try:
+                yield replace(self._member(text, source), below=place.rest(name))
+                found = True
+            except UnsupportedImage as error:
+                self._leave_out(text, error)
+                missed.append(error)
+        if not found:
+            raise missed[0] if missed else place.nothing()
+        self.notes += place.notes(gone)
+
     def _leave_out(self, name: str, error: UnsupportedImage) -> None:
         self.notes.append(f"Left out: {show_text(name)}: {error}.")
 
     def _one(self, text: str, reference: Reference) -> Member:
-        source = self._open(reference)
+        return self._member(text, self._open(reference))
+
+    def _member(self, text: str, source: Source) -> Member:
+        reference = source.reference
         image = self._choose(source, source.images, reference.image)
         name = reference.image or (image.names[0] if reference.is_file and image.names else reference.path)
         self._note_platforms(name, image, source.images if reference.image is None else [])
@@ -176,34 +212,6 @@ class Fleet:
     def _open(self, reference: Reference) -> Source:
         return open_source(self.session, reference, self.platform)
 
-    def _names_below(self, place: str) -> list[str]:
-        """Every tag of every repository whose name begins so, by the registry's catalogue: older releases
-        first, as far as tags tell them. Raises ImageNotFound where there is none."""
-        from squashkit.transports.registry.repository import Repository, repositories
-
-        host, _, prefix = place.partition("/")
-        whole = prefix.rstrip("/")
-        asked = ImageName.parse(f"{host}/{whole or 'any'}")
-        if asked.host != host:
-            raise UsageError(f"docker://{place} names no host: docker://HOST/PREFIX/")
-        registry = self.session.registries.get(asked)
-        names = []
-        for path in sorted(repositories(registry)):
-            if not path.startswith(prefix) and path != whole:
-                continue
-            for tag in sorted(Repository(registry, path).tags(), key=_release):
-                name = f"{host}/{path}:{tag}"
-                try:
-                    ImageName.parse(name)
-                    names.append(name)
-                except InvalidReference as error:
-                    self.notes.append(f"Left out: {show_text(name)}: {error}.")
-        if not names:
-            raise ImageNotFound(
-                f"the registry lists nothing below docker://{place}", reference=f"docker://{place}"
-            )
-        return names
-
 
 def _names(image: Image) -> list[str]:
     """Each of an image's names once; a bare tag only where it is all that there is."""
@@ -211,6 +219,10 @@ def _names(image: Image) -> list[str]:
     return [name for n, name in enumerate(full) if not same_name(name, *full[:n])]
 
 
-def _release(tag: str) -> list[tuple[int, int | str]]:
-    """By which tags sort as releases do: 2 before 10."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", tag) if part]
+def _kind(listing: Listing) -> str:
+    """What lies in the place of an image where only something else does; nothing where an image may."""
+    if listing.images or listing.absent or listing.unnamed:
+        return ""
+    if listing.artifacts:
+        return kind_by_type(listing.artifacts[0])
+    return OTHER if listing.attestations else ""

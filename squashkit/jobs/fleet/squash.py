@@ -54,11 +54,11 @@ def squash_fleet(
     or `best`.
 
     `into` is a layout's folder (`oci:DIR`) or an archive, where each image has its name, or
-    `docker://HOST/PREFIX`, below which each has the last part of its name. Each image is squashed as
-    `squash` does it: its root file system is its source's. Every layer is read once and every new one made
-    once, however many images have it. An archive or a layout gets all images or none; in a registry each
-    gets its tag once it is right. Before anything is written, `notify` gets what images that are not of the
-    fleet share with it no longer.
+    `docker://HOST/PREFIX`, below which each has its name without a host; of one that `docker://HOST/P/`
+    lists, what stands after `P/`. Each image is squashed as `squash` does it: its root file system is its
+    source's. Every layer is read once and every new one made once, however many images have it. An archive
+    or a layout gets all images or none; in a registry each gets its tag once it is right. Before anything
+    is written, `notify` gets what images that are not of the fleet share with it no longer.
 
     Raises BaseUnknown where no base is known of an image, unless the strategy asks for none; UsageError
     where images have no names or the same, or where a name is taken, unless `force` moves it; otherwise as

@@ -27,6 +27,11 @@ def _full(name: str) -> str:
     return str(ImageName.of(name) or name)
 
 
+def _below(name: ImageName) -> str:
+    """A name without its host, and for one of docker's own images without `library/`."""
+    return name.familiar.removeprefix(f"{name.host}/")
+
+
 @dataclass(frozen=True, slots=True)
 class FleetTarget:
     """Where a squashed fleet goes."""
@@ -71,7 +76,7 @@ class FleetTarget:
                 )
             name = member.name
             if self.reference is None:
-                name = ImageName.parse(name).familiar.rpartition("/")[2]
+                name = member.below or _below(ImageName.parse(name))
             names.append(name)
             takers.setdefault(_full(name), []).append(member.reference)
         for name, references in takers.items():

@@ -6,9 +6,9 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import requests
@@ -18,9 +18,11 @@ from squashkit.errors import (
     DigestMismatch,
     ImageNotFound,
     InvalidImage,
+    TransportError,
     Unauthorized,
     Unavailable,
     gist_of,
+    inside,
     show_text,
 )
 from squashkit.oci.digests import Digest, is_digest, sha256
@@ -37,6 +39,16 @@ from squashkit.transports.registry.http import (
     seconds,
     told,
 )
+from squashkit.transports.registry.listing import (
+    BARREN,
+    MOST,
+    NONE_GIVEN,
+    first_page,
+    next_page,
+    without_number,
+)
+
+T = TypeVar("T")
 
 CHUNK = 16 << 20
 """Bytes of an upload that are sent at a time. ECR, for one, takes no less than 5 MiB."""
@@ -47,13 +59,10 @@ _ACCEPTED = ", ".join((*sorted(MANIFEST_TYPES | INDEX_TYPES), _SCHEMA_1, "*/*;q=
 
 
 def repositories(registry: Registry) -> list[str]:
-    """The names of all repositories, as far as the registry tells them. Raises as `Repository` does."""
+    """The names of all repositories, as far as the registry tells them. Raises as `Repository.tags`."""
     whole = Repository(registry, "")
     whole._scopes = ["registry:catalog:*"]
-    return whole._list("/v2/_catalog?n=1000", "repositories", _MOST)
-
-
-_PAGE, _MOST = 1000, 100_000
+    return whole._list("/v2/_catalog", "repositories", MOST)
 
 
 class Repository:
@@ -102,31 +111,49 @@ class Repository:
             raise DigestMismatch(f"manifest of {self.title}", expected=reference, actual=sha256(data))
         return data, media_type
 
-    def tags(self, most: int = _MOST) -> list[str]:
-        """Its tags, `most` of them at most."""
-        return self._list(f"tags/list?n={min(most, _PAGE)}", "tags", most)
+    def tags(self, most: int = MOST) -> list[str]:
+        """Its tags, `most` of them at most. Raises ImageNotFound where the registry lists none of such a
+        repository, Unauthorized where nobody may see them."""
+        return self._list(f"/v2/{self.path}/tags/list", "tags", most)
 
     def _list(self, path: str, what: str, most: int) -> list[str]:
-        """The names in a list that comes in pages (distribution spec, "Listing Tags")."""
-        names: list[str] = []
+        """The names in a list, each once."""
+        names: dict[str, None] = {}
         asked: set[str] = set()
-        while path and path not in asked and len(names) < most:
-            asked.add(path)
-            with self._send("GET", path) as response:
-                if response.status_code == 404:
-                    break
-                if response.status_code != 200:
-                    raise self._refused(response, f"listing {what}")
-                value = load_json(self._document(response, what), what, Struct({what: TEXTS}))
-                following = response.links.get("next", {}).get("url", "")
-                path = urljoin(response.url, following) if following else ""
+        page, barren = first_page(path, most), 0
+        with inside(f"the {what} of {self.title.rstrip('/')}"):
+            while page and page not in asked and len(names) < most and barren < BARREN:
+                asked.add(page)
+                found, page = self._page(page, what)
+                barren = 0 if found.keys() - names.keys() else barren + 1
+                names.update(found)
+        return list(names)
+
+    def _page(self, asked: str, what: str) -> tuple[dict[str, None], str]:
+        """The names on a page, and what to ask for next; nothing after the last one."""
+
+        def take(response: requests.Response) -> tuple[dict[str, None], str]:
+            if (again := without_number(asked, response.status_code)) is not None:
+                return {}, again
+            if response.status_code in NONE_GIVEN:
+                why = f"the registry does not list them ({response.status_code}{told(response)})"
+                raise ImageNotFound(why, reference=self.title)
+            if response.status_code != 200:
+                raise self._refused(response, "listing")
+            value = load_json(self._document(response, ""), "", Struct({what: TEXTS}))
             listed = value.get(what) if isinstance(value, dict) else None
-            names += map(str, listed if isinstance(listed, list) else [])
-        return names
+            names = dict.fromkeys(str(name) for name in listed or ())
+            link = response.links.get("next", {}).get("url", "")
+            try:
+                return names, next_page(asked, response.url, link) if link else ""
+            except ValueError as error:
+                raise self._unavailable(f"its next page is at no address: {show_text(link)}") from error
+
+        return self._read(asked, "the list", {}, take)
 
     def _not_found(self, reference: str) -> ImageNotFound:
         tags: list[str] = []
-        with suppress(Unavailable, Unauthorized, InvalidImage):
+        with suppress(TransportError, InvalidImage):
             tags = self.tags(20)
         joint = "@" if is_digest(reference) else ":"
         shown = "; its tags: " + show_text(", ".join(tags[:20])) if tags else ""
@@ -143,20 +170,34 @@ class Repository:
 
     def document(self, digest: Digest) -> bytes | None:
         """A small blob, None where it is not there. Whoever reads it verifies it."""
-        found = self._fetch(f"blobs/{digest}", f"the blob {digest}")
+        found = self._fetch(f"blobs/{digest}", f"the blob {self.path}@{digest}")
         return None if found is None else found[0]
 
+    def lacks(self, digest: Digest) -> str:
+        """Words for a blob that is not there."""
+        return f"the registry lacks the blob {self.title}@{digest}, which a manifest there names"
+
     def _fetch(self, path: str, what: str) -> tuple[bytes, str] | None:
-        """A document and its type, None where it is not there. One that breaks off is asked for again."""
+        """A document and its type, None where it is not there."""
+
+        def take(response: requests.Response) -> tuple[bytes, str] | None:
+            if response.status_code == 404:
+                return None
+            if response.status_code != 200:
+                raise self._refused(response, f"reading {what}")
+            return self._document(response, what), response.headers.get("Content-Type", "")
+
+        return self._read(path, what, {"Accept": _ACCEPTED}, take)
+
+    def _read(
+        self, path: str, what: str, headers: Mapping[str, str], take: Callable[[requests.Response], T]
+    ) -> T:
+        """What `take` makes of an answer. One that breaks off is asked for again."""
         patience = PATIENCE
         while True:
-            with self._send("GET", path, headers={"Accept": _ACCEPTED}) as response:
-                if response.status_code == 404:
-                    return None
-                if response.status_code != 200:
-                    raise self._refused(response, f"reading {what}")
+            with self._send("GET", path, headers=headers) as response:
                 try:
-                    return self._document(response, what), response.headers.get("Content-Type", "")
+                    return take(response)
                 except BROKEN as error:
                     why = error
             try:
@@ -200,8 +241,9 @@ class Repository:
                 except Exception as last:
                     if isinstance(error, EOFError):
                         break  # complete, as the server says, and too short
+                    where = f"{at} of {size} bytes: {gist_of(error)}"
                     raise self._unavailable(
-                        f"the blob {digest} broke off after {at} of {size} bytes: {gist_of(error)}"
+                        f"the blob {self.path}@{digest} broke off after {where}"
                     ) from last
                 self.registry.pause(patience.get_backoff_time())
         if at != size:
@@ -216,10 +258,10 @@ class Repository:
         response = self._send("GET", f"blobs/{digest}", headers=headers)
         if response.status_code == 404:
             response.close()
-            raise self._unavailable(f"{self.path} lacks the blob {digest}, which its manifest names")
+            raise Unavailable(self.lacks(digest), reference=self.title)
         if response.status_code not in (200, 206, 416):
             with response:
-                raise self._refused(response, f"reading the blob {digest}")
+                raise self._refused(response, f"reading the blob {self.path}@{digest}")
         return response
 
     @staticmethod

@@ -11,7 +11,7 @@ from squashkit.errors import ImageNotFound, InvalidImage
 from squashkit.oci.digests import Digest, is_digest, sha256
 from squashkit.oci.documents import Descriptor, Manifest, Platform, dump_json, parse_index
 from squashkit.oci.gojson import load_json
-from squashkit.oci.media import CONTAINERD_NAME, INDEX_TYPES, MANIFEST_TYPES
+from squashkit.oci.media import CONTAINERD_NAME, INDEX_TYPES, MANIFEST_TYPES, SCHEMA_1
 from squashkit.oci.names import ImageName
 from squashkit.transports.blobs import Blob, Remote, fill_blocks, open_unnamed, write_all
 from squashkit.transports.layout.index import INDEX, blob_name, index_json, is_attestation
@@ -43,6 +43,7 @@ class RegistryImages(Remote):
         self._documents: dict[Digest, bytes] = {}
         self._sizes: dict[Digest, int] = {}
         self._manifests: set[Digest] = set()
+        self._configs: set[Digest] = set()
         self._blobs: dict[str, Blob] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -52,7 +53,8 @@ class RegistryImages(Remote):
         data, media_type = self.repository.manifest(self.name.reference)
         if media_type not in INDEX_TYPES | MANIFEST_TYPES:
             stated = load_json(data, "manifest")
-            media_type = str(stated.get("mediaType") or "") if isinstance(stated, dict) else ""
+            named = stated.get("mediaType") if isinstance(stated, dict) else None
+            media_type = str(named or (media_type if media_type in SCHEMA_1 else ""))
         names = {} if self.name.digest else {CONTAINERD_NAME: str(self.name)}
         self.root = sha256(data)
         root = Descriptor(media_type, self.root, len(data), names)
@@ -75,6 +77,7 @@ class RegistryImages(Remote):
                 self._sizes[below.digest] = below.size
         elif "layers" in value and value.get("schemaVersion") == 2:
             manifest = Manifest.parse(data, "manifest", descriptor.media_type)
+            self._configs.add(manifest.config.digest)
             for blob in (manifest.config, *manifest.layers):
                 if not blob.is_foreign or self.repository.has(blob.digest, blob.size):
                     self._sizes[blob.digest] = blob.size
@@ -105,6 +108,8 @@ class RegistryImages(Remote):
                 self._take(Descriptor(media_type, digest, len(data)), data)
             else:
                 found = self.repository.document(digest)
+                if found is None and digest in self._configs:
+                    raise InvalidImage(self.repository.lacks(digest), where="config")
                 if found is None:
                     return None
                 self._documents[digest] = found
