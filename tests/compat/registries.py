@@ -299,6 +299,7 @@ def registry(
     tokens: TokenServer | None = None,
     like: Registry | None = None,
     relative: bool = False,
+    most: int = 1000,
 ) -> Iterator[Registry]:
     """Start docker-registry in a folder of its own under `state`.
 
@@ -306,7 +307,8 @@ def registry(
     authority: TLS with a certificate for `hosts`, and with `clients` for its clients alone;
     tokens: bearer authentication by that server's tokens;
     like: it begins with a copy of all that another registry stores;
-    relative: the addresses that it gives have no host.
+    relative: the addresses that it gives have no host;
+    most: it lists so many repositories at a time, and refuses to list more.
     """
     folder = state / f"registry-{next(_numbers)}"
     folder.mkdir()
@@ -325,6 +327,7 @@ def registry(
             "maintenance": {"uploadpurging": {"enabled": False}},
         },
         "http": address,
+        "catalog": {"maxentries": most},
     }
     if users:
         lines = [run(["htpasswd", "-nbB", *user]).strip() for user in users.items()]
