@@ -1,20 +1,14 @@
-"""The docker daemon, or whatever answers docker's API (`podman system service` does).
-
-It is found as the docker client finds it: DOCKER_HOST and its TLS variables, else the current context.
-"""
+"""The docker daemon, or whatever answers docker's API (`podman system service` does)."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
-import docker
 import docker.errors
 import requests
-from docker.context import ContextAPI
 from urllib3.exceptions import HTTPError
 
 from squashkit.errors import (
@@ -32,46 +26,26 @@ from squashkit.oci.names import ImageName, split_tag
 from squashkit.transports.archive.reader import Archive, open_stream
 from squashkit.transports.reference import Reference
 from squashkit.transports.room import Room
+from squashkit.transports.stores.connection import open_client
 from squashkit.transports.stores.store import STORED_SHAPE, StoredImage
 
-_DEFAULT = "unix:///var/run/docker.sock"
 _PIECE = 1 << 20
-_GREETING = 30  # seconds
-_PATIENCE = 3600  # seconds: a daemon that unpacks a large layer says nothing meanwhile
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
 
 
 @contextmanager
 def connect(reference: Reference) -> Iterator[Daemon]:
     """The daemon that the docker client would talk to. Raises Unavailable where none answers."""
-    try:
-        client = docker.from_env(version="auto", timeout=_GREETING, use_ssh_client=True).api
-        client.timeout = _PATIENCE
-    except Exception as error:  # the SDK lets errors of its libraries and of bad settings through
-        told = f"{_address()}: {gist_of(error)}"
-        if reference.guessed:
-            raise Unavailable(
-                f"there is no file {reference.path!r}, and no docker daemon to ask for an image of that"
-                f" name ({told}); set DOCKER_HOST, or name a file or docker://HOST/NAME",
-                reference=str(reference),
-            ) from error
-        raise Unavailable(
-            f"no docker daemon answers ({told}); is it running? DOCKER_HOST says where it is",
-            reference=str(reference),
-        ) from error
-    try:
-        yield Daemon(client)
-    finally:
-        client.close()
+    with open_client(reference) as (client, title):
+        yield Daemon(client, title)
 
 
 class Daemon:
     """A daemon that answers."""
 
-    title = "docker"
-
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, title: str = "docker") -> None:
         self._client = client
+        self.title = title
 
     def inspect(self, name: str) -> StoredImage:
         asked = name if is_digest(name) or "@" in name else ImageName.parse(name).familiar
@@ -221,14 +195,6 @@ class Daemon:
             raise Unavailable(
                 f"docker stopped while it was asked to {what}: {gist_of(error)}", reference=self.title
             ) from error
-
-
-def _address() -> str:
-    """Where a daemon was looked for."""
-    with suppress(Exception):
-        context: dict[str, Any] = ContextAPI.kwargs_from_context()
-        return str(os.environ.get("DOCKER_HOST") or context.get("base_url") or _DEFAULT)
-    return _DEFAULT
 
 
 def _full_id(text: str) -> str:
