@@ -60,7 +60,7 @@ class Daemon:
             return self._stored(name, found)
         except (TypeError, ValueError, AttributeError) as error:
             raise Unavailable(
-                f"docker says of {name} what is not understood: {error}", reference=name
+                f"{self.title} says of {name} what is not understood: {error}", reference=name
             ) from error
 
     def _inspect(self, name: str) -> dict[str, Any] | None:
@@ -69,11 +69,11 @@ class Daemon:
         except docker.errors.ImageNotFound:
             return None
         if not isinstance(found, dict):
-            raise Unavailable(f"docker says of {name} what is not understood", reference=name)
+            raise Unavailable(f"{self.title} says of {name} what is not understood", reference=name)
         return found
 
     def _stored(self, asked: str, found: dict[str, Any]) -> StoredImage:
-        where = f"{asked} as docker tells it"
+        where = f"{asked} as {self.title} tells it"
         check(found, STORED_SHAPE, where)
         diff_ids = (found.get("RootFS") or {}).get("Layers") or []
         return StoredImage(
@@ -127,7 +127,7 @@ class Daemon:
         shown = "".join(f"\n  {show_text(tag)}" for tag in names[:20])
         more = f"\n  and {len(names) - 20} more" if len(names) > 20 else ""
         return ImageNotFound(
-            f"docker has no image {name!r}" + (f"; there are:{shown}{more}" if names else ""),
+            f"{self.title} has no image {name!r}" + (f"; there are:{shown}{more}" if names else ""),
             reference=name,
             choices=names,
         )
@@ -158,7 +158,8 @@ class Daemon:
             for line in self._client.load_image(blocks(), quiet=True) or ():
                 if "error" in line:
                     raise Unavailable(
-                        f"docker refuses the image: {show_text(str(line['error']))}", reference=self.title
+                        f"{self.title} refuses the image: {show_text(str(line['error']))}",
+                        reference=self.title,
                     )
 
     def tag(self, image: str, name: str) -> None:
@@ -185,7 +186,7 @@ class Daemon:
             raise
         except docker.errors.APIError as error:
             told = show_text(str(error.explanation or gist_of(error)))
-            raise Unavailable(f"docker does not {what}: {told}", reference=self.title) from error
+            raise Unavailable(f"{self.title} does not {what}: {told}", reference=self.title) from error
         except (
             docker.errors.DockerException,
             requests.RequestException,
@@ -193,7 +194,7 @@ class Daemon:
             ConnectionError,
         ) as error:
             raise Unavailable(
-                f"docker stopped while it was asked to {what}: {gist_of(error)}", reference=self.title
+                f"{self.title} stopped while it was asked to {what}: {gist_of(error)}", reference=self.title
             ) from error
 
 
