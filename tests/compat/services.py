@@ -9,12 +9,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -208,10 +209,13 @@ class Docker:
 
 
 @contextmanager
-def docker(state: Path, name: str = "docker", *, mirror: str | None = None) -> Iterator[Docker]:
+def docker(
+    state: Path, name: str = "docker", *, mirror: str | None = None, options: Sequence[str | Path] = ()
+) -> Iterator[Docker]:
     """Start dockerd in the folder `name` under `state`, on what an earlier one may have left there.
 
-    mirror: the host of a registry that is asked for the Docker Hub's images.
+    mirror: the host of a registry that is asked for the Docker Hub's images; options: further ones of
+    dockerd.
     """
     folder = state / name
     folder.mkdir(exist_ok=True)
@@ -224,11 +228,88 @@ def docker(state: Path, name: str = "docker", *, mirror: str | None = None) -> I
         *("--host", host, "--pidfile", folder / "pid", "--storage-driver", "overlay2"),
         *("--iptables=false", "--bridge=none"),
         *(["--registry-mirror", f"http://{mirror}"] if mirror else []),
+        *options,
     ]
     with daemon(command, folder, "API listen"):
         tool = Docker(folder, host)
         tool.run("version")
         yield tool
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 for a program that cannot choose its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class SSHServer:
+    """sshd on 127.0.0.1, which lets root in by key. At `bare_port` its shell finds no commands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port, self.bare_port = free_port(), free_port()
+        self.commands = folder / "bin"
+        """A folder for PATH, with an ssh that knows the server and has the key."""
+
+    def prepare(self, environment: str) -> Path:
+        """Make keys and settings; the server's."""
+        for name in ("host_key", "key"):
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name])
+        shutil.copy(self.folder / "key.pub", self.folder / "authorized_keys")
+        host_key = (self.folder / "host_key.pub").read_text()
+        known = self.folder / "known_hosts"
+        known.write_text("".join(f"[127.0.0.1]:{port} {host_key}" for port in (self.port, self.bare_port)))
+        (self.folder / "ssh_config").write_text(
+            f"IdentityFile {self.folder}/key\nIdentitiesOnly yes\nUserKnownHostsFile {known}\n"
+            "GlobalKnownHostsFile /dev/null\nStrictHostKeyChecking yes\n"
+            f"Host there\n  HostName 127.0.0.1\n  User root\n  Port {self.port}\n"
+        )
+        self.commands.mkdir()
+        (self.commands / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {self.config} "$@"\n')
+        (self.commands / "ssh").chmod(0o755)
+        settings = self.folder / "sshd_config"
+        settings.write_text(
+            f"ListenAddress 127.0.0.1:{self.port}\nListenAddress 127.0.0.1:{self.bare_port}\n"
+            f"HostKey {self.folder}/host_key\nAuthorizedKeysFile {self.folder}/authorized_keys\n"
+            "StrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin prohibit-password\n"
+            "PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+            f"SetEnv {environment}\n"
+            f"Match LocalPort {self.bare_port}\n  SetEnv PATH=/nowhere\n"
+        )
+        return settings
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "ssh_config"
+
+    def clients(self) -> list[int]:
+        """The processes of ssh that use its settings."""
+        return processes(str(self.config))
+
+
+def processes(word: str) -> list[int]:
+    """The processes that have this word in their command lines."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if word.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
+@contextmanager
+def ssh_server(state: Path, environment: str) -> Iterator[SSHServer]:
+    """Start sshd; what runs in it has this variable (NAME=VALUE)."""
+    folder = state / "ssh"
+    folder.mkdir()
+    sshd = shutil.which("sshd") or "/usr/sbin/sshd"  # it starts itself anew, by its whole path
+    run(["ssh", "-V"])
+    Path("/run/sshd").mkdir(exist_ok=True)
+    server = SSHServer(folder)
+    command: list[str | Path] = [sshd, "-D", "-e", "-f", server.prepare(environment)]
+    with daemon(command, folder, f"port {server.bare_port}"):
+        yield server
 
 
 class Podman:

@@ -7,7 +7,6 @@ import shutil
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -108,7 +107,7 @@ def _proxies(url: str, host: str) -> dict[str, str]:
 
 def _context(tls: TLS) -> ssl.SSLContext:
     """Trusts the endpoint's own CA alone; where it has none, whom the system trusts."""
-    with _naming(tls.ca):
+    with _naming(str(tls.ca)):
         context = ssl.create_default_context(cafile=tls.ca)
     # Certificates made by docker's own guide lack extensions that Go does not ask for.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -117,17 +116,17 @@ def _context(tls: TLS) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
         disable_warnings(InsecureRequestWarning)
     if tls.cert and tls.key:
-        with _naming(tls.cert):
+        with _naming(f"{tls.cert} and {tls.key.name}"):
             context.load_cert_chain(tls.cert, tls.key, password="")
     return context
 
 
 @contextmanager
-def _naming(path: Path | None) -> Iterator[None]:
+def _naming(files: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NoEndpoint(f"{path}: {error.strerror or error}") from error
+        raise NoEndpoint(f"{files}: {error.strerror or error}") from error
 
 
 def _missing(endpoint: Endpoint) -> str:
