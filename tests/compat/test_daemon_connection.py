@@ -125,7 +125,7 @@ def test_a_context_by_its_variable(secured: Secured, person: Person) -> None:
     person.env["DOCKER_CONTEXT"] = "here"
     assert_looks(person)
     person.use_daemon(f"unix://{person.home}/nowhere")
-    assert_fails(person.run(*LOOK), 5, "nowhere by DOCKER_HOST")
+    assert_fails(person.run(*LOOK), 5, f"{person.home}/nowhere by DOCKER_HOST")
     person.use_daemon(secured)
     person.env["DOCKER_CONTEXT"] = "gone"
     assert_looks(person)
