@@ -11,7 +11,7 @@ PYTHONS := 3.11 3.12 3.13 3.14
 PYZ := build/squashkit.pyz
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint types unit coverage wheel pyz tools docs man bench fuzz kill clean
+.PHONY: demo test test-new lint types unit coverage wheel pyz tools docs man bench fuzz kill clean
 
 demo: $(VENV)/installed
 	$(BIN)/squashkit demo
@@ -53,6 +53,10 @@ coverage: $(VENV)/installed-dev
 	mkdir -p build
 	$(BIN)/coverage run -m pytest -q tests/oci tests/layers tests/plan tests/laws
 	$(BIN)/coverage report
+
+# Not part of `make test`: daemons of Debian's testing, which moves daily. As root.
+test-new: $(VENV)/installed-dev tools
+	SQUASHKIT_TEST_NEW=1 $(BIN)/python -m pytest -q tests/compat/test_newer_daemons.py
 
 # What is shipped is the wheel: a package built from this tree, in an environment of its own.
 wheel:

@@ -45,6 +45,10 @@ class WriteReport(Protocol):
     def manifest_digest(self) -> str:
         """Of the result's manifest, or its index; empty in a dry run."""
 
+    @property
+    def store_id(self) -> str:
+        """By which a store knows the result; empty where it went elsewhere."""
+
     def json(self) -> dict[str, Any]: ...
 
     def text(self, *, verbose: bool = False) -> str: ...
@@ -132,7 +136,7 @@ class Writing:
         with ExitStack() as rest:  # a file that cannot be written stops neither the other nor the summary
             rest.callback(self.show, done, piped_out=piped_out)
             if self.digest_file is not None and not self.dry_run:
-                write_file("--digest-file", self.digest_file, done.manifest_digest + "\n")
+                write_file("--digest-file", self.digest_file, f"{done.manifest_digest or done.store_id}\n")
 
     def show(self, done: WriteReport, *, piped_out: bool = False) -> None:
         """Print the report, and write it to its file where one is named."""

@@ -38,6 +38,10 @@ class Delivery:
     """Bytes that a store was sent; None where it was none."""
     left_out: int = 0
     """Bytes of blobs that a store was not sent, since it has them."""
+    proof: int = 0
+    """Bytes that it gave out to show that it has them."""
+    store_id: str = ""
+    """By which a store knows the result; empty where it is none."""
 
 
 def deliver(
@@ -52,7 +56,7 @@ def deliver(
     sink = None
     if target.writes:
         images = [task.decision.image for task in tasks]
-        kept = tasks[0].decision.kept if len(tasks) == 1 else []
+        kept = [layer for task in tasks for layer in task.decision.kept]
         sink = open_sink(session, target, guard, images, kept, _lent(tasks, stock))
         notes = sink.notes
     else:
@@ -71,7 +75,7 @@ def deliver(
                 stock.repositories.setdefault(blob, target.in_registry.repository)
     if sink is None:
         return Delivery(done, None, index, notes)
-    return Delivery(done, sink.title, index, notes, sink.loaded, sink.left_out)
+    return Delivery(done, sink.title, index, notes, sink.loaded, sink.left_out, sink.proof, sink.store_id)
 
 
 def carry_out_each(

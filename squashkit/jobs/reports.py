@@ -43,6 +43,7 @@ def transferred(
         down=now.down - since.down + sum(saved),
         up=now.up - since.up + (delivery.loaded or 0),
         not_moved=sum(unmoved.values()) if delivery.loaded is None else delivery.left_out,
+        proof=delivery.proof,
     )
 
 
@@ -67,6 +68,7 @@ def reports_of(
                 checked=target.check,
                 is_pushed=target.is_registry,
                 transfer=transfer,
+                store_id="" if target.several else delivery.store_id,
                 notes=(*known, *delivery.notes, *result.notes, *_dangling(source, result)),
             )
         )

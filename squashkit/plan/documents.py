@@ -70,6 +70,8 @@ class Transfer:
     up: int
     not_moved: int
     """Of layers that were there already, or beside it in the same registry."""
+    proof: int = 0
+    """Bytes that a daemon gave out to show that it has what it was not sent; `down` is without them."""
 
 
 def squashed_config(image: Image, plan: LayerPlan, diff_ids: Sequence[DiffID], options: History) -> bytes:

@@ -53,6 +53,11 @@ class ExtractReport:
         """The result's; empty in a dry run."""
         return self.job.manifest_digest
 
+    @property
+    def store_id(self) -> str:
+        """By which the daemon or podman shows the result; empty where it went elsewhere."""
+        return self.job.store_id
+
     def rows(self) -> list[list[str]]:
         """What the image was and what the result is."""
         job = self.job
@@ -82,6 +87,7 @@ class ExtractReport:
             "base": {"layers": job.base.layers, "name": job.base.name} if job.base.layers else None,
             "image_id": {"before": self.app.image_id, "after": job.image_id or None},
             "manifest_digest": job.manifest_digest or None,
+            "store_id": job.store_id or None,
             "layers": {"before": len(self.app.layers), "after": len(job.after)},
             "stored_bytes": {"before": before, "after": job.stored_after},
             "bytes": self.size,

@@ -43,6 +43,11 @@ class IndexReport(Generic[R]):
         """Of the new index: what a reference to it may be pinned to."""
         return self.index_digest
 
+    @property
+    def store_id(self) -> str:
+        """By which a daemon shows the index."""
+        return self.index_digest
+
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints; each platform's are those of a single image."""
         return {

@@ -70,6 +70,11 @@ class RebaseReport:
         """The result's; empty in a dry run."""
         return self.job.manifest_digest if self.job is not None else ""
 
+    @property
+    def store_id(self) -> str:
+        """By which the daemon or podman shows the result; empty where it went elsewhere."""
+        return self.job.store_id if self.job is not None else ""
+
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints; docs/rebase.md documents them."""
         job = self.job.json() if self.job is not None else {}
@@ -87,6 +92,7 @@ class RebaseReport:
             "new_base": _base(self.new),
             "image_id": {"before": self.app.image_id, "after": job.get("image_id", {}).get("after")},
             "manifest_digest": job.get("manifest_digest"),
+            "store_id": job.get("store_id"),
             "layers": {
                 "before": len(self.app.layers),
                 "after": job["layers"]["after"] if job else self.new.layers + above,

@@ -41,6 +41,8 @@ class Report:
     """Bytes to and from daemons and registries; None where there is neither."""
     notes: tuple[str, ...]
     """What people should know."""
+    store_id: str = ""
+    """By which the daemon or podman shows the result; empty where it went elsewhere."""
 
     def __repr__(self) -> str:
         stored = f"{size(self.stored_before)} -> {size(self.stored_after)}"
@@ -85,8 +87,10 @@ class Report:
 
     @property
     def manifest_digest(self) -> str:
-        """The result's; empty in a dry run."""
-        return self.result.manifest.digest if self.result.manifest is not None else ""
+        """The result's; empty in a dry run, and of an image in a store that has no manifests."""
+        if self.result.manifest is None or (self.store_id and self.store_id == self.image_id):
+            return ""
+        return self.result.manifest.digest
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
@@ -171,6 +175,7 @@ class Report:
             },
             "image_id": {"before": self.image.image_id, "after": self.image_id or None},
             "manifest_digest": self.manifest_digest or None,
+            "store_id": self.store_id or None,
             "layers": {"before": len(self.before), "after": len(self.after)},
             "stored_bytes": {
                 "before": self.stored_before,
@@ -183,6 +188,7 @@ class Report:
                 "down": self.transfer.down,
                 "up": self.transfer.up,
                 "not_moved": self.transfer.not_moved,
+                "proof": self.transfer.proof,
             }
             if self.transfer
             else None,
@@ -252,7 +258,7 @@ class Report:
 
     def wrote(self) -> list[str]:
         """What was written, and where."""
-        image_id = f"image_id {self.image_id}"
+        image_id = f"id       {self.store_id}" if self.store_id else f"image_id {self.image_id}"
         if not self.is_pushed:
             return [f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}", image_id]
         names = [f"docker://{tag}" for tag in self.tags] or [f"{self.output}@{self.manifest_digest}"]
@@ -265,6 +271,8 @@ class Report:
             parts.append(f"{size(transfer.up)} sent to {self.output}")
         if transfer.not_moved:
             parts.append(f"{size(transfer.not_moved)} there already")
+        if transfer.proof:
+            parts.append(f"{size(transfer.proof)} read to prove that")
         return f"Moved: {', '.join(parts) or 'nothing'}."
 
     def rows(self) -> list[list[str]]:

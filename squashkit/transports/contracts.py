@@ -91,6 +91,14 @@ class Sink(Protocol):
         """Bytes of blobs that a store was not sent, since it has them."""
 
     @property
+    def store_id(self) -> str:
+        """By which a store knows what was committed; empty where it is none."""
+
+    @property
+    def proof(self) -> int:
+        """Bytes that a store gave out to show that it has what it was not sent."""
+
+    @property
     def notes(self) -> Sequence[str]:
         """What people should know of the names that it will give."""
 

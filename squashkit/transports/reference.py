@@ -16,7 +16,8 @@ from squashkit.oci.names import ImageName, split_tag
 
 STDIO = "-"
 FILES = ("docker-archive", "oci-archive", "oci")
-STORES = ("docker-daemon", "containers-storage")
+DAEMON = "docker-daemon"
+STORES = (DAEMON, "containers-storage")
 REGISTRY = "docker"
 PLACES = (f"{REGISTRY}://", *(f"{store}:" for store in STORES))
 """What stands before an image's name where it says in which registry or store that is."""
@@ -119,7 +120,7 @@ def _without_file(text: str) -> Reference:
     if colon and (transport in _FOREIGN or (transport == REGISTRY and rest.startswith("/"))):
         raise InvalidReference(f"the transport {transport!r} is not supported; use {KNOWN}")
     if _may_be_name(text):
-        return Reference("docker-daemon", text, guessed=True)
+        return Reference(DAEMON, text, guessed=True)
     return Reference("", text)
 
 

@@ -47,11 +47,12 @@ def _sink(
     place = target.place
     if place.transport in STORES:
         from squashkit.transports.stores.open import open_store
-        from squashkit.transports.stores.sink import StoreSink, held_blobs
+        from squashkit.transports.stores.sink import StoreSink, held_blobs, refuse_platforms
 
         store = session.keep(open_store(place))
-        held = held_blobs(session.sources, place.transport, kept)
-        return StoreSink(store, session.room, held, session.progress.advance, guard)
+        refuse_platforms(store, target)
+        held = held_blobs(session.sources, place.transport, kept, by_chain=store.is_classic())
+        return StoreSink(store, session.room, held, session.progress.advance, guard, several=target.several)
     if place.transport == REGISTRY:
         from squashkit.transports.registry.sink import RegistrySink, mountable
 
@@ -77,9 +78,10 @@ def try_sink(session: Session, target: Target, guard: TagGuard) -> list[str]:
     with suppress(TransportError):
         if target.reference.transport in STORES:
             from squashkit.transports.stores.open import open_store
-            from squashkit.transports.stores.sink import lost_in_store
+            from squashkit.transports.stores.sink import lost_in_store, refuse_platforms
 
             with open_store(target.reference) as store:
+                refuse_platforms(store, target)
                 return lost_in_store(store, guard)
         if target.is_registry:
             from squashkit.transports.registry.sink import lost_in_registry

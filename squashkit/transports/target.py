@@ -18,7 +18,7 @@ from squashkit.options import Format, MinSaving, Write
 from squashkit.transports.atomic import FORCE, refuse_special
 from squashkit.transports.contracts import Tag
 from squashkit.transports.layout.index import INDEX
-from squashkit.transports.reference import FILES, REGISTRY, STORES, Reference, parse_reference
+from squashkit.transports.reference import DAEMON, FILES, REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of
 from squashkit.wording import Option
@@ -154,7 +154,8 @@ def _refuse_misfits(
     reference: Reference | None, source: Source, format: Format, write: Write, *, several: bool
 ) -> None:
     """Raises UsageError where a form, a place and options exclude one another."""
-    if several and format == "docker":
+    to_daemon = reference is not None and reference.transport == DAEMON
+    if several and format == "docker" and not to_daemon:  # a daemon may keep images as containerd does
         raise UsageError(
             "a docker archive holds one platform (docker before 25 loads no more); pass ", _AS_OCI
         )

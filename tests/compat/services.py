@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tarfile
 import tempfile
 import threading
 import time
@@ -310,6 +311,28 @@ def ssh_server(state: Path, environment: str) -> Iterator[SSHServer]:
     command: list[str | Path] = [sshd, "-D", "-e", "-f", server.prepare(environment)]
     with daemon(command, folder, f"port {server.bare_port}"):
         yield server
+
+
+def listed(archive: Path) -> dict[str, tuple[object, ...]]:
+    """What `docker export` gives, by path: attributes and the hash of the content. Less what docker puts
+    into every container."""
+    found: dict[str, tuple[object, ...]] = {}
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.name.split("/")[0] in ("dev", ".dockerenv") or member.name in _OF_CONTAINERS:
+                continue
+            file = tar.extractfile(member) if member.isreg() else None
+            content = hashlib.sha256(file.read()).hexdigest() if file else ""
+            kept = (member.type, member.mode, member.uid, member.gid, member.linkname, content)
+            found[member.name] = kept if member.isdir() else (*kept, member.mtime)
+    return found
+
+
+_OF_CONTAINERS = frozenset(f"etc/{name}" for name in ("hosts", "hostname", "resolv.conf", "mtab")) | {
+    "etc",
+    "proc",
+    "sys",
+}
 
 
 class Podman:

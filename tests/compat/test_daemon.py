@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.jobs.squash import squash
-from squashkit.options import Write
-from squashkit.transports.stores.docker import Daemon
 from tests.compat import registries, services
 from tests.compat.conftest import Person, available
 from tests.compat.registries import Fault, Proxy, Registry
@@ -110,21 +107,6 @@ def test_a_squash_in_a_daemon(
     assert after == before
     config, source = daemon.inspect(SQUASHED)["Config"], daemon.inspect("app:1")["Config"]
     assert config["Env"] == source["Env"]
-
-
-def test_a_daemon_that_finds_images_by_name_alone(
-    daemon: services.Docker, person: Person, source_rootfs: Snapshot, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is done for docker's containerd store works in docker's own, too: the whole archive goes in
-    under a name of its own, which is gone afterwards."""
-    monkeypatch.setenv("DOCKER_HOST", daemon.env["DOCKER_HOST"])
-    monkeypatch.setattr(Daemon, "is_classic", lambda self: False)
-    before = daemon.tags()
-    report = squash("app:1", f"docker-daemon:{SQUASHED}", keep="base:1", write=Write(tags=SQUASHED))
-    assert_squashed(daemon, SQUASHED, source_rootfs)
-    assert daemon.tags() == before | {SQUASHED: report.image_id}
-    assert report.transfer is not None
-    assert report.transfer.not_moved == 0
 
 
 def test_several_tags(daemon: services.Docker, person: Person) -> None:

@@ -535,7 +535,7 @@ def test_the_report_tells_what_moved(registry: Registry, person: Person) -> None
             proxy.requests.clear()
             arguments = ["--keep-base", f"{place}base:1", "-o", f"{place}{run}:1"]
             transfer = person.squash(f"{place}app:1", *arguments)["transfer"]
-            assert transfer.keys() == {"down", "up", "not_moved"}
+            assert transfer.keys() == {"down", "up", "not_moved", "proof"}
             if run == "warm":
                 assert transfer["not_moved"] == registry.size(base)
             assert registry.size(fetched) <= transfer["down"] <= registry.size(fetched) + DOCUMENTS

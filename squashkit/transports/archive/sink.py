@@ -69,6 +69,8 @@ class ArchiveWriter:
     parallel = True
     loaded: int | None = None
     left_out = 0
+    proof = 0
+    store_id = ""
 
     def __init__(self, fd: int, room: Room, *, docker: bool) -> None:
         self.fd = fd
@@ -195,6 +197,8 @@ class Pipe:
     room = None
     loaded: int | None = None
     left_out = 0
+    proof = 0
+    store_id = ""
     notes: Sequence[str] = ()
 
     def __init__(self, tmp_dir: Room, *, docker: bool, cancelled: threading.Event) -> None:

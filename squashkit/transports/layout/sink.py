@@ -31,6 +31,8 @@ class Layout:
     parallel = True
     loaded: int | None = None
     left_out = 0
+    proof = 0
+    store_id = ""
 
     def __init__(
         self,

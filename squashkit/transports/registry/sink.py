@@ -73,6 +73,8 @@ class RegistrySink:
     room = None
     loaded: int | None = None
     left_out = 0
+    proof = 0
+    store_id = ""
 
     def __init__(
         self,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable, Iterator
+import tarfile
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 import docker.errors
 import requests
+from docker.utils import version_lt
 from urllib3.exceptions import HTTPError
 
 from squashkit.errors import (
@@ -19,11 +22,12 @@ from squashkit.errors import (
     gist_of,
     show_text,
 )
-from squashkit.oci.digests import DiffID, is_digest, parse_digest
+from squashkit.oci.digests import DiffID, Digest, is_digest, parse_digest
 from squashkit.oci.documents import Platform
 from squashkit.oci.gojson import check
 from squashkit.oci.names import ImageName, split_tag
 from squashkit.transports.archive.reader import Archive, open_stream
+from squashkit.transports.layout.index import blob_name
 from squashkit.transports.reference import Reference
 from squashkit.transports.room import Room
 from squashkit.transports.stores.connection import open_client
@@ -31,6 +35,8 @@ from squashkit.transports.stores.store import STORED_SHAPE, StoredImage
 
 _PIECE = 1 << 20
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
+_TELLS_MANIFESTS = "1.48"
+"""The version of the API from which on an image is told with its manifests."""
 
 
 @contextmanager
@@ -45,6 +51,7 @@ class Daemon:
 
     def __init__(self, client: Any, title: str = "docker") -> None:
         self._client = client
+        self._info: dict[str, Any] | None = None
         self.title = title
 
     def inspect(self, name: str) -> StoredImage:
@@ -142,11 +149,43 @@ class Daemon:
         return open_stream(blocks(), tmp_dir, f"docker-daemon:{image.asked}")
 
     def is_classic(self) -> bool:
-        """docker's own storage is; containerd's image store knows manifests, and what it does with parts of
-        archives is not known."""
-        with self._told("tell of itself"):
-            info = self._client.info()
-        return _SNAPSHOTTER not in json.dumps(info)
+        if self._info is None:
+            with self._told("tell of itself"):
+                self._info = self._client.info()
+        return _SNAPSHOTTER not in json.dumps(self._info)
+
+    def has_all(
+        self,
+        root: Digest,
+        manifests: Collection[Digest],
+        blobs: Collection[Digest],
+        progress: Callable[[int], None],
+    ) -> bool:
+        """From API 1.48 on docker tells whether all of a manifest's blobs are there. Before, what it saves
+        shows it: the names of the blobs, up to the last one that is looked for."""
+        with self._told("tell what it has of the image"):
+            if version_lt(self._client._version, _TELLS_MANIFESTS):
+                return not blobs or self._saves(set(map(blob_name, blobs)), root, progress)
+            url = self._client._url("/images/{0}/json", root)
+            told = self._client._result(self._client._get(url, params={"manifests": "1"}), True)
+            try:
+                there = {one["Descriptor"]["digest"] for one in told["Manifests"] if one["Available"]}
+            except (KeyError, TypeError) as error:
+                raise Unavailable(
+                    f"{self.title} says of {root} what is not understood", reference=self.title
+                ) from error
+        return there.issuperset(manifests)
+
+    def _saves(self, names: set[str], root: Digest, progress: Callable[[int], None]) -> bool:
+        url = self._client._url("/images/{0}/get", root)
+        with self._client._get(url, stream=True) as response:
+            self._client._raise_for_status(response)
+            with tarfile.open(fileobj=_Counted(response.raw, progress), mode="r|") as archive:
+                for member in archive:
+                    names.discard(member.name)
+                    if not names:
+                        return True
+        return False
 
     def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
         def blocks() -> Iterator[bytes]:
@@ -196,6 +235,19 @@ class Daemon:
             raise Unavailable(
                 f"{self.title} stopped while it was asked to {what}: {gist_of(error)}", reference=self.title
             ) from error
+
+
+class _Counted(io.RawIOBase):
+    """A stream that tells how much of it was read."""
+
+    def __init__(self, stream: BinaryIO, progress: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._progress = progress
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._progress(len(data))
+        return data
 
 
 def _full_id(text: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import BinaryIO
 
 from squashkit.errors import ImageNotFound, Unavailable, show_text
-from squashkit.oci.digests import DiffID, parse_digest
+from squashkit.oci.digests import DiffID, Digest, parse_digest
 from squashkit.oci.documents import Platform, parse_index
 from squashkit.oci.gojson import ListOf, load_json
 from squashkit.oci.names import ImageName
@@ -82,6 +82,15 @@ class Podman:
 
     def is_classic(self) -> bool:
         return True
+
+    def has_all(
+        self,
+        root: Digest,
+        manifests: Collection[Digest],
+        blobs: Collection[Digest],
+        progress: Callable[[int], None],
+    ) -> bool:
+        raise AssertionError("podman has layers by their chain_ids")
 
     def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
         self._run("load", "--quiet", stdin=archive)

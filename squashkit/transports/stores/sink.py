@@ -1,30 +1,31 @@
 """A store to write into: a docker daemon, or podman's storage.
 
 The archive is made in a file without a name, less the layers that the store has. Its image is loaded
-without a name, or where the store finds none without, with one for the time being. Once the store says that
-it has the very layers, the image gets its names.
+without a name, so that a load that breaks off leaves none. Once the store says that it has the very layers,
+the image gets its names.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 
-from squashkit.errors import ImageNotFound, InvalidImage, SquashkitError, Unavailable
-from squashkit.oci.digests import Digest, chain_ids
+from squashkit.errors import ImageNotFound, InvalidImage, SquashkitError, Unavailable, UsageError
+from squashkit.oci.digests import ChainID, Digest, chain_ids
 from squashkit.oci.graph import Layer
 from squashkit.transports.archive.reader import Archive
 from squashkit.transports.archive.sink import ArchiveWriter
 from squashkit.transports.blobs import Blob, open_unnamed
-from squashkit.transports.contracts import Check, Tag, Written, WrittenImage
+from squashkit.transports.contracts import Check, Written
 from squashkit.transports.layout.index import blob_name
 from squashkit.transports.room import Room
 from squashkit.transports.source import Source
 from squashkit.transports.stored import digest_of, nearest
 from squashkit.transports.stores.store import Store, StoredImage
 from squashkit.transports.tags import TagGuard
+from squashkit.transports.target import Target
 
 _PIECE = 2 << 20
 
@@ -35,16 +36,34 @@ def lost_in_store(store: Store, guard: TagGuard) -> list[str]:
     return [one for one in lost if one is not None]
 
 
-def held_blobs(
-    sources: Sequence[Source], transport: str, kept: Sequence[Layer]
-) -> dict[Digest, Callable[[], Blob]]:
-    """Blobs of the lowest of an image's kept layers, as far as the store of a transport was seen to have
-    them in what was read, and how to get them all the same.
+def refuse_platforms(store: Store, target: Target) -> None:
+    """Raises UsageError where several platforms are to go into a store that has one of each image."""
+    if target.several and store.is_classic():
+        raise UsageError(
+            f"{store.title} keeps one platform of an image here (docker keeps more in containerd's image"
+            " store); write all of them to a registry or a layout (oci:DIR)"
+        )
 
-    A store finds them by chain_id: one that stands in the image again, on others, must be sent.
-    """
-    stores = [one.in_store for one in sources if one.in_store and one.reference.transport == transport]
-    known = {chain_id for stored in stores for chain_id in chain_ids(stored.diff_ids)}
+
+def held_blobs(
+    sources: Sequence[Source], transport: str, kept: Sequence[Layer], *, by_chain: bool
+) -> dict[Digest, Callable[[], Blob]]:
+    """Blobs of kept layers that the store of a transport was seen to have in what was read, and how to get
+    them all the same."""
+    own = [one for one in sources if one.in_store and one.reference.transport == transport]
+    if by_chain:
+        stored = [one.in_store.diff_ids for one in own if one.in_store is not None]
+        return _held_by_chain({chain_id for ids in stored for chain_id in chain_ids(ids)}, kept)
+    return {
+        digest: nearest(layer).open
+        for layer in kept
+        if (digest := digest_of(layer)) and any(one.container.has(blob_name(digest)) for one in own)
+    }
+
+
+def _held_by_chain(known: Collection[ChainID], kept: Sequence[Layer]) -> dict[Digest, Callable[[], Blob]]:
+    """Those of an image's lowest kept layers. One that stands in the image again, on others, must be
+    sent."""
     held: dict[Digest, Callable[[], Blob]] = {}
     for number, layer in enumerate(kept):
         if layer.index != number or layer.chain_id not in known:
@@ -66,18 +85,20 @@ class StoreSink(ArchiveWriter):
         held: Mapping[Digest, Callable[[], Blob]],
         progress: Callable[[int], None],
         guard: TagGuard,
+        *,
+        several: bool = False,
     ) -> None:
         self.notes = lost_in_store(store, guard)
-        super().__init__(open_unnamed(tmp_dir.folder), tmp_dir, docker=True)
+        super().__init__(open_unnamed(tmp_dir.folder), tmp_dir, docker=not several)
         self.title = store.title
         self.loaded = 0
         """Bytes that the store was sent."""
         self.left_out = 0
         """Bytes of blobs that it was not sent."""
+        self.proof = 0
+        """Bytes that it gave out to show that it has what it was not sent."""
         self._store = store
-        classic = store.is_classic()
-        self._alias = None if classic else f"squashkit-loading:{os.urandom(6).hex()}"
-        self._held = held if classic else {}
+        self._held = held
         self._left_out: dict[Digest, int] = {}
         self._progress = progress
 
@@ -89,35 +110,29 @@ class StoreSink(ArchiveWriter):
 
     def commit(self, written: Sequence[Written], check: Check | None = None) -> None:
         (one,) = written
-        (image,) = one.images
-        alias = [self._alias] if self._alias else []
-        nameless = [replace(one, tags=[Tag(name) for name in alias], repo_tags=alias)]
+        nameless = [replace(one, tags=[], repo_tags=[])]
         size = self.end(nameless)
         if check is not None:
             held = {digest: blob() for digest, blob in self._held.items()}
             with closing(_WithHeld(os.dup(self.fd), size, held)) as archive:
                 check(archive)
-        try:
-            there = self._load(image)
-            if there is None and self._held:
-                self._add_held()
-                self.end(nameless)
-                there = self._load(image, last=True)
-            if there is None:
-                raise Unavailable(
-                    f"{self.title} took the image and does not have its layers; it got no name",
-                    reference=self.title,
-                )
-            self._name(there, one.repo_tags)
-        finally:
-            if self._alias is not None:
-                with suppress(SquashkitError):
-                    self._store.untag(self._alias)
+        there = self._load(one)
+        if there is None and self._held:
+            self._add_held()
+            self.end(nameless)
+            there = self._load(one, last=True)
+        if there is None:
+            raise Unavailable(
+                f"{self.title} took the image and does not have its layers; it got no name",
+                reference=self.title,
+            )
+        self._name(there, one.repo_tags)
+        self.store_id = there.id
 
-    def _load(self, image: WrittenImage, *, last: bool = False) -> StoredImage | None:
+    def _load(self, written: Written, *, last: bool = False) -> StoredImage | None:
         """Load the archive. None where the store, afterwards, does not have these very layers: with layers
         left out it may refuse, and does not say so in one way."""
-        before = self._find(image)
+        before = self._find(written)
         try:
             with open(os.dup(self.fd), "rb") as archive:
                 archive.seek(0)
@@ -128,17 +143,30 @@ class StoreSink(ArchiveWriter):
             if last or not self._held:
                 raise
             return None
-        there = self._find(image)
-        if there is not None and there.diff_ids == tuple(image.diff_ids):
+        there = self._find(written)
+        if there is None or self._is_whole(there, written):
             return there
-        if there is not None and before is None:
+        if before is None:
             self._store.remove(there.id)
         return None
 
-    def _find(self, image: WrittenImage) -> StoredImage | None:
+    def _find(self, written: Written) -> StoredImage | None:
+        is_classic = self._store.is_classic()
         with suppress(ImageNotFound):
-            return self._store.inspect(self._alias or image.config)
+            return self._store.inspect(written.images[0].config if is_classic else written.root.digest)
         return None
+
+    def _is_whole(self, there: StoredImage, written: Written) -> bool:
+        """Whether the store has what was loaded: containerd's image store takes an archive without blobs
+        that it lacks, too, and says nothing."""
+        if self._store.is_classic():
+            return there.diff_ids == tuple(written.images[0].diff_ids)
+        manifests = [image.manifest.digest for image in written.images]
+        return self._store.has_all(written.root.digest, manifests, self._left_out, self._count_proof)
+
+    def _count_proof(self, count: int) -> None:
+        self.proof += count
+        self._progress(count)
 
     def _add_held(self) -> None:
         held, self._held, self._left_out = self._held, {}, {}

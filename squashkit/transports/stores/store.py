@@ -1,12 +1,13 @@
 """Stores of images on this host: the docker daemon, and podman's storage. Both give and take archives.
 
-A store knows its layers by chain_id, and loads an archive in which the blobs of those that it has are
-left out. What it says of an image without giving it (`inspect`) is enough to know a base by.
+A store loads an archive in which the blobs of layers that it has are left out. docker's own storage and
+podman's know layers by their chain_ids; containerd's image store, which docker may use, by the digests of
+their blobs. What a store says of an image without giving it (`inspect`) is enough to know a base by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
@@ -76,8 +77,18 @@ class Store(Protocol):
         """The image as an archive without a name."""
 
     def is_classic(self) -> bool:
-        """Whether it knows images by the digests of their configs, and loads an archive that lacks the
-        layers that it has."""
+        """Whether it knows images by the digests of their configs and layers by their chain_ids;
+        containerd's image store has images by their manifests or indexes, and layers by their blobs."""
+
+    def has_all(
+        self,
+        root: Digest,
+        manifests: Collection[Digest],
+        blobs: Collection[Digest],
+        progress: Callable[[int], None],
+    ) -> bool:
+        """Whether containerd's image store has of an image, or of an index of several, these manifests and
+        these of their blobs. `progress` hears of bytes that it gives out as a proof."""
 
     def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
         """Take the images of an archive in."""

@@ -1,0 +1,124 @@
+"""Daemons of Debian releases that are newer than this machine's, each from a root file system of its own.
+
+A root file system is made once, of packages alone, and kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.compat import services
+from tests.compat.images import cache_folder, cache_lock
+from tests.compat.services import CommandFailed, Unavailable, run
+
+SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
+PACKAGES = "ca-certificates,docker.io,docker-cli,containerd,runc,iptables"
+_ENTER = """\
+root=$0
+mount --bind "$root" "$root"
+for folder in proc sys dev tmp; do mount --rbind /$folder "$root/$folder"; done
+[ ! -d /dev/shm ] || mount --rbind /dev/shm "$root/dev/shm"
+mount -t tmpfs tmpfs "$root/run"
+cd "$root"
+pivot_root . mnt
+exec chroot . sh -c 'umount -l /mnt; exec "$@"' sh "$@"
+"""
+"""Makes a folder the root of a mount namespace: dockerd mounts / anew, which a chroot does not bear."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release of Debian, and options of apt that it takes."""
+
+    name: str
+    options: tuple[str, ...] = ()
+
+
+TRIXIE = Release("trixie")
+FORKY = Release("forky", ("--aptopt=Acquire::Check-Valid-Until false",))
+"""Testing, whose list of packages may be weeks old; its signature is checked all the same."""
+
+
+def root_of(release: Release) -> Path:
+    """The root file system of a release, made where there is none."""
+    if os.geteuid() != 0:
+        raise Unavailable("a root file system of another release needs root")
+    command = ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", *release.options]
+    key = hashlib.sha256(" ".join(command).encode()).hexdigest()[:12]
+    with cache_lock():
+        root = cache_folder() / f"{release.name}-{key}"
+        if not root.exists():
+            scratch = Path(tempfile.mkdtemp(dir=cache_folder()))
+            try:
+                run([*command, release.name, scratch / "root", _mirror()])
+                (scratch / "root").rename(root)
+            except CommandFailed as error:
+                raise Unavailable(f"no root file system of {release.name}: {error}") from error
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return root
+
+
+def _mirror() -> str:
+    """Where this machine's own packages come from."""
+    try:
+        lines = SOURCES.read_text().splitlines()
+    except OSError as error:
+        raise Unavailable(f"{SOURCES} names no mirror: {error}") from error
+    return next(line.split()[1] for line in lines if line.startswith("URIs:"))
+
+
+class NewDocker(services.Docker):
+    """A daemon of such a release, in either of its stores."""
+
+    def __init__(self, folder: Path, host: str, *, by_manifest: bool) -> None:
+        super().__init__(folder, host)
+        self.by_manifest = by_manifest
+        """Whether it keeps images in containerd's store."""
+
+    def image_ids(self) -> set[str]:
+        """Of all images, those without a name too."""
+        return set(self.run("images", "--all", "--quiet", "--no-trunc").split())
+
+    def exported(self, name: str) -> dict[str, Any]:
+        """The files of an image as a container shows them, less what docker puts there."""
+        container = self.run("create", name, "x").strip()
+        archive = Path(tempfile.mkdtemp(dir=self.folder)) / "exported"
+        try:
+            self.run("export", "--output", archive, container)
+            return services.listed(archive)
+        finally:
+            self.run("rm", container)
+            shutil.rmtree(archive.parent)
+
+
+@contextmanager
+def new_docker(state: Path, release: Release, *, by_manifest: bool) -> Iterator[NewDocker]:
+    """Start dockerd of a release, with containerd's image store or its own overlay2."""
+    root = root_of(release)
+    folder = state / f"{release.name}-{'containerd' if by_manifest else 'overlay2'}"
+    folder.mkdir()
+    config = folder / "daemon.json"
+    config.write_text(json.dumps({"features": {"containerd-snapshotter": by_manifest}}))
+    host = f"unix://{folder}/sock"
+    enter = ("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, root)
+    command: list[str | Path] = [
+        *enter,
+        *("dockerd", "--config-file", config),
+        *("--data-root", folder / "root", "--exec-root", folder / "exec"),
+        *("--host", host, "--pidfile", folder / "pid"),
+        *("--iptables=false", "--ip6tables=false", "--bridge=none"),
+    ]
+    with services.daemon(command, folder, "API listen"):
+        tool = NewDocker(folder, host, by_manifest=by_manifest)
+        tool.run("version")
+        yield tool

@@ -1,0 +1,182 @@
+"""docker of newer releases, with its own storage and with containerd's: what a squash asks of it and
+leaves in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.compat import registries
+from tests.compat.conftest import Person
+from tests.compat.registries import Fault
+from tests.compat.releases import FORKY, TRIXIE, NewDocker, new_docker
+from tests.support.builders import (
+    ImageSpec,
+    directory,
+    docker_archive_25,
+    file,
+    layer,
+    oci_archive,
+    on_base,
+    whiteout,
+)
+from tests.support.runner import assert_fails
+
+NOISE = 1 << 20
+LOAD = r"/images/load"
+ASKED_AFTER_READING = r"/info$"
+ALL_RELEASES = bool(os.environ.get("SQUASHKIT_TEST_NEW"))
+"""Testing moves daily, so its daemons are not part of every run."""
+
+
+@pytest.fixture(scope="module")
+def started() -> dict[tuple[str, bool], NewDocker]:
+    """The daemons that were asked for so far."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+@pytest.fixture(
+    params=[
+        (release, by_manifest)
+        for release in ([TRIXIE, FORKY] if ALL_RELEASES else [TRIXIE])
+        for by_manifest in (True, False)
+    ],
+    ids=lambda param: f"{param[0].name}-{'containerd' if param[1] else 'overlay2'}",
+)
+def daemon(
+    request: pytest.FixtureRequest,
+    state: Path,
+    stack: ExitStack,
+    started: dict[tuple[str, bool], NewDocker],
+    person: Person,
+) -> NewDocker:
+    """A daemon, which is the person's."""
+    release, by_manifest = request.param
+    key = release.name, by_manifest
+    if key not in started:
+        started[key] = stack.enter_context(new_docker(state, release, by_manifest=by_manifest))
+    person.use_daemon(started[key])
+    return started[key]
+
+
+def specs(seed: str) -> list[ImageSpec]:
+    """A base of two layers with a megabyte that does not compress, and an app on it. No other test has
+    these blobs."""
+    noise = random.Random(seed).randbytes(NOISE)
+    lower = [layer(file("noise", noise)), layer(directory("d"), file("d/a", b"a"))]
+    base = ImageSpec(lower, [f"{seed}-base:1"])
+    app = on_base(
+        base,
+        layer(file("big", random.Random(f"app {seed}").randbytes(NOISE)), file("d/b", b"b")),
+        layer(whiteout("big"), directory("d"), whiteout("d/a")),
+        tags=[f"{seed}:1"],
+    )
+    return [base, app]
+
+
+def load(daemon: NewDocker, folder: Path, seed: str, compress: Literal["gzip"] | None) -> None:
+    path = folder / "loaded.tar"
+    docker_archive_25(path, specs(seed), compress=compress)
+    daemon.run("load", "--quiet", "--input", path)
+
+
+def assert_squashed(daemon: NewDocker, seed: str) -> None:
+    """The result has the base's layers and one more, and the source's files."""
+    layers = daemon.layers(f"{seed}:squashed")
+    assert layers[:-1] == daemon.layers(f"{seed}-base:1")
+    assert daemon.exported(f"{seed}:squashed") == daemon.exported(f"{seed}:1")
+
+
+@pytest.mark.parametrize("compress", [None, "gzip"])
+def test_only_what_is_new_is_sent(
+    compress: Literal["gzip"] | None, daemon: NewDocker, person: Person, tmp_path: Path
+) -> None:
+    """The base stays where it is, the id that is told is the one that docker shows, and nothing lies about
+    afterwards."""
+    seed = f"new-{compress or 'plain'}"
+    load(daemon, tmp_path, seed, compress)
+    before = daemon.image_ids()
+    report = person.squash(f"{seed}:1", "--keep-base", f"{seed}-base:1", "-t", f"{seed}:squashed")
+    assert_squashed(daemon, seed)
+    assert report["transfer"]["not_moved"] >= NOISE
+    assert report["transfer"]["up"] < 100_000
+    shown = daemon.inspect(f"{seed}:squashed")["Id"]
+    assert report["store_id"] == shown
+    assert report["manifest_digest"] == (shown if daemon.by_manifest else None)
+    assert daemon.image_ids() == {*before, shown}
+    saved = json.loads(daemon.run("image", "inspect", shown))[0]["RepoTags"]
+    assert saved == [f"{seed}:squashed"]
+
+
+def test_a_base_that_went_meanwhile_is_sent(daemon: NewDocker, person: Person, tmp_path: Path) -> None:
+    """A daemon that loads an archive without blobs that it no longer has, and says nothing, is found out:
+    the image is whole in the end."""
+    seed = "gone"
+    load(daemon, tmp_path, seed, "gzip")
+    expected = daemon.exported(f"{seed}:1")
+
+    def remove() -> None:
+        daemon.run("rmi", "--force", f"{seed}:1", f"{seed}-base:1")
+
+    with registries.proxy(daemon.folder / "sock", socket_path=daemon.folder / tmp_path.name) as proxy:
+        person.use_daemon(f"unix://{daemon.folder}/{tmp_path.name}")
+        fault = proxy.add(Fault("GET", ASKED_AFTER_READING, 1, call=remove))
+        person.squash(f"{seed}:1", "--keep-base", f"{seed}-base:1", "-t", f"{seed}:squashed")
+        assert fault.hits
+        # docker 26 may keep the layers of an image that was removed in its own storage.
+        assert len(proxy.seen("POST", LOAD)) == 2 or not daemon.by_manifest
+    assert daemon.exported(f"{seed}:squashed") == expected
+
+
+def test_a_load_that_breaks_off_leaves_no_name(daemon: NewDocker, person: Person, tmp_path: Path) -> None:
+    """Nothing has a new name after a load that was cut."""
+    seed = "cut"
+    load(daemon, tmp_path, seed, None)
+    before = daemon.tags()
+    with registries.proxy(daemon.folder / "sock", socket_path=daemon.folder / tmp_path.name) as proxy:
+        person.use_daemon(f"unix://{daemon.folder}/{tmp_path.name}")
+        proxy.add(Fault("POST", LOAD, -1, cut_up=2000))
+        done = person.run("squash", f"{seed}:1", "--keep-base", f"{seed}-base:1", "-t", f"{seed}:squashed")
+    assert_fails(done, 5)
+    assert daemon.tags() == before
+
+
+def test_an_index_stays_one(daemon: NewDocker, person: Person, tmp_path: Path) -> None:
+    """All platforms of an image go back under one name where the store has indexes; where it has none
+    that is told before anything is written."""
+    images = [
+        on_base(
+            ImageSpec([layer(file("base", one.encode()))], ["many-base:1"], platform=one),
+            layer(file("a", one.encode() * 999)),
+            layer(file("a", b"short")),
+            tags=["many:1"],
+        )
+        for one in ("linux/amd64", "linux/arm64")
+    ]
+    path = tmp_path / "many.tar"
+    oci_archive(path, images, nested=True)
+    words = ["--keep-layers", "1", "--platform", "all", "-o", "docker-daemon:many:squashed"]
+    done = person.run("squash", path, *words, "--json")
+    if not daemon.by_manifest:
+        assert_fails(done, 2)
+        assert "many:squashed" not in daemon.tags()
+        return
+    assert done.code == 0, done.err
+    assert daemon.inspect("many:squashed")["Id"] == done.json["index_digest"]
+    again = person.run("inspect", "docker-daemon:many:squashed", "--json")
+    assert again.code == 0, again.err
+    found = {image["platform"]: len(image["layers"]) for image in again.json["images"]}
+    assert found == {"linux/amd64": 2, "linux/arm64": 2}
