@@ -23,6 +23,8 @@ def of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     own = {
         "DOCKER_HOST": f"unix://{folder}/nobody.sock",
         "DOCKER_CONFIG": str(folder / "docker"),
+        "DOCKER_AUTH_CONFIG": "",
+        "REGISTRY_AUTH_FILE": "",
         "XDG_CACHE_HOME": str(folder / "cache"),
         "XDG_DATA_HOME": str(folder / "data"),
     }

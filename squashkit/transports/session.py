@@ -63,7 +63,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.room = Room.of(_temporary_folder(self.run.folder, self.beside), self.run.limit)
-        self.registries = Registries(self.run.access)
+        self.registries = Registries(self.run.access, self.notify)
         self.cancelled = Cancellation()
         self.cancelled.wakes.append(self.registries.interrupt)
         self.sources = []

@@ -42,6 +42,7 @@ class Person:
         self.env = {
             "HOME": str(home),
             "DOCKER_CONFIG": str(self.config),
+            "XDG_CONFIG_HOME": str(home / "config"),
             "XDG_CACHE_HOME": str(self.cache),
             "XDG_DATA_HOME": str(home / "data"),
             "DOCKER_HOST": f"unix://{home}/no-daemon",

@@ -9,7 +9,6 @@ import hashlib
 import lzma
 import os
 import random
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from squashkit.engine.entries import EntryCache
-from squashkit.errors import InvalidImage, SquashkitError
+from squashkit.errors import InvalidImage, SquashkitError, UsageError
 from squashkit.jobs.diff import parse_kinds
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import SquashedLayer
@@ -54,7 +53,7 @@ from squashkit.transports.blobs import Blob
 from squashkit.transports.codecs import MAGIC_SIZE, decompress, detect
 from squashkit.transports.layout import index as oci_layout
 from squashkit.transports.reference import parse_reference
-from squashkit.transports.registry.credentials import find_credentials
+from squashkit.transports.registry.credentials import CredentialSources
 from squashkit.transports.target import parse_output
 from tests.fuzz.documents import ODD, changed
 from tests.fuzz.tars import SEPARATOR, Change, mutate_stack
@@ -463,7 +462,7 @@ def statements(text: str) -> None:
 
 _AUTHS = {
     "auths": {"registry.example": {"auth": "dXNlcjpwYXNz"},
-    "https://index.docker.io/v1/": {"identitytoken": "t"}},
+    "https://index.docker.io/v1/": {"identitytoken": "t"}, "other.example/library": {"registrytoken": "r"}},
     "HttpHeaders": {"a": "b"}, "credsStore": "nowhere", "credHelpers": {"other.example": "nowhere"},
 }  # fmt: skip
 
@@ -477,9 +476,8 @@ def credentials(value: tuple[str, str]) -> None:
     before = os.environ["PATH"]
     os.environ["PATH"] = ""
     try:
-        with suppress(SquashkitError), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the SDK's, of helpers that are not there
-            found = find_credentials(host, "library/app", path)
+        with suppress(UsageError):  # a file that was asked for, and is none
+            found = CredentialSources(path).find(host, "library/app").credentials
             assert found is None or found.basic.isascii()
     finally:
         os.environ["PATH"] = before

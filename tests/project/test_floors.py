@@ -33,11 +33,7 @@ PLACES = {
     "tqdm": {"progress"},
     "textual": {"cli/explore"},
     "rich": {"cli/explore"},
-    "docker": {
-        "transports/stores/docker",
-        "transports/stores/connection",
-        "transports/registry/credentials",
-    },
+    "docker": {"transports/stores/docker", "transports/stores/connection"},
     "requests": {"transports/stores", "transports/registry"},
     "urllib3": {"transports/stores", "transports/registry"},
     "elftools": {"engine/elf"},

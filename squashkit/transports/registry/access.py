@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from squashkit.oci.names import ImageName
 from squashkit.options import Access
+from squashkit.progress import Notify, ignore
+from squashkit.transports.registry.credentials import CredentialSources
 from squashkit.transports.registry.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -18,18 +20,23 @@ class Registries:
     """The registries of one piece of work: one connection to each, for each user of it."""
 
     access: Access = field(default_factory=Access)
+    notify: Notify = ignore
+    """Who hears of credentials that cannot be used, and of waiting for them."""
     _open: dict[object, Registry] = field(default_factory=dict)
+    _sources: CredentialSources = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sources = CredentialSources(self.access.credentials, self.notify)
 
     def get(self, name: ImageName) -> Registry:
-        """The registry of a repository. Raises Unavailable where it does not answer, Unauthorized where
-        credentials cannot be read."""
-        from squashkit.transports.registry.credentials import find_credentials
+        """The registry of a repository. Raises Unavailable where it does not answer, UsageError where a
+        file with credentials that was asked for cannot be read."""
         from squashkit.transports.registry.http import Registry
 
-        credentials = find_credentials(name.host, name.repository, self.access.credentials)
-        key = name.host, credentials
+        found = self._sources.find(name.host, name.repository)
+        key = name.host, found
         if key not in self._open:
-            self._open[key] = Registry(name.host, credentials, self.access)
+            self._open[key] = Registry(name.host, found.credentials, self.access, found.faults)
         return self._open[key]
 
     @property
@@ -41,12 +48,14 @@ class Registries:
         return Traffic(sum(one.down for one in counted), sum(one.up for one in counted))
 
     def interrupt(self) -> None:
-        """End all waiting for the network, with Cancelled, and ask nothing more."""
+        """End all waiting for the network and for helpers, with Cancelled, and ask nothing more."""
+        self._sources.stopped = True
         for registry in list(self._open.values()):
             registry.interrupt()
 
     def resume(self) -> None:
         """Work begins (anew)."""
+        self._sources.stopped = False
         for registry in self._open.values():
             registry.resume()
 

@@ -51,12 +51,16 @@ class _Session(requests.Session):
 
 
 class Registry:
-    """One registry, as one user. Safe to use from several threads."""
+    """One registry, as one user. `faults` say which credentials could not be used. Safe to use from several
+    threads."""
 
-    def __init__(self, host: str, credentials: Credentials | None, access: Access) -> None:
+    def __init__(
+        self, host: str, credentials: Credentials | None, access: Access, faults: Sequence[str] = ()
+    ) -> None:
         self.host = host
         self.traffic = Traffic()
         self._credentials = credentials
+        self._faults = faults
         local = urlsplit(f"//{host}").hostname
         is_local = local is not None and (local in ("localhost", "::1") or local.startswith("127."))
         self._plain = is_local if access.tls_verify is None else not access.tls_verify
@@ -227,6 +231,8 @@ class Registry:
             return None
         if challenge.scheme == "basic":
             return self._credentials.basic if self._credentials and self._credentials.username else None
+        if self._credentials and self._credentials.registry_token:
+            return f"Bearer {self._credentials.registry_token}"
         with self._lock:
             token = self._tokens.get(tuple(scopes))
         if token is None:
@@ -297,8 +303,9 @@ class Registry:
         way: Text = ("its credentials do not suffice",)
         if not self._credentials:
             way = (f"log in first (docker login {self.host}), or pass ", Option("Access.authfile"))
+        faults = "".join(f"{fault}; " for fault in self._faults)
         return Unauthorized(
-            f"{self.host} gives no access ({response.status_code}{told(response)}); ",
+            f"{self.host} gives no access ({response.status_code}{told(response)}); {faults}",
             *way,
             reference=self.host,
         )
