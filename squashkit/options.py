@@ -250,7 +250,7 @@ class Access:
     """How registries are reached."""
 
     authfile: Path | str | None = None
-    """Where credentials are, in docker's form. None: where the docker client has them."""
+    """Where credentials are, in docker's form. None: where docker and podman have them."""
     tls_verify: bool | None = None
     """Whether a registry must prove who it is. None: yes, but not this very machine (localhost), as docker
     has it."""

@@ -23,17 +23,18 @@ def of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     own = {
         "DOCKER_HOST": f"unix://{folder}/nobody.sock",
         "DOCKER_CONFIG": str(folder / "docker"),
-        "DOCKER_AUTH_CONFIG": "",
-        "REGISTRY_AUTH_FILE": "",
         "XDG_CACHE_HOME": str(folder / "cache"),
         "XDG_DATA_HOME": str(folder / "data"),
     }
-    before = {name: os.environ.get(name) for name in own}
+    unset = ("DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE")  # docker-registry reads the latter, empty too
+    before = {name: os.environ.get(name) for name in (*own, *unset)}
     os.environ.update(own)
+    for name in unset:
+        os.environ.pop(name, None)
     yield
     for name, value in before.items():
         if value is None:
-            del os.environ[name]
+            os.environ.pop(name, None)
         else:
             os.environ[name] = value
 

@@ -428,7 +428,8 @@ class TokenServer:
     """Gives tokens to those who name themselves, for what they may do.
 
     `grants` says what a user may do of the actions asked for in a repository; by default nobody (the
-    empty name) may do nothing and everybody else everything.
+    empty name) may do nothing and everybody else everything. `identities` are tokens by which users are
+    known, in place of a password.
     """
 
     def __init__(self, authority: Authority, users: Mapping[str, str]) -> None:
@@ -436,6 +437,7 @@ class TokenServer:
         self.users = dict(users)
         self.asked: list[Asked] = []
         self.grants: Callable[[str, str, list[str]], list[str]] = _everything
+        self.identities: dict[str, str] = {}
         self.url = ""
         self._certificate, self._key = authority.sign("tokens", HOST)
         self._lock = threading.Lock()
@@ -446,6 +448,13 @@ class TokenServer:
         if authorization.startswith("Basic "):
             name, _, password = base64.b64decode(authorization[6:]).decode().partition(":")
             user = name if self.users.get(name) == password else None
+        return self._give(user, scopes)
+
+    def refresh(self, identity: str, scopes: list[str]) -> str | None:
+        """The same for an identity token."""
+        return self._give(self.identities.get(identity), scopes)
+
+    def _give(self, user: str | None, scopes: list[str]) -> str | None:
         with self._lock:
             self.asked.append(Asked(user or "", tuple(scopes), user is not None))
         if user is None:
@@ -504,17 +513,25 @@ def token_server(authority: Authority, users: Mapping[str, str]) -> Iterator[Tok
                 return
             # Several scopes come as several parameters, or in one with spaces.
             scopes = [scope for value in query.get("scope", []) for scope in value.split()]
-            token = tokens.give(self.headers.get("Authorization", ""), scopes)
+            self._tell("token", tokens.give(self.headers.get("Authorization", ""), scopes))
+
+        def do_POST(self) -> None:
+            """What distribution's auth/oauth.md asks of a client with an identity token."""
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+            form = dict(urllib.parse.parse_qsl(body))
+            wanted = {"service": SERVICE, "grant_type": "refresh_token"}
+            if not form.get("client_id") or wanted.items() - form.items():
+                self.answer(400)
+                return
+            token = tokens.refresh(form.get("refresh_token", ""), form.get("scope", "").split())
+            self._tell("access_token", token)
+
+        def _tell(self, name: str, token: str | None) -> None:
             if token is None:
                 self.answer(401, b'{"details":"incorrect username or password"}')
                 return
-            body = json.dumps({"token": token, "expires_in": 600}).encode()
+            body = json.dumps({name: token, "expires_in": 600}).encode()
             self.answer(200, body, {"Content-Type": "application/json"})
-
-        def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            self.rfile.read(length)
-            self.answer(405)
 
     with _serving(Handler) as port:
         tokens.url = f"http://{HOST}:{port}"

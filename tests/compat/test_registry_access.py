@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -63,17 +65,26 @@ def auth_file(folder: Path, host: str, name: str, password: str) -> Path:
     return folder / "docker" / "config.json"
 
 
-def credential_helper(person: Person, folder: Path, host: str, password: str = PASSWORD) -> None:
-    """A program that knows one password, on the PATH."""
-    folder.mkdir()
-    answer = json.dumps({"ServerURL": host, "Username": USER, "Secret": password})
-    script = folder / "docker-credential-squashkit-test"
-    script.write_text(
-        f"#!/bin/sh\nread server\n"
+def credential_helper(
+    person: Person, folder: Path, host: str, user: str = USER, password: str = PASSWORD
+) -> None:
+    """A program that knows one password, on the PATH. It counts its calls in a file beside it."""
+    answer = json.dumps({"ServerURL": host, "Username": user, "Secret": password})
+    program(
+        person,
+        folder,
+        f"echo x >> {folder}/calls; read server\n"
         f'if [ "$1" = get ] && [ "$server" = "{host}" ]; then echo \'{answer}\'\n'
-        f"else echo 'credentials not found in native keychain'; exit 1; fi\n"
+        f"else echo 'credentials not found in native keychain'; exit 1; fi",
     )
-    script.chmod(0o755)
+
+
+def program(person: Person, folder: Path, script: str) -> None:
+    """A credential helper on the PATH, in sh."""
+    folder.mkdir()
+    path = folder / "docker-credential-squashkit-test"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
     person.env["PATH"] = f"{folder}:{os.environ['PATH']}"
 
 
@@ -113,8 +124,33 @@ def _store(person: Person, host: str, folder: Path) -> list[str | Path]:
     return []
 
 
+def _in_a_variable(person: Person, host: str, folder: Path) -> list[str | Path]:
+    person.log_in(host, USER, "an old one")
+    document = auth_file(folder / "auth", host, USER, PASSWORD).read_text()
+    person.env["DOCKER_AUTH_CONFIG"] = document
+    return []
+
+
+def _podman(person: Person, host: str, folder: Path) -> list[str | Path]:
+    person.log_in("other.test", USER, PASSWORD)
+    path = folder / "run" / "containers" / "auth.json"
+    path.parent.mkdir(parents=True)
+    auth_file(folder / "auth", host, USER, PASSWORD).rename(path)
+    person.env["XDG_RUNTIME_DIR"] = str(folder / "run")
+    return []
+
+
+def _in_clear(person: Person, host: str, folder: Path) -> list[str | Path]:
+    entry = {"username": USER, "password": PASSWORD}
+    (person.config / "config.json").write_text(json.dumps({"auths": {f"https://{host}/v1/": entry}}))
+    return []
+
+
 WAYS: dict[str, Way] = {
     "DOCKER_CONFIG": _docker_config,
+    "in clear": _in_clear,
+    "DOCKER_AUTH_CONFIG": _in_a_variable,
+    "podman's": _podman,
     "--authfile": _authfile,
     "--authfile before DOCKER_CONFIG": _authfile_first,
     "REGISTRY_AUTH_FILE": _variable,
@@ -182,6 +218,105 @@ def test_without_credentials_nothing_is_done(
     assert PASSWORD not in person.run("squash", *arguments, "--debug").err
     assert registry.tags("no") == {}
     assert registry.blobs() == before
+
+
+def _absent(person: Person, folder: Path) -> str:
+    (person.config / "config.json").write_text('{"credsStore": "squashkit-absent"}')
+    return "the helper docker-credential-squashkit-absent is not on the PATH"
+
+
+def _failing(person: Person, folder: Path) -> str:
+    (person.config / "config.json").write_text('{"credsStore": "squashkit-test"}')
+    program(person, folder, f"echo {PASSWORD}; echo {PASSWORD} >&2; exit 1")
+    return "the helper docker-credential-squashkit-test failed (exit code 1)"
+
+
+def _talking(person: Person, folder: Path) -> str:
+    (person.config / "config.json").write_text('{"credsStore": "squashkit-test"}')
+    program(person, folder, f"echo {PASSWORD}; echo {PASSWORD} >&2")
+    return "the helper docker-credential-squashkit-test does not answer in docker's form"
+
+
+def _broken_config(person: Person, folder: Path) -> str:
+    (person.config / "config.json").write_text(f'{{"auths": "{PASSWORD}"}}')
+    return f"{person.config}/config.json is not JSON in docker's form"
+
+
+def _broken_variable(person: Person, folder: Path) -> str:
+    person.env["DOCKER_AUTH_CONFIG"] = PASSWORD
+    return "DOCKER_AUTH_CONFIG is not JSON in docker's form"
+
+
+FAULTY: dict[str, Callable[[Person, Path], str]] = {
+    "helper that is missing": _absent,
+    "helper that fails": _failing,
+    "helper that talks": _talking,
+    "broken config.json": _broken_config,
+    "broken DOCKER_AUTH_CONFIG": _broken_variable,
+}
+
+
+@pytest.mark.parametrize("way", FAULTY)
+def test_faulty_credentials_stop_nobody_who_needs_none(
+    way: str, images_registry: Registry, guarded: dict[str, Registry], person: Person, tmp_path: Path
+) -> None:
+    """A public image is read all the same, with a warning that names what is broken; the refusal of another
+    registry names that too, with a way out. Nothing that a helper or a file holds is told."""
+    fault = FAULTY[way](person, tmp_path / "bin")
+    done = person.run("cat", f"docker://{images_registry.host}/app:1", "/etc/changed")
+    assert (done.code, done.out) == (0, b"new\n")
+    assert f"warning: {fault}" in done.err
+    for registry in guarded.values():
+        name = f"docker://{registry.host}/app:1"
+        refused = person.run("cat", name, "/etc/changed")
+        *warned, told = refused.err.strip().splitlines()
+        assert refused.code == 5
+        assert [fault in line for line in (*warned, told)] == [True, True]
+        assert registry.host in told
+        assert f"log in first (docker login {registry.host}), or pass --authfile" in told
+        assert PASSWORD not in refused.err + person.run("cat", name, "/x", "--debug").err
+
+
+def test_a_helper_is_asked_once_a_run(guarded: dict[str, Registry], person: Person, tmp_path: Path) -> None:
+    """However many repositories of the registry a squash reads and writes."""
+    registry = guarded["bearer"]
+    _helper(person, registry.host, tmp_path)
+    place = f"docker://{registry.host}/"
+    person.squash(f"{place}app:1", "--keep-base", f"{place}base:1", "-o", f"{place}asked-once:1")
+    assert (tmp_path / "bin" / "calls").read_text() == "x\n"
+
+
+def test_an_identity_token_gets_tokens(
+    guarded: dict[str, Registry], token_server: TokenServer, person: Person, tmp_path: Path
+) -> None:
+    """A helper's user <token> has one in place of a password; the token server knows who that is."""
+    registry = guarded["bearer"]
+    token_server.identities["an-identity+/="] = USER
+    credential_helper(person, tmp_path / "bin", registry.host, "<token>", "an-identity+/=")
+    (person.config / "config.json").write_text('{"credsStore": "squashkit-test"}')
+    place, asked = f"docker://{registry.host}/", len(token_server.asked)
+    person.squash(f"{place}app:1", "--keep-base", f"{place}base:1", "-o", f"{place}identity:1")
+    assert {one.user for one in token_server.asked[asked:]} == {USER}
+    new_layer(registry, "identity", "1")
+
+
+def test_a_registry_token_is_used_as_it_stands(
+    guarded: dict[str, Registry], token_server: TokenServer, person: Person
+) -> None:
+    """No token server is asked for another one; one that does not suffice is refused in a line."""
+    registry = guarded["bearer"]
+    given = {"app": "pull", "base": "pull", "as-it-stands": "pull,push"}
+    pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    scopes = [f"repository:{name}:{actions}" for name, actions in given.items()]
+    entry = {"registrytoken": token_server.give(f"Basic {pair}", scopes)}
+    (person.config / "config.json").write_text(json.dumps({"auths": {registry.host: entry}}))
+    place, asked = f"docker://{registry.host}/", len(token_server.asked)
+    arguments = [f"{place}app:1", "--keep-base", f"{place}base:1", "-o"]
+    person.squash(*arguments, f"{place}as-it-stands:1")
+    new_layer(registry, "as-it-stands", "1")
+    done = person.run("squash", *arguments, f"{place}no:1")
+    assert_fails(done, 5, registry.host, "its credentials do not suffice")
+    assert len(token_server.asked) == asked
 
 
 def test_who_may_only_read_writes_nothing(
@@ -271,6 +406,43 @@ def test_a_redirect_gets_no_credentials(kind: str, guarded: dict[str, Registry],
         assert not any("authorization" in one.headers for one in elsewhere.requests)
         assert all("authorization" in one.headers for one in proxy.seen("GET", BLOB))
     new_layer(registry, "redirected", "1")
+
+
+def test_uploads_elsewhere_get_no_credentials(guarded: dict[str, Registry], person: Person) -> None:
+    """A registry may want a blob's bytes on another host, which is not told who sends them."""
+    registry = guarded["basic"]
+    with registries.proxy((HOST, registry.port)) as proxy, registries.proxy() as elsewhere:
+        headers = {"Location": f"http://localhost:{elsewhere.port}/upload/1"}
+        proxy.add(Fault("POST", r"/blobs/uploads/", answer=202, headers=headers))
+        place = f"docker://{proxy.host}/"
+        person.log_in(proxy.host, USER, PASSWORD)
+        done = person.run("squash", f"{place}app:1", "--keep-layers", "2", "-o", f"{place}elsewhere:1")
+        assert_fails(done, 5, proxy.host)
+        assert elsewhere.writes()
+        assert not any("authorization" in one.headers for one in elsewhere.requests)
+        assert all("authorization" in one.headers for one in proxy.writes())
+    assert registry.tags("elsewhere") == {}
+
+
+def test_a_token_server_cannot_send_credentials_on(
+    guarded: dict[str, Registry], token_server: TokenServer, person: Person
+) -> None:
+    """A token server that redirects gives no token; where it points to is not asked at all."""
+    registry = guarded["bearer"]
+    server = urlsplit(token_server.url)
+    with (
+        registries.proxy((HOST, registry.port)) as proxy,
+        registries.proxy((HOST, server.port or 0)) as tokens,
+        registries.proxy() as elsewhere,
+    ):
+        challenge = f'Bearer realm="http://{tokens.host}/token",service="{registries.SERVICE}"'
+        proxy.add(Fault("GET", "/v2/", answer=401, headers={"WWW-Authenticate": challenge}))
+        tokens.add(Fault("GET", "/token", redirect=f"http://localhost:{elsewhere.port}"))
+        person.log_in(proxy.host, USER, PASSWORD)
+        done = person.run("cat", f"docker://{proxy.host}/app:1", "/etc/changed")
+        assert_fails(done, 5, proxy.host, "gives no token")
+        assert tokens.seen("GET", "/token")
+        assert elsewhere.requests == []
 
 
 # --- TLS and proxies -------------------------------------------------------------------------
