@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -22,6 +21,7 @@ from squashkit.errors import Cancelled, UsageError
 from squashkit.progress import Note
 from squashkit.transports.registry.credentials import Credentials, CredentialSources, Found
 from squashkit.transports.registry.helper import Patience
+from tests.support.runner import spawn
 
 HOST = "registry.example:5000"
 SECRET = "not-to-be-told"
@@ -482,21 +482,14 @@ def test_work_that_stops_waits_for_no_helper(machine: Machine, pids: Callable[[]
     assert sources.find(HOST, "team/app") == Found(Credentials("ada", SECRET))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_an_interrupt_ends_a_helper(machine: Machine, pids: Callable[[], list[int]]) -> None:
-    """Ctrl-C while somebody is asked for a password leaves nothing behind."""
-    started: list[int] = []
-
-    def press() -> None:
-        started.extend(pids())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=press)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        machine.find()
-    thread.join()
-    assert len(started) == 2
+def test_an_interrupted_run_leaves_no_helper(machine: Machine, pids: Callable[[], list[int]]) -> None:
+    """The program ends with 130 and without a word of the helper's."""
+    process = spawn("inspect", f"docker://{HOST}/team/app", "--debug")
+    started = pids()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=LONG)
+    assert process.returncode == 130, err
+    assert out == b""
     assert all(map(gone, started))
 
 
