@@ -165,7 +165,7 @@ def access_options(command: Function) -> Function:
             section=REGISTRIES,
             type=click.Path(path_type=Path),
             metavar="FILE",
-            help="Credentials for registries. Default: REGISTRY_AUTH_FILE, else docker's own.",
+            help="Credentials for registries. Default: REGISTRY_AUTH_FILE, else docker's and podman's own.",
         ),
     ):
         collected = add(collected)

@@ -274,7 +274,7 @@ _OPTIONS: list[Callable[[Function], Function]] = [
         section=NAMES,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Write the digest of the result's manifest (or index) to a file.",
+        help="Write the digest of the result's manifest (or index; else its id in docker) to a file.",
     ),
     option(
         "--no-fetch-base",

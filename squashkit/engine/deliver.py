@@ -16,7 +16,7 @@ from squashkit.oci.graph import crowded
 from squashkit.plan.documents import image_index, index_type
 from squashkit.progress import Note
 from squashkit.transports.blobs import Container
-from squashkit.transports.contracts import Sink, Written
+from squashkit.transports.contracts import Loading, Sink, Written
 from squashkit.transports.sinks import open_sink, try_sink
 from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target
@@ -34,14 +34,8 @@ class Delivery:
     """Of the index of several platforms."""
     notes: Sequence[str] = ()
     """What people should know of the names that were given."""
-    loaded: int | None = None
-    """Bytes that a store was sent; None where it was none."""
-    left_out: int = 0
-    """Bytes of blobs that a store was not sent, since it has them."""
-    proof: int = 0
-    """Bytes that it gave out to show that it has them."""
-    store_id: str = ""
-    """By which a store knows the result; empty where it is none."""
+    loading: Loading | None = None
+    """What a store was sent; None where the place is none."""
 
 
 def deliver(
@@ -75,7 +69,7 @@ def deliver(
                 stock.repositories.setdefault(blob, target.in_registry.repository)
     if sink is None:
         return Delivery(done, None, index, notes)
-    return Delivery(done, sink.title, index, notes, sink.loaded, sink.left_out, sink.proof, sink.store_id)
+    return Delivery(done, sink.title, index, notes, sink.loading)
 
 
 def carry_out_each(

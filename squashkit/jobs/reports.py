@@ -35,15 +35,16 @@ def transferred(
         for source in sources
         if source.in_store is not None and isinstance(source.container, Archive)
     ]
-    if counted is None and not saved and delivery.loaded is None:
+    loading = delivery.loading
+    if counted is None and not saved and loading is None:
         return None
     now = counted or since
     unmoved = {digest: size for one in delivery.done for digest, size in one.result.there.items()}
     return Transfer(
         down=now.down - since.down + sum(saved),
-        up=now.up - since.up + (delivery.loaded or 0),
-        not_moved=sum(unmoved.values()) if delivery.loaded is None else delivery.left_out,
-        proof=delivery.proof,
+        up=now.up - since.up + (loading.sent if loading else 0),
+        not_moved=loading.left_out if loading else sum(unmoved.values()),
+        proof=loading.proof if loading else 0,
     )
 
 
@@ -68,7 +69,7 @@ def reports_of(
                 checked=target.check,
                 is_pushed=target.is_registry,
                 transfer=transfer,
-                store_id="" if target.several else delivery.store_id,
+                store_id=delivery.loading.id if delivery.loading and not target.several else "",
                 notes=(*known, *delivery.notes, *result.notes, *_dangling(source, result)),
             )
         )

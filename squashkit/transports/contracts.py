@@ -71,6 +71,19 @@ class Slot(Protocol):
     def discard(self) -> None: ...
 
 
+@dataclass(slots=True)
+class Loading:
+    """What a store was sent, in bytes, and by what it knows the result."""
+
+    sent: int = 0
+    left_out: int = 0
+    """Of blobs that it has, and was not sent."""
+    proof: int = 0
+    """That it gave out to show that it has them."""
+    id: str = ""
+    """Empty until it has the result."""
+
+
 class Sink(Protocol):
     """A destination. Blobs that it `has` need not be written."""
 
@@ -83,20 +96,8 @@ class Sink(Protocol):
         """Where its blobs are kept on this machine; None where they do not stay here."""
 
     @property
-    def loaded(self) -> int | None:
-        """Bytes that a store was sent; None where it is none."""
-
-    @property
-    def left_out(self) -> int:
-        """Bytes of blobs that a store was not sent, since it has them."""
-
-    @property
-    def store_id(self) -> str:
-        """By which a store knows what was committed; empty where it is none."""
-
-    @property
-    def proof(self) -> int:
-        """Bytes that a store gave out to show that it has what it was not sent."""
+    def loading(self) -> Loading | None:
+        """What a store was sent, and makes of it; None where it is none."""
 
     @property
     def notes(self) -> Sequence[str]:

@@ -141,6 +141,18 @@ def test_a_base_that_went_meanwhile_is_sent(daemon: NewDocker, person: Person, t
     assert daemon.exported(f"{seed}:squashed") == expected
 
 
+def test_a_proof_that_shows_nothing_is_none(daemon: NewDocker, person: Person, tmp_path: Path) -> None:
+    """Where what is read back as a proof is no archive, all is sent."""
+    seed = "unproved"
+    load(daemon, tmp_path, seed, "gzip")
+    with registries.proxy(daemon.folder / "sock", socket_path=daemon.folder / tmp_path.name) as proxy:
+        person.use_daemon(f"unix://{daemon.folder}/{tmp_path.name}")
+        fault = proxy.add(Fault("GET", r"/images/sha256:\w+/get", answer=200))
+        person.squash(f"{seed}:1", "--keep-base", f"{seed}-base:1", "-t", f"{seed}:squashed")
+        assert len(proxy.seen("POST", LOAD)) == 1 + fault.hits
+    assert_squashed(daemon, seed)
+
+
 def test_a_load_that_breaks_off_leaves_no_name(daemon: NewDocker, person: Person, tmp_path: Path) -> None:
     """Nothing has a new name after a load that was cut."""
     seed = "cut"

@@ -26,7 +26,7 @@ from squashkit.transports.archive.docker import MANIFEST, manifest_json
 from squashkit.transports.archive.reader import Archive
 from squashkit.transports.atomic import FORCE, AtomicFile, refuse_special, remove_leftovers
 from squashkit.transports.blobs import open_unnamed, write_all
-from squashkit.transports.contracts import Check, Slot, Written, descriptors, put
+from squashkit.transports.contracts import Check, Loading, Slot, Written, descriptors, put
 from squashkit.transports.layout.index import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
 from squashkit.transports.room import Room
 
@@ -67,10 +67,7 @@ class ArchiveWriter:
     """An archive in an open file. Blobs of known size are written side by side, each at its own place."""
 
     parallel = True
-    loaded: int | None = None
-    left_out = 0
-    proof = 0
-    store_id = ""
+    loading: Loading | None = None
 
     def __init__(self, fd: int, room: Room, *, docker: bool) -> None:
         self.fd = fd
@@ -195,10 +192,7 @@ class Pipe:
     parallel = False
     title = "standard output"
     room = None
-    loaded: int | None = None
-    left_out = 0
-    proof = 0
-    store_id = ""
+    loading: Loading | None = None
     notes: Sequence[str] = ()
 
     def __init__(self, tmp_dir: Room, *, docker: bool, cancelled: threading.Event) -> None:

@@ -18,7 +18,7 @@ from squashkit.oci.media import CONTAINERD_NAME, REF_NAME
 from squashkit.oci.names import same_name
 from squashkit.transports.atomic import FORCE, AtomicFile, remove_leftovers
 from squashkit.transports.blobs import Blob, write_all
-from squashkit.transports.contracts import Check, Slot, Tag, Written, descriptors, put
+from squashkit.transports.contracts import Check, Loading, Slot, Tag, Written, descriptors, put
 from squashkit.transports.layout.folder import Folder
 from squashkit.transports.layout.index import INDEX, LAYOUT, LAYOUT_CONTENT, blob_name, index_json
 from squashkit.transports.room import Room
@@ -29,10 +29,7 @@ class Layout:
     """An OCI layout folder, new or there already. Blobs and tags that are there are never altered."""
 
     parallel = True
-    loaded: int | None = None
-    left_out = 0
-    proof = 0
-    store_id = ""
+    loading: Loading | None = None
 
     def __init__(
         self,

@@ -184,13 +184,10 @@ class CredentialSources:
     def _configs(self, faults: list[str]) -> Iterator[Config]:
         """What the places hold, one by one as they are asked for."""
         named = self._authfile or _path_in("REGISTRY_AUTH_FILE")
-        if named is not None:
-            yield _read_named(named)
-            return
-        for place in _places():
+        for place in _places() if named is None else [named]:
             name = show_text(str(place)) if isinstance(place, Path) else _VARIABLE
             if name not in self._read:
-                self._read[name] = _read(place, name)
+                self._read[name] = _read(place, name) if named is None else _read_named(named)
             found = self._read[name]
             if isinstance(found, Config):
                 yield found

@@ -22,7 +22,7 @@ from squashkit.oci.documents import Descriptor, Platform
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.names import ImageName
 from squashkit.transports.blobs import READ_SIZE, open_unnamed, write_all
-from squashkit.transports.contracts import Check, Slot, Written
+from squashkit.transports.contracts import Check, Loading, Slot, Written
 from squashkit.transports.registry.access import Registries
 from squashkit.transports.registry.repository import CHUNK, Repository
 from squashkit.transports.registry.source import RegistryImages
@@ -71,10 +71,7 @@ class RegistrySink:
 
     parallel = True
     room = None
-    loaded: int | None = None
-    left_out = 0
-    proof = 0
-    store_id = ""
+    loading: Loading | None = None
 
     def __init__(
         self,

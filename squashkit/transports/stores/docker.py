@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
@@ -27,11 +27,12 @@ from squashkit.oci.documents import Platform
 from squashkit.oci.gojson import check
 from squashkit.oci.names import ImageName, split_tag
 from squashkit.transports.archive.reader import Archive, open_stream
+from squashkit.transports.contracts import Written
 from squashkit.transports.layout.index import blob_name
 from squashkit.transports.reference import Reference
 from squashkit.transports.room import Room
 from squashkit.transports.stores.connection import open_client
-from squashkit.transports.stores.store import STORED_SHAPE, StoredImage
+from squashkit.transports.stores.store import STORED_SHAPE, Count, StoredImage
 
 _PIECE = 1 << 20
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
@@ -139,7 +140,7 @@ class Daemon:
             choices=names,
         )
 
-    def save(self, image: StoredImage, tmp_dir: Room, progress: Callable[[int], None]) -> Archive:
+    def save(self, image: StoredImage, tmp_dir: Room, progress: Count) -> Archive:
         def blocks() -> Iterator[bytes]:
             with self._told(f"save {image.asked}"):
                 for block in self._client.get_image(image.name, chunk_size=_PIECE):
@@ -154,40 +155,46 @@ class Daemon:
                 self._info = self._client.info()
         return _SNAPSHOTTER not in json.dumps(self._info)
 
-    def has_all(
-        self,
-        root: Digest,
-        manifests: Collection[Digest],
-        blobs: Collection[Digest],
-        progress: Callable[[int], None],
+    def is_whole(
+        self, there: StoredImage, written: Written, left_out: Collection[Digest], progress: Count
     ) -> bool:
-        """From API 1.48 on docker tells whether all of a manifest's blobs are there. Before, what it saves
-        shows it: the names of the blobs, up to the last one that is looked for."""
+        """containerd's image store takes an archive without blobs that it lacks, too, and says nothing.
+
+        From API 1.48 on docker tells whether all of a manifest's blobs are there. Before, what it saves
+        shows it: the names of the blobs, up to the last one that is looked for.
+        """
+        if self.is_classic():
+            return there.diff_ids == tuple(written.images[0].diff_ids)
+        root = written.root.digest
         with self._told("tell what it has of the image"):
             if version_lt(self._client._version, _TELLS_MANIFESTS):
-                return not blobs or self._saves(set(map(blob_name, blobs)), root, progress)
+                return not left_out or self._saves(set(map(blob_name, left_out)), root, progress)
             url = self._client._url("/images/{0}/json", root)
             told = self._client._result(self._client._get(url, params={"manifests": "1"}), True)
             try:
-                there = {one["Descriptor"]["digest"] for one in told["Manifests"] if one["Available"]}
+                available = {one["Descriptor"]["digest"] for one in told["Manifests"] if one["Available"]}
             except (KeyError, TypeError) as error:
                 raise Unavailable(
                     f"{self.title} says of {root} what is not understood", reference=self.title
                 ) from error
-        return there.issuperset(manifests)
+        return available.issuperset(image.manifest.digest for image in written.images)
 
-    def _saves(self, names: set[str], root: Digest, progress: Callable[[int], None]) -> bool:
+    def _saves(self, names: set[str], root: Digest, progress: Count) -> bool:
         url = self._client._url("/images/{0}/get", root)
         with self._client._get(url, stream=True) as response:
             self._client._raise_for_status(response)
-            with tarfile.open(fileobj=_Counted(response.raw, progress), mode="r|") as archive:
+            # A daemon that finds midway that it lacks a blob ends the archive there.
+            with (
+                suppress(tarfile.ReadError),
+                tarfile.open(fileobj=_Counted(response.raw, progress), mode="r|") as archive,
+            ):
                 for member in archive:
                     names.discard(member.name)
                     if not names:
                         return True
         return False
 
-    def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
+    def load(self, archive: BinaryIO, progress: Count) -> None:
         def blocks() -> Iterator[bytes]:
             while block := archive.read(_PIECE):
                 yield block
@@ -240,7 +247,7 @@ class Daemon:
 class _Counted(io.RawIOBase):
     """A stream that tells how much of it was read."""
 
-    def __init__(self, stream: BinaryIO, progress: Callable[[int], None]) -> None:
+    def __init__(self, stream: BinaryIO, progress: Count) -> None:
         self._stream = stream
         self._progress = progress
 

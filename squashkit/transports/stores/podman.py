@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import BinaryIO
 
 from squashkit.errors import ImageNotFound, Unavailable, show_text
@@ -13,9 +13,10 @@ from squashkit.oci.gojson import ListOf, load_json
 from squashkit.oci.names import ImageName
 from squashkit.transports.archive.reader import Archive, open_stream
 from squashkit.transports.blobs import read_stream
+from squashkit.transports.contracts import Written
 from squashkit.transports.layout.index import is_attestation
 from squashkit.transports.room import Room
-from squashkit.transports.stores.store import STORED_SHAPE, StoredImage
+from squashkit.transports.stores.store import STORED_SHAPE, Count, StoredImage
 
 _STORAGE = "containers-storage"
 
@@ -68,7 +69,7 @@ class Podman:
                 there.append(one.platform)
         return list(dict.fromkeys(there))
 
-    def save(self, image: StoredImage, tmp_dir: Room, progress: Callable[[int], None]) -> Archive:
+    def save(self, image: StoredImage, tmp_dir: Room, progress: Count) -> Archive:
         def blocks() -> Iterator[bytes]:
             command = ["podman", "save", "--format", "docker-archive", image.name]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -83,16 +84,12 @@ class Podman:
     def is_classic(self) -> bool:
         return True
 
-    def has_all(
-        self,
-        root: Digest,
-        manifests: Collection[Digest],
-        blobs: Collection[Digest],
-        progress: Callable[[int], None],
+    def is_whole(
+        self, there: StoredImage, written: Written, left_out: Collection[Digest], progress: Count
     ) -> bool:
-        raise AssertionError("podman has layers by their chain_ids")
+        return there.diff_ids == tuple(written.images[0].diff_ids)
 
-    def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
+    def load(self, archive: BinaryIO, progress: Count) -> None:
         self._run("load", "--quiet", stdin=archive)
 
     def tag(self, image: str, name: str) -> None:

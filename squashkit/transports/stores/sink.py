@@ -18,7 +18,7 @@ from squashkit.oci.graph import Layer
 from squashkit.transports.archive.reader import Archive
 from squashkit.transports.archive.sink import ArchiveWriter
 from squashkit.transports.blobs import Blob, open_unnamed
-from squashkit.transports.contracts import Check, Written
+from squashkit.transports.contracts import Check, Loading, Written
 from squashkit.transports.layout.index import blob_name
 from squashkit.transports.room import Room
 from squashkit.transports.source import Source
@@ -91,12 +91,7 @@ class StoreSink(ArchiveWriter):
         self.notes = lost_in_store(store, guard)
         super().__init__(open_unnamed(tmp_dir.folder), tmp_dir, docker=not several)
         self.title = store.title
-        self.loaded = 0
-        """Bytes that the store was sent."""
-        self.left_out = 0
-        """Bytes of blobs that it was not sent."""
-        self.proof = 0
-        """Bytes that it gave out to show that it has what it was not sent."""
+        self.loading: Loading = Loading()
         self._store = store
         self._held = held
         self._left_out: dict[Digest, int] = {}
@@ -127,7 +122,7 @@ class StoreSink(ArchiveWriter):
                 reference=self.title,
             )
         self._name(there, one.repo_tags)
-        self.store_id = there.id
+        self.loading.id = there.id
 
     def _load(self, written: Written, *, last: bool = False) -> StoredImage | None:
         """Load the archive. None where the store, afterwards, does not have these very layers: with layers
@@ -137,14 +132,14 @@ class StoreSink(ArchiveWriter):
             with open(os.dup(self.fd), "rb") as archive:
                 archive.seek(0)
                 self._store.load(archive, self._progress)
-                self.loaded = (self.loaded or 0) + archive.tell()
-                self.left_out = sum(self._left_out.values())
+                self.loading.sent += archive.tell()
+                self.loading.left_out = sum(self._left_out.values())
         except Unavailable:
             if last or not self._held:
                 raise
             return None
         there = self._find(written)
-        if there is None or self._is_whole(there, written):
+        if there is None or self._store.is_whole(there, written, self._left_out, self._count_proof):
             return there
         if before is None:
             self._store.remove(there.id)
@@ -156,16 +151,8 @@ class StoreSink(ArchiveWriter):
             return self._store.inspect(written.images[0].config if is_classic else written.root.digest)
         return None
 
-    def _is_whole(self, there: StoredImage, written: Written) -> bool:
-        """Whether the store has what was loaded: containerd's image store takes an archive without blobs
-        that it lacks, too, and says nothing."""
-        if self._store.is_classic():
-            return there.diff_ids == tuple(written.images[0].diff_ids)
-        manifests = [image.manifest.digest for image in written.images]
-        return self._store.has_all(written.root.digest, manifests, self._left_out, self._count_proof)
-
     def _count_proof(self, count: int) -> None:
-        self.proof += count
+        self.loading.proof += count
         self._progress(count)
 
     def _add_held(self) -> None:

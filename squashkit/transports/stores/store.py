@@ -18,6 +18,7 @@ from squashkit.oci.graph import Image, stack_layers
 from squashkit.oci.names import same_name
 from squashkit.oci.shapes import SETTINGS_SHAPE
 from squashkit.transports.archive.reader import Archive
+from squashkit.transports.contracts import Written
 from squashkit.transports.room import Room
 
 STORED_SHAPE = Struct(
@@ -57,6 +58,10 @@ class StoredImage:
         return next((name for name in self.names if same_name(name, self.asked)), self.id)
 
 
+Count = Callable[[int], None]
+"""Hears of bytes as they pass."""
+
+
 class Store(Protocol):
     """A store that is open. Every method raises Unavailable where it does not answer or refuses."""
 
@@ -73,24 +78,20 @@ class Store(Protocol):
         """The platforms whose images a name means, as far as they are there; none where it means a single
         image or nothing, or where the store does not tell."""
 
-    def save(self, image: StoredImage, tmp_dir: Room, progress: Callable[[int], None]) -> Archive:
+    def save(self, image: StoredImage, tmp_dir: Room, progress: Count) -> Archive:
         """The image as an archive without a name."""
 
     def is_classic(self) -> bool:
         """Whether it knows images by the digests of their configs and layers by their chain_ids;
         containerd's image store has images by their manifests or indexes, and layers by their blobs."""
 
-    def has_all(
-        self,
-        root: Digest,
-        manifests: Collection[Digest],
-        blobs: Collection[Digest],
-        progress: Callable[[int], None],
+    def is_whole(
+        self, there: StoredImage, written: Written, left_out: Collection[Digest], progress: Count
     ) -> bool:
-        """Whether containerd's image store has of an image, or of an index of several, these manifests and
-        these of their blobs. `progress` hears of bytes that it gives out as a proof."""
+        """Whether all of what was written and loaded is there, blobs that were left out too. `progress`
+        hears of bytes that are given out to show it."""
 
-    def load(self, archive: BinaryIO, progress: Callable[[int], None]) -> None:
+    def load(self, archive: BinaryIO, progress: Count) -> None:
         """Take the images of an archive in."""
 
     def tag(self, image: str, name: str) -> None:
