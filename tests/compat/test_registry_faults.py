@@ -72,9 +72,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
     pause = Host.pause
 
-    def shorter(self: Host, seconds: float) -> None:
+    def shorter(self: Host, seconds: float, why: str) -> None:
         found.append(seconds)
-        pause(self, seconds / 20)
+        pause(self, seconds / 20, why)
 
     monkeypatch.setattr(Host, "pause", shorter)
     return found

@@ -202,12 +202,13 @@ def squash(*args: Arg, stdin: bytes = b"", env: Mapping[str, str] | None = None)
 def assert_fails(result: Result, code: int, *words: str) -> None:
     """The run failed with this code and one clear line that holds these words.
 
-    What a person can choose from may follow, each on a line of its own. Bad options are told in the
-    form that click gives them.
+    What a person can choose from may follow, each on a line of its own, and what was waited for in vain
+    goes before. Bad options are told in the form that click gives them.
     """
     assert result.code == code, (result.code, result.err)
     assert "Traceback" not in result.err, result.err
-    lines = [line for line in result.err.splitlines() if line]
+    waited = re.compile(r"warning: .*; waiting \d+ s")
+    lines = [line for line in result.err.splitlines() if line and not waited.fullmatch(line)]
     assert lines, "nothing was said"
     if lines[0].startswith("Usage: "):
         lines = [line for line in lines if line.startswith("Error: ")]

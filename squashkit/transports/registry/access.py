@@ -36,7 +36,7 @@ class Registries:
         found = self._sources.find(name.host, name.repository)
         key = name.host, found
         if key not in self._open:
-            self._open[key] = Registry(name.host, found.credentials, self.access, found.faults)
+            self._open[key] = Registry(name.host, found.credentials, self.access, found.faults, self.notify)
         return self._open[key]
 
     @property

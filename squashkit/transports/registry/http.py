@@ -11,21 +11,32 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 from weakref import WeakSet
 
 import requests
 from urllib3 import disable_warnings
 from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError
-from urllib3.util import Retry
+from urllib3.exceptions import InsecureRequestWarning, MaxRetryError
 
-from squashkit.errors import Cancelled, Unauthorized, Unavailable, gist_of, show_text
+from squashkit.errors import Cancelled, InvalidImage, Unauthorized, Unavailable, gist_of, show_text
 from squashkit.oci.gojson import Leaf, Struct, load_json
 from squashkit.options import Access
+from squashkit.progress import Note, Notify, ignore
+from squashkit.transports.registry.challenge import Challenge
 from squashkit.transports.registry.credentials import Credentials
+from squashkit.transports.registry.manners import Manners
+from squashkit.transports.registry.patience import (
+    BROKEN,
+    BUSY,
+    PATIENCE,
+    is_final,
+    is_plain_server,
+    once_more,
+    seconds,
+)
 from squashkit.transports.registry.tls import Adapter, tls_context
 from squashkit.transports.registry.traffic import Traffic
 from squashkit.version import __version__
@@ -33,12 +44,12 @@ from squashkit.wording import Option, Text
 
 _TIMEOUT = (10, 60)  # seconds: to connect, and between two bytes
 _LAST_WORDS = (2, 2)
-BUSY = frozenset({429, 500, 502, 503, 504})
-PATIENCE = Retry(total=5, backoff_factor=0.4, backoff_max=10, retry_after_max=60)
-BROKEN = (requests.RequestException, HTTPError, OSError)
-"""What is raised where a connection fails or breaks."""
+_LONG = 5
+"""Seconds of waiting that people are told of."""
 _HOPS = 5
 _HUB = "docker.io"
+_NO_USE = r"(?i)certificate|alert|refused|not known"
+"""Errors with which a registry cannot be reached in another way either."""
 _DOCUMENT = 4 << 20
 _TOKEN_SHAPE = Struct({"token": Leaf.TEXT, "access_token": Leaf.TEXT})
 
@@ -51,14 +62,22 @@ class _Session(requests.Session):
 
 
 class Registry:
-    """One registry, as one user. `faults` say which credentials could not be used. Safe to use from several
-    threads."""
+    """One registry, as one user. `faults` say which credentials could not be used, `notify` hears what is
+    waited for. Safe to use from several threads."""
 
     def __init__(
-        self, host: str, credentials: Credentials | None, access: Access, faults: Sequence[str] = ()
+        self,
+        host: str,
+        credentials: Credentials | None,
+        access: Access,
+        faults: Sequence[str] = (),
+        notify: Notify = ignore,
     ) -> None:
         self.host = host
         self.traffic = Traffic()
+        self.manners = Manners()
+        """How it takes uploads, as far as that was seen."""
+        self._notify = notify
         self._credentials = credentials
         self._faults = faults
         local = urlsplit(f"//{host}").hostname
@@ -70,6 +89,8 @@ class Registry:
         if not self._verify:
             disable_warnings(InsecureRequestWarning)
         self._session.auth = lambda request: request  # else requests would look for a .netrc
+        # Harbor, for one, answers 403 to a session's cookie without the token that belongs to it.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers.update(
             {"User-Agent": f"squashkit/{__version__}", "Accept-Encoding": "identity"}
         )
@@ -80,7 +101,7 @@ class Registry:
         self._lock = threading.Condition()
         self.stopped = False
         """Whether all waiting was ended, and nothing more is to be asked."""
-        self._challenge: _Challenge | None = None
+        self._challenge: Challenge | None = None
         self._tokens: dict[tuple[str, ...], str] = {}
         self.origin = self._find_origin()
 
@@ -94,12 +115,13 @@ class Registry:
         for scheme in ("https", "http") if self._plain else ("https", "https"):
             try:
                 with self._request("GET", f"{scheme}://{host}/v2/", {}) as response:
-                    if response.status_code == 401:
-                        self._challenge = _Challenge.parse(response, self.host)
+                    if response.status_code == 401 and (offer := response.headers.get("WWW-Authenticate")):
+                        self._challenge = Challenge.parse(offer, self.host)
                     return f"{scheme}://{host}"
             except (*BROKEN, ValueError) as error:
-                why = why or gist_of(error)
-                if re.search(r"(?i)certificate|alert|refused|not known", why):
+                if not why or is_plain_server(why):  # then what it says in plain HTTP is what matters
+                    why = gist_of(error)
+                if re.search(_NO_USE, why) or (is_plain_server(why) and not self._plain):
                     break
         raise Unavailable(
             f"the registry {self.host} does not answer: {why}", *self._hint(why), reference=self.host
@@ -109,7 +131,7 @@ class Registry:
         if not self._verify or not re.search(r"(?i)ssl|certificate|tls", why):
             return ()
         trusting = Option("Access.tls_verify", False)
-        if re.search(r"(?i)wrong.version|record.layer|http.request", why):
+        if is_plain_server(why):
             return ("; it speaks plain HTTP: ", trusting, " allows that")
         return ("; ", Option("Access.cert_dir", example="DIR"), " adds a CA, ", trusting, " trusts anybody")
 
@@ -129,7 +151,10 @@ class Registry:
     def close(self) -> None:
         self._session.close()
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds: float, why: str) -> None:
+        """Wait, and say for what if that takes long. Raises Cancelled where all waiting is ended."""
+        if seconds >= _LONG:
+            self._notify(Note(f"{self.host}: {why}; waiting {seconds:.0f} s", is_warning=True))
         with self._lock:
             if self._lock.wait_for(lambda: self.stopped, timeout=seconds):
                 raise Cancelled
@@ -139,17 +164,12 @@ class Registry:
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], data: Any = None
     ) -> requests.Response:
+        request = self._session.prepare_request(requests.Request(method, url, headers, data=data))
+        request.url = url  # byte for byte: a signature may stand in it, of what requests would write anew
         # Said again for each request: variables that are meant for other programs would go before it.
-        return self._session.request(
-            method,
-            url,
-            headers=headers,
-            data=data,
-            stream=True,
-            timeout=_LAST_WORDS if self.stopped else _TIMEOUT,
-            allow_redirects=False,
-            verify=self._verify,
-        )
+        settings = self._session.merge_environment_settings(url, {}, True, self._verify, None)
+        timeout = _LAST_WORDS if self.stopped else _TIMEOUT
+        return self._session.send(request, timeout=timeout, allow_redirects=False, **settings)
 
     def send(
         self,
@@ -169,15 +189,16 @@ class Registry:
         `last` word is said, which is not waited for long.
         """
         patience = PATIENCE
-        url = urljoin(self.origin, url)
+        url = absolute(self.origin, url)
         while True:
-            response = None
+            response, why = None, ""
             if self.stopped and not last:
                 raise Cancelled
             try:
                 response = self._follow(method, url, scopes, dict(headers or {}), data)
                 if response.status_code not in BUSY or not repeat:
                     return response
+                why = f"status {response.status_code}"
                 patience = patience.increment(method, url, response=response.raw)
             except MaxRetryError:
                 assert response is not None
@@ -185,12 +206,13 @@ class Registry:
             except BROKEN as error:
                 if self.stopped:
                     raise Cancelled from None
-                if not repeat or isinstance(error, ValueError):  # a URL that is none will not get better
+                if not repeat or is_final(error):
                     raise
-                patience = once_more(patience, error)
-            self.pause(seconds(patience, response))
+                patience, why = once_more(patience, error), gist_of(error)
+            wait = seconds(patience, response)
             if response is not None:
                 response.close()
+            self.pause(wait, why)
 
     def _follow(
         self, method: str, url: str, scopes: Sequence[str], headers: dict[str, str], data: Any
@@ -199,8 +221,14 @@ class Registry:
             response = self._authorised(method, url, scopes, headers, data)
             if response.status_code not in (301, 302, 303, 307, 308):
                 return response
-            where = urljoin(url, response.headers.get("Location", ""))
+            told_where = response.headers.get("Location", "")
             response.close()
+            if not told_where:
+                raise Unavailable(
+                    f"{self.host} redirects and does not say where to (status {response.status_code})",
+                    reference=self.host,
+                )
+            where = absolute(url, told_where)
             if self._verify and not where.startswith("https:") and url.startswith("https:"):
                 raise Unavailable(
                     f"{self.host} redirects to {show_text(where[:200])} without TLS", reference=self.host
@@ -213,22 +241,23 @@ class Registry:
     ) -> requests.Response:
         if _origin(url) != _origin(self.origin):
             return self._request(method, url, headers, data)
-        for attempt in (1, 2):
-            secret = self._authorization(scopes)
-            sent = {**headers, "Authorization": secret} if secret else headers
-            response = self._request(method, url, sent, data)
-            if response.status_code != 401 or attempt == 2 or not response.headers.get("WWW-Authenticate"):
-                return response
-            with self._lock:  # a token that has expired, or the first challenge
-                self._challenge = _Challenge.parse(response, self.host)
-                self._tokens.pop(tuple(scopes), None)
-            response.close()
-        raise AssertionError
+        response = self._request(method, url, self._signed(headers, scopes), data)
+        offer = response.headers.get("WWW-Authenticate")
+        if response.status_code != 401 or not offer:
+            return response
+        response.close()
+        with self._lock:  # a token that has expired, or the first challenge
+            self._challenge = challenge = Challenge.parse(offer, self.host)
+            self._tokens.pop(tuple(scopes), None)
+        return self._request(method, url, self._signed(headers, scopes, challenge.scope), data)
 
-    def _authorization(self, scopes: Sequence[str]) -> str | None:
-        challenge = self._challenge
-        if challenge is None:
-            return None
+    def _signed(self, headers: dict[str, str], scopes: Sequence[str], wanted: str = "") -> dict[str, str]:
+        """Headers with what proves who one is, as far as that is asked for. A token is also for what is
+        `wanted` for this very request."""
+        secret = self._authorization(self._challenge, scopes, wanted) if self._challenge else None
+        return {**headers, "Authorization": secret} if secret else headers
+
+    def _authorization(self, challenge: Challenge, scopes: Sequence[str], wanted: str) -> str | None:
         if challenge.scheme == "basic":
             return self._credentials.basic if self._credentials and self._credentials.username else None
         if self._credentials and self._credentials.registry_token:
@@ -236,12 +265,12 @@ class Registry:
         with self._lock:
             token = self._tokens.get(tuple(scopes))
         if token is None:
-            token = self._fetch_token(challenge, scopes)
+            token = self._fetch_token(challenge, [*dict.fromkeys([*scopes, *wanted.split()])])
             with self._lock:
                 self._tokens[tuple(scopes)] = token
         return f"Bearer {token}"
 
-    def _fetch_token(self, challenge: _Challenge, scopes: Sequence[str]) -> str:
+    def _fetch_token(self, challenge: Challenge, scopes: Sequence[str]) -> str:
         """A token from the registry's token server (distribution's auth/token.md and auth/oauth.md)."""
         credentials = self._credentials
         if self._verify and self.origin.startswith("https:") and not challenge.realm.startswith("https:"):
@@ -250,10 +279,9 @@ class Registry:
                 reference=self.host,
             )
         fields = {"service": challenge.service} if challenge.service else {}
-        scopes = list(dict.fromkeys([*scopes, *challenge.scope.split()]))
         patience = PATIENCE
         while True:
-            response = None
+            response, why = None, "the token server breaks off"
             try:
                 if credentials is not None and credentials.identity_token:
                     form = {
@@ -271,35 +299,53 @@ class Registry:
                     response = self._request("GET", challenge.realm + separator + query, headers)
                 if response.status_code not in BUSY:
                     break
+                why = f"status {response.status_code} of the token server"
                 patience = patience.increment("GET", challenge.realm, response=response.raw)
             except MaxRetryError:
                 break
             except BROKEN as error:
+                if self.stopped:
+                    raise Cancelled from None
                 try:
+                    if is_final(error):
+                        raise
                     patience = once_more(patience, error)
                 except BROKEN as last:
                     raise Unavailable(
                         f"the token server of {self.host} does not answer: {gist_of(last)}",
                         reference=self.host,
                     ) from last
-            self.pause(seconds(patience, response))
+            wait = seconds(patience, response)
             if response is not None:
                 response.close()
+            self.pause(wait, why)
         assert response is not None
         with response:
-            if response.status_code in (401, 403):
-                raise self.unauthorized(response)
-            document = limited(response, _DOCUMENT) if response.status_code == 200 else b"{}"
-        value = load_json(document, f"the token server of {self.host}", _TOKEN_SHAPE)
+            return self._read_token(response)
+
+    def _read_token(self, response: requests.Response) -> str:
+        if response.status_code in (401, 403):
+            raise self.unauthorized(response)
+        none = f"the token server of {self.host} gives no token (status {response.status_code}"
+        if not is_success(response):
+            raise Unavailable(f"{none}{told(response)})", reference=self.host)
+        try:
+            value = load_json(limited(response, _DOCUMENT), "", _TOKEN_SHAPE)
+        except InvalidImage:
+            kind = show_text(response.headers.get("Content-Type", "no media type")[:80])
+            raise Unavailable(f"{none}), but what is no JSON ({kind})", reference=self.host) from None
         token = (value.get("token") or value.get("access_token")) if isinstance(value, dict) else None
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise Unavailable(
-                f"the token server of {self.host} gives no token (status {response.status_code})",
-                reference=self.host,
-            )
+            raise Unavailable(f"{none})", reference=self.host)
         return token
 
     def unauthorized(self, response: requests.Response) -> Unauthorized:
+        if response.status_code == 401 and not response.headers.get("WWW-Authenticate"):
+            return Unauthorized(
+                f"{self.host} gives no access ({response.status_code}{told(response)})",
+                " and does not say how one logs in there (it sent no WWW-Authenticate)",
+                reference=self.host,
+            )
         way: Text = ("its credentials do not suffice",)
         if not self._credentials:
             way = (f"log in first (docker login {self.host}), or pass ", Option("Access.authfile"))
@@ -311,39 +357,6 @@ class Registry:
         )
 
 
-_PARAMETER = r"""[\w-]+\s*=\s*(?:"[^"]*"|[^\s,"]+)"""
-_CHALLENGES = re.compile(rf"([\w-]+)((?:\s+|\s*,\s*){_PARAMETER}(?:\s*,\s*{_PARAMETER})*)?")
-
-
-@dataclass(frozen=True, slots=True)
-class _Challenge:
-    """How a registry wants its users to prove who they are (RFC 9110, 11.6.1)."""
-
-    scheme: str
-    realm: str
-    service: str
-    scope: str
-
-    @classmethod
-    def parse(cls, response: requests.Response, host: str) -> _Challenge:
-        """The best of what is offered: a token rather than a password."""
-        header = response.headers.get("WWW-Authenticate", "")
-        offered: dict[str, dict[str, str]] = {}
-        for scheme, parameters in _CHALLENGES.findall(header):
-            pairs = re.findall(r"""([\w-]+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))""", parameters)
-            offered.setdefault(scheme.lower(), {k.lower(): quoted or bare for k, quoted, bare in pairs})
-        for scheme in ("bearer", "basic"):
-            values = offered.get(scheme)
-            if values is not None and (scheme == "basic" or values.get("realm")):
-                return cls(
-                    scheme, values.get("realm", ""), values.get("service", ""), values.get("scope", "")
-                )
-        raise Unavailable(
-            f"{host} wants credentials of a kind that is not known: {show_text(header[:80])}",
-            reference=host,
-        )
-
-
 def _origin(url: str) -> str:
     """Scheme, host and port, each written in one way."""
     parts = urlsplit(url)
@@ -351,20 +364,15 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
 
 
-def once_more(patience: Retry, error: BaseException) -> Retry:
-    """One try less. Raises the error where there is none left."""
-    try:
-        return patience.increment()
-    except MaxRetryError:
-        raise error from None
+def absolute(base: str, url: str) -> str:
+    """The URL that one, seen from another, means; as it is written, but for what no request may contain.
+    Headers come as Latin-1."""
+    whole = url if re.match(r"(?i)https?://", url) else urljoin(base, url)
+    return re.sub(r"[^!-~]+", lambda found: quote(found[0].encode("latin-1", "replace")), whole)
 
 
-def seconds(patience: Retry, response: requests.Response | None) -> float:
-    asked = None
-    if response is not None:
-        with suppress(Exception):  # what is no number and no date says nothing
-            asked = patience.get_retry_after(response.raw)
-    return asked if asked is not None else patience.get_backoff_time()
+def is_success(response: requests.Response) -> bool:
+    return 200 <= response.status_code < 300
 
 
 def limited(response: requests.Response, limit: int) -> bytes:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import requests
 
@@ -29,16 +30,7 @@ from squashkit.oci.digests import Digest, is_digest, sha256
 from squashkit.oci.gojson import TEXTS, Struct, load_json
 from squashkit.oci.media import INDEX_TYPES, MANIFEST_TYPES
 from squashkit.transports.blobs import MAX_DOCUMENT, READ_SIZE
-from squashkit.transports.registry.http import (
-    BROKEN,
-    BUSY,
-    PATIENCE,
-    Registry,
-    limited,
-    once_more,
-    seconds,
-    told,
-)
+from squashkit.transports.registry.http import Registry, absolute, is_success, limited, told
 from squashkit.transports.registry.listing import (
     BARREN,
     MOST,
@@ -47,11 +39,21 @@ from squashkit.transports.registry.listing import (
     next_page,
     without_number,
 )
+from squashkit.transports.registry.patience import (
+    BROKEN,
+    BUSY,
+    PATIENCE,
+    is_final,
+    once_more,
+    seconds,
+)
 
 T = TypeVar("T")
 
-CHUNK = 16 << 20
-"""Bytes of an upload that are sent at a time. ECR, for one, takes no less than 5 MiB."""
+_NO_BODY = {"Content-Length": "0"}
+_BYTES = {"Content-Type": "application/octet-stream"}
+_BEFORE_UPLOADS = PATIENCE.increment().increment()
+"""An upload is tried again after as long a time as any other request for the second time."""
 _PROGRESS = 1 << 20
 """Bytes after which a broken connection is no sign of one that always breaks."""
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
@@ -65,18 +67,43 @@ def repositories(registry: Registry) -> list[str]:
     return whole._list("/v2/_catalog", "repositories", MOST)
 
 
-class Repository:
-    """One repository of a registry. `also` are others of the same registry from which blobs may be mounted;
-    raises what `Registry` raises, and Unavailable, Unauthorized or ImageNotFound where a request fails."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a registry said of bytes that were sent to it."""
 
-    def __init__(
-        self, registry: Registry, path: str, *, push: bool = False, also: Iterable[str] = ()
-    ) -> None:
+    status: int
+    """0 where the connection broke."""
+    where: str
+    """Where the next ones go."""
+    error: TransportError | None = None
+    """What to raise where they were not taken."""
+    wait: float = 0
+    """Seconds after which to try again."""
+    broken: str = ""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same bytes may be taken in a moment."""
+        return not self.status or self.status in BUSY
+
+    @property
+    def why(self) -> str:
+        """Words for what happened."""
+        return self.broken or f"status {self.status}"
+
+
+class Repository:
+    """One repository of a registry. Raises what `Registry` raises, and Unavailable, Unauthorized or
+    ImageNotFound where a request fails."""
+
+    def __init__(self, registry: Registry, path: str, *, push: bool = False) -> None:
         self.registry = registry
         self.path = path
-        actions = "pull,push" if push else "pull"
-        others = sorted(set(also) - {path})
-        self._scopes = [f"repository:{path}:{actions}", *(f"repository:{other}:pull" for other in others)]
+        self._scopes = [f"repository:{path}:{'pull,push' if push else 'pull'}"]
+        self._begun: list[str] = []
+        """Uploads that were begun, and wait for a blob."""
+        self._closed: set[str] = set()
+        """Repositories from which nothing can be mounted."""
 
     @property
     def title(self) -> str:
@@ -138,7 +165,7 @@ class Repository:
             if response.status_code in NONE_GIVEN:
                 why = f"the registry does not list them ({response.status_code}{told(response)})"
                 raise ImageNotFound(why, reference=self.title)
-            if response.status_code != 200:
+            if not is_success(response):
                 raise self._refused(response, "listing")
             value = load_json(self._document(response, ""), "", Struct({what: TEXTS}))
             listed = value.get(what) if isinstance(value, dict) else None
@@ -183,7 +210,7 @@ class Repository:
         def take(response: requests.Response) -> tuple[bytes, str] | None:
             if response.status_code == 404:
                 return None
-            if response.status_code != 200:
+            if not is_success(response):
                 raise self._refused(response, f"reading {what}")
             return self._document(response, what), response.headers.get("Content-Type", "")
 
@@ -204,7 +231,7 @@ class Repository:
                 patience = once_more(patience, why)
             except BROKEN as last:
                 raise self._unavailable(f"{what} broke off: {gist_of(last)}") from last
-            self.registry.pause(patience.get_backoff_time())
+            self.registry.pause(patience.get_backoff_time(), f"{what} broke off")
 
     def blob(self, digest: Digest, size: int, cancelled: threading.Event) -> Iterator[bytes]:
         """A blob in pieces as they come. Where the connection breaks it goes on from there, a bounded
@@ -245,7 +272,7 @@ class Repository:
                     raise self._unavailable(
                         f"the blob {self.path}@{digest} broke off after {where}"
                     ) from last
-                self.registry.pause(patience.get_backoff_time())
+                self.registry.pause(patience.get_backoff_time(), f"the blob {digest} broke off")
         if at != size:
             raise DigestMismatch(
                 f"blob {digest}", expected=f"{size} bytes", actual=f"{'more' if at > size else at} bytes"
@@ -259,7 +286,7 @@ class Repository:
         if response.status_code == 404:
             response.close()
             raise Unavailable(self.lacks(digest), reference=self.title)
-        if response.status_code not in (200, 206, 416):
+        if not is_success(response) and response.status_code != 416:
             with response:
                 raise self._refused(response, f"reading the blob {self.path}@{digest}")
         return response
@@ -268,7 +295,7 @@ class Repository:
     def _pieces(response: requests.Response, at: int) -> Iterator[bytes]:
         """What comes from `at` on, also where the server sends all from the beginning. Nothing where it
         sends another part."""
-        skip = at if response.status_code == 200 else 0
+        skip = 0 if response.status_code == 206 else at
         begins = response.headers.get("Content-Range", f"bytes {at}-").startswith(f"bytes {at}-")
         if response.status_code == 416 or (response.status_code == 206 and not begins):
             return
@@ -281,12 +308,12 @@ class Repository:
 
     # Writing
 
-    def has(self, digest: Digest, size: int) -> bool:
+    def has(self, digest: Digest, size: int, *, repeat: bool = True) -> bool:
         """Whether a blob is there. Raises InvalidImage where it has another size."""
-        with self._send("HEAD", f"blobs/{digest}") as response:
+        with self._send("HEAD", f"blobs/{digest}", repeat=repeat) as response:
             if response.status_code == 404:
                 return False
-            if response.status_code != 200:
+            if not is_success(response):
                 raise self._refused(response, f"looking for the blob {digest}")
             there = response.headers.get("Content-Length", "")
             if there.isascii() and there.isdigit() and int(there[:20]) not in (size, 0):
@@ -296,99 +323,112 @@ class Repository:
             return True
 
     def mount(self, digest: Digest, other: str) -> bool:
-        """Take a blob over from another repository of this registry, without moving it. False where the
-        registry does not do that."""
+        """Take a blob over from another repository of this registry, without moving it. A favour: False
+        where that is not done, whatever the reason. Another repository that nobody may read is asked for
+        one blob only."""
+        if other in self._closed:
+            return False
         query = urlencode({"mount": digest, "from": other})
-        with self._send("POST", f"blobs/uploads/?{query}", headers={"Content-Length": "0"}) as response:
-            if response.status_code == 201:
-                return True
-            if response.status_code == 202:  # it began an upload instead
-                self.drop_upload(self._location(response))
-            elif response.status_code not in (400, 401, 403, 404, 405):
-                raise self._refused(response, f"mounting the blob {digest}")
+        scopes = [*self._scopes, f"repository:{other}:pull"]
+        try:
+            with self.registry.send(
+                "POST",
+                f"/v2/{self.path}/blobs/uploads/?{query}",
+                scopes,
+                headers=_NO_BODY,
+                repeat=False,
+            ) as response:
+                if response.status_code == 202:  # it began an upload instead
+                    self.keep_upload(self._location(response))
+                elif response.status_code not in (201, 404):
+                    self._closed.add(other)
+                return response.status_code == 201
+        except (*BROKEN, ValueError, TransportError, InvalidImage):
+            self._closed.add(other)
             return False
 
     def begin_upload(self) -> str:
-        """Where the bytes of a new blob go."""
-        with self._send("POST", "blobs/uploads/", headers={"Content-Length": "0"}) as response:
-            if response.status_code != 202:
+        """Where the bytes of a new blob go: where an upload that nobody used was begun, or a new one.
+        Raises Unauthorized where nobody may write."""
+        with suppress(IndexError):
+            return self._begun.pop()
+        with self._send("POST", "blobs/uploads/", headers=_NO_BODY) as response:
+            if not is_success(response):
                 raise self._refused(response, f"beginning an upload to {self.path}")
+            self.registry.manners.take_at_least(response.headers.get("OCI-Chunk-Min-Length", ""))
             return self._location(response)
 
-    def _location(self, response: requests.Response) -> str:
-        where = urljoin(response.url, response.headers.get("Location", ""))
+    def keep_upload(self, where: str) -> None:
+        """An upload that was begun waits for the next blob."""
+        self._begun.append(where)
+
+    def drop_begun(self) -> None:
+        """Give up the uploads that no blob needed."""
+        while self._begun:
+            self.drop_upload(self._begun.pop())
+
+    def _location(self, response: requests.Response, otherwise: str = "") -> str:
+        """Where an upload goes on. Raises Unavailable where that is not said, and not known otherwise."""
+        told_where = response.headers.get("Location", "") or otherwise
+        if not told_where:
+            raise self._unavailable(
+                f"it does not say where an upload to {self.path} goes (no Location, status"
+                f" {response.status_code})"
+            )
+        where = absolute(response.url, told_where)
         origin = urlsplit(self.registry.origin)
         there = urlsplit(where)
         if there.netloc == origin.netloc:  # behind a proxy that does TLS some do not know their scheme
-            return there._replace(scheme=origin.scheme).geturl()
+            return origin.scheme + where[len(there.scheme) :]
         if origin.scheme == "https" and there.scheme != "https":
             raise self._unavailable(f"it wants uploads sent to {show_text(where[:200])}, without TLS")
         return where
 
-    def upload_chunk(self, where: str, at: int, chunk: bytes) -> str | None:
-        """Send the bytes from `at` on; where the next ones go. None where that broke, or the registry
-        takes no chunks."""
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Content-Range": f"{at}-{at + len(chunk) - 1}",
-            "Content-Length": str(len(chunk)),
-        }
+    def patch(self, where: str, body: Sized, at: int | None) -> Answer:
+        """Send bytes of an upload, with the place where they begin or without one. Raises Unavailable,
+        Unauthorized where bytes are taken and what follows cannot be sent."""
+        headers = {**_BYTES, "Content-Length": str(len(body))}
+        if at is not None:
+            headers["Content-Range"] = f"{at}-{at + len(body) - 1}"
+        return self._upload("PATCH", where, headers, body)
+
+    def put(self, where: str, digest: Digest, rest: Sized) -> Answer:
+        """End an upload with its last bytes."""
+        headers = {**_BYTES, "Content-Length": str(len(rest))}
+        joint = "&" if "?" in where else "?"
+        return self._upload("PUT", f"{where}{joint}{urlencode({'digest': digest})}", headers, rest)
+
+    def _upload(self, method: str, where: str, headers: Mapping[str, str], body: Sized) -> Answer:
         try:
             with self.registry.send(
-                "PATCH", where, self._scopes, headers=headers, data=chunk, repeat=False
+                method, where, self._scopes, headers=headers, data=body if len(body) else None, repeat=False
             ) as response:
-                if not self._is_taken(response, (400, 404, 405, 411, 416)):
-                    return None
-                self.registry.traffic.up += len(chunk)
-                return self._location(response)
-        except BROKEN:
-            return None
+                status = response.status_code
+                if is_success(response):
+                    self.registry.traffic.up += len(body)
+                    onward = self._location(response, where) if method == "PATCH" else ""
+                    return Answer(status, onward)
+                error = self._refused(response, f"an upload to {self.path}")
+                return Answer(status, "", error, seconds(_BEFORE_UPLOADS, response))
+        except BROKEN as broken:
+            why = gist_of(broken)
+            if is_final(broken):
+                raise self._unavailable(why) from broken
+            return Answer(0, "", self._unavailable(why), 0, why)
 
     def upload_status(self, where: str) -> tuple[str, int] | None:
         """Where the upload goes on, and how many bytes are there. None where it is lost."""
         with self._send("GET", where) as response:
-            if response.status_code != 204:
+            if not is_success(response):
                 return None
             found = re.fullmatch(r"(?:bytes=)?0-(\d{1,18})", response.headers.get("Range", ""), re.ASCII)
             last = int(found[1]) if found else 0  # `0-0` is said of nothing, too
-            return self._location(response), last + 1 if last else 0
-
-    def finish_upload(self, where: str, digest: Digest, rest: Any = b"") -> bool:
-        """End an upload with its last bytes. False where that broke."""
-        joint = "&" if "?" in where else "?"
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(len(rest))}
-        try:
-            with self.registry.send(
-                "PUT",
-                f"{where}{joint}{urlencode({'digest': digest})}",
-                self._scopes,
-                headers=headers,
-                data=rest or None,
-                repeat=False,
-            ) as response:
-                if not self._is_taken(response, (404,)):
-                    return False
-                self.registry.traffic.up += len(rest)
-                return True
-        except BROKEN:
-            return False
-
-    def _is_taken(self, response: requests.Response, again: Sequence[int]) -> bool:
-        """Whether bytes were taken. False, after a pause if the registry is busy, where another way may do;
-        what it refuses for good is raised with its reason."""
-        status = response.status_code
-        if status in (201, 202, 204):
-            return True
-        if status in BUSY:
-            self.registry.pause(seconds(PATIENCE.increment().increment(), response))
-        elif status not in again:
-            raise self._refused(response, f"an upload to {self.path}")
-        return False
+            return self._location(response, where), last + 1 if last else 0
 
     def drop_upload(self, where: str) -> None:
         """Give an upload up. A registry that does not know how cleans up by itself."""
         with suppress(Unavailable, Unauthorized, Cancelled):
-            self._send("DELETE", urljoin(self.registry.origin, where), repeat=False, last=True).close()
+            self._send("DELETE", where, repeat=False, last=True).close()
 
     def meaning(self, reference: str) -> bytes | None:
         """The manifest or the index that a tag means now, None where there is no such tag."""
@@ -405,7 +445,7 @@ class Repository:
         with self._send(
             "PUT", f"manifests/{reference}", headers={"Content-Type": media_type}, data=data
         ) as response:
-            if response.status_code not in (200, 201, 202):
+            if not is_success(response):
                 raise self._refused(response, f"storing the manifest {reference} of {self.path}")
             self.registry.traffic.up += len(data)
             digest = response.headers.get("Docker-Content-Digest")

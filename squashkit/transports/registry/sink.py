@@ -3,16 +3,16 @@ moved; tags move last, and not those that mean an image that was read."""
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 
 from squashkit.errors import (
     Interrupted,
     InvalidImage,
     SquashkitError,
+    TransportError,
+    Unauthorized,
     Unavailable,
     UnsupportedImage,
     UsageError,
@@ -21,11 +21,11 @@ from squashkit.oci.digests import Digest, sha256
 from squashkit.oci.documents import Descriptor, Platform
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.names import ImageName
-from squashkit.transports.blobs import READ_SIZE, open_unnamed, write_all
 from squashkit.transports.contracts import Check, Loading, Slot, Written
 from squashkit.transports.registry.access import Registries
-from squashkit.transports.registry.repository import CHUNK, Repository
+from squashkit.transports.registry.repository import Repository
 from squashkit.transports.registry.source import RegistryImages
+from squashkit.transports.registry.upload import Upload
 from squashkit.transports.room import Room
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
@@ -33,8 +33,6 @@ from squashkit.transports.stored import StoredBlob
 from squashkit.transports.tags import TagGuard, is_foreign, is_index, whole_platforms
 from squashkit.transports.target import Target
 from squashkit.wording import Option
-
-_TRIES = 4
 
 
 def mountable(target: Target, images: Sequence[Image]) -> dict[Digest, str]:
@@ -86,7 +84,7 @@ class RegistrySink:
         self.notes: list[str] = []
         self.title = f"docker://{name.full_repository}"
         self.registry = session.registries.get(name)
-        self.repository = Repository(self.registry, name.repository, push=True, also=mountable.values())
+        self.repository = Repository(self.registry, name.repository, push=True)
         self._mountable = mountable
         self._registries = session.registries
         self._tmp_dir = session.room
@@ -99,9 +97,11 @@ class RegistrySink:
         """The platforms of indexes that tags meant."""
         self._stored: dict[Digest, bool] = {}
         self._manifests: dict[Digest, tuple[str, bytes]] = {}
-        self._slots: list[_Upload] = []
+        self._slots: list[Upload] = []
         self._lock = threading.Lock()
         self._check_tags()
+        # Whoever must not write is told so now, and not after layers were read.
+        self.repository.keep_upload(self.repository.begin_upload())
 
     def _check_tags(self) -> None:
         self.notes = self._lost()
@@ -143,10 +143,13 @@ class RegistrySink:
         return self._indexes[digest]
 
     def has(self, digest: Digest, size: int) -> bool:
-        """Whether a blob is there, or was beside it and is now here too."""
+        """Whether a blob is there, or was beside it and is now here too. Where that cannot be found out it
+        is sent."""
         with self._lock:
             if digest not in self._stored:
-                there = self.repository.has(digest, size)
+                there = False
+                with suppress(Unavailable, Unauthorized, InvalidImage):
+                    there = self.repository.has(digest, size, repeat=False)
                 if not there and digest in self._mountable:
                     there = self.repository.mount(digest, self._mountable[digest])
                 self._stored[digest] = there
@@ -156,7 +159,7 @@ class RegistrySink:
         """A registry knows its blobs by their digests; reading them back would move them."""
 
     def slot(self, size: int | None, digest: Digest | None = None) -> Slot:
-        upload = _Upload(self, self._tmp_dir)
+        upload = Upload(self.repository, self, self._tmp_dir)
         with self._lock:
             self._slots.append(upload)
         return upload
@@ -171,14 +174,14 @@ class RegistrySink:
         root = one.root
         for digest, (media_type, data) in self._manifests.items():
             if digest != root.digest or check is not None or not self._tags:
-                self.repository.put_manifest(digest, media_type, data)
+                self._put(digest, media_type, data)
         if check is not None:
             self._check(root, check)
         self._check_tags()
         media_type, data = self._manifests[root.digest]
         for number, tag in enumerate(self._tags):
             try:
-                self.repository.put_manifest(tag, media_type, data)
+                self._put(tag, media_type, data)
             except KeyboardInterrupt:
                 raise Interrupted(
                     f"interrupted while the tag {tag} of {self.name.full_repository} was moved; it may mean"
@@ -187,8 +190,27 @@ class RegistrySink:
                 ) from None
             except SquashkitError as error:
                 done = ", ".join(self._tags[:number])
-                error.add_note(f"the tag {tag} was not moved" + (f", {done} was" if done else ""))
+                error.add_note(f"{self._where_it_stands(tag, data)}" + (f", {done} was" if done else ""))
                 raise
+
+    def _put(self, reference: str, media_type: str, data: bytes) -> None:
+        """Store a manifest. Where the answer was lost on the way, or said that it is there and must not
+        change, what is there counts."""
+        try:
+            self.repository.put_manifest(reference, media_type, data)
+        except TransportError:
+            with suppress(TransportError, InvalidImage):
+                if self.repository.meaning(reference) == data:
+                    return
+            raise
+
+    def _where_it_stands(self, tag: str, data: bytes) -> str:
+        """Words for a tag that could not be moved."""
+        try:
+            moved = self.repository.meaning(tag) == data
+        except (SquashkitError, OSError):
+            return f"whether the tag {tag} was moved is not known"
+        return f"the tag {tag} was {'' if moved else 'not '}moved"
 
     def _check(self, root: Descriptor, check: Check) -> None:
         stored = self.name.with_digest(root.digest)
@@ -198,6 +220,7 @@ class RegistrySink:
     def close(self) -> None:
         for upload in self._slots:
             upload.discard()
+        self.repository.drop_begun()
 
     def stored(self, digest: Digest) -> None:
         with self._lock:
@@ -240,119 +263,3 @@ def index_platforms(
         ):
             return whole_platforms(images, is_there)
     return []
-
-
-class _Upload:
-    """A blob on its way up, in chunks. It stays in a file without a name until it is there, so that what
-    breaks can be sent again, from where the registry has it or from the beginning."""
-
-    def __init__(self, sink: RegistrySink, tmp_dir: Room) -> None:
-        self._sink = sink
-        self._repository = sink.repository
-        self._room = tmp_dir
-        self._fd = open_unnamed(tmp_dir.folder)
-        self._size = 0
-        self._sent = 0
-        self._where: str | None = None
-        self._chunked = True
-        self._tries = 0
-
-    def write(self, data: bytes | memoryview) -> None:
-        self._room.keep(len(data), "a blob to upload")
-        self._size += len(data)
-        write_all(self._fd, data)
-        while self._chunked and self._size - self._sent > CHUNK:
-            self._send_chunk()
-
-    def seal(self) -> None:
-        pass
-
-    def _send_chunk(self) -> None:
-        """Send the next chunk. Where that breaks, go on from what the registry has, or where it has lost
-        that, from the beginning."""
-        if self._where is None:
-            self._where, self._sent = self._repository.begin_upload(), 0
-        chunk = os.pread(self._fd, min(CHUNK, self._size - self._sent), self._sent)
-        onward = self._repository.upload_chunk(self._where, self._sent, chunk)
-        if onward is not None:
-            self._where, self._sent = onward, self._sent + len(chunk)
-            return
-        self._count_try()
-        status = self._repository.upload_status(self._where)
-        if status is None or not self._sent <= status[1] <= self._sent + len(chunk):
-            self._drop()
-            return
-        if status[1] == self._sent and self._tries > 1:
-            self._chunked = False  # it answers, and takes no chunks
-        self._where, self._sent = status
-
-    def _count_try(self) -> None:
-        self._tries += 1
-        if self._tries > _TRIES:
-            raise Unavailable(
-                f"the registry {self._repository.registry.host} takes no upload to {self._repository.path}:"
-                " it broke off again and again",
-                reference=self._repository.title,
-            )
-
-    def finish(self, digest: Digest) -> None:
-        if self._sink.has(digest, self._size):
-            self.discard()
-            return
-        while not self._finish(digest):
-            self._count_try()
-            if self._repository.has(digest, self._size):  # only the answer was lost
-                break
-        self._where = None
-        self._close()
-        self._sink.stored(digest)
-
-    def _finish(self, digest: Digest) -> bool:
-        """Send what is left and name it. False where that broke."""
-        if self._size <= CHUNK or not self._chunked:
-            return self._send_at_once(digest)
-        while self._sent < self._size or self._where is None:
-            self._send_chunk()
-            if not self._chunked:
-                return False
-        if self._repository.finish_upload(self._where, digest):
-            return True
-        if self._repository.upload_status(self._where) is None:
-            self._where = None
-        return False
-
-    def _send_at_once(self, digest: Digest) -> bool:
-        self._drop()
-        self._where = self._repository.begin_upload()
-        body = _Body(self._fd, self._size) if self._size > CHUNK else os.pread(self._fd, self._size, 0)
-        return self._repository.finish_upload(self._where, digest, body)
-
-    def discard(self) -> None:
-        self._close()
-        self._drop()
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            self._room.give_back(self._size)
-
-    def _drop(self) -> None:
-        where, self._where = self._where, None
-        if where is not None:
-            self._repository.drop_upload(where)
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    """A file's bytes as the body of a request, whose length is known."""
-
-    fd: int
-    size: int
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[bytes]:
-        for at in range(0, self.size, READ_SIZE):
-            yield os.pread(self.fd, READ_SIZE, at)

@@ -1,8 +1,10 @@
-"""How connections to a registry are made: whom they trust, and that each is known while it stands."""
+"""How connections to a registry are made: whom they trust, that each is known while it stands, and that it
+is asked for what was said, byte for byte."""
 
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +39,20 @@ class Adapter(HTTPAdapter):
         pass
 
 
+class _Exact:
+    """Asks for a URL as it is written. urllib3 writes percent signs and paths in one form of its own, and
+    then a signature over the URL no longer fits."""
+
+    _asked = threading.local()
+
+    def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        self._asked.url = url
+        return super().urlopen(method, url, *args, **kwargs)  # type: ignore[misc]
+
+    def _make_request(self, conn: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        return super()._make_request(conn, method, self._asked.url, *args, **kwargs)  # type: ignore[misc]
+
+
 def _pools(made: Callable[[HTTPConnection], None]) -> dict[str, type[HTTPConnectionPool]]:
     """Pools whose connections are told of once they stand."""
 
@@ -50,10 +66,10 @@ def _pools(made: Callable[[HTTPConnection], None]) -> dict[str, type[HTTPConnect
             super().connect()
             made(self)
 
-    class PlainPool(HTTPConnectionPool):
+    class PlainPool(_Exact, HTTPConnectionPool):
         ConnectionCls = Plain
 
-    class SecurePool(HTTPSConnectionPool):
+    class SecurePool(_Exact, HTTPSConnectionPool):
         ConnectionCls = Secure
 
     return {"http": PlainPool, "https": SecurePool}
