@@ -9,6 +9,7 @@ from squashkit.errors import ImageNotFound, UnsupportedImage, show_text
 from squashkit.oci.digests import algorithm_of
 from squashkit.oci.documents import ALL, Descriptor, PlatformChoice
 from squashkit.oci.graph import Image
+from squashkit.oci.media import SCHEMA_1
 from squashkit.oci.names import names_of, same_name
 from squashkit.plan.base import choose_image, every_platform, matches
 from squashkit.transports.layout.index import refuse_unsupported
@@ -140,5 +141,6 @@ def refuse_without_images(source: Source) -> None:
         raise UnsupportedImage(message, what=algorithm)
     if not listing.artifacts and not listing.attestations:
         raise ImageNotFound(f"{source.title} holds no image", reference=source.title)
-    kinds = ", ".join(dict.fromkeys(listing.artifacts)) or "nothing but attestations"
+    told = [f"docker's schema 1 ({kind})" if kind in SCHEMA_1 else kind for kind in listing.artifacts]
+    kinds = ", ".join(dict.fromkeys(told)) or "nothing but attestations"
     raise UnsupportedImage(f"{source.title} holds no image; it holds {kinds}", what=kinds)

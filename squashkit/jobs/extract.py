@@ -43,6 +43,7 @@ from squashkit.plan.extract.selection import Fitted, MadeFile, Selection, fit_on
 from squashkit.plan.segments import Decision, Segment
 from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.extract import ExtractReport
+from squashkit.transports.sinks import claim
 from squashkit.transports.stored import is_here
 
 _MOST = 20
@@ -95,6 +96,7 @@ def extract(
         kept = base if base is not None else Base(0, "no base")
         targets = decide_targets(output, source, [Decision(result, kept, [whole])], bases, read, write)
         guard = guard_tags(source, [Decision(app, kept, [whole])], targets[0], read)
+        claim(session, targets[0])
         session.progress.stage("Reading", None)
         found = work.find()
         segments = [Segment(0, work.base_layers, keep=True)] if work.base_layers else []

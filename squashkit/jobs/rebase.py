@@ -36,6 +36,7 @@ from squashkit.plan.squash import plan_squash
 from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.platforms import IndexReport
 from squashkit.report.rebase import RebaseReport
+from squashkit.transports.sinks import claim
 from squashkit.transports.stored import is_here
 from squashkit.wording import Option, Text, parts_of
 
@@ -103,6 +104,7 @@ def rebase_platforms(
         moves = [_Move.of(one, new, how, read) for one, new in zip(found, onto, strict=True)]
         targets = decide_targets(output, source, [move.unread for move in moves], bases, read, write)
         guard = guard_tags(source, [move.unread for move in moves], targets[0], read)
+        claim(session, targets[0])
         session.progress.stage("Reading", None)
         fitted = [move.fit(layers) for move in moves]
         reports = [

@@ -67,6 +67,14 @@ def _sink(
     return ArchiveFile(path, docker=docker, force=target.force, room=room)
 
 
+def claim(session: Session, target: Target) -> None:
+    """For work that reads much before it opens a sink: raises Unauthorized now where it must not write."""
+    if target.writes and target.in_registry is not None:
+        from squashkit.transports.registry.sink import claim_repository
+
+        claim_repository(session, target.in_registry)
+
+
 def try_sink(session: Session, target: Target, guard: TagGuard) -> list[str]:
     """What `open_sink` would refuse, without writing anything, and what it would say of tags that lose
     platforms. A daemon or a registry that does not answer is not asked twice: a dry run is of the

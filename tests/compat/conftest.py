@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, chdir, contextmanager
@@ -318,3 +319,19 @@ def _read(
         return found
 
     return {name: readers.submit(read, name) for name in services.STARTERS}
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that squashkit would wait between tries, which here are over in a twentieth of them."""
+    found: list[float] = []
+    wait_for = threading.Condition.wait_for
+
+    def shorter(self: threading.Condition, met: Callable[[], bool], timeout: float | None = None) -> bool:
+        if timeout is None:
+            return wait_for(self, met)
+        found.append(timeout)
+        return wait_for(self, met, timeout / 20)
+
+    monkeypatch.setattr(threading.Condition, "wait_for", shorter)
+    return found

@@ -370,7 +370,7 @@ class _UnixServer(socketserver.ThreadingUnixStreamServer):
     request_queue_size = 64
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = False
 
@@ -393,7 +393,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _serving(handler: type[_Handler], socket_path: Path | None = None) -> Iterator[int]:
+def serving(handler: type[Handler], socket_path: Path | None = None) -> Iterator[int]:
     """Serve until the end, on a socket or a free port; entered with the port."""
     server: socketserver.BaseServer
     port = 0
@@ -504,7 +504,7 @@ def token_server(authority: Authority, users: Mapping[str, str]) -> Iterator[Tok
     """Serve tokens to these users, at `url` with the path /token."""
     tokens = TokenServer(authority, users)
 
-    class Handler(_Handler):
+    class Tokens(Handler):
         def do_GET(self) -> None:
             url = urllib.parse.urlsplit(self.path)
             query = urllib.parse.parse_qs(url.query)
@@ -533,7 +533,7 @@ def token_server(authority: Authority, users: Mapping[str, str]) -> Iterator[Tok
             body = json.dumps({name: token, "expires_in": 600}).encode()
             self.answer(200, body, {"Content-Type": "application/json"})
 
-    with _serving(Handler) as port:
+    with serving(Tokens) as port:
         tokens.url = f"http://{HOST}:{port}"
         yield tokens
 
@@ -656,7 +656,7 @@ class _Cut(Exception):
     """Here the connection ends."""
 
 
-class _ProxyHandler(_Handler):
+class _ProxyHandler(Handler):
     proxy: Proxy
 
     def do_GET(self) -> None:
@@ -825,7 +825,7 @@ def proxy(
     """
     made = Proxy(server, names or {})
     handler = type("Handler", (_ProxyHandler,), {"proxy": made})
-    with _serving(handler, socket_path) as made.port:
+    with serving(handler, socket_path) as made.port:
         yield made
 
 
@@ -834,7 +834,7 @@ def store(of: Registry) -> Iterator[Proxy]:
     """A server by another name that has the registry's blobs, at /DIGEST, and asks nobody who he is."""
     made = Proxy(None, {})
 
-    class Handler(_Handler):
+    class Blobs(Handler):
         def do_GET(self) -> None:
             seen = made._record(self.command, self.path, self.headers.items())
             digest = self.path.strip("/")
@@ -849,5 +849,5 @@ def store(of: Registry) -> Iterator[Proxy]:
 
         do_HEAD = do_GET
 
-    with _serving(Handler) as made.port:
+    with serving(Blobs) as made.port:
         yield made

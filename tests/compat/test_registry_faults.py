@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.transports.registry.http import Registry as Host
 from tests.compat import registries
 from tests.compat.conftest import Person
 from tests.compat.registries import (
@@ -64,20 +63,6 @@ FAULTS: dict[str, tuple[Fault, int]] = {
 }
 EITHER = {"no JSON for a manifest": {4, 5}, "404 for a blob": {4, 5}}
 """Where two exit codes are right."""
-
-
-@pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that squashkit would wait between tries, which here are over in a twentieth of them."""
-    found: list[float] = []
-    pause = Host.pause
-
-    def shorter(self: Host, seconds: float, why: str) -> None:
-        found.append(seconds)
-        pause(self, seconds / 20, why)
-
-    monkeypatch.setattr(Host, "pause", shorter)
-    return found
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
@@ -77,6 +78,8 @@ class Registry:
         self.traffic = Traffic()
         self.manners = Manners()
         """How it takes uploads, as far as that was seen."""
+        self.begun: dict[str, list[str]] = defaultdict(list)
+        """Uploads that were begun and wait for a blob, by repository."""
         self._notify = notify
         self._credentials = credentials
         self._faults = faults

@@ -14,10 +14,11 @@ _SMALLEST = 64 << 10
 
 
 class Way(Enum):
-    """How the bytes of a blob are sent (distribution-spec, "Pushing blobs"; the second one is docker's)."""
+    """How the bytes of a blob are sent (distribution-spec, "Pushing blobs"). Where one is refused, one that
+    stands further below may do."""
 
-    CHUNKS = "PATCHes with a Content-Range, then a PUT"
-    STREAM = "one PATCH without a Content-Range, then a PUT"
+    CHUNKS = "PATCHes with a Content-Range, then a PUT; what is one chunk alone in the PUT"
+    STREAM = "one PATCH without a Content-Range, then a PUT; as docker and skopeo do it"
     WHOLE = "one PUT"
 
 
@@ -27,7 +28,7 @@ class Manners:
 
     way: Way = Way.CHUNKS
     chunk: int = CHUNK
-    """Bytes to send at a time; also the most that are sent with one PUT before another way is needed."""
+    """Bytes to send at a time."""
     least: int = 0
     """The fewest bytes of a chunk that is not the last one (OCI-Chunk-Min-Length)."""
     _known: bool = False
@@ -62,12 +63,8 @@ class Manners:
             self.chunk = smaller
         return True
 
-    def next_way(self, status: int, way: Way) -> bool:
-        """A way was refused with this status. False where there is no other."""
-        if way is Way.WHOLE:
-            return False
-        if self.way is way:  # nobody else found that out meanwhile
-            no_patch = way is Way.STREAM or status in (405, 501)
-            self.way = Way.WHOLE if no_patch else Way.STREAM
-            self._known = True
-        return True
+    def change(self, way: Way, to: Way) -> None:
+        """A way was refused; another one is next, unless somebody found one meanwhile."""
+        if self.way is way:
+            self.way = to
+        self._known = True

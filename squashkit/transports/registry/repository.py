@@ -100,8 +100,6 @@ class Repository:
         self.registry = registry
         self.path = path
         self._scopes = [f"repository:{path}:{'pull,push' if push else 'pull'}"]
-        self._begun: list[str] = []
-        """Uploads that were begun, and wait for a blob."""
         self._closed: set[str] = set()
         """Repositories from which nothing can be mounted."""
 
@@ -339,7 +337,7 @@ class Repository:
                 repeat=False,
             ) as response:
                 if response.status_code == 202:  # it began an upload instead
-                    self.keep_upload(self._location(response))
+                    self.registry.begun[self.path].append(self._location(response))
                 elif response.status_code not in (201, 404):
                     self._closed.add(other)
                 return response.status_code == 201
@@ -351,21 +349,24 @@ class Repository:
         """Where the bytes of a new blob go: where an upload that nobody used was begun, or a new one.
         Raises Unauthorized where nobody may write."""
         with suppress(IndexError):
-            return self._begun.pop()
+            return self.registry.begun[self.path].pop()
         with self._send("POST", "blobs/uploads/", headers=_NO_BODY) as response:
             if not is_success(response):
                 raise self._refused(response, f"beginning an upload to {self.path}")
             self.registry.manners.take_at_least(response.headers.get("OCI-Chunk-Min-Length", ""))
             return self._location(response)
 
-    def keep_upload(self, where: str) -> None:
-        """An upload that was begun waits for the next blob."""
-        self._begun.append(where)
+    def claim(self) -> None:
+        """Begin an upload for the first blob to come. Raises Unauthorized where nobody may write."""
+        begun = self.registry.begun[self.path]
+        if not begun:
+            begun.append(self.begin_upload())
 
-    def drop_begun(self) -> None:
+    def close(self) -> None:
         """Give up the uploads that no blob needed."""
-        while self._begun:
-            self.drop_upload(self._begun.pop())
+        begun = self.registry.begun[self.path]
+        while begun:
+            self.drop_upload(begun.pop())
 
     def _location(self, response: requests.Response, otherwise: str = "") -> str:
         """Where an upload goes on. Raises Unavailable where that is not said, and not known otherwise."""

@@ -100,8 +100,7 @@ class RegistrySink:
         self._slots: list[Upload] = []
         self._lock = threading.Lock()
         self._check_tags()
-        # Whoever must not write is told so now, and not after layers were read.
-        self.repository.keep_upload(self.repository.begin_upload())
+        self.repository.claim()
 
     def _check_tags(self) -> None:
         self.notes = self._lost()
@@ -220,11 +219,16 @@ class RegistrySink:
     def close(self) -> None:
         for upload in self._slots:
             upload.discard()
-        self.repository.drop_begun()
+        self.repository.close()
 
     def stored(self, digest: Digest) -> None:
         with self._lock:
             self._stored[digest] = True
+
+
+def claim_repository(session: Session, name: ImageName) -> None:
+    """Begin to write into a repository, before anything is read that goes there. Raises Unauthorized."""
+    session.keep(closing(Repository(session.registries.get(name), name.repository, push=True))).claim()
 
 
 def lost_in_registry(session: Session, target: Target, guard: TagGuard) -> list[str]:

@@ -53,8 +53,9 @@ class RegistryImages(Remote):
         data, media_type = self.repository.manifest(self.name.reference)
         if media_type not in INDEX_TYPES | MANIFEST_TYPES:
             stated = load_json(data, "manifest")
-            named = stated.get("mediaType") if isinstance(stated, dict) else None
-            media_type = str(named or (media_type if media_type in SCHEMA_1 else ""))
+            values = stated if isinstance(stated, dict) else {}
+            is_old = media_type in SCHEMA_1 or values.get("schemaVersion") == 1
+            media_type = str(values.get("mediaType") or (min(SCHEMA_1) if is_old else ""))
         names = {} if self.name.digest else {CONTAINERD_NAME: str(self.name)}
         self.root = sha256(data)
         root = Descriptor(media_type, self.root, len(data), names)

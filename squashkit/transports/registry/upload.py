@@ -18,10 +18,13 @@ from squashkit.transports.room import Room
 
 _TRIES = 4
 """How often an upload may break without a step forward."""
+_SHORT = 64 << 10
+"""Bytes of a stream that finds out whether one is taken."""
 _STEP = 1 << 20
 """Bytes that are a step forward."""
 _OTHER_WAY = frozenset({400, 404, 405, 411, 413, 415, 416, 422, 501})
 """Refusals that may be of the way in which the bytes came."""
+_NO_PATCH = frozenset({405, 501})
 _GONE = 404
 
 
@@ -84,7 +87,7 @@ class Upload:
                 if self._manners.way is not way:
                     return False
                 self._send_chunk()
-        elif way is Way.STREAM and self._size > max(self._sent, self._manners.chunk):
+        elif way is Way.STREAM and self._sent < self._size:
             self._drop()
             return self._send_stream()
         elif self._sent < self._size:
@@ -145,14 +148,18 @@ class Upload:
 
     def _name(self, digest: Digest) -> bool:
         """The last request. False where it is to be tried again, maybe in another way."""
+        way = self._manners.way
         rest = _Body(self._fd, self._sent, self._size - self._sent)
         answer = self._repository.put(self._begun(), digest, rest)
         if answer.error is None:
             return True
-        if answer.status == 413 and self._manners.way is Way.CHUNKS and self._manners.smaller(len(rest)):
+        if answer.status == 413 and way is Way.CHUNKS and self._manners.smaller(len(rest)):
             return False
-        if not answer.may_pass and answer.status != _GONE:
-            raise answer.error
+        if not answer.may_pass and (answer.status != _GONE or self._tries):
+            if not len(rest):
+                raise answer.error
+            self._change_way(way, answer)
+            return False
         self._wait(answer)
         with suppress(TransportError, InvalidImage):
             if self._repository.has(digest, self._size):  # only the answer was lost
@@ -164,9 +171,18 @@ class Upload:
     def _change_way(self, way: Way, answer: Answer) -> None:
         """What was sent in this way was refused: all is sent anew in the next one."""
         assert answer.error is not None
-        if answer.status not in _OTHER_WAY or not self._manners.next_way(answer.status, way):
+        if answer.status not in _OTHER_WAY or way is Way.WHOLE:
             raise answer.error
         self._drop()
+        streams = way is Way.CHUNKS and answer.status not in _NO_PATCH and self._takes_streams()
+        self._manners.change(way, Way.STREAM if streams else Way.WHOLE)
+
+    def _takes_streams(self) -> bool:
+        """Whether a stream is taken, found out with a short one: a large blob would travel in vain."""
+        where = self._repository.begin_upload()
+        answer = self._repository.patch(where, _Body(self._fd, 0, min(self._size, _SHORT)), None)
+        self._repository.drop_upload(answer.where or where)
+        return answer.error is None
 
     def _wait(self, answer: Answer) -> None:
         assert answer.error is not None
