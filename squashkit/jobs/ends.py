@@ -14,7 +14,7 @@ from squashkit.options import Read, Run, Write
 from squashkit.plan.segments import Decision
 from squashkit.progress import Notify, Progress, Silent
 from squashkit.transports.layout.index import INDEX, LAYOUT
-from squashkit.transports.open import open_source
+from squashkit.transports.open import open_source, save_together
 from squashkit.transports.reference import REGISTRY, STDIO, STORES, parse_reference
 from squashkit.transports.session import Session, writable_folder
 from squashkit.transports.source import Source
@@ -92,10 +92,17 @@ def would_harm(target: Path, reference: str) -> bool:
 
 @contextmanager
 def open_ends(
-    image: str, output: str | None, read: Read, run: Run, progress: Progress | None, notify: Notify
+    images: Sequence[str],
+    output: str | None,
+    read: Read,
+    run: Run,
+    progress: Progress | None,
+    notify: Notify,
 ) -> Iterator[tuple[Session, Source]]:
-    """A session, with the image's source open. Raises UsageError for an output that was hardly meant, and
+    """A session, with the first image's source open. The other images will be read, too: they are asked for
+    with it where they lie in the same store. Raises UsageError for an output that was hardly meant, and
     what `open_source` raises."""
+    image, *others = images
     reference = parse_reference(image)
     beside = None
     if output is not None:
@@ -104,6 +111,8 @@ def open_ends(
         if place.is_file and not place.is_stdio:
             beside = writable_folder(Path(place.path))
     with Session(run, progress or Silent(), notify, beside) as session:
+        if reference.transport in STORES:
+            save_together(session, [reference, *(parse_reference(one).near(reference) for one in others)])
         yield session, open_source(session, reference, read.choice)
 
 

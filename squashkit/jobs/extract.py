@@ -79,8 +79,9 @@ def extract(
         raise UsageError(
             "extract makes another image than its source: it takes neither check nor min_saving"
         )
+    images = [image] if how.base is None else [image, how.base]
     with (
-        open_ends(image, output, read, run, progress, notify) as (session, source),
+        open_ends(images, output, read, run, progress, notify) as (session, source),
         LayerStore(session, verify=read.verify) as layers,
     ):
         bases = Bases(session, read.choice)

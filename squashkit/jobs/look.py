@@ -15,7 +15,7 @@ from squashkit.oci.graph import Image
 from squashkit.options import Run, Which
 from squashkit.progress import Note, Notify, Progress, Silent, ignore
 from squashkit.transports.layout.index import Faults
-from squashkit.transports.open import open_source
+from squashkit.transports.open import open_source, save_together
 from squashkit.transports.reference import parse_reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
@@ -74,6 +74,7 @@ def open_images(
         raise UsageError("standard input holds one archive; name the other by its path")
     platform = which.choice if faults is None else ALL
     with Session(run, progress or Silent(), notify) as session:
+        save_together(session, parsed)
         yield [Opened(session, open_source(session, one, platform, faults), which) for one in parsed]
 
 

@@ -95,7 +95,7 @@ def rebase_platforms(
     if write.least is not None:  # the layers as they were need not fit the new base
         raise UsageError("min_saving: a rebase changes the image whatever it saves; leave it out")
     with (
-        open_ends(image, output, read, run, progress, notify) as (session, source),
+        open_ends([image, how.onto], output, read, run, progress, notify) as (session, source),
         LayerStore(session, verify=read.verify, fetch_base=read.fetch_base) as layers,
     ):
         bases = Bases(session, read.choice)

@@ -30,18 +30,18 @@ def transferred(
     """Bytes to and from daemons and registries, less what had gone over the wire before; None where there
     is neither."""
     counted = session.registries.traffic
-    saved = [
-        source.container.size
+    saved = {
+        source.container: source.container.size  # in one of which several images may have come
         for source in sources
         if source.in_store is not None and isinstance(source.container, Archive)
-    ]
+    }
     loading = delivery.loading
     if counted is None and not saved and loading is None:
         return None
     now = counted or since
     unmoved = {digest: size for one in delivery.done for digest, size in one.result.there.items()}
     return Transfer(
-        down=now.down - since.down + sum(saved),
+        down=now.down - since.down + sum(saved.values()),
         up=now.up - since.up + (loading.sent if loading else 0),
         not_moved=loading.left_out if loading else sum(unmoved.values()),
         proof=loading.proof if loading else 0,

@@ -87,7 +87,7 @@ def squash_platforms(
     """
     exclusions = exclusions_of(merge.drop_caches, merge.exclude)
     with (
-        open_ends(image, output, read, run, progress, notify) as (session, source),
+        open_ends([image], output, read, run, progress, notify) as (session, source),
         LayerStore(session, verify=read.verify, fetch_base=read.fetch_base) as layers,
     ):
         bases = Bases(session, read.choice)

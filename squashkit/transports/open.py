@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from squashkit.amounts import some
-from squashkit.errors import InvalidImage, TransportError, show_text
+from squashkit.errors import ImageNotFound, InvalidImage, TransportError, show_text
+from squashkit.oci.digests import Digest
 from squashkit.oci.documents import ALL, PlatformChoice
 from squashkit.oci.graph import LayerGraph
 from squashkit.transports.archive import docker as docker_archive
@@ -16,10 +19,13 @@ from squashkit.transports.archive.reader import Archive, open_archive
 from squashkit.transports.blobs import Blob, Container
 from squashkit.transports.layout import index as layout
 from squashkit.transports.layout.folder import Folder
-from squashkit.transports.layout.index import Faults, Listing
+from squashkit.transports.layout.index import Faults, Listing, blob_name
 from squashkit.transports.reference import ARCHIVES, STORES, Reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source, machine_platform
+
+if TYPE_CHECKING:
+    from squashkit.transports.stores.store import Store, StoredImage
 
 
 def open_source(
@@ -34,7 +40,9 @@ def open_source(
     Raises TransportError where it cannot be read, InvalidImage where it holds no images, TooLarge. With
     `faults`, what is wrong with single images goes there, and the others are listed.
     """
-    if reference.transport in STORES:
+    if reference in session.saved:
+        source = session.saved[reference]
+    elif reference.transport in STORES:
         source = _from_store(session, reference)
     else:
         source = list_source(reference, _open(session, reference, platform), faults)
@@ -48,10 +56,12 @@ def open_base(session: Session, reference: Reference, platform: PlatformChoice |
     if reference.transport not in STORES:
         return open_source(session, reference, platform)
     from squashkit.transports.stores.open import open_store
-    from squashkit.transports.stores.store import bare_image
+    from squashkit.transports.stores.store import bare_image, not_whole
 
     store = session.keep(open_store(reference))
     found = store.inspect(reference.path)
+    if not found.diff_ids and not found.platform.os:
+        raise not_whole(store.title, [found], "its config is not there")
     images = [bare_image(found)]
     source = Source(reference, _Nothing(), images, Listing(), LayerGraph(images), True, None, store, found)
     session.sources.append(source)
@@ -68,15 +78,69 @@ def _open(session: Session, reference: Reference, platform: PlatformChoice | Non
     return session.keep(closing(_open_file(session, reference)))
 
 
+def save_together(session: Session, references: Sequence[Reference]) -> None:
+    """Let each store give all of its images among these in one archive, in which the layers that several
+    have stand once. `open_source` finds them there.
+
+    Where one is not there, or not all of it, whoever opens it is told. Raises Unavailable where a store
+    does not answer.
+    """
+    for transport in STORES:
+        wanted = [one for one in references if one.transport == transport]
+        if len(wanted) > 1:
+            _save_together(session, wanted)
+
+
+def _save_together(session: Session, references: Sequence[Reference]) -> None:
+    from squashkit.transports.stores.open import open_store
+
+    store = session.keep(open_store(references[0]))
+    found: dict[str, tuple[Reference, StoredImage]] = {}
+    for reference in references:
+        with suppress(ImageNotFound):
+            image = store.inspect(reference.path)
+            found.setdefault(image.id, (reference, image))
+    if len(found) < 2:
+        return
+    with suppress(ImageNotFound):
+        archive = _save(session, store, [image for _, image in found.values()])
+        for reference, image in found.values():
+            source = _list_saved(reference, store, image, archive)
+            # What is kept by its config is known by that; whatever has another id is asked for alone.
+            if store.is_classic():
+                source.images = [one for one in source.images if one.image_id == image.id]
+                source.graph = LayerGraph(source.images)
+            if source.images:
+                session.saved[reference] = source
+
+
 def _from_store(session: Session, reference: Reference) -> Source:
     from squashkit.transports.stores.open import open_store
 
     store = session.keep(open_store(reference))
-    found = store.inspect(reference.path)
+    image = store.inspect(reference.path)
+    return _list_saved(reference, store, image, _save(session, store, [image]))
+
+
+def _save(session: Session, store: Store, images: Sequence[StoredImage]) -> Archive:
     session.progress.stage(f"Reading from {store.title}", None)  # it does not say how much will come
-    container = session.keep(closing(store.save(found, session.room, session.progress.advance)))
-    source = list_source(reference, container)
-    source.store, source.in_store = store, found
+    return session.keep(closing(store.save(images, session.room, session.progress.advance)))
+
+
+def _list_saved(reference: Reference, store: Store, image: StoredImage, archive: Archive) -> Source:
+    """What a store gave. containerd's image store has images by what stands in the archive's index. Raises
+    ImageNotFound where blobs are not there."""
+    from squashkit.transports.stores.store import not_whole
+
+    source = list_source(reference, archive, root=None if store.is_classic() else Digest(image.id))
+    source.store, source.in_store = store, image
+    absent = [one.digest for one in source.listing.absent]
+    if not source.images and (absent or source.listing == Listing()):
+        digest = absent[0] if absent else image.id
+        # docker leaves out all that a manifest names where it lacks one of that, and does not say which.
+        some = f"a blob that its manifest {digest} names is not there"
+        gone = f"the blob {digest} is not there"
+        raise not_whole(store.title, [image], some if archive.has(blob_name(Digest(digest))) else gone)
     return source
 
 
@@ -96,8 +160,11 @@ def _open_file(session: Session, reference: Reference) -> Archive | Folder:
     return open_archive(reference.path, session.room, session.progress.advance)
 
 
-def list_source(reference: Reference, container: Container, faults: Faults | None = None) -> Source:
-    """What lies in an open container. Raises, and collects, as `open_source` does."""
+def list_source(
+    reference: Reference, container: Container, faults: Faults | None = None, root: Digest | None = None
+) -> Source:
+    """What lies in an open container; with `root` only what this entry of its index leads to. Raises, and
+    collects, as `open_source` does."""
     source = Source(reference, container, [], Listing(), LayerGraph(), False)
     has_manifest = container.has(docker_archive.MANIFEST)
     has_index = container.has(layout.INDEX)
@@ -119,8 +186,13 @@ def list_source(reference: Reference, container: Container, faults: Faults | Non
             f" (`docker save` writes one, `docker export` does not){within}",
             where=source.title,
         )
-    source.listing = layout.list_images(container, source.title, faults) if has_index else Listing()
+    source.listing = layout.list_images(container, source.title, faults, root) if has_index else Listing()
+    if root is not None:  # manifest.json may be of other images, and name blobs that are not there
+        faults = []
     docker = docker_archive.list_images(container, source.title, faults) if is_docker else []
+    if root is not None:
+        listed = {image.identity for image in source.listing.images}
+        docker = [image for image in docker if image.identity in listed]
     source.images = docker_archive.merge(docker, source.listing)
     source.graph = LayerGraph(source.images)
     source.is_docker = is_docker

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from squashkit.arguments import checked
 from squashkit.errors import InvalidReference
@@ -69,6 +69,12 @@ class Reference:
     def in_registry(self) -> ImageName | None:
         """The name of an image in a registry; None for one that lies elsewhere."""
         return self.name if self.transport == REGISTRY else None
+
+    def near(self, other: Reference) -> Reference:
+        """What a bare name means beside an image of a store: one in the same store."""
+        if self.guessed and other.transport in STORES:
+            return replace(self, transport=other.transport)
+        return self
 
     @property
     def has_tag(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 from squashkit.errors import UsageError
 from squashkit.options import Run
 from squashkit.progress import Notify, Progress, Silent, ignore
+from squashkit.transports.reference import Reference
 from squashkit.transports.registry.access import Registries
 from squashkit.transports.room import Room
 from squashkit.transports.source import Source
@@ -59,6 +60,8 @@ class Session:
     """Is set once work is to stop."""
     sources: list[Source] = field(init=False)
     """Everything that was opened to be read, in that order."""
+    saved: dict[Reference, Source] = field(init=False)
+    """What stores gave together, before it is opened."""
     _stack: ExitStack = field(init=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +70,7 @@ class Session:
         self.cancelled = Cancellation()
         self.cancelled.wakes.append(self.registries.interrupt)
         self.sources = []
+        self.saved = {}
         self._stack = ExitStack()
 
     @property

@@ -21,7 +21,9 @@ from tests.compat.images import cache_folder, cache_lock
 from tests.compat.services import CommandFailed, Unavailable, run
 
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
-PACKAGES = "ca-certificates,docker.io,docker-cli,containerd,runc,iptables"
+PACKAGES = (
+    "ca-certificates,docker.io,docker-cli,docker-buildx,containerd,runc,iptables,podman,crun,netavark"
+)
 _ENTER = """\
 root=$0
 mount --bind "$root" "$root"
@@ -41,10 +43,11 @@ class Release:
 
     name: str
     options: tuple[str, ...] = ()
+    packages: str = PACKAGES
 
 
 TRIXIE = Release("trixie")
-FORKY = Release("forky", ("--aptopt=Acquire::Check-Valid-Until false",))
+FORKY = Release("forky", ("--aptopt=Acquire::Check-Valid-Until false",), f"{PACKAGES},crane")
 """Testing, whose list of packages may be weeks old; its signature is checked all the same."""
 
 
@@ -52,7 +55,7 @@ def root_of(release: Release) -> Path:
     """The root file system of a release, made where there is none."""
     if os.geteuid() != 0:
         raise Unavailable("a root file system of another release needs root")
-    command = ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", *release.options]
+    command = ["mmdebstrap", "--variant=minbase", f"--include={release.packages}", *release.options]
     key = hashlib.sha256(" ".join(command).encode()).hexdigest()[:12]
     with cache_lock():
         root = cache_folder() / f"{release.name}-{key}"
@@ -84,6 +87,11 @@ class NewDocker(services.Docker):
         super().__init__(folder, host)
         self.by_manifest = by_manifest
         """Whether it keeps images in containerd's store."""
+
+    def content(self, *words: str) -> str:
+        """Ask containerd's store of blobs, behind docker's back."""
+        socket_path = self.folder / "exec" / "containerd" / "containerd.sock"
+        return run(["ctr", "--address", socket_path, "--namespace", "moby", "content", *words])
 
     def image_ids(self) -> set[str]:
         """Of all images, those without a name too."""

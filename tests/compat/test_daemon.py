@@ -11,12 +11,13 @@ import pytest
 
 from tests.compat import registries, services
 from tests.compat.conftest import Person, available
+from tests.compat.rebases import SIZE, assert_comes_once, rebase_specs, rebased_from_files, rebased_layers
 from tests.compat.registries import Fault, Proxy, Registry
 from tests.compat.rootfs import Snapshot, assert_same
 from tests.support.builders import ImageSpec, docker_archive_25, file, layer
 from tests.support.runner import assert_fails
 
-LOAD, SAVE = r"/images/load", r"/images/.*get"
+LOAD, SAVE = r"/images/load", r"/images/get"
 """The requests that bring an image into a daemon, and out of it."""
 
 SQUASHED = "app:squashed"
@@ -254,6 +255,52 @@ def test_the_report_tells_what_moved(proxied: Proxy, person: Person) -> None:
     assert 0 < transfer["up"] <= load.up
     assert 0 < transfer["down"] <= save.down
     assert transfer["not_moved"] > 4_000_000
+
+
+@pytest.mark.parametrize("by_id", [(), ("base",), ("image", "base")], ids="-".join)
+def test_image_and_new_base_come_in_one_archive(
+    by_id: tuple[str, ...], proxied: Proxy, daemon: services.Docker, person: Person, tmp_path: Path
+) -> None:
+    """What an image and its new base both have leaves the daemon once, whether they are asked for by names
+    or by ids, and the result is that of archives."""
+    seed = "-".join(("together", *by_id))
+    docker_archive_25(tmp_path / "all.tar", list(rebase_specs(seed).values()))
+    daemon.run("load", "--quiet", "--input", tmp_path / "all.tar")
+    image, new_base = (
+        daemon.inspect(name)["Id"] if what in by_id else name
+        for what, name in (("image", f"{seed}:1"), ("base", f"{seed}-new:1"))
+    )
+    made = assert_comes_once(person, proxied, seed, image, new_base)
+    assert daemon.layers(f"{seed}:rebased") == rebased_layers(seed)
+    assert made == rebased_from_files(person, tmp_path, seed)
+
+
+def test_an_extract_and_its_base_come_in_one_archive(proxied: Proxy, person: Person) -> None:
+    """A base that an extract goes onto is read with the image."""
+    words = ("extract", "app:1", "/app/big", "--keep-base", "base:1", "-t", SQUASHED)
+    done = person.run(*words, "--json")
+    assert done.code == 0, done.err
+    assert len(proxied.seen("GET", SAVE)) == 1
+
+
+@pytest.mark.parametrize("other", ["app:1", "base:1", "app:copy"])
+def test_two_images_to_compare_come_once(
+    other: str, proxied: Proxy, daemon: services.Docker, person: Person
+) -> None:
+    """Of two images that are compared each is the one that was asked for, and no layer comes twice."""
+    daemon.run("tag", "app:1", "app:copy")
+    done = person.run("diff", "docker-daemon:app:1", f"docker-daemon:{other}", "--json")
+    assert done.code == (3 if other == "base:1" else 0), done.err
+    assert ("etc/changed" in done.text) == (other == "base:1")
+    sent = sum(save.down for save in proxied.seen("GET", SAVE))
+    if other == "base:1":
+        assert 0 < sent < 1.3 * daemon.inspect("app:1")["Size"]
+
+
+def test_a_new_base_that_is_not_there(daemon: services.Docker, person: Person) -> None:
+    """A new base that the daemon does not have is told by its name."""
+    done = person.run("rebase", "app:1", "--old-base", "base:1", "--new-base", "none:1", "-t", SQUASHED)
+    assert_fails(done, 5, "none:1")
 
 
 # --- into it and out of it -------------------------------------------------------------------
@@ -513,6 +560,39 @@ def test_podmans_storage(
     said = [word.replace("ARCHIVE", f"docker-archive:{archive}") for word in arguments]
     person.squash(*said, "-o", f"containers-storage:localhost/{SQUASHED}")
     assert_podmans(filled_podman, named(filled_podman, SQUASHED), "app:1")
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+@pytest.mark.parametrize("transport", ["docker-daemon", "containers-storage"])
+def test_podman_gives_image_and_new_base_together(
+    transport: str, by_id: bool, filled_podman: services.Podman, person: Person, tmp_path: Path
+) -> None:
+    """Podman gives what both have once, through its socket too, and each is the one that was asked for."""
+    seed = f"together-{transport}-{'id' if by_id else 'name'}"
+    docker_archive_25(tmp_path / "all.tar", list(rebase_specs(seed).values()))
+    filled_podman.run("load", "--quiet", "--input", tmp_path / "all.tar")
+    new_base = f"localhost/{seed}-new:1"
+    if by_id:
+        new_base = f"sha256:{filled_podman.inspect(new_base)['Id']}"
+    socket_path = filled_podman.folder / tmp_path.name
+    with (
+        filled_podman.service() as host,
+        registries.proxy(Path(host.removeprefix("unix://")), socket_path=socket_path) as proxy,
+    ):
+        person.use_daemon(f"unix://{socket_path}")
+        image, old, new = (
+            f"{transport}:{name}" for name in (f"localhost/{seed}:1", f"localhost/{seed}-old:1", new_base)
+        )
+        done = person.run(
+            *("rebase", image, "--old-base", old, "--new-base", new),
+            *("-t", f"localhost/{seed}:rebased", "--json"),
+        )
+        assert done.code == 0, done.err
+        assert SIZE < done.json["transfer"]["down"] < 1.5 * SIZE
+        assert len(proxy.seen("GET", SAVE)) == (transport == "docker-daemon")
+    layers = filled_podman.inspect(f"localhost/{seed}:rebased")["RootFS"]["Layers"]
+    assert layers == rebased_layers(seed)
+    assert done.json["image_id"]["after"] == rebased_from_files(person, tmp_path, seed)
 
 
 def test_podmans_storage_and_a_registry(

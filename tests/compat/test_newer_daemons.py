@@ -15,8 +15,10 @@ import pytest
 
 from tests.compat import registries
 from tests.compat.conftest import Person
+from tests.compat.rebases import assert_comes_once, rebase_specs, rebased_from_files, rebased_layers
 from tests.compat.registries import Fault
-from tests.compat.releases import FORKY, TRIXIE, NewDocker, new_docker
+from tests.compat.releases import FORKY, TRIXIE, NewDocker, Release, new_docker
+from tests.compat.services import Umoci
 from tests.support.builders import (
     ImageSpec,
     directory,
@@ -31,9 +33,25 @@ from tests.support.runner import assert_fails
 
 NOISE = 1 << 20
 LOAD = r"/images/load"
-ASKED_AFTER_READING = r"/info$"
+INFO = r"/info$"
 ALL_RELEASES = bool(os.environ.get("SQUASHKIT_TEST_NEW"))
 """Testing moves daily, so its daemons are not part of every run."""
+
+
+RELEASES = [TRIXIE, FORKY] if ALL_RELEASES else [TRIXIE]
+DAEMONS = [(release, by_manifest) for release in RELEASES for by_manifest in (True, False)]
+
+
+def named(param: tuple[Release, bool]) -> str:
+    """A daemon of a release, with the store that it has."""
+    release, by_manifest = param
+    return f"{release.name}-{'containerd' if by_manifest else 'overlay2'}"
+
+
+with_containerds_store = pytest.mark.parametrize(
+    "daemon", [one for one in DAEMONS if one[1]], ids=named, indirect=True
+)
+"""For what docker's own storage does not have."""
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +66,7 @@ def stack() -> Iterator[ExitStack]:
         yield made
 
 
-@pytest.fixture(
-    params=[
-        (release, by_manifest)
-        for release in ([TRIXIE, FORKY] if ALL_RELEASES else [TRIXIE])
-        for by_manifest in (True, False)
-    ],
-    ids=lambda param: f"{param[0].name}-{'containerd' if param[1] else 'overlay2'}",
-)
+@pytest.fixture(params=DAEMONS, ids=named)
 def daemon(
     request: pytest.FixtureRequest,
     state: Path,
@@ -85,6 +96,19 @@ def specs(seed: str) -> list[ImageSpec]:
         tags=[f"{seed}:1"],
     )
     return [base, app]
+
+
+def platforms(seed: str) -> list[ImageSpec]:
+    """An image of three layers for two platforms, of which amd64 is the first."""
+    return [
+        on_base(
+            ImageSpec([layer(file("base", f"{one} {seed}".encode()))], [f"{seed}-base:1"], platform=one),
+            layer(file("a", one.encode() * 999)),
+            layer(file("a", b"short")),
+            tags=[f"{seed}:1"],
+        )
+        for one in ("linux/amd64", "linux/arm64")
+    ]
 
 
 def load(daemon: NewDocker, folder: Path, seed: str, compress: Literal["gzip"] | None) -> None:
@@ -133,7 +157,8 @@ def test_a_base_that_went_meanwhile_is_sent(daemon: NewDocker, person: Person, t
 
     with registries.proxy(daemon.folder / "sock", socket_path=daemon.folder / tmp_path.name) as proxy:
         person.use_daemon(f"unix://{daemon.folder}/{tmp_path.name}")
-        fault = proxy.add(Fault("GET", ASKED_AFTER_READING, 1, call=remove))
+        proxy.add(Fault("GET", INFO, 1))  # it is asked of the source's daemon, then of the target's
+        fault = proxy.add(Fault("GET", INFO, 1, call=remove))
         person.squash(f"{seed}:1", "--keep-base", f"{seed}-base:1", "-t", f"{seed}:squashed")
         assert fault.hits
         # docker 26 may keep the layers of an image that was removed in its own storage.
@@ -166,20 +191,88 @@ def test_a_load_that_breaks_off_leaves_no_name(daemon: NewDocker, person: Person
     assert daemon.tags() == before
 
 
+@with_containerds_store
+@pytest.mark.parametrize("what", ["a kept layer", "a squashed layer", "the config"])
+def test_a_blob_that_is_not_there_is_told(
+    what: str, daemon: NewDocker, person: Person, tmp_path: Path
+) -> None:
+    """An image of which containerd's store lacks a blob is one clear line with its name, what docker shows
+    of what is missing, and how to get it; as the source of a squash, and as the new base of a rebase."""
+    seed = what.replace(" ", "-")
+    load(daemon, tmp_path, seed, "gzip")
+    docker_archive_25(tmp_path / "other.tar", list(rebase_specs(f"{seed}-other").values()))
+    daemon.run("load", "--quiet", "--input", tmp_path / "other.tar")
+    manifest = daemon.inspect(f"{seed}:1")["Id"]
+    stored = json.loads(daemon.content("get", manifest))
+    blobs = {"the config": stored["config"], "a kept layer": stored["layers"][0]}
+    daemon.content("rm", blobs.get(what, stored["layers"][-1])["digest"])
+    squash = ("squash", f"{seed}:1", "--keep-layers", "2", "-t", f"{seed}:squashed")
+    bases = ("--old-base", f"{seed}-other-old:1", "--new-base", f"{seed}:1")
+    for command in (squash, ("rebase", f"{seed}-other:1", *bases, "-t", f"{seed}:squashed")):
+        done = person.run(*command)
+        assert_fails(done, 5, f"{seed}:1", f"`docker pull {seed}:1`")
+        # Without the config docker 26 says that it has no such image.
+        assert manifest in done.err or "has no image" in done.err
+        assert "has no image" not in done.err or what == "the config"
+    assert f"{seed}:squashed" not in daemon.tags()
+
+
+@with_containerds_store
+def test_an_image_of_another_platform_alone(
+    daemon: NewDocker, state: Path, umoci: Umoci, person: Person, tmp_path: Path
+) -> None:
+    """Of an index of which another platform was pulled docker gives nothing: what is missing is told by its
+    digest, and what to do about it helps."""
+    oci_archive(tmp_path / "many.tar", platforms("another"), nested=True)
+    with registries.registry(state) as registry:
+        name = f"{registry.host}/another:1"
+        umoci.copy(
+            f"oci-archive:{tmp_path}/many.tar", f"docker://{name}", "--all", "--dest-tls-verify=false"
+        )
+        daemon.run("pull", "--quiet", "--platform", "linux/arm64", name)
+        words = (
+            "squash",
+            name,
+            "--keep-layers",
+            "1",
+            "-t",
+            "another:squashed",
+            "--platform",
+            "linux/arm64",
+        )
+        (absent, _) = registry.manifest("another", "1")["manifests"]
+        assert_fails(person.run(*words), 5, name, absent["digest"], f"`docker pull {name}`")
+        daemon.run("pull", "--quiet", name)
+        done = person.run(*words)
+    assert done.code == 0, done.err
+    assert len(daemon.layers("another:squashed")) == 2
+
+
+@pytest.mark.parametrize("by_id", [(), ("image",), ("base",), ("image", "base")], ids="-".join)
+def test_image_and_new_base_come_in_one_archive(
+    by_id: tuple[str, ...], daemon: NewDocker, person: Person, tmp_path: Path
+) -> None:
+    """What both have leaves the daemon once, whether they are asked for by names or by ids, and the result
+    is that of archives."""
+    seed = "-".join(("together", *by_id))
+    docker_archive_25(tmp_path / "all.tar", list(rebase_specs(seed).values()))
+    daemon.run("load", "--quiet", "--input", tmp_path / "all.tar")
+    image, new_base = (
+        daemon.inspect(name)["Id"] if what in by_id else name
+        for what, name in (("image", f"{seed}:1"), ("base", f"{seed}-new:1"))
+    )
+    with registries.proxy(daemon.folder / "sock", socket_path=daemon.folder / tmp_path.name) as proxy:
+        person.use_daemon(f"unix://{daemon.folder}/{tmp_path.name}")
+        made = assert_comes_once(person, proxy, seed, image, new_base)
+    assert daemon.layers(f"{seed}:rebased") == rebased_layers(seed)
+    assert made == rebased_from_files(person, tmp_path, seed)
+
+
 def test_an_index_stays_one(daemon: NewDocker, person: Person, tmp_path: Path) -> None:
     """All platforms of an image go back under one name where the store has indexes; where it has none
     that is told before anything is written."""
-    images = [
-        on_base(
-            ImageSpec([layer(file("base", one.encode()))], ["many-base:1"], platform=one),
-            layer(file("a", one.encode() * 999)),
-            layer(file("a", b"short")),
-            tags=["many:1"],
-        )
-        for one in ("linux/amd64", "linux/arm64")
-    ]
     path = tmp_path / "many.tar"
-    oci_archive(path, images, nested=True)
+    oci_archive(path, platforms("many"), nested=True)
     words = ["--keep-layers", "1", "--platform", "all", "-o", "docker-daemon:many:squashed"]
     done = person.run("squash", path, *words, "--json")
     if not daemon.by_manifest:

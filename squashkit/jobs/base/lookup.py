@@ -123,9 +123,7 @@ def _parse(name: str, source: Source, what: str) -> Reference:
     reference = parse_reference(name)
     if reference.is_stdio:
         raise UsageError(f"the {what} cannot come from standard input")
-    if reference.guessed and source.store is not None:
-        return replace(reference, transport=source.reference.transport)
-    return reference
+    return reference.near(source.reference)
 
 
 def _title(base: Image, reference: Reference) -> str:
@@ -154,6 +152,4 @@ def _way(source: Source) -> str:
     if source.reference.is_file:
         save = "docker save {image} {base} -o both.tar"
         return f"Save it with the image ({save}), pass the base's own archive"
-    if source.store is not None:
-        return "Get it (docker pull {base}), pass docker://HOST/NAME"
     return "Pass it as docker://HOST/NAME"

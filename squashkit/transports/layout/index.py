@@ -88,8 +88,11 @@ Faults = list[SquashkitError]
 """Where faults go that are to be told all, not raised one at a time."""
 
 
-def list_images(container: Container, source: str, faults: Faults | None = None) -> Listing:
-    """Read index.json and all that it leads to, layers excepted; `source` is how people call the layout.
+def list_images(
+    container: Container, source: str, faults: Faults | None = None, root: Digest | None = None
+) -> Listing:
+    """Read index.json and all that it leads to, layers excepted; with `root` only what that entry leads to.
+    `source` is how people call the layout.
 
     Raises InvalidImage for bad JSON, digests that do not match and wrong counts; with `faults`, those of
     single images go there and the others are listed.
@@ -102,7 +105,8 @@ def list_images(container: Container, source: str, faults: Faults | None = None)
         index = container.read(INDEX)
         if index is None:
             raise InvalidImage("no index.json", where=INDEX)
-        walk.index(parse_index(index, INDEX), INDEX, {}, ())
+        entries = parse_index(index, INDEX)
+        walk.index(tuple(one for one in entries if root in (None, one.digest)), INDEX, {}, ())
     return walk.listing
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
@@ -15,7 +16,6 @@ from docker.utils import version_lt
 from urllib3.exceptions import HTTPError
 
 from squashkit.errors import (
-    ImageNotFound,
     InvalidImage,
     TransportError,
     Unavailable,
@@ -32,12 +32,14 @@ from squashkit.transports.layout.index import blob_name
 from squashkit.transports.reference import Reference
 from squashkit.transports.room import Room
 from squashkit.transports.stores.connection import open_client
-from squashkit.transports.stores.store import STORED_SHAPE, Count, StoredImage
+from squashkit.transports.stores.store import STORED_SHAPE, Count, StoredImage, not_there, not_whole
 
 _PIECE = 1 << 20
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
 _TELLS_MANIFESTS = "1.48"
 """The version of the API from which on an image is told with its manifests."""
+_LACKING = re.compile(r"content digest (sha256:[0-9a-f]{64}): not found")
+"""How containerd says that it lacks a blob."""
 
 
 @contextmanager
@@ -61,9 +63,9 @@ class Daemon:
             with self._told(f"inspect {name}"):
                 found = self._inspect(asked) or (self._inspect(name) if asked != name else None)
                 if found is None:
-                    raise self._not_found(name)
+                    raise not_there(self.title, name, self.names())
         except docker.errors.ImageNotFound:
-            raise self._not_found(name) from None
+            raise not_there(self.title, name, self.names()) from None
         try:
             return self._stored(name, found)
         except (TypeError, ValueError, AttributeError) as error:
@@ -130,24 +132,26 @@ class Daemon:
             return list(dict.fromkeys(platforms))
         return []
 
-    def _not_found(self, name: str) -> ImageNotFound:
-        names = self.names()
-        shown = "".join(f"\n  {show_text(tag)}" for tag in names[:20])
-        more = f"\n  and {len(names) - 20} more" if len(names) > 20 else ""
-        return ImageNotFound(
-            f"{self.title} has no image {name!r}" + (f"; there are:{shown}{more}" if names else ""),
-            reference=name,
-            choices=names,
-        )
+    def save(self, images: Sequence[StoredImage], tmp_dir: Room, progress: Count) -> Archive:
+        asked = " and ".join(image.asked for image in images)
 
-    def save(self, image: StoredImage, tmp_dir: Room, progress: Count) -> Archive:
         def blocks() -> Iterator[bytes]:
-            with self._told(f"save {image.asked}"):
-                for block in self._client.get_image(image.name, chunk_size=_PIECE):
+            url, names = self._client._url("/images/get"), [image.name for image in images]
+            with (
+                self._told(f"save {asked}"),
+                self._client._get(url, params={"names": names}, stream=True) as response,
+            ):
+                for block in self._client._stream_raw_result(response, _PIECE, False):
                     progress(len(block))
                     yield block
 
-        return open_stream(blocks(), tmp_dir, f"docker-daemon:{image.asked}")
+        try:
+            return open_stream(blocks(), tmp_dir, f"docker-daemon:{asked}")
+        except Unavailable as error:
+            lacking = _LACKING.search(error.message)
+            if lacking is None:
+                raise
+            raise not_whole(self.title, images, f"the blob {lacking[1]} is not there") from error
 
     def is_classic(self) -> bool:
         if self._info is None:

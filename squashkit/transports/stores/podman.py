@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import BinaryIO
 
-from squashkit.errors import ImageNotFound, Unavailable, show_text
+from squashkit.errors import Unavailable, show_text
 from squashkit.oci.digests import DiffID, Digest, parse_digest
 from squashkit.oci.documents import Platform, parse_index
 from squashkit.oci.gojson import ListOf, load_json
@@ -16,7 +16,7 @@ from squashkit.transports.blobs import read_stream
 from squashkit.transports.contracts import Written
 from squashkit.transports.layout.index import is_attestation
 from squashkit.transports.room import Room
-from squashkit.transports.stores.store import STORED_SHAPE, Count, StoredImage
+from squashkit.transports.stores.store import STORED_SHAPE, Count, StoredImage, not_there
 
 _STORAGE = "containers-storage"
 
@@ -29,13 +29,7 @@ class Podman:
     def inspect(self, name: str) -> StoredImage:
         done = self._run("image", "inspect", "--format", "json", name, check=False)
         if done.returncode:
-            names = self.names()
-            shown = "".join(f"\n  {show_text(tag)}" for tag in names[:20])
-            raise ImageNotFound(
-                f"podman has no image {name!r}" + (f"; there are:{shown}" if names else ""),
-                reference=f"{_STORAGE}:{name}",
-                choices=names,
-            )
+            raise not_there(self.title, name, self.names())
         where = f"{name} as podman tells it"
         (found, *_) = load_json(done.stdout, where, ListOf(STORED_SHAPE))
         return StoredImage(
@@ -69,9 +63,10 @@ class Podman:
                 there.append(one.platform)
         return list(dict.fromkeys(there))
 
-    def save(self, image: StoredImage, tmp_dir: Room, progress: Count) -> Archive:
+    def save(self, images: Sequence[StoredImage], tmp_dir: Room, progress: Count) -> Archive:
         def blocks() -> Iterator[bytes]:
-            command = ["podman", "save", "--format", "docker-archive", image.name]
+            command = ["podman", "save", "--format", "docker-archive", "--multi-image-archive"]
+            command += [image.name for image in images]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
                 assert process.stdout is not None and process.stderr is not None
                 yield from read_stream(process.stdout.fileno(), progress)
@@ -79,7 +74,7 @@ class Podman:
             if process.returncode:
                 raise self._refused("save", said)
 
-        return open_stream(blocks(), tmp_dir, f"{_STORAGE}:{image.asked}")
+        return open_stream(blocks(), tmp_dir, f"{_STORAGE}:{' and '.join(image.asked for image in images)}")
 
     def is_classic(self) -> bool:
         return True

@@ -7,11 +7,12 @@ their blobs. What a store says of an image without giving it (`inspect`) is enou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
-from squashkit.oci.digests import DiffID, Digest
+from squashkit.errors import ImageNotFound, show_text
+from squashkit.oci.digests import DiffID, Digest, is_digest
 from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.gojson import TEXTS, Leaf, Struct
 from squashkit.oci.graph import Image, stack_layers
@@ -20,6 +21,9 @@ from squashkit.oci.shapes import SETTINGS_SHAPE
 from squashkit.transports.archive.reader import Archive
 from squashkit.transports.contracts import Written
 from squashkit.transports.room import Room
+
+_LISTED = 20
+"""The most images that an error lists."""
 
 STORED_SHAPE = Struct(
     {
@@ -58,6 +62,24 @@ class StoredImage:
         return next((name for name in self.names if same_name(name, self.asked)), self.id)
 
 
+def not_there(store: str, asked: str, names: Sequence[str]) -> ImageNotFound:
+    """A store has no image of a name, but those of these names."""
+    listed = "".join(f"\n  {show_text(name)}" for name in names[:_LISTED])
+    more = f"\n  and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    way = "" if is_digest(asked) else f" (`{store} pull {asked}` gets it)"
+    there = f"; there are:{listed}{more}" if names else ""
+    return ImageNotFound(f"{store} has no image {asked!r}{way}{there}", reference=asked, choices=names)
+
+
+def not_whole(store: str, images: Sequence[StoredImage], lacking: str) -> ImageNotFound:
+    """A store does not have all blobs of images, as containerd's image store where they were pulled for
+    another platform, or content was removed."""
+    pull = [f"`{store} pull {image.names[0]}`" for image in images if image.names]
+    way = f"; {' and '.join(pull)} gets what is missing" if pull else ""
+    asked = " and ".join(image.asked for image in images)
+    return ImageNotFound(f"{store} does not have all of {asked}: {lacking}{way}", reference=asked)
+
+
 Count = Callable[[int], None]
 """Hears of bytes as they pass."""
 
@@ -78,8 +100,8 @@ class Store(Protocol):
         """The platforms whose images a name means, as far as they are there; none where it means a single
         image or nothing, or where the store does not tell."""
 
-    def save(self, image: StoredImage, tmp_dir: Room, progress: Count) -> Archive:
-        """The image as an archive without a name."""
+    def save(self, images: Sequence[StoredImage], tmp_dir: Room, progress: Count) -> Archive:
+        """Different images in one archive, which is a file without a name."""
 
     def is_classic(self) -> bool:
         """Whether it knows images by the digests of their configs and layers by their chain_ids;
