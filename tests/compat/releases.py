@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -80,13 +81,27 @@ def _mirror() -> str:
     return next(line.split()[1] for line in lines if line.startswith("URIs:"))
 
 
+def inside(release: Release) -> list[str | Path]:
+    """What stands before a command that runs in a release's root file system. It sees this machine's /tmp
+    and /dev, and what it mounts nobody else does."""
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, root_of(release)]
+
+
 class NewDocker(services.Docker):
     """A daemon of such a release, in either of its stores."""
 
-    def __init__(self, folder: Path, host: str, *, by_manifest: bool) -> None:
+    def __init__(self, folder: Path, host: str, release: Release, *, by_manifest: bool) -> None:
         super().__init__(folder, host)
+        self.release = release
         self.by_manifest = by_manifest
         """Whether it keeps images in containerd's store."""
+
+    def build(self, dockerfile: str, *options: str) -> None:
+        """Build an image with BuildKit, which is in the daemon; a Dockerfile is all that it gets."""
+        context = Path(tempfile.mkdtemp(dir=self.folder))
+        (context / "Dockerfile").write_text(dockerfile)
+        command = ["env", f"DOCKER_HOST={self.env['DOCKER_HOST']}", "docker", "build", "--quiet"]
+        run([*inside(self.release), *command, "--network", "host", *options, context])
 
     def content(self, *words: str) -> str:
         """Ask containerd's store of blobs, behind docker's back."""
@@ -112,21 +127,96 @@ class NewDocker(services.Docker):
 @contextmanager
 def new_docker(state: Path, release: Release, *, by_manifest: bool) -> Iterator[NewDocker]:
     """Start dockerd of a release, with containerd's image store or its own overlay2."""
-    root = root_of(release)
     folder = state / f"{release.name}-{'containerd' if by_manifest else 'overlay2'}"
     folder.mkdir()
     config = folder / "daemon.json"
     config.write_text(json.dumps({"features": {"containerd-snapshotter": by_manifest}}))
     host = f"unix://{folder}/sock"
-    enter = ("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, root)
     command: list[str | Path] = [
-        *enter,
+        *inside(release),
         *("dockerd", "--config-file", config),
         *("--data-root", folder / "root", "--exec-root", folder / "exec"),
         *("--host", host, "--pidfile", folder / "pid"),
         *("--iptables=false", "--ip6tables=false", "--bridge=none"),
     ]
     with services.daemon(command, folder, "API listen"):
-        tool = NewDocker(folder, host, by_manifest=by_manifest)
+        tool = NewDocker(folder, host, release, by_manifest=by_manifest)
         tool.run("version")
         yield tool
+
+
+class NewPodman(services.Podman):
+    """podman of such a release."""
+
+    def __init__(self, folder: Path, release: Release) -> None:
+        super().__init__(folder)
+        self._inside = inside(release)
+        self._podman = self.command
+        self.command = [*self._inside, *self._podman]
+
+    def files(self, name: str) -> dict[str, Any]:
+        """The files of an image as podman mounts it."""
+        mount = [*self._podman, "image", "mount", name]
+        script = 'cd "$("$@")" && tar --create .'
+        return _packed(self._inside, ["sh", "-c", script, "sh", *mount], self.folder)
+
+    def environment(self) -> dict[str, str]:
+        """What to set for a program that is to call this podman, with this storage."""
+        folder = self.folder / "bin"
+        folder.mkdir(exist_ok=True)
+        command = shlex.join(map(str, [*self._inside, "/usr/bin/podman"]))
+        (folder / "podman").write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        (folder / "podman").chmod(0o755)
+        path = f"{folder}:{os.environ['PATH']}"
+        return {
+            "PATH": path,
+            "CONTAINERS_STORAGE_CONF": str(self.storage_conf),
+            "TMPDIR": str(self.folder),
+        }
+
+
+def new_podman(state: Path, release: Release) -> NewPodman:
+    """podman of a release, with a storage of its own."""
+    return NewPodman(Path(tempfile.mkdtemp(prefix=f"{release.name}-podman-", dir=state)), release)
+
+
+class NewContainerd(services.Containerd):
+    """containerd of such a release, and its own ctr."""
+
+    def __init__(self, folder: Path, release: Release) -> None:
+        super().__init__(folder)
+        self._inside = inside(release)
+        self._ctr = self.command
+        self.command = [*map(str, self._inside), *self._ctr]
+
+    def files(self, name: str) -> dict[str, Any]:
+        """The files of an image as its snapshotter shows them."""
+        target = Path(tempfile.mkdtemp(dir=self.folder))
+        mount = [*self._ctr, "images", "mount", "--snapshotter", "overlayfs", name, str(target)]
+        script = 'target=$0; "$@" >/dev/null && cd "$target" && tar --create .'
+        return _packed(self._inside, ["sh", "-c", script, target, *mount], self.folder)
+
+
+@contextmanager
+def new_containerd(state: Path, release: Release) -> Iterator[NewContainerd]:
+    """Start containerd of a release."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{release.name}-containerd-", dir=state))
+    config = folder / "config.toml"
+    off = ["grpc.v1.cri", "cri.v1.images", "cri.v1.runtime"]
+    config.write_text(
+        f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
+        f"disabled_plugins = {[f'io.containerd.{name}' for name in off]}\n"
+        f'[grpc]\naddress = "{folder}/sock"\n'
+    )
+    command = [*inside(release), "containerd", "--config", config]
+    with services.daemon(command, folder, "successfully booted"):
+        tool = NewContainerd(folder, release)
+        tool.run("version")
+        yield tool
+
+
+def _packed(inside: list[str | Path], command: list[str | Path], folder: Path) -> dict[str, Any]:
+    """What a command packs in a release's root file system into its standard output."""
+    archive = folder / "packed.tar"
+    run([*inside, "sh", "-c", 'archive=$0; "$@" >"$archive"', archive, *command])
+    return services.listed(archive)

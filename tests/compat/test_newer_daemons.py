@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +17,20 @@ import pytest
 
 from tests.compat import registries
 from tests.compat.conftest import Person
-from tests.compat.rebases import assert_comes_once, rebase_specs, rebased_from_files, rebased_layers
+from tests.compat.rebases import SIZE, assert_comes_once, rebase_specs, rebased_from_files, rebased_layers
 from tests.compat.registries import Fault
-from tests.compat.releases import FORKY, TRIXIE, NewDocker, Release, new_docker
-from tests.compat.services import Umoci
+from tests.compat.releases import (
+    FORKY,
+    TRIXIE,
+    NewDocker,
+    Release,
+    inside,
+    new_containerd,
+    new_docker,
+    new_podman,
+)
+from tests.compat.services import Umoci, run
+from tests.compat.small import real_base
 from tests.support.builders import (
     ImageSpec,
     directory,
@@ -32,6 +44,7 @@ from tests.support.builders import (
 from tests.support.runner import assert_fails
 
 NOISE = 1 << 20
+ATTESTATION = "vnd.docker.reference.type"
 LOAD = r"/images/load"
 INFO = r"/info$"
 ALL_RELEASES = bool(os.environ.get("SQUASHKIT_TEST_NEW"))
@@ -64,6 +77,9 @@ def started() -> dict[tuple[str, bool], NewDocker]:
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as made:
         yield made
+
+
+releases = pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
 
 
 @pytest.fixture(params=DAEMONS, ids=named)
@@ -285,3 +301,114 @@ def test_an_index_stays_one(daemon: NewDocker, person: Person, tmp_path: Path) -
     assert again.code == 0, again.err
     found = {image["platform"]: len(image["layers"]) for image in again.json["images"]}
     assert found == {"linux/amd64": 2, "linux/arm64": 2}
+
+
+ATTESTED = """\
+FROM {base}
+COPY --from={base} /etc /copied
+RUN chmod 700 /copied
+RUN rm -r /copied && echo told >/said
+"""
+
+
+@with_containerds_store
+@pytest.mark.parametrize("platform", [(), ("--platform", "all")], ids="-".join)
+def test_a_build_with_attestations(platform: tuple[str, ...], daemon: NewDocker, person: Person) -> None:
+    """What BuildKit attests of a build is of that build and stays out, which is told; the result runs."""
+    base, app, result = (f"attested{len(platform)}-{name}:1" for name in ("base", "app", "squashed"))
+    path = daemon.folder / "base.tar"
+    docker_archive_25(path, [replace(real_base(), tags=[base])])
+    daemon.run("load", "--quiet", "--input", path)
+    daemon.build(ATTESTED.format(base=base), "--provenance=mode=max", "--tag", app)
+    built = json.loads(daemon.content("get", daemon.inspect(app)["Id"]))["manifests"]
+    assert [ATTESTATION in one.get("annotations", {}) for one in built] == [False, True]
+    done = person.run("squash", app, "--keep-base", base, "-t", result, *platform, "--json")
+    assert done.code == 0, done.err
+    (report,) = done.json["platforms"].values() if platform else [done.json]
+    assert [note for note in report["notes"] if "Attestations" in note]
+    assert ATTESTATION not in daemon.content("get", daemon.inspect(result)["Id"])
+    assert daemon.layers(result)[:-1] == daemon.layers(base)
+    assert daemon.exported(result) == daemon.exported(app)
+    assert daemon.run("run", "--rm", "--network", "none", result, "cat", "/said") == "told\n"
+
+
+# --- podman and containerd -------------------------------------------------------------------
+
+
+@releases
+@pytest.mark.parametrize("transport", ["docker-daemon", "containers-storage"])
+def test_podman(transport: str, release: Release, state: Path, person: Person) -> None:
+    """podman gives and takes images through its socket and by its command, and what comes out is right."""
+    podman = new_podman(state, release)
+    docker_archive_25(podman.folder / "all.tar", list(rebase_specs("app").values()))
+    podman.run("load", "--quiet", "--input", podman.folder / "all.tar")
+    person.env |= podman.environment()
+    app, old, new = (f"{transport}:localhost/{name}:1" for name in ("app", "app-old", "app-new"))
+    with podman.service() as host:
+        person.use_daemon(host)
+        report = person.squash(app, "--keep-base", old, "-t", "localhost/app:squashed")
+        done = person.run(
+            *("rebase", app, "--old-base", old, "--new-base", new, "-t", "localhost/app:rebased", "--json")
+        )
+    assert done.code == 0, done.err
+    for sent in (report["transfer"], done.json["transfer"]):
+        assert SIZE < sent["down"] < 1.5 * SIZE
+        assert sent["up"] < 0.5 * SIZE
+    before = podman.files("localhost/app:1")
+    assert podman.files("localhost/app:squashed") == before
+    after = podman.files("localhost/app:rebased")
+    assert {name for name in before if after[name] != before[name]} == {"./d/release"}
+    assert podman.inspect("localhost/app:rebased")["RootFS"]["Layers"] == rebased_layers("app")
+
+
+@releases
+def test_containerd(release: Release, state: Path, person: Person) -> None:
+    """What ctr exports is squashed and rebased, and what of that ctr imports is right."""
+    specs = rebase_specs("app")
+    with new_containerd(state, release) as containerd:
+        given, exported, squashed, rebased = (containerd.folder / f"{name}.tar" for name in range(4))
+        docker_archive_25(given, list(specs.values()))
+        containerd.run("images", "import", "--no-unpack", given)
+        containerd.run("images", "export", exported, *(f"docker.io/library/{name}" for name in specs))
+        app, old, new = (f"{exported}:docker.io/library/{name}:1" for name in ("app", "app-old", "app-new"))
+        person.squash(app, "--keep-base", old, "-t", "app:squashed", "-o", squashed)
+        bases = ("--old-base", old, "--new-base", new)
+        done = person.run("rebase", app, *bases, "-t", "app:rebased", "-o", rebased)
+        assert done.code == 0, done.err
+        for path in (squashed, rebased):
+            containerd.run("images", "import", "--no-unpack", path)
+        before, same, after = (
+            containerd.files(f"docker.io/library/app:{tag}") for tag in ("1", "squashed", "rebased")
+        )
+    assert same == before
+    assert {name for name in before if after[name] != before[name]} == {"./d/release"}
+
+
+@pytest.mark.skipif(not ALL_RELEASES, reason="Debian has crane from testing on")
+@pytest.mark.parametrize("compress", ["none", "gzip", "gzip:6", "zstd"])
+def test_crane_validates_what_is_written(compress: str, state: Path, person: Person) -> None:
+    """Images and indexes in a registry and docker archives are whole to go-containerregistry: every digest,
+    size, diff_id and count is right. It inflates layers by gzip alone, so of others only the documents are
+    looked at."""
+    folder = Path(tempfile.mkdtemp(dir=state))
+
+    def validate(*words: str | Path) -> None:
+        fast = [] if compress.startswith("gzip") else ["--fast"]
+        assert "PASS" in run([*inside(FORKY), "crane", "validate", *fast, *words])
+
+    docker_archive_25(folder / "app.tar", specs("crane"), compress="gzip")
+    oci_archive(folder / "many.tar", platforms("crane"), nested=True)
+    app, base = (f"{folder}/app.tar:{name}:1" for name in ("crane", "crane-base"))
+    how = ("--keep-base", base, "--compress", compress)
+    with registries.registry(state) as registry:
+        place = f"docker://{registry.host}/crane"
+        person.squash(app, *how, "-o", f"{place}:app")
+        person.squash(
+            *(folder / "many.tar", "--platform", "all", "--keep-layers", "1", "--compress", compress),
+            *("-o", f"{place}:many"),
+        )
+        for tag in ("app", "many"):
+            validate("--insecure", "--remote", f"{registry.host}/crane:{tag}")
+    if compress != "zstd":  # which docker archives cannot hold
+        person.squash(app, *how, "-t", "crane:2", "-o", f"docker-archive:{folder}/out.tar")
+        validate("--tarball", folder / "out.tar")
