@@ -19,6 +19,7 @@ import pytest
 
 from squashkit.errors import Cancelled, UsageError
 from squashkit.progress import Note
+from squashkit.transports.registry import credentials
 from squashkit.transports.registry.credentials import Credentials, CredentialSources, Found
 from squashkit.transports.registry.helper import Patience
 from tests.support.runner import spawn
@@ -49,6 +50,7 @@ class Machine:
         patch.setenv("DOCKER_CONFIG", str(folder / "docker"))
         patch.setenv("XDG_RUNTIME_DIR", str(folder / "run"))
         patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+        patch.setattr(credentials, "RUN", folder / "run-of-all")
         patch.setenv("PATH", f"{self.programs}:{os.environ['PATH']}")
 
     def write(self, path: Path, document: object) -> Path:
@@ -140,12 +142,18 @@ def test_a_file_that_was_named_is_the_only_one(machine: Machine) -> None:
 
 
 def test_without_variables_files_lie_below_the_home(machine: Machine) -> None:
-    """Docker's in ~/.docker, podman's in ~/.config, where no variable says otherwise."""
+    """Docker's in ~/.docker, podman's in the user's folder of /run/containers and in ~/.config, where no
+    variable says otherwise."""
     for name in ("DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
         machine.patch.setenv(name, "")
     home = machine.folder / "home"
-    machine.write(home / ".config" / "containers" / "auth.json", of("podman's"))
+    machine.write(home / ".config" / "containers" / "auth.json", of("podman's, kept"))
+    machine.write(credentials.RUN / "another" / "auth.json", of("another user's"))
+    assert machine.who() == "podman's, kept"
+    machine.write(credentials.RUN / str(os.getuid()) / "auth.json", of("podman's"))
     assert machine.who() == "podman's"
+    machine.patch.setenv("XDG_RUNTIME_DIR", str(machine.folder / "run"))
+    assert machine.who() == "podman's, kept"
     machine.write(home / ".docker" / "config.json", of("docker's"))
     assert machine.who() == "docker's"
 

@@ -27,6 +27,9 @@ _HUB_SERVER = "https://index.docker.io/v1/"
 _IDENTITY = "<token>"
 """The user of whom a helper keeps an identity token in place of a password."""
 _VARIABLE = "DOCKER_AUTH_CONFIG"
+RUN = Path("/run/containers")
+"""Where podman keeps credentials of users who have no folder of their own for what runs
+(containers-auth.json(5))."""
 _MAX_FILE = 16 << 20
 
 
@@ -258,9 +261,9 @@ def _places() -> Iterator[Path | bytes]:
         yield os.fsencode(text)
     home = Path(os.path.expanduser("~"))
     yield (_path_in("DOCKER_CONFIG") or home / ".docker") / "config.json"
-    for folder in (_path_in("XDG_RUNTIME_DIR"), _path_in("XDG_CONFIG_HOME") or home / ".config"):
-        if folder is not None:
-            yield folder / "containers" / "auth.json"
+    runtime = _path_in("XDG_RUNTIME_DIR")
+    yield (runtime / "containers" if runtime else RUN / str(os.getuid())) / "auth.json"
+    yield (_path_in("XDG_CONFIG_HOME") or home / ".config") / "containers" / "auth.json"
 
 
 def _read(place: Path | bytes, name: str) -> Config | str | None:
