@@ -225,11 +225,9 @@ def test_a_blob_that_is_not_there_is_told(
     squash = ("squash", f"{seed}:1", "--keep-layers", "2", "-t", f"{seed}:squashed")
     bases = ("--old-base", f"{seed}-other-old:1", "--new-base", f"{seed}:1")
     for command in (squash, ("rebase", f"{seed}-other:1", *bases, "-t", f"{seed}:squashed")):
-        done = person.run(*command)
-        assert_fails(done, 5, f"{seed}:1", f"`docker pull {seed}:1`")
         # Without the config docker 26 says that it has no such image.
-        assert manifest in done.err or "has no image" in done.err
-        assert "has no image" not in done.err or what == "the config"
+        told = "has no image" if (what, daemon.release) == ("the config", TRIXIE) else manifest
+        assert_fails(person.run(*command), 5, f"{seed}:1", told, f"`docker pull {seed}:1`")
     assert f"{seed}:squashed" not in daemon.tags()
 
 

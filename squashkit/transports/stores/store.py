@@ -74,7 +74,8 @@ def not_there(store: str, asked: str, names: Sequence[str]) -> ImageNotFound:
 def not_whole(store: str, images: Sequence[StoredImage], lacking: str) -> ImageNotFound:
     """A store does not have all blobs of images, as containerd's image store where they were pulled for
     another platform, or content was removed."""
-    pull = [f"`{store} pull {image.names[0]}`" for image in images if image.names]
+    names = [one for image in images for one in (image.name, *image.names)[:2] if not is_digest(one)]
+    pull = [f"`{store} pull {name}`" for name in dict.fromkeys(names)]
     way = f"; {' and '.join(pull)} gets what is missing" if pull else ""
     asked = " and ".join(image.asked for image in images)
     return ImageNotFound(f"{store} does not have all of {asked}: {lacking}{way}", reference=asked)
