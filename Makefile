@@ -54,9 +54,9 @@ coverage: $(VENV)/installed-dev
 	$(BIN)/coverage run -m pytest -q tests/oci tests/layers tests/plan tests/laws
 	$(BIN)/coverage report
 
-# Not part of `make test`: daemons of Debian's testing, which moves daily. As root.
+# Not part of `make test`: daemons and crane of Debian's testing, which moves daily. As root.
 test-new: $(VENV)/installed-dev tools
-	SQUASHKIT_TEST_NEW=1 $(BIN)/python -m pytest -q tests/compat/test_newer_daemons.py
+	SQUASHKIT_TEST_NEW=1 $(BIN)/python -m pytest -q tests/compat/test_newer_daemons.py tests/compat/test_crane.py
 
 # What is shipped is the wheel: a package built from this tree, in an environment of its own.
 wheel:

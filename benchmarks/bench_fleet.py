@@ -265,7 +265,7 @@ def measure_seeded(work: Path) -> Results:
             words = [*FLEET, "squash", f"oci:{folder}", "--into", f"oci:{squashed}", "--json"]
             done = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
             row["squash_seconds"] = time.perf_counter() - begun
-            row["best cut"]["found"] = done["stored_bytes"]["written"]
+            row["best cut"]["found"] = done["written_bytes"]
         results[title] = row
         print(title, f"{sample.wall:.1f} s", file=sys.stderr, flush=True)
     for path in (folder, squashed):

@@ -121,7 +121,7 @@ class _Work:
         self.before = [stored_layer(layer) for layer in self.image.layers]
 
     def estimate(self) -> Done:
-        """A dry run: new layers count with the size of their plain tars."""
+        """A dry run: what would be compressed is not counted."""
         self._require(needs_before(self.layers, None, self.decision.squashed, 0, splice=False))
         changesets = self._read_around(self._read_runs())
         plan = self._plan(changesets)
@@ -130,21 +130,31 @@ class _Work:
         after: list[StoredLayer] = []
         for planned in plan.layers:
             if isinstance(planned, KeptLayer):
-                after.append(self.before[planned.index])
+                after.append(self._carried(planned.index))
             elif planned.pieces:
-                after.append(StoredLayer(DiffID(""), Digest(""), planned.diff_size, codec))
+                after.append(_planned(planned, codec))
         if plan.runs and not after:  # an image has a layer
-            after.append(StoredLayer(DiffID(""), Digest(""), EMPTY.diff_size, codec))
+            after.append(_planned(EMPTY, codec))
         result = self._result(plan, after, changed=bool(plan.runs) or self.task.has_new_config)
         if not result.changed:
             result = replace(result, notes=(f"It would be written unchanged: {self.task.why_unchanged}.",))
-        elif plan.runs and codec is not Codec.NONE:
-            note = "A dry run compresses nothing: new layers are counted with the size of their plain tars."
+        elif any(layer.is_uncounted for layer in after):
+            note = "A dry run compresses nothing: what compressed layers will take is not known."
             result = replace(result, notes=(note,))
         elif plan.runs and not self._saves_enough(*_plain_sizes(plan)):
             note = Words("It would be written unchanged: ", *_TOO_LITTLE.parts, ".")
             result = replace(result, notes=(note,), changed=False, after=tuple(self.before))
         return Done(result, None, changesets)
+
+    def _carried(self, index: int) -> StoredLayer:
+        """A kept layer as it would be stored."""
+        before = self.before[index]
+        one = Carried.to(self.target, self.image.layers[index])
+        if one.blob is None:
+            return before
+        if (codec := one.codec_in(self.target)) is not one.there.codec:
+            return StoredLayer(before.diff_id, Digest(""), before.size, codec, is_uncounted=True)
+        return before if one.known is None else one.stored(one.known.digest, one.known.size)
 
     def write(self, sink: Sink) -> Done:
         """Read, plan and write, side by side as far as the sink allows it."""
@@ -380,9 +390,9 @@ class _Work:
     @property
     def _is_stored_alike(self) -> bool:
         """Whether the stored sizes of squashed and new layers can be compared: not where plain ones become
-        compressed, which saves bytes without any squash."""
-        codecs = {self.before[layer.index].codec for layer in self.decision.squashed}
-        return self.target.compression.codec is Codec.NONE or codecs != {Codec.NONE}
+        compressed, or compressed ones plain, which changes their size without any squash."""
+        are_plain = self.target.compression.codec is Codec.NONE
+        return all(self.before[layer.index].is_plain == are_plain for layer in self.decision.squashed)
 
     def _is_enough(self, plan: LayerPlan, new: NewLayers) -> bool:
         """Whether the new layers save what was asked."""
@@ -408,6 +418,11 @@ class _Work:
 
 
 _TOO_LITTLE = Words("squashing would not save what ", Option("Write.min_saving"), " asks")
+
+
+def _planned(run: SquashedLayer, codec: Codec) -> StoredLayer:
+    """A new layer that nobody writes."""
+    return StoredLayer(DiffID(""), Digest(""), run.diff_size, codec, is_uncounted=codec is not Codec.NONE)
 
 
 def _plain_sizes(plan: LayerPlan) -> tuple[int, int]:

@@ -78,6 +78,14 @@ class Carried:
             return False
         return container.path.samefile(sink.path)
 
+    def codec_in(self, target: Target) -> Codec:
+        """How the blob will be stored: a docker archive cannot hold zstd layers, and a registry holds no
+        plain ones."""
+        codec = self.there.codec
+        if codec is Codec.ZSTD and target.format == "docker":
+            return Codec.NONE
+        return target.compression.codec if codec is Codec.NONE and target.is_registry else codec
+
     def stored(self, digest: Digest, size: int) -> StoredLayer:
         """The layer as it was carried over."""
         if self.blob is None:

@@ -118,7 +118,7 @@ def extract(
         )
         notes = [notes_on(source, task.decision, targets[0], chosen, replace(history, drop=False))]
         delivery = deliver(layers, [task], targets, guard, Stock())
-        moved = transferred(session, delivery, session.sources)
+        moved = transferred(session, [delivery], delivery.output)
         (job,) = reports_of(source, delivery, targets, notes, moved)
         return ExtractReport(
             job=job,

@@ -119,11 +119,11 @@ def rebase_platforms(
             for task, target in zip(tasks, targets, strict=True)
         ]
         delivery = deliver(layers, tasks, targets, guard, Stock())
-        moved = transferred(session, delivery, session.sources)
+        moved = transferred(session, [delivery], delivery.output)
         written = reports_of(source, delivery, targets, notes, moved)
         reports = [replace(report, job=job) for report, job in zip(reports, written, strict=True)]
         by_platform = {str(one.app.platform): one for one in reports}
-        return IndexReport(MappingProxyType(by_platform), delivery.index or "")
+        return IndexReport(MappingProxyType(by_platform), delivery.index or "", transfer=moved)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,37 +15,51 @@ from squashkit.plan.dangling import dangling_names
 from squashkit.plan.documents import Result, Transfer, has_broken_history
 from squashkit.plan.segments import Decision
 from squashkit.report.squash import Report
+from squashkit.report.stored import is_one_kind
 from squashkit.transports.archive.reader import Archive
-from squashkit.transports.registry.traffic import Traffic
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of, is_remote
 from squashkit.transports.target import Target
 from squashkit.wording import Option, Words
 
+MIXED = (
+    "Some layers are compressed and some are not: crane takes all for what the first one is, and makes a"
+    " wrong image of this archive. An OCI layout (oci:DIR) it reads rightly."
+)
+"""What people should know of a docker archive with plain layers and compressed ones."""
 
-def transferred(
-    session: Session, delivery: Delivery, sources: Sequence[Source], since: Traffic = Traffic()
-) -> Transfer | None:
-    """Bytes to and from daemons and registries, less what had gone over the wire before; None where there
-    is neither."""
-    counted = session.registries.traffic
-    saved = {
-        source.container: source.container.size  # in one of which several images may have come
-        for source in sources
-        if source.in_store is not None and isinstance(source.container, Archive)
-    }
-    loading = delivery.loading
-    if counted is None and not saved and loading is None:
+
+def transferred(session: Session, deliveries: Sequence[Delivery], to: str | None) -> Transfer | None:
+    """What a whole run moved to and from daemons and registries; None where there is neither."""
+    traffic = session.registries.traffic
+    archives: dict[Archive, list[str]] = {}  # in one of which several images may have come
+    for source in session.sources:
+        if source.in_store is not None and isinstance(source.container, Archive):
+            archives.setdefault(source.container, []).append(source.title)
+    read = [(" and ".join(titles), archive.size) for archive, titles in archives.items()]
+    loading = [one.loading for one in deliveries if one.loading is not None]
+    if traffic is None and not read and not loading:
         return None
-    now = counted or since
-    unmoved = {digest: size for one in delivery.done for digest, size in one.result.there.items()}
+    if traffic is not None and traffic.down:
+        names = [one.reference.in_registry for one in session.sources if one.remote is not None]
+        hosts = dict.fromkeys(name.host for name in names if name is not None)
+        read.append((" and ".join(hosts) or to or "a registry", traffic.down))
     return Transfer(
-        down=now.down - since.down + sum(saved.values()),
-        up=now.up - since.up + (loading.sent if loading else 0),
-        not_moved=loading.left_out if loading else sum(unmoved.values()),
-        proof=loading.proof if loading else 0,
+        tuple(read),
+        up=(traffic.up if traffic is not None else 0) + sum(one.sent for one in loading),
+        not_moved=sum(map(_unmoved, deliveries)),
+        proof=sum(one.proof for one in loading),
+        to=to or "",
     )
+
+
+def _unmoved(delivery: Delivery) -> int:
+    """Bytes of layers that were there already; of one that two platforms have, once."""
+    if delivery.loading is not None:
+        return delivery.loading.left_out
+    there = {digest: size for one in delivery.done for digest, size in one.result.there.items()}
+    return sum(there.values())
 
 
 def reports_of(
@@ -68,9 +82,15 @@ def reports_of(
                 dry_run=not target.writes,
                 checked=target.check,
                 is_pushed=target.is_registry,
-                transfer=transfer,
+                transfer=None if target.several else transfer,
                 store_id=delivery.loading.id if delivery.loading and not target.several else "",
-                notes=(*known, *delivery.notes, *result.notes, *_dangling(source, result)),
+                notes=(
+                    *known,
+                    *delivery.notes,
+                    *result.notes,
+                    *_dangling(source, result),
+                    *_mixed(target, result),
+                ),
             )
         )
     return reports
@@ -86,6 +106,15 @@ def _dangling(source: Source, result: Result) -> list[str]:
         return []
     shown = ", ".join(map(show_text, names))
     return [f"These labels name layers that the result does not have; they stay as they are: {shown}."]
+
+
+def _mixed(target: Target, result: Result) -> list[str]:
+    """Whether a docker archive has plain layers and compressed ones. go-containerregistry looks at the
+    first alone (pkg/v1/tarball/image.go, areLayersCompressed)."""
+    reference = target.reference
+    if target.format != "docker" or reference is None or not reference.is_file or is_one_kind(result.after):
+        return []
+    return [MIXED]
 
 
 def notes_on(

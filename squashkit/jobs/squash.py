@@ -112,7 +112,9 @@ def squash_platforms(
             for one in decisions
         ]
         delivery = deliver(layers, tasks, targets, guard, Stock())
-        moved = transferred(session, delivery, session.sources)
+        moved = transferred(session, [delivery], delivery.output)
         reports = reports_of(source, delivery, targets, notes, moved)
         by_platform = {str(report.image.platform): report for report in reports}
-        return IndexReport(MappingProxyType(by_platform), delivery.index or "", tuple(chosen.missing))
+        return IndexReport(
+            MappingProxyType(by_platform), delivery.index or "", tuple(chosen.missing), moved
+        )

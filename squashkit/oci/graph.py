@@ -172,6 +172,14 @@ class StoredLayer:
     codec: Codec
     source: Descriptor | None = None
     """The descriptor that the same blob has in the source."""
+    is_uncounted: bool = False
+    """Whether it is not known what it will take, as in a dry run, which compresses nothing: `size` is then
+    that of what it is made of."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its blob is, or will be, the plain tar."""
+        return self.codec is Codec.NONE
 
 
 RunPlace = tuple[ChainID | None, ChainID]

@@ -47,7 +47,7 @@ class Result:
     before: tuple[StoredLayer, ...]
     """The source's layers as they are stored."""
     after: tuple[StoredLayer, ...]
-    """In a dry run a new layer has the size of its plain tar and an empty digest."""
+    """In a dry run the digest of a new layer is empty, and one to be compressed is not counted."""
     changed: bool
     image_id: str = ""
     manifest: Descriptor | None = None
@@ -66,12 +66,20 @@ class Result:
 class Transfer:
     """Bytes to and from daemons and registries."""
 
-    down: int
+    read: tuple[tuple[str, int], ...]
+    """What came from where: the names of images in a daemon, the hosts of registries."""
     up: int
     not_moved: int
     """Of layers that were there already, or beside it in the same registry."""
     proof: int = 0
     """Bytes that a daemon gave out to show that it has what it was not sent; `down` is without them."""
+    to: str = ""
+    """Where `up` went."""
+
+    @property
+    def down(self) -> int:
+        """What came from all places together."""
+        return sum(count for _, count in self.read)
 
 
 def squashed_config(image: Image, plan: LayerPlan, diff_ids: Sequence[DiffID], options: History) -> bytes:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
-from squashkit.oci.graph import Image
+from squashkit.oci.graph import Image, StoredLayer
 from squashkit.plan.extract.packages import Package
 from squashkit.report.squash import Report
+from squashkit.report.stored import (
+    differing,
+    is_one_kind,
+    kinds,
+    known_size,
+    moved,
+    stored_size,
+    transfer_json,
+)
 from squashkit.report.text import brief, table
 
 _LISTED = 10
@@ -49,6 +58,11 @@ class ExtractReport:
         return sum(self.sizes.values())
 
     @property
+    def _before(self) -> Sequence[StoredLayer]:
+        """The layers of the image that it was taken from."""
+        return self.job.before[self.job.base.layers :]
+
+    @property
     def manifest_digest(self) -> str:
         """The result's; empty in a dry run."""
         return self.job.manifest_digest
@@ -59,12 +73,13 @@ class ExtractReport:
         return self.job.store_id
 
     def rows(self) -> list[list[str]]:
-        """What the image was and what the result is."""
-        job = self.job
-        before = sum(layer.size for layer in job.before[job.base.layers :])
+        """What the image was and what the result is, with a remark where their sizes cannot be compared."""
+        before, after = self._before, self.job.after
+        alike = stored_size(after) is not None and is_one_kind([*before, *after])
+        sizes = [known_size(stored_size(before)), known_size(stored_size(after))]
         return [
-            ["layers", str(len(self.app.layers)), str(len(job.after))],
-            ["stored", size(before), size(job.stored_after)],
+            ["layers", str(len(before)), str(len(after)), ""],
+            ["stored", *sizes, "" if alike else differing(before, after)],
         ]
 
     def largest(self, limit: int | None) -> list[tuple[str, int, str]]:
@@ -76,8 +91,7 @@ class ExtractReport:
 
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints; docs/results.md documents them."""
-        job = self.job
-        before = sum(layer.size for layer in job.before[job.base.layers :])
+        job, before = self.job, self._before
         return {
             "source": job.source,
             "output": job.output,
@@ -89,7 +103,9 @@ class ExtractReport:
             "manifest_digest": job.manifest_digest or None,
             "store_id": job.store_id or None,
             "layers": {"before": len(self.app.layers), "after": len(job.after)},
-            "stored_bytes": {"before": before, "after": job.stored_after},
+            "stored_bytes": {"before": stored_size(before), "after": job.stored_after},
+            "compression": {"before": kinds(before), "after": kinds(job.after)},
+            "transfer": transfer_json(job.transfer),
             "bytes": self.size,
             "paths": [
                 {"path": show_path(path), "bytes": self.sizes.get(path, 0), "needed_by": show_text(why)}
@@ -107,7 +123,7 @@ class ExtractReport:
     def text(self, *, verbose: bool = False) -> str:
         """The summary that a person reads."""
         job = self.job
-        lines = [*table(["", "before", "after"], self.rows(), right={1, 2}), ""]
+        lines = [*table(["", "before", "after", ""], self.rows(), right={1, 2}), ""]
         if job.base.layers:
             base = f"{job.base.name} ({count(job.base.layers, 'layer')})"
             lines.append(f"On {base}, which has {count(len(self.in_base), 'path')} of it")
@@ -131,7 +147,7 @@ class ExtractReport:
             lines.append("Dry run: nothing was written.")
         else:
             if job.transfer:
-                lines.append(job.moved(job.transfer))
+                lines.append(moved(job.transfer))
             lines += job.wrote()
         return "\n".join(map(show_text, lines))
 

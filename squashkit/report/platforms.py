@@ -8,6 +8,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from squashkit.amounts import count
 from squashkit.errors import show_text
+from squashkit.plan.documents import Transfer
+from squashkit.report.stored import moved, transfer_json
 
 
 class OneReport(Protocol):
@@ -33,6 +35,8 @@ class IndexReport(Generic[R]):
     """Of the new index; empty where none was written."""
     missing: tuple[str, ...] | None = None
     """Platforms that were left out, since their blobs are not there; None where that is not told."""
+    transfer: Transfer | None = None
+    """Bytes to and from daemons and registries, for all platforms together; None where there is neither."""
 
     def __repr__(self) -> str:
         kind = type(next(iter(self.reports.values()))).__name__ if self.reports else "none"
@@ -53,6 +57,7 @@ class IndexReport(Generic[R]):
         return {
             "index_digest": self.index_digest or None,
             **({"missing": list(self.missing)} if self.missing is not None else {}),
+            "transfer": transfer_json(self.transfer),
             "platforms": {platform: report.json() for platform, report in self.reports.items()},
         }
 
@@ -62,6 +67,8 @@ class IndexReport(Generic[R]):
             f"==> {show_text(platform)} <==\n{report.text(verbose=verbose)}"
             for platform, report in self.reports.items()
         ]
+        if self.transfer is not None and self.index_digest:
+            parts.append(moved(self.transfer))
         if self.index_digest:
             parts.append(f"index {self.index_digest}, {count(len(self.reports), 'platform')}")
         return "\n\n".join(parts)

@@ -15,6 +15,7 @@ from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.inherit import Change
 from squashkit.plan.rebase.risks.model import Copied, Kind, Risk
 from squashkit.report.squash import Report
+from squashkit.report.stored import moved
 from squashkit.report.text import brief, shorten, table
 
 _LISTED = 8
@@ -200,7 +201,7 @@ class RebaseReport:
         if job.checked:
             lines.append("Checked: read back, it is the layers on the new base.")
         if job.transfer:
-            lines.append(job.moved(job.transfer))
+            lines.append(moved(job.transfer))
         lines += job.wrote()
         return lines
 

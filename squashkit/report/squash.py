@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from squashkit.amounts import count, size, some
@@ -10,10 +11,18 @@ from squashkit.errors import show_path, show_text
 from squashkit.layers.merge import LeftOut, SquashedLayer
 from squashkit.layers.rootfs import Cause
 from squashkit.oci.graph import Image, StoredLayer
-from squashkit.oci.media import Codec
 from squashkit.plan.base import Base
 from squashkit.plan.documents import Result, Transfer
 from squashkit.plan.squash import LayerPlan
+from squashkit.report.stored import (
+    differing,
+    is_one_kind,
+    kinds,
+    known_size,
+    moved,
+    stored_size,
+    transfer_json,
+)
 from squashkit.report.text import brief, left_out_rows, percent, summed_by_rule, table
 
 _LISTED = 5
@@ -45,7 +54,9 @@ class Report:
     """By which the daemon or podman shows the result; empty where it went elsewhere."""
 
     def __repr__(self) -> str:
-        stored = f"{size(self.stored_before)} -> {size(self.stored_after)}"
+        stored = f"{known_size(self.stored_after)} stored"
+        if self.is_stored_alike:
+            stored = f"{size(self.stored_before)} -> {stored}"
         return (
             f"<Report: {brief(self.image.title)}, {len(self.before)} -> {len(self.after)} layers, {stored}>"
         )
@@ -72,7 +83,8 @@ class Report:
 
     @property
     def after(self) -> tuple[StoredLayer, ...]:
-        """The result's. In a dry run a new layer has the size of its plain tar and an empty digest."""
+        """The result's. In a dry run new layers have no digest, and what they take is known only of plain
+        ones."""
         return self.result.after
 
     @property
@@ -108,50 +120,69 @@ class Report:
         return sum(layer.size for layer in self.before)
 
     @property
-    def stored_after(self) -> int:
-        """Bytes of the result's."""
-        return sum(layer.size for layer in self.after)
+    def stored_after(self) -> int | None:
+        """Bytes of the result's; None in a dry run of what would be compressed."""
+        return stored_size(self.after)
 
     @property
     def is_stored_alike(self) -> bool:
-        """Whether stored sizes can be compared: not where plain layers become compressed, which saves bytes
-        without any squash, nor where a dry run counts what would be compressed as it is."""
-        compressed = any(layer.codec is not Codec.NONE for layer in self.after)
-        plain = all(layer.codec is Codec.NONE for layer in self.before)
-        return not (compressed and (plain or self.dry_run))
+        """Whether stored sizes can be compared: not where plain layers became compressed or compressed ones
+        plain, which changes their size without any squash; nor where a size is not known."""
+        if self.stored_after is None:
+            return False
+        kept = {self.before[index].diff_id: self.before[index] for index in self.plan.kept}
+        new = [layer for layer in self.after if layer.diff_id not in kept]
+        merged = [layer for layer in self.before if layer.diff_id not in kept]
+        return (not new or is_one_kind([*merged, *new])) and all(
+            is_one_kind([kept[layer.diff_id], layer]) for layer in self.after if layer.diff_id in kept
+        )
 
     @property
-    def saved(self) -> int:
-        """Stored bytes that are saved; of the plain tars where stored ones cannot be compared."""
-        if self.is_stored_alike:
-            return self.stored_before - self.stored_after
-        return sum(run.source_size - run.diff_size for run in self.runs)
+    def saved(self) -> int | None:
+        """Stored bytes that are saved; None where stored sizes cannot be compared. `merged_before` and
+        `merged_after` always can."""
+        after = self.stored_after
+        return self.stored_before - after if after is not None and self.is_stored_alike else None
+
+    @property
+    def merged_before(self) -> int:
+        """Bytes of the plain tars of the layers that were merged."""
+        return sum(run.source_size for run in self.runs)
+
+    @property
+    def merged_after(self) -> int:
+        """Bytes of the plain tars that they became."""
+        return sum(run.diff_size for run in self.runs)
 
     @property
     def shared_in_registry(self) -> int:
-        """Bytes of blobs with a digest that the source has too."""
-        before = {layer.digest for layer in self.before} | self.result.in_registry
-        return sum(layer.size for layer in self.after if layer.digest in before)
+        """Stored bytes of blobs that the source has too, or by which a registry has the base."""
+        kept = {(self.before[index].diff_id, self.before[index].codec) for index in self.plan.kept}
+        known = {layer.digest for layer in self.before if layer.digest} | self.result.in_registry
+        return sum(
+            layer.size
+            for layer in self.after
+            if not layer.is_uncounted and (layer.digest in known or (layer.diff_id, layer.codec) in kept)
+        )
 
     @property
-    def shared_on_host(self) -> int:
-        """Bytes of layers with a chain_id that the source has too: the common stack at the bottom."""
-        shared = 0
-        for before, after in zip(self.before, self.after, strict=False):
-            if before.diff_id != after.diff_id:
-                break
-            shared += after.size
-        return shared
+    def shared_on_host(self) -> int | None:
+        """Stored bytes of layers with a chain_id that the source has too: the common stack at the bottom.
+        None in a dry run that would compress them."""
+        pairs = zip(self.before, self.after, strict=False)
+        shared = takewhile(lambda pair: pair[0].diff_id == pair[1].diff_id, pairs)
+        return stored_size([after for _, after in shared])
 
     @property
-    def update_before(self) -> int:
-        """Bytes that a host pulls at most which has the release before, as built: all above the base."""
-        return sum(layer.size for layer in self.before[self.base.layers :])
+    def update_before(self) -> int | None:
+        """Bytes that a host pulls at most which has the release before, as built: all above the base. None
+        where that cannot be compared with what it pulls of the result."""
+        return stored_size(self.before[self.base.layers :]) if self.is_stored_alike else None
 
     @property
-    def update_after(self) -> int:
+    def update_after(self) -> int | None:
         """The same where both releases are squashed so."""
-        return sum(layer.size for layer in self.after[self.base.layers :])
+        return stored_size(self.after[self.base.layers :])
 
     def dropped(self, cause: Cause) -> tuple[int, int]:
         """Entries and bytes (headers included) that did not survive for this reason."""
@@ -182,16 +213,15 @@ class Report:
                 "after": self.stored_after,
                 "saved": self.saved,
             },
+            "compression": {"before": kinds(self.before), "after": kinds(self.after)},
+            "merged_plain_bytes": {
+                "before": self.merged_before,
+                "after": self.merged_after,
+                "saved": self.merged_before - self.merged_after,
+            },
             "shared_bytes": {"registry": self.shared_in_registry, "host": self.shared_on_host},
             "update_bytes": {"before": self.update_before, "after": self.update_after},
-            "transfer": {
-                "down": self.transfer.down,
-                "up": self.transfer.up,
-                "not_moved": self.transfer.not_moved,
-                "proof": self.transfer.proof,
-            }
-            if self.transfer
-            else None,
+            "transfer": transfer_json(self.transfer),
             "new_layers": [
                 {
                     "from": run.start,
@@ -205,7 +235,7 @@ class Report:
                 {
                     "digest": layer.digest or None,
                     "diff_id": layer.diff_id or None,
-                    "size": layer.size,
+                    "size": None if layer.is_uncounted else layer.size,
                     "compression": layer.codec.value,
                 }
                 for layer in self.after
@@ -252,7 +282,7 @@ class Report:
                     f"Checked: read back, it is the source{less} at every kept layer and at the top."
                 )
             if self.transfer:
-                lines.append(self.moved(self.transfer))
+                lines.append(moved(self.transfer))
             lines += self.wrote()
         return "\n".join(map(show_text, lines))
 
@@ -264,36 +294,24 @@ class Report:
         names = [f"docker://{tag}" for tag in self.tags] or [f"{self.output}@{self.manifest_digest}"]
         return [f"Wrote {', '.join(names)}", f"digest   {self.manifest_digest}", image_id]
 
-    def moved(self, transfer: Transfer) -> str:
-        """What went over the wire."""
-        parts = [f"{size(transfer.down)} read from {self.source}"] if transfer.down else []
-        if transfer.up:
-            parts.append(f"{size(transfer.up)} sent to {self.output}")
-        if transfer.not_moved:
-            parts.append(f"{size(transfer.not_moved)} there already")
-        if transfer.proof:
-            parts.append(f"{size(transfer.proof)} read to prove that")
-        return f"Moved: {', '.join(parts) or 'nothing'}."
-
     def rows(self) -> list[list[str]]:
         """What each size was before and is after, with a remark."""
-        alike = self.is_stored_alike
         before, after = self.stored_before, self.stored_after
+        told = differing(self.before, self.after) if self.saved is None else _saved(self.saved, before)
         rows = [
             ["layers", str(len(self.before)), str(len(self.after)), ""],
-            ["stored", size(before), size(after), _saved(self.saved, before) if alike else ""],
+            ["stored", size(before), known_size(after), told],
         ]
-        if not alike and self.runs:
-            plain = sum(run.source_size for run in self.runs)
-            merged = sum(run.diff_size for run in self.runs)
+        if self.saved is None and self.runs:
+            plain, merged = self.merged_before, self.merged_after
             rows.append(["merged, as plain tars", size(plain), size(merged), _saved(plain - merged, plain)])
         blobs = "as a registry has the base" if self.result.in_registry else "the same blobs as the source"
         rows += [
             ["shared in registries", "", size(self.shared_in_registry), blobs],
-            ["shared on hosts", "", size(self.shared_on_host), "the same layers from below"],
+            ["shared on hosts", "", known_size(self.shared_on_host), "the same layers from below"],
         ]
-        if alike:
-            update = [size(self.update_before), size(self.update_after)]
+        if self.update_before is not None:
+            update = [size(self.update_before), known_size(self.update_after)]
             rows.append(["pulled by an update", *update, "at most, by hosts with the release before"])
         return rows
 

@@ -113,7 +113,7 @@ def decide_target(
     output: str | None, source: Source, image: Image, like: Sequence[Layer], write: Write, *, several: bool
 ) -> Target:
     """Where an image of a source goes, `several` of them in one index. Unless it is said how to compress
-    new layers they are stored as the uppermost layer of `like` is.
+    new layers they are stored as the uppermost layer of `like` is, in a docker archive as the first.
 
     Raises UsageError where output, format and compression do not fit together, or the source's own tag
     would move without `replace`.
@@ -390,8 +390,9 @@ def _is_full(name: str) -> bool:
 
 
 def _as_stored(layers: Sequence[Layer], *, docker: bool) -> Compression:
-    """As the uppermost of these layers is stored."""
-    for layer in reversed(layers):
+    """As the uppermost of these layers is stored; in a docker archive as the first, since crane takes what
+    that is for what all are."""
+    for layer in layers if docker else reversed(layers):
         codec = codec_of(layer)
         if codec in (Codec.XZ, Codec.BZIP2) or (docker and codec is Codec.ZSTD):
             codec = Codec.NONE

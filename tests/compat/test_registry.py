@@ -546,6 +546,25 @@ def test_the_report_tells_what_moved(registry: Registry, person: Person) -> None
             assert sent <= registry.size([layer]) + DOCUMENTS
 
 
+def test_what_moved_is_told_of_where_it_came_from(
+    registry: Registry, person: Person, tmp_path: Path
+) -> None:
+    """What comes from a registry is not said to be read from the file beside it, and what all platforms
+    together moved is told once."""
+    place = f"docker://{registry.host}/"
+    archive = tmp_path / "app.tar"
+    person.squash(f"{place}app:1", "--keep-base", f"{place}base:1", "-o", archive, "-t", "app:1")
+    words = ("--old-base", f"{place}base:1", "--new-base", f"{place}base-oci:1", "-o", tmp_path / "new.tar")
+    told = person.run("rebase", archive, *words).text
+    assert f" read from {registry.host}" in told
+    assert f"read from {archive}" not in told
+    every = ("squash", f"{place}multi:1", "--keep-layers", "1", "--platform", "all")
+    assert person.run(*every, "-o", f"{place}multi:2").text.count("Moved: ") == 1
+    report = person.run(*every, "-o", f"{place}multi:2", "--json").json
+    assert report["transfer"]["up"] > 0
+    assert {one["transfer"] for one in report["platforms"].values()} == {None}
+
+
 def test_the_sources_tag_moves_where_that_is_asked_for(registry: Registry, person: Person) -> None:
     """--replace puts the result where its source was, and the source stays to be had by its digest."""
     place, before = f"docker://{registry.host}/", registry.tags("app")["1"]

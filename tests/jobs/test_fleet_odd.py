@@ -70,7 +70,7 @@ def squash(*words: object) -> Json:
 
 def written(*words: object) -> int:
     """Bytes of all layers that a `fleet squash` wrote."""
-    size = squash(*words)["stored_bytes"]["written"]
+    size = squash(*words)["written_bytes"]
     assert isinstance(size, int)
     return size
 

@@ -61,13 +61,14 @@ def test_squash() -> None:
     assert report.tags == ("app:1",)
     (image,) = read_images(Path("out.tar"))
     assert "app:1" in image.names
-    assert report.stored_after < report.stored_before
+    assert report.saved == 12288
 
 
 def test_squash_without_an_output() -> None:
     """Nothing is written, and the report tells what would be."""
     report = squashkit.squash("nginx.tar:nginx:waste", None, keep=Keep(layers=1))
     assert report.dry_run
+    assert report.saved is not None
     assert report.saved > 9000
     assert not Path("out.tar").exists()
 

@@ -662,14 +662,15 @@ def test_min_saving_must_be_an_amount(text: str, tmp_path: Path) -> None:
 def test_a_negative_saving_is_shown_as_one(tmp_path: Path) -> None:
     """Where a squash makes the image larger, the report has a negative number and the summary says
     `more`; --min-saving 0 does not let it."""
-    source, output = tmp_path / "layout", tmp_path / "out.tar"
-    oci_layout(source, [APP], compress="zstd")
-    words = (*KEEP_2, "--compress", "none", "-o", output, "--force")
+    source, output = tmp_path / "layout", tmp_path / "out"
+    lean = on_base(BASE, *(layer(file(name, b"x" * 99_000)) for name in "ab"), tags=["lean:1"])
+    oci_layout(source, [lean], compress="zstd")
+    words = (*KEEP_2, "--compress", "gzip:1", "-o", f"oci:{output}:a", "--force")
     before, after = saving(squash(source, *words, "--json"))
     assert after > before
     assert re.search(r"more \(\d", squash(source, *words).text)
     squash(source, *words, "--min-saving", "0")
-    assert read_image(output).image_id == image_id(APP)
+    assert read_image(output).image_id == image_id(lean)
 
 
 def test_a_dry_run_heeds_min_saving(tmp_path: Path) -> None:

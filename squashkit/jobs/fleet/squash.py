@@ -18,7 +18,7 @@ from squashkit.jobs.fleet.measure import GZIP, OpenFleet
 from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.process import for_many_images
 from squashkit.jobs.fleet.target import FleetTarget
-from squashkit.jobs.reports import notes_on, reports_of, transferred
+from squashkit.jobs.reports import MIXED, notes_on, reports_of, transferred
 from squashkit.options import STRATEGIES, FleetOptions, History, Merge, Read, Run, Write
 from squashkit.plan.base import Base
 from squashkit.plan.documents import is_base_kept
@@ -30,7 +30,6 @@ from squashkit.report.fleet.squash import SquashedFleet
 from squashkit.report.fleet.titles import show_segments
 from squashkit.report.squash import Report
 from squashkit.transports.contracts import Sink, Written
-from squashkit.transports.registry.traffic import Traffic
 from squashkit.transports.session import Session
 from squashkit.transports.stored import is_remote
 from squashkit.transports.tags import TagGuard
@@ -102,7 +101,11 @@ def squash_fleet(
                     error.add_note(f"{len(done)} of {len(outputs)} images have their tags below {into}")
                 raise
         work.commit()
-        return SquashedFleet(report, measured[-1], tuple(done))
+        if any(MIXED in one.notes for _, one in done):
+            report = replace(report, notes=(*report.notes, MIXED))
+        # In an archive or a layout what is there already was mostly written for an image before.
+        deliveries = work.deliveries if sink is None else []
+        return SquashedFleet(report, measured[-1], tuple(done), transferred(session, deliveries, into))
 
 
 def _guard(opened: OpenFleet, place: FleetTarget, names: Sequence[str], fleet: FleetOptions) -> TagGuard:
@@ -130,6 +133,7 @@ class _FleetWork:
         self._stock = Stock(kept=opened.prices.unstated())
         self._bases = blobs_of(list(opened.in_registries.values()))
         self._written: list[Written] = []
+        self.deliveries: list[Delivery] = []
 
     def write(self, number: int, output: str, segments: Sequence[Segment]) -> Report:
         """Write an image of the fleet."""
@@ -152,12 +156,9 @@ class _FleetWork:
             History(),
             base_kept=is_base_kept(member.image, decision.base),
         )
-        session = self._layers.session
-        since = session.registries.traffic or Traffic()
         delivery = self._deliver(task, target, guard)
-        goes_there = target.is_registry or source.in_store is not None
-        moved = transferred(session, delivery, [source], since) if goes_there else None
-        (report,) = reports_of(source, delivery, [target], [notes], moved)
+        self.deliveries.append(delivery)
+        (report,) = reports_of(source, delivery, [target], [notes], None)
         return report
 
     def _deliver(self, task: Task, target: Target, guard: TagGuard) -> Delivery:

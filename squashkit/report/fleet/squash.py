@@ -7,10 +7,12 @@ from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_text
+from squashkit.plan.documents import Transfer
 from squashkit.plan.fleet.strategies import Strategy
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.fleet.titles import TITLES
 from squashkit.report.squash import Report
+from squashkit.report.stored import moved, transfer_json
 from squashkit.report.text import Fit, table
 
 
@@ -24,6 +26,8 @@ class SquashedFleet:
     """What was carried out."""
     outputs: tuple[tuple[str, Report], ...]
     """For each image where it went, and its own report."""
+    transfer: Transfer | None = None
+    """Bytes to and from daemons and registries, for all images together; None where there is neither."""
 
     def __repr__(self) -> str:
         images = count(len(self.outputs), "image")
@@ -31,7 +35,7 @@ class SquashedFleet:
 
     @property
     def stored(self) -> int:
-        """Bytes of the different layers that were written."""
+        """Bytes of the different layers that were written, as they are stored there."""
         layers = {layer.digest: layer.size for _, one in self.outputs for layer in one.after}
         return sum(layers.values())
 
@@ -39,7 +43,12 @@ class SquashedFleet:
         """The fields that `--json` prints. Sizes are bytes."""
         return {
             "strategy": TITLES[self.strategy.name],
-            "stored_bytes": {"as_built": self.fleet.strategies[0].registry, "written": self.stored},
+            "registry_bytes": {
+                "as_built": self.fleet.strategies[0].registry,
+                "squashed": self.strategy.registry,
+            },
+            "written_bytes": self.stored,
+            "transfer": transfer_json(self.transfer),
             **self.fleet.unknown_json(),
             "no_longer_shared": self.fleet.no_longer_shared(self.strategy).json(),
             "notes": list(self.fleet.notes),
@@ -60,6 +69,7 @@ class SquashedFleet:
             *table(head, rows, right={0, 1, 2, 3}, fit=Fit(width, wrap=[4])),
             "",
             self.together(),
+            *([moved(self.transfer)] if self.transfer is not None else []),
             *self.fleet.notes,
         ]
 
@@ -78,7 +88,7 @@ class SquashedFleet:
                 built.stacks, self.strategy.stacks, self.outputs, strict=True
             )
         ]
-        return ["layers", "after", "stored", "after", "written as"], rows
+        return ["layers", "after", "registry", "after", "written as"], rows
 
     def together(self) -> str:
         """What all of them take."""

@@ -64,7 +64,7 @@ def extract_page(report: ExtractReport, limit: int = LIMIT) -> str:
         Part(head=f"### {told}: {name(report.app.title)}"),
         Part(
             [row([prose(cell) for cell in cells]) for cells in report.rows()],
-            table(["", "before", "after"], {1, 2}),
+            table(["", "before", "after", ""], {1, 2}),
         ),
         *(
             [Part(paths, table(["size", "path", "needed by"], {0}), folded="The largest paths")]
