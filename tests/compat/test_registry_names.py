@@ -249,7 +249,7 @@ def test_compression_is_no_saving(registry: Registry, person: Person, tmp_path: 
     output = f"docker://{registry.host}/lean:1"
     words = (f"{tmp_path}/app.tar:app:1", "--keep-layers", "1", "--min-saving", "10%", "-o", output)
     report = person.squash(*words)
-    assert (report["changed"], report["stored_bytes"]["saved"]) == (False, 0)
+    assert (report["changed"], report["stored_bytes"]["saved"]) == (False, None)
     assert len(registry.layers("lean", "1")) == 3
 
 
