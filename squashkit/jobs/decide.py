@@ -43,9 +43,9 @@ class Bases:
             self._opened[key] = open_base(self._session, *key)
         return self._opened[key]
 
-    def add_blobs(self, decision: Decision, target: Target) -> Decision:
+    def add_blobs(self, decision: Decision, source: Source, target: Target) -> Decision:
         """With the blobs of the base as the registry has them that an image goes to."""
-        return with_registry_blobs(decision, self.sources, target, self.open)
+        return with_registry_blobs(decision, source, self.sources, target, self.open)
 
     def open_whole(self, reference: Reference, platform: Platform) -> Source:
         """The same for one whose layers will be read."""

@@ -96,7 +96,7 @@ def squash_platforms(
             decisions = [one.remade() for one in decisions]
         targets = decide_targets(output, source, decisions, bases, read, write)
         guard = guard_tags(source, decisions, targets[0], read)
-        decisions = [bases.add_blobs(one, targets[0]) for one in decisions]
+        decisions = [bases.add_blobs(one, source, targets[0]) for one in decisions]
         notes = [
             notes_on(source, one, to, chosen, history) for one, to in zip(decisions, targets, strict=True)
         ]

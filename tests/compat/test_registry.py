@@ -546,6 +546,29 @@ def test_the_report_tells_what_moved(registry: Registry, person: Person) -> None
             assert sent <= registry.size([layer]) + DOCUMENTS
 
 
+def test_a_base_of_the_other_registry_is_mounted_there(
+    registry: Registry, person: Person, state: Path
+) -> None:
+    """On the way from one registry into another, which has the base, its blobs stay where they are: they
+    come down once, for their names, and do not go up."""
+    with registries.registry(state, like=registry) as other:
+        base = other.layers("base", "1")
+        for digest in {*registry.layers("app", "1")} - {*base}:
+            other.forget("app", digest)
+        mark, place = other.mark(), f"docker://{other.host}/"
+        words = ("--keep-base", f"{place}base:1", "-o", f"{place}moved:1")
+        for _ in ("entries are read", "entries are remembered"):
+            here = registry.mark()
+            person.squash(f"docker://{registry.host}/app:1", *words)
+        log = other.log(mark)
+        assert uploaded(log) == {
+            new_layer(other, "moved", "1"),
+            other.manifest("moved", "1")["config"]["digest"],
+        }
+        assert mounted(log) == set(base)
+        assert not {*downloaded(registry.log(here)), *downloaded(log)} & set(base)
+
+
 def test_what_moved_is_told_of_where_it_came_from(
     registry: Registry, person: Person, tmp_path: Path
 ) -> None:

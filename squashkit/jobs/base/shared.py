@@ -11,7 +11,7 @@ from squashkit.errors import TransportError
 from squashkit.jobs.base.lookup import OpenBase
 from squashkit.oci.digests import DiffID, is_digest
 from squashkit.oci.documents import Platform
-from squashkit.oci.graph import BlobRef, Layer
+from squashkit.oci.graph import BlobRef, Image, Layer
 from squashkit.oci.names import ImageName
 from squashkit.plan.base import Base
 from squashkit.plan.segments import Decision
@@ -22,14 +22,19 @@ from squashkit.transports.target import Target
 
 
 def with_registry_blobs(
-    decision: Decision, bases: Sequence[Source], target: Target, open_base: OpenBase
+    decision: Decision, source: Source, bases: Sequence[Source], target: Target, open_base: OpenBase
 ) -> Decision:
     """For an image that goes from elsewhere into a registry: its base's layers may go as a registry has
-    them, where one of the bases that were opened comes from there."""
+    them, where one of the bases that were opened comes from there. From another registry they keep their
+    digests: only the same blobs may."""
     base = decision.base
-    if not target.is_registry or base.image is None or any(map(is_remote, decision.image.layers)):
+    if not target.is_registry or base.image is None:
         return decision
     found = next((one for one in bases if any(image is base.image for image in one.images)), None)
+    if any(map(is_remote, decision.image.layers)):
+        if found is None or not _is_at(found, target) or _is_at(source, target):
+            return decision
+        return replace(decision, image=replace(decision.image, layers=_add_same(decision.image, found)))
     if found is not None and found.in_store is not None:
         found = _pulled_from(found.in_store.digests, target, base.image.platform, open_base)
     images = found.images if found is not None else []
@@ -54,6 +59,26 @@ def blobs_of(layers: Sequence[Layer]) -> dict[DiffID, tuple[BlobRef, ...]]:
 def add_blobs(layers: Sequence[Layer], blobs: Mapping[DiffID, tuple[BlobRef, ...]]) -> tuple[Layer, ...]:
     """Layers that lie in other places, too."""
     return tuple(replace(one, blobs=(*one.blobs, *blobs.get(one.diff_id, ()))) for one in layers)
+
+
+def _add_same(image: Image, base: Source) -> tuple[Layer, ...]:
+    """Layers that lie in another registry, too, under the digests that they have."""
+    blobs = {
+        layer.descriptor.digest: layer.blobs
+        for there in base.images
+        for layer in there.layers
+        if layer.descriptor is not None
+    }
+    return tuple(
+        replace(one, blobs=(*one.blobs, *blobs.get(one.descriptor.digest, ()))) if one.descriptor else one
+        for one in image.layers
+    )
+
+
+def _is_at(source: Source, target: Target) -> bool:
+    """Whether something was read from the registry that is written to."""
+    name, to = source.reference.in_registry, target.in_registry
+    return name is not None and to is not None and name.host == to.host
 
 
 def _names(base: Base, bases: Sequence[Source]) -> list[str]:
