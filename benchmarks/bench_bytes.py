@@ -4,7 +4,7 @@
 
 Two registries, docker of this machine and docker of a newer release with containerd's image store are
 started, each behind a proxy that counts the bodies of all requests and answers. Needs root and, once, the
-network, for that release and for crane. Bytes do not depend on the machine: each road is gone once. It
+network, for that release and for the peers. Bytes do not depend on the machine: each road is gone once. It
 reports and never fails on a number; README.md says how the least is computed.
 """
 
@@ -34,7 +34,7 @@ from tests.support.builders import ImageSpec, docker_archive_25, file, layer, no
 SQUASHKIT = [sys.executable, "-m", "squashkit"]
 IMAGES = ("app", "base", "fresh")
 """`fresh` is the base with a file more, in one layer: what a patched base is."""
-CRANE = "ca-certificates,crane"
+PEERS = "ca-certificates,crane,skopeo"
 _PATCH = 4 << 20
 _PROOF = re.compile(r"/images/sha256:\w+/get$")
 """What squashkit asks of docker before 28 to see that it has what it was not sent."""
@@ -76,6 +76,8 @@ class World:
 
     work: Path
     stack: ExitStack
+    peers: Sequence[str | Path]
+    """What to put before a command of another tool."""
     rows: list[Row] = field(default_factory=list)
     proxies: list[Proxy] = field(default_factory=list)
     base_layers: int = 1
@@ -182,8 +184,9 @@ def _whole(archive: tarfile.TarFile, name: str) -> tarfile.TarInfo:
 # --- in registries ----------------------------------------------------------------------------
 
 
-def roads_of_registries(world: World, here: Registry, there: Registry, crane: Sequence[str | Path]) -> None:
+def roads_of_registries(world: World, here: Registry, there: Registry) -> None:
     """Squash and rebase from registry to registry, with squashkit, crane and skopeo."""
+    crane = [*world.peers, "crane"]
     near, far = world.behind((registries.HOST, here.port)), world.behind((registries.HOST, there.port))
     app, base, fresh = (in_registry(here, name) for name in IMAGES)
     kept, above = sum(app.layers[: world.base_layers]), sum(app.layers[world.base_layers :])
@@ -234,7 +237,12 @@ def roads_of_registries(world: World, here: Registry, there: Registry, crane: Se
             f"{near.host}/app:1",
             f"{far.host}/crane:1",
         ],
-        "skopeo copy (no squash)": [*SKOPEO, f"{place}/app:1", f"docker://{far.host}/skopeo:1"],
+        "skopeo copy (no squash)": [
+            *world.peers,
+            *SKOPEO,
+            f"{place}/app:1",
+            f"docker://{far.host}/skopeo:1",
+        ],
     }
     for tool, command in copies.items():
         world.add("squash into another registry that has the base", tool, world.go(command), None, str)
@@ -329,6 +337,7 @@ def roads_of_daemon(world: World, title: str, daemon: services.Docker, here: Reg
         "skopeo copy (no squash)",
         world.go(
             [
+                *world.peers,
                 *SKOPEO,
                 "--src-daemon-host",
                 environment["DOCKER_HOST"],
@@ -373,13 +382,15 @@ def roads_of_daemon(world: World, title: str, daemon: services.Docker, here: Reg
 
 
 @contextmanager
-def world_of(name: str, work: Path) -> Iterator[tuple[World, Registry, Registry]]:
+def world_of(
+    name: str, work: Path, peers: Sequence[str | Path]
+) -> Iterator[tuple[World, Registry, Registry]]:
     """Two registries, of which the first has the corpus."""
     made, archive = corpus.make(name, work), corpus.archive_path(name, work)
     with ExitStack() as stack:
         state = stack.enter_context(services.state_folder())
         here, there = (stack.enter_context(registries.registry(state)) for _ in range(2))
-        world = World(work, stack, base_layers=made.base_layers, facts=source_facts(name, work))
+        world = World(work, stack, peers, base_layers=made.base_layers, facts=source_facts(name, work))
         patched = work / "bytes.fresh.tar"
         world.fresh = write_fresh(archive, patched)
         sources = {"app": archive, "base": archive, "fresh": patched}
@@ -469,14 +480,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     work: Path = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    crane = [*releases.entered(releases.root_of(releases.FORKY, CRANE)), "crane"]
-    with world_of(options.corpus, work) as (world, here, there):
-        versions = [
-            services.run([*SQUASHKIT, "--version"]).strip(),
-            f"crane {services.run([*crane, 'version']).strip()}",
-            services.run(["skopeo", "--version"]).strip(),
-        ]
-        roads_of_registries(world, here, there, crane)
+    peers = releases.entered(releases.root_of(releases.FORKY, PEERS))
+    with world_of(options.corpus, work, peers) as (world, here, there):
+        names = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\n", "crane", "skopeo"]
+        versions = services.run([*SQUASHKIT, "--version"]).splitlines()
+        versions += services.run([*peers, *names]).splitlines()
+        roads_of_registries(world, here, there)
         state = here.folder.parent
         old = world.stack.enter_context(services.docker(state, "old"))
         new = world.stack.enter_context(releases.new_docker(state, releases.TRIXIE, by_manifest=True))

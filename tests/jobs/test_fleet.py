@@ -165,6 +165,10 @@ def test_estimates_compress_nothing_and_say_so(tmp_path: Path) -> None:
         assert abs(about[name]["registry_bytes"] - row["registry_bytes"]) < row["registry_bytes"] / 20
         assert about[name]["host_bytes"] == row["host_bytes"]
     assert "about" in run("fleet", "storage", *paths, "--estimate").text
+    docker_archive_old(tmp_path / "plain.tar", [ImageSpec([blob("a", 900)], ["plain:1"])])
+    for words, count in ((paths, 0), ([*paths, tmp_path / "plain.tar"], 1)):
+        told = run("fleet", "storage", *words, "--estimate").text
+        assert told.count("plain layers count as they are") == count
 
 
 def test_a_limit_of_layers_is_kept(tmp_path: Path) -> None:

@@ -154,9 +154,15 @@ class OpenFleet:
             options.estimate,
             scan,
             once,
-            tuple(self.fleet.notes),
+            (*self.fleet.notes, *([_PLAIN] if self.prices.has_plain else [])),
             tuple(self.unknown),
         )
+
+
+_PLAIN = (
+    "Nothing was compressed: plain layers count as they are, and would take less in a registry, beside what"
+    " is compressed already."
+)
 
 
 def titles_of(members: Sequence[Member]) -> list[str]:

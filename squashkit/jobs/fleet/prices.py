@@ -127,6 +127,11 @@ class Pricing:
         is_own = stored.source is None and own is not None and own.digest == stored.digest
         return replace(stored, source=own) if is_own else stored
 
+    @property
+    def has_plain(self) -> bool:
+        """Whether plain layers count as they are, since nothing is compressed."""
+        return self.estimate and any(key.startswith("plain ") for key in self._made)
+
     def _packed(self, diff_id: DiffID, size: int, content: int) -> StackLayer:
         """What a plain layer of so many bytes becomes."""
         key = f"plain {diff_id}"
