@@ -21,7 +21,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from benchmarks import corpus
@@ -480,7 +480,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     work: Path = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    peers = releases.entered(releases.root_of(releases.FORKY, PEERS))
+    peers = releases.inside(replace(releases.FORKY, packages=PEERS))
     with world_of(options.corpus, work, peers) as (world, here, there):
         names = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\n", "crane", "skopeo"]
         versions = services.run([*SQUASHKIT, "--version"]).splitlines()
