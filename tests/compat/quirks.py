@@ -137,10 +137,11 @@ class MemoryRegistry:
 
     def _manifest(self, asked: Asked, repository: str, name: str) -> Answer:
         if asked.method == "PUT":
-            digest = self.name(repository, name, asked.headers["content-type"], asked.body)
             named = json.loads(asked.body)
-            there = self.blobs[repository].keys()
-            assert {one["digest"] for one in [named["config"], *named["layers"]]} <= there
+            there = self.blobs.get(repository, {}).keys()
+            if not {one["digest"] for one in [named["config"], *named["layers"]]} <= there:
+                return Answer(400, error("MANIFEST_BLOB_UNKNOWN"))
+            digest = self.name(repository, name, asked.headers["content-type"], asked.body)
             return Answer(201, headers={"Docker-Content-Digest": digest})
         digest = self.tags.get(repository, {}).get(name, name)
         data = self.blobs.get(repository, {}).get(digest)
@@ -351,6 +352,45 @@ def signs(registry: MemoryRegistry, asked: Asked) -> Answer | None:
     if where := answer.headers.get("Location"):
         return having(Location=f"http://{registry.host}{where}?{SIGNED}")(answer)
     return answer
+
+
+def winding(registry: MemoryRegistry, asked: Asked) -> Answer | None:
+    """An upload's address is a path with `..` in it, which is signed, and has a fragment."""
+    if re.search(UPLOAD, asked.path):
+        return Answer(403, error("the signature does not match"))
+    if asked.method == "POST" and "mount=" in asked.path:
+        return None
+    plain = Asked(asked.method, asked.path.replace("/x/../", "/"), asked.headers, asked.body)
+    answer = registry.plain(plain)
+    if where := answer.headers.get("Location"):
+        return having(Location=where.replace("/uploads/", "/uploads/x/../") + "?x=1#here")(answer)
+    return answer
+
+
+def ends_with_a_second_chunk(status: int) -> Quirk:
+    """An upload is over with its second chunk. Whoever has not understood after twenty of them is told."""
+    is_left = _times(20)
+
+    def quirk(registry: MemoryRegistry, asked: Asked) -> Answer | None:
+        if asked.headers.get("content-range", "0-").startswith("0-"):
+            return None
+        registry.uploads.clear()
+        return Answer(status if is_left() else 418)
+
+    return quirk
+
+
+def elsewhere(path: str) -> Quirk:
+    """What is read there lies on another host, which does not give it."""
+
+    def quirk(registry: MemoryRegistry, asked: Asked) -> Answer | None:
+        if asked.path.startswith("/elsewhere"):
+            return Answer(403, error("blocked"))
+        if asked.method == "GET" and re.search(path, asked.path):
+            return Answer(307, headers={"Location": f"http://localhost:{registry.port}/elsewhere"})
+        return None
+
+    return quirk
 
 
 def loses_uploads(times: int) -> Quirk:

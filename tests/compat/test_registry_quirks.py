@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from squashkit.transports.registry import http
+from squashkit.transports.registry import http, repository, upload
 from squashkit.transports.registry.manners import Manners
 from tests.compat.conftest import Person
 from tests.compat.quirks import (
@@ -21,6 +21,8 @@ from tests.compat.quirks import (
     after,
     at_least,
     at_most,
+    elsewhere,
+    ends_with_a_second_chunk,
     error,
     from_then_on,
     having,
@@ -35,6 +37,7 @@ from tests.compat.quirks import (
     told,
     wants_session,
     whole_chunks_alone,
+    winding,
     without,
 )
 from tests.support.builders import file, layer, noise
@@ -51,6 +54,7 @@ LARGE = 1_100_000
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> None:
     monkeypatch.setattr(http, "Manners", partial(Manners, chunk=CHUNK))
+    monkeypatch.setattr(upload, "_STEP", CHUNK)
 
 
 def squash(person: Person, registry: MemoryRegistry, *options: str) -> Result:
@@ -72,13 +76,15 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 GENEROUS = {
-    "no body above 100 kB",
-    "no chunk above 100 kB",
-    "no chunk above 100 kB: 416",
-    "a part of each chunk is taken",
-    "uploads are forgotten",
+    "no body above 100 kB": 3,
+    "no chunk above 100 kB": 3,
+    "no chunk above 100 kB: 416": 3,
+    "a part of each chunk is taken": 3,
+    "uploads are forgotten": 3,
+    "a second chunk is not found": 4,
 }
-"""Where more than one chunk is sent in vain: it is halved, or the registry wants it so."""
+"""How many chunks are sent in vain where that is more than one: they are halved, or the registry wants it
+so."""
 BUSY = (408, 425, 429, 499, 500, 502, 503, 504, 520, 524, 599)
 NO_FAVOUR = (400, 401, 403, 405, 429, 500, 503)
 QUIRKS: dict[str, list[Quirk]] = {
@@ -90,9 +96,13 @@ QUIRKS: dict[str, list[Quirk]] = {
     "a mount is cut": [after("POST", "mount=", lost)],
     "200 to a mount": [says(200, "POST", "mount=")],
     "a mount begins an upload": [after("POST", "mount=", lambda answer: replace(answer, status=202))],
+    "201 to a mount of something else": [
+        says(201, "POST", "mount=", Docker_Content_Digest=f"sha256:{'0' * 64}")
+    ],
     # State
     "cookies are an offence": [wants_session],
     "signed addresses": [signs],
+    "a winding address": [winding],
     # Uploads
     "no chunks: 405": [says(405, "PATCH", UPLOAD)],
     "no chunks: 501": [says(501, "PATCH", UPLOAD)],
@@ -111,6 +121,7 @@ QUIRKS: dict[str, list[Quirk]] = {
     "an answer to the end is lost": [after("PUT", UPLOAD, lost, 1)],
     "uploads are forgotten": [loses_uploads(2)],
     "an upload is forgotten midway": [says(404, "PATCH|GET", r"/uploads/1$", 2)],
+    "a second chunk is not found": [ends_with_a_second_chunk(404)],
     "no Location after a chunk": [after("PATCH", UPLOAD, without("Location"))],
     "502 once to an end": [says(502, "PUT", UPLOAD, 1)],
     # What passes
@@ -145,8 +156,7 @@ def test_a_quirk_changes_nothing(name: str, person: Person, expected: dict[str, 
         assert registry.tags["new"].keys() == {"1"}
         assert registry.tags["new"]["1"] in expected
         assert not registry.uploads or "forgotten" in name, "an upload was left"
-        chunks = 3 if name in GENEROUS else 1
-        assert registry.up - LARGE - len(BASE) <= chunks * CHUNK + 100_000
+        assert registry.up - LARGE - len(BASE) <= GENEROUS.get(name, 1) * CHUNK + 100_000
 
 
 def test_what_one_upload_found_out_holds_for_all(person: Person) -> None:
@@ -160,6 +170,50 @@ def test_what_one_upload_found_out_holds_for_all(person: Person) -> None:
         assert len(registry.seen("PATCH", UPLOAD)) == 1
         sent = sum(len(one) for one in registry.blobs["new"].values())
         assert registry.up <= sent + CHUNK
+
+
+HICCUPS: dict[str, list[Quirk]] = {
+    "503 to a mount": [says(503, "POST", "mount=", 1)],
+    "a mount is cut": [after("POST", "mount=", lost, 1)],
+    "503 to a HEAD": [says(503, "HEAD", BLOB, 1), says(404, "POST", "mount=")],
+    "a HEAD is cut": [after("HEAD", BLOB, lost, 1), says(404, "POST", "mount=")],
+}
+
+
+@pytest.mark.parametrize("name", HICCUPS)
+def test_a_base_is_not_sent_for_a_moment_of_trouble(name: str, person: Person) -> None:
+    """A favour that one moment does not grant is asked for again: no layer of a base is sent."""
+    base = [layer(file(f"base{at}", noise(50_000, f"base {at}"))) for at in range(3)]
+    with memory_registry(HICCUPS[name]) as registry:
+        registry.add("app", "1", [*base, *ABOVE])
+        if "HEAD" in name:
+            registry.add("new", "base", base)
+        done = squash(person, registry, "--keep-layers", "3")
+        assert done.code == 0, done.err
+        assert registry.up < LARGE + 20_000
+
+
+@pytest.mark.parametrize("status", [400, 403, 410])
+def test_an_upload_that_waited_too_long_is_begun_anew(
+    status: int, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that was begun before layers were read gets no bytes, and is given up."""
+    monkeypatch.setattr(repository, "_FRESH", 0)
+    with memory_registry([says(status, "PATCH|PUT|GET", r"/uploads/1$")]) as registry:
+        registry.add("app", "1", [BASE, *ABOVE])
+        done = squash(person, registry)
+        assert done.code == 0, done.err
+        assert registry.up < LARGE + 20_000
+        assert not registry.uploads
+
+
+def test_a_time_that_is_over_is_no_time_to_wait_for(person: Person, waits: list[float]) -> None:
+    """A registry whose clock is behind names one; waits grow all the same."""
+    before = "Wed, 21 Oct 2015 07:28:00 GMT"
+    with memory_registry([says(429, "GET", BLOB, 4, Retry_After=before)]) as registry:
+        registry.add("app", "1", [BASE, *ABOVE])
+        assert squash(person, registry).code == 0
+        assert max(waits) >= 1
 
 
 REFUSED: dict[str, tuple[list[Quirk], str]] = {
@@ -182,6 +236,14 @@ REFUSED: dict[str, tuple[list[Quirk], str]] = {
     "a full registry": (
         [says(403, "PATCH|PUT", UPLOAD, body=error("quota exceeded"))],
         "gives no access (403, quota exceeded)",
+    ),
+    "no second chunk": (
+        [ends_with_a_second_chunk(502)],
+        "takes no upload to new: it broke off again and again (status 502)",
+    ),
+    "another host that gives nothing": (
+        [elsewhere("/app" + BLOB)],
+        "localhost, to which HOST leads, gives no access: reading the blob app@sha256:",
     ),
     "no bytes at all": ([at_most(0)], "an upload to new failed with status 413"),
     "a tag that may not move": (

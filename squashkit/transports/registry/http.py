@@ -21,6 +21,7 @@ import requests
 from urllib3 import disable_warnings
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import InsecureRequestWarning, MaxRetryError
+from urllib3.util import Retry
 
 from squashkit.errors import Cancelled, InvalidImage, Unauthorized, Unavailable, gist_of, show_text
 from squashkit.oci.gojson import Leaf, Struct, load_json
@@ -78,8 +79,8 @@ class Registry:
         self.traffic = Traffic()
         self.manners = Manners()
         """How it takes uploads, as far as that was seen."""
-        self.begun: dict[str, list[str]] = defaultdict(list)
-        """Uploads that were begun and wait for a blob, by repository."""
+        self.begun: dict[str, list[tuple[float, str]]] = defaultdict(list)
+        """Uploads that were begun and wait for a blob, by repository: since when, and where."""
         self._notify = notify
         self._credentials = credentials
         self._faults = faults
@@ -182,16 +183,15 @@ class Registry:
         headers: Mapping[str, str] | None = None,
         data: Any = None,
         *,
-        repeat: bool = True,
+        patience: Retry = PATIENCE,
         last: bool = False,
     ) -> requests.Response:
         """One request, with credentials where it goes to this registry, and its redirects followed.
 
-        What is broken or busy is tried again, unless not to `repeat`. The caller closes the response.
+        What is broken or busy is tried again, with so much `patience`. The caller closes the response.
         Raises what requests raises, Unauthorized, or Cancelled once all was stopped: after that only a
         `last` word is said, which is not waited for long.
         """
-        patience = PATIENCE
         url = absolute(self.origin, url)
         while True:
             response, why = None, ""
@@ -199,7 +199,7 @@ class Registry:
                 raise Cancelled
             try:
                 response = self._follow(method, url, scopes, dict(headers or {}), data)
-                if response.status_code not in BUSY or not repeat:
+                if response.status_code not in BUSY:
                     return response
                 why = f"status {response.status_code}"
                 patience = patience.increment(method, url, response=response.raw)
@@ -209,7 +209,7 @@ class Registry:
             except BROKEN as error:
                 if self.stopped:
                     raise Cancelled from None
-                if not repeat or is_final(error):
+                if is_final(error):
                     raise
                 patience, why = once_more(patience, error), gist_of(error)
             wait = seconds(patience, response)
@@ -242,7 +242,7 @@ class Registry:
     def _authorised(
         self, method: str, url: str, scopes: Sequence[str], headers: dict[str, str], data: Any
     ) -> requests.Response:
-        if _origin(url) != _origin(self.origin):
+        if not is_same_place(url, self.origin):
             return self._request(method, url, headers, data)
         response = self._request(method, url, self._signed(headers, scopes), data)
         offer = response.headers.get("WWW-Authenticate")
@@ -370,8 +370,18 @@ def _origin(url: str) -> str:
 def absolute(base: str, url: str) -> str:
     """The URL that one, seen from another, means; as it is written, but for what no request may contain.
     Headers come as Latin-1."""
-    whole = url if re.match(r"(?i)https?://", url) else urljoin(base, url)
+    whole = url.partition("#")[0]
+    if re.match(r"/(?!/)", whole):  # urljoin would resolve `..`, over which a signature may stand
+        there = urlsplit(base)
+        whole = f"{there.scheme}://{there.netloc}{whole}"
+    elif not re.match(r"(?i)https?://", whole):
+        whole = urljoin(base, whole)
     return re.sub(r"[^!-~]+", lambda found: quote(found[0].encode("latin-1", "replace")), whole)
+
+
+def is_same_place(one: str, other: str) -> bool:
+    """Whether two URLs are of one server."""
+    return _origin(one) == _origin(other)
 
 
 def is_success(response: requests.Response) -> bool:

@@ -15,6 +15,9 @@ BUSY = frozenset({408, 425, 429, 499, 500, 502, 503, 504, *range(520, 600)})
 """Answers of registries, and of proxies before them, that may be other ones in a moment. 499 is nginx's,
 520 and above are those of content delivery networks."""
 PATIENCE = Retry(total=5, backoff_factor=0.4, backoff_max=10, retry_after_max=60)
+FAVOUR = Retry(total=2, backoff_factor=0.4, backoff_max=10, retry_after_max=5).increment()
+"""One more try, after a moment: what only spares work is not worth more."""
+ONCE = Retry(total=0)
 BROKEN = (requests.RequestException, HTTPError, OSError)
 """What is raised where a connection fails or breaks."""
 _PLAIN_SERVER = re.compile(r"(?i)wrong.version|record.layer|http.request")
@@ -40,9 +43,10 @@ def once_more(patience: Retry, error: BaseException) -> Retry:
 
 
 def seconds(patience: Retry, response: requests.Response | None) -> float:
-    """How long to wait: as an answer asks for (Retry-After, 60 at most), or longer with every try."""
-    asked = None
+    """How long to wait: as an answer asks for (Retry-After, 60 at most), and longer with every try. It may
+    ask for no time at all, as where its clock is not ours."""
+    asked = 0.0
     if response is not None:
         with suppress(Exception):  # what is no number and no date says nothing
-            asked = patience.get_retry_after(response.raw)
-    return asked if asked is not None else patience.get_backoff_time()
+            asked = patience.get_retry_after(response.raw) or 0.0
+    return max(asked, patience.get_backoff_time())

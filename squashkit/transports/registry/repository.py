@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import requests
+from urllib3.util import Retry
 
 from squashkit.errors import (
     Cancelled,
@@ -30,7 +32,7 @@ from squashkit.oci.digests import Digest, is_digest, sha256
 from squashkit.oci.gojson import TEXTS, Struct, load_json
 from squashkit.oci.media import INDEX_TYPES, MANIFEST_TYPES
 from squashkit.transports.blobs import MAX_DOCUMENT, READ_SIZE
-from squashkit.transports.registry.http import Registry, absolute, is_success, limited, told
+from squashkit.transports.registry.http import Registry, absolute, is_same_place, is_success, limited, told
 from squashkit.transports.registry.listing import (
     BARREN,
     MOST,
@@ -42,6 +44,8 @@ from squashkit.transports.registry.listing import (
 from squashkit.transports.registry.patience import (
     BROKEN,
     BUSY,
+    FAVOUR,
+    ONCE,
     PATIENCE,
     is_final,
     once_more,
@@ -56,6 +60,8 @@ _BEFORE_UPLOADS = PATIENCE.increment().increment()
 """An upload is tried again after as long a time as any other request for the second time."""
 _PROGRESS = 1 << 20
 """Bytes after which a broken connection is no sign of one that always breaks."""
+_FRESH = 60
+"""Seconds for which an upload that was begun may wait for its bytes; what it was told may be over then."""
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 _ACCEPTED = ", ".join((*sorted(MANIFEST_TYPES | INDEX_TYPES), _SCHEMA_1, "*/*;q=0.1"))
 
@@ -119,7 +125,13 @@ class Repository:
 
     def _refused(self, response: requests.Response, what: str) -> Unavailable | Unauthorized:
         if response.status_code in (401, 403):
-            return self.registry.unauthorized(response)
+            if is_same_place(response.url, self.registry.origin):
+                return self.registry.unauthorized(response)
+            return Unauthorized(
+                f"{urlsplit(response.url).hostname}, to which {self.registry.host} leads, gives no access:"
+                f" {what} failed with status {response.status_code}{told(response)}",
+                reference=self.title,
+            )
         return self._unavailable(f"{what} failed with status {response.status_code}{told(response)}")
 
     # Reading
@@ -306,9 +318,9 @@ class Repository:
 
     # Writing
 
-    def has(self, digest: Digest, size: int, *, repeat: bool = True) -> bool:
+    def has(self, digest: Digest, size: int, patience: Retry = PATIENCE) -> bool:
         """Whether a blob is there. Raises InvalidImage where it has another size."""
-        with self._send("HEAD", f"blobs/{digest}", repeat=repeat) as response:
+        with self._send("HEAD", f"blobs/{digest}", patience=patience) as response:
             if response.status_code == 404:
                 return False
             if not is_success(response):
@@ -334,22 +346,27 @@ class Repository:
                 f"/v2/{self.path}/blobs/uploads/?{query}",
                 scopes,
                 headers=_NO_BODY,
-                repeat=False,
+                patience=FAVOUR,
             ) as response:
                 if response.status_code == 202:  # it began an upload instead
-                    self.registry.begun[self.path].append(self._location(response))
+                    self.registry.begun[self.path].append((time.monotonic(), self._location(response)))
                 elif response.status_code not in (201, 404):
                     self._closed.add(other)
-                return response.status_code == 201
+                there = response.headers.get("Docker-Content-Digest") or digest
+                return response.status_code == 201 and there == digest
         except (*BROKEN, ValueError, TransportError, InvalidImage):
             self._closed.add(other)
             return False
 
     def begin_upload(self) -> str:
-        """Where the bytes of a new blob go: where an upload that nobody used was begun, or a new one.
-        Raises Unauthorized where nobody may write."""
+        """Where the bytes of a new blob go: where an upload that nobody used was begun just now, or a new
+        one. Raises Unauthorized where nobody may write."""
         with suppress(IndexError):
-            return self.registry.begun[self.path].pop()
+            while True:
+                since, where = self.registry.begun[self.path].pop()
+                if time.monotonic() - since < _FRESH:
+                    return where
+                self.drop_upload(where)
         with self._send("POST", "blobs/uploads/", headers=_NO_BODY) as response:
             if not is_success(response):
                 raise self._refused(response, f"beginning an upload to {self.path}")
@@ -360,13 +377,13 @@ class Repository:
         """Begin an upload for the first blob to come. Raises Unauthorized where nobody may write."""
         begun = self.registry.begun[self.path]
         if not begun:
-            begun.append(self.begin_upload())
+            begun.append((time.monotonic(), self.begin_upload()))
 
     def close(self) -> None:
         """Give up the uploads that no blob needed."""
         begun = self.registry.begun[self.path]
         while begun:
-            self.drop_upload(begun.pop())
+            self.drop_upload(begun.pop()[1])
 
     def _location(self, response: requests.Response, otherwise: str = "") -> str:
         """Where an upload goes on. Raises Unavailable where that is not said, and not known otherwise."""
@@ -402,7 +419,12 @@ class Repository:
     def _upload(self, method: str, where: str, headers: Mapping[str, str], body: Sized) -> Answer:
         try:
             with self.registry.send(
-                method, where, self._scopes, headers=headers, data=body if len(body) else None, repeat=False
+                method,
+                where,
+                self._scopes,
+                headers=headers,
+                data=body if len(body) else None,
+                patience=ONCE,
             ) as response:
                 status = response.status_code
                 if is_success(response):
@@ -429,7 +451,7 @@ class Repository:
     def drop_upload(self, where: str) -> None:
         """Give an upload up. A registry that does not know how cleans up by itself."""
         with suppress(Unavailable, Unauthorized, Cancelled):
-            self._send("DELETE", where, repeat=False, last=True).close()
+            self._send("DELETE", where, patience=ONCE, last=True).close()
 
     def meaning(self, reference: str) -> bytes | None:
         """The manifest or the index that a tag means now, None where there is no such tag."""

@@ -53,6 +53,8 @@ class Upload:
         self._where: str | None = None
         """Where the next bytes go, of an upload that was begun."""
         self._tries = 0
+        self._furthest = 0
+        """How far it came; what is sent again after a loss is no step forward."""
 
     def write(self, data: bytes | memoryview) -> None:
         self._room.keep(len(data), "a blob to upload")
@@ -130,8 +132,8 @@ class Upload:
             self._change_way(Way.CHUNKS, answer)
 
     def _go_on(self, where: str, at: int) -> None:
-        if at - self._sent >= _STEP:
-            self._tries = 0
+        if at - self._furthest >= _STEP:
+            self._tries, self._furthest = 0, at
         self._where, self._sent = where, at
 
     def _send_stream(self) -> bool:
