@@ -380,6 +380,27 @@ def ends_with_a_second_chunk(status: int) -> Quirk:
     return quirk
 
 
+def another_part(start: int) -> Quirk:
+    """Of a layer the first half comes, and then a kilobyte that begins elsewhere than was asked for."""
+    halved: set[str] = set()
+
+    def quirk(registry: MemoryRegistry, asked: Asked) -> Answer | None:
+        if asked.method != "GET" or not re.search(BLOB, asked.path):
+            return None
+        data = registry.plain(asked).body
+        if data.startswith(b"{"):
+            return None
+        if asked.path not in halved:
+            halved.add(asked.path)
+            return Answer(200, data[: len(data) // 2])
+        if "range" not in asked.headers:
+            return None
+        place = f"bytes {start}-{start + 1023}/{len(data)}"
+        return Answer(206, data[start : start + 1024], {"Content-Range": place})
+
+    return quirk
+
+
 def elsewhere(path: str) -> Quirk:
     """What is read there lies on another host, which does not give it."""
 

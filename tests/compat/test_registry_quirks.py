@@ -19,6 +19,7 @@ from tests.compat.quirks import (
     MemoryRegistry,
     Quirk,
     after,
+    another_part,
     at_least,
     at_most,
     elsewhere,
@@ -129,6 +130,9 @@ QUIRKS: dict[str, list[Quirk]] = {
     **{f"{status} once to an upload": [says(status, "POST", BEGIN, 1)] for status in BUSY},
     **{f"{status} once to a chunk": [says(status, "PATCH", UPLOAD, 1)] for status in BUSY},
     **{f"{status} once to the tag": [says(status, "PUT", MANIFEST, 1)] for status in BUSY},
+    "a blob goes on from its beginning": [another_part(0)],
+    "a blob goes on somewhere": [another_part(7)],
+    "a blob goes on beyond": [another_part(10**12)],
     "429 for a time": [says(429, "GET", BLOB, 1, Retry_After="1")],
     # What is done though it does not seem so
     "the tag is stored, then 502": [after("PUT", MANIFEST, told(502))],

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sized
@@ -253,9 +254,11 @@ class Repository:
         ranges = True
         while at < size or not at:
             try:
-                with self._begin(digest, at if ranges else 0) as response:
-                    ranges = response.status_code != 416
-                    for piece in self._pieces(response, at):
+                asked = at if ranges else 0
+                with self._begin(digest, asked) as response:
+                    start = self._start(response, asked)
+                    ranges = start == asked
+                    for piece in self._pieces(response, at - start):
                         if cancelled.is_set():
                             raise Cancelled
                         actual.update(piece)
@@ -302,12 +305,20 @@ class Repository:
         return response
 
     @staticmethod
-    def _pieces(response: requests.Response, at: int) -> Iterator[bytes]:
-        """What comes from `at` on, also where the server sends all from the beginning. Nothing where it
-        sends another part."""
-        skip = 0 if response.status_code == 206 else at
-        begins = response.headers.get("Content-Range", f"bytes {at}-").startswith(f"bytes {at}-")
-        if response.status_code == 416 or (response.status_code == 206 and not begins):
+    def _start(response: requests.Response, asked: int) -> int:
+        """Where in the blob an answer begins: it may be all of the blob, or another part than was asked
+        for. Beyond its end where it is nothing."""
+        if response.status_code == 416:
+            return sys.maxsize
+        stated = re.match(r"bytes (\d{1,18})-", response.headers.get("Content-Range", f"bytes {asked}-"))
+        if response.status_code == 206:
+            return int(stated[1]) if stated else sys.maxsize
+        return 0
+
+    @staticmethod
+    def _pieces(response: requests.Response, skip: int) -> Iterator[bytes]:
+        """What comes, less so many bytes. Nothing where it begins later."""
+        if skip < 0:
             return
         while piece := response.raw.read(READ_SIZE, decode_content=False):
             if skip >= len(piece):
