@@ -15,8 +15,6 @@ BUSY = frozenset({408, 425, 429, 499, 500, 502, 503, 504, *range(520, 600)})
 """Answers of registries, and of proxies before them, that may be other ones in a moment. 499 is nginx's,
 520 and above are those of content delivery networks."""
 PATIENCE = Retry(total=5, backoff_factor=0.4, backoff_max=10, retry_after_max=60)
-FAVOUR = Retry(total=2, backoff_factor=0.4, backoff_max=10, retry_after_max=5).increment()
-"""One more try, after a moment: what only spares work is not worth more."""
 ONCE = Retry(total=0)
 BROKEN = (requests.RequestException, HTTPError, OSError)
 """What is raised where a connection fails or breaks."""

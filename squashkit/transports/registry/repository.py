@@ -45,7 +45,6 @@ from squashkit.transports.registry.listing import (
 from squashkit.transports.registry.patience import (
     BROKEN,
     BUSY,
-    FAVOUR,
     ONCE,
     PATIENCE,
     is_final,
@@ -357,15 +356,17 @@ class Repository:
                 f"/v2/{self.path}/blobs/uploads/?{query}",
                 scopes,
                 headers=_NO_BODY,
-                patience=FAVOUR,
+                patience=ONCE,
             ) as response:
                 if response.status_code == 202:  # it began an upload instead
                     self.registry.begun[self.path].append((time.monotonic(), self._location(response)))
-                elif response.status_code not in (201, 404):
+                elif response.status_code not in {201, 404, *BUSY}:
                     self._closed.add(other)
                 there = response.headers.get("Docker-Content-Digest") or digest
                 return response.status_code == 201 and there == digest
-        except (*BROKEN, ValueError, TransportError, InvalidImage):
+        except BROKEN:
+            return False
+        except (ValueError, TransportError, InvalidImage):
             self._closed.add(other)
             return False
 

@@ -23,7 +23,7 @@ from squashkit.oci.graph import Image, Layer
 from squashkit.oci.names import ImageName
 from squashkit.transports.contracts import Check, Loading, Slot, Written
 from squashkit.transports.registry.access import Registries
-from squashkit.transports.registry.patience import FAVOUR
+from squashkit.transports.registry.patience import ONCE
 from squashkit.transports.registry.repository import Repository
 from squashkit.transports.registry.source import RegistryImages
 from squashkit.transports.registry.upload import Upload
@@ -149,7 +149,7 @@ class RegistrySink:
             if digest not in self._stored:
                 there = False
                 with suppress(Unavailable, Unauthorized, InvalidImage):
-                    there = self.repository.has(digest, size, FAVOUR)
+                    there = self.repository.has(digest, size, ONCE)
                 if not there and digest in self._mountable:
                     there = self.repository.mount(digest, self._mountable[digest])
                 self._stored[digest] = there

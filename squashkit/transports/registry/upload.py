@@ -71,8 +71,10 @@ class Upload:
         if self._known.has(digest, self._size):
             self.discard()
             return
-        while not (self._send_rest() and self._name(digest)):
-            pass
+        while True:
+            way = self._manners.way  # another blob may change it at any time
+            if self._send_rest(way) and self._name(way, digest):
+                break
         self._where = None
         self._close()
         self._known.stored(digest)
@@ -81,9 +83,8 @@ class Upload:
         self._close()
         self._drop()
 
-    def _send_rest(self) -> bool:
+    def _send_rest(self, way: Way) -> bool:
         """Send all but what the last request may carry. False where the way changed meanwhile."""
-        way = self._manners.way
         if way is Way.CHUNKS and (self._sent or self._size > self._manners.chunk):
             while self._sent < self._size or self._where is None:
                 if self._manners.way is not way:
@@ -148,9 +149,8 @@ class Upload:
             self._change_way(Way.STREAM, answer)
         return False
 
-    def _name(self, digest: Digest) -> bool:
+    def _name(self, way: Way, digest: Digest) -> bool:
         """The last request. False where it is to be tried again, maybe in another way."""
-        way = self._manners.way
         rest = _Body(self._fd, self._sent, self._size - self._sent)
         answer = self._repository.put(self._begun(), digest, rest)
         if answer.error is None:
