@@ -321,9 +321,11 @@ class Rebase:
     config: Literal["follow", "keep"] = "follow"
     """Whether inherited settings follow the new base."""
     allow: Sequence[str] | str = ()
-    """Kinds of errors that stop nothing: `platform`, `type`, `parent`."""
+    """Kinds of errors that stop nothing: `platform`, `type`, `parent`, `content`."""
     strict: bool = True
     """Stop at errors."""
+    stop_on: Sequence[str] | str = ()
+    """Kinds of warnings that stop it, too: those in `STOPPABLE`."""
 
     @classmethod
     def of(cls, value: Rebase | str) -> Rebase:
@@ -332,13 +334,27 @@ class Rebase:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if unknown := sorted(self.allowed - {*ALLOWABLE}):
-            raise UsageError(f"allow: {unknown[0]!r} is none of {', '.join(ALLOWABLE)}")
+        for name, kinds, known in (
+            ("allow", self.allowed, ALLOWABLE),
+            ("stop_on", self.stopping, STOPPABLE),
+        ):
+            if unknown := sorted(kinds - {*known}):
+                raise UsageError(f"{name}: {unknown[0]!r} is none of {', '.join(known)}")
+        if both := sorted(self.allowed & self.stopping):
+            raise UsageError(
+                *(Option("Rebase.allow", both[0]), " and ", Option("Rebase.stop_on", both[0])),
+                " exclude one another",
+            )
 
     @property
     def allowed(self) -> frozenset[str]:
         """The kinds of errors that stop nothing."""
         return frozenset(texts(self.allow))
+
+    @property
+    def stopping(self) -> frozenset[str]:
+        """The kinds of warnings that stop it."""
+        return frozenset(texts(self.stop_on))
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,8 +446,10 @@ STRATEGIES = ("built", "all", "base", "trie", "best")
 """How a fleet may be kept: every layer as it is; every image as one layer, as far as its layers can be
 merged; every base as it is and all above it as one layer, as built where no base is known; cut where the
 fleet branches or an image ends; cut where that takes least. In the order of the reports."""
-ALLOWABLE = ("platform", "type", "parent")
+ALLOWABLE = ("platform", "type", "parent", "content")
 """Kinds of errors that a rebase may be told to let through."""
+STOPPABLE = ("packages", "content", "stale", "parent", "accounts", "caches")
+"""Kinds of warnings at which a rebase may be told to stop."""
 
 
 _UNITS = {

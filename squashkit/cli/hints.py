@@ -37,6 +37,7 @@ FLAGS = {
     "Merge.blind": "--blind",
     "Read.fetch_base": "--no-fetch-base",
     "Rebase.allow": "--allow",
+    "Rebase.stop_on": "--stop-on",
     "Rebase.config": "--config",
     "Rebase.onto": "--new-base",
     "Run.max_size": "--max-size",

@@ -13,7 +13,7 @@ from squashkit.errors import RebaseConflict, UsageError
 from squashkit.jobs.rebase import rebase as rebase_one
 from squashkit.jobs.rebase import rebase_platforms
 from squashkit.oci.documents import ALL
-from squashkit.options import ALLOWABLE, History, Rebase
+from squashkit.options import ALLOWABLE, STOPPABLE, History, Rebase
 from squashkit.progress import Notify, Progress
 
 
@@ -65,9 +65,18 @@ Examples:
     "--allow",
     section=BASES,
     multiple=True,
+    metavar="KIND",
     type=click.Choice(ALLOWABLE),
-    help="Go on where errors are of this kind. Any number of times. Errors of kind link always"
-    " stop: nothing can unpack such a layer.",
+    help=f"Go on where errors are of this kind: {', '.join(ALLOWABLE)}. Any number of times. Errors of"
+    " kind link always stop: nothing can unpack such a layer.",
+)
+@option(
+    "--stop-on",
+    section=BASES,
+    multiple=True,
+    metavar="KIND",
+    type=click.Choice(STOPPABLE),
+    help=f"Stop at warnings of this kind, too: {', '.join(STOPPABLE)}. Any number of times.",
 )
 @writing_options
 def rebase(
@@ -78,6 +87,7 @@ def rebase(
     config: Any,
     strict: bool,
     allow: tuple[str, ...],
+    stop_on: tuple[str, ...],
     writing: Writing,
 ) -> None:
     """Put the layers of IMAGE above its base on another base, as if it had been built there.
@@ -88,7 +98,7 @@ def rebase(
     is written: databases, caches and accounts in the layers that hide the new base's, copies of the old
     base's files, and what does not fit at all.
     """
-    how = Rebase(new_base, old_base, squash, config, allow, strict)
+    how = Rebase(new_base, old_base, squash, config, allow, strict, stop_on)
 
     def work(image: str, output: str | None, progress: Progress, notify: Notify) -> WriteReport:
         run = rebase_platforms if writing.platform == ALL else rebase_one

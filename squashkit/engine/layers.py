@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Self, TypeVar
 
 from squashkit.engine.entries import EntryCache, cache_folder
+from squashkit.engine.files import FileCache, KnownFiles
 from squashkit.engine.inflate import Inflation, Keeping, is_junk
 from squashkit.engine.pool import Pool
 from squashkit.engine.spools import Spools
@@ -21,9 +22,9 @@ from squashkit.errors import Cancelled, DigestMismatch, InvalidImage, InvalidLay
 from squashkit.layers import tar
 from squashkit.layers.blocks import Window
 from squashkit.layers.changeset import Changeset, parse_changeset
-from squashkit.layers.compare import Piece
+from squashkit.layers.compare import Piece, content_digest
 from squashkit.layers.entry import Entry
-from squashkit.layers.record import HeaderOf, Record, stored_spans
+from squashkit.layers.record import REGULAR, HeaderOf, Record, stored_spans
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import Codec
@@ -36,6 +37,7 @@ from squashkit.wording import Option
 T = TypeVar("T")
 _TAIL = 64 << 10
 _PIECE = 64 << 10
+_LONGEST_TEXT = 16 << 20
 _SMALL = 64 << 10
 """Bytes of a compressed layer that is inflated at once: it is mostly Python's work, of which one thread
 does more than two, who wait for each other."""
@@ -107,6 +109,8 @@ class LayerStore:
         self._apart = apart or not verify
         self._fetch_base = fetch_base
         self._cache = EntryCache(cache_folder()) if cached else None
+        self._file_cache = FileCache(cache_folder()) if cached else None
+        self._files: dict[_Key, KnownFiles] = {}
         self._inflation = Inflation(session.room, session.progress, session.cancelled, verify)
         self._read: dict[_Key, _Read] = {}
         self._proven: set[tuple[DiffID, StoredBlob | Digest]] = set()
@@ -242,7 +246,7 @@ class LayerStore:
         if blob.codec in (Codec.XZ, Codec.BZIP2):
             raise InvalidLayer(f"layers are not compressed with {blob.codec.value}", where=layer.where)
         recorder = None
-        if self.verify and not wanted and self._cache is not None:
+        if self.verify and (not wanted or not blob.is_here) and self._cache is not None:
             recorder = self._cache.recorder(layer.diff_id)
         spool = self._spools.begin(layer.where) if wanted else None
         fetched = self._fetched.begin(layer.where) if index is not None and not blob.is_here else None
@@ -285,6 +289,11 @@ class LayerStore:
         if is_here(layer):
             return codec_of(layer) is Codec.NONE
         return is_remote(layer) and self._cache is not None and self._cache.has(layer.diff_id)
+
+    def keeps(self, layer: Layer) -> bool:
+        """Whether a layer is better kept when it is read, as its files may be asked for: it need not come
+        from elsewhere, or must be fetched whole now."""
+        return is_here(layer) or not self.is_cheap(layer)
 
     def is_inflated(self, layer: Layer) -> bool:
         """Whether a layer need not be inflated (again) to be copied from."""
@@ -349,6 +358,33 @@ class LayerStore:
             self.session.room.inflate(piece, show_path(entry.path))
             for at in range(0, piece, _PIECE):
                 yield bytes(min(_PIECE, piece - at))
+
+    def files_of(self, layer: Layer, is_text: Callable[[bytes], bool]) -> KnownFiles:
+        """What the files of a layer that lies elsewhere hold: digests of all, and the whole of those whose
+        paths say that they are texts. It is fetched where that is not remembered."""
+        files = self.remembered_files(layer)
+        if files is None:
+            digests, texts = {}, {}
+            self.bytes_of(layer)
+            for entry in self.read([layer], is_here)[0].entries:
+                if entry.record.typeflag == REGULAR:
+                    digests[entry.record.start] = content_digest(self.pieces(layer, entry))
+                    if is_text(entry.path) and entry.record.realsize <= _LONGEST_TEXT:
+                        texts[entry.record.start] = b"".join(self.content(layer, entry))
+            files = KnownFiles(digests, texts)
+            if self._file_cache is not None and self.verify:
+                self._file_cache.put(layer.diff_id, files)
+            self._files[self._key(layer)] = files
+        return files
+
+    def remembered_files(self, layer: Layer) -> KnownFiles | None:
+        """The same, None where it would be fetched."""
+        key = self._key(layer)
+        if key not in self._files and self._file_cache is not None:
+            known = self._file_cache.get(layer.diff_id)
+            if known is not None:
+                self._files[key] = known
+        return self._files.get(key)
 
     # Verifying
 

@@ -30,16 +30,9 @@ from squashkit.options import Extract, History, Keep, Read, Run, Write
 from squashkit.plan.base import Base
 from squashkit.plan.extract.accounts import UnknownUser, accounts_of
 from squashkit.plan.extract.needs import Needs
-from squashkit.plan.extract.packages import (
-    APK,
-    APK_ELSEWHERE,
-    STATUS_D,
-    Package,
-    apk_database,
-    find_packages,
-    status_files,
-)
+from squashkit.plan.extract.packages import Package, apk_database, find_packages, status_files
 from squashkit.plan.extract.selection import Fitted, MadeFile, Selection, fit_on_base, plan_extract
+from squashkit.plan.packages.owners import APK, STATUS_D
 from squashkit.plan.segments import Decision, Segment
 from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.extract import ExtractReport
@@ -251,7 +244,7 @@ class _Tree:
     def __init__(self, view: View, contents: FileContents, needs: Needs) -> None:
         self.view, self.contents, self.needs = view, contents, needs
         self.made: dict[bytes, MadeFile] = {}
-        self.added_to = {APK, APK_ELSEWHERE}
+        self.added_to = {*APK}
         """Files that hold what the base has in them, with more."""
         self.folders: frozenset[bytes] = frozenset()
 
@@ -314,7 +307,7 @@ class _Tree:
         packages = find_packages(self.read, names, kept)
         for path, content in status_files(packages).items():
             self.made[path] = self._like(b"var/lib/dpkg/status", content)
-        for database in (APK, APK_ELSEWHERE):
+        for database in APK:
             if node_at(rootfs, database) is not None and database not in self.needs.why:
                 base = _text(lower, database)
                 content = apk_database(packages, base)

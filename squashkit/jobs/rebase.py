@@ -6,7 +6,6 @@ plan/rebase/inherit.py; the rest is what every job that writes does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -15,20 +14,21 @@ from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import deliver
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
-from squashkit.errors import InvalidImage, RebaseConflict, UsageError, inside
+from squashkit.errors import InvalidImage, PlanError, RebaseConflict, UsageError, inside, show_path
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.layers.changeset import Changeset
-from squashkit.layers.compare import Piece
+from squashkit.layers.compare import content_digest
 from squashkit.layers.rootfs import Inode
 from squashkit.oci.documents import ALL, ImageConfig
-from squashkit.oci.graph import Image, restack
+from squashkit.oci.graph import Image, Layer, restack
 from squashkit.options import History, Keep, Read, Rebase, Run, Write
 from squashkit.plan.base import Base
 from squashkit.plan.rebase.fit import Fitted, fit, rebased_segments
 from squashkit.plan.rebase.inherit import Inherited, inherit
+from squashkit.plan.rebase.risks.contents import is_text
 from squashkit.plan.rebase.risks.find import find_risks
 from squashkit.plan.rebase.risks.model import Kind, Side
 from squashkit.plan.segments import Decision, Segment
@@ -108,7 +108,7 @@ def rebase_platforms(
         session.progress.stage("Reading", None)
         fitted = [move.fit(layers) for move in moves]
         reports = [
-            move.report(fit, layers, source.title, dry_run=write.dry_run)
+            move.report(fit, layers, source.title, fetch=read.fetch_base, dry_run=write.dry_run)
             for move, fit in zip(moves, fitted, strict=True)
         ]
         for move, report in zip(moves, reports, strict=True):
@@ -181,19 +181,18 @@ class _Move:
     def _read(self, layers: LayerStore) -> tuple[list[Changeset], list[Changeset]]:
         """What the old base and the result hold."""
         lower = self.app.layers[: self.old.layers]
-        return layers.read(lower, is_here), layers.read(self.image.layers, is_here)
+        return layers.read(lower, layers.keeps), layers.read(self.image.layers, layers.keeps)
 
-    def report(self, fitted: Fitted, layers: LayerStore, source: str, *, dry_run: bool) -> RebaseReport:
-        """What the exchange breaks."""
-
-        def read(side: Side, inode: Inode) -> Iterator[Piece] | None:
-            layer = (self.app if side is Side.OLD else self.image).layers[inode.layer]
-            return layers.pieces(layer, inode.entry) if is_here(layer) else None
+    def report(
+        self, fitted: Fitted, layers: LayerStore, source: str, *, fetch: bool, dry_run: bool
+    ) -> RebaseReport:
+        """What the exchange breaks. Contents that decide are fetched, of bases only to `fetch`."""
 
         assert self.new.image is not None
+        files = _Files(self, layers, fetch)
         user = str(self.inherited.config.settings.get("User") or "")
         with inside(self.subject):
-            found = find_risks(fitted, read, self.app.config, self.new.image.config, user)
+            found = find_risks(fitted, files, self.app.config, self.new.image.config, user)
         allowed = frozenset(Kind(kind) for kind in self.how.allowed)
         return RebaseReport(
             app=self.app,
@@ -206,6 +205,7 @@ class _Move:
             changes=self.inherited.changes,
             squash=self.how.squash,
             allowed=allowed if self.how.strict else frozenset(Kind),
+            stopped_by=frozenset(map(Kind, self.how.stopping)),
             dry_run=dry_run,
         )
 
@@ -235,6 +235,46 @@ class _Move:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What the files of both bases and of the layers above hold."""
+
+    move: _Move
+    layers: LayerStore
+    fetch: bool
+    """Whether a base's layers may be fetched for that."""
+
+    def digest(self, side: Side, inode: Inode) -> bytes:
+        """What two files of the same content have alike."""
+        layer = self._layer(side, inode)
+        if is_here(layer):
+            return content_digest(self.layers.pieces(layer, inode.entry))
+        return self.layers.files_of(layer, is_text).digests[inode.entry.record.start]
+
+    def text(self, side: Side, inode: Inode) -> bytes:
+        """All that a file holds."""
+        layer = self._layer(side, inode)
+        if not is_here(layer):
+            texts = self.layers.files_of(layer, is_text).texts
+            if inode.entry.record.start in texts:
+                return texts[inode.entry.record.start]
+        return b"".join(self.layers.content(layer, inode.entry))
+
+    def _layer(self, side: Side, inode: Inode) -> Layer:
+        image, base = (
+            (self.move.app, self.move.old) if side is Side.OLD else (self.move.image, self.move.new)
+        )
+        layer = image.layers[inode.layer]
+        is_known = is_here(layer) or self.layers.is_inflated(layer) or self.layers.remembered_files(layer)
+        if inode.layer < base.layers and not self.fetch and not is_known:
+            raise PlanError(
+                f"{layer.where}: /{show_path(inode.entry.path)} must be read to compare it, which ",
+                Option("Read.fetch_base", False),
+                " forbids; leave that out once, and its files are remembered",
+            )
+        return layer
+
+
 def _bare_config(app: Image, layers: int) -> ImageConfig:
     """What can be said of a base of which only the layers are known."""
     config = app.config
@@ -249,12 +289,14 @@ def _stop_at_errors(report: RebaseReport) -> None:
     stopping = report.stopping
     if not stopping:
         return
-    kinds = sorted({risk.kind.value for risk in stopping} - {Kind.LINK.value})
+    kinds = sorted(
+        {one.kind.value for one in stopping if one.kind not in report.stopped_by} - {Kind.LINK.value}
+    )
     lines = [f"{report.app.title} does not fit {report.new.name}; nothing was written:"]
-    lines += [f"  {line}" for line in report.risk_lines(stopping[:_MOST])]
-    text: Text = ("\n".join(lines),)
-    if len(stopping) > _MOST:
-        text += (f"\n  and {len(stopping) - _MOST:,} more (", Option("error.report"), " lists them)")
+    some, more = report.grouped_lines(stopping, _MOST)
+    text: Text = ("\n".join([*lines, *(f"  {line}" for line in some)]),)
+    if more is not None:
+        text += (f"\n  {more}(", Option("error.report"), " lists them)")
     if kinds:
         allow = [part for kind in kinds for part in (" ", Option("Rebase.allow", kind))]
         text += ("\n", *allow[1:], " goes on all the same")

@@ -19,6 +19,8 @@ from squashkit.report.stored import moved
 from squashkit.report.text import brief, shorten, table
 
 _LISTED = 8
+_MANY = 3
+"""So many risks that are alike are told as one."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,6 +47,8 @@ class RebaseReport:
     """Whether the layers above the base become one."""
     allowed: frozenset[Kind]
     """Kinds of errors that stop nothing."""
+    stopped_by: frozenset[Kind]
+    """Kinds of warnings that stop it, too."""
     dry_run: bool = False
     """Whether nothing was to be written."""
     job: Report | None = None
@@ -58,13 +62,14 @@ class RebaseReport:
 
     @property
     def stopping(self) -> list[Risk]:
-        """What stops the rebase: errors that are not allowed. No permission mends a layer that cannot be
-        unpacked."""
-        return [
-            risk
-            for risk in self.risks
-            if risk.stops and (risk.kind not in self.allowed or risk.kind is Kind.LINK)
-        ]
+        """What stops the rebase: errors that are not allowed, and warnings at which it is to stop. No
+        permission mends a layer that cannot be unpacked."""
+        return [risk for risk in self.risks if self._stops(risk)]
+
+    def _stops(self, risk: Risk) -> bool:
+        if risk.kind in self.stopped_by or risk.kind is Kind.LINK:
+            return True
+        return risk.stops and risk.kind not in self.allowed
 
     @property
     def manifest_digest(self) -> str:
@@ -105,6 +110,7 @@ class RebaseReport:
                     "severity": "error" if risk.stops else "warning",
                     "stops": id(risk) in stopping,
                     "path": show_path(risk.path),
+                    "package": risk.package or None,
                     "old": risk.old,
                     "new": risk.new,
                     "layer": risk.layer,
@@ -173,14 +179,39 @@ class RebaseReport:
         told = [count(errors, "error")] if errors else []
         told += [count(warnings, "warning")] if warnings else []
         lines = [f"At risk ({' and '.join(told)}), what the layers go by -> what the new base has:"]
-        lines += [f"  {line}" for line in self.risk_lines(self.risks[:limit])]
-        return [*lines, *_more(self.risks, limit)]
+        if limit is None:
+            return [*lines, *(f"  {line}" for line in self.risk_lines(self.risks))]
+        some, more = self.grouped_lines(self.risks, limit)
+        lines += [f"  {line}" for line in some]
+        return lines if more is None else [*lines, f"  {more}(-v lists them)"]
+
+    def grouped_lines(self, risks: Sequence[Risk], limit: int) -> tuple[list[str], str | None]:
+        """The first risks, errors before warnings. Contents that many files of one package, or of one
+        folder, keep are told as one. Where some are left out the second part says how many, or nothing."""
+        groups: dict[object, list[Risk]] = {}
+        for risk in sorted(risks, key=lambda risk: not risk.stops):
+            alike = (risk.kind, risk.stops, risk.layer, risk.effect, risk.package or _folder(risk.path))
+            groups.setdefault(alike if risk.kind is Kind.CONTENT else id(risk), []).append(risk)
+        lines = []
+        for group in list(groups.values())[:limit]:
+            if len(group) < _MANY:
+                lines += self.risk_lines(group)
+                continue
+            first = group[0]
+            whose = f"of {show_text(first.package)}" if first.package else f"in /{_folder(first.path)}"
+            some = f"{len(group):,} files {whose}, /{show_path(first.path)} among them"
+            lines.append(f"{first.kind.value:9} {some}{self._layer(first)}")
+            lines.append(f"{'':9} {show_text(first.effect)}")
+        more = sum(map(len, list(groups.values())[limit:]))
+        is_short = more or any(len(group) >= _MANY for group in groups.values())
+        return lines, (f"and {more:,} more " * bool(more)) if is_short else None
 
     def risk_lines(self, risks: Sequence[Risk]) -> list[str]:
         """Each risk on two lines: where and what, then what will be seen."""
         lines = []
         for risk in risks:
-            where = f"/{show_path(risk.path)}: " if risk.path else ""
+            whose = f" ({show_text(risk.package)})" if risk.package else ""
+            where = f"/{show_path(risk.path)}{whose}: " if risk.path else ""
             old, new = show_text(risk.old), show_text(risk.new)
             lines.append(f"{risk.kind.value:9} {where}{old} -> {new}{self._layer(risk)}")
             lines.append(f"{'':9} {show_text(risk.effect)}")
@@ -224,6 +255,11 @@ def _told(base: Base, name: str) -> str:
     created = base.image.config.created
     made = f", made {show_text(created[:10])}" if created else ""
     return f"{text} ({base.image.image_id[:19]}{made})"
+
+
+def _folder(path: bytes) -> str:
+    """The topmost folders of a path: two at most."""
+    return show_path(b"/".join(path.split(b"/")[:-1][:2]))
 
 
 def _ordinal(number: int) -> str:

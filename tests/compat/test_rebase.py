@@ -50,10 +50,11 @@ from tests.compat.debian_bases import (
     debian_archive,
     foreign_architecture,
 )
+from tests.compat.quirks import memory_registry
 from tests.compat.registries import Registry, downloaded, mounted, registry, uploaded
 from tests.compat.rootfs import PHANTOM, ROOT, Snapshot, assert_same
 from tests.compat.services import CommandFailed
-from tests.support.builders import ImageSpec, docker_archive_25, file, layer
+from tests.support.builders import ImageSpec, directory, docker_archive_25, file, layer
 from tests.support.runner import Json, Result, assert_fails, read_image
 
 RESULT = "rebased:1"
@@ -214,7 +215,7 @@ def test_layers_go_over_byte_for_byte(stocked: services.Docker, app: Json) -> No
 
 def test_risks_of_the_app(app: Json) -> None:
     """An app that installs packages and adds a user hides three things of the new base, and no other."""
-    assert kinds(app) == {"packages", "accounts", "cache"}
+    assert kinds(app) == {"packages", "accounts", "caches"}
     assert {risk["severity"] for risk in app["risks"]} == {"warning"}
     risk = risk_at(app, "packages", "/var/lib/dpkg/status")
     assert FIXED in risk["old"]
@@ -335,10 +336,15 @@ def test_a_dry_run_does_not_say_that_nothing_changes(somebody: Person, archive: 
 
 
 def test_a_copied_up_library_stays_unpatched(rebase: Rebase, stocked: services.Docker) -> None:
-    """A library whose mode the app changed is the old base's: programs go on without the patch."""
-    report = report_of(rebase(COPIED))
+    """A library whose mode the app changed is the old base's: programs go on without the patch. So nothing
+    is written unless somebody allows it."""
+    assert_fails(
+        rebase(COPIED), 3, f"content   {LIBRARY} (libgreet1): ", "--allow content goes on all the same"
+    )
+    report = report_of(rebase(COPIED, "--allow", "content"))
     assert kinds(report) == {"content"}
-    assert risk_at(report, "content", LIBRARY)["layer"] == 0
+    risk = risk_at(report, "content", LIBRARY, "error")
+    assert (risk["layer"], risk["package"]) == (0, "libgreet1")
     (copied,) = report["copied_up"]
     assert copied == {"path": LIBRARY[1:], "layer": 0, "same_content": True, "changed_below": True}
     assert said(stocked, NEW, "greet") == f"{PATCHED}\n"
@@ -356,7 +362,7 @@ def test_a_package_database_hides_a_patch(rebase: Rebase, stocked: services.Dock
 
 def test_a_linker_cache_hides_a_library(rebase: Rebase, stocked: services.Docker) -> None:
     """A program of the new base does not start: the app's list of libraries lacks what it needs."""
-    risk = risk_at(report_of(rebase(HIDDEN)), "cache", "/etc/ld.so.cache")
+    risk = risk_at(report_of(rebase(HIDDEN)), "caches", "/etc/ld.so.cache")
     assert risk["new"] == "libfarewell.so.1"
     assert said(stocked, NEW, "farewell") == "farewell\n"
     with pytest.raises(CommandFailed, match="cannot open shared object file"):
@@ -369,7 +375,7 @@ def test_a_linker_cache_that_lists_more_hides_nothing(rebase: Rebase, stocked: s
     names = "ldconfig -p | sed -n 's/.* => //p'"
     theirs, ours = (set(said(stocked, name, "sh", "-c", names).split()) for name in (SLIM, RESULT))
     assert theirs < ours
-    assert "cache" not in kinds(report), report["risks"]
+    assert "caches" not in kinds(report), report["risks"]
 
 
 def test_the_new_bases_users_are_others_in_the_app(rebase: Rebase, stocked: services.Docker) -> None:
@@ -634,19 +640,18 @@ def other(state: Path, tmp_path: Path) -> Iterator[services.Docker]:
 
 
 def test_in_a_registry_no_base_moves(person: Person, hub: Registry, other: services.Docker) -> None:
-    """With the entries remembered, all layers are mounted into the result's repository, no blob of either
-    base moves, the tag comes last, and docker pulls and runs the result."""
+    """Once both bases were read, all layers are mounted into the result's repository, no blob moves, the
+    tag comes last, and docker pulls and runs the result."""
     names = {name: f"docker://{hub.host}/{name}:1" for name in ("old", "new", "app")}
-    for name in names.values():
-        assert person.run("ls", name).code == 0
-    mark = hub.mark()
     bases = ["--old-base", names["old"], "--new-base", names["new"]]
+    assert person.run("rebase", names["app"], *bases, "--dry-run").code == 0
+    mark = hub.mark()
     target = f"docker://{hub.host}/result:1"
     report = report_of(person.run("rebase", names["app"], *bases, "-o", target, "--json"))
     log = hub.log(mark)
     old, new, app = (hub.layers(name, "1") for name in ("old", "new", "app"))
     assert hub.layers("result", "1") == [*new, *app[1:]]
-    assert not {*old, *new} & {*downloaded(log), *uploaded(log)}
+    assert not {*old, *new, *app} & {*downloaded(log), *uploaded(log)}
     assert {*new, *app[1:]} <= mounted(log)
     assert uploaded(log) == {hub.manifest("result", "1")["config"]["digest"]}
     last = [request for request in log if request.writes][-1]
@@ -666,6 +671,37 @@ def test_in_a_registry_other_owners_are_told(person: Person, hub: Registry) -> N
     assert kinds(report) == {"accounts"}
 
 
+def test_in_a_registry_contents_are_compared(person: Person) -> None:
+    """Neither equal sizes and times nor different times tell anything. What both bases hold is fetched once
+    and remembered; where it may not be fetched that is an error."""
+
+    def base(changed: bytes, touched: int) -> bytes:
+        files = [file("usr/lib/changed", changed, mtime=1), file("usr/lib/same", b"same", mtime=touched)]
+        return layer(directory("usr"), directory("usr/lib"), *files)
+
+    above = [
+        file(f"usr/lib/{name}", text, mode=0o600) for name, text in (("changed", b"bug"), ("same", b"same"))
+    ]
+    with memory_registry() as hub:
+        hub.add("old", "1", [base(b"bug", 1)])
+        hub.add("new", "1", [base(b"fix", 2)])
+        hub.add("app", "1", [base(b"bug", 1), layer(*above)])
+        place = f"docker://{hub.host}/"
+        bases = ["--old-base", f"{place}old:1", "--new-base", f"{place}new:1"]
+        rebase = ["rebase", f"{place}app:1", *bases, "--dry-run", "--json"]
+        for name in ("old", "new", "app"):
+            person.run("ls", f"{place}{name}:1")
+        refused = person.run(*rebase, "--no-fetch-base")
+        assert_fails(refused, 1, "must be read to compare it, which --no-fetch-base forbids")
+        for options in ([], ["--no-fetch-base"]):
+            done = person.run(*rebase, *options)
+            assert done.code == 3
+            assert [risk["path"] for risk in done.json["risks"]] == ["usr/lib/changed"]
+        hub.asked.clear()
+        assert person.run(*rebase, "--allow", "content").code == 0
+        assert len(hub.seen("GET", "/blobs/")) == 3, "the configs alone"
+
+
 # --- a real image ----------------------------------------------------------------------------
 
 
@@ -678,7 +714,7 @@ def test_a_real_image_has_few_risks(
     report = report_of(somebody.run("rebase", image, *bases, "-o", "docker-daemon:nginx:rebased", "--json"))
     try:
         assert len(report["risks"]) <= 3
-        assert kinds(report) == {"packages", "cache"}
+        assert kinds(report) == {"packages", "caches"}
         assert FIXED in risk_at(report, "packages", "/var/lib/dpkg/status")["old"]
         assert "test is successful" in said(stocked, "nginx:rebased", "sh", "-c", "nginx -t 2>&1")
         assert said(stocked, "nginx:rebased", "greet") == f"{PATCHED}\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from squashkit.options import ALLOWABLE, STOPPABLE
 from squashkit.plan.rebase.risks.model import Kind
 from tests.support.builders import (
     Json,
@@ -38,6 +39,7 @@ from tests.support.moves import (
     within,
 )
 from tests.support.runner import (
+    Result,
     assert_fails,
     assert_same_rootfs,
     read_image,
@@ -309,7 +311,19 @@ def test_to_allow_all_and_some_is_one_too_many(tmp_path: Path) -> None:
 def test_only_what_can_stop_may_be_allowed(kind: str, tmp_path: Path) -> None:
     """There is nothing to allow where nothing stops."""
     moved = place(tmp_path, [file("f", b"a")], [file("f", b"b")], [file("f", b"c")])
-    assert moved.run("--allow", kind).code == (0 if kind in ("platform", "type", "parent") else 2)
+    assert moved.run("--allow", kind).code == (0 if kind in ALLOWABLE else 2)
+
+
+@pytest.mark.parametrize("kind", [kind.value for kind in Kind])
+def test_whoever_wants_to_stops_at_warnings(kind: str, tmp_path: Path) -> None:
+    """At those of one kind, which nothing lets through; not at those of others."""
+    moved = place(tmp_path, [file("f", b"a")], [file("f", b"b")], [file("f", b"c")])
+    done = moved.run("--stop-on", kind)
+    assert done.code == (3 if kind == "content" else 0 if kind in STOPPABLE else 2)
+    if kind == "content":
+        assert_fails(Result(3, b"", done.err), 3, "1 byte -> 1 other byte")
+        assert "--allow" not in done.err
+        assert_fails(moved.run("--stop-on", kind, "--allow", kind), 2, "exclude one another")
 
 
 def test_warnings_stop_nothing(tmp_path: Path) -> None:
@@ -468,7 +482,7 @@ def test_the_report_in_json(tmp_path: Path) -> None:
     assert report["config"] == [{"field": "Env.A", "before": "1", "after": "2"}]
     assert report["copied_up"] == [{"path": "f", "layer": 0, "same_content": False, "changed_below": True}]
     (risk,) = report["risks"]
-    assert risk.keys() == {"kind", "severity", "stops", "path", "old", "new", "layer", "effect"}
+    assert risk.keys() == {"kind", "severity", "stops", "path", "package", "old", "new", "layer", "effect"}
     assert report["stored_bytes"] == sum(map(len, image.blobs))
     assert [one["diff_id"] for one in report["result_layers"]] == image.config["rootfs"]["diff_ids"]
     assert report["transfer"] is None
@@ -495,13 +509,16 @@ def test_the_table_of_settings(tmp_path: Path) -> None:
 
 def test_many_risks_are_listed_on_request(tmp_path: Path) -> None:
     """Eight and a count, or all with -v."""
-    names = [f"f{number:02}" for number in range(11)]
-    moved = place(tmp_path, *([file(name, text) for name in names] for text in (b"a", b"b", b"c")))
+    names = [f"d{number:02}/f" for number in range(11)]
+    moved = place(
+        tmp_path,
+        *([part for name in names for part in within(name, text)] for text in (b"a", b"b", b"c")),
+    )
     result = run("rebase", *moved.arguments, "-n")
     assert "At risk (11 warnings)," in result.text
     assert "and 3 more (-v lists them)" in result.text
-    assert "/f10" not in result.text
-    assert "/f10" in run("rebase", *moved.arguments, "-n", "-v").text
+    assert "/d10/f" not in result.text
+    assert "/d10/f" in run("rebase", *moved.arguments, "-n", "-v").text
 
 
 def test_nothing_at_risk_is_said(tmp_path: Path) -> None:

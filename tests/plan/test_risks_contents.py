@@ -17,6 +17,7 @@ from tests.support.builders import (
     oci_layout,
     on_base,
     symlink,
+    to_text,
     whiteout,
 )
 from tests.support.moves import (
@@ -168,7 +169,8 @@ def test_what_else_lies_beside_the_databases(tmp_path: Path) -> None:
 
 
 def test_a_chmod_hides_an_update(tmp_path: Path) -> None:
-    """A layer that only changed the mode of a file has the old one's content."""
+    """A layer that only changed the mode of a program has the old one's content: a tag of it would claim a
+    patch that it has not."""
     moved = place(
         tmp_path,
         within("bin/su", b"bug"),
@@ -176,13 +178,134 @@ def test_a_chmod_hides_an_update(tmp_path: Path) -> None:
         [],
         [file("bin/su", b"bug", mode=0o755)],
     )
-    result = passes(moved)
-    assert told(result) == [("content", "warning", "bin/su")]
+    stops(moved, "content")
+    result = passes(moved, "--allow", "content")
+    assert told(result) == [("content", "error", "bin/su")]
     assert copied(result) == [("bin/su", 1, True, True)]
     (risk,) = result.json["risks"]
     assert risk["layer"] == 1
     assert "keeps the old base's content" in risk["effect"]
     assert (risk["old"], risk["new"]) == ("3 bytes", "3 other bytes")
+
+
+BASE = [
+    directory("usr"),
+    directory("usr/bin"),
+    directory("var"),
+    directory("var/lib"),
+    directory("var/lib/dpkg"),
+]
+INFO = "var/lib/dpkg/info"
+
+
+def packaged(version: str, data: bytes, conf: bytes = b"a") -> Members:
+    """A base with a package of a program and a conffile, as dpkg lists them; the program's folder is
+    merged."""
+    listed = b"/.\n/bin\n/bin/tool\n/etc\n/etc/tool.conf\n"
+    status = dpkg(tool=version).replace(b"Description", b"Conffiles:\n /etc/tool.conf 0123\nDescription")
+    return [
+        *BASE,
+        symlink("bin", "usr/bin"),
+        file("usr/bin/tool", data),
+        file("usr/bin/made", data),
+        directory("etc"),
+        file("etc/tool.conf", conf),
+        file(STATUS, status),
+        directory(INFO),
+        file(f"{INFO}/tool.list", listed),
+    ]
+
+
+OLD_TOOL, NEW_TOOL = bytes(2000) + b"bug", bytes(2000) + b"fix"
+TOOL = packaged("1", OLD_TOOL), packaged("2", NEW_TOOL, b"b")
+
+
+@pytest.mark.parametrize(
+    ("above", "severity", "package"),
+    [
+        (file("usr/bin/tool", OLD_TOOL, mode=0o700), "error", "tool"),
+        (file("usr/bin/tool", OLD_TOOL), "error", "tool"),
+        (file("usr/bin/tool", b"own"), "error", "tool"),
+        (file("usr/bin/made", OLD_TOOL, mode=0o700), "warning", None),
+        (file("etc/tool.conf", b"own"), "warning", "tool"),
+        (file("etc/tool.conf", b"a", mode=0o600), "error", "tool"),
+        (file("opt", OLD_TOOL), "warning", "tool"),
+    ],
+    ids=[
+        "mode", "nothing", "content", "of no package", "conffile", "mode of a conffile", "copied elsewhere",
+    ],
+)  # fmt: skip
+def test_what_a_package_lists_is_patched_with_it(
+    above: Member, severity: str, package: str | None, tmp_path: Path
+) -> None:
+    """An old file of a package is an error, whatever was changed of it, but for a conffile of the image's
+    own; what no package lists is a warning, and so is a copy in another place."""
+    moved = place(tmp_path, *TOOL, [above])
+    result = passes(moved, "--allow", "content")
+    (risk,) = result.json["risks"]
+    assert (risk["kind"], risk["severity"], risk["package"]) == ("content", severity, package)
+    assert risk["path"] == to_text(above.name)
+
+
+def test_what_dpkg_diverted_is_not_patched(tmp_path: Path) -> None:
+    """The file lies under another name, and is the old one."""
+    above = [
+        whiteout("usr/bin/tool"),
+        file("usr/bin/tool.distrib", OLD_TOOL),
+        file("var/lib/dpkg/diversions", b"/usr/bin/tool\n/usr/bin/tool.distrib\n:\n"),
+    ]
+    moved = place(tmp_path, *TOOL, above)
+    (risk,) = stops(moved, "content").json["risks"]
+    assert (risk["path"], risk["package"]) == ("usr/bin/tool.distrib", "tool")
+    assert risk["old"] == "a copy of /usr/bin/tool"
+    assert "dpkg diverted it there" in risk["effect"]
+
+
+def test_short_files_are_alike_by_chance(tmp_path: Path) -> None:
+    """A copy is one of a thousand bytes and more."""
+    moved = place(tmp_path, packaged("1", b"bug"), packaged("2", b"fix"), [file("opt", b"bug")])
+    assert told(passes(moved)) == []
+
+
+def test_a_package_of_a_source_that_the_new_base_has_newer(tmp_path: Path) -> None:
+    """What the layers brought of it is not patched, and said so; what is as new as the base's is not."""
+
+    def listed(**versions: str) -> bytes:
+        return dpkg(**versions).replace(b"Package: lib", b"Source: tool\nPackage: lib")
+
+    stale = [("stale", "warning", "")]
+    for own, expected in (("1", stale), ("2", []), ("2~rc1", stale)):
+        folder = tmp_path / own
+        folder.mkdir()
+        moved = place(
+            folder,
+            within(STATUS, dpkg(tool="1")),
+            within(STATUS, dpkg(tool="2")),
+            [file(STATUS, listed(tool="2", libtool=own, other="1"))],
+        )
+        result = passes(moved)
+        assert told(result) == expected
+        if expected:
+            (risk,) = result.json["risks"]
+            assert (risk["old"], risk["new"], risk["package"]) == (f"libtool {own}", "tool 2", "libtool")
+            assert run("rebase", *moved.arguments, "-o", folder / "no", "--stop-on", "stale").code == 3
+
+
+def test_many_files_of_a_package_are_told_as_one(tmp_path: Path) -> None:
+    """In the summary and in the error; -v and JSON have each."""
+    names = [f"lib/l{number:03}.so" for number in range(300)]
+    old, new, above = (
+        [directory("lib"), *(file(name, text + name.encode()) for name in names)]
+        for text in (b"bug", b"fix", b"bug")
+    )
+    moved = place(tmp_path, old, new, above)
+    result = stops(moved, "content")
+    assert len(result.json["risks"]) == 300
+    assert len(result.err.splitlines()) <= 6
+    assert "content   300 files in /lib, /lib/l000.so among them (in layer 1, the 1st above" in result.err
+    text = run("rebase", *moved.arguments, "--allow", "content", "--dry-run").text
+    assert len(text.splitlines()) < 16
+    assert len(run("rebase", *moved.arguments, "--allow", "content", "-n", "-v").text.splitlines()) > 600
 
 
 def test_a_change_hides_an_update(tmp_path: Path) -> None:
@@ -375,7 +498,7 @@ def test_libraries_that_the_loader_does_not_find(tmp_path: Path) -> None:
         tmp_path, within(CACHE, old), within(CACHE, new), [file(CACHE, libraries("libc.so.6", "libapp.so"))]
     )
     result = passes(moved)
-    assert told(result) == [("cache", "warning", CACHE)]
+    assert told(result) == [("caches", "warning", CACHE)]
     (risk,) = result.json["risks"]
     assert risk["new"] == "libssl.so.3, libz.so.1"
 
@@ -412,7 +535,7 @@ def test_authorities_of_the_layer(path: str, tmp_path: Path) -> None:
             [file(path, bundle("1", "own"))],
         )
         result = passes(moved, "--force")
-        assert told(result) == [("cache", "warning", path)]
+        assert told(result) == [("caches", "warning", path)]
         (risk,) = result.json["risks"]
         assert [int(word) for word in risk["effect"].split() if word.isdigit()] == list(counts)
 
@@ -447,7 +570,7 @@ def test_alternatives_that_were_chosen_among_others(tmp_path: Path) -> None:
     """The layer's choice stands where both bases had one, and not the same."""
     moved = place(tmp_path, chosen("/bin/vi"), chosen("/bin/nano"), [symlink(EDITOR, "/bin/emacs")])
     result = passes(moved)
-    assert told(result) == [("cache", "warning", EDITOR)]
+    assert told(result) == [("caches", "warning", EDITOR)]
     (risk,) = result.json["risks"]
     assert (risk["old"], risk["new"]) == ("/bin/vi", "/bin/nano")
 

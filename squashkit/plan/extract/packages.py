@@ -1,23 +1,17 @@
 """The package metadata of what stays, as scanners read it: dpkg's in the form that distroless images have
 (a file a package in `var/lib/dpkg/status.d`), apk's as the paragraphs of its database.
 
-A package counts where a path that stays and is no directory is in its list. `/lib` and `/usr/lib` are one:
-packages name the one, and images have the other.
+A package counts where a path that stays and is no directory is in its list.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-DPKG, STATUS_D, INFO = b"var/lib/dpkg/status", b"var/lib/dpkg/status.d", b"var/lib/dpkg/info"
-APK = b"lib/apk/db/installed"
-APK_ELSEWHERE = b"usr/lib/apk/db/installed"
-"""Where apk 3 keeps it."""
-_MERGED = re.compile(rb"usr/(?=(?:lib|lib32|lib64|libx32|bin|sbin)/)")
-Read = Callable[[bytes], bytes | None]
-"""The content of a file of the tree; None where there is none."""
+from squashkit.plan.packages.owners import APK, INFO, STATUS, STATUS_D, Read, one_place
+from squashkit.plan.packages.paragraphs import fields_of, paragraphs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +26,6 @@ class Package:
     """What its database says of it."""
 
 
-def one_place(path: bytes) -> bytes:
-    """A path without the `usr/` before folders that are one with those of the root."""
-    return _MERGED.sub(b"", path, count=1)
-
-
 def find_packages(read: Read, names: Collection[bytes], kept: Collection[bytes]) -> list[Package]:
     """The packages of which something stays: `names` are all paths of the tree below the folders of dpkg,
     `kept` those that stay and are no directories."""
@@ -44,18 +33,8 @@ def find_packages(read: Read, names: Collection[bytes], kept: Collection[bytes])
     return [*_dpkg(read, names, places), *_apk(read, places)]
 
 
-def fields_of(paragraph: bytes) -> dict[bytes, bytes]:
-    """The first lines of a paragraph's fields."""
-    lines = (line.partition(b":") for line in paragraph.splitlines() if line[:1] not in (b" ", b"\t", b""))
-    return {key: value.strip() for key, sign, value in lines if sign}
-
-
-def paragraphs(text: bytes) -> list[bytes]:
-    return [part.strip(b"\n") + b"\n" for part in re.split(rb"\n[ \t]*\n", text) if part.strip()]
-
-
 def _dpkg(read: Read, names: Collection[bytes], places: Collection[bytes]) -> Iterator[Package]:
-    for paragraph in paragraphs(read(DPKG) or b""):
+    for paragraph in paragraphs(read(STATUS) or b""):
         found = fields_of(paragraph)
         name = found.get(b"Package", b"")
         status = found.get(b"Status")
@@ -78,7 +57,7 @@ def _dpkg(read: Read, names: Collection[bytes], places: Collection[bytes]) -> It
 
 
 def _apk(read: Read, places: Collection[bytes]) -> Iterator[Package]:
-    for database in (APK, APK_ELSEWHERE):
+    for database in APK:
         for paragraph in paragraphs(read(database) or b""):
             folder, name, version, stays = b"", b"", b"", False
             for line in paragraph.splitlines():

@@ -25,6 +25,7 @@ from squashkit.plan.segments import Segment
 class Fitted:
     """The layers above a base, as they are to lie on another one."""
 
+    old: tuple[Changeset, ...]
     new: tuple[Changeset, ...]
     above: tuple[Changeset, ...]
     """With the directories that only the old base gave."""
@@ -77,7 +78,7 @@ def fit(old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Chan
             break
         before.apply(changeset, len(old) + number)
         after.apply(fitted[-1], len(new) + number)
-    return Fitted(tuple(new), tuple(fitted), frozenset(remade), tuple(risks), touched, after)
+    return Fitted(tuple(old), tuple(new), tuple(fitted), frozenset(remade), tuple(risks), touched, after)
 
 
 def rebased_segments(fitted: Fitted, *, squash: bool) -> list[Segment]:

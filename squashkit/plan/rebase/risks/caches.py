@@ -39,7 +39,7 @@ def _loader(facts: Facts) -> Iterator[Risk]:
     if missing:
         names = show_some(sorted(show_path(name) for name in missing)) if missing != {b"?"} else "its own"
         effect = "the loader does not find these by the cache above; run ldconfig in a layer of the app"
-        yield facts.risk(Kind.CACHE, "not listed", names, effect)
+        yield facts.risk(Kind.CACHES, "not listed", names, effect)
 
 
 def _certificates(facts: Facts) -> Iterator[Risk]:
@@ -50,13 +50,13 @@ def _certificates(facts: Facts) -> Iterator[Risk]:
     texts = [contents.text(facts.above), contents.text(new), contents.text(old, Side.OLD) if old else b""]
     if any(text is None for text in texts):
         effect = "the CAs are those of the layer above, whatever the new base trusts"
-        yield facts.risk(Kind.CACHE, show_have(old), "its own CAs", effect)
+        yield facts.risk(Kind.CACHES, show_have(old), "its own CAs", effect)
         return
     ours, theirs, before = (set(_CERTIFICATE.findall(text or b"")) for text in texts)
     missing, distrusted = len(theirs - ours), len((ours & before) - theirs)
     if missing or distrusted:
         effect = f"{missing} of the new base's CAs are unknown, {distrusted} that it dropped trusted"
-        yield facts.risk(Kind.CACHE, f"{len(before)} CAs", f"{len(theirs)} CAs", effect)
+        yield facts.risk(Kind.CACHES, f"{len(before)} CAs", f"{len(theirs)} CAs", effect)
 
 
 def _alternatives(facts: Facts) -> Iterator[Risk]:
@@ -64,7 +64,7 @@ def _alternatives(facts: Facts) -> Iterator[Risk]:
     old, new = facts.old, facts.new
     if new is not None and old is not None and not facts.contents.is_same(facts.above, new):
         effect = "the layer's choice stands, made among what the old base had"
-        yield facts.risk(Kind.CACHE, show_target(old), show_target(new), effect)
+        yield facts.risk(Kind.CACHES, show_target(old), show_target(new), effect)
 
 
 DETECTORS: Detectors = (

@@ -1,31 +1,75 @@
-"""Files that a layer copied up: the old base's content stays, whatever the new base has."""
+"""Files of the old base whose content lies above: it stays, whatever the new base has.
+
+What a package of the old base lists was patched with it, so a tag that hides the patch claims what it does
+not have: an error. Other files of a base are made or configured, and told as a warning.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
+from squashkit.errors import show_path
+from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Inode
-from squashkit.plan.rebase.risks.facts import Facts, is_file
-from squashkit.plan.rebase.risks.model import Kind, Risk, show_node
+from squashkit.plan.rebase.fit import Fitted
+from squashkit.plan.rebase.risks.contents import Contents, is_file
+from squashkit.plan.rebase.risks.facts import Facts
+from squashkit.plan.rebase.risks.model import Kind, Risk, Side, show_node
+from squashkit.plan.rebase.risks.origin import Origin, files_of
+
+_WORTH_A_LOOK = 1024
+"""Bytes: shorter files are alike by chance."""
 
 
-def find_stale(facts: Facts) -> Iterator[Risk]:
+def find_hidden(facts: Facts) -> Iterator[Risk]:
     """Whether a copy hides other content of the new base's, or outlives it."""
     if not is_file(facts.old) or not is_file(facts.above):
         return
+    if facts.new is not None and facts.contents.is_same(facts.above, facts.new):
+        return
+    origin, path = facts.origin, facts.path
+    package, is_error = origin.package_of(path), origin.is_code(path)
+    if not facts.same and origin.is_ahead(package):
+        return
     if facts.new is None:
+        old, new = "a file", "nothing"
         effect = "the old base's file stays, though the new base has it no longer"
-        yield facts.risk(Kind.CONTENT, "a file", "nothing", effect)
-        return
-    if facts.contents.is_same(facts.above, facts.new):
-        return
-    kept = "keeps the old base's content" if facts.same else "was made from the old base's"
-    effect = f"the copy above {kept}; the new base's is not seen"
-    assert facts.old is not None
-    old, new = (
-        _sizes(facts.old, facts.new) if is_file(facts.new) else (show_node(facts.old), show_node(facts.new))
-    )
-    yield facts.risk(Kind.CONTENT, old, new, effect)
+        is_error = is_error and facts.same
+    else:
+        old, new = show_node(facts.old), show_node(facts.new)
+        if is_file(facts.new):
+            old, new = _sizes(facts.old, facts.new)
+        kept = "keeps the old base's content" if facts.same else "was made from the old base's"
+        effect = f"the copy above {kept}; the new base's is not seen"
+        is_error = is_error and (facts.same or not origin.is_settings(path))
+    yield Risk(Kind.CONTENT, path, old, new, facts.layer, effect, is_error, package)
+
+
+def find_copies(fitted: Fitted, origin: Origin, contents: Contents) -> Iterator[Risk]:
+    """Files of the old base's packages that the layers have in other places (`cp /bin/bash /opt`), and that
+    the new base has otherwise: an error where dpkg was told to divert the file there."""
+    sizes: dict[int, list[tuple[bytes, Inode]]] = defaultdict(list)
+    for path, inode in files_of(origin.old):
+        size = inode.entry.record.realsize
+        if size >= _WORTH_A_LOOK and origin.is_code(path):
+            sizes[size].append((path, inode))
+    for path, bases in sorted(fitted.touched.items()):
+        above = node_at(fitted.tree, path)
+        if not is_file(above) or above.layer < fitted.bottom or bases.old is not None:
+            continue
+        for was, inode in sizes.get(above.entry.record.realsize, ()):
+            there = node_at(origin.new, was)
+            if contents.do_agree(inode, there) or not contents.is_same(inode, above, Side.OLD):
+                continue
+            diverted = origin.diverted.get(was) == path
+            moved = "dpkg diverted it there" if diverted else "the layer copied it"
+            effect = f"it keeps the old base's content; {moved}"
+            old, new = f"a copy of /{show_path(was)}", "other content" if there is not None else "nothing"
+            layer = above.layer - fitted.bottom
+            package = origin.package_of(was)
+            yield Risk(Kind.CONTENT, path, old, new, layer, effect, diverted, package)
+            break
 
 
 def _sizes(old: Inode, new: Inode) -> tuple[str, str]:

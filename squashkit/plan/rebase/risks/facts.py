@@ -1,54 +1,19 @@
-"""What is known at a path: what a layer above put there, what each base has, and what these files hold."""
+"""What is known at a path: what a layer above put there, and what each base has."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from squashkit.errors import show_path
-from squashkit.layers.compare import is_same_content
-from squashkit.layers.record import REGULAR, SYMLINK
-from squashkit.layers.rootfs import Inode, Node
+from squashkit.layers.record import SYMLINK
+from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.fit import Fitted
-from squashkit.plan.rebase.risks.model import Kind, Read, Risk, Side
+from squashkit.plan.rebase.risks.contents import Contents
+from squashkit.plan.rebase.risks.model import Kind, Risk
+from squashkit.plan.rebase.risks.origin import Origin
 
-_MAX_TEXT = 64 << 20  # a package database of 60,000 packages
 _SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What files hold, as far as it is available."""
-
-    read: Read
-
-    def text(self, inode: Inode, side: Side = Side.NEW) -> bytes | None:
-        """A file's content; None where it is not available, the inode is no file, or it is too long."""
-        is_text = is_file(inode) and inode.entry.record.realsize <= _MAX_TEXT
-        pieces = self.read(side, inode) if is_text else None
-        return b"".join(map(bytes, pieces)) if pieces is not None else None
-
-    def is_same(self, inode: Inode, other: Inode, side: Side = Side.NEW) -> bool:
-        """Whether two files have the same content: by size and time where that is not available. The first
-        is of this side, the other of the new image."""
-        left, right = inode.entry.record, other.entry.record
-        if (left.typeflag, left.linkname) != (right.typeflag, right.linkname):
-            return False
-        if left.realsize != right.realsize:
-            return False
-        if left.typeflag != REGULAR or not left.realsize:
-            return True
-        x, y = self.read(side, inode), self.read(Side.NEW, other)
-        if x is None or y is None:
-            return left.mtime == right.mtime
-        return is_same_content(x, y)
-
-    def do_agree(self, old: Node | None, new: Node | None) -> bool:
-        """Whether the two bases have the same at a path."""
-        if isinstance(old, Inode) and isinstance(new, Inode):
-            return self.is_same(old, new, Side.OLD)
-        return type(old) is type(new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +22,7 @@ class Facts:
 
     fitted: Fitted
     contents: Contents
+    origin: Origin
     path: bytes
     above: Inode
     """What the result has there."""
@@ -67,9 +33,14 @@ class Facts:
     same: bool
     """Whether the old base's file still has its content above."""
 
+    @property
+    def layer(self) -> int:
+        """The layer that is seen there, counted from the lowest above the base."""
+        return self.above.layer - self.fitted.bottom
+
     def risk(self, kind: Kind, old: str, new: str, effect: str) -> Risk:
         """A risk at this path, of the layer that is seen there."""
-        return Risk(kind, self.path, old, new, self.above.layer - self.fitted.bottom, effect)
+        return Risk(kind, self.path, old, new, self.layer, effect)
 
 
 Detector = Callable[[Facts], Iterator[Risk]]
@@ -86,11 +57,6 @@ def path_is(*paths: bytes) -> Callable[[bytes], bool]:
 def below(*folders: bytes) -> Callable[[bytes], bool]:
     """Whether a path lies in one of these folders, which end in a slash."""
     return lambda path: path.startswith(folders)
-
-
-def is_file(node: Node | None) -> TypeGuard[Inode]:
-    """Whether a node is a regular file."""
-    return isinstance(node, Inode) and node.entry.record.typeflag == REGULAR
 
 
 def show_have(inode: Inode | None) -> str:

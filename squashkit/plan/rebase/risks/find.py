@@ -15,9 +15,12 @@ from squashkit.oci.documents import ImageConfig
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.risks import accounts, caches, packages
 from squashkit.plan.rebase.risks.accounts import BACKUPS, owner_risks, user_risks
-from squashkit.plan.rebase.risks.content import find_stale
-from squashkit.plan.rebase.risks.facts import Contents, Facts, is_file
-from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Copied, Kind, Read, Risk, Side
+from squashkit.plan.rebase.risks.content import find_copies, find_hidden
+from squashkit.plan.rebase.risks.contents import Contents, is_file
+from squashkit.plan.rebase.risks.facts import Facts
+from squashkit.plan.rebase.risks.model import ACCOUNTS, Copied, Files, Kind, Risk, Side
+from squashkit.plan.rebase.risks.origin import Origin
+from squashkit.plan.rebase.risks.packages import find_stale
 
 _DETECTORS = (*packages.DETECTORS, *accounts.DETECTORS, *caches.DETECTORS)
 _VOLATILE = (
@@ -41,7 +44,7 @@ class Found(NamedTuple):
     copied: list[Copied]
 
 
-def find_risks(fitted: Fitted, read: Read, app: ImageConfig, new: ImageConfig, user: str) -> Found:
+def find_risks(fitted: Fitted, files: Files, app: ImageConfig, new: ImageConfig, user: str) -> Found:
     """Hold the layers above against both bases.
 
     `app` is the config of the image that is rebased, `new` the new base's, `user` the account that the
@@ -51,7 +54,8 @@ def find_risks(fitted: Fitted, read: Read, app: ImageConfig, new: ImageConfig, u
     risks, copied = [*platform_risks(app, new), *fitted.risks], list[Copied]()
     if any(risk.kind is Kind.LINK for risk in risks):
         return Found(risks, copied)
-    contents = Contents(read)
+    contents = Contents(files)
+    origin = Origin.read(fitted, contents)
     for path, bases in sorted(fitted.touched.items()):
         above = node_at(fitted.tree, path)
         if not isinstance(above, Inode) or above.layer < fitted.bottom:
@@ -61,23 +65,21 @@ def find_risks(fitted: Fitted, read: Read, app: ImageConfig, new: ImageConfig, u
         if path.startswith(_VOLATILE) or path in BACKUPS:
             continue
         agree = contents.do_agree(bases.old, bases.new)
-        facts = _facts(fitted, contents, path, bases, above)
+        was, there = (node if isinstance(node, Inode) else None for node in bases)
+        same = was is not None and contents.is_same(was, above, Side.OLD)
+        facts = Facts(fitted, contents, origin, path, above, was, there, same)
         if is_file(facts.old) and is_file(above):
             copied.append(Copied(path, above.layer - fitted.bottom, facts.same, not agree))
         if not agree and not isinstance(bases.new, Directory):  # a change of type is told as that
             risks += _detect(facts)
+    risks += find_copies(fitted, origin, contents)
+    risks += find_stale(fitted, origin)
     risks += user_risks(fitted, contents, user)
     return Found(risks, copied)
 
 
-def _facts(fitted: Fitted, contents: Contents, path: bytes, bases: BaseNodes, above: Inode) -> Facts:
-    old, new = (node if isinstance(node, Inode) else None for node in bases)
-    same = old is not None and contents.is_same(old, above, Side.OLD)
-    return Facts(fitted, contents, path, above, old, new, same)
-
-
 def _detect(facts: Facts) -> Iterator[Risk]:
-    detect = next((detect for fits, detect in _DETECTORS if fits(facts.path)), find_stale)
+    detect = next((detect for fits, detect in _DETECTORS if fits(facts.path)), find_hidden)
     return detect(facts)
 
 

@@ -6,16 +6,13 @@ files that it copied up keep the old base's content. Nothing is told where the b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from squashkit.errors import show_path
-from squashkit.layers.compare import Piece
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node
-from squashkit.options import ALLOWABLE
 
 
 class BaseNodes(NamedTuple):
@@ -34,11 +31,13 @@ class Kind(Enum):
     LINK = "link"
     PACKAGES = "packages"
     CONTENT = "content"
+    STALE = "stale"
     ACCOUNTS = "accounts"
-    CACHE = "cache"
+    CACHES = "caches"
 
 
-_ERRORS = frozenset({*map(Kind, ALLOWABLE), Kind.LINK})
+_ERRORS = frozenset({Kind.PLATFORM, Kind.TYPE, Kind.PARENT, Kind.LINK})
+"""Kinds that are errors unless a risk says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +56,12 @@ class Risk:
     effect: str
     """What will be seen."""
     is_error: bool | None = None
+    package: str = ""
+    """The package that it is about, where one is known."""
 
     @property
     def stops(self) -> bool:
-        """Whether a strict rebase stops here."""
+        """Whether it is an error: a strict rebase stops here."""
         return self.kind in _ERRORS if self.is_error is None else self.is_error
 
 
@@ -83,8 +84,15 @@ class Side(Enum):
     NEW = "new"
 
 
-Read = Callable[[Side, Inode], Iterator[Piece] | None]
-"""The content of a file in pieces; None where it is not available, and is not worth fetching."""
+class Files(Protocol):
+    """What files hold, fetched if need be."""
+
+    def digest(self, side: Side, inode: Inode) -> bytes:
+        """What two files of the same content have alike, and no others."""
+
+    def text(self, side: Side, inode: Inode) -> bytes:
+        """All that a file holds."""
+
 
 ACCOUNTS = {b"etc/passwd": "user", b"etc/group": "group"}
 """The files of accounts, and what they list."""

@@ -7,15 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from squashkit.errors import show_path
 from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Inode
-from squashkit.plan.rebase.risks.facts import (
-    Detectors,
-    Facts,
-    below,
-    path_is,
-    show_have,
-    show_some,
-)
+from squashkit.plan.packages.versions import is_later
+from squashkit.plan.rebase.fit import Fitted
+from squashkit.plan.rebase.risks.facts import Detectors, Facts, below, path_is, show_have, show_some
 from squashkit.plan.rebase.risks.model import Kind, Risk, Side
+from squashkit.plan.rebase.risks.origin import Origin
 
 _DPKG = b"var/lib/dpkg/status"
 _APK = (b"lib/apk/db/installed", b"usr/lib/apk/db/installed")
@@ -132,3 +128,25 @@ def _stanzas(
         if name in fields and (not status or fields.get(status, b"").endswith(wanted)):
             found[show_path(fields[name])] = show_path(fields.get(version, b""))
     return found
+
+
+def find_stale(fitted: Fitted, origin: Origin) -> Iterator[Risk]:
+    """Packages that the layers brought and whose source the new base has in a later version: a rebase does
+    not patch what the layers brought. Of dpkg."""
+    node = node_at(fitted.tree, _DPKG)
+    if not isinstance(node, Inode) or node.layer < fitted.bottom:
+        return
+    newest: dict[bytes, bytes] = {}
+    for built in origin.there.values():
+        if is_later(built.source_version, newest.get(built.source, b"")):
+            newest[built.source] = built.source_version
+    for name, built in sorted(origin.ours.items()):
+        latest = newest.get(built.source, b"")
+        brought = name not in origin.before and name not in origin.there
+        if brought and is_later(latest, built.source_version):
+            effect = "the layers brought it, and a rebase does not patch it: build the image anew"
+            shown = show_path(name)
+            old = f"{shown} {show_path(built.version)}"
+            new = f"{show_path(built.source)} {show_path(latest)}"
+            layer = node.layer - fitted.bottom
+            yield Risk(Kind.STALE, b"", old, new, layer, effect, package=shown)

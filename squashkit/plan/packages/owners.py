@@ -1,0 +1,105 @@
+"""Whose the files of an image are: the packages that list them, by dpkg's and apk's databases, and by the
+lists of distroless images.
+
+`/lib` and `/usr/lib` are one place: packages name the one, and images have the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from squashkit.plan.packages.paragraphs import fields_of, lines_of, paragraphs
+
+STATUS, STATUS_D, INFO = b"var/lib/dpkg/status", b"var/lib/dpkg/status.d", b"var/lib/dpkg/info"
+APK = (b"lib/apk/db/installed", b"usr/lib/apk/db/installed")
+"""Where apk keeps its database; the second since version 3."""
+_MERGED = re.compile(rb"usr/(?=(?:lib|lib32|lib64|libx32|bin|sbin)/)")
+Read = Callable[[bytes], bytes | None]
+"""The content of a file of the tree; None where there is none."""
+
+
+def one_place(path: bytes) -> bytes:
+    """A path without the `usr/` before folders that are one with those of the root."""
+    return _MERGED.sub(b"", path, count=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """The packages of an image by the files that they list."""
+
+    packages: Mapping[bytes, str]
+    """By paths in one place (`one_place`)."""
+    conffiles: frozenset[bytes]
+    """Files that belong to whoever changed them: dpkg leaves such alone."""
+
+    def of(self, path: bytes) -> str | None:
+        """The package whose file this is."""
+        return self.packages.get(one_place(path))
+
+    def is_conffile(self, path: bytes) -> bool:
+        return one_place(path) in self.conffiles
+
+
+def find_owners(read: Read, names: Collection[bytes]) -> Owners:
+    """What the databases of a tree say; `names` are the paths of its files."""
+    packages: dict[bytes, str] = {}
+    for path in sorted(names):
+        folder, _, name = path.rpartition(b"/")
+        if folder == INFO and name.endswith(b".list"):
+            listed = (read(path) or b"").splitlines()
+            _take(packages, name.removesuffix(b".list"), listed)
+        elif folder == STATUS_D and name.endswith(b".md5sums"):
+            sums = (line.split(None, 1) for line in (read(path) or b"").splitlines())
+            _take(packages, name.removesuffix(b".md5sums"), [one[1] for one in sums if len(one) == 2])
+    for database in APK:
+        for name, path in _apk_files(read(database) or b""):
+            _take(packages, name, [path])
+    return Owners(packages, frozenset(_conffiles(read(STATUS) or b"")))
+
+
+def _take(packages: dict[bytes, str], name: bytes, paths: Collection[bytes]) -> None:
+    shown = name.partition(b":")[0].decode("utf-8", "replace")  # a list's name may have an architecture
+    for path in paths:
+        packages.setdefault(one_place(path.removeprefix(b".").strip(b"/")), shown)
+
+
+def _apk_files(text: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for paragraph in paragraphs(text):
+        name = folder = b""
+        for line in paragraph.splitlines():
+            key, value = line[:2], line[2:]
+            if key == b"P:":
+                name = value
+            elif key == b"F:":
+                folder = value
+            elif key == b"R:":
+                yield name, folder + b"/" * bool(folder) + value
+
+
+def _conffiles(status: bytes) -> Iterator[bytes]:
+    for paragraph in paragraphs(status):
+        for line in lines_of(paragraph, b"Conffiles"):
+            yield one_place(line.partition(b" ")[0].strip(b"/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a package is, and what it was built from."""
+
+    version: bytes
+    source: bytes
+    source_version: bytes
+
+
+def installed(status: bytes) -> dict[bytes, Built]:
+    """dpkg's installed packages, by name."""
+    found = {}
+    for paragraph in paragraphs(status):
+        fields = fields_of(paragraph)
+        name, version = fields.get(b"Package", b""), fields.get(b"Version", b"")
+        if name and fields.get(b"Status", b" installed").endswith(b" installed"):
+            source, _, stated = fields.get(b"Source", name).partition(b" ")
+            found[name] = Built(version, source, stated.strip(b"()") or version)
+    return found

@@ -1,0 +1,61 @@
+"""What the files of a rebase hold."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from squashkit.layers.record import REGULAR
+from squashkit.layers.rootfs import Inode, Node
+from squashkit.plan.rebase.risks.model import Files, Side
+
+_MAX_TEXT = 64 << 20  # a package database of 60,000 packages
+
+
+_TEXTS = re.compile(
+    rb"(?:usr/)?lib/apk/db/installed|var/lib/dpkg/(?:status|diversions|status\.d/[^/]*|info/[^/]*\.list)"
+    rb"|etc/(?:passwd|group|shadow|gshadow|subuid|subgid|ld\.so\.cache|ssl/certs/ca-certificates\.crt)"
+    rb"|etc/(?:ssl/cert\.pem|ssl/ca-bundle\.pem|pki/[^:]*\.pem|pki/tls/certs/ca-bundle\.crt)"
+)
+
+
+def is_text(path: bytes) -> bool:
+    """Whether a file is one that a rebase reads, and does not only compare."""
+    return _TEXTS.fullmatch(path) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What files hold. It is asked for only where sizes do not tell."""
+
+    files: Files
+
+    def text(self, inode: Inode, side: Side = Side.NEW) -> bytes | None:
+        """A file's content; None where the inode is no file, or it is too long."""
+        if not is_file(inode) or inode.entry.record.realsize > _MAX_TEXT:
+            return None
+        return self.files.text(side, inode)
+
+    def is_same(self, inode: Inode, other: Inode, side: Side = Side.NEW) -> bool:
+        """Whether two inodes have the same content. The first is of this side, the other of the new
+        image."""
+        left, right = inode.entry.record, other.entry.record
+        if (left.typeflag, left.linkname) != (right.typeflag, right.linkname):
+            return False
+        if left.realsize != right.realsize:
+            return False
+        if left.typeflag != REGULAR or not left.realsize:
+            return True
+        return self.files.digest(side, inode) == self.files.digest(Side.NEW, other)
+
+    def do_agree(self, old: Node | None, new: Node | None) -> bool:
+        """Whether the two bases have the same at a path."""
+        if isinstance(old, Inode) and isinstance(new, Inode):
+            return self.is_same(old, new, Side.OLD)
+        return type(old) is type(new)
+
+
+def is_file(node: Node | None) -> TypeGuard[Inode]:
+    """Whether a node is a regular file."""
+    return isinstance(node, Inode) and node.entry.record.typeflag == REGULAR

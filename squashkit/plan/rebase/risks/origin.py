@@ -1,0 +1,104 @@
+"""The bases by themselves, without the layers above: what both hold, and whose the old one's files are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from squashkit.layers.changeset import Changeset
+from squashkit.layers.lookup import node_at
+from squashkit.layers.rootfs import Inode, Rootfs
+from squashkit.plan.packages.owners import STATUS, Built, Owners, find_owners, installed
+from squashkit.plan.packages.versions import is_later
+from squashkit.plan.rebase.fit import Fitted
+from squashkit.plan.rebase.risks.contents import Contents, is_file
+from squashkit.plan.rebase.risks.model import Side
+
+_CODE = (b"bin/", b"sbin/", b"lib", b"usr/")
+"""Where a base has programs and libraries: they count as a package's where no list of packages can be
+read."""
+_DIVERSIONS = b"var/lib/dpkg/diversions"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Both bases, and the packages of the old one."""
+
+    old: Rootfs
+    new: Rootfs
+    owners: Owners
+    before: Mapping[bytes, Built]
+    """dpkg's packages of the old base."""
+    there: Mapping[bytes, Built]
+    """Those of the new base."""
+    ours: Mapping[bytes, Built]
+    """Those that a layer above lists; none where no layer has a list of its own."""
+    diverted: Mapping[bytes, bytes]
+    """Where dpkg was told to put files of packages, in the result, by where these would lie."""
+
+    @classmethod
+    def read(cls, fitted: Fitted, contents: Contents) -> Self:
+        """Linear in the entries of both bases and in the lists of packages."""
+        old, new = _tree(fitted.old), _tree(fitted.new)
+
+        def text(path: bytes, tree: Rootfs = old, side: Side = Side.OLD) -> bytes | None:
+            node = node_at(tree, path)
+            return contents.text(node, side) if isinstance(node, Inode) else None
+
+        owners = find_owners(text, [path for path, _ in files_of(old)])
+        status = node_at(fitted.tree, STATUS)
+        is_own = isinstance(status, Inode) and status.layer >= fitted.bottom
+        return cls(
+            old,
+            new,
+            owners,
+            before=installed(text(STATUS) or b""),
+            there=installed(text(STATUS, new, Side.NEW) or b""),
+            ours=installed(text(STATUS, fitted.tree, Side.NEW) or b"") if is_own else {},
+            diverted=_diversions(text(_DIVERSIONS, fitted.tree, Side.NEW) or b""),
+        )
+
+    def package_of(self, path: bytes) -> str:
+        """The package of the old base whose file this is; nothing where none is known."""
+        return self.owners.of(path) or ""
+
+    def is_code(self, path: bytes) -> bool:
+        """Whether a file is patched with a package: one lists it, or none can be read, and it lies where
+        programs do."""
+        if self.owners.packages:
+            return self.owners.of(path) is not None
+        return path.startswith(_CODE)
+
+    def is_settings(self, path: bytes) -> bool:
+        """Whether a changed file is the image's own: package managers leave such alone."""
+        return path.startswith(b"etc/") or self.owners.is_conffile(path)
+
+    def is_ahead(self, package: str) -> bool:
+        """Whether the layers brought a package in a version that is no lower than the new base's."""
+        name = package.encode()
+        before, there, ours = (versions.get(name) for versions in (self.before, self.there, self.ours))
+        if before is None or there is None or ours is None or ours.version == before.version:
+            return False
+        return not is_later(there.version, ours.version)
+
+
+def files_of(tree: Rootfs) -> Iterator[tuple[bytes, Inode]]:
+    """The regular files of a tree, by their paths."""
+    for directory in tree.directories.values():
+        for name, node in directory.children.items():
+            if is_file(node):
+                yield directory.child_path(name), node
+
+
+def _tree(layers: Sequence[Changeset]) -> Rootfs:
+    tree = Rootfs()
+    for index, changeset in enumerate(layers):
+        tree.apply(changeset, index)
+    return tree
+
+
+def _diversions(text: bytes) -> dict[bytes, bytes]:
+    """dpkg's diversions: three lines each, the path, where it is put, and who asked for that."""
+    lines = text.splitlines()
+    return {lines[n].strip(b"/"): lines[n + 1].strip(b"/") for n in range(0, len(lines) - 2, 3)}
