@@ -12,7 +12,14 @@ from squashkit.errors import InvalidReference, UsageError
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer
-from squashkit.oci.media import CONTAINERD_NAME, DOCKER_MANIFEST, OCI_MANIFEST, REF_NAME, Codec
+from squashkit.oci.media import (
+    CONTAINERD_NAME,
+    DOCKER_LAYER,
+    DOCKER_MANIFEST,
+    OCI_MANIFEST,
+    REF_NAME,
+    Codec,
+)
 from squashkit.oci.names import ImageName, is_tag, same_name
 from squashkit.options import Format, MinSaving, Write
 from squashkit.transports.atomic import FORCE, refuse_special
@@ -127,6 +134,8 @@ def decide_target(
     compress = write.compression
     if compress is not None and compress.codec is Codec.ZSTD and image.family(family) == DOCKER_MANIFEST:
         raise UsageError("docker's manifests know no zstd layers; pass ", _AS_OCI)
+    if chosen == "oci" and image.family(family) == DOCKER_MANIFEST:
+        _refuse_zstd(like)
     names = _names(reference, image, write)
     if reference is not None and not write.replace:
         _protect_tags(names, reference, source)
@@ -148,6 +157,19 @@ def decide_target(
         has_own_names=not write.names,
         several=several,
     )
+
+
+def _refuse_zstd(layers: Sequence[Layer]) -> None:
+    """Raises UsageError for a layer that no docker manifest may name: there is no media type for it. One
+    that stands under one already stays."""
+    for layer in layers:
+        blob = layer.descriptor
+        if blob is not None and blob.codec is Codec.ZSTD and not blob.media_type.startswith(DOCKER_LAYER):
+            raise UsageError(
+                f"{layer.where} of {layer.source} is a zstd layer, which docker's manifests do not know;"
+                " pass ",
+                _AS_OCI,
+            )
 
 
 def _refuse_misfits(

@@ -17,12 +17,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from tests.compat.registries import HOST, Handler, serving
+from tests.support.builders import Compress, compress
 
 BLOB = r"/blobs/sha256:"
 BEGIN = r"/blobs/uploads/(\?|$)"
 UPLOAD = r"/blobs/uploads/\d"
 MANIFEST = r"/manifests/"
-OCI = "application/vnd.oci.image."
+OCI_TYPES = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.oci.image.layer.v1.tar",
+)
+DOCKER_TYPES = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.container.image.v1+json",
+    "application/vnd.docker.image.rootfs.diff.tar",
+)
+"""Of a manifest, its config and its plain layers."""
 
 
 @dataclass(slots=True)
@@ -83,23 +94,33 @@ class MemoryRegistry:
         self.blobs.setdefault(repository, {})[digest] = data
         return digest
 
-    def add(self, repository: str, tag: str, layers: Iterable[bytes]) -> None:
-        """An image of plain layers."""
+    def add(
+        self,
+        repository: str,
+        tag: str,
+        layers: Iterable[bytes],
+        *,
+        how: Compress = None,
+        docker: bool = False,
+    ) -> None:
+        """An image of these layers, stored plain or as `how` says."""
         tars = list(layers)
-        diff_ids = [self.store(repository, tar) for tar in tars]
+        diff_ids = [f"sha256:{hashlib.sha256(tar).hexdigest()}" for tar in tars]
         made = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}}
         config = json.dumps({**made, "history": [{"created_by": f"step {at}"} for at in range(len(tars))]})
+        types = DOCKER_TYPES if docker else OCI_TYPES
+        ending = f"{'.' if docker else '+'}{how}" if how else ""
 
         def descriptor(kind: str, data: bytes) -> dict[str, object]:
-            return {"mediaType": OCI + kind, "digest": self.store(repository, data), "size": len(data)}
+            return {"mediaType": kind, "digest": self.store(repository, data), "size": len(data)}
 
         manifest = {
             "schemaVersion": 2,
-            "mediaType": f"{OCI}manifest.v1+json",
-            "config": descriptor("config.v1+json", config.encode()),
-            "layers": [descriptor("layer.v1.tar", tar) for tar in tars],
+            "mediaType": types[0],
+            "config": descriptor(types[1], config.encode()),
+            "layers": [descriptor(types[2] + ending, compress(tar, how)) for tar in tars],
         }
-        self.name(repository, tag, f"{OCI}manifest.v1+json", json.dumps(manifest).encode())
+        self.name(repository, tag, types[0], json.dumps(manifest).encode())
 
     def name(self, repository: str, reference: str, kind: str, data: bytes) -> str:
         """Store a manifest under a tag or its digest."""
@@ -108,6 +129,12 @@ class MemoryRegistry:
         if not reference.startswith("sha256:"):
             self.tags.setdefault(repository, {})[reference] = digest
         return digest
+
+    def layers(self, repository: str, tag: str) -> list[dict[str, str]]:
+        """The descriptors of an image's layers."""
+        found = json.loads(self.blobs[repository][self.tags[repository][tag]])["layers"]
+        assert isinstance(found, list)
+        return found
 
     def answer(self, asked: Asked) -> Answer:
         with self._lock:

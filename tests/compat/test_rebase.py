@@ -702,6 +702,26 @@ def test_in_a_registry_contents_are_compared(person: Person) -> None:
         assert len(hub.seen("GET", "/blobs/")) == 3, "the configs alone"
 
 
+def test_a_zstd_base_needs_an_oci_manifest(person: Person) -> None:
+    """docker's manifests have no media type for its layers: said before anything is written, in a dry run
+    too, with the form that holds them."""
+    old, new = layer(file("a")), layer(file("b"))
+    with memory_registry() as hub:
+        hub.add("old", "1", [old], how="gzip", docker=True)
+        hub.add("app", "1", [old, layer(file("x"))], how="gzip", docker=True)
+        hub.add("new", "1", [new], how="zstd")
+        place = f"docker://{hub.host}/"
+        bases = ["--old-base", f"{place}old:1", "--new-base", f"{place}new:1"]
+        rebase = ["rebase", f"{place}app:1", *bases, "-o", f"{place}result:1"]
+        why = "new:1 is a zstd layer, which docker's manifests do not know; pass --format oci"
+        for options in ([], ["--dry-run"]):
+            assert_fails(person.run(*rebase, *options), 2, why)
+        assert "result" not in hub.blobs
+        assert person.run(*rebase, "--format", "oci").code == 0
+        endings = [one["mediaType"].rpartition(".")[2] for one in hub.layers("result", "1")]
+        assert endings == ["tar+zstd", "tar+gzip"]
+
+
 # --- a real image ----------------------------------------------------------------------------
 
 
