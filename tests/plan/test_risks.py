@@ -263,6 +263,17 @@ def test_a_hard_link_to_what_is_gone(tmp_path: Path) -> None:
     assert "Errors of kind link always stop" in " ".join(run("rebase", "--help-all").text.split())
 
 
+def test_a_lost_hard_link_hides_nothing_else(tmp_path: Path) -> None:
+    """Links to it are lost, too, in its layer and above; what else does not fit is told beside."""
+    bug = [directory("bin"), file("bin/su", b"bug")]
+    fix = [directory("bin"), file("bin/su", b"fix")]
+    first = [hardlink("b", "a"), hardlink("c", "b"), file("own"), hardlink("own2", "own")]
+    second = [hardlink("d", "b"), file("bin/su", b"bug", mode=0o755)]
+    moved = place(tmp_path, [*bug, file("a", b"a")], fix, first, second)
+    links = [("link", "error", name) for name in "bcd"]
+    assert told(stops(moved, "link", "content")) == [*links, ("content", "error", "bin/su")]
+
+
 def test_a_hard_link_to_what_is_there(tmp_path: Path) -> None:
     """It links to the new base's file, or to the layer's own."""
     moved = place(tmp_path, [file("a", b"a")], [file("a", b"A")], [hardlink("b", "a")])

@@ -35,7 +35,7 @@ class Fitted:
     touched: Mapping[bytes, BaseNodes]
     """Every path that they have an entry for, and those of the accounts."""
     tree: Rootfs
-    """What the new base and the layers above make. Not whole where a hard link has lost its target."""
+    """What the new base and the layers above make, less hard links that have lost their targets."""
 
     @property
     def changesets(self) -> dict[int, Changeset]:
@@ -73,9 +73,10 @@ def fit(old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Chan
         if layer.ancestors or layer.lost:
             remade.add(number)
         entries = (*sorted(layer.ancestors), *changeset.entries)
-        fitted.append(replace(changeset, entries=entries) if layer.ancestors else changeset)
-        if any(risk.kind is Kind.LINK for risk in layer.risks):
-            break
+        if layer.dangling:  # nobody can unpack it; without them the rest can be looked at
+            entries = tuple(entry for entry in entries if entry not in layer.dangling)
+        is_other = layer.ancestors or layer.dangling
+        fitted.append(replace(changeset, entries=entries) if is_other else changeset)
         before.apply(changeset, len(old) + number)
         after.apply(fitted[-1], len(new) + number)
     return Fitted(tuple(old), tuple(new), tuple(fitted), frozenset(remade), tuple(risks), touched, after)
@@ -107,6 +108,8 @@ class _LayerFit:
     risks: list[Risk] = field(default_factory=list)
     ancestors: list[Entry] = field(default_factory=list)
     """Entries of directories that only the old base gave."""
+    dangling: set[Entry] = field(default_factory=set)
+    """Hard links whose targets are gone."""
     lost: bool = False
     """Whether a whiteout hides nothing any more, where nobody would see that it does."""
     _own: dict[bytes, bool] = field(default_factory=dict)
@@ -119,6 +122,8 @@ class _LayerFit:
     """Directories that the layer itself deletes and puts something into."""
     _written: set[bytes] = field(default_factory=set)
     """Paths of entries that came before."""
+    _unlinked: set[bytes] = field(default_factory=set)
+    """Paths of hard links whose targets are gone."""
     _links: StandingLinks = field(init=False)
 
     def look(self) -> None:
@@ -234,11 +239,14 @@ class _LayerFit:
                 there,
                 "the layer's file takes its place, and all in the new base's directory is gone",
             )
+        self._unlinked.discard(path)
         if is_hard_link(entry):
             target = self._real(link_target(entry))
             was_file = isinstance(node_at(self.before, target), Inode)
             lost = was_file and not isinstance(node_at(self.after, target), Inode)
-            if lost and target not in self._written:
+            if (lost and target not in self._written) or target in self._unlinked:
+                self.dangling.add(entry)
+                self._unlinked.add(path)
                 was_link = f"a hard link to {show_path(target)}"
                 effect = "the layer cannot be unpacked"
                 self.risks.append(Risk(Kind.LINK, path, was_link, "nothing there", self.number, effect))

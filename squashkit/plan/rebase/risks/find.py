@@ -49,11 +49,9 @@ def find_risks(fitted: Fitted, files: Files, app: ImageConfig, new: ImageConfig,
 
     `app` is the config of the image that is rebased, `new` the new base's, `user` the account that the
     result runs as. First comes what holds of the whole image, then what did not fit, then the rest by path.
-    Of layers that cannot be unpacked nothing else is told.
+    Of hard links that have lost their targets nothing else is told.
     """
     risks, copied = [*platform_risks(app, new), *fitted.risks], list[Copied]()
-    if any(risk.kind is Kind.LINK for risk in risks):
-        return Found(risks, copied)
     contents = Contents(files)
     origin = Origin.read(fitted, contents)
     for path, bases in sorted(fitted.touched.items()):
