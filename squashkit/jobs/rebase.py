@@ -114,6 +114,9 @@ def rebase_platforms(
         for move, report in zip(moves, reports, strict=True):
             move.stop_at_errors(report)
         tasks = [move.task(fit, layers, history) for move, fit in zip(moves, fitted, strict=True)]
+        tasks = [
+            replace(task, decision=bases.add_blobs(task.decision, source, targets[0])) for task in tasks
+        ]
         notes = [
             notes_on(source, task.decision, target, chosen, history)
             for task, target in zip(tasks, targets, strict=True)
@@ -146,7 +149,7 @@ class _Move:
         subject = str(app.platform) if read.choice == ALL else ""
         assert new.image is not None
         known = old.image
-        if known is None:
+        if known is None or not known.config.raw:
             if how.config == "follow":
                 with inside(subject):
                     raise UsageError(

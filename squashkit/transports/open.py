@@ -62,7 +62,7 @@ def open_base(session: Session, reference: Reference, platform: PlatformChoice |
     found = store.inspect(reference.path)
     if not found.diff_ids and not found.platform.os:
         raise not_whole(store.title, [found], "its config is not there")
-    images = [bare_image(found)]
+    images = [bare_image(found, store.steps(found))]
     source = Source(reference, _Nothing(), images, Listing(), LayerGraph(images), True, None, store, found)
     session.sources.append(source)
     return source
@@ -181,6 +181,13 @@ def list_source(
         names = container.names() if not is_folder else ()  # what lies below a folder may be anything
         inner = [name for name in names if name.endswith(ARCHIVES)]
         within = f"; it holds {some(list(map(show_text, inner)), 3)}: unpack that" if inner else ""
+        if is_folder and reference.guessed:
+            name = show_text(reference.path)
+            raise InvalidImage(
+                "a folder of this name is here, and no image layout (it has no index.json); an image of"
+                f" docker is docker-daemon:{name}, one of podman containers-storage:{name}",
+                where=source.title,
+            )
         raise InvalidImage(
             "no image archive: it has neither manifest.json nor index.json"
             f" (`docker save` writes one, `docker export` does not){within}",

@@ -702,6 +702,44 @@ def test_in_a_registry_contents_are_compared(person: Person) -> None:
         assert len(hub.seen("GET", "/blobs/")) == 3, "the configs alone"
 
 
+def test_a_base_is_the_same_whoever_tells_of_it(
+    person: Person, stocked: services.Docker, archive: Path, tmp_path: Path
+) -> None:
+    """Of an old base in a daemon no layer is read; its settings and its history are known all the same,
+    from the catalogue too: the result is that of a base in an archive."""
+    person.use_daemon(stocked)
+    image, new = (f"docker-archive:{archive}:{name}" for name in (APP, NEW))
+    results = []
+    for told in (f"docker-archive:{archive}:{OLD}", f"docker-daemon:{OLD}", "catalogue"):
+        old = ["--old-base", told]
+        if told == "catalogue":
+            assert person.run("base", "add", f"docker-daemon:{OLD}").code == 0
+            old = []
+        target = ["-o", tmp_path / "out.tar", "--force", "--json"]
+        results.append(report_of(person.run("rebase", image, *old, "--new-base", new, *target)))
+    first, *others = ((report["image_id"]["after"], report["config"]) for report in results)
+    assert all(first)
+    assert others == [first, first]
+
+
+def test_from_a_daemon_into_a_registry_the_base_goes_as_that_has_it(
+    person: Person, hub: Registry, stocked: services.Docker
+) -> None:
+    """docker pushed the new base there: its blobs are mounted, and no layer of it is sent."""
+    person.use_daemon(stocked)
+    names = [f"{hub.host}/new:1"]
+    stocked.run("pull", "--quiet", *names)
+    try:
+        mark = hub.mark()
+        bases = ["--old-base", OLD, "--new-base", NEW]
+        target = f"docker://{hub.host}/from-daemon:1"
+        report_of(person.run("rebase", APP, *bases, "-o", target, "--json"))
+        assert hub.layers("from-daemon", "1")[:2] == hub.layers("new", "1")
+        assert not set(hub.layers("new", "1")) & uploaded(hub.log(mark))
+    finally:
+        stocked.run("rmi", *names)
+
+
 def test_a_zstd_base_needs_an_oci_manifest(person: Person) -> None:
     """docker's manifests have no media type for its layers: said before anything is written, in a dry run
     too, with the form that holds them."""

@@ -12,7 +12,7 @@ from squashkit.jobs.base.find import base_by_evidence, version_of
 from squashkit.jobs.choose import choose
 from squashkit.jobs.decide import Bases
 from squashkit.jobs.look import Opened, one_platform, only, open_images
-from squashkit.oci.documents import Platform
+from squashkit.oci.documents import Platform, dump_json
 from squashkit.oci.graph import Image
 from squashkit.oci.names import same_name
 from squashkit.options import Run, Which
@@ -184,6 +184,13 @@ def base_remove(reference: str) -> int:
     return gone
 
 
+def _said_by(image: Image) -> dict[str, object]:
+    """What a store says of an image that it did not give, as a config says it."""
+    platform = image.platform
+    rootfs = {"type": "layers", "diff_ids": list(image.diff_ids)}
+    return {"os": platform.os, "architecture": platform.architecture, "rootfs": rootfs}
+
+
 def _known(image: Image, source: Source, text: str) -> KnownBase:
     manifest = image.manifest_descriptor
     named = source.reference.is_file and image.names
@@ -193,6 +200,6 @@ def _known(image: Image, source: Source, text: str) -> KnownBase:
         image_id=image.image_id,
         digest=source.root or (manifest.digest if manifest is not None else ""),
         diff_ids=image.diff_ids,
-        config=image.config.data,
+        config=image.config.data or dump_json({**image.config.raw, **_said_by(image)}),
         seen=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )

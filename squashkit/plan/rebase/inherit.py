@@ -257,17 +257,21 @@ def rebased_history(app: Image, old: Image, new: Image) -> list[dict[str, Any]] 
     else:
         created = new.config.created or app.config.created or EPOCH
         base = [{"created": created, "created_by": f"layer {i}"} for i in range(len(new.diff_ids))]
-    if below and entries[: len(below)] == below:
+    if below and _steps(entries[: len(below)]) == _steps(below):  # a daemon tells nothing else of them
         return [*base, *entries[len(below) :]]
     count = len(old.diff_ids)
     at = 0
     while count and at < len(entries):
         count -= entries[at].get("empty_layer") is not True
         at += 1
-    if not below:  # a daemon tells no history: what the new base says at its end, the old one said too
+    if not below:  # nothing is known of it: what the new base says at its end, the old one said too
         said = [entry.get("created_by") for entry in base if entry.get("empty_layer") is True]
         for entry in entries[at:]:
             if entry.get("empty_layer") is not True or entry.get("created_by") not in said:
                 break
             at += 1
     return [*base, *entries[at:]]
+
+
+def _steps(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [str(entry.get("created_by") or "") for entry in entries]

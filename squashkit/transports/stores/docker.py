@@ -73,6 +73,11 @@ class Daemon:
                 f"{self.title} says of {name} what is not understood: {error}", reference=name
             ) from error
 
+    def steps(self, image: StoredImage) -> list[str]:
+        with self._told(f"tell the history of {image.asked}"):
+            told = self._client.history(image.id)
+        return [str(one.get("CreatedBy") or "") for one in reversed(told or ()) if isinstance(one, dict)]
+
     def _inspect(self, name: str) -> dict[str, Any] | None:
         try:
             found = self._client.inspect_image(name)

@@ -45,6 +45,13 @@ class Podman:
             settings=found.get("Config") or {},
         )
 
+    def steps(self, image: StoredImage) -> list[str]:
+        told = load_json(
+            self._run("history", "--no-trunc", "--format", "json", image.id).stdout,
+            f"the history of {image.asked} as podman tells it",
+        )
+        return [str(one.get("CreatedBy") or "") for one in reversed(told or ()) if isinstance(one, dict)]
+
     def names(self) -> list[str]:
         said = self._run("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode()
         return sorted(name for name in said.splitlines() if "<none>" not in name)

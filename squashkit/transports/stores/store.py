@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Protocol
 
 from squashkit.errors import ImageNotFound, show_text
 from squashkit.oci.digests import DiffID, Digest, is_digest
-from squashkit.oci.documents import ImageConfig, Platform
+from squashkit.oci.documents import HistoryEntry, ImageConfig, Platform
 from squashkit.oci.gojson import TEXTS, Leaf, Struct
 from squashkit.oci.graph import Image, stack_layers
 from squashkit.oci.names import same_name
@@ -94,6 +94,9 @@ class Store(Protocol):
     def inspect(self, name: str) -> StoredImage:
         """Raises ImageNotFound with the images there are."""
 
+    def steps(self, image: StoredImage) -> list[str]:
+        """What made an image, the first step first: each as its history's `created_by`."""
+
     def names(self) -> list[str]:
         """The names of all its images, with their tags."""
 
@@ -126,11 +129,13 @@ class Store(Protocol):
         """Remove an image that has no name."""
 
 
-def bare_image(stored: StoredImage) -> Image:
-    """An image of which no more is known than its layers' diff_ids and its settings."""
-    config = ImageConfig(
-        stored.diff_ids, None, stored.platform, None, {"config": dict(stored.settings)}, b""
-    )
+def bare_image(stored: StoredImage, steps: Sequence[str]) -> Image:
+    """An image of which no more is known than its layers' diff_ids, its settings, and the steps that made
+    it, without a word of which of them made a layer."""
+    history = [{"created_by": step} for step in steps]
+    raw = {"config": dict(stored.settings), "history": history}
+    entries = tuple(HistoryEntry(step, False, entry) for step, entry in zip(steps, history, strict=True))
+    config = ImageConfig(stored.diff_ids, entries or None, stored.platform, None, raw, b"")
     nothing = [None] * len(stored.diff_ids)
     return Image(
         names=stored.names or (stored.asked,),
