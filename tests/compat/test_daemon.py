@@ -257,6 +257,26 @@ def test_the_report_tells_what_moved(proxied: Proxy, person: Person) -> None:
     assert transfer["not_moved"] > 4_000_000
 
 
+def test_an_image_that_is_there_is_not_sent(
+    proxied: Proxy, daemon: services.Docker, person: Person, tmp_path: Path
+) -> None:
+    """An id is that of a config, which names all layers: an image of this id gets its names, wherever it
+    came from."""
+    person.squash("app:1", "--keep-base", "base:1", "-t", SQUASHED)
+    archive = tmp_path / "squashed.tar"
+    daemon.run("save", "--output", archive, SQUASHED)
+    before = daemon.tags()[SQUASHED]
+    loads = len(proxied.seen("POST", LOAD))
+    place = ["--all", "--min-saving", "99%", "-t", "again:1", "-o", "docker-daemon:again:1"]
+    for source in (SQUASHED, f"docker-archive:{archive}"):
+        transfer = person.squash(source, *place)["transfer"]
+        assert transfer["up"] == 0
+        assert 4_000_000 < transfer["not_moved"] < archive.stat().st_size
+        assert daemon.tags()["again:1"] == before
+        daemon.run("rmi", "again:1")
+    assert len(proxied.seen("POST", LOAD)) == loads
+
+
 @pytest.mark.parametrize("by_id", [(), ("base",), ("image", "base")], ids="-".join)
 def test_image_and_new_base_come_in_one_archive(
     by_id: tuple[str, ...], proxied: Proxy, daemon: services.Docker, person: Person, tmp_path: Path
