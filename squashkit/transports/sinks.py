@@ -52,7 +52,7 @@ def _sink(
         store = session.keep(open_store(place))
         refuse_platforms(store, target)
         held = held_blobs(session.sources, place.transport, kept, by_chain=store.is_classic())
-        return StoreSink(store, session.room, held, session.progress.advance, guard, several=target.several)
+        return StoreSink(store, session.room, held, session.progress.advance, guard)
     if place.transport == REGISTRY:
         from squashkit.transports.registry.sink import RegistrySink, mountable
 

@@ -466,8 +466,16 @@ class Repository:
             self._send("DELETE", where, patience=ONCE, last=True).close()
 
     def meaning(self, reference: str) -> bytes | None:
-        """The manifest or the index that a tag means now, None where there is no such tag."""
-        found = self._fetch(f"manifests/{reference}", f"the manifest {reference} of {self.path}")
+        """The manifest or the index that a tag means now, None where there is no such tag. That is asked
+        for with HEAD first: most tags that are looked for are new, and errors have bodies."""
+        path, accepted = f"manifests/{reference}", {"Accept": _ACCEPTED}
+        with (
+            suppress(Unavailable, Unauthorized),
+            self._send("HEAD", path, headers=accepted, patience=ONCE) as response,
+        ):
+            if response.status_code == 404:
+                return None
+        found = self._fetch(path, f"the manifest {reference} of {self.path}")
         return None if found is None else found[0]
 
     def digest_of(self, reference: str) -> Digest | None:

@@ -85,11 +85,9 @@ class StoreSink(ArchiveWriter):
         held: Mapping[Digest, Callable[[], Blob]],
         progress: Callable[[int], None],
         guard: TagGuard,
-        *,
-        several: bool = False,
     ) -> None:
         self.notes = lost_in_store(store, guard)
-        super().__init__(open_unnamed(tmp_dir.folder), tmp_dir, docker=not several)
+        super().__init__(open_unnamed(tmp_dir.folder), tmp_dir, docker=store.is_classic())
         self.title = store.title
         self.loading: Loading = Loading()
         self._store = store
