@@ -268,14 +268,18 @@ class _Files:
             (self.move.app, self.move.old) if side is Side.OLD else (self.move.image, self.move.new)
         )
         layer = image.layers[inode.layer]
-        is_known = is_here(layer) or self.layers.is_inflated(layer) or self.layers.remembered_files(layer)
-        if inode.layer < base.layers and not self.fetch and not is_known:
+        if inode.layer < base.layers and not self.fetch and not self._is_known(layer):
             raise PlanError(
                 f"{layer.where}: /{show_path(inode.entry.path)} must be read to compare it, which ",
                 Option("Read.fetch_base", False),
                 " forbids; leave that out once, and its files are remembered",
             )
         return layer
+
+    def _is_known(self, layer: Layer) -> bool:
+        """Whether nothing need be fetched to tell what its files hold."""
+        layers = self.layers
+        return is_here(layer) or layers.is_inflated(layer) or layers.remembered_files(layer) is not None
 
 
 def _bare_config(app: Image, layers: int) -> ImageConfig:

@@ -7,7 +7,7 @@ not have: an error. Other files of a base are made or configured, and told as a 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from squashkit.errors import show_path
 from squashkit.layers.lookup import node_at
@@ -54,13 +54,17 @@ def find_copies(fitted: Fitted, origin: Origin, contents: Contents) -> Iterator[
         size = inode.entry.record.realsize
         if size >= _WORTH_A_LOOK and origin.is_code(path):
             sizes[size].append((path, inode))
+    alike: dict[int, dict[bytes, list[tuple[bytes, Inode]]]] = {}
     for path, bases in sorted(fitted.touched.items()):
         above = node_at(fitted.tree, path)
         if not is_file(above) or above.layer < fitted.bottom or bases.old is not None:
             continue
-        for was, inode in sizes.get(above.entry.record.realsize, ()):
+        size = above.entry.record.realsize
+        if size in sizes and size not in alike:
+            alike[size] = _by_content(sizes[size], contents)
+        for was, inode in alike[size].get(contents.digest(above), ()) if size in sizes else ():
             there = node_at(origin.new, was)
-            if contents.do_agree(inode, there) or not contents.is_same(inode, above, Side.OLD):
+            if contents.do_agree(inode, there):
                 continue
             diverted = origin.diverted.get(was) == path
             moved = "dpkg diverted it there" if diverted else "the layer copied it"
@@ -70,6 +74,16 @@ def find_copies(fitted: Fitted, origin: Origin, contents: Contents) -> Iterator[
             package = origin.package_of(was)
             yield Risk(Kind.CONTENT, path, old, new, layer, effect, diverted, package)
             break
+
+
+def _by_content(
+    files: Iterable[tuple[bytes, Inode]], contents: Contents
+) -> dict[bytes, list[tuple[bytes, Inode]]]:
+    """Files of the old base, those of the same content together."""
+    found: dict[bytes, list[tuple[bytes, Inode]]] = defaultdict(list)
+    for path, inode in files:
+        found[contents.digest(inode, Side.OLD)].append((path, inode))
+    return found
 
 
 def _sizes(old: Inode, new: Inode) -> tuple[str, str]:

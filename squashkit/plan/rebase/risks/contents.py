@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from squashkit.layers.record import REGULAR
@@ -30,6 +30,7 @@ class Contents:
     """What files hold. It is asked for only where sizes do not tell."""
 
     files: Files
+    _digests: dict[tuple[Side, Inode], bytes] = field(default_factory=dict)
 
     def text(self, inode: Inode, side: Side = Side.NEW) -> bytes | None:
         """A file's content; None where the inode is no file, or it is too long."""
@@ -47,7 +48,14 @@ class Contents:
             return False
         if left.typeflag != REGULAR or not left.realsize:
             return True
-        return self.files.digest(side, inode) == self.files.digest(Side.NEW, other)
+        return self.digest(inode, side) == self.digest(other)
+
+    def digest(self, inode: Inode, side: Side = Side.NEW) -> bytes:
+        """What regular files of the same content have alike, found out once."""
+        key = side, inode
+        if key not in self._digests:
+            self._digests[key] = self.files.digest(side, inode)
+        return self._digests[key]
 
     def do_agree(self, old: Node | None, new: Node | None) -> bool:
         """Whether the two bases have the same at a path."""
