@@ -10,7 +10,17 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from squashkit.plan.packages.owners import APK, INFO, STATUS, STATUS_D, Read, one_place
+from squashkit.plan.packages.owners import (
+    APK,
+    INFO,
+    STATUS,
+    STATUS_D,
+    Read,
+    apk_paths,
+    listed_paths,
+    one_place,
+    summed_paths,
+)
 from squashkit.plan.packages.paragraphs import fields_of, paragraphs
 
 
@@ -43,14 +53,12 @@ def _dpkg(read: Read, names: Collection[bytes], places: Collection[bytes]) -> It
         wide = name + b":" + found.get(b"Architecture", b"")
         lists = (read(INFO + b"/" + one + b".list") for one in (wide, name))
         text = next((one for one in lists if one is not None), b"")
-        paths = (line.strip(b"/") for line in text.splitlines())
-        if any(one_place(path) in places for path in paths):
+        if any(path in places for path in listed_paths(text)):
             yield _package("dpkg", name, found.get(b"Version", b""), paragraph)
     for path in sorted(names):  # of a source that is distroless itself
         if path.startswith(STATUS_D + b"/") and not path.endswith(b".md5sums"):
             sums = read(path + b".md5sums") or b""
-            paths = (line.split(None, 1)[1] for line in sums.splitlines() if len(line.split(None, 1)) == 2)
-            if any(one_place(one.strip(b"./")) in places for one in paths):
+            if any(one in places for one in summed_paths(sums)):
                 paragraph = read(path) or b""
                 found = fields_of(paragraph)
                 yield _package("dpkg", found.get(b"Package", b""), found.get(b"Version", b""), paragraph)
@@ -59,19 +67,9 @@ def _dpkg(read: Read, names: Collection[bytes], places: Collection[bytes]) -> It
 def _apk(read: Read, places: Collection[bytes]) -> Iterator[Package]:
     for database in APK:
         for paragraph in paragraphs(read(database) or b""):
-            folder, name, version, stays = b"", b"", b"", False
-            for line in paragraph.splitlines():
-                key, value = line[:2], line[2:]
-                if key == b"P:":
-                    name = value
-                elif key == b"V:":
-                    version = value
-                elif key == b"F:":
-                    folder = value
-                elif key == b"R:" and one_place(folder + b"/" * bool(folder) + value) in places:
-                    stays = True
-            if stays:
-                yield _package("apk", name, version, paragraph)
+            if any(path in places for path in apk_paths(paragraph)):
+                found = fields_of(paragraph)
+                yield _package("apk", found.get(b"P", b""), found.get(b"V", b""), paragraph)
 
 
 def _package(kind: str, name: bytes, version: bytes, paragraph: bytes) -> Package:

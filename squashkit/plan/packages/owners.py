@@ -7,7 +7,7 @@ lists of distroless images.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from squashkit.plan.packages.paragraphs import fields_of, lines_of, paragraphs
@@ -48,34 +48,40 @@ def find_owners(read: Read, names: Collection[bytes]) -> Owners:
     for path in sorted(names):
         folder, _, name = path.rpartition(b"/")
         if folder == INFO and name.endswith(b".list"):
-            listed = (read(path) or b"").splitlines()
-            _take(packages, name.removesuffix(b".list"), listed)
+            _take(packages, name.removesuffix(b".list"), listed_paths(read(path) or b""))
         elif folder == STATUS_D and name.endswith(b".md5sums"):
-            sums = (line.split(None, 1) for line in (read(path) or b"").splitlines())
-            _take(packages, name.removesuffix(b".md5sums"), [one[1] for one in sums if len(one) == 2])
+            _take(packages, name.removesuffix(b".md5sums"), summed_paths(read(path) or b""))
     for database in APK:
-        for name, path in _apk_files(read(database) or b""):
-            _take(packages, name, [path])
+        for paragraph in paragraphs(read(database) or b""):
+            _take(packages, fields_of(paragraph).get(b"P", b""), apk_paths(paragraph))
     return Owners(packages, frozenset(_conffiles(read(STATUS) or b"")))
 
 
-def _take(packages: dict[bytes, str], name: bytes, paths: Collection[bytes]) -> None:
+def _take(packages: dict[bytes, str], name: bytes, paths: Iterable[bytes]) -> None:
     shown = name.partition(b":")[0].decode("utf-8", "replace")  # a list's name may have an architecture
     for path in paths:
-        packages.setdefault(one_place(path.removeprefix(b".").strip(b"/")), shown)
+        packages.setdefault(path, shown)
 
 
-def _apk_files(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for paragraph in paragraphs(text):
-        name = folder = b""
-        for line in paragraph.splitlines():
-            key, value = line[:2], line[2:]
-            if key == b"P:":
-                name = value
-            elif key == b"F:":
-                folder = value
-            elif key == b"R:":
-                yield name, folder + b"/" * bool(folder) + value
+def listed_paths(text: bytes) -> Iterator[bytes]:
+    """What one of dpkg's lists names, in one place."""
+    return (one_place(line.strip(b"/")) for line in text.splitlines())
+
+
+def summed_paths(text: bytes) -> Iterator[bytes]:
+    """What a file of md5sums names, in one place."""
+    lines = (line.split(None, 1) for line in text.splitlines())
+    return (one_place(line[1].removeprefix(b"./").strip(b"/")) for line in lines if len(line) == 2)
+
+
+def apk_paths(paragraph: bytes) -> Iterator[bytes]:
+    """The files of a paragraph of apk's database, in one place."""
+    folder = b""
+    for line in paragraph.splitlines():
+        if line.startswith(b"F:"):
+            folder = line[2:]
+        elif line.startswith(b"R:"):
+            yield one_place(folder + b"/" * bool(folder) + line[2:])
 
 
 def _conffiles(status: bytes) -> Iterator[bytes]:

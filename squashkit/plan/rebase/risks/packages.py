@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from squashkit.errors import show_path
 from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Inode
+from squashkit.plan.packages.owners import APK, STATUS
 from squashkit.plan.packages.versions import is_later
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.risks.facts import Detectors, Facts, below, path_is, show_have, show_some
 from squashkit.plan.rebase.risks.model import Kind, Risk, Side
 from squashkit.plan.rebase.risks.origin import Origin
 
-_DPKG = b"var/lib/dpkg/status"
-_APK = (b"lib/apk/db/installed", b"usr/lib/apk/db/installed")
 _RPM = tuple(
     folder + name
     for folder in (b"var/lib/rpm/", b"usr/lib/sysimage/rpm/")
@@ -72,7 +71,7 @@ def _rpm(facts: Facts) -> Iterator[Risk]:
 
 def _moved(facts: Facts) -> Iterator[Risk]:
     """The new base has no such database there; has it one elsewhere?"""
-    for family in (_RPM, _APK) if facts.old is not None else ():
+    for family in (_RPM, APK) if facts.old is not None else ():
         for other in family if facts.path in family else ():
             node = node_at(facts.fitted.tree, other)
             if isinstance(node, Inode) and node.layer < facts.fitted.bottom:
@@ -96,8 +95,8 @@ def _nothing(facts: Facts) -> Iterator[Risk]:
 
 
 DETECTORS: Detectors = (
-    (path_is(_DPKG), _dpkg),
-    (path_is(*_APK), _apk),
+    (path_is(STATUS), _dpkg),
+    (path_is(*APK), _apk),
     (path_is(*_RPM), _rpm),
     (below(_PACMAN), _pacman),
     (below(*_FOLDERS), _nothing),
@@ -133,7 +132,7 @@ def _stanzas(
 def find_stale(fitted: Fitted, origin: Origin) -> Iterator[Risk]:
     """Packages that the layers brought and whose source the new base has in a later version: a rebase does
     not patch what the layers brought. Of dpkg."""
-    node = node_at(fitted.tree, _DPKG)
+    node = node_at(fitted.tree, STATUS)
     if not isinstance(node, Inode) or node.layer < fitted.bottom:
         return
     newest: dict[bytes, bytes] = {}
