@@ -59,7 +59,7 @@ class Layout:
         self._refuse_links()
         folders = *reversed(path.parents), path, path / "blobs", path / "blobs/sha256"
         self._made = [folder for folder in folders if not folder.exists()]
-        self._make_folders()
+        """What this run makes, with its first blob: a sink that nobody has opened leaves nothing."""
         self.room = room or Room.of(path)
         for leftover in [*_leftovers(path), *(path / "blobs/sha256").glob(".*.squashkit-*")]:
             remove_leftovers(leftover.parent / leftover.name[1:].rpartition(".squashkit-")[0])
