@@ -57,10 +57,9 @@ class Layout:
             raise UsageError(f"{path} is a folder that is no OCI layout")
         self._check_tags(self._read_index(), tags)
         self._refuse_links()
-        folders = *reversed(path.parents), path, path / "blobs", path / "blobs/sha256"
-        self._made = [folder for folder in folders if not folder.exists()]
-        """What this run makes, with its first blob: a sink that nobody has opened leaves nothing."""
-        self.room = room or Room.of(path)
+        self._made: list[Path] = []
+        """Folders that this run made, with its first blob: a sink that nobody has opened leaves nothing."""
+        self.room = room or Room.of(next(one for one in (path, *path.absolute().parents) if one.is_dir()))
         for leftover in [*_leftovers(path), *(path / "blobs/sha256").glob(".*.squashkit-*")]:
             remove_leftovers(leftover.parent / leftover.name[1:].rpartition(".squashkit-")[0])
 
@@ -91,7 +90,10 @@ class Layout:
     def _make_folders(self) -> None:
         """Another run that had made them, and failed, may have taken them away again."""
         self._refuse_links()
-        (self.path / "blobs/sha256").mkdir(parents=True, exist_ok=True)
+        blobs = self.path / "blobs/sha256"
+        if not blobs.is_dir():
+            self._made += [folder for folder in (*reversed(blobs.parents), blobs) if not folder.exists()]
+            blobs.mkdir(parents=True, exist_ok=True)
 
     def _refuse_links(self) -> None:
         """Raises UsageError where blobs would go elsewhere: whoever names a layout gives leave to write in
