@@ -308,6 +308,10 @@ class Run:
         )
 
 
+MERGEABLE = ("packages", "accounts", "caches")
+"""Kinds of databases that a rebase puts together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rebase:
     """What to rebase, onto what, and what may break."""
@@ -321,11 +325,14 @@ class Rebase:
     config: Literal["follow", "keep"] = "follow"
     """Whether inherited settings follow the new base."""
     allow: Sequence[str] | str = ()
-    """Kinds of errors that stop nothing: `platform`, `type`, `parent`, `content`."""
+    """Kinds of errors that stop nothing: those in `ALLOWABLE`."""
     strict: bool = True
     """Stop at errors."""
     stop_on: Sequence[str] | str = ()
     """Kinds of warnings that stop it, too: those in `STOPPABLE`."""
+    merge: Sequence[str] | str = MERGEABLE
+    """What is put together of databases that the layers above and the new base both have: those in
+    `MERGEABLE`."""
 
     @classmethod
     def of(cls, value: Rebase | str) -> Rebase:
@@ -337,6 +344,7 @@ class Rebase:
         for name, kinds, known in (
             ("allow", self.allowed, ALLOWABLE),
             ("stop_on", self.stopping, STOPPABLE),
+            ("merge", self.merging, MERGEABLE),
         ):
             if unknown := sorted(kinds - {*known}):
                 raise UsageError(f"{name}: {unknown[0]!r} is none of {', '.join(known)}")
@@ -355,6 +363,11 @@ class Rebase:
     def stopping(self) -> frozenset[str]:
         """The kinds of warnings that stop it."""
         return frozenset(texts(self.stop_on))
+
+    @property
+    def merging(self) -> frozenset[str]:
+        """The kinds of databases that are put together."""
+        return frozenset(texts(self.merge))
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,7 +459,7 @@ STRATEGIES = ("built", "all", "base", "trie", "best")
 """How a fleet may be kept: every layer as it is; every image as one layer, as far as its layers can be
 merged; every base as it is and all above it as one layer, as built where no base is known; cut where the
 fleet branches or an image ends; cut where that takes least. In the order of the reports."""
-ALLOWABLE = ("platform", "type", "parent", "content")
+ALLOWABLE = ("platform", "type", "parent", "content", "packages", "depends", "accounts")
 """Kinds of errors that a rebase may be told to let through."""
 STOPPABLE = ("packages", "content", "stale", "parent", "accounts", "caches")
 """Kinds of warnings at which a rebase may be told to stop."""

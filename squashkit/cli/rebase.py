@@ -13,7 +13,7 @@ from squashkit.errors import RebaseConflict, UsageError
 from squashkit.jobs.rebase import rebase as rebase_one
 from squashkit.jobs.rebase import rebase_platforms
 from squashkit.oci.documents import ALL
-from squashkit.options import ALLOWABLE, STOPPABLE, History, Rebase
+from squashkit.options import ALLOWABLE, MERGEABLE, STOPPABLE, History, Rebase
 from squashkit.progress import Notify, Progress
 
 
@@ -78,6 +78,14 @@ Examples:
     type=click.Choice(STOPPABLE),
     help=f"Stop at warnings of this kind, too: {', '.join(STOPPABLE)}. Any number of times.",
 )
+@option(
+    "--merge",
+    section=BASES,
+    metavar="KINDS",
+    default=",".join(MERGEABLE),
+    show_default=True,
+    help="Databases of the image and of the new base to put together, in one last layer. Or none.",
+)
 @writing_options
 def rebase(
     image: str | None,
@@ -88,6 +96,7 @@ def rebase(
     strict: bool,
     allow: tuple[str, ...],
     stop_on: tuple[str, ...],
+    merge: str,
     writing: Writing,
 ) -> None:
     """Put the layers of IMAGE above its base on another base, as if it had been built there.
@@ -98,7 +107,8 @@ def rebase(
     is written: databases, caches and accounts in the layers that hide the new base's, copies of the old
     base's files, and what does not fit at all.
     """
-    how = Rebase(new_base, old_base, squash, config, allow, strict, stop_on)
+    kinds = () if merge == "none" else tuple(merge.split(","))
+    how = Rebase(new_base, old_base, squash, config, allow, strict, stop_on, kinds)
 
     def work(image: str, output: str | None, progress: Progress, notify: Notify) -> WriteReport:
         run = rebase_platforms if writing.platform == ALL else rebase_one

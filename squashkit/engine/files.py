@@ -18,7 +18,7 @@ from squashkit.oci.digests import DiffID
 from squashkit.transports.atomic import AtomicFile
 from squashkit.transports.blobs import write_all
 
-_MAGIC = b"squashkit files 1\n"
+_MAGIC = b"squashkit files 2\n"
 _CHECKSUM = 32
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from squashkit.arguments import checked
 from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import deliver
 from squashkit.engine.layers import LayerStore
+from squashkit.engine.made import made_layer
 from squashkit.engine.write import Stock
 from squashkit.errors import InvalidImage, PlanError, RebaseConflict, UsageError, inside, show_path
 from squashkit.jobs.base.lookup import open_new_base
@@ -22,14 +24,18 @@ from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import content_digest
 from squashkit.layers.rootfs import Inode
-from squashkit.oci.documents import ALL, ImageConfig
+from squashkit.oci.documents import ALL, ImageConfig, dump_json
 from squashkit.oci.graph import Image, Layer, restack
+from squashkit.oci.shapes import STALE
 from squashkit.options import History, Keep, Read, Rebase, Run, Write
 from squashkit.plan.base import Base
+from squashkit.plan.documents import EPOCH
 from squashkit.plan.rebase.fit import Fitted, fit, rebased_segments
 from squashkit.plan.rebase.inherit import Inherited, inherit
+from squashkit.plan.rebase.merge.changes import Changes
+from squashkit.plan.rebase.merge.layer import write_layer
 from squashkit.plan.rebase.risks.contents import is_text
-from squashkit.plan.rebase.risks.find import find_risks
+from squashkit.plan.rebase.risks.find import Found, find_risks
 from squashkit.plan.rebase.risks.model import Kind, Side
 from squashkit.plan.segments import Decision, Segment
 from squashkit.plan.squash import plan_squash
@@ -107,13 +113,19 @@ def rebase_platforms(
         claim(session, targets[0])
         session.progress.stage("Reading", None)
         fitted = [move.fit(layers) for move in moves]
+        found_at = [
+            move.weigh(fit, layers, fetch=read.fetch_base) for move, fit in zip(moves, fitted, strict=True)
+        ]
         reports = [
-            move.report(fit, layers, source.title, fetch=read.fetch_base, dry_run=write.dry_run)
-            for move, fit in zip(moves, fitted, strict=True)
+            move.report(fit, found, source.title, dry_run=write.dry_run)
+            for move, fit, found in zip(moves, fitted, found_at, strict=True)
         ]
         for move, report in zip(moves, reports, strict=True):
             move.stop_at_errors(report)
-        tasks = [move.task(fit, layers, history) for move, fit in zip(moves, fitted, strict=True)]
+        tasks = [
+            move.task(fit, found.changes, layers, history)
+            for move, fit, found in zip(moves, fitted, found_at, strict=True)
+        ]
         tasks = [
             replace(task, decision=bases.add_blobs(task.decision, source, targets[0])) for task in tasks
         ]
@@ -133,7 +145,10 @@ def rebase_platforms(
 class _Move:
     """One image on its way from base to base."""
 
+    whole: Image
+    """As it was read."""
     app: Image
+    """Without what an earlier rebase merged into a layer of its own: that is done anew."""
     old: Base
     new: Base
     image: Image
@@ -145,7 +160,8 @@ class _Move:
 
     @classmethod
     def of(cls, found: Decision, new: Base, how: Rebase, read: Read) -> _Move:
-        app, old = found.image, found.base
+        whole, old = found.image, found.base
+        app = _without_merged(whole, old)
         subject = str(app.platform) if read.choice == ALL else ""
         assert new.image is not None
         known = old.image
@@ -168,7 +184,7 @@ class _Move:
             )
         layers = restack(inherited.config, (*new.image.layers, *app.layers[old.layers :]))
         image = replace(app, config=inherited.config, layers=layers)
-        return cls(app, old, new, image, inherited, how, subject)
+        return cls(whole, app, old, new, image, inherited, how, subject)
 
     @property
     def unread(self) -> Decision:
@@ -178,33 +194,37 @@ class _Move:
     def fit(self, layers: LayerStore) -> Fitted:
         """Read the old base, the new base and the layers above, and put these from the one on the other."""
         with inside(self.subject):
-            old, result = self._read(layers)
-            return fit(old, result[: self.new.layers], result[self.new.layers :])
+            old, result, earlier = self._read(layers)
+            return fit(old, result[: self.new.layers], result[self.new.layers :], *earlier)
 
-    def _read(self, layers: LayerStore) -> tuple[list[Changeset], list[Changeset]]:
-        """What the old base and the result hold."""
+    def _read(self, layers: LayerStore) -> tuple[list[Changeset], ...]:
+        """What the old base and the result hold, and what an earlier rebase merged, if one did."""
         lower = self.app.layers[: self.old.layers]
-        return layers.read(lower, layers.keeps), layers.read(self.image.layers, layers.keeps)
+        earlier = self.whole.layers[len(self.app.layers) :]
+        return tuple(layers.read(one, layers.keeps) for one in (lower, self.image.layers, earlier))
 
-    def report(
-        self, fitted: Fitted, layers: LayerStore, source: str, *, fetch: bool, dry_run: bool
-    ) -> RebaseReport:
-        """What the exchange breaks. Contents that decide are fetched, of bases only to `fetch`."""
-
+    def weigh(self, fitted: Fitted, layers: LayerStore, *, fetch: bool) -> Found:
+        """What the exchange breaks, and what is merged so that it does not. Contents that decide are
+        fetched, of bases only to `fetch`."""
         assert self.new.image is not None
         files = _Files(self, layers, fetch)
         user = str(self.inherited.config.settings.get("User") or "")
+        merged = [Kind(kind) for kind in self.how.merging]
         with inside(self.subject):
-            found = find_risks(fitted, files, self.app.config, self.new.image.config, user)
+            return find_risks(fitted, files, self.app.config, self.new.image.config, user, merged)
+
+    def report(self, fitted: Fitted, found: Found, source: str, *, dry_run: bool) -> RebaseReport:
+        """What people are told of it, as long as nothing is written."""
         allowed = frozenset(Kind(kind) for kind in self.how.allowed)
         return RebaseReport(
-            app=self.app,
+            app=self.whole,
             old=self.old,
             new=self.new,
             source=source,
             fitted=fitted,
             risks=tuple(found.risks),
             copied=tuple(found.copied),
+            merged=tuple(found.changes.merged),
             changes=self.inherited.changes,
             squash=self.how.squash,
             allowed=allowed if self.how.strict else frozenset(Kind),
@@ -217,19 +237,27 @@ class _Move:
         with inside(self.subject):
             _stop_at_errors(report)
 
-    def task(self, fitted: Fitted, layers: LayerStore, history: History) -> Task:
+    def task(self, fitted: Fitted, changes: Changes, layers: LayerStore, history: History) -> Task:
         """The rebase as one of the tasks that can be carried out."""
-        segments = rebased_segments(fitted, squash=self.how.squash)
-        with inside(self.subject):
-            plan = plan_squash(fitted.changesets, segments, layers.header_of(self.image))
         before = self._read(layers)
+        image = self.image
+        with inside(self.subject):
+            data = write_layer(fitted.tree, changes.made, len(image.layers), layers.header_of(image))
+            if data:
+                step = f"{_MERGED} {', '.join(changes.kinds)}"
+                merged = made_layer(layers.session, data, step)
+                image = _stacked(image, merged, history)
+                above = (*fitted.above, *layers.read(image.layers[-1:], layers.keeps))
+                fitted = replace(fitted, above=above)
+            segments = rebased_segments(fitted, squash=self.how.squash)
+            plan = plan_squash(fitted.changesets, segments, layers.header_of(image))
 
         def recheck() -> None:
             if self._read(layers) != before:
                 raise InvalidImage("it was changed while it was read", where=self.app.layers[-1].source)
 
         return Task(
-            Decision(self.image, self.new, segments),
+            Decision(image, self.new, segments),
             lambda changesets, header_of: plan,
             history,
             fitted=fitted.changesets,
@@ -265,7 +293,7 @@ class _Files:
 
     def _layer(self, side: Side, inode: Inode) -> Layer:
         image, base = (
-            (self.move.app, self.move.old) if side is Side.OLD else (self.move.image, self.move.new)
+            (self.move.whole, self.move.old) if side is Side.OLD else (self.move.image, self.move.new)
         )
         layer = image.layers[inode.layer]
         if inode.layer < base.layers and not self.fetch and not self._is_known(layer):
@@ -286,6 +314,35 @@ def _bare_config(app: Image, layers: int) -> ImageConfig:
     """What can be said of a base of which only the layers are known."""
     config = app.config
     return replace(config, diff_ids=config.diff_ids[:layers], history=None, raw={})
+
+
+_MERGED = "squashkit rebase: merged"
+"""How the history names the layer that holds what was merged."""
+
+
+def _without_merged(app: Image, old: Base) -> Image:
+    """An image without the layer into which an earlier rebase merged databases, if its history has that as
+    the uppermost above the base."""
+    history = app.config.layer_history
+    if not history or len(app.layers) == old.layers or not history[-1].created_by.startswith(_MERGED):
+        return app
+    raw: dict[str, Any] = dict(app.config.raw)
+    raw["rootfs"] = {**raw["rootfs"], "diff_ids": list(app.diff_ids[:-1])}
+    raw["history"] = [dict(entry.raw) for entry in app.config.history or () if entry is not history[-1]]
+    config = ImageConfig.parse(dump_json(raw))
+    return replace(app, config=config, layers=app.layers[:-1])
+
+
+def _stacked(image: Image, layer: Layer, history: History) -> Image:
+    """An image with one more layer at its top, and in its history where it has one."""
+    raw: dict[str, Any] = {key: value for key, value in image.config.raw.items() if key not in STALE}
+    raw["rootfs"] = {**raw["rootfs"], "diff_ids": [*image.diff_ids, layer.diff_id]}
+    if image.config.layer_history is not None:
+        created = history.created or image.config.created or EPOCH
+        entries = [dict(entry.raw) for entry in image.config.history or ()]
+        raw["history"] = [*entries, {"created": created, "created_by": layer.created_by}]
+    config = ImageConfig.parse(dump_json(raw))
+    return replace(image, config=config, layers=restack(config, (*image.layers, layer)))
 
 
 _MOST = 20

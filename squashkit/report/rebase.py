@@ -13,12 +13,15 @@ from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.inherit import Change
+from squashkit.plan.rebase.merge.changes import Merged
 from squashkit.plan.rebase.risks.model import Copied, Kind, Risk
 from squashkit.report.squash import Report
 from squashkit.report.stored import moved
 from squashkit.report.text import brief, shorten, table
 
 _LISTED = 8
+_NAMES = 4
+_CONFLICTS = (Kind.PACKAGES, Kind.DEPENDS, Kind.ACCOUNTS)
 _MANY = 3
 """So many risks that are alike are told as one."""
 
@@ -41,6 +44,8 @@ class RebaseReport:
     """What the exchange may break."""
     copied: tuple[Copied, ...]
     """Files of the old base that layers above hold again."""
+    merged: tuple[Merged, ...]
+    """What one last layer holds: put together from both sides, or taken from one of them."""
     changes: tuple[Change, ...]
     """Settings that follow the new base."""
     squash: bool
@@ -84,7 +89,7 @@ class RebaseReport:
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints; docs/rebase.md documents them."""
         job = self.job.json() if self.job is not None else {}
-        above = len(self.app.layers) - self.old.layers
+        above = len(self.fitted.above) + bool(self.merged)
         stopping = {id(risk) for risk in self.stopping}
         return {
             "source": self.source,
@@ -118,6 +123,27 @@ class RebaseReport:
                 }
                 for risk in self.risks
             ],
+            "merged": [
+                {
+                    "path": show_path(one.path),
+                    "kind": one.kind.value,
+                    "from": one.origin,
+                    "packages": list(one.packages),
+                }
+                for one in self.merged
+            ],
+            "conflicts": [
+                {
+                    "kind": risk.kind.value,
+                    "key": risk.package or show_path(risk.path),
+                    "image": risk.old,
+                    "new_base": risk.new,
+                    "paths": [show_path(risk.path)],
+                    "stops": id(risk) in stopping,
+                }
+                for risk in self.risks
+                if risk.stops and risk.kind in _CONFLICTS
+            ],
             "copied_up": [
                 {
                     "path": show_path(copied.path),
@@ -148,13 +174,15 @@ class RebaseReport:
         ]
         if self.changes:
             lines += ["Settings that follow the new base:", *self._changes(limit), ""]
+        if self.merged:
+            lines += ["Merged, in one last layer:", *self._merged(limit), ""]
         lines += [*self._risks(limit), ""]
         lines += self._written()
         return "\n".join(map(show_text, lines))
 
     def above(self) -> str:
         """What became of the layers above the base."""
-        above, remade = len(self.app.layers) - self.old.layers, len(self.fitted.remade)
+        above, remade = len(self.fitted.above), len(self.fitted.remade)
         if self.squash and above > 1:
             return f"Above:    {count(above, 'layer')}, merged into one"
         if not above:
@@ -170,6 +198,21 @@ class RebaseReport:
             for change in self.changes[:limit]
         ]
         return [*table(["", "before", "after"], rows), *_more(self.changes, limit)]
+
+    def _merged(self, limit: int | None) -> list[str]:
+        """What was merged, by kind: the first paths, and the packages that are as the new base has them."""
+        if limit is None:
+            rows = [[f"  {one.kind.value}", f"/{show_path(one.path)}", one.origin] for one in self.merged]
+            return table(["", "path", "from"], rows)
+        lines = []
+        for kind in dict.fromkeys(one.kind for one in self.merged):
+            paths = [one for one in self.merged if one.kind is kind]
+            more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+            lines.append(f"  {kind.value:9} /{show_path(paths[0].path)}{more}")
+            names = sorted({name for one in paths for name in one.packages})
+            if names:
+                lines.append(f"  {'':9} {count(len(names), 'package')}: {_first(names)}")
+        return lines
 
     def _risks(self, limit: int | None) -> list[str]:
         if not self.risks:
@@ -255,6 +298,11 @@ def _told(base: Base, name: str) -> str:
     created = base.image.config.created
     made = f", made {show_text(created[:10])}" if created else ""
     return f"{text} ({base.image.image_id[:19]}{made})"
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
+    return show_text(", ".join(names[:_NAMES])) + more
 
 
 def _folder(path: bytes) -> str:

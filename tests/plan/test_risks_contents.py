@@ -23,6 +23,7 @@ from tests.support.builders import (
 from tests.support.moves import (
     NOTHING,
     STATUS,
+    UNMERGED,
     Members,
     copied,
     dpkg,
@@ -65,7 +66,7 @@ class TestLists:
             within(path, write(libc="2", ssl="1-1", same="1", tz="9")),
             [file(path, write(libc="1", ssl="1", same="1", app="3"))],
         )
-        result = passes(moved)
+        result = passes(moved, *UNMERGED)
         assert told(result) == [("packages", "warning", path)]
         (risk,) = result.json["risks"]
         assert risk["old"] == "libc 1, ssl 1, tz (not listed)"
@@ -82,7 +83,7 @@ class TestLists:
         }[why]
         own = write(libc="2" if why == "brought up to date" else "1", app="1")
         moved = place(tmp_path, within(path, write(libc="1")), new, [file(path, own)])
-        assert told(passes(moved)) == []
+        assert told(passes(moved, *UNMERGED)) == []
 
 
 def test_many_versions_are_counted(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_many_versions_are_counted(tmp_path: Path) -> None:
     names = [f"p{number:02}" for number in range(20)]
     old, new = (dpkg(**dict.fromkeys(names, version)) for version in ("1", "2"))
     moved = place(tmp_path, within(STATUS, old), within(STATUS, new), [file(STATUS, old + b"\n")])
-    (risk,) = passes(moved).json["risks"]
+    (risk,) = passes(moved, *UNMERGED).json["risks"]
     assert risk["new"] == "p00 2, p01 2, p02 2 and 17 more"
 
 
@@ -101,7 +102,7 @@ def test_packages_that_are_not_installed_do_not_count(tmp_path: Path) -> None:
         tmp_path, within(STATUS, dpkg(libc="1")), within(STATUS, dpkg(libc="1") + b"\n" + removed),
         [file(STATUS, dpkg(libc="1", app="1"))],
     )  # fmt: skip
-    assert told(passes(moved)) == []
+    assert told(passes(moved, *UNMERGED)) == []
 
 
 @pytest.mark.parametrize(
@@ -411,7 +412,7 @@ def test_accounts_that_the_layer_hides(
     moved = place(
         tmp_path, within(path, passwd(a=1)), within(path, passwd(**new)), [file(path, passwd(**own))]
     )
-    result = passes(moved)
+    result = passes(moved, *UNMERGED)
     assert told(result) == [("accounts", "warning", path)] * len(expected)
     assert [(risk["old"], risk["new"]) for risk in result.json["risks"]] == expected
 
@@ -424,7 +425,7 @@ def test_accounts_without_an_entry(name: str, tmp_path: Path) -> None:
         moved = place(
             tmp_path, within(path, b"a:1:1\n"), within(path, new), [file(path, b"a:1:1\napp:3:3\n")]
         )
-        result = passes(moved, "--force")
+        result = passes(moved, *UNMERGED, "--force")
         assert told(result) == [("accounts", "warning", path)] * expected
         assert all(risk["new"] == "b" for risk in result.json["risks"])
 
@@ -497,7 +498,7 @@ def test_libraries_that_the_loader_does_not_find(tmp_path: Path) -> None:
     moved = place(
         tmp_path, within(CACHE, old), within(CACHE, new), [file(CACHE, libraries("libc.so.6", "libapp.so"))]
     )
-    result = passes(moved)
+    result = passes(moved, *UNMERGED)
     assert told(result) == [("caches", "warning", CACHE)]
     (risk,) = result.json["risks"]
     assert risk["new"] == "libssl.so.3, libz.so.1"
@@ -508,12 +509,16 @@ def test_a_cache_that_lists_all_libraries(tmp_path: Path) -> None:
     new = libraries("libc.so.6", "libz.so.1").replace(b"/lib/", b"/usr/lib/")
     own = file(CACHE, libraries("libz.so.1", "libc.so.6", "libapp.so.1"))
     assert (
-        told(passes(place(tmp_path, within(CACHE, libraries("libc.so.6")), within(CACHE, new), [own])))
+        told(
+            passes(
+                place(tmp_path, within(CACHE, libraries("libc.so.6")), within(CACHE, new), [own]), *UNMERGED
+            )
+        )
         == []
     )
     same = libraries("libc.so.6")
     moved = place(tmp_path, within(CACHE, same), within(CACHE, same), [file(CACHE, libraries("libapp.so"))])
-    assert told(passes(moved, "--force")) == []
+    assert told(passes(moved, *UNMERGED, "--force")) == []
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,8 @@ def rebase_layers(
     old: Sequence[bytes], new: Sequence[bytes], above: Sequence[bytes], *, squash: bool = False
 ) -> Rebased:
     """Put the layers above an old base on a new one."""
-    fitted = fit(*([read_changeset(layer) for layer in part] for part in (old, new, above)))
+    lower, onto, upper = ([read_changeset(layer) for layer in part] for part in (old, new, above))
+    fitted = fit(lower, onto, upper)
     risks = [(risk.kind.value, risk.path, risk.stops) for risk in fitted.risks]
     if any(kind == "link" for kind, _, _ in risks):
         return Rebased([], [], fitted.remade, risks)

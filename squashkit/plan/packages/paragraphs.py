@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 
 def paragraphs(text: bytes) -> list[bytes]:
     """The paragraphs, each with one line end."""
     return [part.strip(b"\n") + b"\n" for part in re.split(rb"\n[ \t]*\n", text) if part.strip()]
+
+
+def joined(parts: Iterable[bytes]) -> bytes:
+    """Paragraphs as a database: each with an empty line after it."""
+    return b"".join(part + b"\n" for part in parts)
 
 
 def fields_of(paragraph: bytes) -> dict[bytes, bytes]:

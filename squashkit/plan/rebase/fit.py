@@ -34,8 +34,12 @@ class Fitted:
     risks: tuple[Risk, ...]
     touched: Mapping[bytes, BaseNodes]
     """Every path that they have an entry for, and those of the accounts."""
+    app: Rootfs
+    """What the old base and the layers above made."""
     tree: Rootfs
     """What the new base and the layers above make, less hard links that have lost their targets."""
+    earlier: Changeset | None = None
+    """What an earlier rebase merged into a layer of its own: the image has it, the result gets its own."""
 
     @property
     def changesets(self) -> dict[int, Changeset]:
@@ -48,9 +52,14 @@ class Fitted:
         return len(self.new)
 
 
-def fit(old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Changeset]) -> Fitted:
-    """Put the layers that lay on one base on another. Linear in all entries. Raises InvalidLayer as
-    `Rootfs.apply` does."""
+def fit(
+    old: Sequence[Changeset],
+    new: Sequence[Changeset],
+    above: Sequence[Changeset],
+    earlier: Changeset | None = None,
+) -> Fitted:
+    """Put the layers that lay on one base on another. `earlier` is the uppermost of the image, which is not
+    to be in the result. Linear in all entries. Raises InvalidLayer as `Rootfs.apply` does."""
     before, after = Rootfs(), Rootfs()
     for rootfs, base in ((before, old), (after, new)):
         for index, changeset in enumerate(base):
@@ -79,7 +88,19 @@ def fit(old: Sequence[Changeset], new: Sequence[Changeset], above: Sequence[Chan
         fitted.append(replace(changeset, entries=entries) if is_other else changeset)
         before.apply(changeset, len(old) + number)
         after.apply(fitted[-1], len(new) + number)
-    return Fitted(tuple(old), tuple(new), tuple(fitted), frozenset(remade), tuple(risks), touched, after)
+    if earlier is not None:
+        before.apply(earlier, len(old) + len(above))
+    return Fitted(
+        tuple(old),
+        tuple(new),
+        tuple(fitted),
+        frozenset(remade),
+        tuple(risks),
+        touched,
+        before,
+        after,
+        earlier,
+    )
 
 
 def rebased_segments(fitted: Fitted, *, squash: bool) -> list[Segment]:

@@ -81,11 +81,9 @@ def owner_risks(fitted: Fitted, contents: Contents, path: bytes, bases: BaseNode
             yield Risk(Kind.ACCOUNTS, at, f"{owner} {before_text}", f"{owner} {after_text}", None, effect)
 
 
-def user_risks(fitted: Fitted, contents: Contents, user: str) -> Iterator[Risk]:
-    """Whether the account that the image runs as is still there; a number always is."""
+def user_risks(text: bytes | None, user: str) -> Iterator[Risk]:
+    """Whether the account that the image runs as is in this passwd; a number always is."""
     name = user.partition(":")[0]
-    node = node_at(fitted.tree, b"etc/passwd")
-    text = contents.text(node) if isinstance(node, Inode) else None
     if name and not name.isdigit() and text is not None and name not in _ids(text):
         effect = "no container of it starts"
         yield Risk(Kind.ACCOUNTS, b"", f"User {name}", "no such user", None, effect)

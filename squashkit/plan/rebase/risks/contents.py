@@ -14,8 +14,11 @@ _MAX_TEXT = 64 << 20  # a package database of 60,000 packages
 
 
 _TEXTS = re.compile(
-    rb"(?:usr/)?lib/apk/db/installed|var/lib/dpkg/(?:status|diversions|status\.d/[^/]*|info/[^/]*\.list)"
-    rb"|etc/(?:passwd|group|shadow|gshadow|subuid|subgid|ld\.so\.cache|ssl/certs/ca-certificates\.crt)"
+    rb"(?:usr/)?lib/apk/db/installed"
+    rb"|var/lib/dpkg/(?:status|diversions|statoverride|arch|(?:status\.d|info|triggers|alternatives)/[^/]*)"
+    rb"|var/lib/apt/extended_states|var/cache/debconf/[a-z]*\.dat|var/lib/ucf/(?:registry|hashfile)"
+    rb"|etc/(?:passwd|group|shadow|gshadow|subuid|subgid|shells|ld\.so\.cache|ca-certificates\.conf)"
+    rb"|etc/ssl/certs/ca-certificates\.crt|usr/share/ca-certificates/.*\.crt"
     rb"|etc/(?:ssl/cert\.pem|ssl/ca-bundle\.pem|pki/[^:]*\.pem|pki/tls/certs/ca-bundle\.crt)"
 )
 

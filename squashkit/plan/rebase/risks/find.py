@@ -6,13 +6,15 @@ the table whose path it is; where there is none, what counts is whether a file w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Directory, Inode
 from squashkit.oci.documents import ImageConfig
 from squashkit.plan.rebase.fit import Fitted
+from squashkit.plan.rebase.merge.changes import Changes
+from squashkit.plan.rebase.merge.find import merge
 from squashkit.plan.rebase.risks import accounts, caches, packages
 from squashkit.plan.rebase.risks.accounts import BACKUPS, owner_risks, user_risks
 from squashkit.plan.rebase.risks.content import find_copies, find_hidden
@@ -38,14 +40,23 @@ _VOLATILE = (
 
 
 class Found(NamedTuple):
-    """What a rebase puts at risk, and every file of the old base's that lies above in a copy."""
+    """What a rebase puts at risk, every file of the old base's that lies above in a copy, and what is
+    merged so that it is at risk no longer."""
 
     risks: list[Risk]
     copied: list[Copied]
+    changes: Changes
 
 
-def find_risks(fitted: Fitted, files: Files, app: ImageConfig, new: ImageConfig, user: str) -> Found:
-    """Hold the layers above against both bases.
+def find_risks(
+    fitted: Fitted,
+    files: Files,
+    app: ImageConfig,
+    new: ImageConfig,
+    user: str,
+    merged: Collection[Kind] = (),
+) -> Found:
+    """Hold the layers above against both bases. `merged` are the kinds of databases that are put together.
 
     `app` is the config of the image that is rebased, `new` the new base's, `user` the account that the
     result runs as. First comes what holds of the whole image, then what did not fit, then the rest by path.
@@ -54,13 +65,15 @@ def find_risks(fitted: Fitted, files: Files, app: ImageConfig, new: ImageConfig,
     risks, copied = [*platform_risks(app, new), *fitted.risks], list[Copied]()
     contents = Contents(files)
     origin = Origin.read(fitted, contents)
+    changes = merge(fitted, origin, contents, merged)
+    risks += changes.conflicts
     for path, bases in sorted(fitted.touched.items()):
         above = node_at(fitted.tree, path)
         if not isinstance(above, Inode) or above.layer < fitted.bottom:
             if path in ACCOUNTS:
                 risks += owner_risks(fitted, contents, path, bases)
             continue
-        if path.startswith(_VOLATILE) or path in BACKUPS:
+        if path.startswith(_VOLATILE) or path in BACKUPS or path in changes.settled:
             continue
         agree = contents.do_agree(bases.old, bases.new)
         was, there = (node if isinstance(node, Inode) else None for node in bases)
@@ -72,8 +85,8 @@ def find_risks(fitted: Fitted, files: Files, app: ImageConfig, new: ImageConfig,
             risks += _detect(facts)
     risks += find_copies(fitted, origin, contents)
     risks += find_stale(fitted, origin)
-    risks += user_risks(fitted, contents, user)
-    return Found(risks, copied)
+    risks += user_risks(changes.text(b"etc/passwd"), user)
+    return Found(risks, copied, changes)
 
 
 def _detect(facts: Facts) -> Iterator[Risk]:

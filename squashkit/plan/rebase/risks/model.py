@@ -30,6 +30,7 @@ class Kind(Enum):
     PARENT = "parent"
     LINK = "link"
     PACKAGES = "packages"
+    DEPENDS = "depends"
     CONTENT = "content"
     STALE = "stale"
     ACCOUNTS = "accounts"

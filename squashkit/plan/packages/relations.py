@@ -1,0 +1,98 @@
+"""Which relations between installed packages are not met, as `apt-get check` looks for them (Debian policy,
+chapter 7)."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from squashkit.plan.packages.paragraphs import fields_of, paragraphs
+from squashkit.plan.packages.versions import is_later
+
+_ATOM = re.compile(rb"\s*([\w+.-]+)(?::[\w-]+)?\s*(?:\(\s*(<<|<=|=|>=|>>|<|>)\s*([^)\s]+)\s*\))?")
+_WANTED, _UNWANTED = (b"Pre-Depends", b"Depends"), (b"Breaks", b"Conflicts")
+
+
+class Unmet(NamedTuple):
+    """A relation of an installed package that does not hold."""
+
+    package: bytes
+    version: bytes
+    field: bytes
+    relation: bytes
+    """As it stands in the field: alternatives, or what must not be there."""
+    found: bytes
+    """What is there of the first package that it names: its version, or nothing."""
+
+    @property
+    def about(self) -> tuple[bytes, bytes, bytes]:
+        """What stays the same where only versions change."""
+        return self.package, self.field, _target(self.relation)
+
+
+def find_unmet(status: bytes) -> list[Unmet]:
+    """Of all packages that dpkg's status file has as installed."""
+    stanzas = [
+        fields
+        for fields in map(fields_of, paragraphs(status))
+        if fields.get(b"Status", b"").endswith(b" installed")
+    ]
+    versions: dict[bytes, list[tuple[bytes, bytes]]] = defaultdict(list)
+    """By name: who provides it, and in what version; no version where that is not said."""
+    real: dict[bytes, bytes] = {}
+    for fields in stanzas:
+        name, version = fields.get(b"Package", b""), fields.get(b"Version", b"")
+        real.setdefault(name, version)
+        versions[name].append((name, version))
+        for part in _parts(fields.get(b"Provides", b""), b","):
+            atom = _ATOM.match(part)
+            if atom is not None:
+                versions[atom[1]].append((name, atom[3] or b""))
+
+    def is_there(part: bytes, without: bytes = b"") -> bool:
+        atom = _ATOM.match(part)
+        return atom is None or any(
+            _holds(version, atom[2], atom[3]) for owner, version in versions[atom[1]] if owner != without
+        )
+
+    found = []
+    for fields in stanzas:
+        name = fields.get(b"Package", b"")
+        for field in (*_WANTED, *_UNWANTED):
+            for relation in _parts(fields.get(field, b""), b","):
+                if field in _WANTED:
+                    holds = any(is_there(part) for part in _parts(relation, b"|"))
+                else:
+                    holds = not is_there(relation, without=name)
+                if not holds:
+                    there = real.get(_target(relation), b"")
+                    found.append(Unmet(name, fields.get(b"Version", b""), field, relation, there))
+    return found
+
+
+def _target(relation: bytes) -> bytes:
+    """The first package that a relation names."""
+    atom = _ATOM.match(relation)
+    return atom[1] if atom is not None else b""
+
+
+def _parts(text: bytes, separator: bytes) -> Iterator[bytes]:
+    return (part.strip() for part in text.split(separator) if part.strip())
+
+
+def _holds(version: bytes, sign: bytes | None, wanted: bytes | None) -> bool:
+    """Whether a version is as a relation wants it; one that is not known is so only where any will do."""
+    if not sign or not wanted:
+        return True
+    if not version:
+        return False
+    later, earlier = is_later(version, wanted), is_later(wanted, version)
+    if sign == b"=":
+        return not later and not earlier
+    if sign == b"<<":
+        return earlier
+    if sign == b">>":
+        return later
+    return not later if sign in (b"<=", b"<") else not earlier

@@ -1,0 +1,158 @@
+"""Accounts: of each name the line of the side that changed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from squashkit.errors import show_path
+from squashkit.layers.lookup import node_at
+from squashkit.layers.rootfs import Directory
+from squashkit.plan.rebase.fit import Fitted
+from squashkit.plan.rebase.merge.changes import Changes
+from squashkit.plan.rebase.merge.keyed import merge_keyed
+from squashkit.plan.rebase.merge.sides import Sides
+from squashkit.plan.rebase.risks.model import Kind, Risk
+
+_PASSWD, _GROUP = b"etc/passwd", b"etc/group"
+_SHADOWS = (b"etc/shadow", b"etc/gshadow")
+_SUBORDINATE = (b"etc/subuid", b"etc/subgid")
+_MEMBERS = 3
+"""The field of a group that lists its members; in gshadow, too."""
+
+
+def merge_accounts(sides: Sides, changes: Changes, fitted: Fitted) -> None:
+    """Put the files of accounts together that a layer above has written."""
+    for path in (_PASSWD, _GROUP, *_SHADOWS, *_SUBORDINATE):
+        ours, theirs = sides.app.text(path), sides.new.text(path)
+        if not sides.is_above(path) or ours is None or theirs is None:
+            continue
+        old, app, new = (_lines(text) for text in (sides.old.text(path) or b"", ours, theirs))
+        if path in (_GROUP, b"etc/gshadow"):
+            merged = merge_keyed(old, app, new, _united)
+        else:
+            merged = merge_keyed(old, app, new)
+        changes.put(path, b"".join(merged.values()), Kind.ACCOUNTS)
+        if path in (_PASSWD, _GROUP):
+            _compare_ids(changes, fitted, path, old, app, new)
+        elif path in _SUBORDINATE:
+            _compare_ranges(changes, path, app, new, merged)
+
+
+def _lines(text: bytes) -> dict[bytes, bytes]:
+    """Lines by name; of several the first counts, as for whoever reads these files."""
+    found: dict[bytes, bytes] = {}
+    for line in text.splitlines():
+        found.setdefault(line.partition(b":")[0], line + b"\n")
+    return found
+
+
+def _united(was: bytes | None, ours: bytes, theirs: bytes) -> bytes:
+    """A group to which both sides gave members, or from which they took some."""
+    fields, others = ours.rstrip(b"\n").split(b":"), theirs.rstrip(b"\n").split(b":")
+    before = was.rstrip(b"\n").split(b":") if was is not None else []
+    if len(fields) <= _MEMBERS or len(others) <= _MEMBERS:
+        return ours
+    old, app, new = (_members(one) for one in (before, fields, others))
+    merged = merge_keyed(old, app, new)
+    fields[_MEMBERS] = b",".join(merged)
+    return b":".join(fields) + b"\n"
+
+
+def _members(fields: list[bytes]) -> dict[bytes, bytes]:
+    names = fields[_MEMBERS].split(b",") if len(fields) > _MEMBERS else []
+    return {name: name for name in names if name}
+
+
+def _ids(lines: Mapping[bytes, bytes]) -> dict[bytes, int]:
+    found = {}
+    for name, line in lines.items():
+        fields = line.rstrip(b"\n").split(b":")
+        if len(fields) > 2 and fields[2].isdigit():
+            found[name] = int(fields[2])
+    return found
+
+
+def _compare_ids(
+    changes: Changes,
+    fitted: Fitted,
+    path: bytes,
+    old: Mapping[bytes, bytes],
+    app: Mapping[bytes, bytes],
+    new: Mapping[bytes, bytes],
+) -> None:
+    """Tell of an id that both sides gave to different names, and of a name that they gave different ids, or
+    that has another one now while files above carry the old one."""
+    before, ours, theirs = _ids(old), _ids(app), _ids(new)
+    word, of = ("user", "uid") if path == _PASSWD else ("group", "gid")
+    owners = {number: name for name, number in theirs.items() if name not in before}
+    for name, number in ours.items():
+        other = owners.get(number)
+        if name not in before and other not in (None, name) and ours.get(other) != number:
+            assert other is not None
+            files = _some(fitted, of, number)
+            effect = f"both have {of} {number}: what is the one's is the other's; {files}"
+            changes.conflict(_risk(path, f"{word} {show_path(name)}", f"{word} {show_path(other)}", effect))
+    for name, number in theirs.items():
+        mine, was = ours.get(name), before.get(name)
+        if mine is None or mine == number:
+            continue
+        files = _some(fitted, of, mine)
+        if mine != was or files != _NO_FILES:  # else the new id stands, and nothing carries the old one
+            effect = f"{files} of {of} {mine}, the new base's of {number}"
+            changes.conflict(_risk(path, f"{show_path(name)} is {mine}", f"it is {number}", effect))
+
+
+def _risk(path: bytes, old: str, new: str, effect: str) -> Risk:
+    return Risk(Kind.ACCOUNTS, path, old, new, None, effect, is_error=True)
+
+
+_NO_FILES = "the layers have no files"
+_SHOWN = 3
+
+
+def _some(fitted: Fitted, of: str, number: int) -> str:
+    """The files of the layers that have an id."""
+    found = list(_files(fitted, of, number))
+    if not found:
+        return _NO_FILES
+    more = f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else ""
+    return "the layers have " + ", ".join("/" + show_path(path) for path in found[:_SHOWN]) + more
+
+
+def _files(fitted: Fitted, of: str, number: int) -> Iterator[bytes]:
+    for changeset in fitted.above:
+        for path, record in changeset.entries:
+            if (record.uid if of == "uid" else record.gid) == number:
+                node = node_at(fitted.tree, path)
+                layer = node.entry_layer if isinstance(node, Directory) else node.layer if node else -1
+                if layer >= fitted.bottom:
+                    yield path
+
+
+def _compare_ranges(
+    changes: Changes,
+    path: bytes,
+    app: Mapping[bytes, bytes],
+    new: Mapping[bytes, bytes],
+    merged: Mapping[bytes, bytes],
+) -> None:
+    """Tell of subordinate ids that two accounts have now, and had not on either side."""
+    known = _overlaps(app) | _overlaps(new)
+    for one, other in sorted(_overlaps(merged) - known):
+        effect = "their subordinate ids overlap: the one's containers own the other's files"
+        changes.conflict(_risk(path, show_path(one), show_path(other), effect))
+
+
+def _overlaps(lines: Mapping[bytes, bytes]) -> set[tuple[bytes, bytes]]:
+    spans: list[tuple[int, int, bytes]] = []
+    for name, line in lines.items():
+        fields = line.strip().split(b":")
+        if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
+            spans.append((int(fields[1]), int(fields[1]) + int(fields[2]), name))
+    found = set()
+    spans.sort()
+    for at, (start, _, name) in enumerate(spans):
+        for _, end, other in spans[:at]:
+            if start < end:
+                found.add((min(name, other), max(name, other)))
+    return found

@@ -1,0 +1,155 @@
+"""update-alternatives' groups: the choices of both sides, those whose files are there (its own files are
+described in dpkg's lib/dpkg and utils/update-alternatives.c)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from squashkit.layers.record import SYMLINK
+from squashkit.layers.rootfs import Inode
+from squashkit.plan.rebase.merge.changes import Changes
+from squashkit.plan.rebase.merge.keyed import merge_keyed
+from squashkit.plan.rebase.merge.sides import Sides
+from squashkit.plan.rebase.risks.model import Kind
+
+FOLDER = b"var/lib/dpkg/alternatives"
+_LINKS = b"etc/alternatives/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """One file that a name may stand for, and what goes with it."""
+
+    priority: bytes
+    slaves: Mapping[bytes, bytes]
+    """Files by the names of links."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What is known of one name."""
+
+    status: bytes
+    """`auto` or `manual`."""
+    links: Mapping[bytes, bytes]
+    """Where the links stand, by name: the master's first."""
+    choices: Mapping[bytes, _Choice]
+
+    @classmethod
+    def parse(cls, name: bytes, text: bytes) -> _Group | None:
+        """None for a file of another form."""
+        lines: Iterator[bytes] = iter(text.split(b"\n"))
+        try:
+            status, master = next(lines), next(lines)
+            links = {name: master}
+            while slave := next(lines):
+                links[slave] = next(lines)
+            choices = {}
+            slaves = [*links][1:]
+            while path := next(lines):
+                choices[path] = _Choice(next(lines), {slave: next(lines) for slave in slaves})
+        except (StopIteration, RuntimeError):
+            return None
+        return cls(status, links, choices)
+
+    @property
+    def best(self) -> bytes:
+        """The choice of the highest priority, of several the first."""
+        return max(self.choices, key=lambda path: int(self.choices[path].priority))
+
+    def text(self) -> bytes:
+        slaves = [*self.links][1:]
+        (master, *_) = self.links.values()
+        lines = [self.status, master]
+        for slave in slaves:
+            lines += [slave, self.links[slave]]
+        lines.append(b"")
+        for path, choice in sorted(self.choices.items()):
+            lines += [path, choice.priority, *(choice.slaves.get(slave, b"") for slave in slaves)]
+        return b"\n".join([*lines, b"", b""])
+
+
+_EMPTY = _Group(b"auto", {}, {})
+
+
+def merge_alternatives(sides: Sides, changes: Changes) -> None:
+    """Put every group together that a layer above has written, or of which a choice has gone."""
+    names = {name for tree in (sides.app, sides.new) for name in tree.names(FOLDER)}
+    for name in sorted(names):
+        path = FOLDER + b"/" + name
+        old, app, new = (
+            _Group.parse(name, tree.text(path) or b"") for tree in (sides.old, sides.app, sides.new)
+        )
+        touched = sides.is_above(path) or (app is not None) != (new is not None)
+        if not touched and not _lacks(changes, new):
+            continue
+        if (sides.app.node(path) and app is None) or (sides.new.node(path) and new is None):
+            continue  # of another form
+        group = _merged(old or _EMPTY, app or _EMPTY, new or _EMPTY, changes)
+        if group is None:
+            _take_away(sides, changes, name, path, [one for one in (app, new) if one is not None])
+        else:
+            _put(changes, name, path, group, sides.app)
+
+
+def _lacks(changes: Changes, group: _Group | None) -> bool:
+    """Whether a file that a group offers is not there."""
+    return group is not None and any(not changes.leads(path.strip(b"/")) for path in group.choices)
+
+
+def _merged(old: _Group, app: _Group, new: _Group, changes: Changes) -> _Group | None:
+    choices = {
+        path: choice
+        for path, choice in merge_keyed(old.choices, app.choices, new.choices).items()
+        if changes.leads(path.strip(b"/"))
+    }
+    links = merge_keyed(old.links, app.links, new.links)
+    if not choices or not links:
+        return None
+    status = new.status if app.status == old.status and new.links else app.status
+    return _Group(status, links, choices)
+
+
+def _put(changes: Changes, name: bytes, path: bytes, group: _Group, app: object) -> None:
+    chosen = group.best
+    if group.status != b"auto":
+        by_hand = _target(changes.sides, _LINKS + name)
+        if by_hand in group.choices:
+            chosen = by_hand
+        else:
+            group = _Group(b"auto", group.links, group.choices)
+    changes.put(path, group.text(), Kind.CACHES)
+    slaves = group.choices[chosen].slaves
+    for link, place in group.links.items():
+        target = chosen if link == name else slaves.get(link, b"")
+        if target and changes.leads(target.strip(b"/")):
+            changes.link(_LINKS + link, target, Kind.CACHES)
+            changes.link(changes.sides.result.real(place.strip(b"/")), b"/" + _LINKS + link, Kind.CACHES)
+        else:
+            _hide_links(changes, link, place)
+
+
+def _take_away(sides: Sides, changes: Changes, name: bytes, path: bytes, groups: Sequence[_Group]) -> None:
+    """A name for which nothing is left, with its links."""
+    changes.hide(path, Kind.CACHES)
+    for group in groups:
+        for link, place in group.links.items():
+            _hide_links(changes, link, place)
+
+
+def _hide_links(changes: Changes, link: bytes, place: bytes) -> None:
+    """A link of a group, and the one from where people look for it, if that is one."""
+    changes.hide(_LINKS + link, Kind.CACHES)
+    real = changes.sides.result.real(place.strip(b"/"))
+    if _target(changes.sides, real) == b"/" + _LINKS + link:
+        changes.hide(real, Kind.CACHES)
+
+
+def _target(sides: Sides, path: bytes) -> bytes:
+    """Where a symlink of the image leads, or of the result; nothing where it is none."""
+    for tree in (sides.app, sides.result):
+        node = tree.node(path)
+        if isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK:
+            return node.entry.record.linkname
+    return b""

@@ -1,0 +1,133 @@
+"""What a merge makes of the result: files, symlinks, and what is to be hidden; and what people are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from squashkit.layers.record import REGULAR, SYMLINK
+from squashkit.layers.rootfs import Attributes, Directory, Inode
+from squashkit.plan.rebase.merge.sides import Sides, Tree
+from squashkit.plan.rebase.risks.model import Kind, Risk
+
+
+class Made(NamedTuple):
+    """A file or a symlink of the last layer."""
+
+    content: bytes
+    """Of a symlink where it leads."""
+    attributes: Attributes
+    is_link: bool = False
+
+
+class Merged(NamedTuple):
+    """A path of the result that is neither side's alone, or not that of the layers above."""
+
+    path: bytes
+    kind: Kind
+    origin: str
+    """Whose it is: `new base`, `old base`, `image`, `both`; `nobody` where it is hidden."""
+    packages: tuple[str, ...] = ()
+    """The packages that it is about, where it is about some."""
+
+
+_FILE = Attributes(0o644, 0, 0, 0, {})
+_LINK = Attributes(0o777, 0, 0, 0, {})
+
+
+@dataclass(slots=True)
+class Changes:
+    """What the last layer will hold. What the result has already is not put into it."""
+
+    sides: Sides
+    made: dict[bytes, Made | None] = field(default_factory=dict)
+    """By path; None for what is hidden."""
+    merged: list[Merged] = field(default_factory=list)
+    conflicts: list[Risk] = field(default_factory=list)
+    settled: set[bytes] = field(default_factory=set)
+    """Paths about which nothing is left to be told: they hold what a rebuild would have there."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """What was merged, as people call it."""
+        there = {one.kind for one in self.merged}
+        return [kind.value for kind in Kind if kind in there]
+
+    def text(self, path: bytes) -> bytes | None:
+        """What a file holds once all of this is done."""
+        if path in self.made:
+            made = self.made[path]
+            return made.content if made is not None and not made.is_link else None
+        return self.sides.result.text(path)
+
+    def leads(self, path: bytes) -> bool:
+        """Whether something is there once all of this is done. What is hidden is so under its own path."""
+        real = self.sides.result.real(path)
+        if real in self.made:
+            return self.made[real] is not None
+        return self.sides.result.leads(path)
+
+    def put(self, path: bytes, content: bytes, kind: Kind, packages: Iterable[str] = ()) -> None:
+        """Have a file hold this, with the attributes that the image has it with, or the new base."""
+        self.settled.add(path)
+        if self.sides.result.text(path) == content:
+            return
+        for tree in (self.sides.app, self.sides.new):
+            node = tree.node(path)
+            if isinstance(node, Inode) and node.entry.record.typeflag == REGULAR:
+                attributes = node.effective()
+                break
+        else:
+            attributes = _FILE
+        origin = "both"
+        if self.sides.new.text(path) == content:
+            origin = "new base"
+        elif self.sides.app.text(path) == content:
+            origin = "image"
+        self.made[path] = Made(content, attributes)
+        self.merged.append(Merged(path, kind, origin, tuple(packages)))
+
+    def link(self, path: bytes, target: bytes, kind: Kind) -> None:
+        """Have a symlink lead there."""
+        self.settled.add(path)
+        node = self.sides.result.node(path)
+        is_link = isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK
+        if is_link and isinstance(node, Inode) and node.entry.record.linkname == target:
+            return
+        attributes = node.effective() if isinstance(node, Inode) else _LINK
+        self.made[path] = Made(target, attributes._replace(mode=0o777), is_link=True)
+        self.merged.append(Merged(path, kind, "both"))
+
+    def copy(self, path: bytes, tree: Tree, kind: Kind, packages: Iterable[str] = ()) -> None:
+        """Have the result hold at a path what a tree has there, nothing included. Folders stay."""
+        self.settled.add(path)
+        node = tree.node(path)
+        if isinstance(node, Directory) or self.sides.shows(tree, path):
+            return
+        if node is None:
+            self.hide(path, kind, packages)
+            return
+        record = node.entry.record
+        sides = self.sides
+        origin = "new base" if tree is sides.new else "old base" if tree is sides.old else "image"
+        if record.typeflag == SYMLINK:
+            self.made[path] = Made(record.linkname, node.effective(), is_link=True)
+        elif record.typeflag == REGULAR:
+            content = tree.text(path)
+            assert content is not None
+            self.made[path] = Made(content, node.effective())
+        else:
+            return
+        self.merged.append(Merged(path, kind, origin, tuple(packages)))
+
+    def hide(self, path: bytes, kind: Kind, packages: Iterable[str] = ()) -> None:
+        """Have nothing at a path."""
+        self.settled.add(path)
+        if self.sides.result.node(path) is not None and path not in self.made:
+            self.made[path] = None
+            self.merged.append(Merged(path, kind, "nobody", tuple(packages)))
+
+    def conflict(self, risk: Risk) -> None:
+        """Tell what both sides changed, each in its way."""
+        self.conflicts.append(risk)

@@ -1,0 +1,96 @@
+"""All that is merged in a rebase, in the order in which the one needs the other: pure but for the contents
+that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from squashkit.errors import show_path
+from squashkit.layers.changeset import Changeset
+from squashkit.layers.record import DIRECTORY
+from squashkit.plan.packages.owners import INFO, STATUS
+from squashkit.plan.rebase.fit import Fitted
+from squashkit.plan.rebase.merge.accounts import merge_accounts
+from squashkit.plan.rebase.merge.alternatives import merge_alternatives
+from squashkit.plan.rebase.merge.certificates import merge_certificates
+from squashkit.plan.rebase.merge.changes import Changes
+from squashkit.plan.rebase.merge.databases import DIVERSIONS, DPKG, diversions, merge_databases
+from squashkit.plan.rebase.merge.dpkg import (
+    Choice,
+    broken_relations,
+    choose,
+    lower_versions,
+    status_of,
+    unready,
+)
+from squashkit.plan.rebase.merge.loader import merge_loader_cache
+from squashkit.plan.rebase.merge.packages import PackageFiles
+from squashkit.plan.rebase.merge.sides import Sides, Tree
+from squashkit.plan.rebase.risks.contents import Contents
+from squashkit.plan.rebase.risks.model import Kind, Risk, Side
+from squashkit.plan.rebase.risks.origin import Origin
+
+_FORMAT = INFO + b"/format"
+_UPDATES = DPKG + b"updates"
+
+
+def merge(fitted: Fitted, origin: Origin, contents: Contents, kinds: Collection[Kind]) -> Changes:
+    """What the databases of the result must hold for the image to be as one that was built on the new base.
+    `kinds` are those of PACKAGES, ACCOUNTS and CACHES that are wanted."""
+    old, app = (Tree(tree, Side.OLD, contents) for tree in (origin.old, fitted.app))
+    new, result = (Tree(tree, Side.NEW, contents) for tree in (origin.new, fitted.tree))
+    sides = Sides(old, app, new, result, fitted.bottom)
+    changes = Changes(sides)
+    if Kind.PACKAGES in kinds:
+        _merge_packages(sides, changes)
+    if Kind.ACCOUNTS in kinds:
+        merge_accounts(sides, changes, fitted)
+    if Kind.CACHES in kinds:
+        merge_alternatives(sides, changes)
+        merge_certificates(sides, changes)
+        merge_loader_cache(sides, changes)
+    if fitted.earlier is not None:
+        _carry_over(fitted.earlier, sides, changes)
+    return changes
+
+
+def _carry_over(earlier: Changeset, sides: Sides, changes: Changes) -> None:
+    """What an earlier rebase merged, replaced or hid, and this one has no reason to do again: where that
+    made a difference to that rebase's base it is still the image's own, else it follows the new base."""
+    files = (path for path, record in earlier.entries if record.typeflag != DIRECTORY)
+    for path in (*files, *earlier.whiteouts):
+        if path not in changes.settled:
+            tree = sides.new if sides.is_as_old(path) else sides.app
+            changes.copy(path, tree, Kind.PACKAGES)
+
+
+def _merge_packages(sides: Sides, changes: Changes) -> None:
+    choices: list[Choice] = []
+    texts = [tree.text(STATUS) for tree in (sides.old, sides.app, sides.new)]
+    old, app, new = texts
+    if sides.is_above(STATUS) and old is not None and app is not None and new is not None:
+        why = _why_not(sides, old, app, new)
+        if why:
+            effect = "nothing of dpkg is merged: scanners go by the list of the layer above"
+            changes.conflict(Risk(Kind.PACKAGES, STATUS, why, "its own database", None, effect, False))
+            return
+        choices = choose(old, app, new)
+        status = status_of(choices)
+        changed = [one.name for one in choices if one.app is not None and one.text != one.app.text]
+        changed += [one.name for one in choices if one.app is None and one.text is not None]
+        changes.put(STATUS, status, Kind.PACKAGES, changed)
+        changes.conflicts += lower_versions(choices)
+        changes.conflicts += broken_relations(app, status, choices)
+    merge_databases(sides, changes, choices)
+    if choices:
+        PackageFiles(sides, changes, choices, diversions(changes.text(DIVERSIONS) or b"")).settle()
+
+
+def _why_not(sides: Sides, *texts: bytes) -> str:
+    """Why dpkg's database cannot be merged; empty where it can."""
+    for tree in (sides.app, sides.new):
+        if any(tree.names(_UPDATES)):
+            return f"/{show_path(_UPDATES)} has changes that dpkg has not taken over"
+        if tree.text(_FORMAT) not in (b"1\n", None):
+            return f"/{show_path(_FORMAT)} is another than 1"
+    return next((why for why in map(unready, texts) if why), "")

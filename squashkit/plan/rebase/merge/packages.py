@@ -1,0 +1,169 @@
+"""What lies beside dpkg's status file: lists and scripts of packages, and the files that they list."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from squashkit.layers.record import SYMLINK
+from squashkit.layers.rootfs import Directory, Inode
+from squashkit.plan.packages.owners import INFO, one_place
+from squashkit.plan.packages.paragraphs import lines_of
+from squashkit.plan.rebase.merge.changes import Changes
+from squashkit.plan.rebase.merge.dpkg import Choice, Winner
+from squashkit.plan.rebase.merge.sides import Sides, Tree
+from squashkit.plan.rebase.risks.model import Kind
+
+
+@dataclass(slots=True)
+class PackageFiles:
+    """The files of packages in one merge."""
+
+    sides: Sides
+    changes: Changes
+    choices: Sequence[Choice]
+    diverted: Mapping[bytes, tuple[bytes, bytes]]
+    """Where dpkg was told to put a file, and for which package, by where it would lie."""
+    _info: dict[bytes, set[bytes]] = field(init=False)
+    """The suffixes of the files that any tree has for a package, by the package's name in the folder."""
+    _listed: set[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self._info = defaultdict(set)
+        for tree in (self.sides.old, self.sides.app, self.sides.new):
+            for name in tree.names(INFO):
+                package, dot, suffix = name.rpartition(b".")
+                if dot:
+                    self._info[package].add(suffix)
+
+    def settle(self) -> None:
+        """Have the folder hold what the packages of the result have there, and hide files of the new base
+        that no package of the result lists."""
+        for choice in self.choices:
+            for package in self._names(choice):
+                for suffix in sorted(self._info[package]):
+                    self._info_file(choice, INFO + b"/" + package + b"." + suffix, suffix)
+        for choice in self.choices:
+            if choice.is_removed:
+                self._remove_files(choice, without=())
+            elif choice.winner is Winner.APP and choice.new is not None:
+                self._remove_files(choice, without=self._paths(self.sides.app, choice))
+                self._keep_conffiles(choice)
+        self._remove_links()
+
+    def _names(self, choice: Choice) -> list[bytes]:
+        """By which names a package's files are in the folder: with an architecture where several of it may
+        be there (Multi-Arch: same)."""
+        name, architecture = choice.key
+        known = {one.architecture for one in (choice.old, choice.app, choice.new) if one is not None}
+        names = [name + b":" + one for one in sorted({architecture} if architecture else known)]
+        if not architecture or all(one not in self._info for one in names):
+            names.append(name)
+        return [one for one in names if one in self._info]
+
+    def _info_file(self, choice: Choice, path: bytes, suffix: bytes) -> None:
+        old, app, new = (tree.node(path) for tree in (self.sides.old, self.sides.app, self.sides.new))
+        tell = (choice.name,)
+        if choice.text is None:
+            self.changes.hide(path, Kind.PACKAGES, tell)
+        elif choice.winner is Winner.APP:
+            self.changes.copy(path, self.sides.app, Kind.PACKAGES, tell)
+        elif old is not None and app is None:  # what the image took away stays away
+            self.changes.hide(path, Kind.PACKAGES, tell)
+        elif choice.winner is Winner.STATE and choice.app is not None and not choice.app.is_installed:
+            is_left = suffix == b"list" or new is None  # of what is removed, a list of what was left
+            self.changes.copy(path, self.sides.app if is_left else self.sides.new, Kind.PACKAGES, tell)
+        else:
+            self.changes.copy(path, self.sides.new, Kind.PACKAGES, tell)
+
+    def _paths(self, tree: Tree, choice: Choice) -> list[bytes]:
+        """What a package's list in a tree names, without slashes at the start."""
+        for package in self._names(choice):
+            text = tree.text(INFO + b"/" + package + b".list")
+            if text is not None:
+                paths = (line.strip(b"/") for line in text.splitlines())
+                return [path for path in paths if path not in (b"", b".")]
+        return []
+
+    def _remove_files(self, choice: Choice, without: Iterable[bytes]) -> None:
+        """Hide what the new base has of a package, but for these."""
+        sides = self.sides
+        kept = {one_place(path) for path in without}
+        folders = []
+        for path in self._paths(sides.new, choice):
+            target, owner = self.diverted.get(path, (path, choice.key[0]))
+            real = sides.new.real(target if owner != choice.key[0] else path)
+            node = sides.new.node(real)
+            if isinstance(node, Directory):
+                folders.append(real)
+                continue
+            is_free = sides.is_new_base(real) and sides.app.node(real) is None
+            if is_free and one_place(path) not in kept and one_place(path) not in self._owned():
+                self.changes.hide(real, Kind.PACKAGES, (choice.name,))
+        for folder in sorted(folders, reverse=True):
+            if sides.app.node(folder) is None and one_place(folder) not in self._owned():
+                self._remove_folder(folder, choice.name)
+
+    def _remove_folder(self, folder: bytes, name: str) -> None:
+        """Hide a folder of the new base, if nothing is left in it."""
+        directory = self.sides.result.node(folder)
+        if isinstance(directory, Directory) and all(
+            self.changes.made.get(path, path) is None
+            for path in map(directory.child_path, directory.children)
+        ):
+            for child in directory.children:
+                self.changes.made.pop(directory.child_path(child), None)
+            self.changes.hide(folder, Kind.PACKAGES, (name,))
+
+    def _owned(self) -> set[bytes]:
+        """What the packages of the result list, in one place."""
+        if self._listed is None:
+            self._listed = set()
+            for choice in self.choices:
+                if choice.text is None or (choice.app is None and choice.new is None):
+                    continue
+                if choice.is_removed:
+                    continue
+                tree = self.sides.app if choice.winner is Winner.APP else self.sides.new
+                self._listed |= {one_place(path) for path in self._paths(tree, choice)}
+        return self._listed
+
+    def _keep_conffiles(self, choice: Choice) -> None:
+        """Configuration files of a package that the image upgraded, and that dpkg left as the old base had
+        them: the new base's are for another version."""
+        assert choice.app is not None
+        for line in lines_of(choice.app.text, b"Conffiles"):
+            path = self.sides.app.real(line.split(b" ")[0].strip(b"/"))
+            if self.sides.app.node(path) is not None and self.sides.is_new_base(path):
+                self.changes.copy(path, self.sides.app, Kind.PACKAGES, (choice.name,))
+
+    def _remove_links(self) -> None:
+        """Symlinks below /etc that lead nowhere in the result alone: to what was hidden now."""
+        hidden = {path for path, made in self.changes.made.items() if made is None}
+        if not hidden:
+            return
+        tree = self.sides.result
+        for path, directory in tree.rootfs.directories.items():
+            if not (path + b"/").startswith(b"etc/"):
+                continue
+            for name, node in directory.children.items():
+                if not isinstance(node, Inode) or node.entry.record.typeflag != SYMLINK:
+                    continue
+                link = directory.child_path(name)
+                if node.layer >= self.sides.bottom or link in self.changes.made:
+                    continue
+                target = _target(tree, path, node.entry.record.linkname)
+                if target in hidden or any(target.startswith(one + b"/") for one in hidden):
+                    self.changes.hide(link, Kind.PACKAGES)
+
+
+def _target(tree: Tree, folder: bytes, linkname: bytes) -> bytes:
+    """Where a symlink of a folder leads, symlinks on the way followed."""
+    parts: list[bytes] = [] if linkname.startswith(b"/") else folder.split(b"/")
+    for part in linkname.split(b"/"):
+        if part == b"..":
+            parts = parts[:-1]
+        elif part not in (b"", b"."):
+            parts.append(part)
+    return tree.real(b"/".join(parts))
