@@ -334,6 +334,10 @@ class Rebase:
     """What is put together of databases that the layers above and the new base both have: those in
     `MERGEABLE`."""
 
+    take_new: Sequence[str] | str = ()
+    """What of the layers gives way to the new base's: `content`, files of the old base's packages that lie
+    above with their old content."""
+
     @classmethod
     def of(cls, value: Rebase | str) -> Rebase:
         """A text names the new base."""
@@ -345,6 +349,7 @@ class Rebase:
             ("allow", self.allowed, ALLOWABLE),
             ("stop_on", self.stopping, STOPPABLE),
             ("merge", self.merging, MERGEABLE),
+            ("take_new", self.taking, ("content",)),
         ):
             if unknown := sorted(kinds - {*known}):
                 raise UsageError(f"{name}: {unknown[0]!r} is none of {', '.join(known)}")
@@ -368,6 +373,11 @@ class Rebase:
     def merging(self) -> frozenset[str]:
         """The kinds of databases that are put together."""
         return frozenset(texts(self.merge))
+
+    @property
+    def taking(self) -> frozenset[str]:
+        """What gives way to the new base's."""
+        return frozenset(texts(self.take_new))
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,8 +83,17 @@ Examples:
     section=BASES,
     metavar="KINDS",
     default=",".join(MERGEABLE),
-    show_default=True,
-    help="Databases of the image and of the new base to put together, in one last layer. Or none.",
+    help=f"Databases to merge with the new base's: {', '.join(MERGEABLE)}, or none. Separated by commas."
+    " Default: all.",
+)
+@option(
+    "--take-new",
+    section=BASES,
+    type=click.Choice(["content"]),
+    metavar="content",
+    multiple=True,
+    help="Let old content of the base's packages in the layers, as after a chmod, give way to the new"
+    " base's. Layers that had it are made anew. What a COPY or ADD brought stays.",
 )
 @writing_options
 def rebase(
@@ -97,6 +106,7 @@ def rebase(
     allow: tuple[str, ...],
     stop_on: tuple[str, ...],
     merge: str,
+    take_new: tuple[str, ...],
     writing: Writing,
 ) -> None:
     """Put the layers of IMAGE above its base on another base, as if it had been built there.
@@ -108,7 +118,7 @@ def rebase(
     base's files, and what does not fit at all.
     """
     kinds = () if merge == "none" else tuple(merge.split(","))
-    how = Rebase(new_base, old_base, squash, config, allow, strict, stop_on, kinds)
+    how = Rebase(new_base, old_base, squash, config, allow, strict, stop_on, kinds, take_new)
 
     def work(image: str, output: str | None, progress: Progress, notify: Notify) -> WriteReport:
         run = rebase_platforms if writing.platform == ALL else rebase_one

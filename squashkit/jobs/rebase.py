@@ -15,6 +15,7 @@ from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import deliver
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.made import made_layer
+from squashkit.engine.stream import gather
 from squashkit.engine.write import Stock
 from squashkit.errors import InvalidImage, PlanError, RebaseConflict, UsageError, inside, show_path
 from squashkit.jobs.base.lookup import open_new_base
@@ -27,16 +28,20 @@ from squashkit.layers.rootfs import Inode
 from squashkit.oci.documents import ALL, ImageConfig, dump_json
 from squashkit.oci.graph import Image, Layer, restack
 from squashkit.oci.shapes import STALE
+from squashkit.oci.steps import COPIES, parse_step
 from squashkit.options import History, Keep, Read, Rebase, Run, Write
 from squashkit.plan.base import Base
 from squashkit.plan.documents import EPOCH
 from squashkit.plan.rebase.fit import Fitted, fit, rebased_segments
 from squashkit.plan.rebase.inherit import Inherited, inherit
 from squashkit.plan.rebase.merge.changes import Changes
-from squashkit.plan.rebase.merge.layer import write_layer
-from squashkit.plan.rebase.risks.contents import is_text
-from squashkit.plan.rebase.risks.find import Found, find_risks
-from squashkit.plan.rebase.risks.model import Kind, Side
+from squashkit.plan.rebase.merge.find import merge
+from squashkit.plan.rebase.merge.layer import plan_layer
+from squashkit.plan.rebase.merge.renew import find_renewed
+from squashkit.plan.rebase.risks.contents import Contents, is_text
+from squashkit.plan.rebase.risks.find import find_risks, platform_risks
+from squashkit.plan.rebase.risks.model import Copied, Kind, Risk, Side
+from squashkit.plan.rebase.risks.origin import Origin
 from squashkit.plan.segments import Decision, Segment
 from squashkit.plan.squash import plan_squash
 from squashkit.progress import Notify, Progress, ignore
@@ -112,20 +117,14 @@ def rebase_platforms(
         guard = guard_tags(source, [move.unread for move in moves], targets[0], read)
         claim(session, targets[0])
         session.progress.stage("Reading", None)
-        fitted = [move.fit(layers) for move in moves]
-        found_at = [
-            move.weigh(fit, layers, fetch=read.fetch_base) for move, fit in zip(moves, fitted, strict=True)
-        ]
+        weighed = [move.weigh(layers, fetch=read.fetch_base) for move in moves]
         reports = [
-            move.report(fit, found, source.title, dry_run=write.dry_run)
-            for move, fit, found in zip(moves, fitted, found_at, strict=True)
+            move.report(one, source.title, dry_run=write.dry_run)
+            for move, one in zip(moves, weighed, strict=True)
         ]
         for move, report in zip(moves, reports, strict=True):
             move.stop_at_errors(report)
-        tasks = [
-            move.task(fit, found.changes, layers, history)
-            for move, fit, found in zip(moves, fitted, found_at, strict=True)
-        ]
+        tasks = [move.task(one, layers, history) for move, one in zip(moves, weighed, strict=True)]
         tasks = [
             replace(task, decision=bases.add_blobs(task.decision, source, targets[0])) for task in tasks
         ]
@@ -191,29 +190,47 @@ class _Move:
         """Every layer as it is, as long as nothing else is known."""
         return Decision(self.image, self.new, [Segment(0, len(self.image.layers), True)])
 
-    def fit(self, layers: LayerStore) -> Fitted:
-        """Read the old base, the new base and the layers above, and put these from the one on the other."""
+    def _read(self, layers: LayerStore) -> tuple[list[Changeset], list[Changeset], Changeset | None]:
+        """What the old base and the result hold, and what an earlier rebase merged, if one did."""
+        lower = layers.read(self.app.layers[: self.old.layers], layers.keeps)
+        result = layers.read(self.image.layers, layers.keeps)
+        earlier = layers.read(self.whole.layers[len(self.app.layers) :], layers.keeps)
+        return lower, result, earlier[0] if earlier else None
+
+    def weigh(self, layers: LayerStore, *, fetch: bool) -> _Weighed:
+        """Put the layers above from the old base on the new one: what that breaks, and what is merged so
+        that it does not. Contents that decide are fetched, of bases only to `fetch`."""
+        assert self.new.image is not None
+        user = str(self.inherited.config.settings.get("User") or "")
         with inside(self.subject):
             old, result, earlier = self._read(layers)
-            return fit(old, result[: self.new.layers], result[self.new.layers :], *earlier)
+            new, above = result[: self.new.layers], result[self.new.layers :]
+            fitted = fit(old, new, above, earlier)
+            contents = Contents(_Files(self, layers, fetch))
+            origin = Origin.read(fitted, contents)
+            renewed = find_renewed(fitted, origin, contents, self._replaceable)
+            if renewed:
+                fitted = fit(old, new, above, earlier, without=renewed.keys())
+            kinds = [Kind(kind) for kind in self.how.merging]
+            changes = merge(fitted, origin, contents, kinds, renewed)
+            risks = platform_risks(self.app.config, self.new.image.config)
+            found = find_risks(fitted, origin, contents, changes, user)
+        return _Weighed(fitted, changes, (*risks, *found.risks), tuple(found.copied))
 
-    def _read(self, layers: LayerStore) -> tuple[list[Changeset], ...]:
-        """What the old base and the result hold, and what an earlier rebase merged, if one did."""
-        lower = self.app.layers[: self.old.layers]
-        earlier = self.whole.layers[len(self.app.layers) :]
-        return tuple(layers.read(one, layers.keeps) for one in (lower, self.image.layers, earlier))
+    @property
+    def _replaceable(self) -> frozenset[int]:
+        """The layers above in which old content gives way to the new base's, if that is wanted: those that
+        no COPY or ADD made, since a rebuild would copy the same again."""
+        if "content" not in self.how.taking:
+            return frozenset()
+        above = self.app.layers[self.old.layers :]
+        return frozenset(
+            number
+            for number, layer in enumerate(above)
+            if parse_step(layer.created_by).instruction not in COPIES
+        )
 
-    def weigh(self, fitted: Fitted, layers: LayerStore, *, fetch: bool) -> Found:
-        """What the exchange breaks, and what is merged so that it does not. Contents that decide are
-        fetched, of bases only to `fetch`."""
-        assert self.new.image is not None
-        files = _Files(self, layers, fetch)
-        user = str(self.inherited.config.settings.get("User") or "")
-        merged = [Kind(kind) for kind in self.how.merging]
-        with inside(self.subject):
-            return find_risks(fitted, files, self.app.config, self.new.image.config, user, merged)
-
-    def report(self, fitted: Fitted, found: Found, source: str, *, dry_run: bool) -> RebaseReport:
+    def report(self, weighed: _Weighed, source: str, *, dry_run: bool) -> RebaseReport:
         """What people are told of it, as long as nothing is written."""
         allowed = frozenset(Kind(kind) for kind in self.how.allowed)
         return RebaseReport(
@@ -221,10 +238,10 @@ class _Move:
             old=self.old,
             new=self.new,
             source=source,
-            fitted=fitted,
-            risks=tuple(found.risks),
-            copied=tuple(found.copied),
-            merged=tuple(found.changes.merged),
+            fitted=weighed.fitted,
+            risks=weighed.risks,
+            copied=weighed.copied,
+            merged=tuple(weighed.changes.merged),
             changes=self.inherited.changes,
             squash=self.how.squash,
             allowed=allowed if self.how.strict else frozenset(Kind),
@@ -237,15 +254,15 @@ class _Move:
         with inside(self.subject):
             _stop_at_errors(report)
 
-    def task(self, fitted: Fitted, changes: Changes, layers: LayerStore, history: History) -> Task:
+    def task(self, weighed: _Weighed, layers: LayerStore, history: History) -> Task:
         """The rebase as one of the tasks that can be carried out."""
         before = self._read(layers)
-        image = self.image
+        image, fitted, changes = self.image, weighed.fitted, weighed.changes
         with inside(self.subject):
-            data = write_layer(fitted.tree, changes.made, len(image.layers), layers.header_of(image))
-            if data:
+            pieces = plan_layer(fitted.tree, changes.made, len(image.layers), layers.header_of(image))
+            if pieces:
                 step = f"{_MERGED} {', '.join(changes.kinds)}"
-                merged = made_layer(layers.session, data, step)
+                merged = made_layer(layers.session, gather(layers, image.layers, pieces), step)
                 image = _stacked(image, merged, history)
                 above = (*fitted.above, *layers.read(image.layers[-1:], layers.keeps))
                 fitted = replace(fitted, above=above)
@@ -264,6 +281,16 @@ class _Move:
             why_unchanged="it lies on this base already",
             recheck=recheck,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighed:
+    """The layers of one image on the new base, and what became of what is in them."""
+
+    fitted: Fitted
+    changes: Changes
+    risks: tuple[Risk, ...]
+    copied: tuple[Copied, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ made to fit is told as a risk; so is what fits and means something else (risks/)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from squashkit.errors import InvalidLayer, show_path
@@ -57,21 +57,24 @@ def fit(
     new: Sequence[Changeset],
     above: Sequence[Changeset],
     earlier: Changeset | None = None,
+    without: Collection[bytes] = (),
 ) -> Fitted:
     """Put the layers that lay on one base on another. `earlier` is the uppermost of the image, which is not
-    to be in the result. Linear in all entries. Raises InvalidLayer as `Rootfs.apply` does."""
+    to be in the result, and neither is what the others have at paths of `without`. Linear in all entries.
+    Raises InvalidLayer as `Rootfs.apply` does."""
     before, after = Rootfs(), Rootfs()
     for rootfs, base in ((before, old), (after, new)):
         for index, changeset in enumerate(base):
             rootfs.apply(changeset, index)
-    paths = {path for changeset in above for path, _ in changeset.entries}
+    paths = {path for changeset in above for path, _ in changeset.entries if path not in without}
     touched = {
         path: BaseNodes(node_at(before, path), node_at(after, path)) for path in paths | ACCOUNTS.keys()
     }
     fitted: list[Changeset] = []
     remade: set[int] = set()
     risks: list[Risk] = []
-    for number, changeset in enumerate(above):
+    for number, whole in enumerate(above):
+        changeset = _leave_out(whole, without)
         layer = _LayerFit(changeset, number, before, after)
         try:
             layer.look()
@@ -79,14 +82,14 @@ def fit(
             error.in_layer(f"layer {len(old) + number}")
             raise
         risks += layer.risks
-        if layer.ancestors or layer.lost:
+        if layer.ancestors or layer.lost or changeset is not whole:
             remade.add(number)
         entries = (*sorted(layer.ancestors), *changeset.entries)
         if layer.dangling:  # nobody can unpack it; without them the rest can be looked at
             entries = tuple(entry for entry in entries if entry not in layer.dangling)
         is_other = layer.ancestors or layer.dangling
         fitted.append(replace(changeset, entries=entries) if is_other else changeset)
-        before.apply(changeset, len(old) + number)
+        before.apply(whole, len(old) + number)
         after.apply(fitted[-1], len(new) + number)
     if earlier is not None:
         before.apply(earlier, len(old) + len(above))
@@ -101,6 +104,13 @@ def fit(
         after,
         earlier,
     )
+
+
+def _leave_out(changeset: Changeset, paths: Collection[bytes]) -> Changeset:
+    """A layer without its entries at these paths."""
+    if not any(entry.path in paths for entry in changeset.entries):
+        return changeset
+    return replace(changeset, entries=tuple(one for one in changeset.entries if one.path not in paths))
 
 
 def rebased_segments(fitted: Fitted, *, squash: bool) -> list[Segment]:

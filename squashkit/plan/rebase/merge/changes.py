@@ -15,10 +15,14 @@ from squashkit.plan.rebase.risks.model import Kind, Risk
 class Made(NamedTuple):
     """A file or a symlink of the last layer."""
 
-    content: bytes
-    """Of a symlink where it leads."""
     attributes: Attributes
-    is_link: bool = False
+    content: bytes = b""
+    target: bytes | None = None
+    """Of a symlink where it leads."""
+    source: Inode | None = None
+    """A file of the new base that has the content."""
+    link: bytes = b""
+    """Another path of the layer that this is a further name of."""
 
 
 class Merged(NamedTuple):
@@ -58,7 +62,7 @@ class Changes:
         """What a file holds once all of this is done."""
         if path in self.made:
             made = self.made[path]
-            return made.content if made is not None and not made.is_link else None
+            return made.content if made is not None and made.target is None else None
         return self.sides.result.text(path)
 
     def leads(self, path: bytes) -> bool:
@@ -85,7 +89,7 @@ class Changes:
             origin = "new base"
         elif self.sides.app.text(path) == content:
             origin = "image"
-        self.made[path] = Made(content, attributes)
+        self.made[path] = Made(attributes, content)
         self.merged.append(Merged(path, kind, origin, tuple(packages)))
 
     def link(self, path: bytes, target: bytes, kind: Kind) -> None:
@@ -96,7 +100,7 @@ class Changes:
         if is_link and isinstance(node, Inode) and node.entry.record.linkname == target:
             return
         attributes = node.effective() if isinstance(node, Inode) else _LINK
-        self.made[path] = Made(target, attributes._replace(mode=0o777), is_link=True)
+        self.made[path] = Made(attributes._replace(mode=0o777), target=target)
         self.merged.append(Merged(path, kind, "both"))
 
     def copy(self, path: bytes, tree: Tree, kind: Kind, packages: Iterable[str] = ()) -> None:
@@ -112,11 +116,11 @@ class Changes:
         sides = self.sides
         origin = "new base" if tree is sides.new else "old base" if tree is sides.old else "image"
         if record.typeflag == SYMLINK:
-            self.made[path] = Made(record.linkname, node.effective(), is_link=True)
+            self.made[path] = Made(node.effective(), target=record.linkname)
         elif record.typeflag == REGULAR:
             content = tree.text(path)
             assert content is not None
-            self.made[path] = Made(content, node.effective())
+            self.made[path] = Made(node.effective(), content)
         else:
             return
         self.merged.append(Merged(path, kind, origin, tuple(packages)))

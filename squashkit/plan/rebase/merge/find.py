@@ -3,7 +3,7 @@ that are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from squashkit.errors import show_path
 from squashkit.layers.changeset import Changeset
@@ -25,6 +25,7 @@ from squashkit.plan.rebase.merge.dpkg import (
 )
 from squashkit.plan.rebase.merge.loader import merge_loader_cache
 from squashkit.plan.rebase.merge.packages import PackageFiles
+from squashkit.plan.rebase.merge.renew import Renewed, renew
 from squashkit.plan.rebase.merge.sides import Sides, Tree
 from squashkit.plan.rebase.risks.contents import Contents
 from squashkit.plan.rebase.risks.model import Kind, Risk, Side
@@ -34,9 +35,15 @@ _FORMAT = INFO + b"/format"
 _UPDATES = DPKG + b"updates"
 
 
-def merge(fitted: Fitted, origin: Origin, contents: Contents, kinds: Collection[Kind]) -> Changes:
-    """What the databases of the result must hold for the image to be as one that was built on the new base.
-    `kinds` are those of PACKAGES, ACCOUNTS and CACHES that are wanted."""
+def merge(
+    fitted: Fitted,
+    origin: Origin,
+    contents: Contents,
+    kinds: Collection[Kind],
+    renewed: Mapping[bytes, Renewed],
+) -> Changes:
+    """What the last layer must hold for the image to be as one that was built on the new base. `kinds` are
+    those of PACKAGES, ACCOUNTS and CACHES that are wanted; `renewed` is left out of the layers already."""
     old, app = (Tree(tree, Side.OLD, contents) for tree in (origin.old, fitted.app))
     new, result = (Tree(tree, Side.NEW, contents) for tree in (origin.new, fitted.tree))
     sides = Sides(old, app, new, result, fitted.bottom)
@@ -49,6 +56,7 @@ def merge(fitted: Fitted, origin: Origin, contents: Contents, kinds: Collection[
         merge_alternatives(sides, changes)
         merge_certificates(sides, changes)
         merge_loader_cache(sides, changes)
+    renew(fitted, origin, renewed, changes)
     if fitted.earlier is not None:
         _carry_over(fitted.earlier, sides, changes)
     return changes

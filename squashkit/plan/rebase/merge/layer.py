@@ -2,53 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from squashkit.layers import headers, tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import parse_changeset, whiteout_of
 from squashkit.layers.merge import merge_run
-from squashkit.layers.pieces import Copy
-from squashkit.layers.record import REGULAR, SYMLINK, HeaderOf, Record
+from squashkit.layers.pieces import Copy, Piece
+from squashkit.layers.record import HARD_LINK, REGULAR, SYMLINK, HeaderOf, Record
 from squashkit.layers.rootfs import Rootfs
 from squashkit.plan.rebase.merge.changes import Made
 
 
-def write_layer(tree: Rootfs, made: Mapping[bytes, Made | None], layer: int, header_of: HeaderOf) -> bytes:
-    """The plain tar of the layer that makes these changes to a tree; it is applied to the tree as the layer
-    of this number. Directories above keep their attributes. Empty where it changes nothing."""
+def plan_layer(
+    tree: Rootfs, made: Mapping[bytes, Made | None], layer: int, header_of: HeaderOf
+) -> tuple[Piece, ...]:
+    """What the layer that makes these changes to a tree is written from; it is applied to the tree as the
+    layer of this number. Directories above keep their attributes. Nothing where it changes nothing."""
     if not made:
-        return b""
-    data = b"".join(_member(path, one) for path, one in sorted(made.items()))
-    changeset = parse_changeset(tar.scan_bytes(data), len(data))
+        return ()
+    draft = _Draft()
+    for path, one in sorted(
+        made.items(), key=lambda item: (item[1] is not None and bool(item[1].link), item[0])
+    ):
+        draft.add(_member(path, one, header_of))
+    changeset = parse_changeset(tar.scan(draft.window), draft.size)
     tree.begin_run(layer)
     tree.apply(changeset, layer)
 
     def headers_of(index: int, record: Record) -> bytes:
-        return data[record.start : record.data] if index == layer else header_of(index, record)
+        return draft.headers(record) if index == layer else header_of(index, record)
 
     merged = merge_run(tree, {layer: changeset}, headers_of, opaque=False)
-    parts = []
-    for piece in merged.pieces:
-        assert isinstance(piece, bytes) or piece.layer == layer  # nothing of another layer is copied
-        parts.append(data[piece.start : piece.end] if isinstance(piece, Copy) else piece)
-    return b"".join(parts) + tar.END_OF_ARCHIVE if parts else b""
+    return tuple(part for piece in merged.pieces for part in draft.resolved(piece, layer))
 
 
-def _member(path: bytes, made: Made | None) -> bytes:
+@dataclass(slots=True)
+class _Draft:
+    """A tar that lies nowhere: headers, contents, and spans of layers."""
+
+    parts: list[Piece] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, pieces: tuple[Piece, ...]) -> None:
+        for piece in pieces:
+            self.parts.append(piece)
+            self.starts.append(self.size)
+            self.size += len(piece) if isinstance(piece, bytes) else piece.end - piece.start
+
+    def window(self, at: int) -> tuple[memoryview, int]:
+        """The headers at an offset, for whoever scans it: contents are jumped over."""
+        number = bisect_right(self.starts, at) - 1
+        if at >= self.size:
+            return memoryview(b""), at
+        part = self.parts[number]
+        assert isinstance(part, bytes)
+        return memoryview(part), self.starts[number]
+
+    def headers(self, record: Record) -> bytes:
+        """The headers of one of its members."""
+        buffer, base = self.window(record.start)
+        return bytes(buffer[record.start - base : record.data - base])
+
+    def resolved(self, piece: Piece, layer: int) -> Iterator[Piece]:
+        """A piece with the parts themselves in the place of spans of this tar."""
+        if isinstance(piece, bytes) or piece.layer != layer:
+            yield piece
+            return
+        first = bisect_right(self.starts, piece.start) - 1
+        for start, part in zip(self.starts[first:], self.parts[first:], strict=True):
+            if start >= piece.end:
+                return
+            low = max(piece.start - start, 0)
+            if isinstance(part, bytes):
+                yield part[low : piece.end - start]
+            else:
+                yield Copy(part.layer, part.start + low, min(part.end, part.start + piece.end - start))
+
+
+def _member(path: bytes, made: Made | None, header_of: HeaderOf) -> tuple[Piece, ...]:
     if made is None:
-        return headers.header(whiteout_of(path), REGULAR, mode=0o644)
-    content = b"" if made.is_link else made.content
-    block = headers.header(path, SYMLINK if made.is_link else REGULAR, mode=0, size=len(content))
+        return (headers.header(whiteout_of(path), REGULAR, mode=0o644),)
+    attributes, xattrs = made.attributes[:4], made.attributes.xattrs
+    if made.source is not None and not made.link:
+        record, layer = made.source.entry.record, made.source.layer
+        block = headers.rewrite(
+            record, header_of(layer, record), name=path, attributes=attributes, xattrs=xattrs
+        )
+        return (block, Copy(layer, record.data, record.end)) if record.size else (block,)
+    typeflag = HARD_LINK if made.link else SYMLINK if made.target is not None else REGULAR
+    target = made.link or made.target
+    content = made.content if typeflag == REGULAR else b""
+    block = headers.header(path, typeflag, mode=0, size=len(content))
     (record,) = tar.scan_bytes(block + _padded(content))
-    block = headers.rewrite(
-        record,
-        block,
-        linkname=made.content if made.is_link else None,
-        attributes=made.attributes[:4],
-        xattrs=made.attributes.xattrs,
-    )
-    return block + _padded(content)
+    block = headers.rewrite(record, block, linkname=target, attributes=attributes, xattrs=xattrs)
+    return (block, _padded(content)) if content else (block,)
 
 
 def _padded(content: bytes) -> bytes:

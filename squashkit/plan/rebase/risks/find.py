@@ -6,7 +6,7 @@ the table whose path it is; where there is none, what counts is whether a file w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from squashkit.layers.lookup import node_at
@@ -14,13 +14,12 @@ from squashkit.layers.rootfs import Directory, Inode
 from squashkit.oci.documents import ImageConfig
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.merge.changes import Changes
-from squashkit.plan.rebase.merge.find import merge
 from squashkit.plan.rebase.risks import accounts, caches, packages
 from squashkit.plan.rebase.risks.accounts import BACKUPS, owner_risks, user_risks
 from squashkit.plan.rebase.risks.content import find_copies, find_hidden
 from squashkit.plan.rebase.risks.contents import Contents, is_file
 from squashkit.plan.rebase.risks.facts import Facts
-from squashkit.plan.rebase.risks.model import ACCOUNTS, Copied, Files, Kind, Risk, Side
+from squashkit.plan.rebase.risks.model import ACCOUNTS, Copied, Kind, Risk, Side
 from squashkit.plan.rebase.risks.origin import Origin
 from squashkit.plan.rebase.risks.packages import find_stale
 
@@ -40,33 +39,18 @@ _VOLATILE = (
 
 
 class Found(NamedTuple):
-    """What a rebase puts at risk, every file of the old base's that lies above in a copy, and what is
-    merged so that it is at risk no longer."""
+    """What a rebase puts at risk, and every file of the old base's that lies above in a copy."""
 
     risks: list[Risk]
     copied: list[Copied]
-    changes: Changes
 
 
-def find_risks(
-    fitted: Fitted,
-    files: Files,
-    app: ImageConfig,
-    new: ImageConfig,
-    user: str,
-    merged: Collection[Kind] = (),
-) -> Found:
-    """Hold the layers above against both bases. `merged` are the kinds of databases that are put together.
-
-    `app` is the config of the image that is rebased, `new` the new base's, `user` the account that the
-    result runs as. First comes what holds of the whole image, then what did not fit, then the rest by path.
-    Of hard links that have lost their targets nothing else is told.
+def find_risks(fitted: Fitted, origin: Origin, contents: Contents, changes: Changes, user: str) -> Found:
+    """Hold the layers above against both bases. `changes` is what is merged, and so not at risk; `user` the
+    account that the result runs as. First comes what did not fit, then what could not be merged, then the
+    rest by path. Of hard links that have lost their targets nothing else is told.
     """
-    risks, copied = [*platform_risks(app, new), *fitted.risks], list[Copied]()
-    contents = Contents(files)
-    origin = Origin.read(fitted, contents)
-    changes = merge(fitted, origin, contents, merged)
-    risks += changes.conflicts
+    risks, copied = [*fitted.risks, *changes.conflicts], list[Copied]()
     for path, bases in sorted(fitted.touched.items()):
         above = node_at(fitted.tree, path)
         if not isinstance(above, Inode) or above.layer < fitted.bottom:
@@ -86,7 +70,7 @@ def find_risks(
     risks += find_copies(fitted, origin, contents)
     risks += find_stale(fitted, origin)
     risks += user_risks(changes.text(b"etc/passwd"), user)
-    return Found(risks, copied, changes)
+    return Found(risks, copied)
 
 
 def _detect(facts: Facts) -> Iterator[Risk]:
