@@ -38,6 +38,7 @@ FLAGS = {
     "Read.fetch_base": "--no-fetch-base",
     "Rebase.allow": "--allow",
     "Rebase.stop_on": "--stop-on",
+    "Rebase.take_new": "--take-new",
     "Rebase.config": "--config",
     "Rebase.onto": "--new-base",
     "Run.max_size": "--max-size",

@@ -67,8 +67,8 @@ Examples:
     multiple=True,
     metavar="KIND",
     type=click.Choice(ALLOWABLE),
-    help=f"Go on where errors are of this kind: {', '.join(ALLOWABLE)}. Any number of times. Errors of"
-    " kind link always stop: nothing can unpack such a layer.",
+    help=f"Go on at errors of this kind. One of {', '.join(ALLOWABLE)}, any number of times. Errors of kind"
+    " link always stop: nothing can unpack such a layer.",
 )
 @option(
     "--stop-on",
@@ -76,14 +76,14 @@ Examples:
     multiple=True,
     metavar="KIND",
     type=click.Choice(STOPPABLE),
-    help=f"Stop at warnings of this kind, too: {', '.join(STOPPABLE)}. Any number of times.",
+    help=f"Stop at warnings of this kind, too. One of {', '.join(STOPPABLE)}, any number of times.",
 )
 @option(
     "--merge",
     section=BASES,
     metavar="KINDS",
     default=",".join(MERGEABLE),
-    help=f"Databases to merge with the new base's: {', '.join(MERGEABLE)}, or none. Separated by commas."
+    help=f"Databases to merge with the new base's. Some of {', '.join(MERGEABLE)}, with commas, or none."
     " Default: all.",
 )
 @option(
@@ -92,8 +92,8 @@ Examples:
     type=click.Choice(["content"]),
     metavar="content",
     multiple=True,
-    help="Let old content of the base's packages in the layers, as after a chmod, give way to the new"
-    " base's. Layers that had it are made anew. What a COPY or ADD brought stays.",
+    help="Put the new base's content in the place of its packages' old one. As after a chmod in the layers;"
+    " those are made anew without it. What a COPY or ADD brought stays.",
 )
 @writing_options
 def rebase(

@@ -246,6 +246,7 @@ class _Move:
             squash=self.how.squash,
             allowed=allowed if self.how.strict else frozenset(Kind),
             stopped_by=frozenset(map(Kind, self.how.stopping)),
+            takes_new=bool(self.how.taking),
             dry_run=dry_run,
         )
 
@@ -388,6 +389,12 @@ def _stop_at_errors(report: RebaseReport) -> None:
     text: Text = ("\n".join([*lines, *(f"  {line}" for line in some)]),)
     if more is not None:
         text += (f"\n  {more}(", Option("error.report"), " lists them)")
+    if Kind.CONTENT.value in kinds and not report.takes_new:
+        text += (
+            "\n",
+            Option("Rebase.take_new", "content"),
+            " puts the new base's in the place of old content",
+        )
     if kinds:
         allow = [part for kind in kinds for part in (" ", Option("Rebase.allow", kind))]
         text += ("\n", *allow[1:], " goes on all the same")

@@ -54,6 +54,8 @@ class RebaseReport:
     """Kinds of errors that stop nothing."""
     stopped_by: frozenset[Kind]
     """Kinds of warnings that stop it, too."""
+    takes_new: bool = False
+    """Whether old content in the layers gave way to the new base's."""
     dry_run: bool = False
     """Whether nothing was to be written."""
     job: Report | None = None

@@ -94,11 +94,12 @@ def _member(path: bytes, made: Made | None, header_of: HeaderOf) -> tuple[Piece,
         )
         return (block, Copy(layer, record.data, record.end)) if record.size else (block,)
     typeflag = HARD_LINK if made.link else SYMLINK if made.target is not None else REGULAR
-    target = made.link or made.target
     content = made.content if typeflag == REGULAR else b""
     block = headers.header(path, typeflag, mode=0, size=len(content))
     (record,) = tar.scan_bytes(block + _padded(content))
-    block = headers.rewrite(record, block, linkname=target, attributes=attributes, xattrs=xattrs)
+    if made.link or made.target is not None:
+        record = record._replace(linkname=made.link or made.target or b"")
+    block = headers.rewrite(record, block, attributes=attributes, xattrs=xattrs)
     return (block, _padded(content)) if content else (block,)
 
 

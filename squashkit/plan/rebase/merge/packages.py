@@ -71,9 +71,10 @@ class PackageFiles:
             self.changes.copy(path, self.sides.app, Kind.PACKAGES, tell)
         elif old is not None and app is None:  # what the image took away stays away
             self.changes.hide(path, Kind.PACKAGES, tell)
-        elif choice.winner is Winner.STATE and choice.app is not None and not choice.app.is_installed:
-            is_left = suffix == b"list" or new is None  # of what is removed, a list of what was left
-            self.changes.copy(path, self.sides.app if is_left else self.sides.new, Kind.PACKAGES, tell)
+        elif choice.app is not None and not choice.app.is_installed:
+            # Of a removed package dpkg keeps a list of what was left, and what it runs to purge that.
+            is_kept = app is None or new is None or suffix == b"list"
+            self.changes.copy(path, self.sides.app if is_kept else self.sides.new, Kind.PACKAGES, tell)
         else:
             self.changes.copy(path, self.sides.new, Kind.PACKAGES, tell)
 

@@ -1,0 +1,685 @@
+"""What a rebase merges: package databases, accounts and caches, by what the result holds.
+
+Small images go through the command line; the result's layers are read with tarfile alone. What a
+distribution's tools make of such databases is tested on real images (tests/compat).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.builders import Member, directory, file, hardlink, symlink, whiteout
+from tests.support.model import apply_layers
+from tests.support.moves import NOTHING, STATUS, Place, dpkg, passes, passwd, place, stops, within
+from tests.support.runner import Result, read_image, run
+
+INFO = "var/lib/dpkg/info"
+
+
+def stanza(name: str, version: str, **fields: str) -> str:
+    """A package of dpkg's status file; other fields by their names, with _ for -."""
+    state = fields.pop("Status", "install ok installed")
+    more = "".join(f"{key.replace('_', '-')}: {value}\n" for key, value in fields.items())
+    return f"Package: {name}\nStatus: {state}\nArchitecture: all\nVersion: {version}\n{more}"
+
+
+def status(*stanzas: str) -> bytes:
+    """dpkg's status file."""
+    return "".join(one + "\n" for one in stanzas).encode()
+
+
+def texts(moved: Place) -> dict[str, bytes | None]:
+    """What the result's files hold, by path; None for directories and the like."""
+    tree = apply_layers(read_image(moved.out).layers)
+    nodes = tree.nodes.items()
+    return {path.decode(): node.content if node.kind == "file" else None for path, node in nodes}
+
+
+def merged(
+    path: str, old: bytes, app: bytes, new: bytes, folder: Path, *words: str
+) -> tuple[bytes | None, Result]:
+    """What a file holds after a rebase, of which all three sides have a version."""
+    moved = place(folder, within(path, old), within(path, new), [file(path, app)])
+    result = passes(moved, *words)
+    return texts(moved).get(path), result
+
+
+def members(data: bytes) -> dict[str, tarfile.TarInfo]:
+    """The members of a layer, by name."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {member.name: member for member in archive}
+
+
+# --- dpkg's status ---------------------------------------------------------------------------
+
+A1, A2, A3 = stanza("a", "1"), stanza("a", "2"), stanza("a", "3")
+B1, APP = stanza("b", "1"), stanza("app", "1")
+HOLD1, HOLD2 = (stanza("a", version, Status="hold ok installed") for version in ("1", "2"))
+
+
+@pytest.mark.parametrize(
+    ("old", "app", "new", "expected"),
+    [
+        ([A1], [A1, APP], [A2], [A2, APP]),
+        ([A1], [A2, APP], [A1], [A2, APP]),
+        ([A1], [A3, APP], [A2], [A3, APP]),
+        ([A1], [A2, APP], [A2], [A2, APP]),
+        ([A1, B1], [A1, APP], [A2, B1], [A2, APP]),
+        ([A1, B1], [A1, B1, APP], [A2], [A2, APP]),
+        ([A1], [A1, APP], [A2, B1], [A2, APP, B1]),
+        ([A1], [HOLD1, APP], [A2], [HOLD2, APP]),
+        ([A1], [APP], [A1], [APP]),
+    ],
+    ids=[
+        "new base's", "image's", "both, image's later", "both alike", "removed", "dropped", "added", "held",
+        "nothing of it",
+    ],
+)  # fmt: skip
+def test_of_each_package_the_stanza_of_the_side_that_changed_it(
+    old: list[str], app: list[str], new: list[str], expected: list[str], tmp_path: Path
+) -> None:
+    """Stanzas are what their side has, byte for byte, sorted by name; the list is in one last layer."""
+    wanted = b"".join(sorted(one.encode() + b"\n" for one in expected))
+    text, result = merged(STATUS, status(*old), status(*app), status(*new), tmp_path)
+    assert text == wanted
+    assert result.json["risks"] == []
+
+
+def test_a_lower_version_hides_the_patch(tmp_path: Path) -> None:
+    """The image brought a version that the new base has left behind: an error with both versions."""
+    moved = place(
+        tmp_path, within(STATUS, status(A1)), within(STATUS, status(A3)), [file(STATUS, status(A2))]
+    )
+    (risk,) = stops(moved, "packages").json["risks"]
+    assert (risk["old"], risk["new"], risk["package"]) == ("a 2", "a 3", "a")
+    result = passes(moved, "--allow", "packages")
+    assert texts(moved)[STATUS] == status(A2)
+    (conflict,) = result.json["conflicts"]
+    assert conflict == {
+        "kind": "packages", "key": "a", "image": "a 2", "new_base": "a 3", "paths": [STATUS],
+        "stops": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "relation", "is_met"),
+    [
+        ("Depends", "a (= 1)", False),
+        ("Depends", "a (= 1) | a (>= 2)", True),
+        ("Depends", "a (>= 1~), a (<< 3)", True),
+        ("Pre_Depends", "a (<= 1)", False),
+        ("Depends", "a:any (= 1)", False),
+        ("Depends", "virtual (= 5)", True),
+        ("Depends", "virtual (= 6) | a (= 1)", False),
+        ("Breaks", "a (<< 2)", True),
+        ("Breaks", "a (>> 1)", False),
+        ("Conflicts", "a (>= 2)", False),
+        ("Recommends", "a (= 1)", True),
+    ],
+)
+def test_relations_that_the_new_base_does_not_meet(
+    field: str, relation: str, is_met: bool, tmp_path: Path
+) -> None:
+    """What apt would refuse is an error with both versions."""
+    b = stanza("b", "1", Provides="virtual (= 5)")
+    app = stanza("app", "1", **{field: relation})
+    lists = status(A1, b), status(A1, b, app), status(A2, b)
+    moved = place(tmp_path, within(STATUS, lists[0]), within(STATUS, lists[2]), [file(STATUS, lists[1])])
+    if is_met:
+        assert passes(moved).json["risks"] == []
+        return
+    (risk,) = stops(moved, "depends").json["risks"]
+    assert risk["old"].startswith("app 1 ")
+    assert relation.split("|")[0].strip() in risk["old"]
+    assert risk["package"] == "app"
+    passes(moved, "--allow", "depends")
+
+
+def test_what_was_not_met_before_is_no_news(tmp_path: Path) -> None:
+    """An image that apt refused already is not worse for that."""
+    app = stanza("app", "1", Depends="nowhere")
+    text, result = merged(STATUS, status(A1), status(A1, app), status(A2), tmp_path)
+    assert text == status(A2, app)
+    assert result.json["risks"] == []
+
+
+@pytest.mark.parametrize("why", ["half installed", "updates", "format"])
+def test_what_dpkg_has_not_finished_is_not_merged(why: str, tmp_path: Path) -> None:
+    """It is told, with what scanners will see, and the layer's list stays."""
+    half = stanza("b", "1", Status="install ok half-installed")
+    own = status(A1, half) if why == "half installed" else status(A1, APP)
+    more = {
+        "updates": [directory("var/lib/dpkg/updates"), file("var/lib/dpkg/updates/0001", own)],
+        "format": [directory(INFO), file(f"{INFO}/format", b"2\n")],
+    }.get(why, [])
+    moved = place(
+        tmp_path, within(STATUS, status(A1)), within(STATUS, status(A2)), [file(STATUS, own), *more]
+    )
+    result = passes(moved)
+    assert result.json["merged"] == []
+    assert {(risk["kind"], risk["severity"]) for risk in result.json["risks"]} == {("packages", "warning")}
+    assert texts(moved)[STATUS] == own
+
+
+# --- lists, scripts and files of packages -----------------------------------------------------
+
+
+def base(version: str, files: dict[str, bytes], **info: bytes) -> list[Member]:
+    """A base with package `a` of these files, and with these files of dpkg's about it."""
+    listed = "/.\n/usr\n/usr/bin\n" + "".join(f"/{path}\n" for path in files)
+    found = [
+        *(directory(one) for one in ("usr", "usr/bin", "var", "var/lib", "var/lib/dpkg", INFO)),
+        *(file(path, data) for path, data in files.items()),
+        file(STATUS, status(stanza("a", version))),
+        file(f"{INFO}/a.list", listed.encode()),
+    ]
+    return [*found, *(file(f"{INFO}/a.{suffix}", data) for suffix, data in info.items())]
+
+
+OLD = base("1", {"usr/bin/a": b"1"}, postinst=b"1", md5sums=b"1")
+NEW = base("2", {"usr/bin/a": b"2", "usr/bin/more": b"2"}, postinst=b"2", prerm=b"2", md5sums=b"2")
+
+
+def test_scripts_and_lists_follow_the_stanza(tmp_path: Path) -> None:
+    """What the layers hold of a package that follows the new base gives way; what the image deleted stays
+    away."""
+    above = [
+        file(STATUS, status(A1, APP)),
+        file(f"{INFO}/app.list", b"/.\n"),
+        file(f"{INFO}/a.postinst", b"1", mode=0o700),
+        whiteout(f"{INFO}/a.md5sums"),
+    ]
+    moved = place(tmp_path, OLD, NEW, above)
+    assert passes(moved).json["risks"] == []
+    found = texts(moved)
+    names = {path.rpartition("/")[2]: data for path, data in found.items() if path.startswith(INFO + "/")}
+    assert names.keys() == {"a.list", "a.postinst", "a.prerm", "app.list"}
+    assert (names["a.postinst"], names["a.prerm"]) == (b"2", b"2")
+    assert found["usr/bin/more"] == b"2"
+
+
+def test_a_later_version_of_the_image_has_its_files_alone(tmp_path: Path) -> None:
+    """Files and scripts that only the new base's version has are hidden."""
+    above = [
+        file(STATUS, status(A3)),
+        file(f"{INFO}/a.list", b"/.\n/usr\n/usr/bin\n/usr/bin/a\n"),
+        file(f"{INFO}/a.postinst", b"3"),
+        file(f"{INFO}/a.md5sums", b"3"),
+        file("usr/bin/a", b"3"),
+    ]
+    moved = place(tmp_path, OLD, NEW, above)
+    assert passes(moved).json["risks"] == []
+    found = texts(moved)
+    assert found["usr/bin/a"] == b"3"
+    assert "usr/bin/more" not in found
+    assert f"{INFO}/a.prerm" not in found
+
+
+@pytest.mark.parametrize("state", ["purged", "config-files"])
+def test_a_package_that_the_image_removed_stays_removed(state: str, tmp_path: Path) -> None:
+    """With all that the new base has of it, folders too; another package's files are left."""
+    removed = [
+        whiteout("usr/bin/a"),
+        *(whiteout(f"{INFO}/a.{suffix}") for suffix in ("postinst", "md5sums")),
+    ]
+    left = stanza("a", "1", Status="deinstall ok config-files")
+    if state == "purged":
+        above = [*removed, file(STATUS, status(B1)), whiteout(f"{INFO}/a.list")]
+    else:
+        above = [*removed, file(STATUS, status(left, B1)), file(f"{INFO}/a.list", b"/.\n")]
+    own = [*NEW, directory("usr/share"), directory("usr/share/a"), file("usr/share/a/x")]
+    more = b"/.\n/usr\n/usr/bin\n/usr/bin/a\n/usr/bin/more\n/usr/share/a\n/usr/share/a/x\n"
+    own = [file(f"{INFO}/a.list", more) if one.name == f"{INFO}/a.list".encode() else one for one in own]
+    moved = place(tmp_path, OLD, own, above)
+    assert passes(moved).json["risks"] == []
+    found = texts(moved)
+    assert not {"usr/bin/a", "usr/bin/more", "usr/share/a", "usr/share/a/x"} & found.keys()
+    assert f"{INFO}/a.prerm" not in found
+    if state == "config-files":
+        again = stanza("a", "2", Status="deinstall ok config-files")
+        assert found[STATUS] == status(again, B1)
+
+
+def test_what_another_package_lists_is_not_hidden(tmp_path: Path) -> None:
+    """A file that went from a removed package to one that stays."""
+    b1, b2 = (stanza("b", version) for version in ("1", "2"))
+    new = [*NEW, file(f"{INFO}/b.list", b"/usr/bin/more\n")]
+    new = [file(STATUS, status(A2, b2)) if one.name == STATUS.encode() else one for one in new]
+    old = [file(STATUS, status(A1, b1)) if one.name == STATUS.encode() else one for one in OLD]
+    above = [whiteout("usr/bin/a"), file(STATUS, status(b1, APP)), whiteout(f"{INFO}/a.list")]
+    moved = place(tmp_path, old, new, above)
+    passes(moved)
+    assert texts(moved)["usr/bin/more"] == b"2"
+
+
+def test_a_conffile_that_dpkg_left_alone_stays(tmp_path: Path) -> None:
+    """The image upgraded a package whose conffile is the same in both versions: the new base's is of
+    another version."""
+    conf = "Conffiles:\n /etc/a.conf 0123\n"
+
+    def with_conf(members: list[Member], version: str, data: bytes) -> list[Member]:
+        kept = [one for one in members if one.name != STATUS.encode()]
+        listed = file(STATUS, status(stanza("a", version) + conf))
+        return [*kept, listed, directory("etc"), file("etc/a.conf", data, mode=0o640)]
+
+    above = [file(STATUS, status(stanza("a", "3") + conf))]
+    moved = place(tmp_path, with_conf(OLD, "1", b"1"), with_conf(NEW, "2", b"2"), above)
+    passes(moved)
+    assert texts(moved)["etc/a.conf"] == b"1"
+    (path,) = (one for one in members(read_image(moved.out).layers[-1]) if one == "etc/a.conf")
+    assert members(read_image(moved.out).layers[-1])[path].mode == 0o640
+
+
+# --- databases by lines and paragraphs --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "app", "new", "expected"),
+    [
+        ("var/lib/dpkg/diversions", "/a\n/a.x\n:\n", "/a\n/a.x\n:\n/b\n/b.x\np\n", "/c\n/c.x\n:\n",
+         "/c\n/c.x\n:\n/b\n/b.x\np\n"),
+        ("var/lib/dpkg/statoverride", "a b 1 /x\n", "a b 1 /x\nc d 2 /y\n", "a b 3 /x\n",
+         "a b 3 /x\nc d 2 /y\n"),
+        ("var/lib/dpkg/arch", "amd64\n", "amd64\ni386\n", "amd64\narm64\n", "amd64\narm64\ni386\n"),
+        ("etc/shells", "# s\n/bin/sh\n", "# s\n/bin/sh\n/bin/zsh\n", "# s\n/bin/sh\n/bin/dash\n",
+         "# s\n/bin/sh\n/bin/dash\n/bin/zsh\n"),
+        ("etc/ca-certificates.conf", "a.crt\nb.crt\n", "!a.crt\nb.crt\n", "a.crt\nc.crt\n",
+         "!a.crt\nc.crt\n"),
+        ("var/lib/apt/extended_states", "Package: a\nAuto-Installed: 1\n\n",
+         "Package: a\nAuto-Installed: 1\n\nPackage: c\nAuto-Installed: 1\n\n",
+         "Package: b\nAuto-Installed: 1\n\n",
+         "Package: b\nAuto-Installed: 1\n\nPackage: c\nAuto-Installed: 1\n\n"),
+        ("var/cache/debconf/config.dat", "Name: a/x\nValue: 1\n\nName: c/x\nOwners: c\n\n",
+         "Name: a/x\nValue: 2\n\nName: b/x\nValue: 3\n\nName: c/x\nOwners: c\n\n",
+         "Name: a/x\nValue: 1\n\nName: c/x\nOwners: c, d\n\n",
+         "Name: a/x\nValue: 2\n\nName: b/x\nValue: 3\n\nName: c/x\nOwners: c, d\n\n"),
+        ("var/lib/ucf/hashfile", "1  /etc/a\n", "1  /etc/a\n2  /etc/b\n", "3  /etc/a\n",
+         "3  /etc/a\n2  /etc/b\n"),
+    ],
+    ids=["diversions", "statoverride", "arch", "shells", "certificates", "auto", "debconf", "ucf"],
+)  # fmt: skip
+def test_of_each_part_what_one_side_changed(
+    path: str, old: str, app: str, new: str, expected: str, tmp_path: Path
+) -> None:
+    """Added, changed and removed by one of the two; in the new base's order, then the image's."""
+    text, _ = merged(path, old.encode(), app.encode(), new.encode(), tmp_path)
+    assert text is not None
+    assert text.decode() == expected
+
+
+def test_a_trigger_is_its_package_s(tmp_path: Path) -> None:
+    """A line goes with the stanza of its package."""
+    path = "var/lib/dpkg/triggers/File"
+
+    def with_triggers(stanzas: bytes, lines: bytes) -> list[Member]:
+        return [*within(STATUS, stanzas), directory("var/lib/dpkg/triggers"), file(path, lines)]
+
+    old, new = with_triggers(status(A1, B1), b"/x a\n/y b\n"), with_triggers(status(A2), b"/x a/noawait\n")
+    above = [file(STATUS, status(A1, B1, APP)), file(path, b"/x a\n/y b\n/z app\n")]
+    moved = place(tmp_path, old, new, above)
+    passes(moved)
+    assert texts(moved)[path] == b"/x a/noawait\n/z app\n"
+
+
+# --- accounts ---------------------------------------------------------------------------------
+
+
+def test_accounts_of_both_sides(tmp_path: Path) -> None:
+    """Users of the new base and of the image; what one side changed is as that has it."""
+    text, result = merged(
+        "etc/passwd", passwd(a=1, gone=9), passwd(a=1, gone=9, app=500), passwd(a=1, b=2), tmp_path
+    )
+    assert text == passwd(a=1, b=2, app=500)
+    assert result.json["risks"] == []
+
+
+def test_members_of_a_group(tmp_path: Path) -> None:
+    """Each side gave it some, and took some."""
+    text, _ = merged("etc/group", b"g:x:5:a,b\n", b"g:x:5:a,b,app\n", b"g:x:5:a,c\n", tmp_path)
+    assert text == b"g:x:5:a,c,app\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "app", "new", "files"),
+    [
+        ("etc/passwd", passwd(), passwd(app=500), passwd(b=500), []),
+        ("etc/group", passwd(), passwd(app=500), passwd(b=500), []),
+        ("etc/passwd", passwd(a=101), passwd(a=101, app=500), passwd(a=102), [file("own", b"x", uid=101)]),
+        ("etc/passwd", passwd(), passwd(a=500), passwd(a=501), []),
+        ("etc/subuid", b"", b"app:100000:65536\n", b"b:100000:65536\n", []),
+        ("etc/subgid", b"", b"app:100000:65536\n", b"b:165535:10\n", []),
+    ],
+    ids=["user", "group", "moved", "both added it", "subuid", "subgid"],
+)
+def test_accounts_that_exclude_one_another(
+    path: str, old: bytes, app: bytes, new: bytes, files: list[Member], tmp_path: Path
+) -> None:
+    """One id for two names, or two for one, is an error: files would belong to somebody else."""
+    moved = place(tmp_path, within(path, old), within(path, new), [file(path, app), *files])
+    result = stops(moved, "accounts")
+    assert {risk["path"] for risk in result.json["risks"]} == {path}
+    passes(moved, "--allow", "accounts")
+
+
+def test_a_name_may_move_where_nothing_carries_its_id(tmp_path: Path) -> None:
+    """The new id stands."""
+    text, result = merged("etc/passwd", passwd(a=101), passwd(a=101, app=500), passwd(a=102), tmp_path)
+    assert text == passwd(a=102, app=500)
+    assert result.json["risks"] == []
+
+
+# --- alternatives -----------------------------------------------------------------------------
+
+EDITOR = "var/lib/dpkg/alternatives/editor"
+
+
+def group(*choices: tuple[str, int], state: str = "auto") -> bytes:
+    """update-alternatives' file about `editor`, with a manual page beside it."""
+    lines = [state, "/usr/bin/editor", "editor.1", "/usr/share/man/editor.1", ""]
+    for name, priority in choices:
+        lines += [f"/usr/bin/{name}", str(priority), f"/usr/share/man/{name}.1"]
+    return "\n".join([*lines, "", ""]).encode()
+
+
+def editors(text: bytes, *names: str, chosen: str) -> list[Member]:
+    """Editors, and which of them is the one."""
+    folders = ("etc", "etc/alternatives", "usr", "usr/bin", "usr/share", "usr/share/man")
+    made = [*(directory(one) for one in folders), *within(EDITOR, text)]
+    for name in names:
+        made += [file(f"usr/bin/{name}", name.encode()), file(f"usr/share/man/{name}.1")]
+    return [
+        *made,
+        symlink("etc/alternatives/editor", f"/usr/bin/{chosen}"),
+        symlink("etc/alternatives/editor.1", f"/usr/share/man/{chosen}.1"),
+        symlink("usr/bin/editor", "/etc/alternatives/editor"),
+        symlink("usr/share/man/editor.1", "/etc/alternatives/editor.1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("above", "state", "new", "chosen"),
+    [
+        (60, "auto", ("nano", 40), "vim"),
+        (30, "auto", ("nano", 40), "nano"),
+        (30, "manual", ("nano", 40), "vim"),
+        (60, "auto", ("joe", 70), "joe"),
+    ],
+    ids=["image's is best", "new base's is best", "by hand", "new base's another"],
+)
+def test_choices_of_both_sides(
+    above: int, state: str, new: tuple[str, int], chosen: str, tmp_path: Path
+) -> None:
+    """Those whose files are there; the best of them, unless somebody chose."""
+    name, priority = new
+    own = [
+        file(EDITOR, group(("nano", 40), ("vim", above), state=state)),
+        file("usr/bin/vim"),
+        file("usr/share/man/vim.1"),
+        symlink("etc/alternatives/editor", "/usr/bin/vim"),
+        symlink("etc/alternatives/editor.1", "/usr/share/man/vim.1"),
+    ]
+    moved = place(
+        tmp_path,
+        editors(group(("nano", 40)), "nano", chosen="nano"),
+        editors(group((name, priority)), name, chosen=name),
+        own,
+    )
+    assert passes(moved).json["risks"] == []
+    tree = apply_layers(read_image(moved.out).layers)
+    assert tree.nodes[b"etc/alternatives/editor"].linkname == f"/usr/bin/{chosen}".encode()
+    assert tree.nodes[b"etc/alternatives/editor.1"].linkname == f"/usr/share/man/{chosen}.1".encode()
+    wanted = sorted([(name, priority), ("vim", above)])
+    assert texts(moved)[EDITOR] == group(*wanted, state=state)
+
+
+# --- the loader's cache -----------------------------------------------------------------------
+
+CACHE = "etc/ld.so.cache"
+
+
+def cache(*paths: str) -> bytes:
+    """ldconfig's cache of these libraries, by an own writer: strings behind one another."""
+    start = 48 + 24 * len(paths)
+    strings, rows = b"", b""
+    for path in sorted(paths, reverse=True):
+        places = []
+        for text in (path.rpartition("/")[2], "/" + path):
+            places.append(start + len(strings))
+            strings += text.encode() + b"\0"
+        rows += struct.pack("<iIIIQ", 0x303, *places, 0, 0)
+    head = struct.pack("<20sIIB3xI12x", b"glibc-ld.so.cache1.1", len(paths), len(strings), 2, 0)
+    return head + rows + strings
+
+
+def listed(data: bytes | None) -> list[tuple[str, str]]:
+    """The libraries of a cache, with where they are, in order."""
+    assert data is not None
+    found = []
+    for at in range(struct.unpack_from("<I", data, 20)[0]):
+        _, key, value, _, _ = struct.unpack_from("<iIIIQ", data, 48 + 24 * at)
+        name, path = (data[one : data.index(b"\0", one)].decode() for one in (key, value))
+        found.append((name, path))
+    return found
+
+
+def test_libraries_of_both_sides(tmp_path: Path) -> None:
+    """Those of the new base, less what the image removed, and the image's own; sorted as ldconfig sorts,
+    the last first, runs of digits as numbers. What is not there is not listed."""
+    names = ("libc.so.6", "libz.so.1", "libgone.so.1", "libx.so.9", "libx.so.10", "libapp.so.1")
+    c, z, gone, x9, x10, own = (f"lib/{name}" for name in names)
+
+    def libraries(*paths: str) -> list[Member]:
+        made = [directory("lib"), directory("etc"), file(CACHE, cache(*paths))]
+        return [*made, *(file(path, path.encode()) for path in paths)]
+
+    above = [file(CACHE, cache(c, gone, own, "lib/missing.so")), file(own), whiteout(z)]
+    moved = place(tmp_path, libraries(c, z, gone), libraries(c, z, x9, x10), above)
+    assert passes(moved).json["risks"] == []
+    expected = [(path.removeprefix("lib/"), f"/{path}") for path in (x10, x9, c, own)]
+    assert listed(texts(moved)[CACHE]) == expected
+
+
+@pytest.mark.parametrize("data", [b"", b"ld.so-1.7.0" + bytes(40), cache("lib/x")[:60], bytes(48)])
+def test_a_cache_of_another_form_is_left(data: bytes, tmp_path: Path) -> None:
+    """Nothing is guessed: the layer's stays."""
+    own = cache("lib/own")
+    text, _ = merged(CACHE, cache("lib/a"), own, data, tmp_path)
+    assert text == own
+
+
+# --- certificates -----------------------------------------------------------------------------
+
+BUNDLE, CONF = "etc/ssl/certs/ca-certificates.crt", "etc/ca-certificates.conf"
+
+
+def authorities(*names: str) -> list[Member]:
+    """Certificates as the package has them, and the bundle and links that update-ca-certificates makes."""
+    folders = ("etc", "etc/ssl", "etc/ssl/certs", "usr", "usr/share", "usr/share/ca-certificates")
+    made: list[Member] = [directory(one) for one in folders]
+    for name in names:
+        made += [
+            file(f"usr/share/ca-certificates/{name}.crt", f"cert {name}\n".encode()),
+            symlink(f"etc/ssl/certs/{name}.pem", f"/usr/share/ca-certificates/{name}.crt"),
+        ]
+    conf = "".join(f"{name}.crt\n" for name in names).encode()
+    bundle = "".join(f"cert {name}\n" for name in names).encode()
+    return [*made, file(CONF, conf), file(BUNDLE, bundle)]
+
+
+def test_a_bundle_of_both_sides(tmp_path: Path) -> None:
+    """The new base's, the image's own at the end; the link to one that the new base dropped goes."""
+    local = "usr/local/share/ca-certificates"
+    above = [
+        *(directory(one) for one in ("usr/local", "usr/local/share", local)),
+        file(f"{local}/own.crt", b"own"),
+        file(BUNDLE, b"cert a\ncert b\nown\n"),
+        *(symlink(f"etc/ssl/certs/{name}.pem", f"/usr/share/ca-certificates/{name}.crt") for name in "ab"),
+        symlink("etc/ssl/certs/own.pem", f"/{local}/own.crt"),
+    ]
+    moved = place(tmp_path, authorities("a", "b"), authorities("b", "c"), above)
+    assert passes(moved).json["risks"] == []
+    found = texts(moved)
+    assert found[BUNDLE] == b"cert b\ncert c\nown\n"
+    names = {path.rpartition("/")[2] for path in found if path.startswith("etc/ssl/certs/")}
+    assert names == {"b.pem", "c.pem", "own.pem", "ca-certificates.crt"}
+
+
+def test_a_bundle_that_somebody_made_is_left(tmp_path: Path) -> None:
+    """It is not what the configuration makes."""
+    moved = place(tmp_path, authorities("a"), authorities("b"), [file(BUNDLE, b"mine")])
+    assert passes(moved).json["merged"] == []
+    assert texts(moved)[BUNDLE] == b"mine"
+
+
+# --- old content ------------------------------------------------------------------------------
+
+BUG, FIX = bytes(2000) + b"bug", bytes(3000) + b"fix"
+
+
+def packaged(version: str, data: bytes, *names: str) -> list[Member]:
+    """A base with a package of programs of this content, names of one file."""
+    first, *others = names
+    made = base(version, dict.fromkeys(names, data))
+    links = {name.encode() for name in others}
+    kept = [one for one in made if one.name not in links]
+    return [*kept, *(hardlink(name, first) for name in others)]
+
+
+def test_old_content_gives_way(tmp_path: Path) -> None:
+    """The file has the new base's content and the image's mode and owner; no layer has the old content;
+    both of two names are one file."""
+    names = "usr/bin/a", "usr/bin/b"
+    chmod = [file(names[0], BUG, mode=0o700, uid=7), hardlink(names[1], names[0], mode=0o700, uid=7)]
+    moved = place(
+        tmp_path, packaged("1", BUG, *names), packaged("2", FIX, *names), [*chmod, file("own")], [file("x")]
+    )
+    stops(moved, "content")
+    result = passes(moved, "--take-new", "content")
+    assert result.json["remade_layers"] == [0]
+    assert [(one["path"], one["kind"], one["from"]) for one in result.json["merged"]] == [
+        (name, "content", "new base") for name in names
+    ]
+    image = read_image(moved.out)
+    assert not any(BUG in layer for layer in image.layers)
+    tree = apply_layers(image.layers)
+    nodes = [tree.nodes[name.encode()] for name in names]
+    assert [(node.content, node.mode, node.uid) for node in nodes] == [(FIX, 0o700, 7)] * 2
+    assert members(image.layers[-1])[names[1]].islnk()
+
+
+def test_content_without_attributes_of_its_own_needs_nothing(tmp_path: Path) -> None:
+    """Where a step wrote a file as it was, the new base's is seen, and no layer is added."""
+    moved = place(
+        tmp_path,
+        packaged("1", BUG, "usr/bin/a"),
+        packaged("2", FIX, "usr/bin/a"),
+        [file("usr/bin/a", BUG), file("own")],
+    )
+    result = passes(moved, "--take-new", "content")
+    assert result.json["merged"] == []
+    assert texts(moved)["usr/bin/a"] == FIX
+
+
+def test_content_that_the_new_base_has_no_more_goes(tmp_path: Path) -> None:
+    """As a rebuild would not have it either."""
+    moved = place(
+        tmp_path,
+        packaged("1", BUG, "usr/bin/a"),
+        packaged("2", FIX, "usr/bin/c"),
+        [file("usr/bin/a", BUG, mode=0o700), file("own")],
+    )
+    passes(moved, "--take-new", "content")
+    assert "usr/bin/a" not in texts(moved)
+
+
+@pytest.mark.parametrize("step", ["COPY bin /usr/bin", "/bin/sh -c #(nop) ADD file:0123 in /usr/bin"])
+def test_what_was_copied_in_stays_an_error(step: str, tmp_path: Path) -> None:
+    """A rebuild copies it again."""
+    history = [{"created_by": "base"}, {"created_by": step}]
+    moved = place(
+        tmp_path,
+        packaged("1", BUG, "usr/bin/a"),
+        packaged("2", FIX, "usr/bin/a"),
+        [file("usr/bin/a", BUG)],
+        app_config={"history": history},
+    )
+    refused = moved.run("--take-new", "content")
+    assert refused.code == 3
+    assert [risk["kind"] for risk in refused.json["risks"] if risk["stops"]] == ["content"]
+
+
+def test_a_file_that_another_name_of_the_image_shares_stays(tmp_path: Path) -> None:
+    """The other name links to it: without the file it could not be unpacked."""
+    moved = place(
+        tmp_path,
+        packaged("1", BUG, "usr/bin/a"),
+        packaged("2", FIX, "usr/bin/a"),
+        [file("usr/bin/a", BUG, mode=0o700), hardlink("usr/bin/own", "usr/bin/a")],
+    )
+    assert moved.run("--take-new", "content").code == 3
+
+
+# --- next month -------------------------------------------------------------------------------
+
+
+def test_from_base_to_base_to_base(tmp_path: Path) -> None:
+    """Two rebases give the layers of one: the layer of the first is made anew, not stacked upon."""
+    names = ("old", "mid", "new")
+    contents = dict(zip(names, (BUG, FIX, FIX + b"2"), strict=True))
+    above = [
+        file(STATUS, status(A1, APP)),
+        file(f"{INFO}/app.list", b"/.\n"),
+        file("usr/bin/a", BUG, mode=0o700),
+        *within("etc/passwd", passwd(app=500)),
+    ]
+    bases = {
+        name: [
+            *base(str(number), {"usr/bin/a": contents[name]}, postinst=name.encode()),
+            *within("etc/passwd", passwd(**{f"u{one}": one for one in range(1, number)})),
+        ]
+        for number, name in enumerate(names, 1)
+    }
+    first = place(tmp_path, bases["old"], bases["mid"], above)
+    passes(first, "--take-new", "content")
+    (tmp_path / "direct").mkdir()
+    direct = place(tmp_path / "direct", bases["old"], bases["new"], above)
+    passes(direct, "--take-new", "content")
+    words = ("--old-base", tmp_path / "new.tar", "--new-base", tmp_path / "direct" / "new.tar")
+    again = run("rebase", first.out, *words, "-t", "app:3", "-o", tmp_path / "again.tar", "--check")
+    assert again.code == 0, again.err
+    assert read_image(tmp_path / "again.tar").layers == read_image(direct.out).layers
+    texts_now = texts(direct)
+    assert texts_now["usr/bin/a"] == FIX + b"2"
+    assert texts_now[STATUS] == status(A3, APP)
+
+
+def test_a_merge_into_one_layer(tmp_path: Path) -> None:
+    """With --squash no layer holds a stale database."""
+    moved = place(
+        tmp_path,
+        within(STATUS, status(A1)),
+        within(STATUS, status(A2)),
+        [file(STATUS, status(A1, APP))],
+        [NOTHING],
+    )
+    result = moved.run("--squash", "--check")
+    assert result.code == 0, result.err
+    image = read_image(moved.out)
+    assert len(image.layers) == 2
+    assert not any(A1.encode() in layer for layer in image.layers)
+    assert texts(moved)[STATUS] == status(A2, APP)
+
+
+def test_nothing_is_merged_that_nobody_touched(tmp_path: Path) -> None:
+    """Layers without a database get no further layer; with --merge none no image does."""
+    bases = within(STATUS, dpkg(a="1")), within(STATUS, dpkg(a="2"))
+    assert passes(place(tmp_path, *bases, [NOTHING])).json["merged"] == []
+    own = dpkg(a="1", b="1")
+    moved = place(tmp_path, *bases, [file(STATUS, own)])
+    assert passes(moved, "--force", "--merge", "none").json["merged"] == []
+    assert texts(moved)[STATUS] == own
