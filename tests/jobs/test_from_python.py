@@ -231,7 +231,11 @@ def test_long_work_reports_itself(job: Callable[[Bytes], object]) -> None:
             lambda: Merge(symlink_parents="no"),  # type: ignore[arg-type]
             "symlink_parents: 'no' is none of overlay, follow",
         ),
-        (lambda: Rebase("b", allow="link"), "allow: 'link' is none of platform, type, parent, content"),
+        (
+            lambda: Rebase("b", allow="link"),
+            "allow: 'link' is none of platform, type, parent, content, packages, depends, accounts",
+        ),
+        (lambda: Rebase("b", merge="rpm"), "merge: 'rpm' is none of packages, accounts, caches"),
         (lambda: Rebase("b", config="new"), "config: 'new' is none of follow, keep"),  # type: ignore[arg-type]
     ],
 )
