@@ -437,6 +437,24 @@ def test_choices_of_both_sides(
     assert texts(moved)[EDITOR] == group(*wanted, state=state)
 
 
+def test_a_choice_that_was_away_already_stays(tmp_path: Path) -> None:
+    """The image's program was diverted: its group is as the image has it, with links that lead nowhere."""
+    away = [one for one in editors(group(("ed", -100)), chosen="ed") if one.name != b"usr/bin/ed"]
+    above = [*away, file("usr/bin/ed.distrib", b"ed")]
+    moved = place(tmp_path, [file("a")], [file("b")], above)
+    result = passes(moved)
+    assert result.json["merged"] == []
+    assert texts(moved)[EDITOR] == group(("ed", -100))
+
+
+def test_an_order_that_means_nothing_stays(tmp_path: Path) -> None:
+    """dpkg writes its diversions as its hashes fall: where the image has them all, its bytes stand."""
+    path = "var/lib/dpkg/diversions"
+    one, own, two = (f"/{name}\n/{name}.x\n:\n".encode() for name in ("a", "own", "b"))
+    text, _ = merged(path, one + two, one + own + two, one + two, tmp_path)
+    assert text == one + own + two
+
+
 # --- the loader's cache -----------------------------------------------------------------------
 
 CACHE = "etc/ld.so.cache"

@@ -94,15 +94,23 @@ def merge_alternatives(sides: Sides, changes: Changes) -> None:
 
 
 def _lacks(changes: Changes, group: _Group | None) -> bool:
-    """Whether a file that a group offers is not there."""
-    return group is not None and any(not changes.leads(path.strip(b"/")) for path in group.choices)
+    """Whether a file that a group offers is not there any more."""
+    return group is not None and any(_is_lost(changes, path) for path in group.choices)
+
+
+def _is_lost(changes: Changes, path: bytes) -> bool:
+    """Whether a file that one side had is not in the result. What neither had, as a program that was
+    diverted, is as it was."""
+    bare = path.strip(b"/")
+    sides = changes.sides
+    return not changes.leads(bare) and (sides.app.leads(bare) or sides.new.leads(bare))
 
 
 def _merged(old: _Group, app: _Group, new: _Group, changes: Changes) -> _Group | None:
     choices = {
         path: choice
         for path, choice in merge_keyed(old.choices, app.choices, new.choices).items()
-        if changes.leads(path.strip(b"/"))
+        if not _is_lost(changes, path)
     }
     links = merge_keyed(old.links, app.links, new.links)
     if not choices or not links:
@@ -123,11 +131,17 @@ def _put(changes: Changes, name: bytes, path: bytes, group: _Group, app: object)
     slaves = group.choices[chosen].slaves
     for link, place in group.links.items():
         target = chosen if link == name else slaves.get(link, b"")
-        if target and changes.leads(target.strip(b"/")):
+        if target and not _is_lost(changes, target) and _is_linked(changes, link, target):
             changes.link(_LINKS + link, target, Kind.CACHES)
             changes.link(changes.sides.result.real(place.strip(b"/")), b"/" + _LINKS + link, Kind.CACHES)
         else:
             _hide_links(changes, link, place)
+
+
+def _is_linked(changes: Changes, link: bytes, target: bytes) -> bool:
+    """Whether a link is to be there: to a file, or where one of the sides has it so."""
+    path = _LINKS + link
+    return changes.leads(target.strip(b"/")) or _target(changes.sides, path) == target
 
 
 def _take_away(sides: Sides, changes: Changes, name: bytes, path: bytes, groups: Sequence[_Group]) -> None:

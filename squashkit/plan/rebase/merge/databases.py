@@ -112,7 +112,10 @@ def _merge(sides: Sides, changes: Changes, path: bytes, form: _Form, gone: set[s
     parts = [part for part in merged.values() if not gone or show_path(_package(part)[0]) not in gone]
     if form.is_sorted and [*new] == sorted(new, key=_as_bytes):
         parts = [part for _, part in sorted(merged.items(), key=lambda item: _as_bytes(item[0]))]
-    changes.put(path, form.join(parts), Kind.PACKAGES)
+    if sorted(parts) == sorted(app.values()):  # in whatever order its writer has it
+        changes.put(path, ours, Kind.PACKAGES)
+    else:
+        changes.put(path, form.join(parts), Kind.PACKAGES)
 
 
 def _as_bytes(key: object) -> bytes:
