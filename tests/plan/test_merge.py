@@ -502,6 +502,17 @@ def test_libraries_of_both_sides(tmp_path: Path) -> None:
     assert listed(texts(moved)[CACHE]) == expected
 
 
+def test_a_library_in_two_folders(tmp_path: Path) -> None:
+    """Both are listed, the one first that the image's loader finds first."""
+    own, z = "opt/libz.so.1", "lib/libz.so.1"
+    bases = [[directory("lib"), file(z), *within(CACHE, cache(z)), file(name)] for name in ("a", "b")]
+    above = [directory("opt"), file(own), file(CACHE, cache(own, z))]
+    moved = place(tmp_path, *bases, above)
+    assert passes(moved).json["risks"] == []
+    both = [("libz.so.1", f"/{own}"), ("libz.so.1", f"/{z}")]
+    assert listed(texts(moved)[CACHE]) == both
+
+
 @pytest.mark.parametrize("data", [b"", b"ld.so-1.7.0" + bytes(40), cache("lib/x")[:60], bytes(48)])
 def test_a_cache_of_another_form_is_left(data: bytes, tmp_path: Path) -> None:
     """Nothing is guessed: the layer's stays."""

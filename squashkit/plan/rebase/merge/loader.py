@@ -60,9 +60,12 @@ def merge_loader_cache(sides: Sides, changes: Changes) -> None:
     old, app, new = caches
     if old is None or app is None or new is None:
         return  # of another form: its risk is told
-    was, ours, theirs = ({entry[:5]: entry for entry in cache.entries} for cache in (old, app, new))
+    was, ours, theirs = (dict.fromkeys(cache.entries, True) for cache in (old, app, new))
     merged = merge_keyed(was, ours, theirs)
-    there = [entry for entry in merged.values() if changes.leads(entry.path.strip(b"/"))]
+    # One library in several folders stands in the order in which these are searched.
+    places = {entry: place for place, entry in enumerate(app.entries)}
+    ordered = sorted(merged, key=lambda entry: places.get(entry, len(places)))
+    there = [entry for entry in ordered if changes.leads(entry.path.strip(b"/"))]
     changes.put(CACHE, write_cache(there, new.generator, new.flags), Kind.CACHES)
 
 
