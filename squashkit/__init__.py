@@ -31,6 +31,7 @@ _NAMES = {
     "jobs.fleet.measure": ("measure_fleet",),
     "jobs.fleet.squash": ("squash_fleet",),
     "jobs.inspect": ("inspect", "inspect_tree"),
+    "jobs.patch": ("rebase_below",),
     "jobs.paths": (
         "cat",
         "ls",
@@ -42,6 +43,7 @@ _NAMES = {
         "rebase_platforms",
     ),
     "jobs.report": ("report_page",),
+    "jobs.rollback": ("put_back",),
     "jobs.squash": (
         "squash",
         "squash_platforms",
@@ -73,6 +75,7 @@ _NAMES = {
         "Keep",
         "Merge",
         "MinSaving",
+        "Patch",
         "Read",
         "Rebase",
         "Run",
@@ -103,6 +106,7 @@ _NAMES = {
     "report.inspect": ("InspectReport",),
     "report.listing": ("ListReport",),
     "report.markdown.report": ("markdown",),
+    "report.patch": ("PatchReport",),
     "report.platforms": ("IndexReport",),
     "report.rebase": ("RebaseReport",),
     "report.sarif": ("sarif",),
@@ -135,6 +139,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.fleet.squash import squash_fleet as squash_fleet
     from squashkit.jobs.inspect import inspect as inspect
     from squashkit.jobs.inspect import inspect_tree as inspect_tree
+    from squashkit.jobs.patch import rebase_below as rebase_below
     from squashkit.jobs.paths import cat as cat
     from squashkit.jobs.paths import ls as ls
     from squashkit.jobs.paths import which as which
@@ -142,6 +147,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.rebase import rebase as rebase
     from squashkit.jobs.rebase import rebase_platforms as rebase_platforms
     from squashkit.jobs.report import report_page as report_page
+    from squashkit.jobs.rollback import put_back as put_back
     from squashkit.jobs.squash import squash as squash
     from squashkit.jobs.squash import squash_platforms as squash_platforms
     from squashkit.jobs.verify import verify as verify
@@ -164,6 +170,7 @@ if TYPE_CHECKING:
     from squashkit.options import Keep as Keep
     from squashkit.options import Merge as Merge
     from squashkit.options import MinSaving as MinSaving
+    from squashkit.options import Patch as Patch
     from squashkit.options import Read as Read
     from squashkit.options import Rebase as Rebase
     from squashkit.options import Run as Run
@@ -187,6 +194,7 @@ if TYPE_CHECKING:
     from squashkit.report.inspect import InspectReport as InspectReport
     from squashkit.report.listing import ListReport as ListReport
     from squashkit.report.markdown.report import markdown as markdown
+    from squashkit.report.patch import PatchReport as PatchReport
     from squashkit.report.platforms import IndexReport as IndexReport
     from squashkit.report.rebase import RebaseReport as RebaseReport
     from squashkit.report.sarif import sarif as sarif

@@ -381,6 +381,34 @@ class Rebase:
 
 
 @dataclass(frozen=True, slots=True)
+class Patch:
+    """Which tags move when all tags below a place are rebased, and where that is noted."""
+
+    replace: bool = False
+    """The images' own."""
+    tag_suffix: str = ""
+    """Others beside them, with this at the end."""
+    select: Literal["outdated"] | None = None
+    """Tell of those alone that are not on the new base; None: of all."""
+    rollback: str = ""
+    """A new file that says what tags meant before they moved; empty: one with the time in its name."""
+    reports: str = ""
+    """A folder for the report of each rebase; empty for none."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.replace and self.tag_suffix:
+            raise UsageError(
+                *(Option("Write.replace", True), " and ", Option("Patch.tag_suffix", self.tag_suffix)),
+                " exclude one another",
+            )
+        if self.tag_suffix and not re.fullmatch(r"[\w.-]{1,100}", self.tag_suffix, re.ASCII):
+            raise UsageError(
+                Option("Patch.tag_suffix", self.tag_suffix), ": tags have letters, digits, . _ and -"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Extract:
     """What of an image becomes another one."""
 

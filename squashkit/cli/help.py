@@ -38,6 +38,7 @@ OPTIONS = Section("Options", first=True)
 KEEP = Section("What to keep", first=True)
 LEAVE_OUT = Section("What to leave out", first=True)
 BASES = Section("Bases", first=True)
+MANY = Section("All images of a place")
 GATES = Section("Gates: exit code 3 where one fails")
 RESULT = Section("The result", first=True)
 NAMES = Section("Form and names of the result")
@@ -50,7 +51,7 @@ RESOURCES = Section("Threads and disk")
 MESSAGES = Section("Messages")
 HELP = Section("Help", first=True)
 _ORDER = (
-    *(OPTIONS, KEEP, LEAVE_OUT, BASES, GATES, RESULT, NAMES),
+    *(OPTIONS, KEEP, LEAVE_OUT, BASES, MANY, GATES, RESULT, NAMES),
     *(MERGING, CUT, HISTORY, READING, REGISTRIES, RESOURCES, MESSAGES, HELP),
 )
 

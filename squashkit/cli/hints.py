@@ -39,6 +39,7 @@ FLAGS = {
     "Rebase.allow": "--allow",
     "Rebase.stop_on": "--stop-on",
     "Rebase.take_new": "--take-new",
+    "Patch.tag_suffix": "--tag-suffix",
     "Rebase.config": "--config",
     "Rebase.onto": "--new-base",
     "Run.max_size": "--max-size",

@@ -7,14 +7,18 @@ from typing import Any
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.help import BASES, Command, option
+from squashkit.cli.help import BASES, MANY, Command, option
+from squashkit.cli.shared import show_report
 from squashkit.cli.writing import WriteReport, Writing, created_from_environment, writing_options
 from squashkit.errors import RebaseConflict, UsageError
+from squashkit.jobs.patch import rebase_below
 from squashkit.jobs.rebase import rebase as rebase_one
 from squashkit.jobs.rebase import rebase_platforms
+from squashkit.jobs.rollback import put_back
 from squashkit.oci.documents import ALL
-from squashkit.options import ALLOWABLE, MERGEABLE, STOPPABLE, History, Rebase
-from squashkit.progress import Notify, Progress
+from squashkit.options import ALLOWABLE, MERGEABLE, STOPPABLE, History, Patch, Rebase, Write
+from squashkit.progress import Notify, Progress, shown
+from squashkit.report.patch import PatchReport
 
 
 @click.command(
@@ -26,6 +30,7 @@ Examples:
   squashkit rebase app:1 --new-base debian:12-patched -t app:1-patched
   squashkit rebase app.tar --new-base fedora29.tar --dry-run --json
   squashkit rebase docker://registry.example/app:1 --new-base docker://registry.example/debian:12 -o docker://registry.example/app:1-patched
+  squashkit rebase --from docker://registry.example/team/ --new-base debian.tar --replace --dry-run
 """,
 )
 @click.argument("image", shell_complete=complete.images, required=False)
@@ -42,7 +47,6 @@ Examples:
     section=BASES,
     metavar="REF",
     shell_complete=complete.bases,
-    required=True,
     help="The base to put it on. The same forms.",
 )
 @option("--squash", section=BASES, is_flag=True, help="Merge the layers above the base into one.")
@@ -95,11 +99,39 @@ Examples:
     help="Put the new base's content in the place of its packages' old one. As after a chmod in the layers;"
     " those are made anew without it. What a COPY or ADD brought stays.",
 )
+@option(
+    "--from",
+    "place",
+    section=MANY,
+    metavar="REF",
+    help="Rebase every tag below docker://HOST/PREFIX/ instead of IMAGE. With --replace or --tag-suffix.",
+)
+@option(
+    "--tag-suffix",
+    section=MANY,
+    metavar="TEXT",
+    default="",
+    help="With --from: leave the images' tags, and move or make others with this at the end.",
+)
+@option(
+    "--select",
+    section=MANY,
+    type=click.Choice(["outdated"]),
+    help="With --from: tell of the tags alone that are not on the new base.",
+)
+@option(
+    "--rollback",
+    section=MANY,
+    metavar="FILE",
+    default="",
+    help="With --from: where to note what tags meant before they moved. Alone: put them back. Default:"
+    " squashkit-rollback-TIME.jsonl.",
+)
 @writing_options
 def rebase(
     image: str | None,
     old_base: str | None,
-    new_base: str,
+    new_base: str | None,
     squash: bool,
     config: Any,
     strict: bool,
@@ -107,6 +139,10 @@ def rebase(
     stop_on: tuple[str, ...],
     merge: str,
     take_new: tuple[str, ...],
+    place: str | None,
+    tag_suffix: str,
+    select: Any,
+    rollback: str,
     writing: Writing,
 ) -> None:
     """Put the layers of IMAGE above its base on another base, as if it had been built there.
@@ -117,6 +153,15 @@ def rebase(
     is written: databases, caches and accounts in the layers that hide the new base's, copies of the old
     base's files, and what does not fit at all.
     """
+    if rollback and place is None:
+        if image is not None or new_base is not None:
+            raise UsageError("--rollback alone puts tags back; leave IMAGE and --new-base out")
+        _show(put_back(rollback, run=writing.resources), writing)
+        return
+    if new_base is None:
+        raise UsageError("no new base was given; pass --new-base REF")
+    if place is None and (tag_suffix or select):
+        raise UsageError("--tag-suffix and --select are for many images; name their place: --from REF")
     kinds = () if merge == "none" else tuple(merge.split(","))
     how = Rebase(new_base, old_base, squash, config, allow, strict, stop_on, kinds, take_new)
 
@@ -136,8 +181,33 @@ def rebase(
 
     if not strict and allow:
         raise UsageError("--no-strict allows everything; leave --allow out")
+    if place is not None:
+        if image is not None or writing.output is not None or writing.tags:
+            raise UsageError("--from names all images and their tags; leave IMAGE, --output and --tag out")
+        reports = str(writing.report or "")
+        patch = Patch(writing.replace, tag_suffix, select, rollback, reports)
+        with shown(quiet=writing.quiet) as progress:
+            done = rebase_below(
+                place,
+                how,
+                patch=patch,
+                history=History(created_from_environment()),
+                write=Write(compress=writing.compress, check=writing.check, dry_run=writing.dry_run),
+                run=writing.resources,
+                progress=progress,
+            )
+        _show(done, writing)
+        return
     try:
         writing.run(image, (old_base, new_base), work)
     except RebaseConflict as conflict:
         writing.show_refused(conflict.report)
         raise
+
+
+def _show(done: PatchReport, writing: Writing) -> None:
+    """Tell what became of many tags; the worst of them decides the exit code."""
+    if not writing.quiet or writing.as_json or writing.as_markdown:
+        show_report(done, as_json=writing.as_json, as_markdown=writing.as_markdown)
+    if done.exit_code:
+        raise click.exceptions.Exit(done.exit_code)

@@ -27,13 +27,14 @@ from squashkit.layers.compare import content_digest
 from squashkit.layers.rootfs import Inode
 from squashkit.oci.documents import ALL, ImageConfig, dump_json
 from squashkit.oci.graph import Image, Layer, restack
+from squashkit.oci.media import DOCKER_MANIFEST, OCI_MANIFEST
 from squashkit.oci.shapes import STALE
 from squashkit.oci.steps import COPIES, parse_step
 from squashkit.options import History, Keep, Read, Rebase, Run, Write
 from squashkit.plan.base import Base
 from squashkit.plan.documents import EPOCH
 from squashkit.plan.rebase.fit import Fitted, fit, rebased_segments
-from squashkit.plan.rebase.inherit import Inherited, inherit
+from squashkit.plan.rebase.inherit import MADE_FROM, Inherited, inherit
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.find import merge
 from squashkit.plan.rebase.merge.layer import plan_layer
@@ -49,6 +50,7 @@ from squashkit.report.platforms import IndexReport
 from squashkit.report.rebase import RebaseReport
 from squashkit.transports.sinks import claim
 from squashkit.transports.stored import is_here
+from squashkit.transports.target import Target
 from squashkit.wording import Option, Text, parts_of
 
 
@@ -124,7 +126,10 @@ def rebase_platforms(
         ]
         for move, report in zip(moves, reports, strict=True):
             move.stop_at_errors(report)
-        tasks = [move.task(one, layers, history) for move, one in zip(moves, weighed, strict=True)]
+        tasks = [
+            move.task(one, layers, history, move.note(target, write))
+            for move, one, target in zip(moves, weighed, targets, strict=True)
+        ]
         tasks = [
             replace(task, decision=bases.add_blobs(task.decision, source, targets[0])) for task in tasks
         ]
@@ -189,6 +194,15 @@ class _Move:
     def unread(self) -> Decision:
         """Every layer as it is, as long as nothing else is known."""
         return Decision(self.image, self.new, [Segment(0, len(self.image.layers), True)])
+
+    def note(self, target: Target, write: Write) -> str:
+        """What the image was made from, where the history must say it: docker's manifests in a registry
+        take no annotations."""
+        source = self.whole.manifest_descriptor
+        family = self.image.family({"docker": DOCKER_MANIFEST, "oci": OCI_MANIFEST}.get(write.format or ""))
+        if target.in_registry is None or family != DOCKER_MANIFEST or source is None:
+            return ""
+        return f"{MADE_FROM}{source.digest}"
 
     def _read(self, layers: LayerStore) -> tuple[list[Changeset], list[Changeset], Changeset | None]:
         """What the old base and the result hold, and what an earlier rebase merged, if one did."""
@@ -255,8 +269,8 @@ class _Move:
         with inside(self.subject):
             _stop_at_errors(report)
 
-    def task(self, weighed: _Weighed, layers: LayerStore, history: History) -> Task:
-        """The rebase as one of the tasks that can be carried out."""
+    def task(self, weighed: _Weighed, layers: LayerStore, history: History, note: str) -> Task:
+        """The rebase as one of the tasks that can be carried out, with a comment in the history."""
         before = self._read(layers)
         image, fitted, changes = self.image, weighed.fitted, weighed.changes
         with inside(self.subject):
@@ -267,6 +281,7 @@ class _Move:
                 image = _stacked(image, merged, history)
                 above = (*fitted.above, *layers.read(image.layers[-1:], layers.keeps))
                 fitted = replace(fitted, above=above)
+            image = _noted(image, note)
             segments = rebased_segments(fitted, squash=self.how.squash)
             plan = plan_squash(fitted.changesets, segments, layers.header_of(image))
 
@@ -371,6 +386,15 @@ def _stacked(image: Image, layer: Layer, history: History) -> Image:
         raw["history"] = [*entries, {"created": created, "created_by": layer.created_by}]
     config = ImageConfig.parse(dump_json(raw))
     return replace(image, config=config, layers=restack(config, (*image.layers, layer)))
+
+
+def _noted(image: Image, note: str) -> Image:
+    """An image whose last step has this comment, unless it has one or there is no history."""
+    history = [dict(entry.raw) for entry in image.config.history or ()]
+    if not note or not history or history[-1].get("comment"):
+        return image
+    history[-1]["comment"] = note
+    return replace(image, config=ImageConfig.parse(dump_json({**image.config.raw, "history": history})))
 
 
 _MOST = 20

@@ -125,6 +125,8 @@ def test_every_option_has_a_parameter(command: str) -> None:
     names = {NAMED.get(name, name) for name in options}
     if command == "base check":
         names = {"base" if name == "reference" else name for name in names}
+    if command == "rebase":  # of one image, or of all below a place
+        names -= taken(squashkit.rebase_below)
     if command == "report":
         names -= {"output", "force"}  # the function returns the page
     if command == "base remove":

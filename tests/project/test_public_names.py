@@ -43,6 +43,8 @@ NAMES = [
     "MinSaving",
     "Note",
     "Notify",
+    "Patch",
+    "PatchReport",
     "Platform",
     "Progress",
     "Read",
@@ -81,7 +83,9 @@ NAMES = [
     "parse_changeset",
     "parse_reference",
     "plan_squash",
+    "put_back",
     "rebase",
+    "rebase_below",
     "rebase_platforms",
     "report_page",
     "sarif",
@@ -97,7 +101,7 @@ NAMES = [
 ]
 """All public names. One that goes, or is named anew, breaks programs: the changelog says so."""
 FUNCTIONS = {name: value for name in NAMES if inspect.isfunction(value := getattr(squashkit, name))}
-ENDS = {"image", "output", "into", "a", "b", "references", "progress", "notify"}
+ENDS = {"image", "output", "into", "a", "b", "references", "place", "progress", "notify"}
 """Parameters that every reader knows: images, where the result goes, who hears of the work."""
 HEAVY = ("click", "requests", "urllib3", "docker", "tqdm", "isal", "zlib_ng", "sqlite3", "jinja2", "plotly")
 
@@ -171,7 +175,7 @@ def test_choices_are_named() -> None:
     """What is no image is passed by its name, but for the one thing that the function is about."""
     first = {"rebase": "how", "rebase_platforms": "how", "squash_fleet": "strategy", "check_base": "base"}
     first |= {"ls": "path", "cat": "path", "which": "path", "which_glob": "glob"}
-    first |= {"base_remove": "reference", "extract": "what"}
+    first |= {"base_remove": "reference", "extract": "what", "rebase_below": "how", "put_back": "file"}
     for name, function in FUNCTIONS.items():
         if function.__module__.startswith("squashkit.jobs"):
             assert (

@@ -26,6 +26,8 @@ _MAPS = ("Labels", "ExposedPorts", "Volumes")
 _NOT_INHERITED = frozenset({"Image", "OnBuild"})
 """The classic builder's note of what an image was made from; triggers, which the next build uses up."""
 _PATH = "PATH"
+MADE_FROM = "squashkit rebase of "
+"""With a manifest's digest, the comment of the last step in the history, where no annotation can say it."""
 _OF_THE_SYSTEM = ("os.version", "os.features")
 
 

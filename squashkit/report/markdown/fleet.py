@@ -8,7 +8,8 @@ from squashkit.report.fleet.advice import AdviceReport
 from squashkit.report.fleet.squash import SquashedFleet
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.markdown.image import notes
-from squashkit.report.markdown.page import LIMIT, Part, name, page, row, table
+from squashkit.report.markdown.page import LIMIT, Part, name, page, prose, row, table
+from squashkit.report.patch import PatchReport
 
 
 def storage_page(report: FleetReport, limit: int = LIMIT) -> str:
@@ -29,6 +30,18 @@ def advice_page(report: AdviceReport, limit: int = LIMIT) -> str:
     lines = report.fitted(None)
     first, *others = [list(some) for is_text, some in groupby(lines, bool) if is_text]
     parts = [Part(first[2:], "\n".join(first[:2])), *(Part(head="\n".join(some)) for some in others)]
+    return page(parts, limit)
+
+
+def patch_page(report: PatchReport, limit: int = LIMIT) -> str:
+    """A line for each tag, and what it comes to."""
+    summary, *rest = report.summary()
+    rows = [row([name(tag), outcome, name(now), prose(why)]) for tag, outcome, now, why in report.rows()]
+    parts = [
+        Part(head=f"### {prose(summary)}"),
+        *([Part(rows, table(["tag", "outcome", "now", ""]))] if rows else []),
+        *(Part(head=prose(line)) for line in rest),
+    ]
     return page(parts, limit)
 
 

@@ -43,12 +43,21 @@ def rebase_page(report: RebaseReport, limit: int = LIMIT) -> str:
         Part(head=f"### {told}: {name(report.app.title)}"),
         Part(bases, table(["", "layers", "name", "image_id"], {1})),
         Part(head=prose(report.above())),
+        *_merged(report),
         *_risks(report),
         *_changes(report),
         *(_written(job) if job is not None else ()),
         *notes(job.notes if job is not None else ()),
     ]
     return page(parts, limit)
+
+
+def _merged(report: RebaseReport) -> Iterator[Part]:
+    """The paths that both sides had, folded."""
+    if report.merged:
+        shown = [row([path(one.path), one.kind.value, one.origin]) for one in report.merged]
+        told = f"{count(len(shown), 'path')} merged"
+        yield Part(shown, table(["path", "kind", "from"]), folded=told)
 
 
 def extract_page(report: ExtractReport, limit: int = LIMIT) -> str:

@@ -8,17 +8,25 @@ from squashkit.report.extract import ExtractReport
 from squashkit.report.fleet.advice import AdviceReport
 from squashkit.report.fleet.squash import SquashedFleet
 from squashkit.report.fleet.storage import FleetReport
-from squashkit.report.markdown.fleet import advice_page, squashed_page, storage_page
+from squashkit.report.markdown.fleet import advice_page, patch_page, squashed_page, storage_page
 from squashkit.report.markdown.image import extract_page, rebase_page, squash_page
 from squashkit.report.markdown.page import LIMIT
 from squashkit.report.markdown.waste import waste_page
+from squashkit.report.patch import PatchReport
 from squashkit.report.platforms import IndexReport
 from squashkit.report.rebase import RebaseReport
 from squashkit.report.squash import Report
 from squashkit.report.waste import WasteReport
 
 OneReport: TypeAlias = (
-    Report | RebaseReport | ExtractReport | FleetReport | AdviceReport | SquashedFleet | WasteReport
+    Report
+    | RebaseReport
+    | ExtractReport
+    | FleetReport
+    | AdviceReport
+    | SquashedFleet
+    | PatchReport
+    | WasteReport
 )
 
 
@@ -54,4 +62,6 @@ def _page(report: OneReport, limit: int) -> str:
             return advice_page(report, limit)
         case SquashedFleet():
             return squashed_page(report, limit)
+        case PatchReport():
+            return patch_page(report, limit)
     raise TypeError(f"{type(report).__name__} has no form in Markdown")
