@@ -459,12 +459,15 @@ def test_owners_of_the_layer_s_files(
     expected: tuple[str, str] | None,
     tmp_path: Path,
 ) -> None:
-    """Where the new base's list is seen, a system account that a file belongs to may mean another."""
+    """Where the new base's list is seen, a system account that a file belongs to may mean another; that the
+    same account has another number now is an error."""
     whose: Attributes = {"uid": owner} if path == PASSWD else {"gid": owner}
     own = file("own", b"x", **whose)
     moved = place(tmp_path, within(path, passwd(**old)), within(path, passwd(**new)), [own])
-    result = passes(moved)
-    assert told(result) == [("accounts", "warning", "own")] * (expected is not None)
+    is_error = expected is not None and new.get("a") != old.get("a")
+    result = passes(moved, *(("--allow", "accounts") if is_error else ()))
+    severity = "error" if is_error else "warning"
+    assert told(result) == [("accounts", severity, "own")] * (expected is not None)
     names = {"id": "uid", "what": "user"} if path == PASSWD else {"id": "gid", "what": "group"}
     sides = [(risk["old"], risk["new"]) for risk in result.json["risks"]]
     assert sides == ([tuple(side.format(**names) for side in expected)] if expected else [])

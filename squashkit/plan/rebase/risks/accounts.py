@@ -71,14 +71,24 @@ def owner_risks(fitted: Fitted, contents: Contents, path: bytes, bases: BaseNode
         yield Risk(Kind.ACCOUNTS, path, "its own", "its own", None, effect)
         return
     was = {number: name for name, number in _ids(before).items()}
-    now = {number: name for name, number in _ids(after).items()}
+    there = _ids(after)
+    now = {number: name for name, number in there.items()}
     for number, at in sorted(used.items()):
         name, holder = was.get(number), now.get(number)
         if name != holder:
             before_text, after_text = name or f"no {what}", holder or f"no {what}"
             effect = f"the layers' files that belonged to {before_text} belong to {after_text}"
             owner = f"{'uid' if what == 'user' else 'gid'} {number} is"
-            yield Risk(Kind.ACCOUNTS, at, f"{owner} {before_text}", f"{owner} {after_text}", None, effect)
+            has_moved = name in there  # the same account has another id now: its files are lost to it
+            yield Risk(
+                Kind.ACCOUNTS,
+                at,
+                f"{owner} {before_text}",
+                f"{owner} {after_text}",
+                None,
+                effect,
+                has_moved,
+            )
 
 
 def user_risks(text: bytes | None, user: str) -> Iterator[Risk]:
