@@ -11,8 +11,10 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -53,6 +55,24 @@ def ask_helper(
     All that it started ends with it, also where waiting ends early. Raises HelperFailed where it does not
     answer, Cancelled once work is stopped.
     """
+    gone = threading.Event()
+
+    def stopped() -> bool:
+        return gone.is_set() or is_stopped()
+
+    # In a thread, which no Ctrl-C interrupts between the helper's start and the place that ends it.
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(_ask, name, server, notify, stopped, patience)
+        try:
+            return asked.result()
+        except BaseException:
+            gone.set()
+            raise
+
+
+def _ask(
+    name: str, server: str, notify: Notify, is_stopped: Callable[[], bool], patience: Patience
+) -> Answer | None:
     program = f"docker-credential-{name}"
     shown = f"the helper {show_text(program)}"
     path = shutil.which(program)
