@@ -245,6 +245,26 @@ def test_a_package_that_the_image_removed_stays_removed(state: str, tmp_path: Pa
         assert found[STATUS] == status(again, B1)
 
 
+def test_links_to_what_was_removed_go(tmp_path: Path) -> None:
+    """Links of the new base's below /etc that nothing lists, one to another, lead nowhere in the result;
+    one that led nowhere before stays."""
+    targets = {"etc/a": "../usr/bin/a", "etc/b": "a", "etc/c": "nowhere"}
+    links = [directory("etc"), *(symlink(name, target) for name, target in targets.items())]
+    above = [whiteout("usr/bin/a"), file(STATUS, status(APP)), whiteout(f"{INFO}/a.list")]
+    moved = place(tmp_path, OLD, [*NEW, *links], above)
+    passes(moved)
+    assert {path for path in texts(moved) if path.startswith("etc")} == {"etc", "etc/c"}
+
+
+def test_of_a_version_that_both_have_the_new_base_s_stanza(tmp_path: Path) -> None:
+    """The image upgraded a package to the new base's version: what it says of the old version's conffiles
+    is a trace of the way there. That it holds the package stays."""
+    obsolete = "Conffiles:\n /etc/a.conf 0123 obsolete\n"
+    hold = stanza("a", "2", Status="hold ok installed")
+    text, _ = merged(STATUS, status(A1), status(hold + obsolete, APP), status(A2), tmp_path)
+    assert text == status(hold, APP)
+
+
 def test_what_another_package_lists_is_not_hidden(tmp_path: Path) -> None:
     """A file that went from a removed package to one that stays."""
     b1, b2 = (stanza("b", version) for version in ("1", "2"))

@@ -262,6 +262,15 @@ def test_what_dpkg_diverted_is_not_patched(tmp_path: Path) -> None:
     assert "dpkg diverted it there" in risk["effect"]
 
 
+def test_what_lies_where_dpkg_keeps_a_place_free(tmp_path: Path) -> None:
+    """The image's own program in the place of a diverted one was not made from that."""
+    above = [
+        file("usr/bin/tool", b"own"),
+        file("var/lib/dpkg/diversions", b"/usr/bin/tool\n/usr/bin/tool.distrib\n:\n"),
+    ]
+    assert told(passes(place(tmp_path, *TOOL, above))) == []
+
+
 def test_short_files_are_alike_by_chance(tmp_path: Path) -> None:
     """A copy is one of a thousand bytes and more."""
     moved = place(tmp_path, packaged("1", b"bug"), packaged("2", b"fix"), [file("opt", b"bug")])

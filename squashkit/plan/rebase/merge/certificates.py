@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.rootfs import Directory, Inode
 from squashkit.plan.rebase.merge.changes import Changes
+from squashkit.plan.rebase.merge.databases import CONF, SHARED
 from squashkit.plan.rebase.merge.sides import Sides, Tree
 from squashkit.plan.rebase.risks.model import Kind
 
-BUNDLE, CONF = b"etc/ssl/certs/ca-certificates.crt", b"etc/ca-certificates.conf"
-_SHARED, _LOCAL = b"usr/share/ca-certificates/", b"usr/local/share/ca-certificates"
+BUNDLE = b"etc/ssl/certs/ca-certificates.crt"
+_LOCAL = b"usr/local/share/ca-certificates"
 _FOLDER = b"etc/ssl/certs"
 
 Read = Callable[[bytes], bytes | None]
@@ -53,7 +54,7 @@ def _wanted(conf: bytes) -> Iterator[bytes]:
     for line in conf.splitlines():
         name = line.strip()
         if name and not name.startswith((b"#", b"!")):
-            yield _SHARED + name
+            yield SHARED + name
 
 
 def _local(tree: Tree) -> list[bytes]:

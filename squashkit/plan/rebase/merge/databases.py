@@ -17,6 +17,8 @@ DPKG = b"var/lib/dpkg/"
 DIVERSIONS = DPKG + b"diversions"
 TRIGGERS = DPKG + b"triggers"
 _STATES = b"var/lib/apt/extended_states"
+CONF, SHARED = b"etc/ca-certificates.conf", b"usr/share/ca-certificates/"
+"""Which certificates are wanted, and where they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ _FORMS: Mapping[bytes, _Form] = {
     b"var/lib/ucf/hashfile": _Form(_lines, _last_word, b"".join),
     b"var/lib/ucf/registry": _Form(_lines, _last_word, b"".join),
     b"etc/shells": _SET,
-    b"etc/ca-certificates.conf": _Form(_lines, _conf, b"".join),
+    CONF: _Form(_lines, _conf, b"".join),
 }
 
 
@@ -110,12 +112,18 @@ def _merge(sides: Sides, changes: Changes, path: bytes, form: _Form, gone: set[s
     old, app, new = (form.parse(text) for text in (sides.old.text(path) or b"", ours, theirs))
     merged = merge_keyed(old, app, new)
     parts = [part for part in merged.values() if not gone or show_path(_package(part)[0]) not in gone]
+    if path == CONF:  # a mark against a certificate that was the old base's alone
+        parts = [part for part in parts if _conf(part) in new or not _is_for_nothing(part, changes)]
     if form.is_sorted and [*new] == sorted(new, key=_as_bytes):
         parts = [part for _, part in sorted(merged.items(), key=lambda item: _as_bytes(item[0]))]
     if sorted(parts) == sorted(app.values()):  # in whatever order its writer has it
         changes.put(path, ours, Kind.PACKAGES)
     else:
         changes.put(path, form.join(parts), Kind.PACKAGES)
+
+
+def _is_for_nothing(line: bytes, changes: Changes) -> bool:
+    return line.startswith(b"!") and not changes.leads(SHARED + _conf(line))
 
 
 def _as_bytes(key: object) -> bytes:

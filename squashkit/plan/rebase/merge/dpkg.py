@@ -125,7 +125,7 @@ def _choose(key: Key, old: Stanza | None, app: Stanza | None, new: Stanza | None
     if new is None:
         # The new base dropped a package of which the image changed nothing but the state.
         return choice(Winner.NOBODY, None) if old is not None else choice(Winner.APP, ours)
-    if old is not None and app.version == old.version:
+    if app.version == new.version or (old is not None and app.version == old.version):
         return choice(Winner.STATE, _with_state(app, new))
     return choice(Winner.APP, ours, is_lower=is_later(new.version, app.version))
 

@@ -140,23 +140,29 @@ class PackageFiles:
                 self.changes.copy(path, self.sides.app, Kind.PACKAGES, (choice.name,))
 
     def _remove_links(self) -> None:
-        """Symlinks below /etc that lead nowhere in the result alone: to what was hidden now."""
-        hidden = {path for path, made in self.changes.made.items() if made is None}
-        if not hidden:
+        """The new base's symlinks below /etc that lead nowhere in the result alone: to what the image
+        removed, or what was hidden now."""
+        if not any(choice.is_removed or choice.winner is Winner.APP for choice in self.choices):
             return
-        tree = self.sides.result
-        for path, directory in tree.rootfs.directories.items():
+        links = self._links()
+        while lost := [link for link, target in links.items() if not self.changes.leads(target)]:
+            for link in lost:
+                del links[link]
+                self.changes.hide(link, Kind.PACKAGES)
+
+    def _links(self) -> dict[bytes, bytes]:
+        """Those that lead to something in the new base, and where."""
+        sides, found = self.sides, {}
+        for path, directory in sides.result.rootfs.directories.items():
             if not (path + b"/").startswith(b"etc/"):
                 continue
             for name, node in directory.children.items():
+                link = directory.child_path(name)
                 if not isinstance(node, Inode) or node.entry.record.typeflag != SYMLINK:
                     continue
-                link = directory.child_path(name)
-                if node.layer >= self.sides.bottom or link in self.changes.made:
-                    continue
-                target = _target(tree, path, node.entry.record.linkname)
-                if target in hidden or any(target.startswith(one + b"/") for one in hidden):
-                    self.changes.hide(link, Kind.PACKAGES)
+                if node.layer < sides.bottom and link not in self.changes.made and sides.new.leads(link):
+                    found[link] = _target(sides.result, path, node.entry.record.linkname)
+        return found
 
 
 def _target(tree: Tree, folder: bytes, linkname: bytes) -> bytes:
