@@ -578,6 +578,23 @@ def test_a_bundle_of_both_sides(tmp_path: Path) -> None:
     assert names == {"b.pem", "c.pem", "own.pem", "ca-certificates.crt"}
 
 
+def test_a_certificate_that_the_image_does_not_want(tmp_path: Path) -> None:
+    """It was in no old base, so the image upgraded to it, and then took it out: it stays out, with the link
+    by its hash."""
+    new = [*authorities("a", "c"), symlink("etc/ssl/certs/0123.0", "c.pem")]
+    above = [
+        file(CONF, b"a.crt\n!c.crt\n"),
+        file("usr/share/ca-certificates/c.crt", b"cert c\n"),
+        file("x"),
+    ]
+    moved = place(tmp_path, authorities("a"), new, [*above, file(BUNDLE, b"cert a\n", mode=0o600)])
+    assert passes(moved).json["risks"] == []
+    found = texts(moved)
+    assert (found[BUNDLE], found[CONF]) == (b"cert a\n", b"a.crt\n!c.crt\n")
+    names = {path.rpartition("/")[2] for path in found if path.startswith("etc/ssl/certs/")}
+    assert names == {"a.pem", "ca-certificates.crt"}
+
+
 def test_a_bundle_that_somebody_made_is_left(tmp_path: Path) -> None:
     """It is not what the configuration makes."""
     moved = place(tmp_path, authorities("a"), authorities("b"), [file(BUNDLE, b"mine")])

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from squashkit.layers.compare import iter_nodes
+from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.databases import CONF, SHARED
@@ -30,24 +31,56 @@ def merge_certificates(sides: Sides, changes: Changes) -> None:
     if bundle is None:
         return
     changes.put(BUNDLE, bundle, Kind.CACHES)
-    for name in sorted({*sides.app.names(_FOLDER), *sides.new.names(_FOLDER), *sides.old.names(_FOLDER)}):
+    wanted = {_link_of(path) for path in _certificates(sides.result, changes.text)}
+    names = {name for tree in (sides.app, sides.new, sides.old) for name in tree.names(_FOLDER)}
+    for name in sorted(names - {BUNDLE.rpartition(b"/")[2]}):
         path = _FOLDER + b"/" + name
-        if path != BUNDLE and sides.is_as_old(path):  # all of the links are made anew, by both
+        if name in wanted:
+            changes.copy(path, sides.new if sides.new.node(path) is not None else sides.app, Kind.CACHES)
+        elif _is_link(sides, path):
+            changes.hide(path, Kind.CACHES)
+        elif sides.is_as_old(path):  # all of the links by hashes are made anew, by both
             changes.copy(path, sides.new, Kind.CACHES)
+    for name in sorted(names):
+        path = _FOLDER + b"/" + name
+        node = sides.result.node(path) if path not in changes.made else None
+        if isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK:
+            target = node.entry.record.linkname
+            if b"/" not in target and changes.made.get(_FOLDER + b"/" + target, target) is None:
+                changes.hide(path, Kind.CACHES)
+
+
+def _link_of(path: bytes) -> bytes:
+    """What update-ca-certificates calls the link to a certificate."""
+    name = path.rpartition(b"/")[2].removesuffix(b".crt")
+    return name.translate(bytes.maketrans(b" ,()", b"__==")) + b".pem"
+
+
+def _is_link(sides: Sides, path: bytes) -> bool:
+    """Whether a path is such a link, in the result or where that has it from."""
+    for tree in (sides.result, sides.new, sides.app):
+        node = tree.node(path)
+        if isinstance(node, Inode) and path.endswith(b".pem"):
+            return node.entry.record.linkname.strip(b"/").startswith((SHARED, _LOCAL + b"/"))
+    return False
 
 
 def _bundle(tree: Tree, read: Read) -> bytes | None:
     """None where the configuration is not there, or a certificate that it wants."""
-    conf = read(CONF)
-    if conf is None:
+    if read(CONF) is None:
         return None
     parts = []
-    for path in (*_wanted(conf), *_local(tree)):
+    for path in _certificates(tree, read):
         text = read(tree.real(path))
         if text is None:
             return None
         parts.append(text if text.endswith(b"\n") else text + b"\n")
     return b"".join(parts)
+
+
+def _certificates(tree: Tree, read: Read) -> list[bytes]:
+    """The paths of those that are to be trusted, in their order."""
+    return [*_wanted(read(CONF) or b""), *_local(tree)]
 
 
 def _wanted(conf: bytes) -> Iterator[bytes]:
