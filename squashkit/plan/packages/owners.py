@@ -76,12 +76,17 @@ def summed_paths(text: bytes) -> Iterator[bytes]:
 
 def apk_paths(paragraph: bytes) -> Iterator[bytes]:
     """The files of a paragraph of apk's database, in one place."""
+    return map(one_place, apk_files(paragraph))
+
+
+def apk_files(paragraph: bytes) -> Iterator[bytes]:
+    """The same as they stand there."""
     folder = b""
     for line in paragraph.splitlines():
         if line.startswith(b"F:"):
             folder = line[2:]
         elif line.startswith(b"R:"):
-            yield one_place(folder + b"/" * bool(folder) + line[2:])
+            yield folder + b"/" * bool(folder) + line[2:]
 
 
 def _conffiles(status: bytes) -> Iterator[bytes]:

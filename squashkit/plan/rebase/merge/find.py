@@ -12,6 +12,7 @@ from squashkit.plan.packages.owners import INFO, STATUS
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.merge.accounts import merge_accounts
 from squashkit.plan.rebase.merge.alternatives import merge_alternatives
+from squashkit.plan.rebase.merge.apk import merge_apk
 from squashkit.plan.rebase.merge.certificates import merge_certificates
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.databases import DIVERSIONS, DPKG, diversions, merge_databases
@@ -50,6 +51,7 @@ def merge(
     changes = Changes(sides)
     if Kind.PACKAGES in kinds:
         _merge_packages(sides, changes)
+        merge_apk(sides, changes)
     if Kind.ACCOUNTS in kinds:
         merge_accounts(sides, changes, fitted)
     if Kind.CACHES in kinds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from squashkit.layers.record import SYMLINK
@@ -89,33 +89,12 @@ class PackageFiles:
 
     def _remove_files(self, choice: Choice, without: Iterable[bytes]) -> None:
         """Hide what the new base has of a package, but for these."""
-        sides = self.sides
-        kept = {one_place(path) for path in without}
-        folders = []
-        for path in self._paths(sides.new, choice):
+        kept = {one_place(path) for path in without} | self._owned()
+        paths = []
+        for path in self._paths(self.sides.new, choice):
             target, owner = self.diverted.get(path, (path, choice.key[0]))
-            real = sides.new.real(target if owner != choice.key[0] else path)
-            node = sides.new.node(real)
-            if isinstance(node, Directory):
-                folders.append(real)
-                continue
-            is_free = sides.is_new_base(real) and sides.app.node(real) is None
-            if is_free and one_place(path) not in kept and one_place(path) not in self._owned():
-                self.changes.hide(real, Kind.PACKAGES, (choice.name,))
-        for folder in sorted(folders, reverse=True):
-            if sides.app.node(folder) is None and one_place(folder) not in self._owned():
-                self._remove_folder(folder, choice.name)
-
-    def _remove_folder(self, folder: bytes, name: str) -> None:
-        """Hide a folder of the new base, if nothing is left in it."""
-        directory = self.sides.result.node(folder)
-        if isinstance(directory, Directory) and all(
-            self.changes.made.get(path, path) is None
-            for path in map(directory.child_path, directory.children)
-        ):
-            for child in directory.children:
-                self.changes.made.pop(directory.child_path(child), None)
-            self.changes.hide(folder, Kind.PACKAGES, (name,))
+            paths.append(target if owner != choice.key[0] else path)
+        hide_files(self.sides, self.changes, paths, kept, choice.name)
 
     def _owned(self) -> set[bytes]:
         """What the packages of the result list, in one place."""
@@ -163,6 +142,33 @@ class PackageFiles:
                 if node.layer < sides.bottom and link not in self.changes.made and sides.new.leads(link):
                     found[link] = _target(sides.result, path, node.entry.record.linkname)
         return found
+
+
+def hide_files(
+    sides: Sides, changes: Changes, paths: Iterable[bytes], kept: Collection[bytes], package: str
+) -> None:
+    """Hide files of the new base that the image has not, but for those at the paths `kept` (in one place);
+    and folders in which nothing is left."""
+    folders = []
+    for path in paths:
+        real = sides.new.real(path)
+        if one_place(path) in kept or sides.app.node(real) is not None:
+            continue
+        if isinstance(sides.new.node(real), Directory):
+            folders.append(real)
+        elif sides.is_new_base(real):
+            changes.hide(real, Kind.PACKAGES, (package,))
+    for folder in sorted(folders, reverse=True):
+        directory = sides.result.node(folder)
+        held = (
+            [directory.child_path(n) for n in directory.children]
+            if isinstance(directory, Directory)
+            else []
+        )
+        if isinstance(directory, Directory) and all(changes.made.get(path, path) is None for path in held):
+            for path in held:  # the folder's whiteout hides them
+                changes.made.pop(path, None)
+            changes.hide(folder, Kind.PACKAGES, (package,))
 
 
 def _target(tree: Tree, folder: bytes, linkname: bytes) -> bytes:

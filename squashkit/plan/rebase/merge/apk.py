@@ -1,0 +1,175 @@
+"""apk's database: the packages of both sides, with their scripts, their triggers and what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from squashkit.errors import show_path
+from squashkit.layers import tar
+from squashkit.plan.packages.apk import (
+    ApkPackage,
+    ApkUnmet,
+    apk_packages,
+    apk_unmet,
+    is_later_apk,
+)
+from squashkit.plan.packages.owners import APK, apk_files, apk_paths
+from squashkit.plan.packages.paragraphs import joined
+from squashkit.plan.rebase.merge.changes import Changes
+from squashkit.plan.rebase.merge.packages import hide_files
+from squashkit.plan.rebase.merge.sides import Sides, Tree
+from squashkit.plan.rebase.risks.model import Kind, Risk
+
+_WORLD = b"etc/apk/world"
+Packages = Mapping[bytes, ApkPackage]
+
+
+@dataclass(frozen=True, slots=True)
+class _Merge:
+    """What becomes of the packages of three databases."""
+
+    old: Packages
+    app: Packages
+    new: Packages
+    ours: frozenset[bytes]
+    """Those that are the image's."""
+    theirs: frozenset[bytes]
+    """Those that are the new base's."""
+    lower: frozenset[bytes]
+    """Those of the image's of which the new base has a later version."""
+
+    @classmethod
+    def of(cls, old: Packages, app: Packages, new: Packages) -> _Merge:
+        ours, theirs, lower = set(), set(), set()
+        for name in {*app, *new}:
+            was, own, there = old.get(name), app.get(name), new.get(name)
+            if own is None:
+                if was is None:
+                    theirs.add(name)  # what the image removed stays removed
+            elif there is None:
+                if was is None or was.version != own.version:
+                    ours.add(name)
+            elif own.version in (there.version, was.version if was is not None else None):
+                theirs.add(name)
+            else:
+                ours.add(name)
+                changed = was is None or was.version != there.version
+                if changed and is_later_apk(there.version, own.version):
+                    lower.add(name)
+        return cls(old, app, new, frozenset(ours), frozenset(theirs), frozenset(lower))
+
+    @property
+    def packages(self) -> list[ApkPackage]:
+        """Those of the result: the new base's in their order, then the image's."""
+        theirs = [one for name, one in self.new.items() if name in self.theirs]
+        return theirs + [one for name, one in self.app.items() if name in self.ours]
+
+    @property
+    def removed(self) -> list[ApkPackage]:
+        """The new base's that the image removed."""
+        return [one for name, one in self.new.items() if name in self.old and name not in self.app]
+
+
+def merge_apk(sides: Sides, changes: Changes) -> None:
+    """Put apk's database together where a layer above has one of its own. The result's is where the new
+    base has it: apk 3 has moved it."""
+    there, ours = _database(sides.new), _database(sides.app)
+    old = _database(sides.old)
+    if there is None or ours is None or not (sides.is_above(ours) or sides.is_above(there)):
+        return
+    was = sides.old.text(old) if old is not None else None
+    texts = was or b"", sides.app.text(ours) or b"", sides.new.text(there) or b""
+    before, app, new = map(apk_packages, texts)
+    merge = _Merge.of(before, app, new)
+    changed = sorted(name for name in merge.theirs if app.get(name) != new[name])
+    changes.put(there, joined(one.text for one in merge.packages), Kind.PACKAGES, map(show_path, changed))
+    folders = [path.rpartition(b"/")[0] for path in (ours, there)]
+    _merge_scripts(sides, changes, merge, *folders)
+    _merge_triggers(sides, changes, merge, *folders)
+    if folders[0] != folders[1]:
+        for name in (b"installed", b"scripts.tar", b"triggers", b"lock"):
+            changes.hide(folders[0] + b"/" + name, Kind.PACKAGES)
+    _merge_world(sides, changes)
+    _hide_files(sides, changes, merge)
+    changes.conflicts += [_lower(merge.app[name], merge.new[name], there) for name in sorted(merge.lower)]
+    known = {(one.package.name, one.dependency) for one in apk_unmet(app.values())}
+    for one in apk_unmet(merge.packages):
+        if (one.package.name, one.dependency) not in known:
+            changes.conflict(_broken(one, merge, there))
+
+
+def _database(tree: Tree) -> bytes | None:
+    return next((path for path in reversed(APK) if tree.text(path) is not None), None)
+
+
+def _merge_scripts(sides: Sides, changes: Changes, merge: _Merge, ours: bytes, there: bytes) -> None:
+    """An archive of what packages run, each member named by its package's checksum."""
+    path = there + b"/scripts.tar"
+    if sides.new.text(path) is None and sides.app.text(ours + b"/scripts.tar") is None:
+        return
+    parts = _scripts(sides.new, there, merge.new, merge.theirs)
+    parts += _scripts(sides.app, ours, merge.app, merge.ours)
+    changes.put(path, b"".join(parts) + tar.END_OF_ARCHIVE, Kind.PACKAGES)
+
+
+def _scripts(tree: Tree, folder: bytes, packages: Packages, wanted: Iterable[bytes]) -> list[bytes]:
+    data = tree.text(folder + b"/scripts.tar") or b""
+    checksums = {packages[name].checksum for name in wanted}
+    return [
+        data[record.start : record.end]
+        for record in tar.scan_bytes(data)
+        if any(part in checksums for part in record.name.split(b"."))
+    ]
+
+
+def _merge_triggers(sides: Sides, changes: Changes, merge: _Merge, ours: bytes, there: bytes) -> None:
+    """Which packages want to hear of which folders: a line begins with the package's checksum."""
+    path = there + b"/triggers"
+    if sides.new.text(path) is None and sides.app.text(ours + b"/triggers") is None:
+        return
+    lines = []
+    for tree, folder, packages, wanted in (
+        (sides.new, there, merge.new, merge.theirs),
+        (sides.app, ours, merge.app, merge.ours),
+    ):
+        checksums = {packages[name].checksum for name in wanted}
+        text = tree.text(folder + b"/triggers") or b""
+        lines += [line for line in text.splitlines(keepends=True) if line.split(b" ")[0] in checksums]
+    changes.put(path, b"".join(lines), Kind.PACKAGES)
+
+
+def _merge_world(sides: Sides, changes: Changes) -> None:
+    """What was asked for, sorted as apk sorts it."""
+    ours, theirs = sides.app.text(_WORLD), sides.new.text(_WORLD)
+    if ours is None or theirs is None or not sides.is_above(_WORLD):
+        return
+    old, app, new = (set((text or b"").split()) for text in (sides.old.text(_WORLD), ours, theirs))
+    merged = (new - (old - app)) | (app - old)
+    changes.put(_WORLD, b"".join(word + b"\n" for word in sorted(merged)), Kind.PACKAGES)
+
+
+def _hide_files(sides: Sides, changes: Changes, merge: _Merge) -> None:
+    """Files of the new base that are no package's any more: of what the image removed, or has in another
+    version."""
+    owned = {path for one in merge.packages for path in apk_paths(one.text)}
+    gone = [*merge.removed, *(merge.new[name] for name in merge.ours if name in merge.new)]
+    for one in gone:
+        hide_files(sides, changes, apk_files(one.text), owned, show_path(one.name))
+
+
+def _lower(app: ApkPackage, new: ApkPackage, path: bytes) -> Risk:
+    effect = "the image brought its own version, which is lower than the new base's: build the image anew"
+    name = show_path(app.name)
+    old, later = (f"{name} {show_path(one.version)}" for one in (app, new))
+    return Risk(Kind.PACKAGES, path, old, later, None, effect, True, name)
+
+
+def _broken(one: ApkUnmet, merge: _Merge, path: bytes) -> Risk:
+    package = one.package
+    who = "image" if package.name in merge.ours else "new base"
+    name = show_path(package.name)
+    needs = "must not be beside" if one.dependency.startswith(b"!") else "needs"
+    old = f"{name} {show_path(package.version)} {needs} {show_path(one.dependency.lstrip(b'!'))}"
+    effect = f"the {who} brings it; apk would refuse this: build the image anew"
+    return Risk(Kind.DEPENDS, path, old, "not so", None, effect, True, name)
