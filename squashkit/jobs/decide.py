@@ -57,15 +57,21 @@ class Bases:
         return ALL if self._platform == ALL else platform
 
 
-def decide(source: Source, keep: Keep, read: Read, bases: Bases) -> tuple[list[Decision], Chosen]:
+def decide(
+    source: Source, keep: Keep, read: Read, bases: Bases, other: str | None = None
+) -> tuple[list[Decision], Chosen]:
     """For every image that is meant: where its base ends, and the segments that follow from it. Where
-    nothing else says what the base is, the catalogue may.
+    nothing else says what the base is, the catalogue may. `other` is an image of the source that is not
+    meant.
 
     Raises UsageError, ImageNotFound, BaseNotFound, BaseUnknown or NotBasedOn, each with what there is to
     choose from.
     """
     refuse_without_images(source)
     here, candidates = base_beside(source, keep)
+    if other is not None and source.reference.image is None:
+        meant = [image for image in candidates if not matches(image, other)]
+        candidates = meant or candidates
     chosen = choose(source, read.choice, skip_missing=read.skip_missing, candidates=candidates)
     decisions = []
     for image in chosen.images:

@@ -112,7 +112,7 @@ def rebase_platforms(
         LayerStore(session, verify=read.verify, fetch_base=read.fetch_base) as layers,
     ):
         bases = Bases(session, read.choice)
-        found, chosen = decide(source, Keep(base=how.old_base), read, bases)
+        found, chosen = decide(source, Keep(base=how.old_base), read, bases, how.onto)
         onto = open_new_base(how.onto, source, [one.image for one in found], bases.open_whole)
         moves = [_Move.of(one, new, how, read) for one, new in zip(found, onto, strict=True)]
         targets = decide_targets(output, source, [move.unread for move in moves], bases, read, write)

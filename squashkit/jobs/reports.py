@@ -78,7 +78,7 @@ def reports_of(
                 result=result,
                 source=source.title,
                 output=delivery.output,
-                tags=tuple(tag.verbatim or tag.name for tag in target.tags),
+                tags=tuple(dict.fromkeys(tag.verbatim or tag.name for tag in target.tags)),
                 dry_run=not target.writes,
                 checked=target.check,
                 is_pushed=target.is_registry,

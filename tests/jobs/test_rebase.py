@@ -92,6 +92,22 @@ def test_all_in_one_archive(tmp_path: Path) -> None:
     assert (result.json["old_base"]["name"], result.json["new_base"]["name"]) == ("old:1", "new:1")
 
 
+def test_the_one_image_of_an_archive_that_is_no_base(tmp_path: Path) -> None:
+    """Beside both bases it need not be named; a tag that is said twice is told once."""
+    old, new = ImageSpec([layer(file("a"))], ["old:1"]), ImageSpec([layer(file("b"))], ["new:1"])
+    app = on_base(old, layer(file("c")), tags=["app:1"])
+    docker_archive_old(tmp_path / "all.tar", [old, app, new])
+    words = ("--old-base", "old:1", "--new-base", "new:1", "-t", "app:2", "-o", f"oci:{tmp_path}/out:app:2")
+    done = run("rebase", tmp_path / "all.tar", *words)
+    assert done.code == 0, done.err
+    assert "Wrote app:2 to " in done.text
+    other = replace(app, tags=["other:1"])
+    docker_archive_old(
+        tmp_path / "more.tar", [old, app, new, replace(other, layers=[*other.layers, layer(file("d"))])]
+    )
+    assert run("rebase", tmp_path / "more.tar", *words).code == 2
+
+
 @pytest.mark.parametrize("how", ["gzip", "zstd", None])
 def test_a_layout_in_place(how: str | None, tmp_path: Path) -> None:
     """Only a config, a manifest and the index are written; no blob moves, and the other tags stay."""

@@ -425,7 +425,7 @@ def editors(text: bytes, *names: str, chosen: str) -> list[Member]:
     ("above", "state", "new", "chosen"),
     [
         (60, "auto", ("nano", 40), "vim"),
-        (30, "auto", ("nano", 40), "nano"),
+        (30, "auto", ("nano", 41), "nano"),
         (30, "manual", ("nano", 40), "vim"),
         (60, "auto", ("joe", 70), "joe"),
     ],
@@ -465,6 +465,14 @@ def test_a_choice_that_was_away_already_stays(tmp_path: Path) -> None:
     result = passes(moved)
     assert result.json["merged"] == []
     assert texts(moved)[EDITOR] == group(("ed", -100))
+
+
+def test_a_group_that_nobody_changed_stays(tmp_path: Path) -> None:
+    """The image deleted the program as people delete manual pages: nobody ran update-alternatives."""
+    old, new = (editors(group(("nano", 40)), "nano", chosen="nano") for _ in range(2))
+    moved = place(tmp_path, old, [*new, NOTHING], [whiteout("usr/bin/nano")])
+    assert passes(moved).json["merged"] == []
+    assert texts(moved)[EDITOR] == group(("nano", 40))
 
 
 def test_an_order_that_means_nothing_stays(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_lower_version_and_a_broken_dependency(tmp_path: Path) -> None:
 
 
 def test_files_of_what_was_removed(tmp_path: Path) -> None:
-    """The new base's file of a package that the image removed is hidden; what another package has is not."""
+    """The new base's file of a package that the image removed is hidden; what another package has stays."""
     path = f"{FOLDER}/installed"
     old = [
         *within(path, database(MUSL1, package("ed", "1", "bin/ed"))),

@@ -74,28 +74,31 @@ _EMPTY = _Group(b"auto", {}, {})
 
 
 def merge_alternatives(sides: Sides, changes: Changes) -> None:
-    """Put every group together that a layer above has written, or of which a choice has gone."""
+    """Put every group together that both sides have changed; of others that side's stands that did."""
     names = {name for tree in (sides.app, sides.new) for name in tree.names(FOLDER)}
     for name in sorted(names):
         path = FOLDER + b"/" + name
-        old, app, new = (
-            _Group.parse(name, tree.text(path) or b"") for tree in (sides.old, sides.app, sides.new)
-        )
-        touched = sides.is_above(path) or (app is not None) != (new is not None)
-        if not touched and not _lacks(changes, new):
-            continue
-        if (sides.app.node(path) and app is None) or (sides.new.node(path) and new is None):
-            continue  # of another form
-        group = _merged(old or _EMPTY, app or _EMPTY, new or _EMPTY, changes)
-        if group is None:
-            _take_away(sides, changes, name, path, [one for one in (app, new) if one is not None])
-        else:
-            _put(changes, name, path, group, sides.app)
+        texts = [tree.text(path) for tree in (sides.old, sides.app, sides.new)]
+        was, ours, theirs = texts
+        old, app, new = (_Group.parse(name, text or b"") for text in texts)
+        if ours == was:
+            _follow(sides, changes, path, new)
+        elif theirs == was:
+            changes.copy(path, sides.app, Kind.CACHES)
+        elif (app is None) == (ours is None) and (new is None) == (theirs is None):  # in a known form
+            group = _merged(old or _EMPTY, app or _EMPTY, new or _EMPTY, changes)
+            if group is None:
+                _take_away(changes, name, path, [one for one in (app, new) if one is not None])
+            else:
+                _put(changes, name, path, group)
 
 
-def _lacks(changes: Changes, group: _Group | None) -> bool:
-    """Whether a file that a group offers is not there any more."""
-    return group is not None and any(_is_lost(changes, path) for path in group.choices)
+def _follow(sides: Sides, changes: Changes, path: bytes, new: _Group | None) -> None:
+    """A group that the image did not change, in its layers or not: with what they hold of its links."""
+    changes.copy(path, sides.new, Kind.CACHES)
+    for link in new.links if new is not None else ():
+        if sides.is_as_old(_LINKS + link):
+            changes.copy(_LINKS + link, sides.new, Kind.CACHES)
 
 
 def _is_lost(changes: Changes, path: bytes) -> bool:
@@ -119,7 +122,7 @@ def _merged(old: _Group, app: _Group, new: _Group, changes: Changes) -> _Group |
     return _Group(status, links, choices)
 
 
-def _put(changes: Changes, name: bytes, path: bytes, group: _Group, app: object) -> None:
+def _put(changes: Changes, name: bytes, path: bytes, group: _Group) -> None:
     chosen = group.best
     if group.status != b"auto":
         by_hand = _target(changes.sides, _LINKS + name)
@@ -144,7 +147,7 @@ def _is_linked(changes: Changes, link: bytes, target: bytes) -> bool:
     return changes.leads(target.strip(b"/")) or _target(changes.sides, path) == target
 
 
-def _take_away(sides: Sides, changes: Changes, name: bytes, path: bytes, groups: Sequence[_Group]) -> None:
+def _take_away(changes: Changes, name: bytes, path: bytes, groups: Sequence[_Group]) -> None:
     """A name for which nothing is left, with its links."""
     changes.hide(path, Kind.CACHES)
     for group in groups:
