@@ -21,6 +21,7 @@ _NAMES = {
         "check_base",
         "find_base",
     ),
+    "jobs.base.many": ("check_all",),
     "jobs.diff": ("diff",),
     "jobs.export": (
         "Exported",
@@ -95,6 +96,7 @@ _NAMES = {
     ),
     "report.base": (
         "CatalogueReport",
+        "CheckedBases",
         "CurrentReport",
         "FoundReport",
     ),
@@ -125,6 +127,7 @@ __all__ = sorted(_WHERE)
 
 if TYPE_CHECKING:
     from squashkit.errors import SquashkitError as SquashkitError
+    from squashkit.jobs.base.many import check_all as check_all
     from squashkit.jobs.base.tell import base_add as base_add
     from squashkit.jobs.base.tell import base_list as base_list
     from squashkit.jobs.base.tell import base_remove as base_remove
@@ -184,6 +187,7 @@ if TYPE_CHECKING:
     from squashkit.progress import Notify as Notify
     from squashkit.progress import Progress as Progress
     from squashkit.report.base import CatalogueReport as CatalogueReport
+    from squashkit.report.base import CheckedBases as CheckedBases
     from squashkit.report.base import CurrentReport as CurrentReport
     from squashkit.report.base import FoundReport as FoundReport
     from squashkit.report.diff import DiffReport as DiffReport

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import IO
 
 import click
 
@@ -14,11 +15,16 @@ from squashkit.cli.shared import (
     Looking,
     debug_option,
     json_option,
+    listed_option,
     look_options,
+    notify,
+    read_list,
     show_report,
 )
-from squashkit.errors import show_text
+from squashkit.errors import UsageError, show_text
+from squashkit.jobs.base.many import check_all
 from squashkit.jobs.base.tell import add_bases, base_list, base_remove, check_bases, find_bases
+from squashkit.progress import shown
 
 _OUTDATED, _NOT_BASED = 3, 6
 
@@ -68,9 +74,11 @@ def find(image: str, as_json: bool, looking: Looking) -> None:
 Examples:
   squashkit base check docker://registry.example/app:1
   squashkit base check app.tar:app:latest --base docker://debian:12
+  squashkit base check docker://registry.example/team/ --base docker://registry.example/debian:12
 """,
 )
-@click.argument("image", shell_complete=complete.images)
+@click.argument("images", shell_complete=complete.images, nargs=-1, metavar="[IMAGE]...")
+@listed_option
 @option(
     "--base",
     "reference",
@@ -80,15 +88,41 @@ Examples:
 )
 @json_option("the answer")
 @look_options
-def check(image: str, reference: str | None, as_json: bool, looking: Looking) -> None:
+def check(
+    images: Sequence[str],
+    listed: Sequence[IO[bytes]],
+    reference: str | None,
+    as_json: bool,
+    looking: Looking,
+) -> None:
     """Tell whether the base that IMAGE was built on is still what its name means. Exit code 0: the
     image begins with the layers that the base has now; 3: it stands on another version of it; 6: it stands
     on no version of it that is known here.
 
+    Of several images there is a line for each; docker://HOST/PREFIX/ means all tags below. The exit code is
+    then the first of 130, 5, 4, 1, 2, 3 and 6 that occurred.
+
     The name is looked up as --base says it, else as the base was added to the catalogue, in the image's own
     daemon, or, where the image or its build states it, in that name's registry.
     """
-    reports = list(looking.each(check_bases, image, reference))
+    references = [*images, *(one for file in listed for one in read_list(file))]
+    if not references:
+        raise UsageError("no image was given; name one, or --from FILE")
+    if len(references) > 1 or listed or references[0].endswith("/"):
+        with shown() as progress:
+            done = check_all(
+                references,
+                base=reference,
+                which=looking.which,
+                run=looking.run,
+                progress=progress,
+                notify=notify,
+            )
+        show_report(done, as_json=as_json)
+        if done.exit_code:
+            raise click.exceptions.Exit(done.exit_code)
+        return
+    reports = list(looking.each(check_bases, references[0], reference))
     looking.show(reports, as_json=as_json)
     told = {report.status for _, report in reports}
     if told != {"current"}:

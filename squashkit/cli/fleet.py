@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -19,10 +18,12 @@ from squashkit.cli.shared import (
     check_forms,
     debug_option,
     json_option,
+    listed_option,
     markdown_option,
     max_size_option,
     notify,
     parsed,
+    read_list,
     show_report,
     tmp_dir_option,
 )
@@ -68,15 +69,7 @@ def _fleet_options(command: Function) -> Function:
 
 
 _OPTIONS: list[Callable[[Function], Function]] = [
-    option(
-        "--from",
-        "listed",
-        type=click.File("rb"),
-        multiple=True,
-        metavar="FILE",
-        help="More images, a reference a line. # at its beginning or after a space begins a comment. -"
-        " is standard input.",
-    ),
+    listed_option,
     option(
         "--base",
         "bases",
@@ -297,7 +290,7 @@ def _read_options(
     max_size: int | None,
 ) -> tuple[list[str], FleetOptions, Run]:
     """The references of the fleet, how to look at it, and what that may use."""
-    references = [*images, *(one for file in listed for one in _read_list(file))]
+    references = [*images, *(one for file in listed for one in read_list(file))]
     if not references:
         empty = f"{listed[0].name} names none" if listed else "none was given"
         raise UsageError(f"a fleet needs images, and {empty}; name some, or --from FILE")
@@ -311,19 +304,3 @@ def _protect(references: Sequence[str], *outputs: Path | None) -> None:
         for output in outputs:
             if output is not None and would_harm(output, text.removesuffix(":")):
                 raise UsageError(f"{text} is an image that is measured, and is not overwritten")
-
-
-_MAX_LIST = 16 << 20
-
-
-def _read_list(file: IO[bytes]) -> list[str]:
-    """The references that a file names. Raises UsageError where it is no text, or has no end."""
-    data = file.read(_MAX_LIST + 1)
-    if len(data) > _MAX_LIST:
-        raise UsageError(f"--from {file.name}: over {_MAX_LIST >> 20} MB, which is no list of references")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--from {file.name}: that is no list of references, one a line") from error
-    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
-    return list(filter(None, lines))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import click
 
@@ -221,6 +222,31 @@ def waste_options(command: Function) -> Function:
     ):
         command = add(command)
     return command
+
+
+listed_option = option(
+    "--from",
+    "listed",
+    type=click.File("rb"),
+    multiple=True,
+    metavar="FILE",
+    help="More images, a reference a line. # at its beginning or after a space begins a comment. -"
+    " is standard input.",
+)
+_MAX_LIST = 16 << 20
+
+
+def read_list(file: IO[bytes]) -> list[str]:
+    """The references that a file names. Raises UsageError where it is no text, or has no end."""
+    data = file.read(_MAX_LIST + 1)
+    if len(data) > _MAX_LIST:
+        raise UsageError(f"--from {file.name}: over {_MAX_LIST >> 20} MB, which is no list of references")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--from {file.name}: that is no list of references, one a line") from error
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
+    return list(filter(None, lines))
 
 
 def json_option(what: str) -> Callable[[Function], Function]:

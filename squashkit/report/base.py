@@ -161,6 +161,85 @@ class CurrentReport:
         ]
 
 
+_WORST = (130, 5, 4, 1, 2, 3, 6)
+"""Exit codes: the first of them that occurred is that of all images together."""
+_CODES = {"current": 0, "outdated": 3, "not based": 6}
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedImage:
+    """One of many images."""
+
+    reference: str
+    """As it was asked for."""
+    report: CurrentReport | None
+    """None where it could not be checked."""
+    why: str = ""
+    """Why not, in a line."""
+    code: int = 0
+    """The exit code of that."""
+
+    @property
+    def status(self) -> str:
+        """As a CurrentReport has it, or `failed`."""
+        return self.report.status if self.report is not None else "failed"
+
+    @property
+    def exit_code(self) -> int:
+        """That of a check of this image alone."""
+        return _CODES[self.report.status] if self.report is not None else self.code
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
+        return {
+            "reference": self.reference,
+            "status": self.status,
+            "exit_code": self.exit_code,
+            "why": self.why or None,
+            "check": self.report.json() if self.report is not None else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBases:
+    """Whether the bases of many images are still current."""
+
+    images: tuple[CheckedImage, ...]
+    """In the order in which they were asked for, or the registry lists them."""
+    notes: tuple[str, ...] = ()
+    """What was left out."""
+
+    def __repr__(self) -> str:
+        return f"<CheckedBases: {count(len(self.images), 'image')}>"
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of all images."""
+        codes = {one.exit_code for one in self.images}
+        return next((code for code in _WORST if code in codes), 0)
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
+        return {"images": [one.json() for one in self.images], "notes": list(self.notes)}
+
+    def lines(self) -> list[str]:
+        """A table with a line for each image."""
+        return self.fitted(None)
+
+    def fitted(self, width: int | None) -> list[str]:
+        """The same on a terminal of so many columns."""
+        rows = [
+            [
+                show_text(one.reference),
+                one.status,
+                show_text(one.report.reference if one.report is not None else one.why),
+            ]
+            for one in self.images
+        ]
+        lines = table(["image", "status", "base"], rows, fit=Fit(width, wrap=[2, 0]))
+        return [*lines, *(["", *self.notes] if self.notes else [])]
+
+
 @dataclass(frozen=True, slots=True)
 class CatalogueReport:
     """The bases of the catalogue."""

@@ -229,3 +229,22 @@ def test_the_recipe_of_the_docs(fleet: Fleet) -> None:
         done = fleet.person.run(*words)
         assert done.code == 0, (words, done.err)
     assert fleet.tags("a").keys() == {"1", "2", "1-patched", "2-patched"}
+
+
+def test_many_bases_are_checked_at_once(fleet: Fleet, tmp_path: Path) -> None:
+    """A line for each tag below a place, and for each image of a list; one that fails is a row, and the
+    worst exit code is the run's."""
+    place = f"docker://{fleet.hub.host}"
+    fleet.push("moving/base:1", [OLD])
+    base = ("--base", f"{place}/moving/base:1")
+    assert fleet.person.run("base", "add", base[1]).code == 0
+    fleet.push("moving/base:1", [NEW])
+    done = fleet.person.run("base", "check", f"{place}/{fleet.team}/", *base, "--json")
+    found = {one["reference"].rpartition("/")[2]: one["status"] for one in done.json["images"]}
+    assert found == {"a:1": "outdated", "a:2": "outdated", "b:1": "current", "c:1": "not based"}
+    assert done.code == 3
+    listed = tmp_path / "list"
+    listed.write_text(f"{place}/{fleet.team}/b:1\n{place}/{fleet.team}/none:1 # gone\n")
+    done = fleet.person.run("base", "check", "--from", listed, *base)
+    assert done.code == 5
+    assert [line.split()[1] for line in done.text.splitlines()[1:]] == ["current", "failed"]

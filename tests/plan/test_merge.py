@@ -358,6 +358,23 @@ def test_accounts_of_both_sides(tmp_path: Path) -> None:
     assert result.json["risks"] == []
 
 
+def test_every_range_of_a_name(tmp_path: Path) -> None:
+    """A name has as many lines as it has ranges of subordinate ids."""
+    own = b"a:1:1\napp:1:999\napp:1001:64535\n"
+    text, result = merged("etc/subuid", b"a:1:1\n", own, b"a:1:1\nnew:200000:10\n", tmp_path)
+    assert text == b"a:1:1\nnew:200000:10\napp:1:999\napp:1001:64535\n"
+    assert [risk["kind"] for risk in result.json["risks"]] == []
+
+
+def test_lines_of_one_name_and_of_a_network(tmp_path: Path) -> None:
+    """None is lost; what stands for a network's accounts stays the last."""
+    again, network = b"root:x:0:0::/:/bin/bash\n", b"+::::::\n"
+    text, _ = merged(
+        "etc/passwd", passwd() + network, passwd(app=500) + again + network, passwd(b=2) + network, tmp_path
+    )
+    assert text == passwd(b=2) + passwd(app=500).removeprefix(passwd()) + again + network
+
+
 def test_members_of_a_group(tmp_path: Path) -> None:
     """Each side gave it some, and took some."""
     text, _ = merged("etc/group", b"g:x:5:a,b\n", b"g:x:5:a,b,app\n", b"g:x:5:a,c\n", tmp_path)
@@ -371,10 +388,17 @@ def test_members_of_a_group(tmp_path: Path) -> None:
         ("etc/group", passwd(), passwd(app=500), passwd(b=500), []),
         ("etc/passwd", passwd(a=101), passwd(a=101, app=500), passwd(a=102), [file("own", b"x", uid=101)]),
         ("etc/passwd", passwd(), passwd(a=500), passwd(a=501), []),
+        (
+            "etc/group",
+            b"staff:x:50:\n",
+            b"staff:x:50:\napp:x:9:\n",
+            b"staff:x:60:\n",
+            within("etc/passwd", b"app:x:500:50::/:/bin/sh\n"),
+        ),
         ("etc/subuid", b"", b"app:100000:65536\n", b"b:100000:65536\n", []),
         ("etc/subgid", b"", b"app:100000:65536\n", b"b:165535:10\n", []),
     ],
-    ids=["user", "group", "moved", "both added it", "subuid", "subgid"],
+    ids=["user", "group", "moved", "both added it", "primary group", "subuid", "subgid"],
 )
 def test_accounts_that_exclude_one_another(
     path: str, old: bytes, app: bytes, new: bytes, files: list[Member], tmp_path: Path

@@ -123,7 +123,8 @@ def test_every_option_has_a_parameter(command: str) -> None:
     what only a terminal needs."""
     options = {one.name or "" for one in COMMANDS[command].params} - {*TERMINAL}
     names = {NAMED.get(name, name) for name in options}
-    if command == "base check":
+    if command == "base check":  # of one image, or of several
+        names -= {"references", "listed"}
         names = {"base" if name == "reference" else name for name in names}
     if command == "rebase":  # of one image, or of all below a place
         names -= taken(squashkit.rebase_below)

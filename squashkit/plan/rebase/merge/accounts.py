@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from squashkit.errors import show_path
 from squashkit.layers.lookup import node_at
@@ -26,24 +26,39 @@ def merge_accounts(sides: Sides, changes: Changes, fitted: Fitted) -> None:
         ours, theirs = sides.app.text(path), sides.new.text(path)
         if not sides.is_above(path) or ours is None or theirs is None:
             continue
-        old, app, new = (_lines(text) for text in (sides.old.text(path) or b"", ours, theirs))
+        by_name = path not in _SUBORDINATE  # there a name has as many lines as it has ranges
+        old, app, new = (
+            _lines(text, by_name=by_name) for text in (sides.old.text(path) or b"", ours, theirs)
+        )
         if path in (_GROUP, b"etc/gshadow"):
             merged = merge_keyed(old, app, new, _united)
         else:
             merged = merge_keyed(old, app, new)
-        changes.put(path, b"".join(merged.values()), Kind.ACCOUNTS)
+        changes.put(path, b"".join(_network_last(merged.values())), Kind.ACCOUNTS)
         if path in (_PASSWD, _GROUP):
             _compare_ids(changes, fitted, path, old, app, new)
         elif path in _SUBORDINATE:
             _compare_ranges(changes, path, app, new, merged)
 
 
-def _lines(text: bytes) -> dict[bytes, bytes]:
-    """Lines by name; of several the first counts, as for whoever reads these files."""
-    found: dict[bytes, bytes] = {}
+Lines = Mapping[tuple[bytes, int], bytes]
+"""By name and how many of that name came before, or by themselves."""
+
+
+def _lines(text: bytes, *, by_name: bool) -> dict[tuple[bytes, int], bytes]:
+    found: dict[tuple[bytes, int], bytes] = {}
     for line in text.splitlines():
-        found.setdefault(line.partition(b":")[0], line + b"\n")
+        key, number = (line.partition(b":")[0] if by_name else line), 0
+        while (key, number) in found:
+            number += 1
+        found[key, number] = line + b"\n"
     return found
+
+
+def _network_last(lines: Iterable[bytes]) -> list[bytes]:
+    """With what stands for accounts of a network at the end, where useradd leaves it (nsswitch.conf(5),
+    compat)."""
+    return sorted(lines, key=lambda line: line.startswith((b"+", b"-")))
 
 
 def _united(was: bytes | None, ours: bytes, theirs: bytes) -> bytes:
@@ -63,9 +78,12 @@ def _members(fields: list[bytes]) -> dict[bytes, bytes]:
     return {name: name for name in names if name}
 
 
-def _ids(lines: Mapping[bytes, bytes]) -> dict[bytes, int]:
+def _ids(lines: Lines) -> dict[bytes, int]:
+    """The ids by name: of several lines the first counts, as for whoever reads them."""
     found = {}
-    for name, line in lines.items():
+    for (name, number), line in lines.items():
+        if number:
+            continue
         fields = line.rstrip(b"\n").split(b":")
         if len(fields) > 2 and fields[2].isdigit():
             found[name] = int(fields[2])
@@ -76,9 +94,9 @@ def _compare_ids(
     changes: Changes,
     fitted: Fitted,
     path: bytes,
-    old: Mapping[bytes, bytes],
-    app: Mapping[bytes, bytes],
-    new: Mapping[bytes, bytes],
+    old: Lines,
+    app: Lines,
+    new: Lines,
 ) -> None:
     """Tell of an id that both sides gave to different names, and of a name that they gave different ids, or
     that has another one now while files above carry the old one."""
@@ -97,6 +115,8 @@ def _compare_ids(
         if mine is None or mine == number:
             continue
         files = _some(fitted, of, mine)
+        if files == _NO_FILES and of == "gid":
+            files = _members_by_id(changes, mine)
         if mine != was or files != _NO_FILES:  # else the new id stands, and nothing carries the old one
             effect = f"{files} of {of} {mine}, the new base's of {number}"
             changes.conflict(_risk(path, f"{show_path(name)} is {mine}", f"it is {number}", effect))
@@ -104,6 +124,17 @@ def _compare_ids(
 
 def _risk(path: bytes, old: str, new: str, effect: str) -> Risk:
     return Risk(Kind.ACCOUNTS, path, old, new, None, effect, is_error=True)
+
+
+def _members_by_id(changes: Changes, number: int) -> str:
+    """The accounts of the image alone whose group has an id."""
+    sides = changes.sides
+    known = set((sides.new.text(_PASSWD) or b"").splitlines())
+    for line in (sides.app.text(_PASSWD) or b"").splitlines():
+        fields = line.split(b":")
+        if len(fields) > 3 and fields[3] == b"%d" % number and line not in known:
+            return f"the image's {show_path(fields[0])} is of group"
+    return _NO_FILES
 
 
 _NO_FILES = "the layers have no files"
@@ -132,9 +163,9 @@ def _files(fitted: Fitted, of: str, number: int) -> Iterator[bytes]:
 def _compare_ranges(
     changes: Changes,
     path: bytes,
-    app: Mapping[bytes, bytes],
-    new: Mapping[bytes, bytes],
-    merged: Mapping[bytes, bytes],
+    app: Lines,
+    new: Lines,
+    merged: Lines,
 ) -> None:
     """Tell of subordinate ids that two accounts have now, and had not on either side."""
     known = _overlaps(app) | _overlaps(new)
@@ -143,16 +174,16 @@ def _compare_ranges(
         changes.conflict(_risk(path, show_path(one), show_path(other), effect))
 
 
-def _overlaps(lines: Mapping[bytes, bytes]) -> set[tuple[bytes, bytes]]:
+def _overlaps(lines: Lines) -> set[tuple[bytes, bytes]]:
     spans: list[tuple[int, int, bytes]] = []
-    for name, line in lines.items():
+    for line in lines.values():
         fields = line.strip().split(b":")
         if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
-            spans.append((int(fields[1]), int(fields[1]) + int(fields[2]), name))
+            spans.append((int(fields[1]), int(fields[1]) + int(fields[2]), fields[0]))
     found = set()
     spans.sort()
     for at, (start, _, name) in enumerate(spans):
         for _, end, other in spans[:at]:
-            if start < end:
+            if start < end and name != other:
                 found.add((min(name, other), max(name, other)))
     return found
