@@ -11,7 +11,7 @@ PYTHONS := 3.11 3.12 3.13 3.14
 PYZ := build/squashkit.pyz
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test test-new lint types unit coverage wheel pyz tools docs man bench fuzz kill clean
+.PHONY: demo test test-new test-rebase lint types unit coverage wheel pyz tools docs man bench fuzz kill clean
 
 demo: $(VENV)/installed
 	$(BIN)/squashkit demo
@@ -57,6 +57,10 @@ coverage: $(VENV)/installed-dev
 # Not part of `make test`: daemons and crane of Debian's testing, which moves daily. As root.
 test-new: $(VENV)/installed-dev tools
 	SQUASHKIT_TEST_NEW=1 $(BIN)/python -m pytest -q tests/compat/test_newer_daemons.py tests/compat/test_crane.py
+
+# Nor is this: some forty builds of Debian images on two pairs of bases, each held against its rebase. As root.
+test-rebase: $(VENV)/installed-dev tools
+	SQUASHKIT_TEST_REBASE=1 $(BIN)/python -m pytest -q tests/compat/test_rebuilds.py
 
 # What is shipped is the wheel: a package built from this tree, in an environment of its own.
 wheel:

@@ -63,7 +63,7 @@ def root_of(release: Release) -> Path:
         if not root.exists():
             scratch = Path(tempfile.mkdtemp(dir=cache_folder()))
             try:
-                run([*command, release.name, scratch / "root", _mirror()])
+                run([*command, release.name, scratch / "root", mirror()])
                 (scratch / "root").rename(root)
             except CommandFailed as error:
                 raise Unavailable(f"no root file system of {release.name}: {error}") from error
@@ -72,7 +72,7 @@ def root_of(release: Release) -> Path:
     return root
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """Where this machine's own packages come from."""
     try:
         lines = SOURCES.read_text().splitlines()
