@@ -189,7 +189,7 @@ def loader(root: Path) -> Fact:
     return {path.name: path.read_bytes() if path.exists() else b""}
 
 
-ANY_ORDER = ("var/lib/dpkg/diversions", "etc/shadow")
+ANY_ORDER = ("var/lib/dpkg/diversions", "var/lib/dpkg/statoverride", "etc/shadow")
 """Files that have facts of their own, which say more than their bytes."""
 
 

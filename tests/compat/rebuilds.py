@@ -9,6 +9,7 @@ of the bases has; it is without perl, as small bases are.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,8 @@ def _preseed(*questions: str) -> str:
 APPS = {
     "nginx": App([f"{INSTALL} nginx", CLEAN]),
     "python": App([f"{INSTALL} python3 python3-venv python3-pip", "python3 -m venv /opt/venv", CLEAN]),
+    "ssh": App([f"{INSTALL} openssh-server sudo cron && rm /etc/ssh/ssh_host_* && {CLEAN}"]),
+    "slim": App(["rm -rf /usr/share/doc /usr/share/man/* /usr/share/locale", "apt-get clean"]),
     "gcc": App([f"{INSTALL} gcc libc6-dev make && {CLEAN}"]),
     "build-essential": App([f"{INSTALL} build-essential", CLEAN]),
     "alternatives": App(
@@ -84,6 +87,16 @@ APPS = {
                 " && update-alternatives --install /usr/bin/mine mine /opt/ed 5"
             ),
             "update-alternatives --set editor /bin/nano && update-alternatives --set pager /bin/more",
+        ]
+    ),
+    "accounts": App(
+        [
+            (
+                "usermod -s /bin/sh -c 'the web' www-data && passwd -l root && chage -M 90 backup"
+                " && groupmod -n wheel sudo && usermod -g users man && userdel uucp"
+                " && gpasswd -A root staff"
+                " && usermod --add-subuids 100000-165535 --add-subgids 100000-165535 www-data"
+            )
         ]
     ),
     "users": App(
@@ -182,6 +195,7 @@ RELEASED = Pair(
             [f"{SECURITY} && {INSTALL} libpam0g libpam-modules libpam-modules-bin libpam-runtime", CLEAN]
         ),
         "remove": App(["apt-get purge -y tzdata", f"{REMOVE} e2fsprogs logsave"]),
+        "multiarch": App([f"dpkg --add-architecture i386 && {INSTALL} zlib1g:i386 && {CLEAN}"]),
         "remove-perl": App(
             [
                 (
@@ -441,8 +455,11 @@ def rebuilds_archive(docker: Callable[[], Docker], scratch: Path, pair: Pair, ap
     """One archive of a pair's bases and of these apps on the old and the new one; it stays between runs."""
     from tests.compat.services import CommandFailed, Unavailable
 
-    recipe = Path(__file__).read_bytes() + " ".join(apps).encode()
-    key = hashlib.sha256(recipe).hexdigest()[:12]
+    steps = [(name, list(pair.apps[name].steps)) for name in apps]
+    recipe = repr(
+        (steps, inspect.getsource(Maker), REPACKS, REPACK_SH, OWN_SH, OWN, OWN_OF, SUFFIXES, ANEW)
+    )
+    key = hashlib.sha256(recipe.encode()).hexdigest()[:12]
     path = cache_folder() / f"rebuilds-{pair.name}-{key}.tar"
     with cache_lock():
         if path.exists():

@@ -35,7 +35,8 @@ from tests.compat.services import run
 from tests.support.runner import Json
 
 ALL = bool(os.environ.get("SQUASHKIT_TEST_REBASE"))
-"""Building them all takes half an hour."""
+pytestmark = pytest.mark.timeout(3600) if ALL else ()
+"""The first test waits for all builds."""
 
 PAIRS = (RELEASED, REPACKED)
 CASES = [(pair, name) for pair in PAIRS for name in (pair.apps if ALL else QUICK.get(pair.name, ()))]
