@@ -38,7 +38,7 @@ class App:
     """What is not as in the rebuild, and why: paths or other keys of facts, as regular expressions."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pair:
     """A base in several versions, and the apps on it."""
 

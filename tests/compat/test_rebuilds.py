@@ -9,9 +9,10 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -104,12 +105,15 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def stocks(docker: services.Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stock]]:
-    """The pairs that are tried, by name."""
+def stocks(
+    docker: services.Docker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Pair], Stock]]:
+    """The stock of a pair, made when it is first asked for."""
     person = Person(tmp_path_factory.mktemp("somebody") / "home")
     person.use_daemon(docker)
     before = docker.tags().keys()
 
+    @cache
     def stocked(pair: Pair) -> Stock:
         names = [name for one, name in CASES if one is pair]
         scratch = tmp_path_factory.mktemp(pair.name)
@@ -117,16 +121,15 @@ def stocks(docker: services.Docker, tmp_path_factory: pytest.TempPathFactory) ->
         docker.run("load", "--quiet", "--input", archive)
         return Stock(pair, archive, docker, person)
 
-    found = {pair.name: stocked(pair) for pair in TRIED}
-    yield found
+    yield stocked
     docker.run("rmi", "--force", *(docker.tags().keys() - before))
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0].name}-{case[1]}")
-def outcome(request: pytest.FixtureRequest, stocks: dict[str, Stock]) -> Outcome:
+def outcome(request: pytest.FixtureRequest, stocks: Callable[[Pair], Stock]) -> Outcome:
     """An app, rebased and rebuilt."""
     pair, name = request.param
-    stock, app = stocks[pair.name], pair.apps[name]
+    stock, app = stocks(pair), pair.apps[name]
     source, rebuilt, rebased = (pair.built(name, side) for side in (OLD, NEW, "rebased"))
     report = stock.rebase(
         stock.given(source),
@@ -142,9 +145,9 @@ def outcome(request: pytest.FixtureRequest, stocks: dict[str, Stock]) -> Outcome
 
 
 @pytest.fixture
-def stock(stocks: dict[str, Stock]) -> Stock:
+def stock(stocks: Callable[[Pair], Stock]) -> Stock:
     """The pair of which some apps are always there."""
-    return stocks[REPACKED.name]
+    return stocks(REPACKED)
 
 
 @pytest.mark.parametrize("fact", FACTS)
@@ -170,9 +173,9 @@ def stanzas_of(docker: services.Docker, image: str) -> Fact:
 @pytest.mark.parametrize(
     "pair", [one for one in PAIRS if ALL or one.name in QUICK], ids=lambda one: one.name
 )
-def test_without_merging_it_is_another(pair: Pair, stocks: dict[str, Stock]) -> None:
+def test_without_merging_it_is_another(pair: Pair, stocks: Callable[[Pair], Stock]) -> None:
     """The bases differ in their packages, and a rebase that merges nothing lists the old one's versions."""
-    stock, app = stocks[pair.name], "alternatives"
+    stock, app = stocks(pair), "alternatives"
     bases = [pair.base(side) for side in (OLD, NEW)]
     old, new = (versions(stanzas_of(stock.docker, base)) for base in bases)
     changed = {name for name in old.keys() & new.keys() if old[name] != new[name]}
