@@ -36,7 +36,7 @@ from tests.compat.services import run
 from tests.support.runner import Json
 
 ALL = bool(os.environ.get("SQUASHKIT_TEST_REBASE"))
-pytestmark = pytest.mark.timeout(3600) if ALL else ()
+pytestmark = pytest.mark.timeout(3600 if ALL else 600)
 """The first test waits for all builds."""
 
 PAIRS = (RELEASED, REPACKED)
