@@ -29,7 +29,7 @@ from squashkit.oci.documents import ALL, ImageConfig, dump_json
 from squashkit.oci.graph import Image, Layer, restack
 from squashkit.oci.media import DOCKER_MANIFEST, OCI_MANIFEST
 from squashkit.oci.shapes import STALE
-from squashkit.oci.steps import COPIES, parse_step
+from squashkit.oci.steps import Instruction, parse_step
 from squashkit.options import History, Keep, Read, Rebase, Run, Write
 from squashkit.plan.base import Base
 from squashkit.plan.documents import EPOCH
@@ -234,15 +234,11 @@ class _Move:
     @property
     def _replaceable(self) -> frozenset[int]:
         """The layers above in which old content gives way to the new base's, if that is wanted: those that
-        no COPY or ADD made, since a rebuild would copy the same again."""
+        a RUN made. A COPY or an ADD would copy the same again, and so may a step that is not known."""
         if "content" not in self.how.taking:
             return frozenset()
-        above = self.app.layers[self.old.layers :]
-        return frozenset(
-            number
-            for number, layer in enumerate(above)
-            if parse_step(layer.created_by).instruction not in COPIES
-        )
+        steps = [parse_step(layer.created_by) for layer in self.app.layers[self.old.layers :]]
+        return frozenset(n for n, step in enumerate(steps) if step.instruction is Instruction.RUN)
 
     def report(self, weighed: _Weighed, source: str, *, dry_run: bool) -> RebaseReport:
         """What people are told of it, as long as nothing is written."""

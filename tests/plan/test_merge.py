@@ -140,6 +140,21 @@ def test_relations_that_the_new_base_does_not_meet(
     passes(moved, "--allow", "depends")
 
 
+def test_architectures_of_one_package_have_one_version(tmp_path: Path) -> None:
+    """apt refuses siblings of two versions, though none says so (Multi-Arch: same)."""
+
+    def of(version: str, architecture: str) -> str:
+        return stanza("a", version, Multi_Arch="same").replace(": all", f": {architecture}")
+
+    both = status(of("1", "amd64"), of("1", "i386"))
+    moved = place(
+        tmp_path, within(STATUS, status(of("1", "amd64"))), within(STATUS, status(of("2", "amd64"))),
+        [file(STATUS, both)],
+    )  # fmt: skip
+    (risk,) = stops(moved, "depends").json["risks"]
+    assert (risk["old"], risk["new"]) == ("a 1 needs a:amd64 (= 1)", "a 2")
+
+
 def test_what_was_not_met_before_is_no_news(tmp_path: Path) -> None:
     """An image that apt refused already is not worse for that."""
     app = stanza("app", "1", Depends="nowhere")
@@ -243,6 +258,69 @@ def test_a_package_that_the_image_removed_stays_removed(state: str, tmp_path: Pa
     if state == "config-files":
         again = stanza("a", "2", Status="deinstall ok config-files")
         assert found[STATUS] == status(again, B1)
+
+
+@pytest.mark.parametrize("own", [b"", status(APP)], ids=["emptied", "cut"])
+def test_a_status_that_was_cut_removes_nothing(own: bytes, tmp_path: Path) -> None:
+    """The image made its list of packages smaller, and has all files still: so has the result."""
+    moved = place(tmp_path, OLD, NEW, [file(STATUS, own)])
+    passes(moved)
+    found = texts(moved)
+    assert (found["usr/bin/a"], found["usr/bin/more"]) == (b"2", b"2")
+    assert found[STATUS] == own
+
+
+def test_a_file_that_went_from_a_removed_package_to_another(tmp_path: Path) -> None:
+    """The image's layers hide it, and meant the old package: it is put back."""
+    b2 = file(f"{INFO}/b.list", b"/usr/bin/a\n/usr/bin/b\n")
+    lists = status(A1), status(stanza("b", "2"))
+    old = [*OLD, symlink("usr/bin/b", "a")]
+    old = [
+        file(f"{INFO}/a.list", b"/usr/bin/a\n/usr/bin/b\n") if m.name == f"{INFO}/a.list".encode() else m
+        for m in old
+    ]
+    new = [*within(STATUS, lists[1]), directory(INFO), b2, directory("usr"), directory("usr/bin")]
+    new += [file("usr/bin/a", b"2", mode=0o755), symlink("usr/bin/b", "a")]
+    above = [
+        whiteout("usr/bin/a"),
+        whiteout("usr/bin/b"),
+        whiteout(f"{INFO}/a.list"),
+        file(STATUS, status(APP)),
+    ]
+    moved = place(tmp_path, old, new, above)
+    passes(moved)
+    tree = apply_layers(read_image(moved.out).layers)
+    assert (tree.nodes[b"usr/bin/a"].content, tree.nodes[b"usr/bin/b"].linkname) == (b"2", b"a")
+
+
+def test_the_files_of_distroless_follow_the_new_base(tmp_path: Path) -> None:
+    """What a layer holds of them as the old base had it."""
+    path = "var/lib/dpkg/status.d/a"
+    moved = place(tmp_path, within(path, b"1"), within(path, b"2"), [file(path, b"1", mode=0o600)])
+    assert passes(moved).json["risks"] == []
+    assert texts(moved)[path] == b"2"
+
+
+def test_a_folder_that_the_image_emptied_stays_empty(tmp_path: Path) -> None:
+    """No script of the new base's comes back into it."""
+    above = [
+        file(STATUS, status(A1, APP)),
+        *(whiteout(f"{INFO}/a.{s}") for s in ("list", "postinst", "md5sums")),
+    ]
+    moved = place(tmp_path, OLD, NEW, above)
+    passes(moved)
+    assert not [path for path in texts(moved) if path.startswith(f"{INFO}/")]
+
+
+def test_a_place_that_the_image_keeps_free(tmp_path: Path) -> None:
+    """The new base brings a file where the image diverts it: it lies where dpkg would have put it."""
+    diverted = b"/usr/bin/more\n/usr/bin/more.distrib\nown\n"
+    above = [file(STATUS, status(A1, APP)), file("var/lib/dpkg/diversions", diverted)]
+    moved = place(tmp_path, OLD, NEW, above)
+    passes(moved)
+    found = texts(moved)
+    assert found["usr/bin/more.distrib"] == b"2"
+    assert "usr/bin/more" not in found
 
 
 def test_links_to_what_was_removed_go(tmp_path: Path) -> None:
@@ -449,11 +527,12 @@ def editors(text: bytes, *names: str, chosen: str) -> list[Member]:
     ("above", "state", "new", "chosen"),
     [
         (60, "auto", ("nano", 40), "vim"),
-        (30, "auto", ("nano", 41), "nano"),
+        (60, "auto", ("nano", 70), "nano"),
+        (30, "auto", ("nano", 41), "vim"),
         (30, "manual", ("nano", 40), "vim"),
         (60, "auto", ("joe", 70), "joe"),
     ],
-    ids=["image's is best", "new base's is best", "by hand", "new base's another"],
+    ids=["image's is best", "new base's is best", "link by hand", "by hand", "new base's another"],
 )
 def test_choices_of_both_sides(
     above: int, state: str, new: tuple[str, int], chosen: str, tmp_path: Path
@@ -489,6 +568,36 @@ def test_a_choice_that_was_away_already_stays(tmp_path: Path) -> None:
     result = passes(moved)
     assert result.json["merged"] == []
     assert texts(moved)[EDITOR] == group(("ed", -100))
+
+
+def test_a_group_that_the_new_base_dropped(tmp_path: Path) -> None:
+    """The image's own choice stays, with its links."""
+    own = editors(group(("nano", 40), ("vim", 60)), "vim", chosen="vim")
+    moved = place(tmp_path, editors(group(("nano", 40)), "nano", chosen="nano"), [NOTHING], own)
+    passes(moved, "--allow", "parent")
+    tree = apply_layers(read_image(moved.out).layers)
+    assert texts(moved)[EDITOR] == group(("vim", 60))
+    assert tree.nodes[b"usr/bin/editor"].linkname == b"/etc/alternatives/editor"
+    assert tree.nodes[b"etc/alternatives/editor"].linkname == b"/usr/bin/vim"
+
+
+def test_a_file_in_the_place_of_a_link_stays(tmp_path: Path) -> None:
+    """update-alternatives replaces no file, and what the image put there was not its link."""
+    own = [
+        file(EDITOR, group(("nano", 40), ("vim", 60))), file("usr/bin/vim"),
+        file("usr/bin/editor", b"mine"), symlink("etc/alternatives/editor", "/usr/bin/vim"),
+    ]  # fmt: skip
+    old, new = (editors(group(("nano", number)), "nano", chosen="nano") for number in (40, 41))
+    moved = place(tmp_path, old, new, own)
+    passes(moved)
+    assert texts(moved)["usr/bin/editor"] == b"mine"
+
+
+def test_a_priority_that_is_no_number_of_a_machine(tmp_path: Path) -> None:
+    """Such a file is left as it is."""
+    own = group(("nano", 40)).replace(b"40", b"4" * 5000)
+    text, _ = merged(EDITOR, group(("nano", 40)), own, group(("nano", 41)), tmp_path)
+    assert text == own
 
 
 def test_a_group_that_nobody_changed_stays(tmp_path: Path) -> None:
@@ -709,6 +818,30 @@ def test_what_was_copied_in_stays_an_error(step: str, tmp_path: Path) -> None:
     refused = moved.run("--take-new", "content")
     assert refused.code == 3
     assert [risk["kind"] for risk in refused.json["risks"] if risk["stops"]] == ["content"]
+
+
+def test_what_was_copied_in_and_touched_by_a_later_step_stays(tmp_path: Path) -> None:
+    """COPY x, RUN chmod x: a rebuild copies the same again."""
+    history = [{"created_by": text} for text in ("base", "COPY a /usr/bin/a", "RUN chmod 700 /usr/bin/a")]
+    moved = place(
+        tmp_path, packaged("1", BUG, "usr/bin/a"), packaged("2", FIX, "usr/bin/a"),
+        [file("usr/bin/a", BUG)], [file("usr/bin/a", BUG, mode=0o700)], app_config={"history": history},
+    )  # fmt: skip
+    assert moved.run("--take-new", "content").code == 3
+
+
+def test_another_owner_takes_the_setuid_bit_away(tmp_path: Path) -> None:
+    """The image changed the owner alone, and the new base made it setuid: chown(2) clears that."""
+    new = [
+        file("usr/bin/a", FIX, mode=0o4755) if one.name == b"usr/bin/a" else one
+        for one in packaged("2", FIX, "usr/bin/a")
+    ]
+    moved = place(
+        tmp_path, packaged("1", BUG, "usr/bin/a"), new, [file("usr/bin/a", BUG, uid=7), file("x")]
+    )
+    passes(moved, "--take-new", "content")
+    node = apply_layers(read_image(moved.out).layers).nodes[b"usr/bin/a"]
+    assert (node.content, oct(node.mode), node.uid) == (FIX, "0o755", 7)
 
 
 def test_a_file_that_another_name_of_the_image_shares_stays(tmp_path: Path) -> None:

@@ -271,6 +271,29 @@ def test_what_lies_where_dpkg_keeps_a_place_free(tmp_path: Path) -> None:
     assert told(passes(place(tmp_path, *TOOL, above))) == []
 
 
+def test_a_short_file_that_was_diverted_is_not_patched(tmp_path: Path) -> None:
+    """Its place is known, so nothing of this is chance."""
+    above = [
+        whiteout("usr/bin/tool"),
+        file("usr/bin/tool.distrib", b"bug"),
+        file("var/lib/dpkg/diversions", b"/usr/bin/tool\n/usr/bin/tool.distrib\n:\n"),
+    ]
+    moved = place(tmp_path, packaged("1", b"bug"), packaged("2", b"fix"), above)
+    (risk,) = stops(moved, "content").json["risks"]
+    assert risk["path"] == "usr/bin/tool.distrib"
+
+
+def test_a_file_that_went_to_another_package(tmp_path: Path) -> None:
+    """The image put another package in the place of the base's: its file is no copy of that one's."""
+    above = [
+        file(STATUS, dpkg(other="1")),
+        whiteout(f"{INFO}/tool.list"),
+        file(f"{INFO}/other.list", b"/bin/tool\n"),
+        file("usr/bin/tool", b"other"),
+    ]
+    assert told(passes(place(tmp_path, *TOOL, above))) == []
+
+
 def test_short_files_are_alike_by_chance(tmp_path: Path) -> None:
     """A copy is one of a thousand bytes and more."""
     moved = place(tmp_path, packaged("1", b"bug"), packaged("2", b"fix"), [file("opt", b"bug")])

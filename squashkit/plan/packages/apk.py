@@ -12,7 +12,7 @@ from typing import NamedTuple
 from squashkit.plan.packages.owners import apk_paths
 from squashkit.plan.packages.paragraphs import fields_of, paragraphs
 
-_VERSION = re.compile(rb"(\d+)((?:\.\d+)*)([a-z]?)((?:_[a-z]+\d*)*)(?:-r(\d+))?")
+_VERSION = re.compile(rb"(\d{1,99})((?:\.\d{1,99})*)([a-z]?)((?:_[a-z]+\d{0,99})*)(?:-r(\d{1,99}))?")
 _SUFFIX = re.compile(rb"_([a-z]+)(\d*)")
 _RANKS = {
     b"alpha": -4,

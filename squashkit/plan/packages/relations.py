@@ -69,7 +69,20 @@ def find_unmet(status: bytes) -> list[Unmet]:
                 if not holds:
                     there = real.get(_target(relation), b"")
                     found.append(Unmet(name, fields.get(b"Version", b""), field, relation, there))
-    return found
+    return [*found, *_apart(stanzas)]
+
+
+def _apart(stanzas: list[dict[bytes, bytes]]) -> Iterator[Unmet]:
+    """Packages of one name for several architectures must have one version (Multi-Arch: same)."""
+    first: dict[bytes, dict[bytes, bytes]] = {}
+    for fields in stanzas:
+        if fields.get(b"Multi-Arch") != b"same":
+            continue
+        name, version = fields.get(b"Package", b""), fields.get(b"Version", b"")
+        other = first.setdefault(name, fields)
+        if other.get(b"Version") != version:
+            sibling = name + b":" + other.get(b"Architecture", b"") + b" (= " + version + b")"
+            yield Unmet(name, version, b"Multi-Arch", sibling, other.get(b"Version", b""))
 
 
 def _target(relation: bytes) -> bytes:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 
 _RUNS = re.compile(rb"(\D*)(\d*)")
+_LONGEST = 1000
+"""Digits of an epoch, which dpkg holds to be one of a machine's numbers."""
 _TILDE, _END = 0, 1
 """A tilde comes before the end of a run of other characters, and that before all of them."""
 
@@ -20,7 +22,7 @@ def _key(version: bytes) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
     epoch, colon, rest = version.strip().partition(b":")
     whole = rest if colon and epoch.isdigit() else version.strip()
     upstream, _, revision = whole.rpartition(b"-") if b"-" in whole else (whole, b"", b"")
-    number = int(epoch) if colon and epoch.isdigit() else 0
+    number = int(epoch[:_LONGEST]) if colon and epoch.isdigit() else 0
     return number, tuple(_ranks(upstream)), tuple(_ranks(revision))
 
 
@@ -30,7 +32,9 @@ def _ranks(text: bytes) -> Iterator[int]:
         if letters or digits:
             yield from map(_rank, letters)
             yield _END
-            yield int(digits or b"0")
+            bare = digits.lstrip(b"0")  # of any length: as many digits decide, then the digits
+            yield len(bare)
+            yield from bare
     yield _END
 
 

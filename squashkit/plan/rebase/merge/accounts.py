@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from squashkit.errors import show_path
@@ -16,6 +17,7 @@ from squashkit.plan.rebase.risks.model import Kind, Risk
 _PASSWD, _GROUP = b"etc/passwd", b"etc/group"
 _SHADOWS = (b"etc/shadow", b"etc/gshadow")
 _SUBORDINATE = (b"etc/subuid", b"etc/subgid")
+_NUMBER = re.compile(rb"\d{1,10}")
 _MEMBERS = 3
 """The field of a group that lists its members; in gshadow, too."""
 
@@ -85,7 +87,7 @@ def _ids(lines: Lines) -> dict[bytes, int]:
         if number:
             continue
         fields = line.rstrip(b"\n").split(b":")
-        if len(fields) > 2 and fields[2].isdigit():
+        if len(fields) > 2 and _NUMBER.fullmatch(fields[2]):
             found[name] = int(fields[2])
     return found
 
@@ -178,7 +180,7 @@ def _overlaps(lines: Lines) -> set[tuple[bytes, bytes]]:
     spans: list[tuple[int, int, bytes]] = []
     for line in lines.values():
         fields = line.strip().split(b":")
-        if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
+        if len(fields) == 3 and all(map(_NUMBER.fullmatch, fields[1:])):
             spans.append((int(fields[1]), int(fields[1]) + int(fields[2]), fields[0]))
     found = set()
     spans.sort()

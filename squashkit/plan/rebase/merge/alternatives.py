@@ -3,6 +3,7 @@ described in dpkg's lib/dpkg and utils/update-alternatives.c)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from squashkit.plan.rebase.risks.model import Kind
 
 FOLDER = b"var/lib/dpkg/alternatives"
 _LINKS = b"etc/alternatives/"
+_PRIORITY = re.compile(rb"-?\d{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,10 @@ class _Group:
             choices = {}
             slaves = [*links][1:]
             while path := next(lines):
-                choices[path] = _Choice(next(lines), {slave: next(lines) for slave in slaves})
+                priority, files = next(lines), {slave: next(lines) for slave in slaves}
+                if not _PRIORITY.fullmatch(priority):
+                    return None
+                choices[path] = _Choice(priority, {slave: file for slave, file in files.items() if file})
         except (StopIteration, RuntimeError):
             return None
         return cls(status, links, choices)
@@ -115,7 +120,9 @@ def _merged(old: _Group, app: _Group, new: _Group, changes: Changes) -> _Group |
         for path, choice in merge_keyed(old.choices, app.choices, new.choices).items()
         if not _is_lost(changes, path)
     }
-    links = merge_keyed(old.links, app.links, new.links)
+    links = (
+        merge_keyed(old.links, app.links, new.links) if app.links and new.links else app.links or new.links
+    )
     if not choices or not links:
         return None
     status = new.status if app.status == old.status and new.links else app.status
@@ -123,20 +130,19 @@ def _merged(old: _Group, app: _Group, new: _Group, changes: Changes) -> _Group |
 
 
 def _put(changes: Changes, name: bytes, path: bytes, group: _Group) -> None:
-    chosen = group.best
-    if group.status != b"auto":
-        by_hand = _target(changes.sides, _LINKS + name)
-        if by_hand in group.choices:
-            chosen = by_hand
-        else:
-            group = _Group(b"auto", group.links, group.choices)
+    chosen, by_hand = group.best, _target(changes.sides, _LINKS + name)
+    is_by_hand = group.status != b"auto" or by_hand not in (b"", _best_of(changes.sides, path))
+    if is_by_hand and by_hand in group.choices:
+        chosen = by_hand  # also where only the link was changed: update-alternatives leaves it so
+    elif group.status != b"auto":
+        group = _Group(b"auto", group.links, group.choices)
     changes.put(path, group.text(), Kind.CACHES)
     slaves = group.choices[chosen].slaves
     for link, place in group.links.items():
         target = chosen if link == name else slaves.get(link, b"")
         if target and not _is_lost(changes, target) and _is_linked(changes, link, target):
             changes.link(_LINKS + link, target, Kind.CACHES)
-            changes.link(changes.sides.result.real(place.strip(b"/")), b"/" + _LINKS + link, Kind.CACHES)
+            _link_place(changes, link, place)
         else:
             _hide_links(changes, link, place)
 
@@ -153,6 +159,20 @@ def _take_away(changes: Changes, name: bytes, path: bytes, groups: Sequence[_Gro
     for group in groups:
         for link, place in group.links.items():
             _hide_links(changes, link, place)
+
+
+def _best_of(sides: Sides, path: bytes) -> bytes:
+    """What the image's own group would choose."""
+    group = _Group.parse(path.rpartition(b"/")[2], sides.app.text(path) or b"")
+    return group.best if group is not None and group.choices else b""
+
+
+def _link_place(changes: Changes, link: bytes, place: bytes) -> None:
+    """The link from where people look for it, unless the image has put something else there."""
+    real = changes.sides.result.real(place.strip(b"/"))
+    there = changes.sides.app.node(real)
+    if there is None or _target(changes.sides, real) == b"/" + _LINKS + link:
+        changes.link(real, b"/" + _LINKS + link, Kind.CACHES)
 
 
 def _hide_links(changes: Changes, link: bytes, place: bytes) -> None:

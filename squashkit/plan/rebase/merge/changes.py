@@ -125,6 +125,20 @@ class Changes:
             return
         self.merged.append(Merged(path, kind, origin, tuple(packages)))
 
+    def take(self, path: bytes, place: bytes, kind: Kind) -> None:
+        """Have a path hold what the new base has in a place: a file or a symlink."""
+        node = self.sides.new.node(place)
+        assert isinstance(node, Inode)
+        record = node.entry.record
+        self.settled.add(path)
+        if record.typeflag == SYMLINK:
+            self.made[path] = Made(node.effective(), target=record.linkname)
+        elif record.typeflag == REGULAR:
+            self.made[path] = Made(node.effective(), source=node)
+        else:
+            return
+        self.merged.append(Merged(path, kind, "new base"))
+
     def hide(self, path: bytes, kind: Kind, packages: Iterable[str] = ()) -> None:
         """Have nothing at a path."""
         self.settled.add(path)

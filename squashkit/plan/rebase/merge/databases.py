@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from squashkit.errors import show_path
+from squashkit.plan.packages.owners import STATUS_D
 from squashkit.plan.packages.paragraphs import fields_of, joined, paragraphs
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.dpkg import Choice, Winner
@@ -99,6 +100,10 @@ def merge_databases(sides: Sides, changes: Changes, choices: Sequence[Choice]) -
     for path, form in _FORMS.items():
         if sides.is_above(path):
             _merge(sides, changes, path, form, gone if path == _STATES else set())
+    for name in {*sides.app.names(STATUS_D), *sides.new.names(STATUS_D)}:
+        path = STATUS_D + b"/" + name
+        if sides.is_above(path) and sides.is_as_old(path):  # distroless: a file a package
+            changes.copy(path, sides.new, Kind.PACKAGES)
     if choices:
         _merge_triggers(sides, changes, choices)
 

@@ -77,11 +77,15 @@ class Choice:
         return show_path(self.key[0])
 
     @property
-    def is_removed(self) -> bool:
-        """Whether the image removed what the old base had installed, and the new base has it."""
-        was, there = self.old, self.new
+    def was_removed(self) -> bool:
+        """Whether the image removed what the old base had installed."""
         has = self.app is not None and self.app.is_installed
-        return was is not None and was.is_installed and not has and there is not None and there.is_installed
+        return self.old is not None and self.old.is_installed and not has
+
+    @property
+    def is_removed(self) -> bool:
+        """The same where the new base has it."""
+        return self.was_removed and self.new is not None and self.new.is_installed
 
 
 def unready(status: bytes) -> str:

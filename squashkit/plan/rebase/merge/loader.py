@@ -193,8 +193,10 @@ def _compare_names(one: bytes, other: bytes) -> int:
     for ours, theirs in zip_longest(_PARTS.findall(one), _PARTS.findall(other), fillvalue=b""):
         if ours.isdigit() != theirs.isdigit():
             return 1 if ours.isdigit() else -1
-        if ours.isdigit() and int(ours) != int(theirs):
-            return 1 if int(ours) > int(theirs) else -1
+        if ours.isdigit():
+            number, other_number = (part.lstrip(b"0") for part in (ours, theirs))
+            if number != other_number:
+                return 1 if (len(number), number) > (len(other_number), other_number) else -1
         if not ours.isdigit() and ours != theirs:
             return 1 if ours > theirs else -1
     return 0

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from squashkit.layers.record import SYMLINK
+from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Directory, Inode
 from squashkit.plan.packages.owners import INFO, one_place
 from squashkit.plan.packages.paragraphs import lines_of
@@ -38,19 +38,77 @@ class PackageFiles:
                     self._info[package].add(suffix)
 
     def settle(self) -> None:
-        """Have the folder hold what the packages of the result have there, and hide files of the new base
-        that no package of the result lists."""
+        """Have the folder hold what the packages of the result have there, hide files of the new base that
+        no package of the result lists, and put back what the image removed with another package."""
+        if any(self.sides.app.names(INFO)):
+            for choice in self.choices:
+                for package in self._names(choice):
+                    for suffix in sorted(self._info[package]):
+                        self._info_file(choice, INFO + b"/" + package + b"." + suffix, suffix)
+        else:  # a folder that the image emptied stays empty
+            for name in self.sides.new.names(INFO):
+                self.changes.hide(INFO + b"/" + name, Kind.PACKAGES)
         for choice in self.choices:
-            for package in self._names(choice):
-                for suffix in sorted(self._info[package]):
-                    self._info_file(choice, INFO + b"/" + package + b"." + suffix, suffix)
-        for choice in self.choices:
-            if choice.is_removed:
+            if choice.is_removed and self._is_gone(choice):
                 self._remove_files(choice, without=())
             elif choice.winner is Winner.APP and choice.new is not None:
                 self._remove_files(choice, without=self._paths(self.sides.app, choice))
                 self._keep_conffiles(choice)
+        self._put_back()
+        self._divert()
         self._remove_links()
+
+    def _is_gone(self, choice: Choice) -> bool:
+        """Whether the image has no longer most files of a package: a status that was cut to save bytes
+        removes nothing."""
+        old, app = self.sides.old, self.sides.app
+        paths = [old.real(path) for path in self._paths(old, choice)]
+        files = [path for path in paths if isinstance(old.node(path), Inode)]
+        return 2 * sum(app.node(path) is not None for path in files) < max(1, len(files))
+
+    def _put_back(self) -> None:
+        """Files that the old base had in a package which the image removed or upgraded, and that are in
+        another one of the new base: the image's layers hide them, and meant the first."""
+        sides = self.sides
+        gone = {
+            one_place(path): choice.key
+            for choice in self.choices
+            if choice.was_removed or choice.winner is Winner.APP
+            for path in self._paths(sides.old, choice)
+        }
+        for choice in self.choices if gone else ():
+            if (
+                choice.winner is Winner.APP
+                or choice.new is None
+                or choice.text is None
+                or choice.is_removed
+            ):
+                continue
+            for path in self._paths(sides.new, choice):
+                was = gone.get(one_place(path), choice.key)
+                real = sides.new.real(path)
+                node = sides.new.node(real)
+                is_lost = sides.result.node(real) is None and sides.app.node(real) is None
+                if (
+                    was != choice.key
+                    and is_lost
+                    and isinstance(node, Inode)
+                    and real not in self.changes.made
+                ):
+                    self.changes.take(real, real, Kind.PACKAGES)
+
+    def _divert(self) -> None:
+        """Files that only the new base has, and for which the image keeps the place free."""
+        sides = self.sides
+        for path, (target, _) in sorted(self.diverted.items()):
+            real, place = sides.new.real(path), sides.result.real(target)
+            node = sides.new.node(real)
+            is_file = isinstance(node, Inode) and node.entry.record.typeflag == REGULAR
+            if not is_file or sides.old.node(real) is not None or sides.result.node(place) is not None:
+                continue
+            self.changes.take(place, real, Kind.PACKAGES)
+            if sides.is_new_base(real):
+                self.changes.hide(real, Kind.PACKAGES)
 
     def _names(self, choice: Choice) -> list[bytes]:
         """By which names a package's files are in the folder: with an architecture where several of it may

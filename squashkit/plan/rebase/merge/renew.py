@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,21 +34,25 @@ class Renewed:
 
 
 def find_renewed(
-    fitted: Fitted, origin: Origin, contents: Contents, layers: Collection[int]
+    fitted: Fitted, origin: Origin, contents: Contents, layers: Set[int]
 ) -> dict[bytes, Renewed]:
-    """The files that can take it, by path: of these layers above the base, counted from the lowest. What an
-    earlier rebase renewed is renewed again, whatever layers these are.
+    """The files that can take it, by path: what only these layers above the base hold, counted from the
+    lowest. What an earlier rebase renewed is renewed again, whatever layers these are.
 
     Left out is a file that shares its inode with one that stays.
     """
     diverted = {path: was for was, path in origin.diverted.items()}
     found: dict[bytes, Renewed] = {}
+    holders: dict[bytes, set[int]] = defaultdict(set)
+    for number, changeset in enumerate(fitted.above):
+        for path, _ in changeset.entries:
+            holders[path].add(number)
     for path in _candidates(fitted):
         above = node_at(fitted.app, path)
         if not is_file(above) or above.layer < len(fitted.old):
             continue
         number = above.layer - len(fitted.old)
-        if number < len(fitted.above) and number not in layers:
+        if number < len(fitted.above) and not holders[path] <= layers:
             continue
         source = path if node_at(origin.old, path) is not None else diverted.get(path, b"")
         was, there = node_at(origin.old, source), node_at(origin.new, source)
@@ -113,8 +118,12 @@ def renew(fitted: Fitted, origin: Origin, found: Mapping[bytes, Renewed], change
 def _merged(old: Attributes, app: Attributes, new: Attributes) -> Attributes:
     """What the image changed of a file's attributes, and of the rest what the new base has."""
     xattrs = merge_keyed(old.xattrs, app.xattrs, new.xattrs)
+    mode = _changed(old.mode, app.mode, new.mode)
+    if (app.uid, app.gid) != (old.uid, old.gid) and app.mode == old.mode:  # as chown(2) clears them
+        mode &= ~0o6000
+        xattrs.pop(b"security.capability", None)
     return Attributes(
-        _changed(old.mode, app.mode, new.mode),
+        mode,
         _changed(old.uid, app.uid, new.uid),
         _changed(old.gid, app.gid, new.gid),
         new.mtime,

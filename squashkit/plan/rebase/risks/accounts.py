@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from squashkit.errors import show_path, show_text
@@ -122,7 +123,7 @@ def _ids(text: bytes) -> dict[str, int]:
     found = {}
     for line in text.splitlines():
         fields = line.split(b":")
-        if len(fields) > 2 and fields[2].isdigit():
+        if len(fields) > 2 and re.fullmatch(rb"\d{1,10}", fields[2]):
             found[show_path(fields[0])] = int(fields[2])
     return found
 

@@ -31,6 +31,8 @@ def find_hidden(facts: Facts) -> Iterator[Risk]:
     origin, path = facts.origin, facts.path
     if path in origin.diverted and not facts.same:
         return  # dpkg keeps this place free for what the image has there
+    if not facts.same and origin.is_removed(origin.package_of(path)):
+        return  # another package of the image has it now
     package, is_error = origin.package_of(path), origin.is_code(path)
     if not facts.same and origin.is_ahead(package):
         return
@@ -54,7 +56,7 @@ def find_copies(fitted: Fitted, origin: Origin, contents: Contents) -> Iterator[
     sizes: dict[int, list[tuple[bytes, Inode]]] = defaultdict(list)
     for path, inode in files_of(origin.old):
         size = inode.entry.record.realsize
-        if size >= _WORTH_A_LOOK and origin.is_code(path):
+        if (size >= _WORTH_A_LOOK or path in origin.diverted) and origin.is_code(path):
             sizes[size].append((path, inode))
     alike: dict[int, dict[bytes, list[tuple[bytes, Inode]]]] = {}
     for path, bases in sorted(fitted.touched.items()):
@@ -69,6 +71,8 @@ def find_copies(fitted: Fitted, origin: Origin, contents: Contents) -> Iterator[
             if contents.do_agree(inode, there):
                 continue
             diverted = origin.diverted.get(was) == path
+            if not diverted and size < _WORTH_A_LOOK:
+                continue
             moved = "dpkg diverted it there" if diverted else "the layer copied it"
             effect = f"it keeps the old base's content; {moved}"
             old, new = f"a copy of /{show_path(was)}", "other content" if there is not None else "nothing"

@@ -74,6 +74,11 @@ class Origin:
         """Whether a changed file is the image's own: package managers leave such alone."""
         return path.startswith(b"etc/") or self.owners.is_conffile(path)
 
+    def is_removed(self, package: str) -> bool:
+        """Whether the layers removed a package of the old base."""
+        name = package.encode()
+        return bool(self.ours) and name in self.before and name not in self.ours
+
     def is_ahead(self, package: str) -> bool:
         """Whether the layers brought a package in a version that is no lower than the new base's."""
         name = package.encode()
