@@ -154,6 +154,75 @@ def test_files_of_what_was_removed(tmp_path: Path) -> None:
     assert [name for name in found(moved) if name.startswith("bin/")] == ["bin/shared"]
 
 
+def test_a_pin_that_the_new_base_does_not_meet(tmp_path: Path) -> None:
+    """What was asked for is checked as what a package needs is."""
+    old, new = (
+        [*within(f"{FOLDER}/installed", database(one)), *within("etc/apk/world", b"musl\n")]
+        for one in (MUSL1, MUSL2)
+    )
+    moved = place(
+        tmp_path,
+        old,
+        new,
+        [file(f"{FOLDER}/installed", database(MUSL1, APP)), file("etc/apk/world", b"musl=1\n")],
+    )
+    (risk,) = stops(moved, "depends").json["risks"]
+    assert risk["old"] == "world needs musl=1"
+
+
+@pytest.mark.parametrize("own", [b"", b"garbage", b"P:x\r\nV:1\r\n\r\n"], ids=["empty", "garbage", "crlf"])
+def test_a_list_that_was_cut_removes_nothing(own: bytes, tmp_path: Path) -> None:
+    """The files are there still; a list in another form stays, and is told."""
+    path = f"{FOLDER}/installed"
+    old = [*within(path, database(MUSL1)), file("lib/musl", b"1")]
+    new = [*within(path, database(package("musl", "2", "lib/musl", "lib/more"))), file("lib/musl", b"2")]
+    moved = place(tmp_path, old, [*new, file("lib/more", b"2")], [file(path, own)])
+    result = passes(moved)
+    files = found(moved)
+    assert (files["lib/musl"], files["lib/more"], files[path]) == (b"2", b"2", own)
+    assert bool(result.json["risks"]) == bool(own)
+
+
+def test_a_file_that_went_to_another_package(tmp_path: Path) -> None:
+    """The image removed the one that had it; the new base's other one has it now."""
+    path = f"{FOLDER}/installed"
+    old = [
+        *within(path, database(MUSL1, package("ed", "1", "bin/ed"))),
+        directory("bin"),
+        file("bin/ed", b"1"),
+    ]
+    new = [
+        *within(path, database(MUSL2, package("box", "1", "bin/ed"))),
+        directory("bin"),
+        file("bin/ed", b"2"),
+    ]
+    moved = place(tmp_path, old, new, [file(path, database(MUSL1)), whiteout("bin/ed")])
+    passes(moved)
+    assert found(moved)["bin/ed"] == b"2"
+
+
+def test_scripts_that_are_no_archive(tmp_path: Path) -> None:
+    """They stay as they are, and are told."""
+    no_archive = file(f"{FOLDER}/scripts.tar", b"no" * 512)
+    moved = place(
+        tmp_path, whole(FOLDER, "1", ""), whole(FOLDER, "2", ""),
+        [file(f"{FOLDER}/installed", database(package("musl", "1"), APP)), no_archive],
+    )  # fmt: skip
+    (risk,) = passes(moved).json["risks"]
+    assert risk["path"] == f"{FOLDER}/scripts.tar"
+
+
+def test_a_later_version_is_no_old_content(tmp_path: Path) -> None:
+    """The image upgraded a package past the new base: its file was not made from the old one."""
+    path = f"{FOLDER}/installed"
+    old, new = (
+        [*within(path, database(package("ssl", version, "lib/ssl"))), file("lib/ssl", version.encode())]
+        for version in ("1", "2")
+    )
+    above = [file(path, database(package("ssl", "3", "lib/ssl"))), file("lib/ssl", b"3")]
+    assert passes(place(tmp_path, old, new, above)).json["risks"] == []
+
+
 @pytest.mark.parametrize(
     ("later", "earlier"),
     [

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from squashkit.errors import show_path
+from squashkit.errors import InvalidLayer, show_path
 from squashkit.layers import tar
+from squashkit.layers.rootfs import Inode
 from squashkit.plan.packages.apk import (
     ApkPackage,
     ApkUnmet,
@@ -14,7 +15,7 @@ from squashkit.plan.packages.apk import (
     apk_unmet,
     is_later_apk,
 )
-from squashkit.plan.packages.owners import APK, apk_files, apk_paths
+from squashkit.plan.packages.owners import APK, apk_files, apk_paths, one_place
 from squashkit.plan.packages.paragraphs import joined
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.packages import hide_files
@@ -80,6 +81,10 @@ def merge_apk(sides: Sides, changes: Changes) -> None:
         return
     was = sides.old.text(old) if old is not None else None
     texts = was or b"", sides.app.text(ours) or b"", sides.new.text(there) or b""
+    if not all(map(_is_sound, texts)):
+        effect = "nothing of apk's is merged: scanners go by the list of the layer above"
+        changes.conflict(Risk(Kind.PACKAGES, ours, "another form", "its own database", None, effect, False))
+        return
     before, app, new = map(apk_packages, texts)
     merge = _Merge.of(before, app, new)
     changed = sorted(name for name in merge.theirs if app.get(name) != new[name])
@@ -92,11 +97,26 @@ def merge_apk(sides: Sides, changes: Changes) -> None:
             changes.hide(folders[0] + b"/" + name, Kind.PACKAGES)
     _merge_world(sides, changes)
     _hide_files(sides, changes, merge)
+    _put_back(sides, changes, merge)
     changes.conflicts += [_lower(merge.app[name], merge.new[name], there) for name in sorted(merge.lower)]
-    known = {(one.package.name, one.dependency) for one in apk_unmet(app.values())}
-    for one in apk_unmet(merge.packages):
+    whole = [
+        [*packages.values(), _world(tree.text(_WORLD))]
+        for packages, tree in ((app, sides.app), (new, sides.new))
+    ]
+    known = {(one.package.name, one.dependency) for side in whole for one in apk_unmet(side)}
+    for one in apk_unmet([*merge.packages, _world(changes.text(_WORLD))]):
         if (one.package.name, one.dependency) not in known:
             changes.conflict(_broken(one, merge, there))
+
+
+def _is_sound(text: bytes) -> bool:
+    """Whether a database has apk's form: every paragraph a package, and no other line ends."""
+    return b"\r" not in text and all(one.name and one.version for one in apk_packages(text).values())
+
+
+def _world(text: bytes | None) -> ApkPackage:
+    """What was asked for, as a package that needs it."""
+    return ApkPackage(b"", b"world", b"", b"", tuple((text or b"").split()), ())
 
 
 def _database(tree: Tree) -> bytes | None:
@@ -108,8 +128,13 @@ def _merge_scripts(sides: Sides, changes: Changes, merge: _Merge, ours: bytes, t
     path = there + b"/scripts.tar"
     if sides.new.text(path) is None and sides.app.text(ours + b"/scripts.tar") is None:
         return
-    parts = _scripts(sides.new, there, merge.new, merge.theirs)
-    parts += _scripts(sides.app, ours, merge.app, merge.ours)
+    try:
+        parts = _scripts(sides.new, there, merge.new, merge.theirs)
+        parts += _scripts(sides.app, ours, merge.app, merge.ours)
+    except InvalidLayer:
+        effect = "no archive of scripts that can be read: it stays as the layer above has it"
+        changes.conflict(Risk(Kind.PACKAGES, path, "another form", "its own", None, effect, False))
+        return
     changes.put(path, b"".join(parts) + tar.END_OF_ARCHIVE, Kind.PACKAGES)
 
 
@@ -155,7 +180,28 @@ def _hide_files(sides: Sides, changes: Changes, merge: _Merge) -> None:
     owned = {path for one in merge.packages for path in apk_paths(one.text)}
     gone = [*merge.removed, *(merge.new[name] for name in merge.ours if name in merge.new)]
     for one in gone:
+        if one.name not in merge.app and not _is_gone(sides, merge.old[one.name]):
+            continue  # a list that was cut to save bytes removes nothing
         hide_files(sides, changes, apk_files(one.text), owned, show_path(one.name))
+
+
+def _is_gone(sides: Sides, package: ApkPackage) -> bool:
+    """Whether the image has no longer most files of a package of the old base."""
+    paths = [sides.old.real(path) for path in apk_files(package.text)]
+    return 2 * sum(sides.app.node(path) is not None for path in paths) < max(1, len(paths))
+
+
+def _put_back(sides: Sides, changes: Changes, merge: _Merge) -> None:
+    """Files of a package that the image removed or upgraded, which another one of the new base has."""
+    lost = {name for name in merge.old if name not in merge.app or name in merge.ours}
+    owners = {path: name for name in lost for path in apk_paths(merge.old[name].text)}
+    for name in merge.theirs if owners else ():
+        for path in apk_files(merge.new[name].text):
+            real = sides.new.real(path)
+            is_lost = sides.result.node(real) is None and sides.app.node(real) is None
+            was_other = owners.get(one_place(path), name) != name and real not in changes.made
+            if is_lost and was_other and isinstance(sides.new.node(real), Inode):
+                changes.take(real, real, Kind.PACKAGES)
 
 
 def _lower(app: ApkPackage, new: ApkPackage, path: bytes) -> Risk:
@@ -170,6 +216,7 @@ def _broken(one: ApkUnmet, merge: _Merge, path: bytes) -> Risk:
     who = "image" if package.name in merge.ours else "new base"
     name = show_path(package.name)
     needs = "must not be beside" if one.dependency.startswith(b"!") else "needs"
-    old = f"{name} {show_path(package.version)} {needs} {show_path(one.dependency.lstrip(b'!'))}"
+    version = show_path(package.version) + " " * bool(package.version)
+    old = f"{name} {version}{needs} {show_path(one.dependency.lstrip(b'!'))}"
     effect = f"the {who} brings it; apk would refuse this: build the image anew"
     return Risk(Kind.DEPENDS, path, old, "not so", None, effect, True, name)

@@ -9,7 +9,8 @@ from typing import Self
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Inode, Rootfs
-from squashkit.plan.packages.owners import STATUS, Built, Owners, find_owners, installed
+from squashkit.plan.packages.apk import apk_packages
+from squashkit.plan.packages.owners import APK, STATUS, Built, Owners, find_owners, installed
 from squashkit.plan.packages.versions import is_later
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.risks.contents import Contents, is_file
@@ -47,15 +48,25 @@ class Origin:
             return contents.text(node, side) if isinstance(node, Inode) else None
 
         owners = find_owners(text, [path for path, _ in files_of(old)])
-        status = node_at(fitted.tree, STATUS)
-        is_own = isinstance(status, Inode) and status.layer >= fitted.bottom
+        is_own = _is_above(fitted, STATUS)
+
+        def built(tree: Rootfs, side: Side) -> dict[bytes, Built]:
+            found = installed(text(STATUS, tree, side) or b"")
+            for path in APK if not found else ():
+                found |= {
+                    name: Built(one.version, name, one.version)
+                    for name, one in apk_packages(text(path, tree, side) or b"").items()
+                }
+            return found
+
+        is_own = is_own or any(_is_above(fitted, path) for path in APK)
         return cls(
             old,
             new,
             owners,
-            before=installed(text(STATUS) or b""),
-            there=installed(text(STATUS, new, Side.NEW) or b""),
-            ours=installed(text(STATUS, fitted.tree, Side.NEW) or b"") if is_own else {},
+            before=built(old, Side.OLD),
+            there=built(new, Side.NEW),
+            ours=built(fitted.tree, Side.NEW) if is_own else {},
             diverted=_diversions(text(_DIVERSIONS, fitted.tree, Side.NEW) or b""),
         )
 
@@ -86,6 +97,12 @@ class Origin:
         if before is None or there is None or ours is None or ours.version == before.version:
             return False
         return not is_later(there.version, ours.version)
+
+
+def _is_above(fitted: Fitted, path: bytes) -> bool:
+    """Whether a layer above the base has something at a path."""
+    node = node_at(fitted.tree, path)
+    return isinstance(node, Inode) and node.layer >= fitted.bottom
 
 
 def files_of(tree: Rootfs) -> Iterator[tuple[bytes, Inode]]:
