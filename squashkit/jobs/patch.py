@@ -233,7 +233,7 @@ def _made_from(image: Image) -> str:
         return annotations[SOURCE_DIGEST]
     last = (image.config.history or ())[-1:]
     comments = [str(entry.raw.get("comment") or "") for entry in last]
-    return next((one.removeprefix(MADE_FROM) for one in comments if one.startswith(MADE_FROM)), "")
+    return next((one[len(MADE_FROM) :].split(";")[0] for one in comments if one.startswith(MADE_FROM)), "")
 
 
 def _first_line(error: SquashkitError) -> str:

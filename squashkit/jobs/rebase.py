@@ -38,6 +38,7 @@ from squashkit.plan.rebase.inherit import MADE_FROM, Inherited, inherit
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.find import merge
 from squashkit.plan.rebase.merge.layer import plan_layer
+from squashkit.plan.rebase.merge.record import PACKAGES, Record
 from squashkit.plan.rebase.merge.renew import find_renewed
 from squashkit.plan.rebase.risks.contents import Contents, is_text
 from squashkit.plan.rebase.risks.find import find_risks, platform_risks
@@ -221,15 +222,24 @@ class _Move:
             new, above = result[: self.new.layers], result[self.new.layers :]
             fitted = fit(old, new, above, earlier)
             contents = Contents(_Files(self, layers, fetch))
-            origin = Origin.read(fitted, contents)
+            origin = Origin.read(fitted, contents, self.record.own.get(PACKAGES, set()))
             renewed = find_renewed(fitted, origin, contents, self._replaceable)
             if renewed:
                 fitted = fit(old, new, above, earlier, without=renewed.keys())
             kinds = [Kind(kind) for kind in self.how.merging]
-            changes = merge(fitted, origin, contents, kinds, renewed)
+            changes = merge(fitted, origin, contents, kinds, renewed, self.record)
             risks = platform_risks(self.app.config, self.new.image.config)
             found = find_risks(fitted, origin, contents, changes, user)
         return _Weighed(fitted, changes, (*risks, *found.risks), tuple(found.copied))
+
+    @property
+    def record(self) -> Record:
+        """What an earlier rebase noted of the image."""
+        for entry in reversed(self.whole.config.history or ()):
+            record = Record.parse(str(entry.raw.get("comment") or ""))
+            if record.own or record.removed:
+                return record
+        return Record()
 
     @property
     def _replaceable(self) -> frozenset[int]:
@@ -277,7 +287,7 @@ class _Move:
                 image = _stacked(image, merged, history)
                 above = (*fitted.above, *layers.read(image.layers[-1:], layers.keeps))
                 fitted = replace(fitted, above=above)
-            image = _noted(image, note)
+            image = _noted(image, note, changes.record)
             segments = rebased_segments(fitted, squash=self.how.squash)
             plan = plan_squash(fitted.changesets, segments, layers.header_of(image))
 
@@ -384,12 +394,16 @@ def _stacked(image: Image, layer: Layer, history: History) -> Image:
     return replace(image, config=config, layers=restack(config, (*image.layers, layer)))
 
 
-def _noted(image: Image, note: str) -> Image:
-    """An image whose last step has this comment, unless it has one or there is no history."""
+def _noted(image: Image, note: str, record: Record) -> Image:
+    """An image whose last step has this in its comment, before what is there, unless it has no history."""
     history = [dict(entry.raw) for entry in image.config.history or ()]
-    if not note or not history or history[-1].get("comment"):
+    notes = [text for text in (note, record.text()) if text]
+    if not notes or not history:
         return image
-    history[-1]["comment"] = note
+    old = [
+        part for part in str(history[-1].get("comment") or "").split("; ") if not Record.parse(part).text()
+    ]
+    history[-1]["comment"] = "; ".join(filter(None, [*notes, *old]))
     return replace(image, config=ImageConfig.parse(dump_json({**image.config.raw, "history": history})))
 
 

@@ -889,6 +889,37 @@ def test_from_base_to_base_to_base(tmp_path: Path) -> None:
     assert texts_now[STATUS] == status(A3, APP)
 
 
+@pytest.mark.parametrize("squash", [(), ("--squash",)], ids=["", "squash"])
+def test_what_the_image_removed_and_brought_is_remembered(squash: tuple[str, ...], tmp_path: Path) -> None:
+    """The base between lacks what the image removed, and has what it brought: the last one has the one
+    again, and no more the other. All is as in one step."""
+    users = {"old": passwd(gone=9), "mid": passwd(app=500), "new": passwd(gone=9)}
+    lists = {"old": status(A1, B1), "mid": status(A1, APP), "new": status(A2, stanza("b", "2"))}
+    both = directory("usr"), directory("usr/bin")
+    app = [directory(INFO), file(f"{INFO}/app.list", b"/usr/bin/app\n"), file("usr/bin/app", BUG)]
+    bases = {}
+    for name in lists:
+        made = [*both, file("n", name.encode()), *within(STATUS, lists[name])]
+        bases[name] = [*made, *within("etc/passwd", users[name]), *(app if name == "mid" else ())]
+    above = [file(STATUS, status(A1, APP)), file("etc/passwd", passwd(app=500)), *both, *app]
+    history = {"history": [{"created_by": "base"}, {"created_by": "RUN make"}]}
+    first = place(tmp_path, bases["old"], bases["mid"], above, app_config=history)
+    passed = first.run("--check", *squash)
+    assert passed.code == 0, passed.err
+    (tmp_path / "direct").mkdir()
+    direct = place(tmp_path / "direct", bases["old"], bases["new"], above, app_config=history)
+    assert direct.run("--check", *squash).code == 0
+    words = ("--old-base", tmp_path / "new.tar", "--new-base", tmp_path / "direct" / "new.tar")
+    again = run("rebase", first.out, *words, *squash, "-t", "app:3", "-o", tmp_path / "again.tar")
+    assert again.code == 0, again.err
+    found = apply_layers(read_image(tmp_path / "again.tar").layers)
+    expected = apply_layers(read_image(direct.out).layers)
+    for path in (STATUS, "etc/passwd", "usr/bin/app"):
+        assert found.nodes[path.encode()].content == expected.nodes[path.encode()].content, path
+    assert found.nodes[STATUS.encode()].content == status(A2, APP)
+    assert found.nodes[b"etc/passwd"].content == passwd(app=500)
+
+
 def test_a_merge_into_one_layer(tmp_path: Path) -> None:
     """With --squash no layer holds a stale database."""
     moved = place(

@@ -11,6 +11,7 @@ from squashkit.layers.rootfs import Directory
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.keyed import merge_keyed
+from squashkit.plan.rebase.merge.record import GROUPS, USERS, Record
 from squashkit.plan.rebase.merge.sides import Sides
 from squashkit.plan.rebase.risks.model import Kind, Risk
 
@@ -22,8 +23,9 @@ _MEMBERS = 3
 """The field of a group that lists its members; in gshadow, too."""
 
 
-def merge_accounts(sides: Sides, changes: Changes, fitted: Fitted) -> None:
-    """Put the files of accounts together that a layer above has written."""
+def merge_accounts(sides: Sides, changes: Changes, fitted: Fitted, record: Record) -> None:
+    """Put the files of accounts together that a layer above has written; `record` says what an earlier
+    rebase knew of them."""
     for path in (_PASSWD, _GROUP, *_SHADOWS, *_SUBORDINATE):
         ours, theirs = sides.app.text(path), sides.new.text(path)
         if not sides.is_above(path) or ours is None or theirs is None:
@@ -32,6 +34,15 @@ def merge_accounts(sides: Sides, changes: Changes, fitted: Fitted) -> None:
         old, app, new = (
             _lines(text, by_name=by_name) for text in (sides.old.text(path) or b"", ours, theirs)
         )
+        what = USERS if path in (_PASSWD, b"etc/shadow", b"etc/subuid") else GROUPS
+        if by_name:
+            old = record.seen_from(what, old, lambda key: key[0], lambda name: ((name, 0), b""))
+        if path in (_PASSWD, _GROUP):
+            brought, removed = ({name for name, _ in one} for one in (app, old))
+            brought, removed = brought - removed, removed - brought
+            there = {name for name, _ in new}
+            changes.record.own[what] = brought & there
+            changes.record.removed[what] = removed - there
         if path in (_GROUP, b"etc/gshadow"):
             merged = merge_keyed(old, app, new, _united)
         else:

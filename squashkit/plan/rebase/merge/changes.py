@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Attributes, Directory, Inode
+from squashkit.plan.rebase.merge.record import Record
 from squashkit.plan.rebase.merge.sides import Sides, Tree
 from squashkit.plan.rebase.risks.model import Kind, Risk
 
@@ -49,6 +50,8 @@ class Changes:
     """By path; None for what is hidden."""
     merged: list[Merged] = field(default_factory=list)
     conflicts: list[Risk] = field(default_factory=list)
+    record: Record = field(default_factory=Record)
+    """What the next rebase must know."""
     settled: set[bytes] = field(default_factory=set)
     """Paths about which nothing is left to be told: they hold what a rebuild would have there."""
 

@@ -13,6 +13,7 @@ from squashkit.plan.packages.owners import STATUS
 from squashkit.plan.packages.paragraphs import fields_of, joined, paragraphs
 from squashkit.plan.packages.relations import Unmet, find_unmet
 from squashkit.plan.packages.versions import is_later
+from squashkit.plan.rebase.merge.record import PACKAGES, Record
 from squashkit.plan.rebase.risks.model import Kind, Risk
 
 _CLEAN = re.compile(rb"\S+ ok (?:installed|config-files|not-installed)")
@@ -97,8 +98,9 @@ def unready(status: bytes) -> str:
     return ""
 
 
-def choose(old: bytes, app: bytes, new: bytes) -> list[Choice]:
-    """What becomes of each package of three status files, sorted by name as dpkg sorts them."""
+def choose(old: bytes, app: bytes, new: bytes, record: Record) -> list[Choice]:
+    """What becomes of each package of three status files, sorted by name as dpkg sorts them. `record` says
+    what an earlier rebase knew."""
     sides = [[Stanza.of(text) for text in paragraphs(side)] for side in (old, app, new)]
     several = {
         name
@@ -107,8 +109,26 @@ def choose(old: bytes, app: bytes, new: bytes) -> list[Choice]:
         if count > 1
     }
     before, ours, theirs = (_by_key(side, several) for side in sides)
+    before = record.seen_from(PACKAGES, before, lambda key: key[0], _stub)
     keys = sorted({*before, *ours, *theirs})
     return [_choose(key, before.get(key), ours.get(key), theirs.get(key)) for key in keys]
+
+
+def _stub(name: bytes) -> tuple[Key, Stanza]:
+    """A package of which nothing is known but that a base had it."""
+    text = b"Package: " + name + b"\nStatus: install ok installed\n"
+    return (name, b""), Stanza.of(text)
+
+
+def note_packages(choices: Iterable[Choice], record: Record) -> None:
+    """Note what the image removed and the new base lacks, and what it brought in a version of its own and
+    the new base has: with that base as the old one nothing else would tell."""
+    for one in choices:
+        is_own = one.app is not None and (one.old is None or one.old.version != one.app.version)
+        if one.was_removed and one.new is None:
+            record.removed.setdefault(PACKAGES, set()).add(one.key[0])
+        elif is_own and one.new is not None:
+            record.own.setdefault(PACKAGES, set()).add(one.key[0])
 
 
 def _by_key(stanzas: Iterable[Stanza], several: set[bytes]) -> dict[Key, Stanza]:

@@ -21,11 +21,13 @@ from squashkit.plan.rebase.merge.dpkg import (
     broken_relations,
     choose,
     lower_versions,
+    note_packages,
     status_of,
     unready,
 )
 from squashkit.plan.rebase.merge.loader import merge_loader_cache
 from squashkit.plan.rebase.merge.packages import PackageFiles
+from squashkit.plan.rebase.merge.record import Record
 from squashkit.plan.rebase.merge.renew import Renewed, renew
 from squashkit.plan.rebase.merge.sides import Sides, Tree
 from squashkit.plan.rebase.risks.contents import Contents
@@ -42,18 +44,20 @@ def merge(
     contents: Contents,
     kinds: Collection[Kind],
     renewed: Mapping[bytes, Renewed],
+    record: Record,
 ) -> Changes:
     """What the last layer must hold for the image to be as one that was built on the new base. `kinds` are
-    those of PACKAGES, ACCOUNTS and CACHES that are wanted; `renewed` is left out of the layers already."""
+    those of PACKAGES, ACCOUNTS and CACHES that are wanted; `renewed` is left out of the layers
+    already; `record` is what an earlier rebase noted."""
     old, app = (Tree(tree, Side.OLD, contents) for tree in (origin.old, fitted.app))
     new, result = (Tree(tree, Side.NEW, contents) for tree in (origin.new, fitted.tree))
     sides = Sides(old, app, new, result, fitted.bottom)
     changes = Changes(sides)
     if Kind.PACKAGES in kinds:
-        _merge_packages(sides, changes)
+        _merge_packages(sides, changes, record)
         merge_apk(sides, changes)
     if Kind.ACCOUNTS in kinds:
-        merge_accounts(sides, changes, fitted)
+        merge_accounts(sides, changes, fitted, record)
     if Kind.CACHES in kinds:
         merge_alternatives(sides, changes)
         merge_certificates(sides, changes)
@@ -74,7 +78,7 @@ def _carry_over(earlier: Changeset, sides: Sides, changes: Changes) -> None:
             changes.copy(path, tree, Kind.PACKAGES)
 
 
-def _merge_packages(sides: Sides, changes: Changes) -> None:
+def _merge_packages(sides: Sides, changes: Changes, record: Record) -> None:
     choices: list[Choice] = []
     texts = [tree.text(STATUS) for tree in (sides.old, sides.app, sides.new)]
     old, app, new = texts
@@ -84,7 +88,8 @@ def _merge_packages(sides: Sides, changes: Changes) -> None:
             effect = "nothing of dpkg is merged: scanners go by the list of the layer above"
             changes.conflict(Risk(Kind.PACKAGES, STATUS, why, "its own database", None, effect, False))
             return
-        choices = choose(old, app, new)
+        choices = choose(old, app, new, record)
+        note_packages(choices, changes.record)
         status = status_of(choices)
         changed = [one.name for one in choices if one.app is not None and one.text != one.app.text]
         changed += [one.name for one in choices if one.app is None and one.text is not None]

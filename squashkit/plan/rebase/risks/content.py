@@ -29,6 +29,8 @@ def find_hidden(facts: Facts) -> Iterator[Risk]:
     if facts.new is not None and facts.contents.is_same(facts.above, facts.new):
         return
     origin, path = facts.origin, facts.path
+    if origin.is_own(path):
+        return
     if path in origin.diverted and not facts.same:
         return  # dpkg keeps this place free for what the image has there
     if not facts.same and origin.is_removed(origin.package_of(path)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -35,12 +35,15 @@ class Origin:
     """Those of the new base."""
     ours: Mapping[bytes, Built]
     """Those that a layer above lists; none where no layer has a list of its own."""
+    own: Collection[bytes]
+    """Packages that the image brought."""
     diverted: Mapping[bytes, bytes]
     """Where dpkg was told to put files of packages, in the result, by where these would lie."""
 
     @classmethod
-    def read(cls, fitted: Fitted, contents: Contents) -> Self:
-        """Linear in the entries of both bases and in the lists of packages."""
+    def read(cls, fitted: Fitted, contents: Contents, own: Collection[bytes] = ()) -> Self:
+        """`own` are packages that the image brought, though the old base has them too. Linear in the
+        entries of both bases and in the lists of packages."""
         old, new = _tree(fitted.old), _tree(fitted.new)
 
         def text(path: bytes, tree: Rootfs = old, side: Side = Side.OLD) -> bytes | None:
@@ -67,6 +70,7 @@ class Origin:
             before=built(old, Side.OLD),
             there=built(new, Side.NEW),
             ours=built(fitted.tree, Side.NEW) if is_own else {},
+            own=own,
             diverted=_diversions(text(_DIVERSIONS, fitted.tree, Side.NEW) or b""),
         )
 
@@ -74,11 +78,15 @@ class Origin:
         """The package of the old base whose file this is; nothing where none is known."""
         return self.owners.of(path) or ""
 
+    def is_own(self, path: bytes) -> bool:
+        """Whether a file is of a package that the image brought itself."""
+        return self.package_of(path).encode() in self.own
+
     def is_code(self, path: bytes) -> bool:
         """Whether a file is patched with a package: one lists it, or none can be read, and it lies where
         programs do."""
         if self.owners.packages:
-            return self.owners.of(path) is not None
+            return self.owners.of(path) is not None and not self.is_own(path)
         return path.startswith(_CODE)
 
     def is_settings(self, path: bytes) -> bool:
