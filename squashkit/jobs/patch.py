@@ -133,6 +133,9 @@ class _Work:
             return PatchedTag(str(name), Outcome.REFUSED, _conflicts(error), code=error.exit_code)
         except SquashkitError as error:
             return PatchedTag(str(name), Outcome.FAILED, _first_line(error), code=error.exit_code)
+        except Exception as error:  # of one tag: the others must not wait for its mending
+            why = f"this is a fault of squashkit, please report it: {type(error).__name__}: {error}"
+            return PatchedTag(str(name), Outcome.FAILED, why[:500], code=1)
 
     def _tag(self, name: ImageName) -> PatchedTag:
         suffix = self.patch.tag_suffix
@@ -142,6 +145,8 @@ class _Work:
             return PatchedTag(str(name), Outcome.LEFT, "it is there no longer")
         read = sha256(meaning)
         source = self._open(name.with_digest(read))
+        if not source.images:
+            return PatchedTag(str(name), Outcome.NOT_BASED, "it is no image")
         if suffix and name.tag.endswith(suffix) and all(map(_made_from, source.images)):
             return PatchedTag(str(name), Outcome.MADE)
         bases = open_new_base(self.how.onto, source, source.images, self.bases.open_whole)

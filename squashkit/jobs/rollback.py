@@ -20,7 +20,7 @@ from squashkit.transports.session import Session
 
 
 class Rollback:
-    """A file that is made with its first line."""
+    """A file that is made with its first line, or written on."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -29,7 +29,7 @@ class Rollback:
     def add(self, name: ImageName, before: Digest, after: Digest) -> None:
         """Note what a tag means before it moves, on the disk."""
         line = json.dumps({"name": str(name), "before": before, "after": after})
-        with self.path.open("a" if self.is_begun else "x") as file:
+        with self.path.open("a") as file:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -60,13 +60,15 @@ def put_back(
 
 
 def _read(path: Path) -> Iterator[tuple[ImageName, Digest, Digest]]:
+    *lines, rest = path.read_text().split("\n")  # the tag of a line that was cut off has not moved
     try:
-        lines = path.read_text().splitlines()
-        for line in lines:
+        for line in filter(None, lines):
             value: Any = json.loads(line)
             before, after = value["before"], value["after"]
             if not is_digest(before) or not is_digest(after):
                 raise ValueError
             yield ImageName.parse(value["name"]), Digest(before), Digest(after)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path} is no list of tags that were moved") from error
+    if rest and not lines:
+        raise UsageError(f"{path} is no list of tags that were moved")

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import requests
 
 from squashkit.oci.digests import Digest
 from squashkit.oci.names import ImageName
@@ -19,7 +20,7 @@ from squashkit.transports.registry.tags import move_tag
 from tests.compat.conftest import Person, available
 from tests.compat.quirks import memory_registry
 from tests.compat.registries import Registry, registry
-from tests.support.builders import ImageSpec, docker_archive_old, file, layer
+from tests.support.builders import ImageSpec, digest, docker_archive_old, file, layer
 from tests.support.moves import STATUS, dpkg, within
 from tests.support.runner import Result, assert_fails
 
@@ -149,6 +150,39 @@ def test_what_stops_one_tag_stops_no_other(fleet: Fleet) -> None:
     assert rows["a:0"]["why"] == "packages (1)"
     assert rows["a:1"]["outcome"] == "moved"
     assert done.code == 3
+
+
+def test_what_is_no_image_is_a_row(fleet: Fleet) -> None:
+    """A registry holds charts, too, and indexes of nothing."""
+    fleet.push(f"{fleet.team}/a:3", [OLD])
+    place = f"http://{fleet.hub.host}/v2/{fleet.team}/chart"
+    config, kind = b"{}", "application/vnd.oci.image.manifest.v1+json"
+    begun = requests.post(f"{place}/blobs/uploads/", timeout=30).headers["Location"]
+    put = requests.put(f"{begun}&digest={digest(config)}", data=config, timeout=30)
+    assert put.status_code == 201
+    chart = "application/vnd.cncf.helm.config.v1+json"
+    described = {"mediaType": chart, "digest": digest(config), "size": len(config)}
+    manifest = {"schemaVersion": 2, "mediaType": kind, "config": described, "layers": []}
+    headers = {"Content-Type": kind}
+    put = requests.put(f"{place}/manifests/1", json.dumps(manifest), headers=headers, timeout=30)
+    assert put.status_code == 201
+    found = fleet.outcomes("--replace")
+    assert found["a:1"] == "moved"
+    assert found["chart:1"] == "not based"
+
+
+def test_a_rollback_file_of_a_run_that_broke_off(fleet: Fleet, tmp_path: Path) -> None:
+    """A next run goes on in the same file; a last line that was cut is of a tag that did not move."""
+    notes, before = tmp_path / "before.jsonl", fleet.tags("a")
+    assert fleet.rebase("--replace", "--rollback", notes).code == 0
+    fleet.push(f"{fleet.team}/a:3", [OLD, layer(file("later"))])
+    third = fleet.tags("a")["3"]
+    assert fleet.rebase("--replace", "--rollback", notes).code == 0
+    assert len(notes.read_text().splitlines()) == 3
+    notes.write_text(notes.read_text() + '{"name": "x/')
+    back = fleet.person.run("rebase", "--rollback", notes, "--json")
+    assert back.code == 0, back.err
+    assert fleet.tags("a") == {**before, "3": third}
 
 
 def test_what_people_see(fleet: Fleet) -> None:

@@ -325,13 +325,14 @@ def test_a_place_that_the_image_keeps_free(tmp_path: Path) -> None:
 
 def test_links_to_what_was_removed_go(tmp_path: Path) -> None:
     """Links of the new base's below /etc that nothing lists, one to another, lead nowhere in the result;
-    one that led nowhere before stays."""
+    one that led nowhere before stays, and so does one that the image has left like that."""
     targets = {"etc/a": "../usr/bin/a", "etc/b": "a", "etc/c": "nowhere"}
     links = [directory("etc"), *(symlink(name, target) for name, target in targets.items())]
     above = [whiteout("usr/bin/a"), file(STATUS, status(APP)), whiteout(f"{INFO}/a.list")]
-    moved = place(tmp_path, OLD, [*NEW, *links], above)
+    kept = [directory("etc"), symlink("etc/d", "../usr/bin/a")]
+    moved = place(tmp_path, [*OLD, *kept], [*NEW, *links, kept[1]], above)
     passes(moved)
-    assert {path for path in texts(moved) if path.startswith("etc")} == {"etc", "etc/c"}
+    assert {path for path in texts(moved) if path.startswith("etc")} == {"etc", "etc/c", "etc/d"}
 
 
 def test_of_a_version_that_both_have_the_new_base_s_stanza(tmp_path: Path) -> None:
@@ -434,6 +435,34 @@ def test_accounts_of_both_sides(tmp_path: Path) -> None:
     )
     assert text == passwd(a=1, b=2, app=500)
     assert result.json["risks"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "app", "new", "expected"),
+    [
+        ("etc/group", "docker:x:5:\n", "docker:x:5:app\n", "docker:x:6:\n", "docker:x:6:app\n"),
+        ("etc/passwd", "a:x:101:5::/:/bin/sh\n", "a:x:101:5::/:/bin/bash\n", "a:x:102:5::/:/bin/sh\n",
+         "a:x:102:5::/:/bin/bash\n"),
+    ],
+)  # fmt: skip
+def test_of_each_field_what_one_side_changed(
+    path: str, old: str, app: str, new: str, expected: str, tmp_path: Path
+) -> None:
+    """The image gave a group a member, or an account a shell; the new base gave it another number, which
+    its own files have."""
+    text, result = merged(path, old.encode(), app.encode(), new.encode(), tmp_path)
+    assert text == expected.encode()
+    assert result.json["risks"] == []
+
+
+def test_a_merged_file_has_the_new_base_s_owner(tmp_path: Path) -> None:
+    """Unless the image changed it."""
+    path = "etc/shadow"
+    lines = [b"a:1:1\n", b"a:1:1\napp:1:1\n", b"a:1:1\nb:1:1\n"]
+    old, app, new = (file(path, text, gid=gid) for text, gid in zip(lines, (42, 42, 43), strict=True))
+    moved = place(tmp_path, [directory("etc"), old], [directory("etc"), new], [app])
+    passes(moved)
+    assert apply_layers(read_image(moved.out).layers).nodes[path.encode()].gid == 43
 
 
 def test_every_range_of_a_name(tmp_path: Path) -> None:

@@ -43,10 +43,7 @@ def merge_accounts(sides: Sides, changes: Changes, fitted: Fitted, record: Recor
             there = {name for name, _ in new}
             changes.record.own[what] = brought & there
             changes.record.removed[what] = removed - there
-        if path in (_GROUP, b"etc/gshadow"):
-            merged = merge_keyed(old, app, new, _united)
-        else:
-            merged = merge_keyed(old, app, new)
+        merged = merge_keyed(old, app, new, _by_field if by_name else lambda _, ours, __: ours)
         changes.put(path, b"".join(_network_last(merged.values())), Kind.ACCOUNTS)
         if path in (_PASSWD, _GROUP):
             _compare_ids(changes, fitted, path, old, app, new)
@@ -74,16 +71,23 @@ def _network_last(lines: Iterable[bytes]) -> list[bytes]:
     return sorted(lines, key=lambda line: line.startswith((b"+", b"-")))
 
 
-def _united(was: bytes | None, ours: bytes, theirs: bytes) -> bytes:
-    """A group to which both sides gave members, or from which they took some."""
+def _by_field(was: bytes | None, ours: bytes, theirs: bytes) -> bytes:
+    """A line that both sides changed: of each field what one of them changed, else the image's; a group's
+    members one by one."""
     fields, others = ours.rstrip(b"\n").split(b":"), theirs.rstrip(b"\n").split(b":")
     before = was.rstrip(b"\n").split(b":") if was is not None else []
-    if len(fields) <= _MEMBERS or len(others) <= _MEMBERS:
+    if len(fields) != len(others) or (before and len(before) != len(fields)):
         return ours
-    old, app, new = (_members(one) for one in (before, fields, others))
-    merged = merge_keyed(old, app, new)
-    fields[_MEMBERS] = b",".join(merged)
-    return b":".join(fields) + b"\n"
+    if len(fields) == _MEMBERS + 1:  # group and gshadow
+        old, app, new = (_members(one) for one in (before, fields, others))
+        names = merge_keyed(old, app, new)
+        fields[_MEMBERS] = b",".join(names)
+        others[_MEMBERS] = fields[_MEMBERS]
+    merged = (
+        other if before and own == first else own
+        for first, own, other in zip(before or fields, fields, others, strict=True)
+    )
+    return b":".join(merged) + b"\n"
 
 
 def _members(fields: list[bytes]) -> dict[bytes, bytes]:
@@ -194,9 +198,10 @@ def _overlaps(lines: Lines) -> set[tuple[bytes, bytes]]:
         if len(fields) == 3 and all(map(_NUMBER.fullmatch, fields[1:])):
             spans.append((int(fields[1]), int(fields[1]) + int(fields[2]), fields[0]))
     found = set()
-    spans.sort()
-    for at, (start, _, name) in enumerate(spans):
-        for _, end, other in spans[:at]:
-            if start < end and name != other:
-                found.add((min(name, other), max(name, other)))
+    reach, holder = 0, b""
+    for start, end, name in sorted(spans):
+        if start < reach and name != holder:
+            found.add((min(name, holder), max(name, holder)))
+        if end > reach:
+            reach, holder = end, name
     return found

@@ -10,6 +10,7 @@ from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Attributes, Directory, Inode
 from squashkit.plan.rebase.merge.record import Record
 from squashkit.plan.rebase.merge.sides import Sides, Tree
+from squashkit.plan.rebase.risks.contents import is_file
 from squashkit.plan.rebase.risks.model import Kind, Risk
 
 
@@ -80,13 +81,7 @@ class Changes:
         self.settled.add(path)
         if self.sides.result.text(path) == content:
             return
-        for tree in (self.sides.app, self.sides.new):
-            node = tree.node(path)
-            if isinstance(node, Inode) and node.entry.record.typeflag == REGULAR:
-                attributes = node.effective()
-                break
-        else:
-            attributes = _FILE
+        attributes = self._attributes(path)
         origin = "both"
         if self.sides.new.text(path) == content:
             origin = "new base"
@@ -94,6 +89,19 @@ class Changes:
             origin = "image"
         self.made[path] = Made(attributes, content)
         self.merged.append(Merged(path, kind, origin, tuple(packages)))
+
+    def _attributes(self, path: bytes) -> Attributes:
+        """What a merged file has: of mode and owner what the image changed, else the new base's."""
+        old, app, new = (
+            node.effective() if is_file(node := tree.node(path)) else None
+            for tree in (self.sides.old, self.sides.app, self.sides.new)
+        )
+        if old is None or app is None or new is None:
+            return app or new or _FILE
+        mode, uid, gid = (
+            there if own == was else own for was, own, there in zip(old[:3], app[:3], new[:3], strict=True)
+        )
+        return app._replace(mode=mode, uid=uid, gid=gid)
 
     def link(self, path: bytes, target: bytes, kind: Kind) -> None:
         """Have a symlink lead there."""

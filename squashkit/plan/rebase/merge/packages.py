@@ -197,7 +197,8 @@ class PackageFiles:
                 link = directory.child_path(name)
                 if not isinstance(node, Inode) or node.entry.record.typeflag != SYMLINK:
                     continue
-                if node.layer < sides.bottom and link not in self.changes.made and sides.new.leads(link):
+                is_theirs = node.layer < sides.bottom and sides.app.node(link) is None
+                if is_theirs and link not in self.changes.made and sides.new.leads(link):
                     found[link] = _target(sides.result, path, node.entry.record.linkname)
         return found
 
