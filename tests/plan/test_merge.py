@@ -966,6 +966,28 @@ def test_a_merge_into_one_layer(tmp_path: Path) -> None:
     assert texts(moved)[STATUS] == status(A2, APP)
 
 
+def test_a_later_rebase_may_merge_nothing(tmp_path: Path) -> None:
+    """Then what the first one merged is gone, and what the layers have is told."""
+    above = [file(STATUS, status(A1, APP))]
+    first = place(tmp_path, within(STATUS, status(A1)), within(STATUS, status(A2)), above)
+    passes(first)
+    (tmp_path / "next").mkdir()
+    third = place(tmp_path / "next", [NOTHING], within(STATUS, status(A3)), [])
+    words = ("--old-base", tmp_path / "new.tar", "--new-base", third.folder / "new.tar", "--merge", "none")
+    done = run("rebase", first.out, *words, "-t", "app:3", "-o", tmp_path / "out3.tar", "--json")
+    assert done.code == 0, done.err
+    assert [risk["kind"] for risk in done.json["risks"]] == ["packages"]
+    assert done.json["merged"] == []
+
+
+def test_an_upgrade_that_was_removed_again_is_no_lower_version(tmp_path: Path) -> None:
+    """Nothing of it is installed."""
+    left = stanza("a", "2", Status="deinstall ok config-files")
+    text, result = merged(STATUS, status(A1), status(left, APP), status(A3), tmp_path)
+    assert text == status(left, APP)
+    assert result.json["risks"] == []
+
+
 def test_nothing_is_merged_that_nobody_touched(tmp_path: Path) -> None:
     """Layers without a database get no further layer; with --merge none no image does."""
     bases = within(STATUS, dpkg(a="1")), within(STATUS, dpkg(a="2"))

@@ -39,22 +39,24 @@ def find_unmet(status: bytes) -> list[Unmet]:
         for fields in map(fields_of, paragraphs(status))
         if fields.get(b"Status", b"").endswith(b" installed")
     ]
-    versions: dict[bytes, list[tuple[bytes, bytes]]] = defaultdict(list)
-    """By name: who provides it, and in what version; no version where that is not said."""
+    versions: dict[bytes, dict[bytes, set[bytes]]] = defaultdict(lambda: defaultdict(set))
+    """By name and version who provides it; no version where that is not said."""
     real: dict[bytes, bytes] = {}
     for fields in stanzas:
         name, version = fields.get(b"Package", b""), fields.get(b"Version", b"")
         real.setdefault(name, version)
-        versions[name].append((name, version))
+        versions[name][version].add(name)
         for part in _parts(fields.get(b"Provides", b""), b","):
             atom = _ATOM.match(part)
             if atom is not None:
-                versions[atom[1]].append((name, atom[3] or b""))
+                versions[atom[1]][atom[3] or b""].add(name)
 
     def is_there(part: bytes, without: bytes = b"") -> bool:
         atom = _ATOM.match(part)
         return atom is None or any(
-            _holds(version, atom[2], atom[3]) for owner, version in versions[atom[1]] if owner != without
+            _holds(version, atom[2], atom[3])
+            for version, owners in versions[atom[1]].items()
+            if owners != {without}
         )
 
     found = []

@@ -18,6 +18,7 @@ from squashkit.plan.rebase.risks.model import Kind, Risk
 _PASSWD, _GROUP = b"etc/passwd", b"etc/group"
 _SHADOWS = (b"etc/shadow", b"etc/gshadow")
 _SUBORDINATE = (b"etc/subuid", b"etc/subgid")
+FILES = (_PASSWD, _GROUP, *_SHADOWS, *_SUBORDINATE)
 _NUMBER = re.compile(rb"\d{1,10}")
 _MEMBERS = 3
 """The field of a group that lists its members; in gshadow, too."""
@@ -26,7 +27,7 @@ _MEMBERS = 3
 def merge_accounts(sides: Sides, changes: Changes, fitted: Fitted, record: Record) -> None:
     """Put the files of accounts together that a layer above has written; `record` says what an earlier
     rebase knew of them."""
-    for path in (_PASSWD, _GROUP, *_SHADOWS, *_SUBORDINATE):
+    for path in FILES:
         ours, theirs = sides.app.text(path), sides.new.text(path)
         if not sides.is_above(path) or ours is None or theirs is None:
             continue

@@ -15,7 +15,7 @@ from squashkit.plan.rebase.merge.sides import Sides
 from squashkit.plan.rebase.risks.model import Kind
 
 FOLDER = b"var/lib/dpkg/alternatives"
-_LINKS = b"etc/alternatives/"
+LINKS = b"etc/alternatives/"
 _PRIORITY = re.compile(rb"-?\d{1,10}")
 
 
@@ -102,8 +102,8 @@ def _follow(sides: Sides, changes: Changes, path: bytes, new: _Group | None) -> 
     """A group that the image did not change, in its layers or not: with what they hold of its links."""
     changes.copy(path, sides.new, Kind.CACHES)
     for link in new.links if new is not None else ():
-        if sides.is_as_old(_LINKS + link):
-            changes.copy(_LINKS + link, sides.new, Kind.CACHES)
+        if sides.is_as_old(LINKS + link):
+            changes.copy(LINKS + link, sides.new, Kind.CACHES)
 
 
 def _is_lost(changes: Changes, path: bytes) -> bool:
@@ -130,7 +130,7 @@ def _merged(old: _Group, app: _Group, new: _Group, changes: Changes) -> _Group |
 
 
 def _put(changes: Changes, name: bytes, path: bytes, group: _Group) -> None:
-    chosen, by_hand = group.best, _target(changes.sides, _LINKS + name)
+    chosen, by_hand = group.best, _target(changes.sides, LINKS + name)
     is_by_hand = group.status != b"auto" or by_hand not in (b"", _best_of(changes.sides, path))
     if is_by_hand and by_hand in group.choices:
         chosen = by_hand  # also where only the link was changed: update-alternatives leaves it so
@@ -141,7 +141,7 @@ def _put(changes: Changes, name: bytes, path: bytes, group: _Group) -> None:
     for link, place in group.links.items():
         target = chosen if link == name else slaves.get(link, b"")
         if target and not _is_lost(changes, target) and _is_linked(changes, link, target):
-            changes.link(_LINKS + link, target, Kind.CACHES)
+            changes.link(LINKS + link, target, Kind.CACHES)
             _link_place(changes, link, place)
         else:
             _hide_links(changes, link, place)
@@ -149,7 +149,7 @@ def _put(changes: Changes, name: bytes, path: bytes, group: _Group) -> None:
 
 def _is_linked(changes: Changes, link: bytes, target: bytes) -> bool:
     """Whether a link is to be there: to a file, or where one of the sides has it so."""
-    path = _LINKS + link
+    path = LINKS + link
     return changes.leads(target.strip(b"/")) or _target(changes.sides, path) == target
 
 
@@ -171,15 +171,15 @@ def _link_place(changes: Changes, link: bytes, place: bytes) -> None:
     """The link from where people look for it, unless the image has put something else there."""
     real = changes.sides.result.real(place.strip(b"/"))
     there = changes.sides.app.node(real)
-    if there is None or _target(changes.sides, real) == b"/" + _LINKS + link:
-        changes.link(real, b"/" + _LINKS + link, Kind.CACHES)
+    if there is None or _target(changes.sides, real) == b"/" + LINKS + link:
+        changes.link(real, b"/" + LINKS + link, Kind.CACHES)
 
 
 def _hide_links(changes: Changes, link: bytes, place: bytes) -> None:
     """A link of a group, and the one from where people look for it, if that is one."""
-    changes.hide(_LINKS + link, Kind.CACHES)
+    changes.hide(LINKS + link, Kind.CACHES)
     real = changes.sides.result.real(place.strip(b"/"))
-    if _target(changes.sides, real) == b"/" + _LINKS + link:
+    if _target(changes.sides, real) == b"/" + LINKS + link:
         changes.hide(real, Kind.CACHES)
 
 

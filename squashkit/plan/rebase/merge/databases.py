@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from squashkit.errors import show_path
 from squashkit.plan.packages.owners import STATUS_D
 from squashkit.plan.packages.paragraphs import fields_of, joined, paragraphs
 from squashkit.plan.rebase.merge.changes import Changes
-from squashkit.plan.rebase.merge.dpkg import Choice, Winner
+from squashkit.plan.rebase.merge.dpkg import Choice, Key, Winner
 from squashkit.plan.rebase.merge.keyed import merge_keyed
 from squashkit.plan.rebase.merge.sides import Sides
 from squashkit.plan.rebase.risks.model import Kind
@@ -96,7 +95,7 @@ _FORMS: Mapping[bytes, _Form] = {
 
 def merge_databases(sides: Sides, changes: Changes, choices: Sequence[Choice]) -> None:
     """Put every database together that a layer above has written."""
-    gone = {choice.name for choice in choices if choice.text is None}
+    gone = {choice.key for choice in choices if choice.text is None}
     for path, form in _FORMS.items():
         if sides.is_above(path):
             _merge(sides, changes, path, form, gone if path == _STATES else set())
@@ -108,7 +107,7 @@ def merge_databases(sides: Sides, changes: Changes, choices: Sequence[Choice]) -
         _merge_triggers(sides, changes, choices)
 
 
-def _merge(sides: Sides, changes: Changes, path: bytes, form: _Form, gone: set[str]) -> None:
+def _merge(sides: Sides, changes: Changes, path: bytes, form: _Form, gone: set[Key]) -> None:
     ours, theirs = sides.app.text(path), sides.new.text(path)
     if ours is None or theirs is None:
         if theirs is None and sides.is_as_old(path):
@@ -116,7 +115,7 @@ def _merge(sides: Sides, changes: Changes, path: bytes, form: _Form, gone: set[s
         return
     old, app, new = (form.parse(text) for text in (sides.old.text(path) or b"", ours, theirs))
     merged = merge_keyed(old, app, new)
-    parts = [part for part in merged.values() if not gone or show_path(_package(part)[0]) not in gone]
+    parts = [part for part in merged.values() if not gone or not _is_gone(_package(part), gone)]
     if path == CONF:  # a mark against a certificate that was the old base's alone
         parts = [part for part in parts if _conf(part) in new or not _is_for_nothing(part, changes)]
     if form.is_sorted and [*new] == sorted(new, key=_as_bytes):
@@ -125,6 +124,11 @@ def _merge(sides: Sides, changes: Changes, path: bytes, form: _Form, gone: set[s
         changes.put(path, ours, Kind.PACKAGES)
     else:
         changes.put(path, form.join(parts), Kind.PACKAGES)
+
+
+def _is_gone(package: tuple[bytes, bytes], gone: set[Key]) -> bool:
+    """Whether a package is not in the result: of one architecture, or of the only one that there was."""
+    return package in gone or (package[0], b"") in gone
 
 
 def _is_for_nothing(line: bytes, changes: Changes) -> bool:

@@ -149,9 +149,11 @@ def _choose(key: Key, old: Stanza | None, app: Stanza | None, new: Stanza | None
     if new is None:
         # The new base dropped a package of which the image changed nothing but the state.
         return choice(Winner.NOBODY, None) if old is not None else choice(Winner.APP, ours)
+    if old is not None and app.version == old.version and app.is_installed and not new.is_installed:
+        return choice(Winner.NEW, theirs)  # the new base removed it, and the image changed its state alone
     if app.version == new.version or (old is not None and app.version == old.version):
         return choice(Winner.STATE, _with_state(app, new))
-    return choice(Winner.APP, ours, is_lower=is_later(new.version, app.version))
+    return choice(Winner.APP, ours, is_lower=app.is_installed and is_later(new.version, app.version))
 
 
 def _with_state(app: Stanza, new: Stanza) -> bytes:

@@ -10,10 +10,10 @@ from squashkit.layers.changeset import Changeset
 from squashkit.layers.record import DIRECTORY
 from squashkit.plan.packages.owners import INFO, STATUS
 from squashkit.plan.rebase.fit import Fitted
-from squashkit.plan.rebase.merge.accounts import merge_accounts
-from squashkit.plan.rebase.merge.alternatives import merge_alternatives
+from squashkit.plan.rebase.merge.accounts import FILES, merge_accounts
+from squashkit.plan.rebase.merge.alternatives import FOLDER, LINKS, merge_alternatives
 from squashkit.plan.rebase.merge.apk import merge_apk
-from squashkit.plan.rebase.merge.certificates import merge_certificates
+from squashkit.plan.rebase.merge.certificates import BUNDLE, merge_certificates
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.databases import DIVERSIONS, DPKG, diversions, merge_databases
 from squashkit.plan.rebase.merge.dpkg import (
@@ -25,7 +25,7 @@ from squashkit.plan.rebase.merge.dpkg import (
     status_of,
     unready,
 )
-from squashkit.plan.rebase.merge.loader import merge_loader_cache
+from squashkit.plan.rebase.merge.loader import CACHE, merge_loader_cache
 from squashkit.plan.rebase.merge.packages import PackageFiles
 from squashkit.plan.rebase.merge.record import Record
 from squashkit.plan.rebase.merge.renew import Renewed, renew
@@ -64,18 +64,26 @@ def merge(
         merge_loader_cache(sides, changes)
     renew(fitted, origin, renewed, changes)
     if fitted.earlier is not None:
-        _carry_over(fitted.earlier, sides, changes)
+        _carry_over(fitted.earlier, sides, changes, kinds)
     return changes
 
 
-def _carry_over(earlier: Changeset, sides: Sides, changes: Changes) -> None:
+def _carry_over(earlier: Changeset, sides: Sides, changes: Changes, kinds: Collection[Kind]) -> None:
     """What an earlier rebase merged, replaced or hid, and this one has no reason to do again: where that
-    made a difference to that rebase's base it is still the image's own, else it follows the new base."""
+    made a difference to that rebase's base it is still the image's own, else it follows the new base. Of
+    kinds that are not wanted nothing is: the layers' own databases are seen again, and told."""
     files = (path for path, record in earlier.entries if record.typeflag != DIRECTORY)
     for path in (*files, *earlier.whiteouts):
-        if path not in changes.settled:
+        if path not in changes.settled and _kind_of(path) in kinds:
             tree = sides.new if sides.is_as_old(path) else sides.app
             changes.copy(path, tree, Kind.PACKAGES)
+
+
+def _kind_of(path: bytes) -> Kind:
+    """As what a path was merged."""
+    if path.startswith((FOLDER + b"/", LINKS)) or path in (CACHE, BUNDLE):
+        return Kind.CACHES
+    return Kind.ACCOUNTS if path in FILES else Kind.PACKAGES
 
 
 def _merge_packages(sides: Sides, changes: Changes, record: Record) -> None:

@@ -27,6 +27,8 @@ _LITTLE = 2
 _EXTENSION, _SECTION = struct.Struct("<II"), struct.Struct("<IIII")
 _EXTENSION_MAGIC = 0xEAA42174
 _GENERATOR, _HWCAPS = 0, 1
+_LONGEST = 4096
+"""Bytes of a path (PATH_MAX)."""
 _HAS_SUBFOLDER = 1 << 62
 """In an entry's hwcap: its low half is an index of the subfolders."""
 
@@ -113,7 +115,8 @@ def _parse_extension(data: bytes, at: int) -> tuple[bytes, list[bytes]]:
 
 
 def _string(data: bytes, at: int) -> bytes:
-    return data[at : data.index(b"\0", at)]
+    """Raises ValueError for one that is longer than any path."""
+    return data[at : data.index(b"\0", at, at + _LONGEST)]
 
 
 def write_cache(entries: Iterable[_Entry], generator: bytes, flags: int) -> bytes:
