@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := docker.io containerd iptables podman buildah skopeo umoci crun mmdebstrap gcc libc6-dev golang-go zstd \
-         libarchive-tools attr xz-utils bzip2 docker-registry apache2-utils openssl curl zsh fish chromium \
+         rpm db-util libarchive-tools attr xz-utils bzip2 docker-registry apache2-utils openssl curl zsh fish chromium \
          openssh-server openssh-client
 COMMANDS := dockerd containerd ctr podman buildah skopeo umoci crun mmdebstrap gcc go zstd bsdtar getfattr xz bzip2 \
-            docker-registry htpasswd openssl curl zsh fish chromium sshd ssh
+            rpmbuild db5.3_load docker-registry htpasswd openssl curl zsh fish chromium sshd ssh
 PYTHONS := 3.11 3.12 3.13 3.14
 PYZ := build/squashkit.pyz
 JOBS := $(shell nproc 2>/dev/null || echo 2)

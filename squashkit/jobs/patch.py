@@ -70,6 +70,8 @@ def rebase_below(
     Raises UsageError where nothing says which tags to move, and what listing the tags raises.
     """
     how = Rebase.of(how)
+    if not (place.startswith("docker://") and place.endswith("/")):
+        raise UsageError(f"{place} is no place in a registry: docker://HOST/PREFIX/")
     if not write.dry_run and not patch.replace and not patch.tag_suffix:
         raise UsageError(
             "which tags are to move? ",
@@ -153,7 +155,9 @@ class _Work:
         pairs = list(zip(source.images, [one.image for one in bases], strict=True))
         if all(new is not None and _stands_on(image, new) for image, new in pairs):
             return PatchedTag(str(name), Outcome.CURRENT)
-        decide(source, Keep(base=self.how.old_base), Read(ALL), self.bases)  # whether it is on the old one
+        decisions, _ = decide(source, Keep(base=self.how.old_base), Read(ALL), self.bases)
+        if all(one.base.layers == len(one.image.layers) for one in decisions):
+            return PatchedTag(str(name), Outcome.NOT_BASED, "it is the old base itself")
         before: Digest | None = read
         if suffix:
             made = self._made(target, source, [new for _, new in pairs if new is not None])

@@ -185,6 +185,12 @@ def test_a_rollback_file_of_a_run_that_broke_off(fleet: Fleet, tmp_path: Path) -
     assert fleet.tags("a") == {**before, "3": third}
 
 
+def test_the_old_base_itself_does_not_move(fleet: Fleet) -> None:
+    """Below a place lie its own tags, too."""
+    fleet.push(f"{fleet.team}/base:1", [OLD])
+    assert fleet.outcomes("--replace")["base:1"] == "not based"
+
+
 def test_what_people_see(fleet: Fleet) -> None:
     """A table with names below the place, then what it comes to and how to go back."""
     done = fleet.rebase("--replace")
@@ -213,6 +219,10 @@ def test_what_people_see(fleet: Fleet) -> None:
         (["--from", "PLACE", "--new-base", "b", "--tag-suffix=:x"], "tags have letters"),
         (["--from", "PLACE", "--new-base", "b", "--replace", "-o", "x"], "leave IMAGE, --output"),
         (["--from", "PLACE", "--replace"], "no new base was given"),
+        (
+            ["--from", "docker://localhost/team/a:1", "--new-base", "b", "--replace"],
+            "is no place in a registry",
+        ),
         (["app.tar", "--new-base", "b", "--select", "outdated"], "name their place"),
         (["--rollback", "FILE"], "is no list of tags that were moved"),
     ],

@@ -629,6 +629,19 @@ def test_a_priority_that_is_no_number_of_a_machine(tmp_path: Path) -> None:
     assert text == own
 
 
+@pytest.mark.parametrize(
+    ("was", "name"), [(b"editor.1\n", b"../../usr\n"), (b"/usr/bin/editor\n", b"/usr/../bin\n")]
+)
+def test_names_that_lead_elsewhere(was: bytes, name: bytes, tmp_path: Path) -> None:
+    """Nothing is hidden for a name that is none."""
+    own = group(("nano", 40)).replace(was, name)
+    old, new = (editors(group(("nano", number)), "nano", chosen="nano") for number in (40, 41))
+    moved = place(tmp_path, old, new, [file(EDITOR, own)])
+    passes(moved)
+    assert texts(moved)[EDITOR] == own
+    assert texts(moved)["usr/bin/nano"] == b"nano"
+
+
 def test_a_group_that_nobody_changed_stays(tmp_path: Path) -> None:
     """The image deleted the program as people delete manual pages: nobody ran update-alternatives."""
     old, new = (editors(group(("nano", 40)), "nano", chosen="nano") for _ in range(2))
@@ -806,6 +819,27 @@ def test_old_content_gives_way(tmp_path: Path) -> None:
     nodes = [tree.nodes[name.encode()] for name in names]
     assert [(node.content, node.mode, node.uid) for node in nodes] == [(FIX, 0o700, 7)] * 2
     assert members(image.layers[-1])[names[1]].islnk()
+
+
+def test_symlinks_of_the_old_base_give_way_too(tmp_path: Path) -> None:
+    """A chown -R copies them: the loader would follow the old one to a file that is gone."""
+    names = "usr/bin/l.so.1", "usr/bin/l.so"
+
+    def with_link(version: str, data: bytes) -> list[Member]:
+        made = base(version, {f"{names[0]}.{version}": data, names[1]: b""})
+        return [*(m for m in made if m.name != names[1].encode()), symlink(names[1], f"l.so.1.{version}")]
+
+    above = [symlink(names[1], "l.so.1.1", uid=7), file("own")]
+    moved = place(tmp_path, with_link("1", BUG), with_link("2", FIX), above)
+    (risk,) = stops(moved, "content").json["risks"]
+    assert (risk["path"], risk["old"], risk["new"]) == (
+        names[1],
+        "a symlink to l.so.1.1",
+        "a symlink to l.so.1.2",
+    )
+    passes(moved, "--take-new", "content")
+    node = apply_layers(read_image(moved.out).layers).nodes[names[1].encode()]
+    assert (node.linkname, node.uid) == (b"l.so.1.2", 7)
 
 
 def test_content_without_attributes_of_its_own_needs_nothing(tmp_path: Path) -> None:

@@ -11,10 +11,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from squashkit.plan.packages.paragraphs import fields_of, lines_of, paragraphs
+from squashkit.plan.packages.rpm import rpm_packages
 
 STATUS, STATUS_D, INFO = b"var/lib/dpkg/status", b"var/lib/dpkg/status.d", b"var/lib/dpkg/info"
 APK = (b"lib/apk/db/installed", b"usr/lib/apk/db/installed")
 """Where apk keeps its database; the second since version 3."""
+RPM = tuple(
+    folder + name
+    for folder in (b"var/lib/rpm/", b"usr/lib/sysimage/rpm/")
+    for name in (b"Packages", b"rpmdb.sqlite")
+)
+"""Where rpm keeps its database: a hash of Berkeley DB, or SQLite; the second folder since Fedora 36."""
 _MERGED = re.compile(rb"usr/(?=(?:lib|lib32|lib64|libx32|bin|sbin)/)")
 Read = Callable[[bytes], bytes | None]
 """The content of a file of the tree; None where there is none."""
@@ -54,6 +61,9 @@ def find_owners(read: Read, names: Collection[bytes]) -> Owners:
     for database in APK:
         for paragraph in paragraphs(read(database) or b""):
             _take(packages, fields_of(paragraph).get(b"P", b""), apk_paths(paragraph))
+    for path in RPM:
+        for one in (rpm_packages(read(path) or b"") or {}).values() if path in names else ():
+            _take(packages, one.name, map(one_place, one.files))
     return Owners(packages, frozenset(_conffiles(read(STATUS) or b"")))
 
 

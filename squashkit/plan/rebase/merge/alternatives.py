@@ -16,6 +16,7 @@ from squashkit.plan.rebase.risks.model import Kind
 
 FOLDER = b"var/lib/dpkg/alternatives"
 LINKS = b"etc/alternatives/"
+_NAME, _PATH = re.compile(rb"(?!\.+$)[^/\s]+"), re.compile(rb"(?:/(?!\.{1,2}(?:/|$))[^/\n]+)+")
 _PRIORITY = re.compile(rb"-?\d{1,10}")
 
 
@@ -56,7 +57,10 @@ class _Group:
                 choices[path] = _Choice(priority, {slave: file for slave, file in files.items() if file})
         except (StopIteration, RuntimeError):
             return None
-        return cls(status, links, choices)
+        is_sound = all(map(_NAME.fullmatch, links)) and all(
+            map(_PATH.fullmatch, (*links.values(), *choices))
+        )
+        return cls(status, links, choices) if is_sound else None
 
     @property
     def best(self) -> bytes:

@@ -144,6 +144,8 @@ class Changes:
         self.settled.add(path)
         if record.typeflag == SYMLINK:
             self.made[path] = Made(node.effective(), target=record.linkname)
+        elif record.typeflag == REGULAR and record.sparse is not None:
+            self.made[path] = Made(node.effective(), self.sides.new.text(place) or b"")
         elif record.typeflag == REGULAR:
             self.made[path] = Made(node.effective(), source=node)
         else:

@@ -116,8 +116,6 @@ def _merge(sides: Sides, changes: Changes, path: bytes, form: _Form, gone: set[K
     old, app, new = (form.parse(text) for text in (sides.old.text(path) or b"", ours, theirs))
     merged = merge_keyed(old, app, new)
     parts = [part for part in merged.values() if not gone or not _is_gone(_package(part), gone)]
-    if path == CONF:  # a mark against a certificate that was the old base's alone
-        parts = [part for part in parts if _conf(part) in new or not _is_for_nothing(part, changes)]
     if form.is_sorted and [*new] == sorted(new, key=_as_bytes):
         parts = [part for _, part in sorted(merged.items(), key=lambda item: _as_bytes(item[0]))]
     if sorted(parts) == sorted(app.values()):  # in whatever order its writer has it
@@ -129,10 +127,6 @@ def _merge(sides: Sides, changes: Changes, path: bytes, form: _Form, gone: set[K
 def _is_gone(package: tuple[bytes, bytes], gone: set[Key]) -> bool:
     """Whether a package is not in the result: of one architecture, or of the only one that there was."""
     return package in gone or (package[0], b"") in gone
-
-
-def _is_for_nothing(line: bytes, changes: Changes) -> bool:
-    return line.startswith(b"!") and not changes.leads(SHARED + _conf(line))
 
 
 def _as_bytes(key: object) -> bytes:

@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from squashkit.layers.entry import is_hard_link, link_target
 from squashkit.layers.lookup import node_at
-from squashkit.layers.record import REGULAR
-from squashkit.layers.rootfs import Attributes, Inode
+from squashkit.layers.record import REGULAR, SYMLINK
+from squashkit.layers.rootfs import Attributes, Directory, Inode
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.merge.changes import Changes, Made, Merged
 from squashkit.plan.rebase.merge.keyed import merge_keyed
-from squashkit.plan.rebase.risks.contents import Contents, is_file
+from squashkit.plan.rebase.risks.contents import Contents
 from squashkit.plan.rebase.risks.model import Kind, Side
 from squashkit.plan.rebase.risks.origin import Origin
 
@@ -49,14 +49,21 @@ def find_renewed(
             holders[path].add(number)
     for path in _candidates(fitted):
         above = node_at(fitted.app, path)
-        if not is_file(above) or above.layer < len(fitted.old):
+        if not isinstance(above, Inode) or above.layer < len(fitted.old):
             continue
         number = above.layer - len(fitted.old)
         if number < len(fitted.above) and not holders[path] <= layers:
             continue
         source = path if node_at(origin.old, path) is not None else diverted.get(path, b"")
         was, there = node_at(origin.old, source), node_at(origin.new, source)
-        if not is_file(was) or not origin.is_code(source) or not (there is None or is_file(there)):
+        kinds = {node.entry.record.typeflag for node in (was, above, there) if isinstance(node, Inode)}
+        if (
+            not isinstance(was, Inode)
+            or isinstance(there, Directory)
+            or kinds not in ({REGULAR}, {SYMLINK})
+        ):
+            continue
+        if not origin.is_code(source) or (there is not None and there.entry.record.sparse is not None):
             continue
         if _is_same(contents, was, above) and (
             number == len(fitted.above) or not contents.do_agree(was, there)
@@ -73,6 +80,8 @@ def _candidates(fitted: Fitted) -> Iterator[bytes]:
 
 def _is_same(contents: Contents, was: Inode, above: Inode) -> bool:
     """Whether a file has its old content: both are of the image as it was."""
+    if was.entry.record.typeflag == SYMLINK:
+        return was.entry.record.linkname == above.entry.record.linkname
     if was.entry.record.realsize != above.entry.record.realsize:
         return False
     return contents.digest(was, Side.OLD) == contents.digest(above, Side.OLD)
@@ -111,7 +120,10 @@ def renew(fitted: Fitted, origin: Origin, found: Mapping[bytes, Renewed], change
         if is_seen and attributes == there.effective():
             continue
         link = first.setdefault((ours, there), path)
-        changes.made[path] = Made(attributes, source=there, link=b"" if link == path else link)
+        if there.entry.record.typeflag == SYMLINK:
+            changes.made[path] = Made(attributes, target=there.entry.record.linkname)
+        else:
+            changes.made[path] = Made(attributes, source=there, link=b"" if link == path else link)
         changes.merged.append(Merged(path, Kind.CONTENT, "new base", package))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from squashkit.errors import show_path
 from squashkit.layers.lookup import node_at
+from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.risks.contents import Contents, is_file
@@ -24,7 +25,7 @@ _WORTH_A_LOOK = 1024
 
 def find_hidden(facts: Facts) -> Iterator[Risk]:
     """Whether a copy hides other content of the new base's, or outlives it."""
-    if not is_file(facts.old) or not is_file(facts.above):
+    if not _is_copy(facts):
         return
     if facts.new is not None and facts.contents.is_same(facts.above, facts.new):
         return
@@ -38,18 +39,29 @@ def find_hidden(facts: Facts) -> Iterator[Risk]:
     package, is_error = origin.package_of(path), origin.is_code(path)
     if not facts.same and origin.is_ahead(package):
         return
+    assert facts.old is not None
     if facts.new is None:
         old, new = "a file", "nothing"
         effect = "the old base's file stays, though the new base has it no longer"
         is_error = is_error and facts.same
     else:
         old, new = show_node(facts.old), show_node(facts.new)
-        if is_file(facts.new):
+        if is_file(facts.new) and is_file(facts.old):
             old, new = _sizes(facts.old, facts.new)
         kept = "keeps the old base's content" if facts.same else "was made from the old base's"
         effect = f"the copy above {kept}; the new base's is not seen"
         is_error = is_error and (facts.same or not origin.is_settings(path))
     yield Risk(Kind.CONTENT, path, old, new, facts.layer, effect, is_error, package)
+
+
+def _is_copy(facts: Facts) -> bool:
+    """Whether a file lies above in a copy, or a package's symlink as it was: a `chown -R` copies these,
+    too. Where others lead is the image's choice."""
+    if facts.old is None:
+        return False
+    types = {inode.entry.record.typeflag for inode in (facts.old, facts.above)}
+    is_link = types == {SYMLINK} and facts.same and facts.origin.is_code(facts.path)
+    return types == {REGULAR} or is_link
 
 
 def find_copies(fitted: Fitted, origin: Origin, contents: Contents) -> Iterator[Risk]:

@@ -10,7 +10,8 @@ from squashkit.layers.changeset import Changeset
 from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.plan.packages.apk import apk_packages
-from squashkit.plan.packages.owners import APK, STATUS, Built, Owners, find_owners, installed
+from squashkit.plan.packages.owners import APK, RPM, STATUS, Built, Owners, find_owners, installed
+from squashkit.plan.packages.rpm import rpm_packages
 from squashkit.plan.packages.versions import is_later
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.risks.contents import Contents, is_file
@@ -55,14 +56,16 @@ class Origin:
 
         def built(tree: Rootfs, side: Side) -> dict[bytes, Built]:
             found = installed(text(STATUS, tree, side) or b"")
-            for path in APK if not found else ():
-                found |= {
-                    name: Built(one.version, name, one.version)
-                    for name, one in apk_packages(text(path, tree, side) or b"").items()
-                }
+            for path in (*APK, *RPM) if not found else ():
+                data = text(path, tree, side)
+                packages = (
+                    (rpm_packages if path in RPM else apk_packages)(data) if data is not None else None
+                )
+                for name, one in (packages or {}).items():
+                    found[name] = Built(one.version, name, one.version)
             return found
 
-        is_own = is_own or any(_is_above(fitted, path) for path in APK)
+        is_own = is_own or any(_is_above(fitted, path) for path in (*APK, *RPM))
         return cls(
             old,
             new,

@@ -8,6 +8,7 @@ from squashkit.errors import show_path
 from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.packages.owners import APK, STATUS
+from squashkit.plan.packages.rpm import rpm_packages
 from squashkit.plan.packages.versions import is_later
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.risks.facts import Detectors, Facts, below, path_is, show_have, show_some
@@ -38,20 +39,21 @@ def _apk(facts: Facts) -> Iterator[Risk]:
     return _versions(facts, _apk_versions)
 
 
-def _versions(facts: Facts, parse: Callable[[bytes], dict[str, str]]) -> Iterator[Risk]:
+def _versions(facts: Facts, parse: Callable[[bytes], dict[str, str] | None]) -> Iterator[Risk]:
     """Which packages are listed in other versions than the files have."""
     new, old, contents = facts.new, facts.old, facts.contents
     if new is None:
         yield from _moved(facts)
         return
     listed, real = contents.text(facts.above), contents.text(new)
-    if listed is None or real is None:
+    shown = parse(listed) if listed is not None else None
+    there = parse(real) if real is not None else None
+    if shown is None or there is None:
         effect = "it lists what the old base had; scanners go by it"
         yield facts.risk(Kind.PACKAGES, "another database", "its own database", effect)
         return
-    shown, there = parse(listed), parse(real)
     hidden = {name: version for name, version in there.items() if shown.get(name) != version}
-    before = parse(contents.text(old, Side.OLD) or b"") if old is not None else {}
+    before = (parse(contents.text(old, Side.OLD) or b"") if old is not None else None) or {}
     gone = [name for name in before if name in shown and name not in there]
     hidden |= dict.fromkeys(gone, "(not there)")
     if hidden:
@@ -65,8 +67,7 @@ def _rpm(facts: Facts) -> Iterator[Risk]:
     if facts.new is None:
         yield from _moved(facts)
         return
-    effect = "rpm lists what the old base had; scanners go by it"
-    yield facts.risk(Kind.PACKAGES, "another database", "its own database", effect)
+    yield from _versions(facts, _rpm_versions)
 
 
 def _moved(facts: Facts) -> Iterator[Risk]:
@@ -101,6 +102,14 @@ DETECTORS: Detectors = (
     (below(_PACMAN), _pacman),
     (below(*_FOLDERS), _nothing),
 )
+
+
+def _rpm_versions(data: bytes) -> dict[str, str] | None:
+    """Packages and their versions of rpm's database; None for one of a form that is not read."""
+    packages = rpm_packages(data)
+    if packages is None:
+        return None
+    return {show_path(name): show_path(one.version) for name, one in packages.items()}
 
 
 def _dpkg_versions(text: bytes) -> dict[str, str]:
