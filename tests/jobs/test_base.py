@@ -7,7 +7,6 @@ import os
 import re
 import sqlite3
 import stat
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -434,27 +433,6 @@ def known(reference: str) -> KnownBase:
     diff_ids = tuple(DiffID(digest(one)) for one in BASE.layers)
     platform = Platform("linux", "amd64")
     return KnownBase(reference, platform, Digest(diff_ids[0]), "", diff_ids, b"", "2026-01-01T00:00:00Z")
-
-
-def test_the_loop_of_patch_day_lists_what_is_outdated(tmp_path: Path) -> None:
-    """Not what stands on another base, and not what could not be checked; that is told."""
-    page = (Path(__file__).parents[2] / "docs/rebase.md").read_text(encoding="utf-8")
-    (loop,) = (block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "> outdated" in block)
-    codes = {"current": 0, "old": 3, "other": 6, "broken": 4, "away": 5}
-    cases = "".join(f"  */{name}:1) exit {code} ;;\n" for name, code in codes.items())
-    for name, text in {
-        "curl": "true",
-        "jq": f"printf 'team/%s\\n' {' '.join(codes)}",
-        "squashkit": f'case "$3" in\n{cases}esac',
-    }.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["sh", "-c", loop], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
-    )
-    assert (tmp_path / "outdated").read_text() == "team/old\n"
-    assert all(name in done.stderr for name in ("team/broken", "team/away"))
 
 
 # --- the command -----------------------------------------------------------------------------

@@ -118,10 +118,9 @@ def _merge(sides: Sides, changes: Changes, path: bytes, form: _Form, gone: set[K
     parts = [part for part in merged.values() if not gone or not _is_gone(_package(part), gone)]
     if form.is_sorted and [*new] == sorted(new, key=_as_bytes):
         parts = [part for _, part in sorted(merged.items(), key=lambda item: _as_bytes(item[0]))]
-    if sorted(parts) == sorted(app.values()):  # in whatever order its writer has it
-        changes.put(path, ours, Kind.PACKAGES)
-    else:
-        changes.put(path, form.join(parts), Kind.PACKAGES)
+    shown = sides.result.text(path) or b""
+    is_there = sorted(parts) == sorted(form.parse(shown).values())  # in whatever order its writer has it
+    changes.put(path, shown if is_there else form.join(parts), Kind.PACKAGES)
 
 
 def _is_gone(package: tuple[bytes, bytes], gone: set[Key]) -> bool:
