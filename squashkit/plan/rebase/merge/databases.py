@@ -119,7 +119,8 @@ def _merge(sides: Sides, changes: Changes, path: bytes, form: _Form, gone: set[K
     if form.is_sorted and [*new] == sorted(new, key=_as_bytes):
         parts = [part for _, part in sorted(merged.items(), key=lambda item: _as_bytes(item[0]))]
     shown = sides.result.text(path) or b""
-    is_there = sorted(parts) == sorted(form.parse(shown).values())  # in whatever order its writer has it
+    # In whatever order its writer has it; but certificates are bundled in the order of their list.
+    is_there = path != CONF and sorted(parts) == sorted(form.parse(shown).values())
     changes.put(path, shown if is_there else form.join(parts), Kind.PACKAGES)
 
 
