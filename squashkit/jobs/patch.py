@@ -1,5 +1,4 @@
 """Every tag below a place in a registry onto a new base: a rebase a tag, and a row that tells of it.
-it.
 
 The result of each goes to its repository by its digest alone; then its tag moves, if that still means what
 was read. So a run that is stopped, or one that is repeated, leaves every tag either as it was or right.

@@ -20,6 +20,7 @@ from squashkit.plan.packages.paragraphs import joined
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.packages import hide_files
 from squashkit.plan.rebase.merge.sides import Sides, Tree
+from squashkit.plan.rebase.risks.contents import is_file
 from squashkit.plan.rebase.risks.model import Kind, Risk
 
 _WORLD = b"etc/apk/world"
@@ -120,7 +121,7 @@ def _world(text: bytes | None) -> ApkPackage:
 
 
 def _database(tree: Tree) -> bytes | None:
-    return next((path for path in reversed(APK) if tree.text(path) is not None), None)
+    return next((path for path in reversed(APK) if is_file(tree.node(path))), None)
 
 
 def _merge_scripts(sides: Sides, changes: Changes, merge: _Merge, ours: bytes, there: bytes) -> None:

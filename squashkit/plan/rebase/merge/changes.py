@@ -66,6 +66,8 @@ class Changes:
         """What a file holds once all of this is done."""
         if path in self.made:
             made = self.made[path]
+            if made is not None and made.source is not None:
+                return self.sides.new.contents.text(made.source, self.sides.new.side)
             return made.content if made is not None and made.target is None else None
         return self.sides.result.text(path)
 

@@ -79,11 +79,10 @@ class Sides:
 
     def is_as_old(self, path: bytes) -> bool:
         """Whether the image has at a path what its old base had there, nothing included."""
-        return self._same(self.old, self.app, path)
-
-    def _same(self, one: Tree, other: Tree, path: bytes) -> bool:
-        ours, theirs = one.node(path), other.node(path)
-        return _is_one(ours, theirs) or (_may_be_same(ours, theirs) and one.key(path) == other.key(path))
+        was, ours = self.old.node(path), self.app.node(path)
+        if _is_one(was, ours):
+            return True
+        return _may_be_same(was, ours) and self.old.key(path) == self.app.key(path)
 
     def shows(self, tree: Tree, path: bytes) -> bool:
         """Whether the result has at a path what one of the trees has there."""
