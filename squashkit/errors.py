@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -299,6 +299,19 @@ _USER_INFO = re.compile(
 def without_secrets(text: str) -> str:
     """A message in which no address tells a user's name or password."""
     return _USER_INFO.sub(r"\1***@", text)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in the line that a table has for it."""
+    return (without_secrets(str(error)).splitlines() or [""])[0]
+
+
+_WORST = (130, 5, 4, 1, 2, 3, 6)
+
+
+def worst_of(codes: Collection[int]) -> int:
+    """The exit code of much work together: the first of 130, 5, 4, 1, 2, 3 and 6 that occurred."""
+    return next((code for code in _WORST if code in codes), 0)
 
 
 def gist_of(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from squashkit.errors import (
     RebaseConflict,
     SquashkitError,
     UsageError,
-    without_secrets,
+    first_line,
 )
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.decide import Bases, decide
@@ -133,7 +133,7 @@ class _Work:
         except RebaseConflict as error:
             return PatchedTag(str(name), Outcome.REFUSED, _conflicts(error), code=error.exit_code)
         except SquashkitError as error:
-            return PatchedTag(str(name), Outcome.FAILED, _first_line(error), code=error.exit_code)
+            return PatchedTag(str(name), Outcome.FAILED, first_line(error), code=error.exit_code)
         except Exception as error:  # of one tag: the others must not wait for its mending
             why = f"this is a fault of squashkit, please report it: {type(error).__name__}: {error}"
             return PatchedTag(str(name), Outcome.FAILED, why[:500], code=1)
@@ -242,10 +242,6 @@ def _made_from(image: Image) -> str:
     last = (image.config.history or ())[-1:]
     comments = [str(entry.raw.get("comment") or "") for entry in last]
     return next((one[len(MADE_FROM) :].split(";")[0] for one in comments if one.startswith(MADE_FROM)), "")
-
-
-def _first_line(error: SquashkitError) -> str:
-    return without_secrets(str(error)).splitlines()[0]
 
 
 def _conflicts(error: RebaseConflict) -> str:

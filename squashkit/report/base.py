@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count
-from squashkit.errors import show_text
+from squashkit.errors import show_text, worst_of
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
@@ -161,8 +161,6 @@ class CurrentReport:
         ]
 
 
-_WORST = (130, 5, 4, 1, 2, 3, 6)
-"""Exit codes: the first of them that occurred is that of all images together."""
 _CODES = {"current": 0, "outdated": 3, "not based": 6}
 
 
@@ -215,8 +213,7 @@ class CheckedBases:
     @property
     def exit_code(self) -> int:
         """The worst of all images."""
-        codes = {one.exit_code for one in self.images}
-        return next((code for code in _WORST if code in codes), 0)
+        return worst_of({one.exit_code for one in self.images})
 
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints."""

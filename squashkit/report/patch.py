@@ -8,12 +8,10 @@ from enum import Enum
 from typing import Any
 
 from squashkit.amounts import count
-from squashkit.errors import show_text
+from squashkit.errors import show_text, worst_of
 from squashkit.oci.digests import Digest
 from squashkit.report.text import Fit, table
 
-_WORST = (130, 5, 4, 1, 2, 3, 6)
-"""Exit codes: the first of them that occurred is that of all tags together."""
 _SHORT = 19
 
 
@@ -102,7 +100,7 @@ class PatchReport:
     def exit_code(self) -> int:
         """The worst of all tags."""
         codes = {tag.code for tag in self.tags} | ({130} if self.is_interrupted else set())
-        return next((code for code in _WORST if code in codes), 0)
+        return worst_of(codes)
 
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints."""

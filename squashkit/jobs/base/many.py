@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from squashkit.arguments import checked, texts
-from squashkit.errors import SquashkitError, without_secrets
+from squashkit.errors import SquashkitError, first_line
 from squashkit.jobs.base.tell import check_bases
 from squashkit.jobs.fleet.below import Below
 from squashkit.jobs.fleet.process import for_many_images
@@ -40,8 +40,7 @@ def check_all(
                 for _, report in check_bases(image, base, one, run, numbered, notify):
                     rows.append(CheckedImage(image, report))
             except SquashkitError as error:
-                why = without_secrets(str(error)).splitlines()[0]
-                rows.append(CheckedImage(image, None, why, error.exit_code))
+                rows.append(CheckedImage(image, None, first_line(error), error.exit_code))
     return CheckedBases(tuple(rows), tuple(notes))
 
 

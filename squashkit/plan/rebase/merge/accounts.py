@@ -127,7 +127,9 @@ def _compare_ids(
             assert other is not None
             files = _some(fitted, of, number)
             effect = f"both have {of} {number}: what is the one's is the other's; {files}"
-            changes.conflict(_risk(path, f"{word} {show_path(name)}", f"{word} {show_path(other)}", effect))
+            changes.conflicts.append(
+                _risk(path, f"{word} {show_path(name)}", f"{word} {show_path(other)}", effect)
+            )
     for name, number in theirs.items():
         mine, was = ours.get(name), before.get(name)
         if mine is None or mine == number:
@@ -137,7 +139,7 @@ def _compare_ids(
             files = _members_by_id(changes, mine)
         if mine != was or files != _NO_FILES:  # else the new id stands, and nothing carries the old one
             effect = f"{files} of {of} {mine}, the new base's of {number}"
-            changes.conflict(_risk(path, f"{show_path(name)} is {mine}", f"it is {number}", effect))
+            changes.conflicts.append(_risk(path, f"{show_path(name)} is {mine}", f"it is {number}", effect))
 
 
 def _risk(path: bytes, old: str, new: str, effect: str) -> Risk:
@@ -189,7 +191,7 @@ def _compare_ranges(
     known = _overlaps(app) | _overlaps(new)
     for one, other in sorted(_overlaps(merged) - known):
         effect = "their subordinate ids overlap: the one's containers own the other's files"
-        changes.conflict(_risk(path, show_path(one), show_path(other), effect))
+        changes.conflicts.append(_risk(path, show_path(one), show_path(other), effect))
 
 
 def _overlaps(lines: Lines) -> set[tuple[bytes, bytes]]:

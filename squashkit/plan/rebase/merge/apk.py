@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from squashkit.errors import InvalidLayer, show_path
 from squashkit.layers import tar
-from squashkit.layers.rootfs import Inode
 from squashkit.plan.packages.apk import (
     ApkPackage,
     ApkUnmet,
@@ -15,10 +14,10 @@ from squashkit.plan.packages.apk import (
     apk_unmet,
     is_later_apk,
 )
-from squashkit.plan.packages.owners import APK, apk_files, apk_paths, one_place
+from squashkit.plan.packages.owners import APK, apk_files, apk_paths
 from squashkit.plan.packages.paragraphs import joined
 from squashkit.plan.rebase.merge.changes import Changes
-from squashkit.plan.rebase.merge.packages import hide_files
+from squashkit.plan.rebase.merge.packages import hide_files, is_gone, put_back
 from squashkit.plan.rebase.merge.sides import Sides, Tree
 from squashkit.plan.rebase.risks.contents import is_file
 from squashkit.plan.rebase.risks.model import Kind, Risk
@@ -84,7 +83,9 @@ def merge_apk(sides: Sides, changes: Changes) -> None:
     texts = was or b"", sides.app.text(ours) or b"", sides.new.text(there) or b""
     if not all(map(_is_sound, texts)):
         effect = "nothing of apk's is merged: scanners go by the list of the layer above"
-        changes.conflict(Risk(Kind.PACKAGES, ours, "another form", "its own database", None, effect, False))
+        changes.conflicts.append(
+            Risk(Kind.PACKAGES, ours, "another form", "its own database", None, effect, False)
+        )
         return
     before, app, new = map(apk_packages, texts)
     merge = _Merge.of(before, app, new)
@@ -107,7 +108,7 @@ def merge_apk(sides: Sides, changes: Changes) -> None:
     known = {(one.package.name, one.dependency) for side in whole for one in apk_unmet(side)}
     for one in apk_unmet([*merge.packages, _world(changes.text(_WORLD))]):
         if (one.package.name, one.dependency) not in known:
-            changes.conflict(_broken(one, merge, there))
+            changes.conflicts.append(_broken(one, merge, there))
 
 
 def _is_sound(text: bytes) -> bool:
@@ -134,7 +135,7 @@ def _merge_scripts(sides: Sides, changes: Changes, merge: _Merge, ours: bytes, t
         parts += _scripts(sides.app, ours, merge.app, merge.ours)
     except InvalidLayer:
         effect = "no archive of scripts that can be read: it stays as the layer above has it"
-        changes.conflict(Risk(Kind.PACKAGES, path, "another form", "its own", None, effect, False))
+        changes.conflicts.append(Risk(Kind.PACKAGES, path, "another form", "its own", None, effect, False))
         return
     changes.put(path, b"".join(parts) + tar.END_OF_ARCHIVE, Kind.PACKAGES)
 
@@ -181,15 +182,9 @@ def _hide_files(sides: Sides, changes: Changes, merge: _Merge) -> None:
     owned = {path for one in merge.packages for path in apk_paths(one.text)}
     gone = [*merge.removed, *(merge.new[name] for name in merge.ours if name in merge.new)]
     for one in gone:
-        if one.name not in merge.app and not _is_gone(sides, merge.old[one.name]):
+        if one.name not in merge.app and not is_gone(sides, list(apk_files(merge.old[one.name].text))):
             continue  # a list that was cut to save bytes removes nothing
         hide_files(sides, changes, apk_files(one.text), owned, show_path(one.name))
-
-
-def _is_gone(sides: Sides, package: ApkPackage) -> bool:
-    """Whether the image has no longer most files of a package of the old base."""
-    paths = [sides.old.real(path) for path in apk_files(package.text)]
-    return 2 * sum(sides.app.node(path) is not None for path in paths) < max(1, len(paths))
 
 
 def _put_back(sides: Sides, changes: Changes, merge: _Merge) -> None:
@@ -197,12 +192,7 @@ def _put_back(sides: Sides, changes: Changes, merge: _Merge) -> None:
     lost = {name for name in merge.old if name not in merge.app or name in merge.ours}
     owners = {path: name for name in lost for path in apk_paths(merge.old[name].text)}
     for name in merge.theirs if owners else ():
-        for path in apk_files(merge.new[name].text):
-            real = sides.new.real(path)
-            is_lost = sides.result.node(real) is None and sides.app.node(real) is None
-            was_other = owners.get(one_place(path), name) != name and real not in changes.made
-            if is_lost and was_other and isinstance(sides.new.node(real), Inode):
-                changes.take(real, real, Kind.PACKAGES)
+        put_back(sides, changes, apk_files(merge.new[name].text), owners, name)
 
 
 def _lower(app: ApkPackage, new: ApkPackage, path: bytes) -> Risk:

@@ -160,7 +160,3 @@ class Changes:
         if self.sides.result.node(path) is not None and path not in self.made:
             self.made[path] = None
             self.merged.append(Merged(path, kind, "nobody", tuple(packages)))
-
-    def conflict(self, risk: Risk) -> None:
-        """Tell what both sides changed, each in its way."""
-        self.conflicts.append(risk)

@@ -94,7 +94,9 @@ def _merge_packages(sides: Sides, changes: Changes, record: Record) -> None:
         why = _why_not(sides, old, app, new)
         if why:
             effect = "nothing of dpkg is merged: scanners go by the list of the layer above"
-            changes.conflict(Risk(Kind.PACKAGES, STATUS, why, "its own database", None, effect, False))
+            changes.conflicts.append(
+                Risk(Kind.PACKAGES, STATUS, why, "its own database", None, effect, False)
+            )
             return
         choices = choose(old, app, new, record)
         note_packages(choices, changes.record)

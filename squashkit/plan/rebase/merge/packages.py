@@ -61,41 +61,24 @@ class PackageFiles:
     def _is_gone(self, choice: Choice) -> bool:
         """Whether the image has no longer most files of a package: a status that was cut to save bytes
         removes nothing."""
-        old, app = self.sides.old, self.sides.app
-        paths = [old.real(path) for path in self._paths(old, choice)]
-        files = [path for path in paths if isinstance(old.node(path), Inode)]
-        return 2 * sum(app.node(path) is not None for path in files) < max(1, len(files))
+        return is_gone(self.sides, self._paths(self.sides.old, choice))
 
     def _put_back(self) -> None:
         """Files that the old base had in a package which the image removed or upgraded, and that are in
         another one of the new base: the image's layers hide them, and meant the first."""
-        sides = self.sides
-        gone = {
-            one_place(path): choice.key
+        owners = {
+            one_place(path): choice.key[0]
             for choice in self.choices
             if choice.was_removed or choice.winner is Winner.APP
-            for path in self._paths(sides.old, choice)
+            for path in self._paths(self.sides.old, choice)
         }
-        for choice in self.choices if gone else ():
-            if (
-                choice.winner is Winner.APP
-                or choice.new is None
-                or choice.text is None
-                or choice.is_removed
-            ):
-                continue
-            for path in self._paths(sides.new, choice):
-                was = gone.get(one_place(path), choice.key)
-                real = sides.new.real(path)
-                node = sides.new.node(real)
-                is_lost = sides.result.node(real) is None and sides.app.node(real) is None
-                if (
-                    was != choice.key
-                    and is_lost
-                    and isinstance(node, Inode)
-                    and real not in self.changes.made
-                ):
-                    self.changes.take(real, real, Kind.PACKAGES)
+        for choice in self.choices if owners else ():
+            is_theirs = (
+                choice.text is not None and choice.winner is not Winner.APP and not choice.is_removed
+            )
+            if is_theirs and choice.new is not None:
+                paths = self._paths(self.sides.new, choice)
+                put_back(self.sides, self.changes, paths, owners, choice.key[0])
 
     def _divert(self) -> None:
         """Files that only the new base has, and for which the image keeps the place free."""
@@ -201,6 +184,31 @@ class PackageFiles:
                 if is_theirs and link not in self.changes.made and sides.new.leads(link):
                     found[link] = _target(sides.result, path, node.entry.record.linkname)
         return found
+
+
+def is_gone(sides: Sides, paths: Sequence[bytes]) -> bool:
+    """Whether the image has lost most files of a package, which the old base lists with these paths."""
+    real = [sides.old.real(path) for path in paths]
+    files = [path for path in real if isinstance(sides.old.node(path), Inode)]
+    return 2 * sum(sides.app.node(path) is not None for path in files) < max(1, len(files))
+
+
+def put_back(
+    sides: Sides,
+    changes: Changes,
+    paths: Iterable[bytes],
+    owners: Mapping[bytes, bytes],
+    package: bytes,
+) -> None:
+    """Have the result hold files of a package of the new base that the image's layers hide, since another
+    package had them: `owners` are such, by paths in one place."""
+    for path in paths:
+        if owners.get(one_place(path), package) == package:
+            continue
+        real = sides.new.real(path)
+        is_lost = sides.result.node(real) is None and sides.app.node(real) is None
+        if is_lost and real not in changes.made and isinstance(sides.new.node(real), Inode):
+            changes.take(real, real, Kind.PACKAGES)
 
 
 def hide_files(
