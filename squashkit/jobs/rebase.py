@@ -1,7 +1,7 @@
 """A rebase, reference to report: the layers above an image's base on another base.
 
-What fits is decided in plan/rebase/fit.py, what is at risk in plan/rebase/risks, what is inherited in
-plan/rebase/inherit.py; the rest is what every job that writes does.
+What fits is decided in plan/rebase/fit.py, what is merged in plan/rebase/merge, what is at risk in
+plan/rebase/risks, what is inherited in plan/rebase/inherit.py; the rest is what every job that writes does.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from squashkit.oci.steps import Instruction, parse_step
 from squashkit.options import History, Keep, Read, Rebase, Run, Write
 from squashkit.plan.base import Base
 from squashkit.plan.documents import EPOCH
+from squashkit.plan.rebase.contents import Contents, is_text
 from squashkit.plan.rebase.fit import Fitted, fit, rebased_segments
 from squashkit.plan.rebase.inherit import MADE_FROM, Inherited, inherit
 from squashkit.plan.rebase.merge.changes import Changes
@@ -40,10 +41,9 @@ from squashkit.plan.rebase.merge.find import merge
 from squashkit.plan.rebase.merge.layer import plan_layer
 from squashkit.plan.rebase.merge.record import PACKAGES, Record
 from squashkit.plan.rebase.merge.renew import find_renewed
-from squashkit.plan.rebase.risks.contents import Contents, is_text
+from squashkit.plan.rebase.model import Copied, Kind, Risk, Side
+from squashkit.plan.rebase.origin import Origin
 from squashkit.plan.rebase.risks.find import find_risks, platform_risks
-from squashkit.plan.rebase.risks.model import Copied, Kind, Risk, Side
-from squashkit.plan.rebase.risks.origin import Origin
 from squashkit.plan.segments import Decision, Segment
 from squashkit.plan.squash import plan_squash
 from squashkit.progress import Notify, Progress, ignore

@@ -14,7 +14,7 @@ from squashkit.plan.base import Base
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.inherit import Change
 from squashkit.plan.rebase.merge.changes import Merged
-from squashkit.plan.rebase.risks.model import Copied, Kind, Risk
+from squashkit.plan.rebase.model import Copied, Kind, Risk
 from squashkit.report.squash import Report
 from squashkit.report.stored import moved
 from squashkit.report.text import brief, shorten, table

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from squashkit.options import ALLOWABLE, STOPPABLE
-from squashkit.plan.rebase.risks.model import Kind
+from squashkit.plan.rebase.model import Kind
 from tests.support.builders import (
     Json,
     config_of,

@@ -17,7 +17,7 @@ from squashkit.layers.links import StandingLinks
 from squashkit.layers.lookup import node_at
 from squashkit.layers.record import DIRECTORY
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
-from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Kind, Risk, show_node
+from squashkit.plan.rebase.model import ACCOUNTS, BaseNodes, Kind, Risk, show_node
 from squashkit.plan.segments import Segment
 
 

@@ -13,7 +13,7 @@ from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.keyed import merge_keyed
 from squashkit.plan.rebase.merge.record import GROUPS, USERS, Record
 from squashkit.plan.rebase.merge.sides import Sides
-from squashkit.plan.rebase.risks.model import Kind, Risk
+from squashkit.plan.rebase.model import Kind, Risk
 
 _PASSWD, _GROUP = b"etc/passwd", b"etc/group"
 _SHADOWS = (b"etc/shadow", b"etc/gshadow")

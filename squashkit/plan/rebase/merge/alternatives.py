@@ -12,7 +12,7 @@ from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.keyed import merge_keyed
 from squashkit.plan.rebase.merge.sides import Sides
-from squashkit.plan.rebase.risks.model import Kind
+from squashkit.plan.rebase.model import Kind
 
 FOLDER = b"var/lib/dpkg/alternatives"
 LINKS = b"etc/alternatives/"

@@ -16,11 +16,11 @@ from squashkit.plan.packages.apk import (
 )
 from squashkit.plan.packages.owners import APK, apk_files, apk_paths
 from squashkit.plan.packages.paragraphs import joined
+from squashkit.plan.rebase.contents import is_file
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.packages import hide_files, is_gone, put_back
 from squashkit.plan.rebase.merge.sides import Sides, Tree
-from squashkit.plan.rebase.risks.contents import is_file
-from squashkit.plan.rebase.risks.model import Kind, Risk
+from squashkit.plan.rebase.model import Kind, Risk
 
 _WORLD = b"etc/apk/world"
 Packages = Mapping[bytes, ApkPackage]

@@ -11,7 +11,7 @@ from squashkit.layers.rootfs import Directory, Inode
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.databases import CONF, SHARED
 from squashkit.plan.rebase.merge.sides import Sides, Tree
-from squashkit.plan.rebase.risks.model import Kind
+from squashkit.plan.rebase.model import Kind
 
 BUNDLE = b"etc/ssl/certs/ca-certificates.crt"
 _LOCAL = b"usr/local/share/ca-certificates"

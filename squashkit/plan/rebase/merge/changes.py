@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Attributes, Directory, Inode
+from squashkit.plan.rebase.contents import is_file
 from squashkit.plan.rebase.merge.record import Record
 from squashkit.plan.rebase.merge.sides import Sides, Tree
-from squashkit.plan.rebase.risks.contents import is_file
-from squashkit.plan.rebase.risks.model import Kind, Risk
+from squashkit.plan.rebase.model import Kind, Risk
 
 
 class Made(NamedTuple):

@@ -11,7 +11,7 @@ from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.dpkg import Choice, Key, Winner
 from squashkit.plan.rebase.merge.keyed import merge_keyed
 from squashkit.plan.rebase.merge.sides import Sides
-from squashkit.plan.rebase.risks.model import Kind
+from squashkit.plan.rebase.model import Kind
 
 DPKG = b"var/lib/dpkg/"
 DIVERSIONS = DPKG + b"diversions"

@@ -14,7 +14,7 @@ from squashkit.plan.packages.paragraphs import fields_of, joined, paragraphs
 from squashkit.plan.packages.relations import Unmet, find_unmet
 from squashkit.plan.packages.versions import is_later
 from squashkit.plan.rebase.merge.record import PACKAGES, Record
-from squashkit.plan.rebase.risks.model import Kind, Risk
+from squashkit.plan.rebase.model import Kind, Risk
 
 _CLEAN = re.compile(rb"\S+ ok (?:installed|config-files|not-installed)")
 """States in which nothing is half done (dpkg(1), package states)."""

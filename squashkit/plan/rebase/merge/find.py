@@ -9,6 +9,7 @@ from squashkit.errors import show_path
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.record import DIRECTORY
 from squashkit.plan.packages.owners import INFO, STATUS
+from squashkit.plan.rebase.contents import Contents
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.merge.accounts import FILES, merge_accounts
 from squashkit.plan.rebase.merge.alternatives import FOLDER, LINKS, merge_alternatives
@@ -30,9 +31,8 @@ from squashkit.plan.rebase.merge.packages import PackageFiles
 from squashkit.plan.rebase.merge.record import Record
 from squashkit.plan.rebase.merge.renew import Renewed, renew
 from squashkit.plan.rebase.merge.sides import Sides, Tree
-from squashkit.plan.rebase.risks.contents import Contents
-from squashkit.plan.rebase.risks.model import Kind, Risk, Side
-from squashkit.plan.rebase.risks.origin import Origin
+from squashkit.plan.rebase.model import Kind, Risk, Side
+from squashkit.plan.rebase.origin import Origin
 
 _FORMAT = INFO + b"/format"
 _UPDATES = DPKG + b"updates"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.keyed import merge_keyed
 from squashkit.plan.rebase.merge.sides import Sides
-from squashkit.plan.rebase.risks.model import Kind
+from squashkit.plan.rebase.model import Kind
 
 CACHE = b"etc/ld.so.cache"
 _MAGIC = b"glibc-ld.so.cache1.1"

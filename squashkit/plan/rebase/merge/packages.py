@@ -13,7 +13,7 @@ from squashkit.plan.packages.paragraphs import lines_of
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.dpkg import Choice, Winner
 from squashkit.plan.rebase.merge.sides import Sides, Tree
-from squashkit.plan.rebase.risks.model import Kind
+from squashkit.plan.rebase.model import Kind
 
 
 @dataclass(slots=True)

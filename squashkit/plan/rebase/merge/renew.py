@@ -12,12 +12,12 @@ from squashkit.layers.entry import is_hard_link, link_target
 from squashkit.layers.lookup import node_at
 from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Attributes, Directory, Inode
+from squashkit.plan.rebase.contents import Contents
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.merge.changes import Changes, Made, Merged
 from squashkit.plan.rebase.merge.keyed import merge_keyed
-from squashkit.plan.rebase.risks.contents import Contents
-from squashkit.plan.rebase.risks.model import Kind, Side
-from squashkit.plan.rebase.risks.origin import Origin
+from squashkit.plan.rebase.model import Kind, Side
+from squashkit.plan.rebase.origin import Origin
 
 T = TypeVar("T")
 _SIGNED = (b"security.ima", b"security.evm")

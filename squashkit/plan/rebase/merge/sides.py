@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from squashkit.layers.lookup import node_at, resolve
 from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
-from squashkit.plan.rebase.risks.contents import Contents, is_file
-from squashkit.plan.rebase.risks.model import Side
+from squashkit.plan.rebase.contents import Contents, is_file
+from squashkit.plan.rebase.model import Side
 
 
 @dataclass(frozen=True, slots=True)

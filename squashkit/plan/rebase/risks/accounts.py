@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from squashkit.errors import show_path, show_text
 from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Directory, Inode
+from squashkit.plan.rebase.contents import Contents
 from squashkit.plan.rebase.fit import Fitted
-from squashkit.plan.rebase.risks.contents import Contents
+from squashkit.plan.rebase.model import ACCOUNTS, BaseNodes, Kind, Risk, Side
 from squashkit.plan.rebase.risks.facts import Detectors, Facts, path_is, show_have, show_some
-from squashkit.plan.rebase.risks.model import ACCOUNTS, BaseNodes, Kind, Risk, Side
 
 _NAMES = (b"etc/shadow", b"etc/gshadow", b"etc/subuid", b"etc/subgid")
 BACKUPS = frozenset(path + b"-" for path in (*ACCOUNTS, *_NAMES))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from squashkit.errors import show_path
+from squashkit.plan.rebase.model import Kind, Risk, Side
 from squashkit.plan.rebase.risks.facts import (
     Detectors,
     Facts,
@@ -15,7 +16,6 @@ from squashkit.plan.rebase.risks.facts import (
     show_some,
     show_target,
 )
-from squashkit.plan.rebase.risks.model import Kind, Risk, Side
 
 _ALTERNATIVES = (b"etc/alternatives/", b"var/lib/dpkg/alternatives/", b"var/lib/alternatives/")
 _LIBRARIES = b"etc/ld.so.cache"

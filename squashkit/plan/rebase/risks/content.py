@@ -13,11 +13,11 @@ from squashkit.errors import show_path
 from squashkit.layers.lookup import node_at
 from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Inode
+from squashkit.plan.rebase.contents import Contents, is_file
 from squashkit.plan.rebase.fit import Fitted
-from squashkit.plan.rebase.risks.contents import Contents, is_file
+from squashkit.plan.rebase.model import Kind, Risk, Side, show_node
+from squashkit.plan.rebase.origin import Origin, files_of
 from squashkit.plan.rebase.risks.facts import Facts
-from squashkit.plan.rebase.risks.model import Kind, Risk, Side, show_node
-from squashkit.plan.rebase.risks.origin import Origin, files_of
 
 _WORTH_A_LOOK = 1024
 """Bytes: shorter files are alike by chance."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from squashkit.errors import show_path
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Inode
+from squashkit.plan.rebase.contents import Contents
 from squashkit.plan.rebase.fit import Fitted
-from squashkit.plan.rebase.risks.contents import Contents
-from squashkit.plan.rebase.risks.model import Kind, Risk
-from squashkit.plan.rebase.risks.origin import Origin
+from squashkit.plan.rebase.model import Kind, Risk
+from squashkit.plan.rebase.origin import Origin
 
 _SHOWN = 3
 

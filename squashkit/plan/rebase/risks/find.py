@@ -12,15 +12,15 @@ from typing import NamedTuple
 from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Directory, Inode
 from squashkit.oci.documents import ImageConfig
+from squashkit.plan.rebase.contents import Contents, is_file
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.merge.changes import Changes
+from squashkit.plan.rebase.model import ACCOUNTS, Copied, Kind, Risk, Side
+from squashkit.plan.rebase.origin import Origin
 from squashkit.plan.rebase.risks import accounts, caches, packages
 from squashkit.plan.rebase.risks.accounts import BACKUPS, owner_risks, user_risks
 from squashkit.plan.rebase.risks.content import find_copies, find_hidden
-from squashkit.plan.rebase.risks.contents import Contents, is_file
 from squashkit.plan.rebase.risks.facts import Facts
-from squashkit.plan.rebase.risks.model import ACCOUNTS, Copied, Kind, Risk, Side
-from squashkit.plan.rebase.risks.origin import Origin
 from squashkit.plan.rebase.risks.packages import find_stale
 
 _DETECTORS = (*packages.DETECTORS, *accounts.DETECTORS, *caches.DETECTORS)

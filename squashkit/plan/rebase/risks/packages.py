@@ -11,9 +11,9 @@ from squashkit.plan.packages.owners import APK, STATUS
 from squashkit.plan.packages.rpm import rpm_packages
 from squashkit.plan.packages.versions import is_later
 from squashkit.plan.rebase.fit import Fitted
+from squashkit.plan.rebase.model import Kind, Risk, Side
+from squashkit.plan.rebase.origin import Origin
 from squashkit.plan.rebase.risks.facts import Detectors, Facts, below, path_is, show_have, show_some
-from squashkit.plan.rebase.risks.model import Kind, Risk, Side
-from squashkit.plan.rebase.risks.origin import Origin
 
 _RPM = tuple(
     folder + name

@@ -13,9 +13,9 @@ from squashkit.plan.packages.apk import apk_packages
 from squashkit.plan.packages.owners import APK, RPM, STATUS, Built, Owners, find_owners, installed
 from squashkit.plan.packages.rpm import rpm_packages
 from squashkit.plan.packages.versions import is_later
+from squashkit.plan.rebase.contents import Contents, is_file
 from squashkit.plan.rebase.fit import Fitted
-from squashkit.plan.rebase.risks.contents import Contents, is_file
-from squashkit.plan.rebase.risks.model import Side
+from squashkit.plan.rebase.model import Side
 
 _CODE = (b"bin/", b"sbin/", b"lib", b"usr/")
 """Where a base has programs and libraries: they count as a package's where no list of packages can be

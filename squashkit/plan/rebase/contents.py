@@ -8,7 +8,7 @@ from typing import TypeGuard
 
 from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Inode, Node
-from squashkit.plan.rebase.risks.model import Files, Side
+from squashkit.plan.rebase.model import Files, Side
 
 _MAX_TEXT = 64 << 20  # a package database of 60,000 packages
 
