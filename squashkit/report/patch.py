@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from squashkit.amounts import count
+from squashkit.amounts import count, some
 from squashkit.errors import show_text, worst_of
 from squashkit.oci.digests import Digest
 from squashkit.report.text import Fit, table
 
 _SHORT = 19
+_NAMED = 5
+"""The most tags that are named for one reason."""
 
 
 class Outcome(Enum):
@@ -115,17 +117,25 @@ class PatchReport:
         }
 
     def lines(self) -> list[str]:
-        """A table, and what it comes to."""
+        """A table, why tags stay as they are, and what it comes to."""
         return self.fitted(None)
 
     def fitted(self, width: int | None) -> list[str]:
         """The same on a terminal of so many columns."""
         lines = []
         if self.tags:
-            lines = table(
-                ["tag", "outcome", "now", ""], self.rows(), fit=Fit(width, leave_out=[2], wrap=[3, 0])
-            )
-        return [*lines, "", *self.summary()]
+            rows = [cells[:3] for cells in self.rows()]
+            lines = table(["tag", "outcome", "now"], rows, fit=Fit(width, leave_out=[2], wrap=[0]))
+        return [*lines, *self._reasons(), "", *self.summary()]
+
+    def _reasons(self) -> list[str]:
+        """Why tags stay as they are, each reason once."""
+        names: dict[str, list[str]] = {}
+        for tag in self.tags:
+            if tag.why:
+                names.setdefault(tag.why, []).append(self._short(tag))
+        told = [show_text(f"{some(which, _NAMED)}: {why}") for why, which in names.items()]
+        return ["", *told] if told else []
 
     def rows(self) -> list[list[str]]:
         """A row a tag: what became of it, what it means now, and why."""
