@@ -83,7 +83,7 @@ class Origin:
 
     def is_own(self, path: bytes) -> bool:
         """Whether a file is of a package that the image brought itself."""
-        return self.package_of(path).encode() in self.own
+        return bool(self.own) and self.package_of(path).encode() in self.own
 
     def is_code(self, path: bytes) -> bool:
         """Whether a file is patched with a package: one lists it, or none can be read, and it lies where
