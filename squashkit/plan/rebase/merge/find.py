@@ -88,9 +88,10 @@ def _kind_of(path: bytes) -> Kind:
 
 def _merge_packages(sides: Sides, changes: Changes, record: Record) -> None:
     choices: list[Choice] = []
-    texts = [tree.text(STATUS) for tree in (sides.old, sides.app, sides.new)]
-    old, app, new = texts
-    if sides.is_above(STATUS) and old is not None and app is not None and new is not None:
+    trees = (sides.old, sides.app, sides.new) if sides.is_above(STATUS) else ()
+    texts = [text for tree in trees if (text := tree.text(STATUS)) is not None]
+    if len(texts) == 3:
+        old, app, new = texts
         why = _why_not(sides, old, app, new)
         if why:
             effect = "nothing of dpkg is merged: scanners go by the list of the layer above"
