@@ -147,6 +147,8 @@ def test_a_proxy_cuts_an_upload(umoci: services.Umoci, registry: Registry) -> No
     """An upload that is cut leaves no tag, and without a fault all is counted that goes up."""
     with registries.proxy((registries.HOST, registry.port)) as proxy:
         fault = proxy.add(Fault("PATCH", UPLOAD, cut_up=50_000))
+        # skopeo remembers blobs by host and port, and would mount one where a port comes a second time
+        proxy.add(Fault("POST", UPLOAD, no_query=True))
         assert not copied(umoci, proxy, registry)
         assert fault.hits
         assert registry.tags("copy") == {}
