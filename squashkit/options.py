@@ -308,8 +308,10 @@ class Run:
         )
 
 
-MERGEABLE = ("packages", "accounts", "caches")
-"""Kinds of databases that a rebase puts together."""
+MERGED = ("packages", "accounts", "caches")
+"""What a rebase puts together unless told otherwise: dpkg's and apk's databases, accounts, and caches."""
+MERGEABLE = (*MERGED, "rpm")
+"""What it can put together: rpm's database, too, where that is SQLite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +332,7 @@ class Rebase:
     """Stop at errors."""
     stop_on: Sequence[str] | str = ()
     """Kinds of warnings that stop it, too: those in `STOPPABLE`."""
-    merge: Sequence[str] | str = MERGEABLE
+    merge: Sequence[str] | str = MERGED
     """What is put together of databases that the layers above and the new base both have: those in
     `MERGEABLE`."""
 

@@ -16,7 +16,7 @@ from squashkit.jobs.rebase import rebase as rebase_one
 from squashkit.jobs.rebase import rebase_platforms
 from squashkit.jobs.rollback import put_back
 from squashkit.oci.documents import ALL
-from squashkit.options import ALLOWABLE, MERGEABLE, STOPPABLE, History, Patch, Rebase, Write
+from squashkit.options import ALLOWABLE, MERGEABLE, MERGED, STOPPABLE, History, Patch, Rebase, Write
 from squashkit.progress import Notify, Progress, shown
 from squashkit.report.patch import PatchReport
 
@@ -86,9 +86,9 @@ Examples:
     "--merge",
     section=BASES,
     metavar="KINDS",
-    default=",".join(MERGEABLE),
+    default=",".join(MERGED),
     help=f"Databases to merge with the new base's. Some of {', '.join(MERGEABLE)}, with commas, or none."
-    " Default: all.",
+    " Default: all but rpm.",
 )
 @option(
     "--take-new",

@@ -226,8 +226,7 @@ class _Move:
             renewed = find_renewed(fitted, origin, contents, self._replaceable)
             if renewed:
                 fitted = fit(old, new, above, earlier, without=renewed.keys())
-            kinds = [Kind(kind) for kind in self.how.merging]
-            changes = merge(fitted, origin, contents, kinds, renewed, self.record)
+            changes = merge(fitted, origin, contents, self.how.merging, renewed, self.record)
             risks = platform_risks(self.app.config, self.new.image.config)
             found = find_risks(fitted, origin, contents, changes, user)
         return _Weighed(fitted, changes, (*risks, *found.risks), tuple(found.copied))

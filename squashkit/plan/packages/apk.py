@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from squashkit.plan.packages.owners import apk_paths
+from squashkit.plan.packages.owners import apk_files, one_place
 from squashkit.plan.packages.paragraphs import fields_of, paragraphs
 
 _VERSION = re.compile(rb"(\d{1,99})((?:\.\d{1,99})*)([a-z]?)((?:_[a-z]+\d{0,99})*)(?:-r(\d{1,99}))?")
@@ -39,6 +39,11 @@ class ApkPackage:
     """By which scripts and triggers are its own."""
     depends: tuple[bytes, ...]
     provides: tuple[bytes, ...]
+
+    @property
+    def files(self) -> tuple[bytes, ...]:
+        """Paths without a slash at the start."""
+        return tuple(apk_files(self.text))
 
     @classmethod
     def of(cls, text: bytes) -> ApkPackage:
@@ -103,8 +108,8 @@ def apk_unmet(packages: Iterable[ApkPackage]) -> Iterator[ApkUnmet]:
             holds = any(_holds(v, sign, version) for v in owners)
             if not holds and name.startswith(b"/"):
                 if files is None:
-                    files = {path for package in all_of_them for path in apk_paths(package.text)}
-                holds = name.strip(b"/") in files
+                    files = {one_place(path) for package in all_of_them for path in package.files}
+                holds = one_place(name.strip(b"/")) in files
             if holds == bool(is_not):
                 yield ApkUnmet(one, dependency)
 

@@ -11,7 +11,7 @@ from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.plan.packages.apk import apk_packages
 from squashkit.plan.packages.owners import APK, RPM, STATUS, Built, Owners, find_owners, installed
-from squashkit.plan.packages.rpm import rpm_packages
+from squashkit.plan.packages.rpm.forms import rpm_packages
 from squashkit.plan.packages.versions import is_later
 from squashkit.plan.rebase.contents import Contents, is_file
 from squashkit.plan.rebase.fit import Fitted

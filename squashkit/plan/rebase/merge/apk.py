@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from squashkit.errors import InvalidLayer, show_path
 from squashkit.layers import tar
@@ -14,62 +13,16 @@ from squashkit.plan.packages.apk import (
     apk_unmet,
     is_later_apk,
 )
-from squashkit.plan.packages.owners import APK, apk_files, apk_paths
+from squashkit.plan.packages.owners import APK
 from squashkit.plan.packages.paragraphs import joined
 from squashkit.plan.rebase.contents import is_file
 from squashkit.plan.rebase.merge.changes import Changes
-from squashkit.plan.rebase.merge.packages import hide_files, is_gone, put_back
+from squashkit.plan.rebase.merge.picks import Picks
 from squashkit.plan.rebase.merge.sides import Sides, Tree
 from squashkit.plan.rebase.model import Kind, Risk
 
 _WORLD = b"etc/apk/world"
-Packages = Mapping[bytes, ApkPackage]
-
-
-@dataclass(frozen=True, slots=True)
-class _Merge:
-    """What becomes of the packages of three databases."""
-
-    old: Packages
-    app: Packages
-    new: Packages
-    ours: frozenset[bytes]
-    """Those that are the image's."""
-    theirs: frozenset[bytes]
-    """Those that are the new base's."""
-    lower: frozenset[bytes]
-    """Those of the image's of which the new base has a later version."""
-
-    @classmethod
-    def of(cls, old: Packages, app: Packages, new: Packages) -> _Merge:
-        ours, theirs, lower = set(), set(), set()
-        for name in {*app, *new}:
-            was, own, there = old.get(name), app.get(name), new.get(name)
-            if own is None:
-                if was is None:
-                    theirs.add(name)  # what the image removed stays removed
-            elif there is None:
-                if was is None or was.version != own.version:
-                    ours.add(name)
-            elif own.version in (there.version, was.version if was is not None else None):
-                theirs.add(name)
-            else:
-                ours.add(name)
-                changed = was is None or was.version != there.version
-                if changed and is_later_apk(there.version, own.version):
-                    lower.add(name)
-        return cls(old, app, new, frozenset(ours), frozenset(theirs), frozenset(lower))
-
-    @property
-    def packages(self) -> list[ApkPackage]:
-        """Those of the result: the new base's in their order, then the image's."""
-        theirs = [one for name, one in self.new.items() if name in self.theirs]
-        return theirs + [one for name, one in self.app.items() if name in self.ours]
-
-    @property
-    def removed(self) -> list[ApkPackage]:
-        """The new base's that the image removed."""
-        return [one for name, one in self.new.items() if name in self.old and name not in self.app]
+_Picks = Picks[ApkPackage]
 
 
 def merge_apk(sides: Sides, changes: Changes) -> None:
@@ -88,9 +41,8 @@ def merge_apk(sides: Sides, changes: Changes) -> None:
         )
         return
     before, app, new = map(apk_packages, texts)
-    merge = _Merge.of(before, app, new)
-    changed = sorted(name for name in merge.theirs if app.get(name) != new[name])
-    changes.put(there, joined(one.text for one in merge.packages), Kind.PACKAGES, map(show_path, changed))
+    merge = Picks.of(before, app, new, is_later_apk)
+    changes.put(there, joined(one.text for one in merge.packages), Kind.PACKAGES, merge.changed)
     folders = [path.rpartition(b"/")[0] for path in (ours, there)]
     _merge_scripts(sides, changes, merge, *folders)
     _merge_triggers(sides, changes, merge, *folders)
@@ -98,9 +50,8 @@ def merge_apk(sides: Sides, changes: Changes) -> None:
         for name in (b"installed", b"scripts.tar", b"triggers", b"lock"):
             changes.hide(folders[0] + b"/" + name, Kind.PACKAGES)
     _merge_world(sides, changes)
-    _hide_files(sides, changes, merge)
-    _put_back(sides, changes, merge)
-    changes.conflicts += [_lower(merge.app[name], merge.new[name], there) for name in sorted(merge.lower)]
+    merge.settle(sides, changes)
+    changes.conflicts += merge.lower_versions(there)
     whole = [
         [*packages.values(), _world(tree.text(_WORLD))]
         for packages, tree in ((app, sides.app), (new, sides.new))
@@ -125,7 +76,7 @@ def _database(tree: Tree) -> bytes | None:
     return next((path for path in reversed(APK) if is_file(tree.node(path))), None)
 
 
-def _merge_scripts(sides: Sides, changes: Changes, merge: _Merge, ours: bytes, there: bytes) -> None:
+def _merge_scripts(sides: Sides, changes: Changes, merge: _Picks, ours: bytes, there: bytes) -> None:
     """An archive of what packages run, each member named by its package's checksum."""
     path = there + b"/scripts.tar"
     if sides.new.text(path) is None and sides.app.text(ours + b"/scripts.tar") is None:
@@ -140,7 +91,9 @@ def _merge_scripts(sides: Sides, changes: Changes, merge: _Merge, ours: bytes, t
     changes.put(path, b"".join(parts) + tar.END_OF_ARCHIVE, Kind.PACKAGES)
 
 
-def _scripts(tree: Tree, folder: bytes, packages: Packages, wanted: Iterable[bytes]) -> list[bytes]:
+def _scripts(
+    tree: Tree, folder: bytes, packages: Mapping[bytes, ApkPackage], wanted: Iterable[bytes]
+) -> list[bytes]:
     data = tree.text(folder + b"/scripts.tar") or b""
     checksums = {packages[name].checksum for name in wanted}
     return [
@@ -150,7 +103,7 @@ def _scripts(tree: Tree, folder: bytes, packages: Packages, wanted: Iterable[byt
     ]
 
 
-def _merge_triggers(sides: Sides, changes: Changes, merge: _Merge, ours: bytes, there: bytes) -> None:
+def _merge_triggers(sides: Sides, changes: Changes, merge: _Picks, ours: bytes, there: bytes) -> None:
     """Which packages want to hear of which folders: a line begins with the package's checksum."""
     path = there + b"/triggers"
     if sides.new.text(path) is None and sides.app.text(ours + b"/triggers") is None:
@@ -176,33 +129,7 @@ def _merge_world(sides: Sides, changes: Changes) -> None:
     changes.put(_WORLD, b"".join(word + b"\n" for word in sorted(merged)), Kind.PACKAGES)
 
 
-def _hide_files(sides: Sides, changes: Changes, merge: _Merge) -> None:
-    """Files of the new base that are no package's any more: of what the image removed, or has in another
-    version."""
-    owned = {path for one in merge.packages for path in apk_paths(one.text)}
-    gone = [*merge.removed, *(merge.new[name] for name in merge.ours if name in merge.new)]
-    for one in gone:
-        if one.name not in merge.app and not is_gone(sides, list(apk_files(merge.old[one.name].text))):
-            continue  # a list that was cut to save bytes removes nothing
-        hide_files(sides, changes, apk_files(one.text), owned, show_path(one.name))
-
-
-def _put_back(sides: Sides, changes: Changes, merge: _Merge) -> None:
-    """Files of a package that the image removed or upgraded, which another one of the new base has."""
-    lost = {name for name in merge.old if name not in merge.app or name in merge.ours}
-    owners = {path: name for name in lost for path in apk_paths(merge.old[name].text)}
-    for name in merge.theirs if owners else ():
-        put_back(sides, changes, apk_files(merge.new[name].text), owners, name)
-
-
-def _lower(app: ApkPackage, new: ApkPackage, path: bytes) -> Risk:
-    effect = "the image brought its own version, which is lower than the new base's: build the image anew"
-    name = show_path(app.name)
-    old, later = (f"{name} {show_path(one.version)}" for one in (app, new))
-    return Risk(Kind.PACKAGES, path, old, later, None, effect, True, name)
-
-
-def _broken(one: ApkUnmet, merge: _Merge, path: bytes) -> Risk:
+def _broken(one: ApkUnmet, merge: _Picks, path: bytes) -> Risk:
     package = one.package
     who = "image" if package.name in merge.ours else "new base"
     name = show_path(package.name)

@@ -30,6 +30,7 @@ from squashkit.plan.rebase.merge.loader import CACHE, merge_loader_cache
 from squashkit.plan.rebase.merge.packages import PackageFiles
 from squashkit.plan.rebase.merge.record import Record
 from squashkit.plan.rebase.merge.renew import Renewed, renew
+from squashkit.plan.rebase.merge.rpm import DATABASES, merge_rpm
 from squashkit.plan.rebase.merge.sides import Sides, Tree
 from squashkit.plan.rebase.model import Kind, Risk, Side
 from squashkit.plan.rebase.origin import Origin
@@ -42,48 +43,52 @@ def merge(
     fitted: Fitted,
     origin: Origin,
     contents: Contents,
-    kinds: Collection[Kind],
+    wanted: Collection[str],
     renewed: Mapping[bytes, Renewed],
     record: Record,
 ) -> Changes:
-    """What the last layer must hold for the image to be as one that was built on the new base. `kinds` are
-    those of PACKAGES, ACCOUNTS and CACHES that are wanted; `renewed` is left out of the layers
+    """What the last layer must hold for the image to be as one that was built on the new base. `wanted` are
+    `packages`, `accounts`, `caches` and `rpm`, or some of them; `renewed` is left out of the layers
     already; `record` is what an earlier rebase noted."""
     old, app = (Tree(tree, Side.OLD, contents) for tree in (origin.old, fitted.app))
     new, result = (Tree(tree, Side.NEW, contents) for tree in (origin.new, fitted.tree))
     sides = Sides(old, app, new, result, fitted.bottom)
     changes = Changes(sides)
-    if Kind.PACKAGES in kinds:
+    if "packages" in wanted:
         _merge_packages(sides, changes, record)
         merge_apk(sides, changes)
-    if Kind.ACCOUNTS in kinds:
+    if "rpm" in wanted:
+        merge_rpm(sides, changes)
+    if "accounts" in wanted:
         merge_accounts(sides, changes, fitted, record)
-    if Kind.CACHES in kinds:
+    if "caches" in wanted:
         merge_alternatives(sides, changes)
         merge_certificates(sides, changes)
         merge_loader_cache(sides, changes)
     renew(fitted, origin, renewed, changes)
     if fitted.earlier is not None:
-        _carry_over(fitted.earlier, sides, changes, kinds)
+        _carry_over(fitted.earlier, sides, changes, wanted)
     return changes
 
 
-def _carry_over(earlier: Changeset, sides: Sides, changes: Changes, kinds: Collection[Kind]) -> None:
+def _carry_over(earlier: Changeset, sides: Sides, changes: Changes, wanted: Collection[str]) -> None:
     """What an earlier rebase merged, replaced or hid, and this one has no reason to do again: where that
     made a difference to that rebase's base it is still the image's own, else it follows the new base. Of
-    kinds that are not wanted nothing is: the layers' own databases are seen again, and told."""
+    merges that are not wanted nothing is: the layers' own databases are seen again, and told."""
     files = (path for path, record in earlier.entries if record.typeflag != DIRECTORY)
     for path in (*files, *earlier.whiteouts):
-        if path not in changes.settled and _kind_of(path) in kinds:
+        if path not in changes.settled and _merge_of(path) in wanted:
             tree = sides.new if sides.is_as_old(path) else sides.app
             changes.copy(path, tree, Kind.PACKAGES)
 
 
-def _kind_of(path: bytes) -> Kind:
-    """As what a path was merged."""
+def _merge_of(path: bytes) -> str:
+    """In the merge of what a path was made."""
     if path.startswith((FOLDER + b"/", LINKS)) or path in (CACHE, BUNDLE):
-        return Kind.CACHES
-    return Kind.ACCOUNTS if path in FILES else Kind.PACKAGES
+        return "caches"
+    if path.startswith(tuple(DATABASES)):
+        return "rpm"
+    return "accounts" if path in FILES else "packages"
 
 
 def _merge_packages(sides: Sides, changes: Changes, record: Record) -> None:

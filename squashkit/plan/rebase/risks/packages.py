@@ -8,7 +8,7 @@ from squashkit.errors import show_path
 from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.packages.owners import APK, STATUS
-from squashkit.plan.packages.rpm import rpm_packages
+from squashkit.plan.packages.rpm.forms import rpm_packages
 from squashkit.plan.packages.versions import is_later
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.model import Kind, Risk, Side
