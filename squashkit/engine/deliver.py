@@ -13,7 +13,7 @@ from squashkit.errors import inside
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import crowded
-from squashkit.plan.documents import image_index, index_type
+from squashkit.plan.documents import image_index, index_annotations, index_type
 from squashkit.progress import Note
 from squashkit.transports.blobs import Container
 from squashkit.transports.contracts import Loading, Sink, Written
@@ -89,7 +89,8 @@ def written_of(done: Sequence[Done], target: Target, sink: Sink) -> Written:
     root = images[0].manifest
     if target.several:
         manifests = [image.manifest for image in images]
-        index, media_type = image_index(manifests), index_type(manifests)
+        annotations = index_annotations([one.result for one in done])
+        index, media_type = image_index(manifests, annotations), index_type(manifests)
         root = Descriptor(media_type, sink.manifest(media_type, index), len(index))
     return Written(root, images, target.tags, target.repo_tags)
 

@@ -35,7 +35,7 @@ from squashkit.plan.base import Base
 from squashkit.plan.documents import EPOCH
 from squashkit.plan.rebase.contents import Contents, is_text
 from squashkit.plan.rebase.fit import Fitted, fit, rebased_segments
-from squashkit.plan.rebase.inherit import MADE_FROM, Inherited, inherit
+from squashkit.plan.rebase.inherit import MADE_FROM, Inherited, inherit, on_system
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.find import merge
 from squashkit.plan.rebase.merge.layer import plan_layer
@@ -188,7 +188,8 @@ class _Move:
                 app, known, new.image, keep=keep, base_name=new.image_name, base_digest=digest
             )
         layers = restack(inherited.config, (*new.image.layers, *app.layers[old.layers :]))
-        image = replace(app, config=inherited.config, layers=layers)
+        descriptor = on_system(app.manifest_descriptor, inherited.config)
+        image = replace(app, config=inherited.config, layers=layers, manifest_descriptor=descriptor)
         return cls(whole, app, old, new, image, inherited, how, subject)
 
     @property

@@ -230,17 +230,25 @@ class Manifest:
         )
 
 
-def parse_index(data: bytes, where: str) -> tuple[Descriptor, ...]:
-    """The descriptors of an index or a manifest list. Digests of other algorithms than sha256 stand as they
-    are: `is_digest` tells."""
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index, or a manifest list."""
+
+    manifests: tuple[Descriptor, ...]
+    annotations: Mapping[str, str]
+
+
+def parse_index(data: bytes, where: str) -> Index:
+    """Digests of other algorithms than sha256 stand as they are: `is_digest` tells."""
     raw = _object(load_json(data, where, INDEX_SHAPE), where)
     _refuse_beside(raw, ("manifests",), ("layers", "config", "fsLayers"), where)
     if raw.get("mediaType") in MANIFEST_TYPES:
         raise InvalidImage(f"an index that says it is {raw['mediaType']}", where=f"{where}.mediaType")
-    return tuple(
+    manifests = tuple(
         Descriptor.parse_entry(value, f"{where}.manifests[{i}]")
         for i, value in enumerate(_list(raw.get("manifests"), f"{where}.manifests"))
     )
+    return Index(manifests, _annotations_of(raw))
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,15 +191,31 @@ def index_type(manifests: Sequence[Descriptor]) -> str:
     return DOCKER_LIST if docker else OCI_INDEX
 
 
-def image_index(manifests: Sequence[Descriptor]) -> bytes:
-    """The index of one image for several platforms."""
-    return dump_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": index_type(manifests),
-            "manifests": [manifest.json() for manifest in manifests],
-        }
-    )
+def image_index(manifests: Sequence[Descriptor], annotations: Mapping[str, str]) -> bytes:
+    """The index of one image for several platforms. Docker's list takes no annotations."""
+    media_type = index_type(manifests)
+    raw = {
+        "schemaVersion": 2,
+        "mediaType": media_type,
+        "manifests": [manifest.json() for manifest in manifests],
+    }
+    if annotations and media_type != DOCKER_LIST:
+        raw["annotations"] = dict(annotations)
+    return dump_json(raw)
+
+
+def index_annotations(results: Sequence[Result]) -> dict[str, str]:
+    """The annotations of the index of these images: what all say that were read. Of a base that is another
+    now, or may be, the name alone, where all have it."""
+    read = [result.image.index_annotations for result in results]
+    said = {key: text for key, text in read[0].items() if all(one.get(key) == text for one in read)}
+    if any(one.changed and not is_base_kept(one.image, one.base) for one in results):
+        names = {(_stated(result.base) or {}).get(BASE_NAME, "") for result in results}
+        has_name = said.pop(BASE_NAME, "") != ""
+        said.pop(BASE_DIGEST, None)
+        if has_name and len(names) == 1 and (name := names.pop()):
+            said[BASE_NAME] = name
+    return said
 
 
 def image_manifest(

@@ -16,6 +16,7 @@ from tests.support.runner import (
     assert_same_rootfs,
     blob_path,
     change_index,
+    change_manifest,
     put_blob,
     run,
     snapshot,
@@ -42,6 +43,9 @@ def layout(tmp_path: Path) -> Path:
     oci_layout(tmp_path / "app", APPS, nested=True, attestations=True)
     oci_layout(tmp_path / "base", BASES, nested=True)
     return tmp_path
+
+
+NAME, DIGEST = "org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"
 
 
 def read_index(folder: Path) -> tuple[Json, list[tuple[Json, Json, list[bytes]]]]:
@@ -217,6 +221,30 @@ def test_what_the_index_says_of_a_platform_stays(tmp_path: Path) -> None:
     change_index(tmp_path / "app", lambda i: i["manifests"][0]["platform"].update({"os.version": "10"}))
     squash(tmp_path / "app", "--keep-layers", "1", *ALL, "-o", f"oci:{tmp_path}/out")
     assert read_index(tmp_path / "out")[1][0][0]["platform"]["os.version"] == "10"
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"),
+    [
+        (["--keep-layers", "1"], {"org.example.team": "web"}),
+        (
+            ["--keep-base", "oci:{}/base:base:1"],
+            {"org.example.team": "web", NAME: "docker.io/library/base:1"},
+        ),
+    ],
+    ids=["layers", "base"],
+)
+def test_what_the_index_says_of_itself_stays(keep: list[str], expected: Json, layout: Path) -> None:
+    """Its annotations are in the new index, too, but for those of a base that may be another now."""
+    digest = f"sha256:{'0' * 64}"
+    said = {"org.example.team": "web", NAME: "docker.io/library/old:1", DIGEST: digest}
+    change_manifest(layout / "app", lambda index: index.update({"annotations": said}))
+    squash(layout / "app", *(word.format(layout) for word in keep), *ALL, "-o", f"oci:{layout}/out")
+    (entry,) = json.loads((layout / "out" / "index.json").read_bytes())["manifests"]
+    assert json.loads((layout / "out" / blob_path(entry["digest"])).read_bytes())["annotations"] == expected
+    squash(layout / "app", "--keep-layers", "3", *ALL, "-o", f"oci:{layout}/same")
+    (entry,) = json.loads((layout / "same" / "index.json").read_bytes())["manifests"]
+    assert json.loads((layout / "same" / blob_path(entry["digest"])).read_bytes())["annotations"] == said
 
 
 def test_what_is_taken_of_several_platforms_is_told(layout: Path) -> None:

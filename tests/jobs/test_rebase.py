@@ -42,6 +42,8 @@ from tests.support.runner import (
     Result,
     assert_fails,
     blob_path,
+    change_config,
+    change_index,
     codec_of,
     listing_of,
     read_image,
@@ -523,6 +525,26 @@ def test_every_platform_moves_to_its_own_base(indexes: Path) -> None:
         assert result.json["platforms"][app.platform]["platform"] == app.platform
     (entry,) = json.loads((indexes / "out" / "index.json").read_bytes())["manifests"]
     assert result.json["index_digest"] == entry["digest"]
+
+
+def test_what_the_index_says_of_the_system_follows(tmp_path: Path) -> None:
+    """The new base's os.version stands in the index, too; where it has none there is none."""
+    for name, (image, *_) in (("app", APPS), ("old", OLDS), ("new", NEWS)):
+        oci_layout(tmp_path / name, [image])
+    change_config(tmp_path / "app", lambda config: config.update({"os.version": "10"}))
+    change_config(tmp_path / "old", lambda config: config.update({"os.version": "10"}))
+    change_config(tmp_path / "new", lambda config: config.update({"os.version": "12"}))
+    change_index(
+        tmp_path / "app", lambda index: index["manifests"][0]["platform"].update({"os.version": "10"})
+    )
+    oci_layout(tmp_path / "bare", NEWS[:1])
+    for new, expected in (("new", "12"), ("bare", None)):
+        result = move_all(tmp_path, "--no-strict", new=new, out=f"on-{new}")
+        assert result.code == 0, result.err
+        folder = tmp_path / f"on-{new}"
+        (entry,) = json.loads((folder / "index.json").read_bytes())["manifests"]
+        (image,) = json.loads((folder / blob_path(entry["digest"])).read_bytes())["manifests"]
+        assert image["platform"].get("os.version") == expected
 
 
 def test_what_each_platforms_old_base_gave_is_its_own(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def by_squashkit(kind: Kind, data: bytes) -> Any:
             media_type = manifest.raw.get("mediaType") or ""
             return media_type, _descriptor(manifest.config), layers, dict(manifest.annotations)
         if kind == "index":
-            return [_descriptor(entry) for entry in parse_index(data, "x")]
+            return [_descriptor(entry) for entry in parse_index(data, "x").manifests]
         if kind == "docker":
             items = [Item.parse(entry, "x") for entry in parse_manifest(data)]
             return [(item.config, list(item.tags), list(item.layers)) for item in items]

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from squashkit.errors import InvalidImage
 from squashkit.oci.digests import Digest
-from squashkit.oci.documents import ImageConfig, dump_json
+from squashkit.oci.documents import Descriptor, ImageConfig, dump_json
 from squashkit.oci.gojson import fold, load_json
 from squashkit.oci.graph import Image
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
@@ -195,6 +195,15 @@ def _environment(
 
 def _name(text: str) -> str:
     return text.partition("=")[0]
+
+
+def on_system(descriptor: Descriptor | None, config: ImageConfig) -> Descriptor | None:
+    """The entry of an index, with what this config says of the system in its platform."""
+    if descriptor is None or not isinstance(descriptor.raw.get("platform"), Mapping):
+        return descriptor
+    platform = {k: v for k, v in descriptor.raw["platform"].items() if k not in _OF_THE_SYSTEM}
+    platform |= {k: config.raw[k] for k in _OF_THE_SYSTEM if k in config.raw}
+    return replace(descriptor, raw={**descriptor.raw, "platform": platform})
 
 
 def _value_of(text: str | None) -> str | None:

@@ -19,7 +19,7 @@ from squashkit.errors import (
     show_text,
 )
 from squashkit.oci.digests import Digest, algorithm_of, is_digest, sha256
-from squashkit.oci.documents import Descriptor, ImageConfig, Manifest, parse_index
+from squashkit.oci.documents import Descriptor, ImageConfig, Index, Manifest, parse_index
 from squashkit.oci.gojson import fold, load_json
 from squashkit.oci.graph import Image, stack_layers
 from squashkit.oci.media import (
@@ -105,8 +105,9 @@ def list_images(
         index = container.read(INDEX)
         if index is None:
             raise InvalidImage("no index.json", where=INDEX)
-        entries = parse_index(index, INDEX)
-        walk.index(tuple(one for one in entries if root in (None, one.digest)), INDEX, {}, ())
+        entries = parse_index(index, INDEX).manifests
+        meant = tuple(one for one in entries if root in (None, one.digest))
+        walk.index(Index(meant, {}), INDEX, {}, ())  # what a layout says of itself is about no image
     return walk.listing
 
 
@@ -133,57 +134,60 @@ class _Walk:
 
     def index(
         self,
-        descriptors: tuple[Descriptor, ...],
+        index: Index,
         where: str,
         names: Mapping[str, str],
         above: tuple[Digest, ...],
     ) -> None:
-        for i, descriptor in enumerate(descriptors):
+        for i, descriptor in enumerate(index.manifests):
             named = replace(descriptor, annotations={**names, **descriptor.annotations})
             with collected(self.faults):
-                self._visit(named, f"{where}.manifests[{i}]", above)
+                image = self._visit(named, f"{where}.manifests[{i}]", above)
+                if image is not None:
+                    self.listing.images.append(replace(image, index_annotations=index.annotations))
 
-    def _visit(self, descriptor: Descriptor, place: str, above: tuple[Digest, ...]) -> None:
+    def _visit(self, descriptor: Descriptor, place: str, above: tuple[Digest, ...]) -> Image | None:
+        """The image that an entry of an index names; None for what is none."""
         listing = self.listing
         self.visited += 1
         if self.visited > _MAX_VISITS:
             raise UnsupportedImage(f"{place}: over {_MAX_VISITS:,} images", what="index")
         if is_attestation(descriptor):
             listing.attestations.append(descriptor)
-            return
+            return None
         if not is_digest(descriptor.digest):
             listing.unnamed.append(descriptor)
-            return
+            return None
         data = read_verified(self.container, descriptor, place)
         if data is None:
             listing.absent.append(descriptor)
-            return
+            return None
         media_type = descriptor.media_type or _guess_type(data)
         if media_type not in INDEX_TYPES | MANIFEST_TYPES:
             listing.artifacts.append(media_type)  # image-spec: an unknown type is no error
-            return
+            return None
         if media_type in INDEX_TYPES:
             if descriptor.digest in above or len(above) >= _MAX_DEPTH:
                 raise InvalidImage("indexes nested too deep", where=place)
             annotations = descriptor.annotations.items()
             names = {k: v for k, v in annotations if k in (REF_NAME, CONTAINERD_NAME)}
             self.index(parse_index(data, place), place, names, (*above, descriptor.digest))
-            return
+            return None
         manifest = Manifest.parse(data, place, descriptor.media_type)
         kind = str(manifest.raw.get("artifactType") or "")
         if manifest.config.media_type not in CONFIG_TYPES:
             listing.artifacts.append(kind or manifest.config.media_type)
-            return
+            return None
         config = read_verified(self.container, manifest.config, f"{place}.config")
         if config is None:
             if any(self.container.has(blob_name(layer.digest)) for layer in manifest.layers):
                 raise InvalidImage("the config blob is not there", where=f"{place}.config")
             listing.absent.append(descriptor)  # an export of one platform may hold the manifests of all
-            return
+            return None
         if kind and not _is_image(manifest, config):
             listing.artifacts.append(kind)
-            return
-        listing.images.append(_load_image(self.container, self.source, manifest, descriptor, config, place))
+            return None
+        return _load_image(self.container, self.source, manifest, descriptor, config, place)
 
 
 def _guess_type(data: bytes) -> str:

@@ -69,7 +69,7 @@ class RegistryImages(Remote):
         if not isinstance(value, dict):
             return
         if "manifests" in value:
-            named = parse_index(data, "index")
+            named = parse_index(data, "index").manifests
             found = any(self._is_wanted(d) for d in named if not is_attestation(d))
             for below in [d for d in named if self._is_wanted(d)] if found else named:
                 if not is_digest(below.digest):

@@ -61,7 +61,9 @@ class Podman:
         done = self._run("manifest", "exists", name, check=False)
         if done.returncode:
             return []
-        listed = parse_index(self._run("manifest", "inspect", name).stdout, f"{name} as podman tells it")
+        listed = parse_index(
+            self._run("manifest", "inspect", name).stdout, f"{name} as podman tells it"
+        ).manifests
         there = []
         for one in listed:
             by_digest = ImageName.parse(name).with_digest(one.digest)
