@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+@pytest.fixture(autouse=True)
+def no_bases() -> None:
+    """The catalogue is empty: what was written before has no base in it."""
+    shutil.rmtree(Path(os.environ["XDG_DATA_HOME"]) / "squashkit", ignore_errors=True)
 
 
 @pytest.fixture

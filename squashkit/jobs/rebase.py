@@ -6,6 +6,7 @@ plan/rebase/risks, what is inherited in plan/rebase/inherit.py; the rest is what
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,7 @@ from squashkit.engine.made import made_layer
 from squashkit.engine.stream import gather
 from squashkit.engine.write import Stock
 from squashkit.errors import InvalidImage, PlanError, RebaseConflict, UsageError, inside, show_path
+from squashkit.jobs.base.catalogue import remember
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
@@ -27,11 +29,10 @@ from squashkit.layers.compare import content_digest
 from squashkit.layers.rootfs import Inode
 from squashkit.oci.documents import ALL, ImageConfig, dump_json
 from squashkit.oci.graph import Image, Layer, restack
-from squashkit.oci.media import DOCKER_MANIFEST, OCI_MANIFEST
 from squashkit.oci.shapes import STALE
 from squashkit.oci.steps import Instruction, parse_step
 from squashkit.options import History, Keep, Read, Rebase, Run, Write
-from squashkit.plan.base import Base
+from squashkit.plan.base import BASED_ON, Base, base_note
 from squashkit.plan.documents import EPOCH
 from squashkit.plan.rebase.contents import Contents, is_text
 from squashkit.plan.rebase.fit import Fitted, fit, rebased_segments
@@ -128,7 +129,7 @@ def rebase_platforms(
         for move, report in zip(moves, reports, strict=True):
             move.stop_at_errors(report)
         tasks = [
-            move.task(one, layers, history, move.note(target, write))
+            move.task(one, layers, history, move.notes(target))
             for move, one, target in zip(moves, weighed, targets, strict=True)
         ]
         tasks = [
@@ -139,6 +140,8 @@ def rebase_platforms(
             for task, target in zip(tasks, targets, strict=True)
         ]
         delivery = deliver(layers, tasks, targets, guard, Stock())
+        if targets[0].writes:
+            remember(base for move in moves for base in (move.old, move.new))
         moved = transferred(session, [delivery], delivery.output)
         written = reports_of(source, delivery, targets, notes, moved)
         reports = [replace(report, job=job) for report, job in zip(reports, written, strict=True)]
@@ -197,14 +200,13 @@ class _Move:
         """Every layer as it is, as long as nothing else is known."""
         return Decision(self.image, self.new, [Segment(0, len(self.image.layers), True)])
 
-    def note(self, target: Target, write: Write) -> str:
-        """What the image was made from, where the history must say it: docker's manifests in a registry
-        take no annotations."""
+    def notes(self, target: Target) -> list[str]:
+        """What the image was made from, and its base, where the history must say it."""
+        if target.takes_annotations(self.image) or self.image.diff_ids == self.app.diff_ids:
+            return []
         source = self.whole.manifest_descriptor
-        family = self.image.family({"docker": DOCKER_MANIFEST, "oci": OCI_MANIFEST}.get(write.format or ""))
-        if target.in_registry is None or family != DOCKER_MANIFEST or source is None:
-            return ""
-        return f"{MADE_FROM}{source.digest}"
+        made_from = f"{MADE_FROM}{source.digest}" if source is not None and target.in_registry else ""
+        return [text for text in (made_from, base_note(self.new)) if text]
 
     def _read(self, layers: LayerStore) -> tuple[list[Changeset], list[Changeset], Changeset | None]:
         """What the old base and the result hold, and what an earlier rebase merged, if one did."""
@@ -275,8 +277,8 @@ class _Move:
         with inside(self.subject):
             _stop_at_errors(report)
 
-    def task(self, weighed: _Weighed, layers: LayerStore, history: History, note: str) -> Task:
-        """The rebase as one of the tasks that can be carried out, with a comment in the history."""
+    def task(self, weighed: _Weighed, layers: LayerStore, history: History, notes: Sequence[str]) -> Task:
+        """The rebase as one of the tasks that can be carried out, with notes in the history."""
         before = self._read(layers)
         image, fitted, changes = self.image, weighed.fitted, weighed.changes
         with inside(self.subject):
@@ -287,7 +289,7 @@ class _Move:
                 image = _stacked(image, merged, history)
                 above = (*fitted.above, *layers.read(image.layers[-1:], layers.keeps))
                 fitted = replace(fitted, above=above)
-            image = _noted(image, note, changes.record)
+            image = _noted(image, notes, changes.record)
             segments = rebased_segments(fitted, squash=self.how.squash)
             plan = plan_squash(fitted.changesets, segments, layers.header_of(image))
 
@@ -394,16 +396,19 @@ def _stacked(image: Image, layer: Layer, history: History) -> Image:
     return replace(image, config=config, layers=restack(config, (*image.layers, layer)))
 
 
-def _noted(image: Image, note: str, record: Record) -> Image:
+def _noted(image: Image, notes: Sequence[str], record: Record) -> Image:
     """An image whose last step has this in its comment, before what is there, unless it has no history."""
     history = [dict(entry.raw) for entry in image.config.history or ()]
-    notes = [text for text in (note, record.text()) if text]
-    if not notes or not history:
+    if not history:
         return image
+    parts = str(history[-1].get("comment") or "").split("; ")
     old = [
-        part for part in str(history[-1].get("comment") or "").split("; ") if not Record.parse(part).text()
+        one for one in parts if not one.startswith((MADE_FROM, BASED_ON)) and not Record.parse(one).text()
     ]
-    history[-1]["comment"] = "; ".join(filter(None, [*notes, *old]))
+    comment = "; ".join(filter(None, [*notes, record.text(), *old]))
+    if comment == (history[-1].get("comment") or ""):
+        return image
+    history[-1]["comment"] = comment
     return replace(image, config=ImageConfig.parse(dump_json({**image.config.raw, "history": history})))
 
 

@@ -6,8 +6,8 @@ the key is the chain_id.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from squashkit.errors import InvalidImage, show_text
@@ -124,8 +124,8 @@ class Image:
     """None where the source has none (a docker archive)."""
     manifest_descriptor: Descriptor | None
     """Its digest and size; None where the source has none."""
-    index_annotations: Mapping[str, str] = field(default_factory=dict)
-    """Those of the index that names it."""
+    index_annotations: tuple[tuple[str, str], ...] = ()
+    """Names and texts of those of the index that lists it."""
 
     def __repr__(self) -> str:
         return f"<Image: {self.title:.60}, {self.platform}, {len(self.layers)} layers>"

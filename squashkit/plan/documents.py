@@ -207,7 +207,7 @@ def image_index(manifests: Sequence[Descriptor], annotations: Mapping[str, str])
 def index_annotations(results: Sequence[Result]) -> dict[str, str]:
     """The annotations of the index of these images: what all say that were read. Of a base that is another
     now, or may be, the name alone, where all have it."""
-    read = [result.image.index_annotations for result in results]
+    read = [dict(result.image.index_annotations) for result in results]
     said = {key: text for key, text in read[0].items() if all(one.get(key) == text for one in read)}
     if any(one.changed and not is_base_kept(one.image, one.base) for one in results):
         names = {(_stated(result.base) or {}).get(BASE_NAME, "") for result in results}

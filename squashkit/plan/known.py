@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from squashkit.oci.digests import DiffID, Digest
-from squashkit.oci.documents import ImageConfig, Platform
+from squashkit.oci.documents import ImageConfig, Platform, dump_json
 from squashkit.oci.graph import Image, stack_layers
 
 
@@ -27,6 +27,20 @@ class KnownBase:
     """Empty where only its layers were told."""
     seen: str
     """When: RFC 3339, in UTC."""
+    added: bool = True
+    """Whether a person added it; else a squash or a rebase had it."""
+
+    @classmethod
+    def of(cls, image: Image, reference: str, digest: str, seen: str) -> KnownBase:
+        """An image that was read, or of which a store told."""
+        platform = image.platform
+        said = {
+            "os": platform.os,
+            "architecture": platform.architecture,
+            "rootfs": {"type": "layers", "diff_ids": list(image.diff_ids)},
+        }
+        config = image.config.data or dump_json({**image.config.raw, **said})
+        return cls(reference, platform, image.image_id, digest, image.diff_ids, config, seen)
 
     def __repr__(self) -> str:
         return f"<KnownBase: {self.reference:.60}, {self.platform}, {len(self.diff_ids)} layers>"

@@ -258,6 +258,7 @@ class CatalogueReport:
                 "diff_ids": list(base.diff_ids),
                 "chain_ids": [layer.chain_id for layer in base.image().layers],
                 "seen": base.seen,
+                "added": base.added,
             }
             for base in self.bases
         ]
@@ -278,10 +279,11 @@ class CatalogueReport:
                 str(len(base.diff_ids)),
                 base.image_id[:_SHORT],
                 base.seen[:16].replace("T", " "),
+                "base add" if base.added else "use",
             ]
             for base in self.bases
         ]
-        head = ["base", "platform", "layers", "image_id", "seen (UTC)"]
+        head = ["base", "platform", "layers", "image_id", "seen (UTC)", "by"]
         return table(head, rows, right={2}, fit=Fit(width, leave_out=[3], wrap=[0]))
 
 

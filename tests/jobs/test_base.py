@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 import stat
 from dataclasses import replace
@@ -238,6 +239,50 @@ def test_squash_goes_by_the_catalogue_and_says_so(tmp_path: Path, app: Path, bas
     done = squash(app, "-t", "new:1", "-o", tmp_path / "out.tar")
     assert "by the catalogue of bases" in done.text
     assert len(read_image(tmp_path / "out.tar").layers) == KEPT + 1
+
+
+@pytest.mark.parametrize("command", ["squash", "rebase"])
+def test_a_base_that_was_used_is_known_to_who_looks(
+    command: str, tmp_path: Path, app: Path, base: Path
+) -> None:
+    """`base list` says how it came there, `base find` knows it, and `base remove` takes it out; a squash
+    without a base does as it did before."""
+    options = ["--keep-base"] if command == "squash" else ["--old-base", "--new-base"]
+    words = [word for option in options for word in (option, str(base))]
+    assert run(command, app, *words, "--dry-run").code == 0
+    assert run("base", "list", "--json").json["bases"] == []
+    assert run(command, app, *words, "-t", "new:1", "-o", tmp_path / "out.tar").code == 0
+    (listed,) = run("base", "list", "--json").json["bases"]
+    assert (listed["reference"], listed["added"]) == ("base:1", False)
+    told = found(app)
+    assert told is not None
+    assert (told["name"], told["sure"]) == ("base:1", "matched")
+    assert_fails(run("squash", app, "--dry-run"), 2, "nothing says which layers are the base")
+    assert run("base", "remove", "base:1").code == 0
+    assert found(app) is None
+
+
+def test_a_catalogue_that_cannot_be_written_stops_nothing(data: Path, app: Path, base: Path) -> None:
+    """Nobody asked for a base to be noted."""
+    data.parent.parent.write_bytes(b"no folder")
+    assert run("squash", app, "--keep-base", base, "-t", "new:1", "-o", app.parent / "out.tar").code == 0
+
+
+def test_a_result_in_dockers_form_names_its_base(data: Path, tmp_path: Path, app: Path, base: Path) -> None:
+    """In its history, since it has no annotations: an older version of a base is known by that, without a
+    catalogue. An image that was built on it says nothing."""
+    assert run("squash", app, "--keep-base", base, "-t", "new:1", "-o", tmp_path / "out.tar").code == 0
+    moved = replace(BASE, layers=[layer(file("patched"))])
+    docker_archive_old(tmp_path / "patched.tar", [moved])
+    shutil.rmtree(data.parent)
+    again = run("base", "check", tmp_path / "out.tar", "--base", tmp_path / "patched.tar", "--json")
+    assert (again.code, again.json["status"]) == (3, "outdated")
+    assert again.json["built_on"]["digest"] == run("inspect", base, "--json").json["manifest_digest"]
+    result = read_image(tmp_path / "out.tar")
+    history = [*result.config["history"], {"created_by": "RUN x"}]
+    child = ImageSpec([*result.layers, layer(file("x"))], ["child:1"], {"history": history})
+    docker_archive_old(tmp_path / "child.tar", [child])
+    assert run("base", "check", tmp_path / "child.tar", "--base", tmp_path / "patched.tar").code == 6
 
 
 def test_bases_are_removed(base: Path, app: Path) -> None:

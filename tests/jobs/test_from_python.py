@@ -235,7 +235,7 @@ def test_long_work_reports_itself(job: Callable[[Bytes], object]) -> None:
             lambda: Rebase("b", allow="link"),
             "allow: 'link' is none of platform, type, parent, content, packages, depends, accounts",
         ),
-        (lambda: Rebase("b", merge="rpm"), "merge: 'rpm' is none of packages, accounts, caches"),
+        (lambda: Rebase("b", merge="deb"), "merge: 'deb' is none of packages, accounts, caches, rpm"),
         (lambda: Rebase("b", config="new"), "config: 'new' is none of follow, keep"),  # type: ignore[arg-type]
     ],
 )

@@ -1,7 +1,9 @@
 """The user's catalogue of bases: a small SQLite file that says which layers a base has, or had.
 
 An image whose lower layers are those of a base in it stands on that base, whatever it says of itself. Older
-versions of a base stay in it: what was built on them is known by them.
+versions of a base stay in it: what was built on them is known by them. Bases that were only used lie in
+another such file, for those who look: they decide nothing of what is kept, so that a command does the same
+whatever ran before it.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from squashkit.engine.entries import home_folder
@@ -19,6 +22,7 @@ from squashkit.errors import Unavailable
 from squashkit.oci.digests import DiffID, Digest, chain_ids
 from squashkit.oci.documents import Platform
 from squashkit.oci.names import same_name
+from squashkit.plan.base import Base
 from squashkit.plan.known import KnownBase
 from squashkit.transports.reference import PLACES
 
@@ -37,6 +41,7 @@ CREATE TABLE IF NOT EXISTS base (
 );
 CREATE INDEX IF NOT EXISTS base_by_chain ON base (chain_id);
 """
+_USED = "used.sqlite"
 _FIELDS = "reference, platform, image_id, digest, diff_ids, config, seen"
 
 
@@ -45,6 +50,24 @@ def data_folder() -> Path:
     given = os.environ.get("XDG_DATA_HOME", "")
     base = Path(given) if os.path.isabs(given) else home_folder() / ".local" / "share"
     return base / "squashkit"
+
+
+def now() -> str:
+    """The time, as the catalogue has it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def remember(bases: Iterable[Base]) -> None:
+    """Note the bases of images that were written: those that were read, and have a name. Where that fails
+    nothing is said: nobody asked for it."""
+    catalogue = Catalogue(data_folder() / _USED)
+    for base in bases:
+        if base.image is None or not base.image_name or base.catalogued:
+            continue
+        manifest = base.image.manifest_descriptor
+        digest = manifest.digest if manifest is not None else ""
+        with suppress(Unavailable, OSError):
+            catalogue.add(KnownBase.of(base.image, base.name, digest, now()))
 
 
 def name_of(base: KnownBase) -> str:
@@ -61,10 +84,18 @@ class Catalogue:
     cannot be read or written."""
 
     path: Path
+    used: Path | None = None
+    """A file of bases that were only used, where they are to be found, too."""
 
     @classmethod
-    def of_user(cls) -> Catalogue:
-        return cls(data_folder() / "bases.sqlite")
+    def of_user(cls, *, used: bool = False) -> Catalogue:
+        """With those that were only `used`, or without."""
+        return cls(data_folder() / "bases.sqlite", data_folder() / _USED if used else None)
+
+    @property
+    def _paths(self) -> list[Path]:
+        paths = [self.path, *([self.used] if self.used is not None else [])]
+        return [path for path in paths if os.path.exists(path)]  # nor where it may not be looked for
 
     def add(self, base: KnownBase) -> None:
         """Remember a base; one that is known is seen anew."""
@@ -81,33 +112,33 @@ class Catalogue:
             base.config,
             base.seen,
         )
-        with self._open() as database:
+        with self._open(self.path) as database:
             database.executescript(_SCHEMA)
             database.execute(f"INSERT OR REPLACE INTO base VALUES ({', '.join('?' * len(row))})", row)
 
-    def _make_private(self) -> None:
+    def _make_private(self, file: Path) -> None:
         """Configs may hold what others should not read: the file and its folder are the user's alone, those
         that an earlier version made included."""
-        if not self.path.exists():
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        for path, mode in ((self.path.parent, 0o700), (self.path, 0o600)):
+        if not file.exists():
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        for path, mode in ((file.parent, 0o700), (file, 0o600)):
             if stat.S_IMODE(path.stat().st_mode) & 0o077:
                 with suppress(PermissionError):  # somebody else's, who let the user in
                     path.chmod(mode)
 
     def bases(self) -> list[KnownBase]:
         """All of them, by name, the latest first."""
-        return self._select("ORDER BY reference, seen DESC", ())
+        found = sorted(self._select("", ()), key=lambda base: base.seen, reverse=True)
+        return sorted(found, key=lambda base: base.reference)
 
     def remove(self, reference: str) -> int:
         """Forget a base by the reference that it was added by, or by its image_id; how many went."""
-        if not self.path.exists():
-            return 0
-        with self._open() as database:
-            found = database.execute(
-                "DELETE FROM base WHERE reference = ? OR image_id = ?", (reference, reference)
-            )
-            return found.rowcount
+        gone = 0
+        for path in self._paths:
+            with self._open(path) as database:
+                delete = "DELETE FROM base WHERE reference = ? OR image_id = ?"
+                gone += database.execute(delete, (reference, reference)).rowcount
+        return gone
 
     def find(
         self, diff_ids: Sequence[DiffID], platform: Platform, names: Sequence[str] | None = None
@@ -118,42 +149,33 @@ class Catalogue:
         chain = chain_ids(diff_ids)
         chain = chain[:-1] if names is None else chain
         marks = ", ".join("?" * len(chain))
-        order = f"WHERE chain_id IN ({marks}) ORDER BY layers DESC, seen DESC"
-        found = self._select(order, chain) if chain else []
-        for base in found:
+        found = self._select(f"WHERE chain_id IN ({marks})", chain) if chain else []
+        for base in sorted(found, key=lambda base: (len(base.diff_ids), base.seen), reverse=True):
             named = names is None or same_name(name_of(base), *names)
             if named and base.platform.matches(platform):
                 return base
         return None
 
     def _select(self, rest: str, values: Sequence[str]) -> list[KnownBase]:
-        if not os.path.exists(self.path):  # nor where it may not be looked for
-            return []
-        with self._open() as database:
-            return [
-                KnownBase(
-                    reference,
-                    Platform.parse(platform),
-                    Digest(image_id),
-                    digest,
-                    tuple(DiffID(one) for one in diff_ids.split()),
-                    config,
-                    seen,
-                )
-                for reference, platform, image_id, digest, diff_ids, config, seen in database.execute(
-                    f"SELECT {_FIELDS} FROM base {rest}", values
-                )
-            ]
+        found = []
+        for path in self._paths:
+            with self._open(path) as database:
+                rows = database.execute(f"SELECT {_FIELDS} FROM base {rest}", values)
+                for reference, platform, image_id, digest, diff_ids, config, seen in rows:
+                    ids = tuple(DiffID(one) for one in diff_ids.split())
+                    known = (Platform.parse(platform), Digest(image_id), digest, ids, config, seen)
+                    found.append(KnownBase(reference, *known, added=path != self.used))
+        return found
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self, path: Path) -> Iterator[sqlite3.Connection]:
         try:
-            self._make_private()
-            with closing(sqlite3.connect(self.path, timeout=10)) as database, database:
+            self._make_private(path)
+            with closing(sqlite3.connect(path, timeout=10)) as database, database:
                 yield database
         except (sqlite3.Error, ValueError, OSError) as error:
             raise Unavailable(
-                f"the catalogue of bases {self.path} cannot be used: {error}; move it away, and add the"
+                f"the catalogue of bases {path} cannot be used: {error}; move it away, and add the"
                 " bases again",
-                reference=str(self.path),
+                reference=str(path),
             ) from error

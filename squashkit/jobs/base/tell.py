@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from squashkit.arguments import checked
 from squashkit.errors import BaseNotFound, TransportError, Unavailable, UsageError
-from squashkit.jobs.base.catalogue import Catalogue
+from squashkit.jobs.base.catalogue import Catalogue, now
 from squashkit.jobs.base.find import base_by_evidence, version_of
 from squashkit.jobs.choose import choose
 from squashkit.jobs.decide import Bases
 from squashkit.jobs.look import Opened, one_platform, only, open_images
-from squashkit.oci.documents import Platform, dump_json
+from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
 from squashkit.oci.names import same_name
 from squashkit.options import Run, Which
@@ -50,7 +49,7 @@ def find_bases(
     with open_images([image], which, run, progress, notify) as (opened,):
         bases = Bases(opened.session, None)
         for one in opened.images():
-            found = base_by_evidence(one, opened.source, bases.open, Catalogue.of_user())
+            found = base_by_evidence(one, opened.source, bases.open, Catalogue.of_user(used=True))
             yield one.platform, FoundReport(one, found, history_hint(one))
 
 
@@ -88,7 +87,7 @@ def check_bases(
 
 
 def _check(opened: Opened, image: Image, reference: str | None, bases: Bases) -> CurrentReport:
-    catalogue = Catalogue.of_user()
+    catalogue = Catalogue.of_user(used=True)
     found = base_by_evidence(image, opened.source, bases.open, catalogue)
     where = _where_to_ask(image, found, reference, opened.source)
     try:
@@ -144,8 +143,9 @@ def _where_to_ask(image: Image, found: Base | None, asked: str | None, source: S
 
 @checked
 def base_list() -> CatalogueReport:
-    """The bases of the user's catalogue, the latest of each first."""
-    return CatalogueReport(tuple(Catalogue.of_user().bases()))
+    """The bases of the user's catalogue, and those that squashes and rebases used, the latest of each
+    first."""
+    return CatalogueReport(tuple(Catalogue.of_user(used=True).bases()))
 
 
 @checked
@@ -174,7 +174,7 @@ def add_bases(references: Sequence[str], which: Which, run: Run) -> Iterator[Kno
 def base_remove(reference: str) -> int:
     """Remove a base from the user's catalogue, by its name or an image_id; how many there were of it.
     Raises BaseNotFound."""
-    gone = Catalogue.of_user().remove(reference)
+    gone = Catalogue.of_user(used=True).remove(reference)
     if not gone:
         raise BaseNotFound(
             f"no base {reference!r} in the catalogue; squashkit base list lists them",
@@ -184,22 +184,8 @@ def base_remove(reference: str) -> int:
     return gone
 
 
-def _said_by(image: Image) -> dict[str, object]:
-    """What a store says of an image that it did not give, as a config says it."""
-    platform = image.platform
-    rootfs = {"type": "layers", "diff_ids": list(image.diff_ids)}
-    return {"os": platform.os, "architecture": platform.architecture, "rootfs": rootfs}
-
-
 def _known(image: Image, source: Source, text: str) -> KnownBase:
     manifest = image.manifest_descriptor
     named = source.reference.is_file and image.names
-    return KnownBase(
-        reference=image.names[0] if named else text,
-        platform=image.platform,
-        image_id=image.image_id,
-        digest=source.root or (manifest.digest if manifest is not None else ""),
-        diff_ids=image.diff_ids,
-        config=image.config.data or dump_json({**image.config.raw, **_said_by(image)}),
-        seen=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    )
+    digest = source.root or (manifest.digest if manifest is not None else "")
+    return KnownBase.of(image, image.names[0] if named else text, digest, now())

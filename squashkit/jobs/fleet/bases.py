@@ -59,7 +59,7 @@ class FleetBases:
     def _ask_catalogue(self) -> None:
         """Find the bases of the catalogue on which images stand, or which they are."""
         platforms: dict[ChainID, set[Platform]] = {}
-        for base in Catalogue.of_user().bases():
+        for base in Catalogue.of_user(used=True).bases():
             if base.diff_ids:
                 platforms.setdefault(chain_ids(base.diff_ids)[-1], set()).add(base.platform)
         for image in (member.image for member in self.members):

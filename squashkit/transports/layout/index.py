@@ -144,7 +144,9 @@ class _Walk:
             with collected(self.faults):
                 image = self._visit(named, f"{where}.manifests[{i}]", above)
                 if image is not None:
-                    self.listing.images.append(replace(image, index_annotations=index.annotations))
+                    self.listing.images.append(
+                        replace(image, index_annotations=tuple(index.annotations.items()))
+                    )
 
     def _visit(self, descriptor: Descriptor, place: str, above: tuple[Digest, ...]) -> Image | None:
         """The image that an entry of an index names; None for what is none."""
