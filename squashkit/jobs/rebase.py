@@ -21,6 +21,7 @@ from squashkit.engine.write import Stock
 from squashkit.errors import InvalidImage, PlanError, RebaseConflict, UsageError, inside, show_path
 from squashkit.jobs.base.catalogue import remember
 from squashkit.jobs.base.lookup import open_new_base
+from squashkit.jobs.base.shared import at_hand
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.reports import notes_on, reports_of, transferred
@@ -168,7 +169,9 @@ class _Move:
 
     @classmethod
     def of(cls, found: Decision, new: Base, how: Rebase, read: Read) -> _Move:
-        whole, old = found.image, found.base
+        old = found.base
+        bases = [layer for base in (old, new) if base.image is not None for layer in base.image.layers]
+        whole = replace(found.image, layers=at_hand(found.image.layers, bases))
         app = _without_merged(whole, old)
         subject = str(app.platform) if read.choice == ALL else ""
         assert new.image is not None
@@ -190,7 +193,8 @@ class _Move:
             inherited = inherit(
                 app, known, new.image, keep=keep, base_name=new.image_name, base_digest=digest
             )
-        layers = restack(inherited.config, (*new.image.layers, *app.layers[old.layers :]))
+        lower = at_hand(new.image.layers, whole.layers)
+        layers = restack(inherited.config, (*lower, *app.layers[old.layers :]))
         descriptor = on_system(app.manifest_descriptor, inherited.config)
         image = replace(app, config=inherited.config, layers=layers, manifest_descriptor=descriptor)
         return cls(whole, app, old, new, image, inherited, how, subject)

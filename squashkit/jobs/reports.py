@@ -19,7 +19,7 @@ from squashkit.report.stored import is_one_kind
 from squashkit.transports.archive.reader import Archive
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
-from squashkit.transports.stored import codec_of, is_remote
+from squashkit.transports.stored import codec_of, lies_in_registry
 from squashkit.transports.target import Target
 from squashkit.wording import Option, Words
 
@@ -164,8 +164,7 @@ def notes_on(
         )
     if (
         target.is_registry
-        and not any(map(is_remote, image.layers))
-        and all(len(layer.blobs) < 2 for layer in image.layers)
+        and not any(lies_in_registry(blob) for layer in image.layers for blob in layer.blobs)
         and any(s.keep for s in segments)
         and any(codec_of(layer) is Codec.NONE for layer in image.layers)
     ):

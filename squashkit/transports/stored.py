@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from squashkit.errors import InvalidImage
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import Descriptor
-from squashkit.oci.graph import Layer, StoredLayer
+from squashkit.oci.graph import BlobRef, Layer, StoredLayer
 from squashkit.oci.media import Codec
 from squashkit.transports.blobs import Blob, Container, Remote, read_blocks
 
@@ -81,6 +81,12 @@ def nearest(layer: Layer) -> StoredBlob:
 def is_here(layer: Layer) -> bool:
     """Whether a layer's bytes are on this machine, and need not be fetched."""
     return bool(layer.blobs) and nearest(layer).is_here
+
+
+def lies_in_registry(blob: BlobRef) -> bool:
+    """Whether a layer's bytes are in a registry there."""
+    assert isinstance(blob, StoredBlob)
+    return blob.is_remote
 
 
 def is_remote(layer: Layer) -> bool:

@@ -19,8 +19,8 @@ from squashkit.transports.registry.access import Registries
 from squashkit.transports.registry.tags import move_tag
 from tests.compat.conftest import Person, available
 from tests.compat.quirks import memory_registry
-from tests.compat.registries import Registry, registry
-from tests.support.builders import ImageSpec, digest, docker_archive_old, file, layer
+from tests.compat.registries import Registry, downloaded, registry
+from tests.support.builders import ImageSpec, digest, docker_archive_old, file, layer, noise
 from tests.support.moves import STATUS, dpkg, within
 from tests.support.runner import Result, assert_fails
 
@@ -80,6 +80,33 @@ def fleet(person: Person, hub: Registry, request: pytest.FixtureRequest, tmp_pat
     """A team of its own for each test."""
     team = re.sub(r"[^a-z]+", "-", request.node.name.removeprefix("test_")).strip("-")
     return Fleet(person, hub, team, tmp_path)
+
+
+def test_a_layer_that_the_new_base_has_too_is_not_fetched(fleet: Fleet, tmp_path: Path) -> None:
+    """One that lies above the old base, and in a new one on this machine, is read there."""
+    both = layer(file("both", noise(90_000, "both")))
+    fleet.push("base/more:1", [NEW, both])
+    fleet.push(f"{fleet.team}/x:1", [OLD, both, layer(file("x"))])
+    place, more = f"docker://{fleet.hub.host}", f"oci:{tmp_path}/more"
+    taken = fleet.person.run("squash", f"{place}/base/more:1", "--keep-layers", "2", "-o", more)
+    assert taken.code == 0, taken.err
+    mark = fleet.hub.mark()
+    words = (
+        "--old-base",
+        f"{place}/base/old:1",
+        "--new-base",
+        more,
+        "-t",
+        "x:2",
+        "-o",
+        f"oci:{tmp_path}/out",
+    )
+    done = fleet.person.run("rebase", f"{place}/{fleet.team}/x:1", *words)
+    assert done.code == 0, done.err
+    fetched = downloaded(fleet.hub.log(mark))
+    layers = fleet.hub.layers(f"{fleet.team}/x", "1")
+    assert layers[1] not in fetched
+    assert layers[2] in fetched
 
 
 FIRST = {"a:1": "moved", "a:2": "moved", "b:1": "current", "c:1": "not based"}

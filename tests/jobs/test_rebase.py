@@ -468,6 +468,30 @@ def test_a_damaged_layer_does_not_reach_a_pipe(files: Path) -> None:
     assert (result.code, result.out) == (4, b"")
 
 
+def test_the_old_bases_layers_may_come_from_the_base_itself(tmp_path: Path) -> None:
+    """A layout of an image need not hold the layers of its base; where neither has them the error names the
+    image."""
+    old, new = (
+        ImageSpec([layer(file("a", text))], [f"{name}:1"]) for name, text in (("old", b"1"), ("new", b"2"))
+    )
+    app = on_base(old, layer(file("x")), tags=["app:1"])
+    for name, image in (("old", old), ("new", new), ("app", app)):
+        oci_layout(tmp_path / name, [image])
+    blobs = {
+        name: {path.name for path in (tmp_path / name / "blobs/sha256").iterdir()}
+        for name in ("old", "app")
+    }
+    (shared,) = blobs["old"] & blobs["app"]
+    (tmp_path / "app/blobs/sha256" / shared).unlink()
+    words = ("--old-base", f"oci:{tmp_path}/old", "--new-base", f"oci:{tmp_path}/new", "-t", "app:2")
+    done = run("rebase", tmp_path / "app", *words, "-o", f"oci:{tmp_path}/out", "--check")
+    assert done.code == 0, done.err
+    assert list(read_image(tmp_path / "out").layers) == [*new.layers, app.layers[1]]
+    (tmp_path / "old/blobs/sha256" / shared).unlink()
+    done = run("rebase", tmp_path / "app", *words, "-o", f"oci:{tmp_path}/none")
+    assert_fails(done, 4, shared, f"is not in {tmp_path}/app")
+
+
 # --- platforms -------------------------------------------------------------------------------
 
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/arm/v7")

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from squashkit.errors import TransportError
 from squashkit.jobs.base.lookup import OpenBase
-from squashkit.oci.digests import DiffID, is_digest
+from squashkit.oci.digests import DiffID, Digest, is_digest
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import BlobRef, Image, Layer
 from squashkit.oci.names import ImageName
@@ -17,7 +17,7 @@ from squashkit.plan.base import Base
 from squashkit.plan.segments import Decision
 from squashkit.transports.reference import REGISTRY, Reference
 from squashkit.transports.source import Source
-from squashkit.transports.stored import is_remote
+from squashkit.transports.stored import is_remote, lies_in_registry
 from squashkit.transports.target import Target
 
 
@@ -59,6 +59,26 @@ def blobs_of(layers: Sequence[Layer]) -> dict[DiffID, tuple[BlobRef, ...]]:
 def add_blobs(layers: Sequence[Layer], blobs: Mapping[DiffID, tuple[BlobRef, ...]]) -> tuple[Layer, ...]:
     """Layers that lie in other places, too."""
     return tuple(replace(one, blobs=(*one.blobs, *blobs.get(one.diff_id, ()))) for one in layers)
+
+
+def at_hand(layers: Sequence[Layer], others: Sequence[Layer]) -> tuple[Layer, ...]:
+    """Layers with the places of equal blobs of the others, those on this machine first; one whose bytes are
+    nowhere as another has it."""
+    same: dict[Digest, tuple[BlobRef, ...]] = {}
+    whole = {other.diff_id: other for other in reversed(others) if other.blobs}
+    for one in (*layers, *others):
+        if one.descriptor is not None:
+            known = same.get(one.descriptor.digest, ())
+            same[one.descriptor.digest] = (*known, *(blob for blob in one.blobs if blob not in known))
+    found = []
+    for one in layers:
+        if not one.blobs and one.diff_id in whole:
+            other = whole[one.diff_id]
+            one = replace(one, blobs=other.blobs, descriptor=other.descriptor, source=other.source)
+        elif one.descriptor is not None:
+            one = replace(one, blobs=tuple(sorted(same[one.descriptor.digest], key=lies_in_registry)))
+        found.append(one)
+    return tuple(found)
 
 
 def _add_same(image: Image, base: Source) -> tuple[Layer, ...]:
