@@ -373,6 +373,8 @@ def _bare_config(app: Image, layers: int) -> ImageConfig:
 
 _MERGED = "squashkit rebase: merged"
 """How the history names the layer that holds what was merged."""
+_HOLDS = "layer "
+"""With its diff_id, in the comment of that step: text alone may have come to stand at another layer."""
 
 
 def _without_merged(app: Image, old: Base) -> Image:
@@ -380,6 +382,8 @@ def _without_merged(app: Image, old: Base) -> Image:
     the uppermost above the base."""
     history = app.config.layer_history
     if not history or len(app.layers) == old.layers or not history[-1].created_by.startswith(_MERGED):
+        return app
+    if f"{_HOLDS}{app.diff_ids[-1]}" not in str(history[-1].raw.get("comment") or "").split("; "):
         return app
     raw: dict[str, Any] = dict(app.config.raw)
     raw["rootfs"] = {**raw["rootfs"], "diff_ids": list(app.diff_ids[:-1])}
@@ -395,7 +399,10 @@ def _stacked(image: Image, layer: Layer, history: History) -> Image:
     if image.config.layer_history is not None:
         created = history.created or image.config.created or EPOCH
         entries = [dict(entry.raw) for entry in image.config.history or ()]
-        raw["history"] = [*entries, {"created": created, "created_by": layer.created_by}]
+        raw["history"] = [
+            *entries,
+            {"created": created, "created_by": layer.created_by, "comment": f"{_HOLDS}{layer.diff_id}"},
+        ]
     config = ImageConfig.parse(dump_json(raw))
     return replace(image, config=config, layers=restack(config, (*image.layers, layer)))
 

@@ -1030,3 +1030,62 @@ def test_nothing_is_merged_that_nobody_touched(tmp_path: Path) -> None:
     moved = place(tmp_path, *bases, [file(STATUS, own)])
     assert passes(moved, "--force", "--merge", "none").json["merged"] == []
     assert texts(moved)[STATUS] == own
+
+
+def test_a_folder_that_a_layer_lists_follows_the_new_base(tmp_path: Path) -> None:
+    """Its mode, owner and xattrs, but for what the image changed; another rebase goes on from there."""
+    old = [directory(name, mode=0o755) for name in "def"]
+    new = [*(directory(name, mode=0o700, uid=3) for name in "de"), directory("f", mode=0o755)]
+    own = [directory(name, mode=0o770) for name in "ef"]
+    above = [directory("d", mode=0o755), file("d/y"), *own]
+    moved = place(tmp_path, old, new, above)
+    assert [(one["path"], one["kind"], one["from"]) for one in passes(moved).json["merged"]] == [
+        ("d", "content", "new base"),
+        ("e", "content", "both"),
+    ]
+    found = members(read_image(moved.out).layers[-1])
+    assert {name: (one.isdir(), one.mode, one.uid) for name, one in found.items()} == {
+        "d": (True, 0o700, 3),
+        "e": (True, 0o770, 3),
+    }
+    assert passes(moved, "--force", "--merge", "none").json["merged"] == []
+    passes(moved, "--force")
+    (tmp_path / "back").mkdir()
+    back = place(tmp_path / "back", old, [], [])
+    words = ("--old-base", tmp_path / "new.tar", "--new-base", f"{back.folder}/app.tar:old:1")
+    done = run("rebase", moved.out, *words, "-t", "app:3", "-o", tmp_path / "again.tar")
+    assert done.code == 0, done.err
+    assert list(read_image(tmp_path / "again.tar").layers) == moved.app.layers
+
+
+def test_a_folder_that_the_layers_emptied(tmp_path: Path) -> None:
+    """What the new base has more there is told; not where the layers left something, nor in folders of what
+    is made anew."""
+    folders = [directory(name) for name in ("etc", "etc/d", "etc/e", "tmp", "tmp/d")]
+    files = [file(f"{name}/{one}") for name in ("etc/d", "etc/e", "tmp/d") for one in "ab"]
+    more = [file(f"{name}/new") for name in ("etc/d", "etc/e", "tmp/d")]
+    gone = [
+        *(whiteout(f"{name}/{one}") for name in ("etc/d", "tmp/d") for one in "ab"),
+        whiteout("etc/e/a"),
+    ]
+    moved = place(tmp_path, [*folders, *files], [*folders, *files, *more], [*gone, file("etc/d/own")])
+    (risk,) = passes(moved).json["risks"]
+    assert (risk["kind"], risk["severity"], risk["path"], risk["new"]) == (
+        "parent",
+        "warning",
+        "etc/d",
+        "/etc/d/new",
+    )
+
+
+def test_a_layer_that_only_its_step_calls_merged(tmp_path: Path) -> None:
+    """What a rebase merged is known by the history and by the layer's diff_id: a layer of somebody's own
+    under such a step stays, and what it has is merged."""
+    step = {"created_by": "squashkit rebase: merged packages"}
+    history = {"history": [{"created_by": "base"}, step]}
+    bases = within(STATUS, dpkg(a="1")), within(STATUS, dpkg(a="2"))
+    own = [file(STATUS, dpkg(a="1", b="1")), file("own", b"x")]
+    moved = place(tmp_path, *bases, own, app_config=history)
+    passes(moved)
+    assert (texts(moved)[STATUS] or b"").split() == dpkg(a="2", b="1").split()
+    assert texts(moved)["own"] == b"x"

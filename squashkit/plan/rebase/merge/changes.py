@@ -15,7 +15,7 @@ from squashkit.plan.rebase.model import Kind, Risk
 
 
 class Made(NamedTuple):
-    """A file or a symlink of the last layer."""
+    """A file, a symlink or a folder of the last layer."""
 
     attributes: Attributes
     content: bytes = b""
@@ -25,6 +25,7 @@ class Made(NamedTuple):
     """A file of the new base that has the content."""
     link: bytes = b""
     """Another path of the layer that this is a further name of."""
+    is_folder: bool = False
 
 
 class Merged(NamedTuple):

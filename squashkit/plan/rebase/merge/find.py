@@ -26,6 +26,7 @@ from squashkit.plan.rebase.merge.dpkg import (
     status_of,
     unready,
 )
+from squashkit.plan.rebase.merge.folders import follow_folders
 from squashkit.plan.rebase.merge.loader import CACHE, merge_loader_cache
 from squashkit.plan.rebase.merge.packages import PackageFiles
 from squashkit.plan.rebase.merge.record import Record
@@ -66,6 +67,8 @@ def merge(
         merge_certificates(sides, changes)
         merge_loader_cache(sides, changes)
     renew(fitted, origin, renewed, changes)
+    if "packages" in wanted:
+        follow_folders(fitted, origin, changes)
     if fitted.earlier is not None:
         _carry_over(fitted.earlier, sides, changes, wanted)
     return changes

@@ -11,7 +11,7 @@ from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import parse_changeset, whiteout_of
 from squashkit.layers.merge import merge_run
 from squashkit.layers.pieces import Copy, Piece
-from squashkit.layers.record import HARD_LINK, REGULAR, SYMLINK, HeaderOf, Record
+from squashkit.layers.record import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, HeaderOf, Record
 from squashkit.layers.rootfs import Rootfs
 from squashkit.plan.rebase.merge.changes import Made
 
@@ -94,6 +94,8 @@ def _member(path: bytes, made: Made | None, header_of: HeaderOf) -> tuple[Piece,
         )
         return (block, Copy(layer, record.data, record.end)) if record.size else (block,)
     typeflag = HARD_LINK if made.link else SYMLINK if made.target is not None else REGULAR
+    if made.is_folder:
+        path, typeflag = path + b"/", DIRECTORY
     content = made.content if typeflag == REGULAR else b""
     block = headers.header(path, typeflag, mode=0, size=len(content))
     (record,) = tar.scan_bytes(block + _padded(content))

@@ -15,9 +15,10 @@ from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.contents import Contents, is_file
 from squashkit.plan.rebase.fit import Fitted
+from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.model import Kind, Risk, Side, show_node
 from squashkit.plan.rebase.origin import Origin, files_of
-from squashkit.plan.rebase.risks.facts import Facts
+from squashkit.plan.rebase.risks.facts import Facts, show_some
 
 _WORTH_A_LOOK = 1024
 """Bytes: shorter files are alike by chance."""
@@ -94,6 +95,29 @@ def find_copies(fitted: Fitted, origin: Origin, contents: Contents) -> Iterator[
             package = origin.package_of(was)
             yield Risk(Kind.CONTENT, path, old, new, layer, effect, diverted, package)
             break
+
+
+def find_emptied(fitted: Fitted, origin: Origin, changes: Changes) -> Iterator[Risk]:
+    """Folders of which the layers took everything away (`rm -rf folder/*`), and in which the new base has
+    something new: a rebuild would take that away, too, if it did not name what it removes."""
+    for path, directory in sorted(origin.old.directories.items()):
+        app, there = (tree.directories.get(path) for tree in (fitted.app, fitted.tree))
+        if not path or not directory.children or app is None or there is None:
+            continue
+        if not directory.children.keys().isdisjoint(app.children):
+            continue
+        news = [
+            there.child_path(name)
+            for name, node in sorted(there.children.items())
+            if node.layer < fitted.bottom and name not in directory.children
+        ]
+        if shown := [one for one in news if changes.made.get(one, one) is not None]:
+            old = f"{len(directory.children):,} entries, which the layers removed"
+            effect = (
+                "what the new base has more than the old one is there: remove it, if all was meant to go"
+            )
+            new = show_some(f"/{show_path(one)}" for one in shown)
+            yield Risk(Kind.PARENT, path, old, new, None, effect, is_error=False)
 
 
 def _by_content(

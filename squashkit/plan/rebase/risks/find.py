@@ -19,7 +19,7 @@ from squashkit.plan.rebase.model import ACCOUNTS, Copied, Kind, Risk, Side
 from squashkit.plan.rebase.origin import Origin
 from squashkit.plan.rebase.risks import accounts, caches, packages
 from squashkit.plan.rebase.risks.accounts import BACKUPS, owner_risks, user_risks
-from squashkit.plan.rebase.risks.content import find_copies, find_hidden
+from squashkit.plan.rebase.risks.content import find_copies, find_emptied, find_hidden
 from squashkit.plan.rebase.risks.facts import Facts
 from squashkit.plan.rebase.risks.packages import find_stale
 
@@ -68,6 +68,8 @@ def find_risks(fitted: Fitted, origin: Origin, contents: Contents, changes: Chan
         if not agree and not isinstance(bases.new, Directory):  # a change of type is told as that
             risks += _detect(facts)
     risks += find_copies(fitted, origin, contents)
+    emptied = find_emptied(fitted, origin, changes)
+    risks += (risk for risk in emptied if not (risk.path + b"/").startswith(_VOLATILE))
     risks += find_stale(fitted, origin)
     risks += user_risks(changes.text(b"etc/passwd"), user)
     return Found(risks, copied)
