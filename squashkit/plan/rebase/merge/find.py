@@ -96,6 +96,12 @@ def _merge_of(path: bytes) -> str:
 
 def _merge_packages(sides: Sides, changes: Changes, record: Record) -> None:
     choices: list[Choice] = []
+    place = sides.result.real(STATUS)
+    if place != STATUS and sides.new.text(STATUS) is not None:
+        effect = "the layers have put a symlink on the way to dpkg's database, which is not merged there"
+        changes.conflicts.append(
+            Risk(Kind.PACKAGES, STATUS, f"/{show_path(place)}", "its own database", None, effect, False)
+        )
     trees = (sides.old, sides.app, sides.new) if sides.is_above(STATUS) else ()
     texts = [text for tree in trees if (text := tree.text(STATUS)) is not None]
     if len(texts) == 3:
