@@ -30,14 +30,15 @@ raises `UsageError`, whose message begins with the option's name; a value of a w
 SECTIONS = {
     "Squash, rebase, extract": """
         squash squash_platforms rebase rebase_platforms rebase_below put_back extract""",
-    "Many images": "measure_fleet fleet_advise squash_fleet",
+    "Many images": "measure_fleet measure_manifests fleet_advise squash_fleet",
     "Look at images": "inspect inspect_tree waste report_page verify diff ls cat which which_glob export",
     "Bases": "find_base check_base check_all base_list base_add base_remove",
     "Options": """
         Keep Merge History Rebase Patch Extract Read Which Write Gates FleetOptions Run Access MinSaving
         Compression Platform""",
     "Results": """
-        Report RebaseReport PatchReport ExtractReport IndexReport FleetReport AdviceReport SquashedFleet
+        Report RebaseReport PatchReport ExtractReport IndexReport FleetReport ShapeReport AdviceReport
+        SquashedFleet
         InspectReport WasteReport Verdict TreeReport DiffReport ListReport TraceReport TracesReport
         Exported FoundReport CurrentReport CheckedBases CatalogueReport KnownBase""",
     "Other forms of results": "markdown sarif",

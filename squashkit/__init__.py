@@ -29,6 +29,7 @@ _NAMES = {
     ),
     "jobs.extract": ("extract",),
     "jobs.fleet.advise": ("fleet_advise",),
+    "jobs.fleet.manifests": ("measure_manifests",),
     "jobs.fleet.measure": ("measure_fleet",),
     "jobs.fleet.squash": ("squash_fleet",),
     "jobs.inspect": ("inspect", "inspect_tree"),
@@ -103,6 +104,7 @@ _NAMES = {
     "report.diff": ("DiffReport",),
     "report.extract": ("ExtractReport",),
     "report.fleet.advice": ("AdviceReport",),
+    "report.fleet.shape": ("ShapeReport",),
     "report.fleet.squash": ("SquashedFleet",),
     "report.fleet.storage": ("FleetReport",),
     "report.inspect": ("InspectReport",),
@@ -138,6 +140,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.export import export as export
     from squashkit.jobs.extract import extract as extract
     from squashkit.jobs.fleet.advise import fleet_advise as fleet_advise
+    from squashkit.jobs.fleet.manifests import measure_manifests as measure_manifests
     from squashkit.jobs.fleet.measure import measure_fleet as measure_fleet
     from squashkit.jobs.fleet.squash import squash_fleet as squash_fleet
     from squashkit.jobs.inspect import inspect as inspect
@@ -193,6 +196,7 @@ if TYPE_CHECKING:
     from squashkit.report.diff import DiffReport as DiffReport
     from squashkit.report.extract import ExtractReport as ExtractReport
     from squashkit.report.fleet.advice import AdviceReport as AdviceReport
+    from squashkit.report.fleet.shape import ShapeReport as ShapeReport
     from squashkit.report.fleet.squash import SquashedFleet as SquashedFleet
     from squashkit.report.fleet.storage import FleetReport as FleetReport
     from squashkit.report.inspect import InspectReport as InspectReport

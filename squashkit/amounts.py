@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
+
 
 def size(value: int) -> str:
     """Bytes as `0 B`, `1.5 KB`, `271 MB`: powers of 1000, three digits at most."""
     number = float(value)
-    for unit in ("B", "KB", "MB", "GB", "TB", "PB"):
+    for unit in _UNITS:
         if abs(number) < 999.5 or unit == "PB":
             digits = 1 if unit != "B" and abs(number) < 9.95 else 0
             return f"{number:.{digits}f} {unit}"
         number /= 1000
     raise AssertionError("unreachable")
+
+
+def sizes(values: Sequence[int]) -> list[str]:
+    """The same of values that are to be compared: all in the unit of the greatest, three digits where that
+    leaves no more than three behind the point."""
+    greatest = max(map(abs, values), default=0)
+    power = next(n for n in range(len(_UNITS)) if greatest < 999.5 * 1000**n or n == len(_UNITS) - 1)
+    return [f"{_three_digits(value / 1000**power, power)} {_UNITS[power]}" for value in values]
+
+
+def _three_digits(number: float, places: int) -> str:
+    before = len(f"{abs(number):.0f}") if abs(number) >= 0.95 else 0
+    return f"{number:.{min(3 - min(before, 3), places * 3)}f}"
 
 
 def count(number: int, thing: str) -> str:

@@ -15,6 +15,7 @@ from squashkit.cli.output import write_file, written
 from squashkit.cli.shared import (
     Function,
     access_options,
+    check_alone,
     check_forms,
     debug_option,
     json_option,
@@ -30,12 +31,13 @@ from squashkit.cli.shared import (
 from squashkit.errors import UsageError, show_text
 from squashkit.jobs.ends import would_harm
 from squashkit.jobs.fleet.advise import fleet_advise
+from squashkit.jobs.fleet.manifests import measure_manifests
 from squashkit.jobs.fleet.measure import measure_fleet
 from squashkit.jobs.fleet.squash import squash_fleet
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import MAX_LAYERS
 from squashkit.options import STRATEGIES, Access, FleetOptions, Run
-from squashkit.progress import shown
+from squashkit.progress import Note, shown
 from squashkit.report.fleet.chart import check_chart, write_chart
 
 
@@ -130,10 +132,19 @@ Examples:
   squashkit fleet storage a.tar b.tar c.tar
   squashkit fleet storage docker-daemon: --minimise host
   squashkit fleet storage docker://registry.example/team/ --csv growth.csv
+  squashkit fleet storage --manifests manifests --json
 """,
 )
 @click.argument("images", shell_complete=complete.images, nargs=-1, metavar="[IMAGE]...")
 @_fleet_options
+@option(
+    "--manifests",
+    type=click.Path(path_type=str),
+    multiple=True,
+    metavar="PATH",
+    help="Count by manifests alone, without an IMAGE: those of a file, or of all files below a folder. Any"
+    " number of times.",
+)
 @option("--no-scan", is_flag=True, help="Read manifests and configs only, and tell what was built.")
 @option(
     "--csv",
@@ -153,6 +164,7 @@ Examples:
 @debug_option
 def storage(
     images: Sequence[str],
+    manifests: Sequence[str],
     no_scan: bool,
     csv_file: Path | None,
     chart: Path | None,
@@ -168,8 +180,20 @@ def storage(
     have a name there, docker://HOST/PREFIX/ all tags of all repositories below. Sizes are of layers. Plain
     layers count as they are compressed in a registry. Every layer is read once. Images whose base is not
     known are listed, and count as built in all rows but the one of images squashed whole.
+
+    With --manifests no image is opened, and what images share is counted by their manifests. A file holds
+    one, as `skopeo inspect --raw` and `crane manifest` print it, a dump {"manifests": {TAG: manifest}}, or
+    lines of {"reference": TEXT, "manifest": manifest}.
     """
     check_forms(as_json=as_json, as_markdown=as_markdown)
+    if manifests:
+        check_alone("manifests", "as_json", "as_markdown")
+        with shown() as progress:
+            counted = measure_manifests(manifests, progress=progress)
+        for note in counted.notes if as_json else ():
+            notify(Note(note))
+        show_report(counted, as_json=as_json, as_markdown=as_markdown)
+        return
     references, options, run = _read_options(images, **others)
     if csv_file is not None and (csv_file.is_dir() or not csv_file.parent.is_dir()):
         raise UsageError(f"--csv {csv_file}: no file can be written there")

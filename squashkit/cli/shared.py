@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import click
+from click.core import ParameterSource
 
 from squashkit.cli import complete
 from squashkit.cli.help import KEEP, MESSAGES, OPTIONS, READING, REGISTRIES, RESOURCES, Section, option
@@ -76,6 +77,16 @@ def check_forms(**forms: bool) -> None:
     asked = [f"--{name.removeprefix('as_')}" for name, is_asked in forms.items() if is_asked]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} exclude each other: a report is printed in one form")
+
+
+def check_alone(name: str, *fitting: str) -> None:
+    """Raises UsageError where the command that runs was given more beside an option than what fits it."""
+    ctx = click.get_current_context()
+    for parameter in ctx.command.params:
+        given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name not in (name, *fitting, "debug"):
+            other = parameter.opts[-1] if isinstance(parameter, click.Option) else "IMAGE"
+            raise UsageError(f"--{name} stands alone: {other} means nothing beside it")
 
 
 def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:

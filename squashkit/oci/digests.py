@@ -49,6 +49,11 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
+def is_any_digest(text: str) -> bool:
+    """Whether a text has the form of a digest, of whatever algorithm and length."""
+    return _ANY_DIGEST.fullmatch(text) is not None
+
+
 def algorithm_of(digest: str) -> str:
     """The hash that a digest is of: `sha256`."""
     return digest.partition(":")[0]

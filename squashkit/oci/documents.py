@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from squashkit.errors import DigestMismatch, InvalidImage, UnsupportedImage
 from squashkit.oci.digests import DiffID, Digest, is_digest, parse_any_digest, parse_digest, sha256
 from squashkit.oci.gojson import JSONObject, fold, load_json
-from squashkit.oci.media import MANIFEST_TYPES, OCI_MANIFEST, Codec
+from squashkit.oci.media import MANIFEST_TYPES, OCI_MANIFEST, Codec, distributable
 from squashkit.oci.shapes import (
     CONFIG_SHAPE,
     INDEX_SHAPE,
@@ -141,8 +141,7 @@ class Descriptor:
     @property
     def distributable_type(self) -> str:
         """The media type; of a layer that must not be distributed the one that it would have else."""
-        found = self.media_type.replace("rootfs.foreign.", "rootfs.")
-        return found.replace("layer.nondistributable.", "layer.")
+        return distributable(self.media_type)
 
     @property
     def is_foreign(self) -> bool:

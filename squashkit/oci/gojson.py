@@ -107,7 +107,8 @@ class _Repeated(dict[str, Any]):
     key = ""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of its members; `check` refuses it where a key stands twice among them."""
     value = dict(pairs)
     if len(value) == len(pairs):
         return value
@@ -125,7 +126,7 @@ def load_json(data: bytes, where: str, shape: Shape = None) -> Any:
     understands as Python does. Raises InvalidImage, which names the place."""
     try:
         value = json.loads(
-            data.decode(), parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_object
+            data.decode(), parse_constant=_no_number, parse_float=_finite, object_pairs_hook=object_of
         )
         if b"\\u" in data:
             json.dumps(value, ensure_ascii=False).encode()

@@ -30,6 +30,12 @@ CONTAINERD_NAME = "io.containerd.image.name"
 SOURCE_DIGEST = "dev.squashkit.source.digest"
 
 
+def distributable(media_type: str) -> str:
+    """The media type of a layer; of one that must not be distributed the one that it would have else."""
+    found = media_type.replace("rootfs.foreign.", "rootfs.")
+    return found.replace("layer.nondistributable.", "layer.")
+
+
 class Codec(Enum):
     """How a blob is compressed."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from squashkit.report.fleet.advice import AdviceReport
+from squashkit.report.fleet.shape import ShapeReport
 from squashkit.report.fleet.squash import SquashedFleet
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.markdown.image import notes
@@ -23,6 +24,14 @@ def storage_page(report: FleetReport, limit: int = LIMIT) -> str:
         *notes(report.notes),
     ]
     return page(parts, limit)
+
+
+def shape_page(report: ShapeReport, limit: int = LIMIT) -> str:
+    """The tables of what is stored and shared; notes are folded."""
+    parts = [Part(head=f"### {report.subject()}")]
+    for head, rows in report.tables():
+        parts.append(Part([row(cells) for cells in rows], table(head, range(1, len(head)))))
+    return page([*parts, *notes(report.notes)], limit)
 
 
 def advice_page(report: AdviceReport, limit: int = LIMIT) -> str:

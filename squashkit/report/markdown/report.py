@@ -6,9 +6,10 @@ from typing import TypeAlias
 
 from squashkit.report.extract import ExtractReport
 from squashkit.report.fleet.advice import AdviceReport
+from squashkit.report.fleet.shape import ShapeReport
 from squashkit.report.fleet.squash import SquashedFleet
 from squashkit.report.fleet.storage import FleetReport
-from squashkit.report.markdown.fleet import advice_page, patch_page, squashed_page, storage_page
+from squashkit.report.markdown.fleet import advice_page, patch_page, shape_page, squashed_page, storage_page
 from squashkit.report.markdown.image import extract_page, rebase_page, squash_page
 from squashkit.report.markdown.page import LIMIT
 from squashkit.report.markdown.waste import waste_page
@@ -23,6 +24,7 @@ OneReport: TypeAlias = (
     | RebaseReport
     | ExtractReport
     | FleetReport
+    | ShapeReport
     | AdviceReport
     | SquashedFleet
     | PatchReport
@@ -58,6 +60,8 @@ def _page(report: OneReport, limit: int) -> str:
             return extract_page(report, limit)
         case FleetReport():
             return storage_page(report, limit)
+        case ShapeReport():
+            return shape_page(report, limit)
         case AdviceReport():
             return advice_page(report, limit)
         case SquashedFleet():
