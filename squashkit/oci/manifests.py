@@ -163,14 +163,13 @@ def parse_document(data: bytes) -> list[ListedImage | Unlisted]:
     members: list[tuple[str, Any]] = []
     try:
         for key in text.members():
-            if text.next() != "{" or key == "manifest":
+            if text.next() != "{" or key not in _OF_A_DUMP:
                 members.append((key, text.value(_READ)))
             elif key == "manifests":
                 members.append((key, {tag: _tagged(tag, text.value(_READ)) for tag in text.members()}))
             else:
                 for _ in text.members():
                     text.value(_SKIP)
-                members.append((key, {}))
     except RecursionError as error:
         raise ValueError("too many objects in each other") from error
     if text.next():
@@ -240,6 +239,8 @@ def _no_number(text: str) -> float:
 _DIGITS = 20
 _SPACES = frozenset(" \t\n\r")
 _LINE = {"reference", "manifest"}
+_OF_A_DUMP = {"manifests", "configs"}
+"""Objects with a member for each tag. What crawlers store beside them is small."""
 _READ = json.JSONDecoder(parse_int=_whole_number, parse_constant=_no_number, object_pairs_hook=object_of)
 _SKIP = json.JSONDecoder(parse_int=float, parse_constant=_no_number)
 """For what is not looked at."""

@@ -70,6 +70,7 @@ NAMED = {
     "ignore": "ignoring",
     "no_scan": "scan",
     "images": "references",
+    "manifests": "places",
 }
 """Options whose parameter has another name."""
 
@@ -128,6 +129,8 @@ def test_every_option_has_a_parameter(command: str) -> None:
         names = {"base" if name == "reference" else name for name in names}
     if command == "rebase":  # of one image, or of all below a place
         names -= taken(squashkit.rebase_below)
+    if command == "fleet storage":  # of images, or by manifests alone
+        names -= taken(squashkit.measure_manifests)
     if command == "report":
         names -= {"output", "force"}  # the function returns the page
     if command == "base remove":

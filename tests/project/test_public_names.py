@@ -178,7 +178,13 @@ def test_a_signature_is_read_at_a_glance(name: str) -> None:
 def test_choices_are_named() -> None:
     """What is no image is passed by its name, but for the one thing that the function is about."""
     first = {"rebase": "how", "rebase_platforms": "how", "squash_fleet": "strategy", "check_base": "base"}
-    first |= {"ls": "path", "cat": "path", "which": "path", "which_glob": "glob"}
+    first |= {
+        "measure_manifests": "places",
+        "ls": "path",
+        "cat": "path",
+        "which": "path",
+        "which_glob": "glob",
+    }
     first |= {"base_remove": "reference", "extract": "what", "rebase_below": "how", "put_back": "file"}
     for name, function in FUNCTIONS.items():
         if function.__module__.startswith("squashkit.jobs"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -238,6 +239,31 @@ def image(
     return ImageSpec(layers, tags, config, history, platform)
 
 
+def write_manifests(folder: Path) -> None:
+    """Manifests alone: of a base by itself, of two apps on it as dumps of many tags."""
+
+    def manifest(*layers: tuple[int, int]) -> Json:
+        return {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {"digest": f"sha256:{0:064x}", "size": 1},
+            "layers": [{"digest": f"sha256:{number:064x}", "size": size} for number, size in layers],
+        }
+
+    base, server = (1, 49_200_000), (2, 31_400_000)
+    shop = {f"1.{n}": manifest(base, server, (10 + n, 9_700_000), (20, 1_900)) for n in range(6)}
+    blog = {f"2.{n}": manifest(base, server, (30, 12_600_000), (40 + n, 880_000)) for n in range(4)}
+    documents = {
+        "debian/12.json": manifest(base),
+        "shop/tags": {"manifests": shop | {"latest": shop["1.5"]}},
+        "blog/tags": {"manifests": blog | {"all": {"schemaVersion": 2, "manifests": []}}},
+    }
+    for name, document in documents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(document))
+
+
 def write_files(folder: Path) -> None:
     """All files that the examples read."""
     base, app = base_layers(200), app_layers(60)
@@ -263,6 +289,7 @@ def write_files(folder: Path) -> None:
     oci_layout(folder / "multi", several, compress=None, nested=True, attestations=True)
     oci_layout(folder / "partial", several[:1], compress=None, nested=True, absent=["linux/s390x"])
     (folder / "token").write_bytes(TOKEN)
+    write_manifests(folder / "manifests")
     for archive, images in wasteful_images().items():
         docker_archive_25(folder / f"{archive}.tar", images)
     (folder / "nginx.Dockerfile").write_text(NGINX_DOCKERFILE)

@@ -62,8 +62,9 @@ class ShapeReport:
     """What images share, counted by their manifests alone."""
 
     shape: Shape
+    """The numbers."""
     left_out: LeftOut
-    """What was found beside them."""
+    """What was found beside images."""
 
     def __repr__(self) -> str:
         return f"<ShapeReport: {count(self.shape.images, 'image')}, {count(self.shape.blobs, 'blob')}>"
