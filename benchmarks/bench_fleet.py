@@ -200,8 +200,7 @@ def measure_fleet(work: Path) -> Results:
     sample = measure(words, dict(os.environ), work / "fleet.json", 3600)
     results["storage_seconds"], results["storage_memory"] = sample.wall, sample.peak_rss
     predicted = json.loads((work / "fleet.json").read_text())
-    kept = ("layers", "layer_references", "entries", "files_once_bytes")
-    results |= {key: predicted[key] for key in kept}
+    results |= counted(predicted)
     for option, name in TITLES.items():
         with registry(work / "registry") as host:
             begun = time.perf_counter()
@@ -231,6 +230,15 @@ def measure_fleet(work: Path) -> Results:
     return results
 
 
+def counted(told: Results) -> Results:
+    """How much a fleet has, of the report on it."""
+    layers = told["layers"]
+    kept = ("entries", "merged_entries", "files_once_bytes")
+    return {"layers": layers["blobs"], "layer_references": layers["references"]} | {
+        key: told[key] for key in kept
+    }
+
+
 SEEDED = {
     "10 images": (10, fleets.Scale(), []),
     "100 images": (100, fleets.Scale(), []),
@@ -254,9 +262,11 @@ def measure_seeded(work: Path) -> Results:
             words += ["--chart", str(work / "fleet100.svg")]
         sample = measure(words, dict(os.environ), work / "seeded.json", 3600)
         told = json.loads((work / "seeded.json").read_text())
-        kept = ("layers", "layer_references", "entries", "merged_entries", "files_once_bytes")
-        row: Results = {key: told[key] for key in kept}
-        row |= {"images": len(told["images"]), "seconds": sample.wall, "memory": sample.peak_rss}
+        row: Results = counted(told) | {
+            "images": len(told["images"]),
+            "seconds": sample.wall,
+            "memory": sample.peak_rss,
+        }
         row["crossing"] = told["squash_all_costs_more_from"]
         for one in told["strategies"]:
             row[one["strategy"]] = {key: one[key] for key in ("registry_bytes", "host_bytes", "layers")}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from reprlib import repr as short
+from sys import intern
 from typing import Any, NamedTuple
 
 from squashkit.errors import InvalidImage, show_text
@@ -107,7 +108,7 @@ def _layer(value: Any, index: int) -> ListedLayer:
         raise InvalidImage(f"expected a digest, found {short(digest)}", where=f"{where}.digest")
     if size is None or size < 0:
         raise InvalidImage(f"expected a size, found {short(size)}", where=f"{where}.size")
-    return ListedLayer(digest, size)
+    return ListedLayer(intern(digest), size)
 
 
 @lru_cache(1024)

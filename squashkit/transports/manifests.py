@@ -14,7 +14,8 @@ from squashkit.errors import TransportError, show_text, why
 from squashkit.oci.manifests import Kind, ListedImage, Unlisted, is_line, parse_document, parse_line
 
 MAX_DOCUMENT = 512 << 20
-"""The most bytes of a file that is one document, and of a line: to read it takes twice the memory."""
+"""The most bytes of a file that is one document, and of a line. To read it takes up to three times as much
+memory."""
 _BOM = b"\xef\xbb\xbf"
 
 

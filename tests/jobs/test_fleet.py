@@ -148,13 +148,22 @@ def test_a_squashed_fleet_is_what_was_predicted(strategy: str, tmp_path: Path) -
 
 
 def test_plain_and_compressed_sources_share(tmp_path: Path) -> None:
-    """The same layer is one layer, however each source stores it."""
+    """The same layer is one layer to hosts, however each source stores it."""
     base = ImageSpec([blob("base", 9000)], ["base:1"])
     one, two = (on_base(base, blob(name, 900), tags=[f"{name}:1"]) for name in ("one", "two"))
     docker_archive_old(tmp_path / "one.tar", [one])
     oci_layout(tmp_path / "two", [two])
     done = run("fleet", "storage", tmp_path / "one.tar", tmp_path / "two", "--json")
-    assert (done.json["layers"], done.json["layer_references"]) == (3, 4)
+    assert (done.json["layers"]["references"], done.json["layers"]["chains"]) == (4, 3)
+
+
+def test_layers_are_counted_by_blobs_and_by_chains(tmp_path: Path) -> None:
+    """One layer on two bases is one blob to registries, and two layers to hosts."""
+    bases = [ImageSpec([blob(name, 900)], [f"{name}:1"]) for name in ("red", "blue")]
+    apps = [on_base(base, blob("app", 300), tags=[f"app:{n}"]) for n, base in enumerate(bases)]
+    words = "fleet", "storage", *write(tmp_path, *bases, *apps)
+    assert run(*words, "--json").json["layers"] == {"references": 6, "blobs": 3, "chains": 4}
+    assert run(*words, "--no-scan").text.splitlines()[0] == "4 images, 6 layers, 3 of them different"
 
 
 def test_estimates_compress_nothing_and_say_so(tmp_path: Path) -> None:

@@ -55,8 +55,13 @@ class FleetReport:
     """Images of which no base is known: as built under every strategy but `all`."""
 
     def __repr__(self) -> str:
-        images, layers = count(len(self.names), "image"), count(self.nodes, "layer")
+        images, layers = count(len(self.names), "image"), count(self.blobs, "layer")
         return f"<FleetReport: {images}, {layers}, {len(self.strategies):,} strategies>"
+
+    @property
+    def blobs(self) -> int:
+        """Different layers as a registry has them, whatever they lie on."""
+        return len({blob.key for stack in self.strategies[0].stacks for blob in stack})
 
     @property
     def updates(self) -> list[tuple[int, int]]:
@@ -101,8 +106,7 @@ class FleetReport:
         return {
             "images": list(self.names),
             **self.unknown_json(),
-            "layer_references": self.references,
-            "layers": self.nodes,
+            "layers": {"references": self.references, "blobs": self.blobs, "chains": self.nodes},
             "entries": self.entries,
             "merged_entries": self.merged,
             "minimise": self.minimise,
@@ -177,7 +181,7 @@ class FleetReport:
     def subject(self) -> str:
         """How many images and layers it is about."""
         images = count(len(self.names), "image")
-        return f"{images}, {count(self.references, 'layer')}, {self.nodes:,} of them different"
+        return f"{images}, {count(self.references, 'layer')}, {self.blobs:,} of them different"
 
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """The table: its head, and a row for each strategy."""
