@@ -386,6 +386,7 @@ LINES: dict[str, tuple[bytes, str]] = {
     "reference is empty": (GOOD + lines(("", manifest())), "line 3: reference: expected the name"),
     "reference is a tag": (GOOD + lines((":1", manifest())), "line 3: reference: expected the name"),
     "reference is a digest": (GOOD + lines(("@" + blob(1)[0], manifest())), "line 3: reference: expected"),
+    "very deep": (GOOD + b'{"reference": "x", "manifest": ' + b"[" * 200_000, "line 3: expected an object"),
     "no UTF-8": (GOOD + b'{"reference": "\xff", "manifest": {}}\n', "line 3: expected an object"),
 }
 
@@ -631,5 +632,8 @@ def test_from_python(tmp_path: Path) -> None:
     assert report.json() == measured(tmp_path)
     assert report.shape.once == 1000
     assert report.notes == []
+    for width in (200, 80, 50, 40):
+        assert max(map(len, report.fitted(width))) <= width
+        assert sum("1.00 KB" in line for line in report.fitted(width)) == 3
     with pytest.raises(squashkit.SquashkitError, match="no file or folder"):
         squashkit.measure_manifests([])

@@ -107,11 +107,12 @@ class ShapeReport:
         return self.fitted(None)
 
     def fitted(self, width: int | None) -> list[str]:
-        """The same on a terminal of so many columns."""
+        """The same on a terminal of so many columns: a narrow one does without shares, p25, p99, p10, p75."""
         lines = [self.subject()]
         for head, rows in self.tables():
-            right = range(1, len(head))
-            lines += ["", *table(head, rows, right=right, fit=Fit(width, leave_out=[2, 6, 1]))]
+            columns = range(1, len(head))
+            fit = Fit(width, leave_out=(2, 6, 1, 4) if len(head) > len(PERCENTS) else (2,))
+            lines += ["", *table(head, rows, right=columns, fit=fit)]
         return [*lines, *([""] if self.notes else []), *self.notes]
 
     def subject(self) -> str:
