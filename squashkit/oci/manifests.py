@@ -75,7 +75,7 @@ _MANIFEST = Struct(
 
 
 def parse_manifest(value: object, where: str = "") -> ListedImage | Unlisted:
-    """What a JSON value is. `where` in its file it stands is said of a broken one."""
+    """What a JSON value is. Of a broken one it is told `where` in its file it stands."""
     if not isinstance(value, dict):
         return Unlisted(Kind.OTHER)
     if "fsLayers" in value:
@@ -157,8 +157,8 @@ def parse_document(data: bytes) -> list[ListedImage | Unlisted]:
     """What a file holds that is one document: a manifest, or a dump of many with a tag for each. Of two
     with one tag the last counts, as in JSON elsewhere.
 
-    Values are read one after the other, so that a dump takes little more memory than its text. Raises
-    ValueError where it is no JSON object.
+    Values are read one after the other: a dump takes little more memory than its text and what it names.
+    Raises ValueError where it is no JSON object.
     """
     text = _Text(data.decode("utf-8-sig"))
     members: list[tuple[str, Any]] = []
@@ -172,7 +172,7 @@ def parse_document(data: bytes) -> list[ListedImage | Unlisted]:
                 for _ in text.members():
                     text.value(_SKIP)
     except RecursionError as error:
-        raise ValueError("too many objects in each other") from error
+        raise ValueError("objects or lists too deep in each other") from error
     if text.next():
         raise ValueError("more than one document")
     value = object_of(members)
@@ -223,7 +223,7 @@ class _Text:
         """The next character, which must be one of these."""
         found = self.next()
         if not found or found not in wanted:
-            raise ValueError(f"expected {wanted}")
+            raise ValueError(f"expected {' or '.join(wanted)} (char {self.at})")
         self.at += 1
         return found
 
@@ -238,6 +238,7 @@ def _no_number(text: str) -> float:
 
 
 _DIGITS = 20
+"""More than any size has."""
 _SPACES = frozenset(" \t\n\r")
 _LINE = {"reference", "manifest"}
 _OF_A_DUMP = {"manifests", "configs"}

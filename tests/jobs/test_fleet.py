@@ -161,7 +161,7 @@ def test_layers_are_counted_by_blobs_and_by_chains(tmp_path: Path) -> None:
     """One layer on two bases is one blob to registries, and two layers to hosts."""
     bases = [ImageSpec([blob(name, 900)], [f"{name}:1"]) for name in ("red", "blue")]
     apps = [on_base(base, blob("app", 300), tags=[f"app:{n}"]) for n, base in enumerate(bases)]
-    words = "fleet", "storage", *write(tmp_path, *bases, *apps)
+    words: list[str | Path] = ["fleet", "storage", *write(tmp_path, *bases, *apps)]
     assert run(*words, "--json").json["layers"] == {"references": 6, "blobs": 3, "chains": 4}
     assert run(*words, "--no-scan").text.splitlines()[0] == "4 images, 6 layers, 3 of them different"
 

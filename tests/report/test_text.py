@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from squashkit.amounts import count, size
+from squashkit.amounts import count, size, sizes
 from squashkit.errors import show_path
 from squashkit.oci.digests import DiffID, chain_ids, sha256
 from squashkit.oci.documents import Platform
@@ -22,6 +22,22 @@ from squashkit.report.text import percent, show_time, table
 def test_sizes(value: int, text: str) -> None:
     """Bytes read as three digits at most and a unit."""
     assert size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([16_404_269_237_430, 9_346_959_023_195, 47_000_000_000], ["16.4 TB", "9.35 TB", "0.047 TB"]),
+        ([999_499, 999_500], ["1.00 MB", "1.00 MB"]),
+        ([999, 5, 0], ["999 B", "5 B", "0 B"]),
+        ([1000, 99_960, 9_996], ["1.00 KB", "100 KB", "10.0 KB"]),
+        ([3 * 10**18], ["3000 PB"]),
+        ([], []),
+    ],
+)
+def test_sizes_that_are_compared(values: list[int], texts: list[str]) -> None:
+    """They have one unit, that of the greatest, and three digits."""
+    assert sizes(values) == texts
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ class ShapeReport:
         return self.fitted(None)
 
     def fitted(self, width: int | None) -> list[str]:
-        """The same on a terminal of so many columns: a narrow one does without shares, p25, p99, p10, p75."""
+        """The same on a terminal of so many columns; on a narrow one without shares, p25, p99, p10, p75."""
         lines = [self.subject()]
         for head, rows in self.tables():
             columns = range(1, len(head))
