@@ -64,14 +64,14 @@ def lines(*entries: tuple[str, object]) -> bytes:
 
 
 def measured(*places: Path) -> Json:
-    """What is counted; nothing else may be said, but what is left out."""
+    """What is counted."""
     done = run("fleet", "storage", *[word for place in places for word in ("--manifests", place)], "--json")
     assert done.code == 0, done.err
     return done.json
 
 
 def left_out(*places: Path) -> str:
-    """What is said of what is left out, beside the document."""
+    """What is said on standard error of what is left out."""
     done = run("fleet", "storage", *[word for place in places for word in ("--manifests", place)], "--json")
     assert done.code == 0, done.err
     return done.err
