@@ -3,6 +3,7 @@ writes."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 from pathlib import Path
@@ -77,12 +78,16 @@ def test_of_each_package_the_paragraph_of_the_side_that_changed_it(
     assert found(moved)[path] == database(*expected)
 
 
-def whole(folder: str, version: str, world: str, *more: tuple[str, str]) -> list[Member]:
-    """A base with musl in this version, its script and its trigger."""
+def whole(
+    folder: str, version: str, world: str, *more: tuple[str, str], packed: bool = False
+) -> list[Member]:
+    """A base with musl in this version, its script and its trigger; the scripts in gzip, if `packed`."""
     packages = [("musl", version), *more]
     return [
         *within(f"{folder}/installed", database(*(package(*one, f"lib/{one[0]}") for one in packages))),
-        file(f"{folder}/scripts.tar", scripts(*packages)),
+        file(f"{folder}/scripts.tar.gz", gzip.compress(scripts(*packages)))
+        if packed
+        else file(f"{folder}/scripts.tar", scripts(*packages)),
         file(f"{folder}/triggers", "".join(f"Q1{n}{v}= /usr/{n}\n" for n, v in packages).encode()),
         file(f"lib/musl{version}", version.encode()),
         *within("etc/apk/world", world.encode()),
@@ -111,6 +116,34 @@ def test_scripts_triggers_and_what_was_asked_for(folder: str, tmp_path: Path) ->
     assert files["etc/apk/world"] == b"app\nmusl\nssl\n"
     if folder != FOLDER:
         assert not [path for path in files if path.startswith(f"{FOLDER}/")]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(True, True), (True, False), (False, True)])
+def test_scripts_in_gzip(ours: bool, theirs: bool, tmp_path: Path) -> None:
+    """As apk 3 has them: the result's form is that of the new base, and there is one archive."""
+    old = whole(FOLDER, "1", "", packed=ours)
+    app = [
+        one for one in whole(FOLDER, "1", "", ("app", "5"), packed=ours) if one.name.startswith(b"lib/apk")
+    ]
+    moved = place(tmp_path, old, whole(FOLDER, "2", "", packed=theirs), app)
+    passes(moved)
+    files = found(moved)
+    there = [name for name in files if "scripts" in name]
+    assert there == [f"{FOLDER}/scripts.tar" + ".gz" * theirs]
+    with tarfile.open(fileobj=io.BytesIO(files[there[0]])) as archive:
+        names = archive.getnames()
+    assert names == ["musl-2.Q1musl2=.post-install", "app-5.Q1app5=.post-install"]
+    assert gzip.decompress(files[there[0]]) if theirs else True
+
+
+@pytest.mark.parametrize("data", [b"", b"no", gzip.compress(b"no" * 512), gzip.compress(b"x")[:-9]])
+def test_scripts_in_gzip_that_are_none(data: bytes, tmp_path: Path) -> None:
+    """They stay as they are, and are told; an empty file holds none."""
+    own = [file(f"{FOLDER}/installed", database(package("musl", "1"), APP))]
+    bases = [whole(FOLDER, version, "", packed=True) for version in "12"]
+    moved = place(tmp_path, *bases, [*own, file(f"{FOLDER}/scripts.tar.gz", data)])
+    told = [risk["path"] for risk in passes(moved).json["risks"]]
+    assert told == [f"{FOLDER}/scripts.tar.gz"] * bool(data)
 
 
 def test_a_lower_version_and_a_broken_dependency(tmp_path: Path) -> None:

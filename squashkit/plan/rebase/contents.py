@@ -14,7 +14,7 @@ _MAX_TEXT = 64 << 20  # a package database of 60,000 packages
 
 
 _TEXTS = re.compile(
-    rb"(?:usr/)?lib/apk/db/(?:installed|triggers|scripts\.tar)|etc/apk/world"
+    rb"(?:usr/)?lib/apk/db/(?:installed|triggers|scripts\.tar(?:\.gz)?)|etc/apk/world"
     rb"|var/lib/dpkg/(?:status|diversions|statoverride|arch|(?:status\.d|info|triggers|alternatives)/[^/]*)"
     rb"|var/lib/apt/extended_states|var/cache/debconf/[a-z]*\.dat|var/lib/ucf/(?:registry|hashfile)"
     rb"|etc/(?:passwd|group|shadow|gshadow|subuid|subgid|shells|ld\.so\.cache|ca-certificates\.conf)"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import struct
+import zlib
 from collections.abc import Iterable, Mapping
 
 from squashkit.errors import InvalidLayer, show_path
@@ -47,7 +51,7 @@ def merge_apk(sides: Sides, changes: Changes) -> None:
     _merge_scripts(sides, changes, merge, *folders)
     _merge_triggers(sides, changes, merge, *folders)
     if folders[0] != folders[1]:
-        for name in (b"installed", b"scripts.tar", b"triggers", b"lock"):
+        for name in (b"installed", b"scripts.tar", b"scripts.tar.gz", b"triggers", b"lock"):
             changes.hide(folders[0] + b"/" + name, Kind.PACKAGES)
     _merge_world(sides, changes)
     merge.settle(sides, changes)
@@ -77,30 +81,70 @@ def _database(tree: Tree) -> bytes | None:
 
 
 def _merge_scripts(sides: Sides, changes: Changes, merge: _Picks, ours: bytes, there: bytes) -> None:
-    """An archive of what packages run, each member named by its package's checksum."""
-    path = there + b"/scripts.tar"
-    if sides.new.text(path) is None and sides.app.text(ours + b"/scripts.tar") is None:
+    """An archive of what packages run, each member named by its package's checksum. As in apk's
+    src/database.c, one that is plain counts before one in gzip, and new databases have that."""
+    forms = [_form(tree, folder) for tree, folder in ((sides.new, there), (sides.app, ours))]
+    form = forms[0] or forms[1]
+    if form is None:
         return
     try:
         parts = _scripts(sides.new, there, merge.new, merge.theirs)
         parts += _scripts(sides.app, ours, merge.app, merge.ours)
-    except InvalidLayer:
+    except (InvalidLayer, OSError, EOFError, zlib.error):
         effect = "no archive of scripts that can be read: it stays as the layer above has it"
-        changes.conflicts.append(Risk(Kind.PACKAGES, path, "another form", "its own", None, effect, False))
+        where = ours + (forms[1] or form)
+        changes.conflicts.append(Risk(Kind.PACKAGES, where, "another form", "its own", None, effect, False))
         return
-    changes.put(path, b"".join(parts) + tar.END_OF_ARCHIVE, Kind.PACKAGES)
+    archive = b"".join(parts) + tar.END_OF_ARCHIVE
+    if archive == _archive(sides.new, there):
+        changes.copy(there + form, sides.new, Kind.PACKAGES)
+    else:
+        changes.put(there + form, archive if form == _PLAIN else _in_gzip(archive), Kind.PACKAGES)
+    if forms[1] not in (form, None):
+        changes.hide(there + (forms[1] or b""), Kind.PACKAGES)
+
+
+_PLAIN, _GZIP = b"/scripts.tar", b"/scripts.tar.gz"
+_MOST = 64 << 20
+"""Bytes of scripts."""
+
+
+def _form(tree: Tree, folder: bytes) -> bytes | None:
+    return next((name for name in (_PLAIN, _GZIP) if is_file(tree.node(folder + name))), None)
+
+
+def _archive(tree: Tree, folder: bytes) -> bytes:
+    """The archive of a database, plain; empty where there is none."""
+    form = _form(tree, folder)
+    data = (tree.text(folder + form) or b"") if form is not None else b""
+    if form != _GZIP:
+        return data
+    with gzip.open(io.BytesIO(data)) as plain:
+        return plain.read(_MOST)
 
 
 def _scripts(
     tree: Tree, folder: bytes, packages: Mapping[bytes, ApkPackage], wanted: Iterable[bytes]
 ) -> list[bytes]:
-    data = tree.text(folder + b"/scripts.tar") or b""
+    data = _archive(tree, folder)
     checksums = {packages[name].checksum for name in wanted}
     return [
         data[record.start : record.end]
         for record in tar.scan_bytes(data)
         if any(part in checksums for part in record.name.split(b"."))
     ]
+
+
+def _in_gzip(data: bytes) -> bytes:
+    """Data in gzip, not compressed: so it has the same bytes whatever library a machine has (RFC 1951,
+    3.2.4; RFC 1952)."""
+    parts = [data[at : at + 0xFFFF] for at in range(0, len(data), 0xFFFF)]
+    stored = b"".join(
+        struct.pack("<BHH", number == len(parts), len(part), len(part) ^ 0xFFFF) + part
+        for number, part in enumerate(parts, 1)
+    )
+    head = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+    return head + stored + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)
 
 
 def _merge_triggers(sides: Sides, changes: Changes, merge: _Picks, ours: bytes, there: bytes) -> None:
