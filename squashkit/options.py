@@ -477,6 +477,9 @@ class FleetOptions:
     """Compress nothing: stored sizes by the ratios at which the layers are compressed."""
     platform: Platform | str | None = None
     """The one to take from indexes (`linux/arm64`); None for this machine's."""
+    exclude: Sequence[str] | str = ()
+    """Globs of names: images that have such a name, with its tag or without, are left out. `*` stands for
+    any text, slashes included."""
 
     def __post_init__(self) -> None:
         check_fields(self)

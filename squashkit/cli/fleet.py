@@ -82,6 +82,13 @@ _OPTIONS: list[Callable[[Function], Function]] = [
         " images' annotations, or as images of the fleet.",
     ),
     option(
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        help="Leave out images of such a name, with its tag or without; * stands for slashes, too. Any"
+        " number of times.",
+    ),
+    option(
         "--minimise",
         section=CUT,
         type=click.Choice(["registry", "host"]),
@@ -304,6 +311,7 @@ def _read_options(
     *,
     listed: Sequence[IO[bytes]],
     bases: tuple[str, ...],
+    exclude: tuple[str, ...],
     minimise: Any,
     max_layers: int,
     estimate: bool,
@@ -318,7 +326,7 @@ def _read_options(
     if not references:
         empty = f"{listed[0].name} names none" if listed else "none was given"
         raise UsageError(f"a fleet needs images, and {empty}; name some, or --from FILE")
-    options = FleetOptions(bases, minimise, max_layers, estimate, platform)
+    options = FleetOptions(bases, minimise, max_layers, estimate, platform, exclude)
     return references, options, Run(jobs or os.cpu_count() or 1, tmp_dir, max_size, access)
 
 

@@ -24,6 +24,7 @@ FLAGS = {
     "Extract.from_entrypoint": "--from-entrypoint",
     "Extract.words": "--with",
     "FleetOptions.bases": "--base",
+    "FleetOptions.exclude": "--exclude",
     "FleetOptions.max_layers": "--max-layers",
     "FleetOptions.platform": "--platform",
     "Gates.max_wasted_percent": "--max-wasted-percent",

@@ -427,3 +427,43 @@ def test_a_strategy_that_there_is_not_is_named_with_those_that_there_are() -> No
     expected = "no strategy is named cheapest: built, all, base, trie, best"
     with pytest.raises(UsageError, match=expected):
         squash_fleet(["absent.tar"], "out.tar", "cheapest")
+
+
+# --- which images ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("globs", "left"),
+    [
+        (["web"], ["api:1", "team/web:1"]),
+        (["web:1"], ["api:1", "team/web:1", "web:2"]),
+        (["*web"], ["api:1"]),
+        (["*:1"], ["web:2"]),
+        (["team*", "ap?"], ["web:1", "web:2"]),
+        (["WEB", "web:", "eb"], ["api:1", "team/web:1", "web:1", "web:2"]),
+    ],
+)
+def test_images_are_left_out_by_their_names(globs: list[str], left: list[str], tmp_path: Path) -> None:
+    """A glob fits a name with its tag or without, and its star slashes, too; how many went is told, by all
+    commands of fleets."""
+    names = ["api:1", "team/web:1", "web:1", "web:2"]
+    images = [ImageSpec([blob("base", 900), blob(name, 900)], [name]) for name in names]
+    oci_layout(tmp_path / "all", images)
+    words = [word for glob in globs for word in ("--exclude", glob)]
+    place = f"oci:{tmp_path}/all"
+    done = run("fleet", "storage", place, *words, "--json")
+    assert sorted(done.json["images"]) == left
+    assert len([note for note in done.json["notes"] if note.startswith("Left out by --exclude ")]) == len(
+        globs
+    )
+    assert sorted(run("fleet", "advise", place, *words, "--json").json["images"]) == left
+    into = f"oci:{tmp_path}/out"
+    done = run("fleet", "squash", place, *words, "--strategy", "all", "--into", into, "--json")
+    assert done.code == 0, done.err
+    written = {name for image in read_images(tmp_path / "out") for name in image.names}
+    assert sorted(written & {*names}) == left
+
+
+def test_a_fleet_of_which_all_is_left_out(app: Path) -> None:
+    """There is nothing to measure."""
+    assert_fails(run("fleet", "storage", app, "--exclude", "*"), 2, "no image that is not left out")

@@ -78,7 +78,7 @@ class OpenFleet:
         cls, layers: LayerStore, references: Sequence[str], options: FleetOptions, *, estimate: bool
     ) -> OpenFleet:
         """Open the images that references mean, and find their bases. No layer is read."""
-        fleet = Fleet(layers.session, options.choice)
+        fleet = Fleet(layers.session, options.choice, texts(options.exclude))
         members = fleet.members(references)
         platforms = [member.image.platform for member in members]
         bases = [base for text in options.named for base in fleet.bases(text, platforms)]

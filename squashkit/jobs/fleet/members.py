@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from squashkit.amounts import count
@@ -16,7 +17,7 @@ from squashkit.jobs.fleet.below import Below
 from squashkit.oci.artifacts import OTHER, kind_by_type
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
-from squashkit.oci.names import same_name
+from squashkit.oci.names import same_name, split_tag
 from squashkit.plan.base import choose_image
 from squashkit.transports.layout.index import Listing, refuse_unsupported
 from squashkit.transports.open import open_base, open_source
@@ -47,8 +48,12 @@ class Fleet:
 
     session: Session
     platform: Platform | None
+    exclude: Sequence[str] = ()
+    """Globs of the names of images that are not meant."""
     notes: list[str] = field(default_factory=list)
     """What a person should know of what was left out."""
+    _excluded: dict[str, set[str]] = field(default_factory=dict, init=False)
+    """The names that each glob has left out."""
     _bases: dict[tuple[Reference, Platform | None], Source] = field(default_factory=dict, init=False)
 
     def members(self, references: Sequence[str]) -> list[Member]:
@@ -61,6 +66,8 @@ class Fleet:
         again = []
         for text in references:
             for member in self._members(text):
+                if self._is_excluded(member.name):
+                    continue
                 place: tuple[int, int] | str = member.reference
                 if member.source.reference.is_file and not member.source.reference.is_stdio:
                     there = Path(member.source.reference.path).stat()
@@ -69,11 +76,28 @@ class Fleet:
                 if key in found:
                     again.append(show_text(member.name))
                 found.setdefault(key, member)
+        self._note_excluded()
         if not found:
-            raise UsageError("the fleet has no image")
+            raise UsageError(
+                "the fleet has no image", *([" that is not left out"] if self._excluded else [])
+            )
         if again:
             self.notes.append(f"Named twice and counted once: {', '.join(again)}.")
         return list(found.values())
+
+    def _is_excluded(self, name: str) -> bool:
+        """Whether a glob fits a name, with its tag or without."""
+        names = {name, split_tag(name)[0]}
+        fitting = [glob for glob in self.exclude if any(fnmatchcase(one, glob) for one in names)]
+        for glob in fitting:
+            self._excluded.setdefault(glob, set()).add(name)
+        return bool(fitting)
+
+    def _note_excluded(self) -> None:
+        for glob in dict.fromkeys(self.exclude):
+            of = count(len(self._excluded.get(glob, ())), "image")
+            said = Option("FleetOptions.exclude", show_text(glob))
+            self.notes.append(Words("Left out by ", said, f": {of}."))
 
     def bases(self, text: str, platforms: Sequence[Platform]) -> list[Member]:
         """The images of a base that is named: for each of these platforms its own, as far as it has them.
@@ -118,8 +142,11 @@ class Fleet:
     def _images(self, references: Sequence[str]) -> Iterator[Member]:
         """Those of them that are images of use here; of the others it is noted that they are left out."""
         for text in references:
+            reference = parse_reference(text)
+            if self._is_excluded(reference.path):
+                continue
             try:
-                yield self._one(text, parse_reference(text))
+                yield self._one(text, reference)
             except UnsupportedImage as error:
                 self._leave_out(text, error)
 
@@ -128,9 +155,12 @@ class Fleet:
         Unauthorized, or UnsupportedImage."""
         gone: list[str] = []
         missed: list[SquashkitError] = []
-        found = False
+        found = excluded = False
         for name in place.names():
             text = f"docker://{name}"
+            if self._is_excluded(name):
+                excluded = True
+                continue
             try:
                 source = self._open(parse_reference(text))
             except ImageNotFound as error:  # deleted, and listed still
@@ -150,7 +180,7 @@ class Fleet:
             except UnsupportedImage as error:
                 self._leave_out(text, error)
                 missed.append(error)
-        if not found:
+        if not found and (missed or not excluded):
             raise missed[0] if missed else place.nothing()
         self.notes += place.notes(gone)
 
