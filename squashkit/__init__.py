@@ -30,6 +30,7 @@ _NAMES = {
     "jobs.extract": ("extract",),
     "jobs.fleet.advise": ("fleet_advise",),
     "jobs.fleet.measure": ("measure_fleet",),
+    "jobs.fleet.scan.scan": ("scan_fleet",),
     "jobs.fleet.squash": ("squash_fleet",),
     "jobs.inspect": ("inspect", "inspect_tree"),
     "jobs.patch": ("rebase_below",),
@@ -103,6 +104,7 @@ _NAMES = {
     "report.diff": ("DiffReport",),
     "report.extract": ("ExtractReport",),
     "report.fleet.advice": ("AdviceReport",),
+    "report.fleet.scan": ("ScanReport",),
     "report.fleet.squash": ("SquashedFleet",),
     "report.fleet.storage": ("FleetReport",),
     "report.inspect": ("InspectReport",),
@@ -139,6 +141,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.extract import extract as extract
     from squashkit.jobs.fleet.advise import fleet_advise as fleet_advise
     from squashkit.jobs.fleet.measure import measure_fleet as measure_fleet
+    from squashkit.jobs.fleet.scan.scan import scan_fleet as scan_fleet
     from squashkit.jobs.fleet.squash import squash_fleet as squash_fleet
     from squashkit.jobs.inspect import inspect as inspect
     from squashkit.jobs.inspect import inspect_tree as inspect_tree
@@ -193,6 +196,7 @@ if TYPE_CHECKING:
     from squashkit.report.diff import DiffReport as DiffReport
     from squashkit.report.extract import ExtractReport as ExtractReport
     from squashkit.report.fleet.advice import AdviceReport as AdviceReport
+    from squashkit.report.fleet.scan import ScanReport as ScanReport
     from squashkit.report.fleet.squash import SquashedFleet as SquashedFleet
     from squashkit.report.fleet.storage import FleetReport as FleetReport
     from squashkit.report.inspect import InspectReport as InspectReport

@@ -10,6 +10,7 @@ from typing import IO, Any
 import click
 
 from squashkit.cli import complete
+from squashkit.cli.fleet_scan import references_of, scan
 from squashkit.cli.help import CUT, READING, RESOURCES, Group, option
 from squashkit.cli.output import write_file, written
 from squashkit.cli.shared import (
@@ -23,7 +24,6 @@ from squashkit.cli.shared import (
     max_size_option,
     notify,
     parsed,
-    read_list,
     show_report,
     tmp_dir_option,
 )
@@ -60,6 +60,9 @@ def fleet() -> None:
     catalogue, by an image's annotations, or as an image of the fleet on which others stand. All bases stay
     as they are, and so do images whose base is not known, unless images are squashed whole.
     """
+
+
+fleet.add_command(scan)
 
 
 def _fleet_options(command: Function) -> Function:
@@ -290,10 +293,7 @@ def _read_options(
     max_size: int | None,
 ) -> tuple[list[str], FleetOptions, Run]:
     """The references of the fleet, how to look at it, and what that may use."""
-    references = [*images, *(one for file in listed for one in read_list(file))]
-    if not references:
-        empty = f"{listed[0].name} names none" if listed else "none was given"
-        raise UsageError(f"a fleet needs images, and {empty}; name some, or --from FILE")
+    references = references_of(images, listed)
     options = FleetOptions(bases, minimise, max_layers, estimate, platform)
     return references, options, Run(jobs or os.cpu_count() or 1, tmp_dir, max_size, access)
 

@@ -37,6 +37,8 @@ _END = struct.Struct("<Q?")
 _CHECKSUM = 32
 _LIMIT = 1 << 30
 _COMPRESSION = Compression(Codec.ZSTD, 3)
+_AT_ONCE = 1 << 20
+"""Bytes that are compressed together."""
 
 
 def cache_folder() -> Path:
@@ -166,7 +168,47 @@ def _parse(data: bytes, diff_id: DiffID) -> Changeset:
     body, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
     if not body.startswith(head) or hashlib.sha256(body).digest() != checksum:
         raise ValueError("not the entries of this layer")
-    spans = _Spans(decompress(Codec.ZSTD, [memoryview(body)[len(head) :]]))
+    return unpack_headers(memoryview(body)[len(head) :])
+
+
+def pack_headers(changeset: Changeset, read: Callable[[int, int], bytes]) -> bytes:
+    """All of a layer that is no data, as `unpack_headers` takes it. `read` gives the bytes of its plain tar
+    from one offset to another."""
+    packed: list[bytes] = []
+    compressor = Compressor(_COMPRESSION, packed.append, 1)
+    spans = bytearray()
+
+    def add(start: int, blocks: bytes) -> None:
+        spans.extend(_SPAN.pack(start, len(blocks)) + blocks)
+        if len(spans) >= _AT_ONCE:
+            feed()
+
+    def feed() -> None:
+        compressor.feed(memoryview(bytes(spans)))
+        spans.clear()
+
+    end = 0
+    for record in records_of(changeset):
+        add(end, read(end, record.headers_end))
+        end = record.end
+    if end < changeset.end:  # global headers behind the last member
+        add(end, read(end, changeset.end))
+    add(_LAST, _END.pack(changeset.diff_size, changeset.junk))
+    feed()
+    compressor.close()
+    return b"".join(packed)
+
+
+def records_of(changeset: Changeset) -> list[Record]:
+    """All members of a layer, markers included, in the order of its tar."""
+    members = [*changeset.entries, *changeset.markers]
+    return sorted((member.record for member in members), key=lambda record: record.start)
+
+
+def unpack_headers(data: bytes | memoryview) -> Changeset:
+    """The changeset of a layer of which there is all but the data. Raises InvalidImage, ValueError or
+    struct.error for what is not whole."""
+    spans = _Spans(decompress(Codec.ZSTD, [memoryview(data)]))
     changeset = parse_changeset(tar.scan(spans))
     diff_size, junk = spans.end()
     return replace(changeset, diff_size=diff_size, junk=junk)

@@ -24,6 +24,7 @@ TOLD: dict[str, tuple[str, ...]] = {
     "base find": ("base", "find", "IMAGE"),
     "base list": ("base", "list"),
     "fleet storage": ("fleet", "storage", "IMAGE"),
+    "fleet scan": ("fleet", "scan", "IMAGE", "--into", "scan"),
     "fleet advise": ("fleet", "advise", "IMAGE", "--json"),
     "a file's attributes": ("cat", "IMAGE", "/d/n", "--json"),
     "a dry run": ("squash", "IMAGE", *KEEP_2, "--dry-run"),

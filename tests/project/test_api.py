@@ -37,6 +37,7 @@ FUNCTIONS = {
     "fleet storage": "measure_fleet",
     "fleet advise": "fleet_advise",
     "fleet squash": "squash_fleet",
+    "fleet scan": "scan_fleet",
 }
 """Each command and its function."""
 NO_FUNCTION = {"completion", "demo", "explore"}
