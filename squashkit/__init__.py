@@ -30,6 +30,8 @@ _NAMES = {
     "jobs.extract": ("extract",),
     "jobs.fleet.advise": ("fleet_advise",),
     "jobs.fleet.measure": ("measure_fleet",),
+    "jobs.fleet.scan.duplicates": ("fleet_duplicates",),
+    "jobs.fleet.scan.sql": ("fleet_sql",),
     "jobs.fleet.scan.scan": ("scan_fleet",),
     "jobs.fleet.squash": ("squash_fleet",),
     "jobs.inspect": ("inspect", "inspect_tree"),
@@ -104,6 +106,8 @@ _NAMES = {
     "report.diff": ("DiffReport",),
     "report.extract": ("ExtractReport",),
     "report.fleet.advice": ("AdviceReport",),
+    "report.fleet.answer": ("SqlAnswer",),
+    "report.fleet.duplicates": ("DuplicatesReport",),
     "report.fleet.scan": ("ScanReport",),
     "report.fleet.squash": ("SquashedFleet",),
     "report.fleet.storage": ("FleetReport",),
@@ -141,7 +145,9 @@ if TYPE_CHECKING:
     from squashkit.jobs.extract import extract as extract
     from squashkit.jobs.fleet.advise import fleet_advise as fleet_advise
     from squashkit.jobs.fleet.measure import measure_fleet as measure_fleet
+    from squashkit.jobs.fleet.scan.duplicates import fleet_duplicates as fleet_duplicates
     from squashkit.jobs.fleet.scan.scan import scan_fleet as scan_fleet
+    from squashkit.jobs.fleet.scan.sql import fleet_sql as fleet_sql
     from squashkit.jobs.fleet.squash import squash_fleet as squash_fleet
     from squashkit.jobs.inspect import inspect as inspect
     from squashkit.jobs.inspect import inspect_tree as inspect_tree
@@ -196,6 +202,8 @@ if TYPE_CHECKING:
     from squashkit.report.diff import DiffReport as DiffReport
     from squashkit.report.extract import ExtractReport as ExtractReport
     from squashkit.report.fleet.advice import AdviceReport as AdviceReport
+    from squashkit.report.fleet.answer import SqlAnswer as SqlAnswer
+    from squashkit.report.fleet.duplicates import DuplicatesReport as DuplicatesReport
     from squashkit.report.fleet.scan import ScanReport as ScanReport
     from squashkit.report.fleet.squash import SquashedFleet as SquashedFleet
     from squashkit.report.fleet.storage import FleetReport as FleetReport

@@ -10,7 +10,7 @@ from typing import IO, Any
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.fleet_scan import references_of, scan
+from squashkit.cli.fleet_scan import duplicates, references_of, scan, sql
 from squashkit.cli.help import CUT, READING, RESOURCES, Group, option
 from squashkit.cli.output import write_file, written
 from squashkit.cli.shared import (
@@ -62,7 +62,8 @@ def fleet() -> None:
     """
 
 
-fleet.add_command(scan)
+for command in (scan, sql, duplicates):
+    fleet.add_command(command)
 
 
 def _fleet_options(command: Function) -> Function:

@@ -1,4 +1,4 @@
-"""`squashkit fleet scan`: a fleet read once into tables, by one machine or by many."""
+"""`squashkit fleet scan`, and what answers from it: `sql`, `duplicates`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import click
 
 from squashkit.cli import complete
 from squashkit.cli.help import READING, RESOURCES, Command, option
-from squashkit.cli.output import written
+from squashkit.cli.output import send_text, terminal_width, written
 from squashkit.cli.shared import (
+    Function,
     access_options,
+    check_forms,
     debug_option,
     json_option,
     listed_option,
@@ -24,7 +26,9 @@ from squashkit.cli.shared import (
     tmp_dir_option,
 )
 from squashkit.errors import UsageError, show_text
+from squashkit.jobs.fleet.scan.duplicates import fleet_duplicates
 from squashkit.jobs.fleet.scan.scan import scan_fleet
+from squashkit.jobs.fleet.scan.sql import answering
 from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.oci.documents import Platform
 from squashkit.options import Access, Run, parse_shard
@@ -122,3 +126,75 @@ def scan(
     show_report(report, as_json=as_json)
     if report.exit_code:
         raise click.exceptions.Exit(report.exit_code)
+
+
+def _threads(command: Function) -> Function:
+    return option(
+        "--jobs",
+        section=RESOURCES,
+        type=click.IntRange(1, 64),
+        metavar="N",
+        help="Threads. Default: one a processor.",
+    )(command)
+
+
+@click.command(
+    cls=Command,
+    short_help="Ask a scan in SQL.",
+    epilog="""\b
+Examples:
+  squashkit fleet sql scan "select type, count(*), sum(size) from entries group by type"
+  squashkit fleet sql scan "from layers where error is not null" --json
+  squashkit fleet sql scan "describe entries"
+""",
+)
+@click.argument("scan", type=click.Path(path_type=Path))
+@click.argument("question", metavar="SQL")
+@option("--json", "as_json", is_flag=True, help="Print the rows as JSON, a list of objects.")
+@option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV.")
+@_threads
+@debug_option
+def sql(scan: Path, question: str, as_json: bool, as_csv: bool, jobs: int | None) -> None:
+    """Print what SQL finds in the tables of SCAN, a folder that `fleet scan` made: images, image_layers,
+    layers, entries. It is DuckDB's SQL, one statement that reads; nothing is written, and no other file is
+    opened. Paths and digests are BLOBs: `path = 'etc/passwd'::BLOB`, `lower(hex(digest))`.
+
+    The table has 1,000 rows at most; --json and --csv give all. Needs duckdb and pyarrow:
+    pip install 'squashkit[fleet]'.
+    """
+    check_forms(as_json=as_json, as_csv=as_csv)
+    with answering(scan, question, run=Run(jobs or os.cpu_count() or 1)) as answer:
+        if as_json or as_csv:
+            send_text(answer.json_pieces() if as_json else answer.csv_pieces())
+        else:
+            send_text(f"{line}\n" for line in answer.fitted(terminal_width()))
+
+
+@click.command(
+    cls=Command,
+    short_help="List the files that a scanned fleet has more than once.",
+    epilog="""\b
+Examples:
+  squashkit fleet duplicates scan
+  squashkit fleet duplicates scan --limit 100 --json
+""",
+)
+@click.argument("scan", type=click.Path(path_type=Path))
+@option(
+    "--limit",
+    type=click.IntRange(0, 1_000_000),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="How many to list, those that take most first.",
+)
+@_threads
+@json_option("the report")
+@debug_option
+def duplicates(scan: Path, limit: int, jobs: int | None, as_json: bool) -> None:
+    """Tell which files stand in different layers of SCAN's images, or twice in one, with the same content,
+    and how many bytes that takes. SCAN is a folder that `fleet scan` made. Bytes are those of files, before
+    layers are compressed. Needs duckdb and pyarrow: pip install 'squashkit[fleet]'.
+    """
+    report = fleet_duplicates(scan, limit=limit, run=Run(jobs or os.cpu_count() or 1))
+    show_report(report, as_json=as_json)

@@ -23,6 +23,7 @@ NAMES = [
     "Compression",
     "CurrentReport",
     "DiffReport",
+    "DuplicatesReport",
     "Exported",
     "Extract",
     "ExtractReport",
@@ -57,6 +58,7 @@ NAMES = [
     "ScanReport",
     "Segment",
     "Session",
+    "SqlAnswer",
     "SquashedFleet",
     "SquashkitError",
     "TraceReport",
@@ -77,6 +79,8 @@ NAMES = [
     "extract",
     "find_base",
     "fleet_advise",
+    "fleet_duplicates",
+    "fleet_sql",
     "inspect",
     "inspect_tree",
     "ls",
@@ -105,7 +109,7 @@ NAMES = [
 ]
 """All public names. One that goes, or is named anew, breaks programs: the changelog says so."""
 FUNCTIONS = {name: value for name in NAMES if inspect.isfunction(value := getattr(squashkit, name))}
-ENDS = {"image", "output", "into", "a", "b", "references", "place", "progress", "notify"}
+ENDS = {"image", "scan", "output", "into", "a", "b", "references", "place", "progress", "notify"}
 """Parameters that every reader knows: images, where the result goes, who hears of the work."""
 HEAVY = ("click", "requests", "urllib3", "docker", "tqdm", "isal", "zlib_ng", "sqlite3", "jinja2", "plotly")
 
@@ -180,6 +184,7 @@ def test_choices_are_named() -> None:
     first = {"rebase": "how", "rebase_platforms": "how", "squash_fleet": "strategy", "check_base": "base"}
     first |= {"ls": "path", "cat": "path", "which": "path", "which_glob": "glob"}
     first |= {"base_remove": "reference", "extract": "what", "rebase_below": "how", "put_back": "file"}
+    first |= {"fleet_sql": "question"}
     for name, function in FUNCTIONS.items():
         if function.__module__.startswith("squashkit.jobs"):
             assert (

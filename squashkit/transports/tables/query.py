@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -39,8 +40,8 @@ class Tables:
     def ask(self, question: str, values: Sequence[object] = ()) -> Iterator[Row]:
         """What SQL of our own finds. Raises InvalidImage where a file of the scan is broken."""
         with _told(self.folder):
-            found = self._connection.execute(question, list(values))
-            while rows := found.fetchmany(_AT_ONCE):
+            found = self._do(lambda: self._connection.execute(question, list(values)))
+            while rows := self._do(lambda: found.fetchmany(_AT_ONCE)):
                 yield from rows
 
     def number(self, question: str) -> int:
@@ -52,11 +53,33 @@ class Tables:
     def answer(self, question: str) -> Answer:
         """What a person's SQL finds. Raises UsageError where it is not one statement that reads, and for
         what DuckDB cannot make sense of."""
-        with _refused():
+        if not question.isascii() and question != question.encode("utf-8", "replace").decode():
+            raise UsageError("the question is no text: it has bytes that are not UTF-8")
+        with _refused(self.folder):
             self._refuse_writing(question)
-            found = self._connection.execute(question)
+            found = self._do(lambda: self._connection.execute(question))
             columns = [column[0] for column in found.description or ()]
-        return Answer(columns, _rows(found))
+        return Answer(columns, self._rows(found))
+
+    def _rows(self, found: Any) -> Iterator[Row]:
+        while True:
+            with _refused(self.folder):
+                rows = self._do(lambda: found.fetchmany(_AT_ONCE))
+            if not rows:
+                return
+            yield from rows
+
+    def _do(self, call: Callable[[], Any]) -> Any:
+        """Have DuckDB do something in another thread: in this one Ctrl-C would not be heard meanwhile."""
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(call)
+            try:
+                while not wait([future], timeout=0.2).done:
+                    pass
+            except BaseException:
+                self._connection.interrupt()
+                raise
+            return future.result()
 
     def _refuse_writing(self, question: str) -> None:
         """What only reads is a SELECT to DuckDB; but one may have a COPY or INSERT in its WITH."""
@@ -70,20 +93,16 @@ class Tables:
 
 def _only_reads(parsed: object) -> bool:
     """Whether a statement has no part that writes, as DuckDB has understood it."""
-    if isinstance(parsed, list):
-        return all(map(_only_reads, parsed))
-    if not isinstance(parsed, dict):
-        return True
-    return not str(parsed.get("type")).endswith("_QUERY_NODE") and _only_reads([*parsed.values()])
-
-
-def _rows(found: Any) -> Iterator[Row]:
-    while True:
-        with _refused():
-            rows = found.fetchmany(_AT_ONCE)
-        if not rows:
-            return
-        yield from rows
+    todo = [parsed]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict):
+            if str(one.get("type")).endswith("_QUERY_NODE"):
+                return False
+            todo += one.values()
+        elif isinstance(one, list):
+            todo += one
+    return True
 
 
 def check_installed() -> None:
@@ -143,18 +162,24 @@ def _told(folder: ScanFolder) -> Iterator[None]:
     try:
         yield
     except (_duckdb().Error, arrow().ArrowException) as error:
-        raise InvalidImage(
-            f"{_line(error)}; delete that file, and scan again", where=str(folder)
-        ) from error
+        raise _broken(folder, error) from error
 
 
 @contextmanager
-def _refused() -> Iterator[None]:
-    """Errors of DuckDB inside are those of a question that a person asked."""
+def _refused(folder: ScanFolder) -> Iterator[None]:
+    """Errors of DuckDB inside are those of a question that a person asked, unless a file is broken."""
     try:
         yield
     except (_duckdb().Error, arrow().ArrowException) as error:
-        raise UsageError(_line(error)) from error
+        raise (_broken(folder, error) if _READING in str(error) else UsageError(_line(error))) from error
+
+
+_READING = "reading the stream registered as"
+"""What DuckDB says where pyarrow cannot read a file."""
+
+
+def _broken(folder: ScanFolder, error: Exception) -> InvalidImage:
+    return InvalidImage(f"{_line(error)}; delete that file, and scan again", where=str(folder))
 
 
 def _quoted(text: str) -> str:
@@ -162,8 +187,8 @@ def _quoted(text: str) -> str:
 
 
 def _line(error: Exception) -> str:
-    """What DuckDB says, in one line."""
-    return show_text(" ".join(str(error).split())[:500])
+    """What DuckDB says, in one line, without the marks below a line of the question."""
+    return show_text(" ".join(str(error).partition("\nLINE ")[0].split())[:500])
 
 
 def _duckdb() -> Any:
