@@ -30,7 +30,8 @@ raises `UsageError`, whose message begins with the option's name; a value of a w
 SECTIONS = {
     "Squash, rebase, extract": """
         squash squash_platforms rebase rebase_platforms rebase_below put_back extract""",
-    "Many images": "measure_fleet fleet_advise squash_fleet scan_fleet fleet_duplicates fleet_sql",
+    "Many images": """
+        measure_fleet fleet_advise squash_fleet scan_fleet measure_scan fleet_duplicates fleet_sql""",
     "Look at images": "inspect inspect_tree waste report_page verify diff ls cat which which_glob export",
     "Bases": "find_base check_base check_all base_list base_add base_remove",
     "Options": """

@@ -31,6 +31,7 @@ _NAMES = {
     "jobs.fleet.advise": ("fleet_advise",),
     "jobs.fleet.measure": ("measure_fleet",),
     "jobs.fleet.scan.duplicates": ("fleet_duplicates",),
+    "jobs.fleet.scan.storage": ("measure_scan",),
     "jobs.fleet.scan.sql": ("fleet_sql",),
     "jobs.fleet.scan.scan": ("scan_fleet",),
     "jobs.fleet.squash": ("squash_fleet",),
@@ -148,6 +149,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.fleet.scan.duplicates import fleet_duplicates as fleet_duplicates
     from squashkit.jobs.fleet.scan.scan import scan_fleet as scan_fleet
     from squashkit.jobs.fleet.scan.sql import fleet_sql as fleet_sql
+    from squashkit.jobs.fleet.scan.storage import measure_scan as measure_scan
     from squashkit.jobs.fleet.squash import squash_fleet as squash_fleet
     from squashkit.jobs.inspect import inspect as inspect
     from squashkit.jobs.inspect import inspect_tree as inspect_tree

@@ -31,6 +31,8 @@ from squashkit.errors import UsageError, show_text
 from squashkit.jobs.ends import would_harm
 from squashkit.jobs.fleet.advise import fleet_advise
 from squashkit.jobs.fleet.measure import measure_fleet
+from squashkit.jobs.fleet.scan.storage import measure_scan
+from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.jobs.fleet.squash import squash_fleet
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import MAX_LAYERS
@@ -181,7 +183,11 @@ def storage(
         check_chart(chart)
     _protect(references, csv_file, chart)
     with shown() as progress:
-        report = measure_fleet(references, fleet=options, scan=not no_scan, run=run, progress=progress)
+        folder = scan_at(references[0]) if len(references) == 1 else None
+        if folder is not None:
+            report = measure_scan(folder, fleet=options, built_only=no_scan, run=run, progress=progress)
+        else:
+            report = measure_fleet(references, fleet=options, scan=not no_scan, run=run, progress=progress)
     if chart is not None:
         write_chart(report, chart)
     if csv_file is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -214,6 +215,20 @@ def unpack_headers(data: bytes | memoryview) -> Changeset:
     return replace(changeset, diff_size=diff_size, junk=junk)
 
 
+class HeaderBlocks:
+    """The header blocks of a layer, by where they stand in its plain tar."""
+
+    def __init__(self, data: bytes) -> None:
+        spans = _Spans(decompress(Codec.ZSTD, [memoryview(data)]))
+        self._spans = list(spans.rest())
+        self._starts = [start for start, _ in self._spans]
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from one offset of the tar to another, which are all of one member's headers."""
+        at, blocks = self._spans[bisect_right(self._starts, start) - 1]
+        return blocks[start - at : stop - at]
+
+
 class _Spans:
     """A window for `tar.scan` over header blocks that come one span after the other."""
 
@@ -230,6 +245,12 @@ class _Spans:
             return memoryview(bytes(2 * BLOCK)), at
         self._next = self._read_span()
         return memoryview(blocks), start
+
+    def rest(self) -> Iterator[tuple[int, bytes]]:
+        """All spans that come yet."""
+        while self._next[0] != _LAST:
+            yield self._next
+            self._next = self._read_span()
 
     def end(self) -> tuple[int, bool]:
         start, blocks = self._next

@@ -61,8 +61,17 @@ def test_names_and_values_of_all_kinds_are_shown(scanned: Path) -> None:
     )
     (row,) = json.loads(sql(scanned, question, "--json").out)
     assert row == {
-        "a": 1, "a_1": 2, "b": "\\xffA", "c": "\x1b", "d": "inf", "e": [1, 2], "f": True, "g": None,
-        "h": {"k": "v"}, "i": 0.5, "j": 100,
+        "a": 1,
+        "a_1": 2,
+        "b": "\\xffA",
+        "c": "\x1b",
+        "d": "inf",
+        "e": [1, 2],
+        "f": True,
+        "g": None,
+        "h": {"k": "v"},
+        "i": 0.5,
+        "j": 100,
     }
     for options in ([], ["--csv"]):
         assert "\x1b" not in sql(scanned, question, *options).out.decode()
@@ -197,8 +206,13 @@ def test_duplicates_are_counted_over_different_layers(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"x" * 700).hexdigest()
     assert found["duplicates"] == [
         {
-            "digest": f"sha256:{digest}", "size": 700, "copies": 3, "duplicate_bytes": 1400,
-            "layers": 2, "images": 2, "path": "a",
+            "digest": f"sha256:{digest}",
+            "size": 700,
+            "copies": 3,
+            "duplicate_bytes": 1400,
+            "layers": 2,
+            "images": 2,
+            "path": "a",
         }
     ]
     said = run("fleet", "duplicates", tmp_path / "scan", "--limit", "0").text

@@ -86,6 +86,7 @@ NAMES = [
     "ls",
     "markdown",
     "measure_fleet",
+    "measure_scan",
     "open_source",
     "parse_changeset",
     "parse_reference",
