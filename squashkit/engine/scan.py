@@ -95,20 +95,29 @@ def _rows(store: LayerStore, layer: Layer, changeset: Changeset, blob: Blob) -> 
     members = sorted(chain(changeset.entries, changeset.markers), key=lambda member: member.record.start)
     for member in members:
         path, record = member
-        kind = _TYPES[record.typeflag]
-        size, digest = 0, None
+        traits = record.traits  # many members have the same
+        kind, size, digest = _TYPES[traits.typeflag], 0, None
         if record.start in markers and (marker := _marker(path)):
             kind, path = marker, next(hidden if marker == "whiteout" else emptied)
-        elif record.typeflag == REGULAR:
+        elif traits.typeflag == REGULAR:
             size, digest = record.realsize, _content(store, layer, member, blob)
-        is_device = record.typeflag in _DEVICES
+        is_device = traits.typeflag in _DEVICES
         yield (
-            *(path, kind, size, digest, record.mode, record.uid, record.gid, _within(record.mtime)),
-            _link(member),
-            record.devmajor if is_device else None,
-            record.devminor if is_device else None,
-            [*record.xattrs.items()] if record.xattrs else None,
-            *(record.start, record.headers, record.size if record.sparse is not None else None),
+            path,
+            kind,
+            size,
+            digest,
+            traits.mode,
+            traits.uid,
+            traits.gid,
+            record.mtime if -_INT64 <= record.mtime < _INT64 else _nearest(record.mtime),
+            _link(member) if record.linkname else None,
+            traits.devmajor if is_device else None,
+            traits.devminor if is_device else None,
+            [*traits.xattrs.items()] if traits.xattrs else None,
+            record.start,
+            record.headers,
+            record.size if traits.sparse is not None else None,
         )
 
 
@@ -146,6 +155,6 @@ def _content(store: LayerStore, layer: Layer, member: Entry, blob: Blob) -> byte
     return digest.digest()
 
 
-def _within(nanoseconds: int) -> int:
-    """A time as 64 bits can have it: pax records may name any."""
+def _nearest(nanoseconds: int) -> int:
+    """A time that is none of 64 bits, as pax records may name it, as near as 64 bits come."""
     return max(-_INT64, min(nanoseconds, _INT64 - 1))
