@@ -171,9 +171,10 @@ def storage(
     least.
 
     IMAGE is any reference; a path means all images in it, docker-daemon: and containers-storage: all that
-    have a name there, docker://HOST/PREFIX/ all tags of all repositories below. Sizes are of layers. Plain
-    layers count as they are compressed in a registry. Every layer is read once. Images whose base is not
-    known are listed, and count as built in all rows but the one of images squashed whole.
+    have a name there, docker://HOST/PREFIX/ all tags of all repositories below. The folder of a scan, named
+    alone, means its images, of which no layer is read again. Sizes are of layers. Plain layers count as
+    they are compressed in a registry. Every layer is read once. Images whose base is not known are listed,
+    and count as built in all rows but the one of images squashed whole.
     """
     check_forms(as_json=as_json, as_markdown=as_markdown)
     references, options, run = _read_options(images, **others)
