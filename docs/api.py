@@ -30,7 +30,9 @@ raises `UsageError`, whose message begins with the option's name; a value of a w
 SECTIONS = {
     "Squash, rebase, extract": """
         squash squash_platforms rebase rebase_platforms rebase_below put_back extract""",
-    "Many images": "measure_fleet measure_manifests fleet_advise squash_fleet",
+    "Many images": """
+        measure_fleet measure_manifests fleet_advise squash_fleet scan_fleet measure_scan fleet_duplicates
+        fleet_sql""",
     "Look at images": "inspect inspect_tree waste report_page verify diff ls cat which which_glob export",
     "Bases": "find_base check_base check_all base_list base_add base_remove",
     "Options": """
@@ -38,7 +40,7 @@ SECTIONS = {
         Compression Platform""",
     "Results": """
         Report RebaseReport PatchReport ExtractReport IndexReport FleetReport ShapeReport AdviceReport
-        SquashedFleet
+        SquashedFleet ScanReport DuplicatesReport SqlAnswer
         InspectReport WasteReport Verdict TreeReport DiffReport ListReport TraceReport TracesReport
         Exported FoundReport CurrentReport CheckedBases CatalogueReport KnownBase""",
     "Other forms of results": "markdown sarif",

@@ -31,6 +31,10 @@ _NAMES = {
     "jobs.fleet.advise": ("fleet_advise",),
     "jobs.fleet.manifests": ("measure_manifests",),
     "jobs.fleet.measure": ("measure_fleet",),
+    "jobs.fleet.scan.duplicates": ("fleet_duplicates",),
+    "jobs.fleet.scan.storage": ("measure_scan",),
+    "jobs.fleet.scan.sql": ("fleet_sql",),
+    "jobs.fleet.scan.scan": ("scan_fleet",),
     "jobs.fleet.squash": ("squash_fleet",),
     "jobs.inspect": ("inspect", "inspect_tree"),
     "jobs.patch": ("rebase_below",),
@@ -104,6 +108,9 @@ _NAMES = {
     "report.diff": ("DiffReport",),
     "report.extract": ("ExtractReport",),
     "report.fleet.advice": ("AdviceReport",),
+    "report.fleet.answer": ("SqlAnswer",),
+    "report.fleet.duplicates": ("DuplicatesReport",),
+    "report.fleet.scan": ("ScanReport",),
     "report.fleet.shape": ("ShapeReport",),
     "report.fleet.squash": ("SquashedFleet",),
     "report.fleet.storage": ("FleetReport",),
@@ -142,6 +149,10 @@ if TYPE_CHECKING:
     from squashkit.jobs.fleet.advise import fleet_advise as fleet_advise
     from squashkit.jobs.fleet.manifests import measure_manifests as measure_manifests
     from squashkit.jobs.fleet.measure import measure_fleet as measure_fleet
+    from squashkit.jobs.fleet.scan.duplicates import fleet_duplicates as fleet_duplicates
+    from squashkit.jobs.fleet.scan.scan import scan_fleet as scan_fleet
+    from squashkit.jobs.fleet.scan.sql import fleet_sql as fleet_sql
+    from squashkit.jobs.fleet.scan.storage import measure_scan as measure_scan
     from squashkit.jobs.fleet.squash import squash_fleet as squash_fleet
     from squashkit.jobs.inspect import inspect as inspect
     from squashkit.jobs.inspect import inspect_tree as inspect_tree
@@ -196,6 +207,9 @@ if TYPE_CHECKING:
     from squashkit.report.diff import DiffReport as DiffReport
     from squashkit.report.extract import ExtractReport as ExtractReport
     from squashkit.report.fleet.advice import AdviceReport as AdviceReport
+    from squashkit.report.fleet.answer import SqlAnswer as SqlAnswer
+    from squashkit.report.fleet.duplicates import DuplicatesReport as DuplicatesReport
+    from squashkit.report.fleet.scan import ScanReport as ScanReport
     from squashkit.report.fleet.shape import ShapeReport as ShapeReport
     from squashkit.report.fleet.squash import SquashedFleet as SquashedFleet
     from squashkit.report.fleet.storage import FleetReport as FleetReport

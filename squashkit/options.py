@@ -522,6 +522,17 @@ _UNITS = {
 }
 
 
+_SHARD = re.compile(r"0*([1-9]\d{0,8})/0*([1-9]\d{0,8})", re.ASCII)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """From `2/8`: the number of a part, which count from 1, and how many there are. Raises ValueError."""
+    found = _SHARD.fullmatch(text)
+    if found is None or int(found[1]) > int(found[2]):
+        raise ValueError(f"{text!r} is no part of a whole: 1/8 to 8/8")
+    return int(found[1]), int(found[2])
+
+
 def parse_size(text: str) -> int:
     """From `10GB`, `512MiB` or a number of bytes. Raises ValueError."""
     found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-zA-Z]*)", text.strip(), re.ASCII)

@@ -10,6 +10,7 @@ from typing import IO, Any
 import click
 
 from squashkit.cli import complete
+from squashkit.cli.fleet_scan import duplicates, exclude_option, references_of, scan, sql
 from squashkit.cli.help import CUT, READING, RESOURCES, Group, option
 from squashkit.cli.output import write_file, written
 from squashkit.cli.shared import (
@@ -24,7 +25,6 @@ from squashkit.cli.shared import (
     max_size_option,
     notify,
     parsed,
-    read_list,
     show_report,
     tmp_dir_option,
 )
@@ -33,6 +33,8 @@ from squashkit.jobs.ends import would_harm
 from squashkit.jobs.fleet.advise import fleet_advise
 from squashkit.jobs.fleet.manifests import measure_manifests
 from squashkit.jobs.fleet.measure import measure_fleet
+from squashkit.jobs.fleet.scan.storage import measure_scan
+from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.jobs.fleet.squash import squash_fleet
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import MAX_LAYERS
@@ -64,6 +66,10 @@ def fleet() -> None:
     """
 
 
+for command in (scan, sql, duplicates):
+    fleet.add_command(command)
+
+
 def _fleet_options(command: Function) -> Function:
     for add in reversed(_OPTIONS):
         command = add(command)
@@ -81,13 +87,7 @@ _OPTIONS: list[Callable[[Function], Function]] = [
         help="A base that images stand on. Any number of times. Others are known by the catalogue, by"
         " images' annotations, or as images of the fleet.",
     ),
-    option(
-        "--exclude",
-        multiple=True,
-        metavar="GLOB",
-        help="Leave out images of such a name, with its tag or without; * stands for slashes, too. Any"
-        " number of times.",
-    ),
+    exclude_option,
     option(
         "--minimise",
         section=CUT,
@@ -184,9 +184,10 @@ def storage(
     least.
 
     IMAGE is any reference; a path means all images in it, docker-daemon: and containers-storage: all that
-    have a name there, docker://HOST/PREFIX/ all tags of all repositories below. Sizes are of layers. Plain
-    layers count as they are compressed in a registry. Every layer is read once. Images whose base is not
-    known are listed, and count as built in all rows but the one of images squashed whole.
+    have a name there, docker://HOST/PREFIX/ all tags of all repositories below. The folder of a scan, named
+    alone, means its images, of which no layer is read again. Sizes are of layers. Plain layers count as
+    they are compressed in a registry. Every layer is read once. Images whose base is not known are listed,
+    and count as built in all rows but the one of images squashed whole.
 
     With --manifests no image is opened, and what images share is counted by their manifests. A file holds
     one, as `skopeo inspect --raw` and `crane manifest` print it, a dump {"manifests": {TAG: manifest}}, or
@@ -208,7 +209,11 @@ def storage(
         check_chart(chart)
     _protect(references, csv_file, chart)
     with shown() as progress:
-        report = measure_fleet(references, fleet=options, scan=not no_scan, run=run, progress=progress)
+        folder = scan_at(references[0]) if len(references) == 1 else None
+        if folder is not None:
+            report = measure_scan(folder, fleet=options, built_only=no_scan, run=run, progress=progress)
+        else:
+            report = measure_fleet(references, fleet=options, scan=not no_scan, run=run, progress=progress)
     if chart is not None:
         write_chart(report, chart)
     if csv_file is not None:
@@ -322,10 +327,7 @@ def _read_options(
     max_size: int | None,
 ) -> tuple[list[str], FleetOptions, Run]:
     """The references of the fleet, how to look at it, and what that may use."""
-    references = [*images, *(one for file in listed for one in read_list(file))]
-    if not references:
-        empty = f"{listed[0].name} names none" if listed else "none was given"
-        raise UsageError(f"a fleet needs images, and {empty}; name some, or --from FILE")
+    references = references_of(images, listed)
     options = FleetOptions(bases, minimise, max_layers, estimate, platform, exclude)
     return references, options, Run(jobs or os.cpu_count() or 1, tmp_dir, max_size, access)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,18 @@ def terminal_width() -> int | None:
     """Columns of the terminal that standard output is; None for a file or a pipe, where nothing is cut."""
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     return shutil.get_terminal_size().columns if on_terminal else None
+
+
+_AT_ONCE = 1000
+"""Pieces of a text that are printed together: each time costs a write."""
+
+
+def send_text(pieces: Iterable[str]) -> None:
+    """Print a text that comes in pieces, which are safe for a terminal as they are."""
+    rest = iter(pieces)
+    while some := "".join(islice(rest, _AT_ONCE)):
+        with telling():
+            click.echo(some, nl=False)
 
 
 def show_json(document: Any) -> None:

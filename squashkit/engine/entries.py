@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -37,6 +38,8 @@ _END = struct.Struct("<Q?")
 _CHECKSUM = 32
 _LIMIT = 1 << 30
 _COMPRESSION = Compression(Codec.ZSTD, 3)
+_AT_ONCE = 1 << 20
+"""Bytes that are compressed together."""
 
 
 def cache_folder() -> Path:
@@ -166,10 +169,64 @@ def _parse(data: bytes, diff_id: DiffID) -> Changeset:
     body, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
     if not body.startswith(head) or hashlib.sha256(body).digest() != checksum:
         raise ValueError("not the entries of this layer")
-    spans = _Spans(decompress(Codec.ZSTD, [memoryview(body)[len(head) :]]))
+    return unpack_headers(memoryview(body)[len(head) :])
+
+
+def pack_headers(changeset: Changeset, read: Callable[[int, int], bytes]) -> bytes:
+    """All of a layer that is no data, as `unpack_headers` takes it. `read` gives the bytes of its plain tar
+    from one offset to another."""
+    packed: list[bytes] = []
+    compressor = Compressor(_COMPRESSION, packed.append, 1)
+    spans = bytearray()
+
+    def add(start: int, blocks: bytes) -> None:
+        spans.extend(_SPAN.pack(start, len(blocks)) + blocks)
+        if len(spans) >= _AT_ONCE:
+            feed()
+
+    def feed() -> None:
+        compressor.feed(memoryview(bytes(spans)))
+        spans.clear()
+
+    end = 0
+    for record in records_of(changeset):
+        add(end, read(end, record.headers_end))
+        end = record.end
+    if end < changeset.end:  # global headers behind the last member
+        add(end, read(end, changeset.end))
+    add(_LAST, _END.pack(changeset.diff_size, changeset.junk))
+    feed()
+    compressor.close()
+    return b"".join(packed)
+
+
+def records_of(changeset: Changeset) -> list[Record]:
+    """All members of a layer, markers included, in the order of its tar."""
+    members = [*changeset.entries, *changeset.markers]
+    return sorted((member.record for member in members), key=lambda record: record.start)
+
+
+def unpack_headers(data: bytes | memoryview) -> Changeset:
+    """The changeset of a layer of which there is all but the data. Raises InvalidImage, ValueError or
+    struct.error for what is not whole."""
+    spans = _Spans(decompress(Codec.ZSTD, [memoryview(data)]))
     changeset = parse_changeset(tar.scan(spans))
     diff_size, junk = spans.end()
     return replace(changeset, diff_size=diff_size, junk=junk)
+
+
+class HeaderBlocks:
+    """The header blocks of a layer, by where they stand in its plain tar."""
+
+    def __init__(self, data: bytes) -> None:
+        spans = _Spans(decompress(Codec.ZSTD, [memoryview(data)]))
+        self._spans = list(spans.rest())
+        self._starts = [start for start, _ in self._spans]
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from one offset of the tar to another, which are all of one member's headers."""
+        at, blocks = self._spans[bisect_right(self._starts, start) - 1]
+        return blocks[start - at : stop - at]
 
 
 class _Spans:
@@ -188,6 +245,12 @@ class _Spans:
             return memoryview(bytes(2 * BLOCK)), at
         self._next = self._read_span()
         return memoryview(blocks), start
+
+    def rest(self) -> Iterator[tuple[int, bytes]]:
+        """All spans that come yet."""
+        while self._next[0] != _LAST:
+            yield self._next
+            self._next = self._read_span()
 
     def end(self) -> tuple[int, bool]:
         start, blocks = self._next

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from squashkit.errors import InvalidImage
-from squashkit.oci.digests import Digest
+from squashkit.oci.digests import ChainID, DiffID, Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import BlobRef, Layer, StoredLayer
 from squashkit.oci.media import Codec
@@ -116,3 +116,8 @@ def digest_of(layer: Layer) -> Digest:
 def stored_layer(layer: Layer) -> StoredLayer:
     """A layer as its source stores it."""
     return StoredLayer(layer.diff_id, digest_of(layer), size_of(layer), codec_of(layer), layer.descriptor)
+
+
+def stacked_on_nothing(index: int, diff_id: DiffID, blob: StoredBlob, descriptor: Descriptor) -> Layer:
+    """A layer for itself: what lies below it is not asked for."""
+    return Layer(index, diff_id, ChainID(diff_id), None, (blob,), descriptor, "", "")

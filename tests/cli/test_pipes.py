@@ -24,6 +24,7 @@ TOLD: dict[str, tuple[str, ...]] = {
     "base find": ("base", "find", "IMAGE"),
     "base list": ("base", "list"),
     "fleet storage": ("fleet", "storage", "IMAGE"),
+    "fleet scan": ("fleet", "scan", "IMAGE", "--into", "FOLDER"),
     "fleet advise": ("fleet", "advise", "IMAGE", "--json"),
     "a file's attributes": ("cat", "IMAGE", "/d/n", "--json"),
     "a dry run": ("squash", "IMAGE", *KEEP_2, "--dry-run"),
@@ -53,7 +54,8 @@ def unread(*words: Arg, **env: str) -> Result:
 def test_a_report_that_nobody_reads_ends_in_silence(name: str, app: Path, tmp_path: Path) -> None:
     """The code is that of tools which SIGPIPE ends, nothing is said, and no temporary file stays."""
     (tmp_path / "tmp").mkdir()
-    words = [f"{app}:app:1" if word == "IMAGE" else word for word in TOLD[name]]
+    places = {"IMAGE": f"{app}:app:1", "FOLDER": str(tmp_path / "folder")}
+    words = [places.get(word, word) for word in TOLD[name]]
     result = unread(*words, TMPDIR=str(tmp_path / "tmp"), XDG_DATA_HOME=str(tmp_path))
     assert (result.code, result.err) == (READ_ENOUGH, "")
     assert listing_of(tmp_path / "tmp") == []

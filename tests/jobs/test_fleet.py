@@ -457,6 +457,10 @@ def test_images_are_left_out_by_their_names(globs: list[str], left: list[str], t
         globs
     )
     assert sorted(run("fleet", "advise", place, *words, "--json").json["images"]) == left
+    assert run("fleet", "scan", place, *words, "--into", tmp_path / "some").code == 0
+    assert sorted(run("fleet", "storage", tmp_path / "some", "--json").json["images"]) == left
+    assert run("fleet", "scan", place, "--into", tmp_path / "scan").code == 0
+    assert sorted(run("fleet", "storage", tmp_path / "scan", *words, "--json").json["images"]) == left
     into = f"oci:{tmp_path}/out"
     done = run("fleet", "squash", place, *words, "--strategy", "all", "--into", into, "--json")
     assert done.code == 0, done.err

@@ -37,12 +37,16 @@ FUNCTIONS = {
     "fleet storage": "measure_fleet",
     "fleet advise": "fleet_advise",
     "fleet squash": "squash_fleet",
+    "fleet scan": "scan_fleet",
+    "fleet duplicates": "fleet_duplicates",
+    "fleet sql": "fleet_sql",
 }
 """Each command and its function."""
 NO_FUNCTION = {"completion", "demo", "explore"}
 """Commands for a person at a terminal alone."""
 TERMINAL = {
     "as_json": "a report has json()",
+    "as_csv": "an answer has csv_pieces()",
     "as_markdown": "markdown() of a report",
     "as_sarif": "sarif() of a report",
     "report": "a report has json()",

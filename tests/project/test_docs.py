@@ -184,6 +184,8 @@ DOCUMENTS = {
     "fleet storage": ["fleet storage app.tar nginx.tar old.tar new.tar --estimate"],
     "fleet advise": ["fleet advise app.tar nginx.tar --estimate"],
     "fleet squash": ["fleet squash app.tar nginx.tar --into oci:squashed"],
+    "fleet scan": ["fleet scan app.tar nginx.tar --into scan"],
+    "fleet duplicates": ["fleet scan app.tar --into dup --json", "fleet duplicates dup"],
     "inspect": ["inspect app.tar:app:latest", "inspect app.tar"],
     "waste": [
         "waste app.tar:app:latest --max-wasted 1KB",

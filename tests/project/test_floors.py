@@ -37,6 +37,8 @@ PLACES = {
     "requests": {"transports/stores", "transports/registry"},
     "urllib3": {"transports/stores", "transports/registry"},
     "elftools": {"engine/elf"},
+    "duckdb": {"transports/tables"},
+    "pyarrow": {"transports/tables"},
     "isal": {"transports/codecs"},
     "zlib_ng": {"transports/codecs", "transports/deflate"},
     "backports": {"transports/codecs"},

@@ -23,6 +23,7 @@ NAMES = [
     "Compression",
     "CurrentReport",
     "DiffReport",
+    "DuplicatesReport",
     "Exported",
     "Extract",
     "ExtractReport",
@@ -54,9 +55,11 @@ NAMES = [
     "Report",
     "Rootfs",
     "Run",
+    "ScanReport",
     "Segment",
     "Session",
     "ShapeReport",
+    "SqlAnswer",
     "SquashedFleet",
     "SquashkitError",
     "TraceReport",
@@ -77,12 +80,15 @@ NAMES = [
     "extract",
     "find_base",
     "fleet_advise",
+    "fleet_duplicates",
+    "fleet_sql",
     "inspect",
     "inspect_tree",
     "ls",
     "markdown",
     "measure_fleet",
     "measure_manifests",
+    "measure_scan",
     "open_source",
     "parse_changeset",
     "parse_reference",
@@ -95,6 +101,7 @@ NAMES = [
     "sarif",
     "scan",
     "scan_bytes",
+    "scan_fleet",
     "squash",
     "squash_fleet",
     "squash_platforms",
@@ -105,7 +112,7 @@ NAMES = [
 ]
 """All public names. One that goes, or is named anew, breaks programs: the changelog says so."""
 FUNCTIONS = {name: value for name in NAMES if inspect.isfunction(value := getattr(squashkit, name))}
-ENDS = {"image", "output", "into", "a", "b", "references", "place", "progress", "notify"}
+ENDS = {"image", "scan", "output", "into", "a", "b", "references", "place", "progress", "notify"}
 """Parameters that every reader knows: images, where the result goes, who hears of the work."""
 HEAVY = ("click", "requests", "urllib3", "docker", "tqdm", "isal", "zlib_ng", "sqlite3", "jinja2", "plotly")
 
@@ -186,6 +193,7 @@ def test_choices_are_named() -> None:
         "which_glob": "glob",
     }
     first |= {"base_remove": "reference", "extract": "what", "rebase_below": "how", "put_back": "file"}
+    first |= {"fleet_sql": "question"}
     for name, function in FUNCTIONS.items():
         if function.__module__.startswith("squashkit.jobs"):
             assert (

@@ -12,6 +12,7 @@ from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.trees import walk
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
+from squashkit.layers.entry import Entry
 from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Inode
 from squashkit.oci.digests import DiffID
@@ -107,7 +108,7 @@ class FleetLayers:
     def files_once(self) -> int | None:
         """Bytes of all different contents of files that the images show: a store of whole files that does
         not compress takes at least that. None where layers are not available."""
-        if not all(map(is_here, self.different)):
+        if not self.has_contents:
             return None
         sizes: dict[bytes, int] = {}
         seen: set[tuple[DiffID, int]] = set()
@@ -123,8 +124,17 @@ class FleetLayers:
                 place = diff_id, node.entry.record.start
                 if place not in seen:
                     seen.add(place)
-                    content = hashlib.sha256()
-                    for piece in self.store.content(self.holder(diff_id), node.entry):
-                        content.update(piece)
-                    sizes[content.digest()] = node.entry.record.realsize
+                    sizes[self.content_digest(diff_id, node.entry)] = node.entry.record.realsize
         return sum(sizes.values())
+
+    @property
+    def has_contents(self) -> bool:
+        """Whether what files hold is known without fetching anything."""
+        return all(map(is_here, self.different))
+
+    def content_digest(self, diff_id: DiffID, entry: Entry) -> bytes:
+        """The sha256 of what a file of a layer holds."""
+        content = hashlib.sha256()
+        for piece in self.store.content(self.holder(diff_id), entry):
+            content.update(piece)
+        return content.digest()

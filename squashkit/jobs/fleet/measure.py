@@ -80,6 +80,14 @@ class OpenFleet:
         """Open the images that references mean, and find their bases. No layer is read."""
         fleet = Fleet(layers.session, options.choice, texts(options.exclude))
         members = fleet.members(references)
+        return cls.over(FleetLayers(layers, members), fleet, options, estimate=estimate)
+
+    @classmethod
+    def over(
+        cls, different: FleetLayers, fleet: Fleet, options: FleetOptions, *, estimate: bool
+    ) -> OpenFleet:
+        """The same for images that are open already."""
+        members = different.members
         platforms = [member.image.platform for member in members]
         bases = [base for text in options.named for base in fleet.bases(text, platforms)]
         known = FleetBases(fleet, members, bases)
@@ -93,7 +101,6 @@ class OpenFleet:
             if base.source.remote is not None
             for layer in base.image.layers
         }
-        different = FleetLayers(layers, members)
         stored = {d: layer.descriptor for d, layer in in_registries.items() if layer.descriptor}
         prices = Pricing(different, GZIP, estimate, stored)
         trie = Trie([member.image for member in members], known.tops, leave_unknown=True)

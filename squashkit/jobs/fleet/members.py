@@ -6,7 +6,7 @@ all that have a name there, `docker://HOST/PREFIX/` all tags of all repositories
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -76,11 +76,7 @@ class Fleet:
                 if key in found:
                     again.append(show_text(member.name))
                 found.setdefault(key, member)
-        self._note_excluded()
-        if not found:
-            raise UsageError(
-                "the fleet has no image", *([" that is not left out"] if self._excluded else [])
-            )
+        self._note_excluded(found)
         if again:
             self.notes.append(f"Named twice and counted once: {', '.join(again)}.")
         return list(found.values())
@@ -93,11 +89,21 @@ class Fleet:
             self._excluded.setdefault(glob, set()).add(name)
         return bool(fitting)
 
-    def _note_excluded(self) -> None:
+    def without_excluded(self, members: Sequence[Member]) -> list[Member]:
+        """Those that no glob leaves out. Raises UsageError where there is none."""
+        kept = [member for member in members if not self._is_excluded(member.name)]
+        self._note_excluded(kept)
+        return kept
+
+    def _note_excluded(self, kept: Sized) -> None:
         for glob in dict.fromkeys(self.exclude):
             of = count(len(self._excluded.get(glob, ())), "image")
             said = Option("FleetOptions.exclude", show_text(glob))
             self.notes.append(Words("Left out by ", said, f": {of}."))
+        if not len(kept):
+            raise UsageError(
+                "the fleet has no image", *([" that is not left out"] if self._excluded else [])
+            )
 
     def bases(self, text: str, platforms: Sequence[Platform]) -> list[Member]:
         """The images of a base that is named: for each of these platforms its own, as far as it has them.

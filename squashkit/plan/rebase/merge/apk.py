@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
@@ -90,7 +88,7 @@ def _merge_scripts(sides: Sides, changes: Changes, merge: _Picks, ours: bytes, t
     try:
         parts = _scripts(sides.new, there, merge.new, merge.theirs)
         parts += _scripts(sides.app, ours, merge.app, merge.ours)
-    except (InvalidLayer, OSError, EOFError, zlib.error):
+    except (InvalidLayer, zlib.error):
         effect = "no archive of scripts that can be read: it stays as the layer above has it"
         where = ours + (forms[1] or form)
         changes.conflicts.append(Risk(Kind.PACKAGES, where, "another form", "its own", None, effect, False))
@@ -105,6 +103,8 @@ def _merge_scripts(sides: Sides, changes: Changes, merge: _Picks, ours: bytes, t
 
 
 _PLAIN, _GZIP = b"/scripts.tar", b"/scripts.tar.gz"
+_GZIP_HEADER = 31
+"""zlib's windowBits for a stream of gzip."""
 _MOST = 64 << 20
 """Bytes of scripts."""
 
@@ -119,8 +119,11 @@ def _archive(tree: Tree, folder: bytes) -> bytes:
     data = (tree.text(folder + form) or b"") if form is not None else b""
     if form != _GZIP:
         return data
-    with gzip.open(io.BytesIO(data)) as plain:
-        return plain.read(_MOST)
+    inflating = zlib.decompressobj(_GZIP_HEADER)
+    plain = inflating.decompress(data, _MOST)
+    if data and not inflating.eof:
+        raise zlib.error("it ends too early, or is too long")
+    return plain
 
 
 def _scripts(

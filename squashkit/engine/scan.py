@@ -1,0 +1,160 @@
+"""A layer as rows of a scan's tables: what stands in its tar, and what its files hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from squashkit.engine.entries import pack_headers
+from squashkit.engine.layers import LayerStore
+from squashkit.errors import InvalidImage, InvalidLayer
+from squashkit.layers.changeset import OPAQUE, WHITEOUT, Changeset
+from squashkit.layers.entry import Entry, link_target
+from squashkit.layers.record import (
+    BLOCK_DEVICE,
+    CHARACTER,
+    DIRECTORY,
+    FIFO,
+    HARD_LINK,
+    REGULAR,
+    SYMLINK,
+    Record,
+)
+from squashkit.oci.digests import Digest
+from squashkit.oci.graph import Layer
+from squashkit.transports.blobs import Blob, read_blocks
+from squashkit.transports.stored import codec_of, digest_of, nearest, size_of
+from squashkit.transports.tables.schema import Row, raw_digest
+
+_TYPES = {
+    REGULAR: "file",
+    DIRECTORY: "directory",
+    SYMLINK: "symlink",
+    HARD_LINK: "hardlink",
+    CHARACTER: "char",
+    BLOCK_DEVICE: "block",
+    FIFO: "fifo",
+}
+_DEVICES = (CHARACTER, BLOCK_DEVICE)
+_SMALL = 1 << 20
+"""Bytes of a file that is read at once."""
+_INT64 = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedLayer:
+    """What the tables get of one layer."""
+
+    layer: Row
+    entries: list[Row]
+    headers: Row
+
+
+def scan_layer(store: LayerStore, layer: Layer, reference: str) -> ScannedLayer:
+    """Read a layer and the contents of its files, and verify it. `reference` says by what it was found.
+
+    Raises what `LayerStore.read` and `LayerStore.content` raise, and InvalidImage where the file that it
+    lies in was written to meanwhile.
+    """
+    [changeset] = store.read([layer], lambda _: True)
+    blob = store.bytes_of(layer)
+    diff_id = raw_digest(layer.diff_id)
+    entries = [(diff_id, *row) for row in _rows(store, layer, changeset, blob)]
+    headers = pack_headers(changeset, lambda start, stop: blob.read_at(start, stop - start))
+    digest, codec = digest_of(layer) or _hashed(store, layer), codec_of(layer)
+    store.settle()
+    if store.changed:
+        raise InvalidImage(f"{store.changed} was written to while it was read", where=layer.where)
+    row = (
+        *(diff_id, raw_digest(digest), size_of(layer), codec.value),
+        *(changeset.diff_size, changeset.content_size, len(entries)),
+        *(reference, None, None),
+    )
+    return ScannedLayer(row, entries, (diff_id, headers))
+
+
+def bad_layer(layer: Row, reference: str, error: str, exit_code: int) -> Row:
+    """The row of a layer that could not be read. `layer` has its diff_id, digest, size and compression."""
+    return (*layer, None, None, None, reference, error, exit_code)
+
+
+def _hashed(store: LayerStore, layer: Layer) -> Digest:
+    """The digest of a blob that no manifest names."""
+    digest = hashlib.sha256()
+    for block in read_blocks(nearest(layer).open(), store.session.cancelled, layer.where):
+        digest.update(block)
+    return Digest(f"sha256:{digest.hexdigest()}")
+
+
+def _rows(store: LayerStore, layer: Layer, changeset: Changeset, blob: Blob) -> Iterator[Row]:
+    """A row for each member, in the order of the tar."""
+    hidden, emptied = iter(changeset.whiteouts), iter(changeset.opaques)
+    markers = {marker.record.start for marker in changeset.markers}
+    members = sorted(chain(changeset.entries, changeset.markers), key=lambda member: member.record.start)
+    for member in members:
+        path, record = member
+        traits = record.traits  # many members have the same
+        kind, size, digest = _TYPES[traits.typeflag], 0, None
+        if record.start in markers and (marker := _marker(path)):
+            kind, path = marker, next(hidden if marker == "whiteout" else emptied)
+        elif traits.typeflag == REGULAR:
+            size, digest = record.realsize, _content(store, layer, member, blob)
+        is_device = traits.typeflag in _DEVICES
+        yield (
+            path,
+            kind,
+            size,
+            digest,
+            traits.mode,
+            traits.uid,
+            traits.gid,
+            record.mtime if -_INT64 <= record.mtime < _INT64 else _nearest(record.mtime),
+            _link(member) if record.linkname else None,
+            traits.devmajor if is_device else None,
+            traits.devminor if is_device else None,
+            [*traits.xattrs.items()] if traits.xattrs else None,
+            record.start,
+            record.headers,
+            record.size if traits.sparse is not None else None,
+        )
+
+
+def _marker(path: bytes) -> str:
+    """What a marker does; nothing where it is only what AUFS left behind."""
+    parent, _, name = path.rpartition(b"/")
+    if parent.startswith(WHITEOUT) or b"/" + WHITEOUT in parent:
+        return ""
+    if name == OPAQUE:
+        return "opaque"
+    return "" if name.startswith(WHITEOUT * 2) else "whiteout"
+
+
+def _link(member: Entry) -> bytes | None:
+    """Where a link leads: of a symlink as it is written, of a hard link the path that it names."""
+    record = member.record
+    if record.typeflag == SYMLINK:
+        return record.linkname
+    if record.typeflag != HARD_LINK:
+        return None
+    try:
+        return link_target(member)
+    except InvalidLayer:
+        return record.linkname
+
+
+def _content(store: LayerStore, layer: Layer, member: Entry, blob: Blob) -> bytes:
+    """The digest of what a file holds."""
+    record: Record = member.record
+    if record.sparse is None and record.size <= _SMALL:
+        return hashlib.sha256(blob.read_at(record.data, record.size)).digest()
+    digest = hashlib.sha256()
+    for piece in store.content(layer, member):
+        digest.update(piece)
+    return digest.digest()
+
+
+def _nearest(nanoseconds: int) -> int:
+    """A time that is none of 64 bits, as pax records may name it, as near as 64 bits come."""
+    return max(-_INT64, min(nanoseconds, _INT64 - 1))

@@ -1,0 +1,1 @@
+"""A fleet read once, into tables."""

@@ -1,0 +1,141 @@
+"""One batch of layers, read and written: the whole task of a process, here or elsewhere.
+
+`read_batch` is a function of plain values alone. It opens what it reads by itself, with this process's own
+credentials, and the same batch gives the same files. What is killed in the middle leaves nothing that
+counts: a batch is there once its file of layers is, and that comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from squashkit.engine.layers import LayerStore
+from squashkit.engine.scan import bad_layer, scan_layer
+from squashkit.errors import InvalidImage, SquashkitError, first_line, show_text
+from squashkit.jobs.fleet.scan.batches import Batch, Place
+from squashkit.oci.digests import DiffID, Digest
+from squashkit.oci.documents import ALL, Descriptor
+from squashkit.oci.graph import Layer
+from squashkit.options import Run
+from squashkit.transports.open import open_source
+from squashkit.transports.reference import Reference
+from squashkit.transports.session import Session
+from squashkit.transports.source import Source
+from squashkit.transports.stored import digest_of, stacked_on_nothing
+from squashkit.transports.tables.folder import ScanFolder
+from squashkit.transports.tables.schema import ENTRIES, HEADERS, LAYERS, clean, raw_digest
+from squashkit.transports.tables.write import TableWriter
+
+Find = Callable[[Place], Layer]
+"""Gives a layer that can be read. Raises what opening an image raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A batch, where its rows go, and what reading may use."""
+
+    batch: Batch
+    into: Path
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class BadLayer:
+    """A layer that could not be read, and why."""
+
+    diff_id: DiffID
+    image: str
+    """By which it was found."""
+    error: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a batch."""
+
+    batch: Batch
+    layers: int
+    """That were read."""
+    size: int
+    """Bytes of these, as they are stored."""
+    entries: int
+    bad: tuple[BadLayer, ...]
+
+
+def read_batch(task: Task) -> Outcome:
+    """Read a batch that any process can open. Raises OSError and TransportError where nothing can be
+    written."""
+    with Session(task.run) as session:
+        return read_layers(task.batch, ScanFolder(task.into), session, Opener(session).find)
+
+
+def read_layers(batch: Batch, folder: ScanFolder, session: Session, find: Find) -> Outcome:
+    """Read a batch, and write its part of each table. A layer that cannot be read becomes a row that says
+    why."""
+    name = batch.name
+    layers, entries, headers = (TableWriter(table) for table in (LAYERS, ENTRIES, HEADERS))
+    bad_layers = TableWriter(LAYERS)
+    count = size = read = 0
+    bad: list[BadLayer] = []
+    for place in batch.layers:
+        try:
+            if not place.is_there:
+                raise InvalidImage(
+                    f"the blob {place.digest or place.diff_id} is not there", where=f"layer {place.index}"
+                )
+            with LayerStore(session, cached=False) as store:
+                scanned = scan_layer(store, find(place), clean(place.image))
+        except SquashkitError as error:
+            session.resume()
+            told = BadLayer(place.diff_id, place.image, show_text(first_line(error)), error.exit_code)
+            bad.append(told)
+            stated = raw_digest(place.diff_id), raw_digest(place.digest), place.size, place.codec
+            row = bad_layer(stated, clean(place.image), clean(told.error), told.exit_code)
+            bad_layers.add([(*row, f"bad-{name}")])
+            continue
+        layers.add([(*scanned.layer, name)])
+        entries.add([(*row, name) for row in scanned.entries])
+        headers.add([(*scanned.headers, name)])
+        count += len(scanned.entries)
+        size += place.size
+        read += 1
+    if read:
+        entries.write(folder.file(ENTRIES, name))
+        headers.write(folder.file(HEADERS, name))
+        layers.write(folder.file(LAYERS, name))
+    if bad:
+        bad_layers.write(folder.file(LAYERS, name, bad=True))
+    return Outcome(batch, read, size, count, tuple(bad))
+
+
+@dataclass(slots=True)
+class Opener:
+    """Opens what the layers of a batch lie in, each once."""
+
+    session: Session
+    _sources: dict[Reference, Source] = field(default_factory=dict)
+
+    def find(self, place: Place) -> Layer:
+        """A layer where it was seen to lie. Raises InvalidImage where it no longer does."""
+        if place.reference.in_registry is not None:
+            return self._in_registry(place)
+        whole = Reference(place.reference.transport, place.reference.path)
+        if whole not in self._sources:
+            self._sources[whole] = open_source(self.session, whole, ALL, faults=[])
+        for image in self._sources[whole].images:
+            for layer in image.layers:
+                if layer.diff_id == place.diff_id and layer.blobs and digest_of(layer) == place.digest:
+                    return replace(layer, index=place.index)
+        raise InvalidImage("it is no longer there", where=f"layer {place.index} ({place.diff_id[:19]})")
+
+    def _in_registry(self, place: Place) -> Layer:
+        from squashkit.transports.registry.blobs import RegistryBlobs
+
+        name = place.reference.in_registry
+        assert name is not None
+        descriptor = Descriptor(place.media_type, Digest(place.digest), place.size)
+        blobs = RegistryBlobs(name, self.session.registries)
+        return stacked_on_nothing(place.index, place.diff_id, blobs.blob(descriptor), descriptor)

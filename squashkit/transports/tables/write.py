@@ -1,0 +1,79 @@
+"""Tables to Parquet, by pyarrow. The same rows give the same bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from squashkit.errors import UsageError
+from squashkit.transports.atomic import AtomicFile
+from squashkit.transports.tables.schema import BLOB, BLOBS, BOOLEAN, INTEGER, TABLES, TEXT, Row
+
+MISSING = "scans need duckdb and pyarrow: pip install 'squashkit[fleet]'"
+_ROWS = 1 << 20
+"""Rows of a row group: what a reader takes in at once."""
+
+
+class TableWriter:
+    """One file of one table, put together row by row, and written when all are there."""
+
+    def __init__(self, table: str) -> None:
+        self._arrow = arrow()
+        self._schema = arrow_schema(table)
+        self._batches: list[Any] = []
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Take in rows, which are packed at once: a layer may have a million of them."""
+        if not rows:
+            return
+        arrays = [
+            self._arrow.array(values, type=field.type)
+            for values, field in zip(zip(*rows, strict=True), self._schema, strict=True)
+        ]
+        self._batches.append(self._arrow.record_batch(arrays, schema=self._schema))
+
+    def write(self, target: Path) -> None:
+        """Write the file, which has no name until it is whole, and replaces one of its name. Raises OSError
+        and TransportError."""
+        file = AtomicFile(target)
+        try:
+            table = self._arrow.Table.from_batches(self._batches, schema=self._schema)
+            with os.fdopen(os.dup(file.fd), "wb") as sink:
+                import_module("pyarrow.parquet").write_table(
+                    table, sink, compression="zstd", row_group_size=_ROWS, store_schema=False
+                )
+            file.publish(replace=True, sync=True)
+        finally:
+            file.close()
+
+
+def write_table(table: str, rows: Iterable[Row], target: Path) -> None:
+    """Write one file of a table, as `TableWriter.write` does."""
+    writer = TableWriter(table)
+    writer.add(list(rows))
+    writer.write(target)
+
+
+def arrow() -> Any:
+    """pyarrow. Raises UsageError where it is not installed."""
+    try:
+        import_module("pyarrow.parquet")
+        return import_module("pyarrow")
+    except ImportError as error:
+        raise UsageError(MISSING) from error
+
+
+def arrow_schema(table: str) -> Any:
+    """A table's columns as pyarrow has them."""
+    library = arrow()
+    types = {
+        BLOB: library.binary(),
+        TEXT: library.string(),
+        INTEGER: library.int64(),
+        BOOLEAN: library.bool_(),
+        BLOBS: library.map_(library.binary(), library.binary()),
+    }
+    return library.schema([(column.name, types[column.type]) for column in TABLES[table]])
