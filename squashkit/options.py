@@ -480,12 +480,30 @@ class FleetOptions:
     exclude: Sequence[str] | str = ()
     """Globs of names: images that have such a name, with its tag or without, are left out. `*` stands for
     any text, slashes included."""
+    strategies: Sequence[str] | str | None = None
+    """What `measure_fleet` tells of: those in `STRATEGIES`; None for each, and `all` is estimated: it costs
+    most to measure, and nobody should squash by it."""
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.max_layers < 1:
             raise UsageError(f"max_layers: {self.max_layers} is less than one layer")
+        if unknown := [one for one in self.rows if one not in STRATEGIES]:
+            known = ", ".join(STRATEGIES)
+            raise UsageError(Option("FleetOptions.strategies"), f": {unknown[0]!r} is none of {known}")
+        if not self.rows:
+            raise UsageError(Option("FleetOptions.strategies"), " names none")
         _ = self.choice
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The strategies that are told."""
+        return STRATEGIES if self.strategies is None else texts(self.strategies)
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """Those of them that are not measured, though others are."""
+        return ("all",) if self.strategies is None and not self.estimate else ()
 
     @property
     def named(self) -> tuple[str, ...]:

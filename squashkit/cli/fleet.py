@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -152,6 +153,11 @@ Examples:
     help="Count by manifests alone, without an IMAGE: those of a file, or of all files below a folder. Any"
     " number of times.",
 )
+@option(
+    "--strategies",
+    metavar="NAMES",
+    help=f"The rows, with commas: some of {', '.join(STRATEGIES)}. Default: every one, all estimated.",
+)
 @option("--no-scan", is_flag=True, help="Read manifests and configs only, and tell what was built.")
 @option(
     "--csv",
@@ -172,6 +178,7 @@ Examples:
 def storage(
     images: Sequence[str],
     manifests: Sequence[str],
+    strategies: str | None,
     no_scan: bool,
     csv_file: Path | None,
     chart: Path | None,
@@ -203,6 +210,8 @@ def storage(
         show_report(counted, as_json=as_json, as_markdown=as_markdown)
         return
     references, options, run = _read_options(images, **others)
+    if strategies is not None:
+        options = replace(options, strategies=[one.strip() for one in strategies.split(",")])
     if csv_file is not None and (csv_file.is_dir() or not csv_file.parent.is_dir()):
         raise UsageError(f"--csv {csv_file}: no file can be written there")
     if chart is not None:

@@ -25,6 +25,7 @@ FLAGS = {
     "Extract.words": "--with",
     "FleetOptions.bases": "--base",
     "FleetOptions.exclude": "--exclude",
+    "FleetOptions.strategies": "--strategies",
     "FleetOptions.max_layers": "--max-layers",
     "FleetOptions.platform": "--platform",
     "Gates.max_wasted_percent": "--max-wasted-percent",

@@ -27,7 +27,7 @@ from squashkit.oci.digests import DiffID, is_digest
 from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, LayerGraph, shared_prefix
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
-from squashkit.oci.names import same_name
+from squashkit.oci.names import ImageName, same_name
 from squashkit.oci.steps import hide_arguments
 from squashkit.wording import Option, Text
 
@@ -197,11 +197,16 @@ annotations."""
 
 
 def base_note(base: Base) -> str:
-    """What is noted of a base; nothing where it has no name, or was not read."""
-    if not base.layers or base.image is None or not base.image_name:
+    """What is noted of a base; nothing where it has no name, or was not read. The same base has the same
+    note, whatever it was asked for by: digests of manifests mean something in registries alone."""
+    if not base.layers or base.image is None:
         return ""
-    manifest = base.image.manifest_descriptor
-    return f"{BASED_ON}{base.image_name}" + (f"@{manifest.digest}" if manifest is not None else "")
+    name = base.image_name or next(iter(base.image.names), "")
+    parsed, manifest = ImageName.of(name), base.image.manifest_descriptor
+    if parsed is None:
+        return ""
+    is_fetched = base.name.startswith("docker://")
+    return f"{BASED_ON}{parsed.familiar}" + (f"@{manifest.digest}" if manifest and is_fetched else "")
 
 
 def _noted_base(config: ImageConfig) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import docker as docker_sdk
 import pytest
 
+from squashkit.options import STRATEGIES
 from squashkit.report.fleet.titles import TITLES
 from tests.compat import services
 from tests.compat.conftest import Person
@@ -23,6 +24,8 @@ from tests.support.builders import (
     whiteout,
 )
 from tests.support.runner import Json
+
+MEASURED = ("--strategies", ",".join(STRATEGIES))
 
 
 def fleet() -> list[ImageSpec]:
@@ -83,7 +86,7 @@ def test_registries_and_hosts_take_what_was_predicted(
     them."""
     before = registry.blobs()
     into = f"docker://{registry.host}/{strategy}"
-    told = person.run("fleet", "storage", *sources, "--json").json["strategies"]
+    told = person.run("fleet", "storage", *sources, *MEASURED, "--json").json["strategies"]
     predicted: dict[str, Json] = {one["strategy"]: one for one in told}
     done = person.run("fleet", "squash", *sources, "--into", into, "--strategy", strategy, "--json")
     assert done.code == 0, done.err
@@ -127,7 +130,7 @@ def test_an_archive_of_a_fleet_is_loaded_whole(
     sources: list[str], tmp_path: Path, state: Path, person: Person
 ) -> None:
     """docker loads every image of it by its name, and counts what the table says."""
-    told = person.run("fleet", "storage", *sources, "--json").json["strategies"]
+    told = person.run("fleet", "storage", *sources, *MEASURED, "--json").json["strategies"]
     (expected,) = [one["host_bytes"] for one in told if one["strategy"] == "along the trie"]
     done = person.run("fleet", "squash", *sources, "--into", tmp_path / "all.tar", "--strategy", "trie")
     assert done.code == 0, done.err

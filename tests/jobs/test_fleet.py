@@ -471,3 +471,54 @@ def test_images_are_left_out_by_their_names(globs: list[str], left: list[str], t
 def test_a_fleet_of_which_all_is_left_out(app: Path) -> None:
     """There is nothing to measure."""
     assert_fails(run("fleet", "storage", app, "--exclude", "*"), 2, "no image that is not left out")
+
+
+# --- which rows ------------------------------------------------------------------------------
+
+
+def test_rows_are_chosen(tmp_path: Path) -> None:
+    """Only those are told, in the order of the reports, in every form; each as it is among all."""
+    paths = known(wasteful(tmp_path))
+    every = storage(*paths)
+    words = (*map(str, paths), "--strategies", "best, base")
+    told = run("fleet", "storage", *words, "--csv", tmp_path / "rows.csv", "--json").json
+    assert told["strategies"] == [every["keep base"], every["best cut"]]
+    assert told["squash_all_costs_more_from"] is None
+    rows = {row["strategy"] for row in csv.DictReader((tmp_path / "rows.csv").read_text().splitlines())}
+    assert rows == {"keep base", "best cut"}
+    text = run("fleet", "storage", *words).text
+    assert "along the trie" not in text
+    least = min(("keep base", "best cut"), key=lambda name: every[name]["registry_bytes"])
+    assert f"The least of these: {least}, " in text
+    for name in ("built", "all", "base", "trie", "best"):
+        (one,) = run("fleet", "storage", *map(str, paths), "--strategies", name, "--json").json[
+            "strategies"
+        ]
+        assert one == every[one["strategy"]]
+
+
+def test_squash_all_is_estimated_unless_it_is_named(tmp_path: Path) -> None:
+    """What no one should take is not compressed for; all else is as it is with it."""
+    paths = known(wasteful(tmp_path))
+    exact = storage(*paths)
+    told = run("fleet", "storage", *map(str, paths), "--json").json["strategies"]
+    about = {one["strategy"]: one for one in told}
+    whole, measured = about.pop("squash all"), exact.pop("squash all")
+    assert about == exact
+    assert (whole["estimated"], measured["estimated"]) == (True, False)
+    assert whole["host_bytes"] == measured["host_bytes"]
+    assert whole["registry_bytes"] != measured["registry_bytes"]
+    assert abs(whole["registry_bytes"] - measured["registry_bytes"]) < measured["registry_bytes"] / 20
+    (line,) = (
+        line
+        for line in run("fleet", "storage", *map(str, paths)).text.splitlines()
+        if "squash all  " in line
+    )
+    assert line.count("~") == 2
+
+
+@pytest.mark.parametrize("names", ["", "carved", "built,,best", "BEST"])
+def test_rows_that_there_are_not(names: str, app: Path) -> None:
+    """They are refused, with those that there are."""
+    done = run("fleet", "storage", app, "--strategies", names)
+    assert_fails(done, 2, "--strategies", "is none of built, all, base, trie, best")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Self
 
 import pytest
 
@@ -41,6 +42,12 @@ class MadeUp:
     def merged(self) -> int:
         """Bytes for entries: they too only grow."""
         return sum(self.measured.values())
+
+    def rough(self) -> Self:
+        """The same prices, of which nobody knows what was asked for."""
+        other = type(self)(self.images, self.seed)
+        other.measured = dict(self.measured)
+        return other
 
     def share(self, place: RunPlace) -> float:
         """What of a run is alive."""
@@ -135,6 +142,9 @@ def test_only_what_is_wanted_is_measured() -> None:
     measure(Trie(images), ["x", "y"], prices, Goal(), [ALL])
     wholes = {one.place(0, 3) for one in images}
     assert prices.measured.keys() == wholes
+    prices = MadeUp(images, 1)
+    (whole,) = measure(Trie(images), ["x", "y"], prices, Goal(), [ALL], [ALL])
+    assert (whole.is_estimated, prices.measured) == (True, {})
 
 
 def test_a_limit_that_nothing_keeps_to_is_told_before_anything_is_measured() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from squashkit.options import STRATEGIES
 from tests.support.builders import ImageSpec, Json, docker_archive_25, file, layer, noise, on_base, whiteout
 from tests.support.runner import run
 
@@ -22,8 +23,8 @@ def write(folder: Path, *images: ImageSpec) -> list[Path]:
 
 
 def storage(*words: object) -> dict[str, Json]:
-    """The strategies of `fleet storage`, by name."""
-    done = run("fleet", "storage", *map(str, words), "--json")
+    """The strategies of `fleet storage`, by name, all of them measured."""
+    done = run("fleet", "storage", *map(str, words), "--strategies", ",".join(STRATEGIES), "--json")
     assert done.code == 0, done.err
     return {one["strategy"]: one for one in done.json["strategies"]}
 

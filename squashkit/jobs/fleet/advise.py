@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from squashkit.arguments import checked
 from squashkit.jobs.fleet.measure import measure_fleet
-from squashkit.options import FleetOptions, Run
+from squashkit.options import STRATEGIES, FleetOptions, Run
 from squashkit.progress import Progress
 from squashkit.report.fleet.advice import AdviceReport
 
@@ -21,4 +22,5 @@ def fleet_advise(
 ) -> AdviceReport:
     """For each image by which segments to squash it, so that all of them together take least. Otherwise as
     `measure_fleet`."""
-    return AdviceReport(measure_fleet(references, fleet=fleet, run=run, progress=progress))
+    every = replace(fleet, strategies=STRATEGIES)
+    return AdviceReport(measure_fleet(references, fleet=every, run=run, progress=progress))

@@ -19,7 +19,7 @@ from squashkit.oci.compression import GZIP_LEVEL, Compression
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
-from squashkit.options import STRATEGIES, FleetOptions, Run
+from squashkit.options import FleetOptions, Run
 from squashkit.plan.fleet.strategies import ALL, BUILT, Goal, Strategy, measure
 from squashkit.plan.fleet.trie import Trie
 from squashkit.progress import Progress, Silent
@@ -46,16 +46,16 @@ def measure_fleet(
 
     References are those of single images; `docker-daemon:` and `containers-storage:` mean all that is
     there, `docker://HOST/PREFIX/` all tags of all repositories below, a path all images in it. Plain layers
-    count as they would be compressed in a registry. Without `scan` no layer is read: only what was built is
-    told, and nothing of hosts. Raises what opening and reading the images does, and PlanError where the
-    most layers that are allowed are too few.
+    count as they would be compressed in a registry. Strategies are those of `fleet`. Without `scan` no
+    layer is read: only what was built is told, and nothing of hosts. Raises what opening and reading the
+    images does, and PlanError where the most layers that are allowed are too few.
     """
     with for_many_images(), Session(run, progress or Silent()) as session, LayerStore(session) as layers:
         opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate or not scan)
         if not scan:
             return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)
         opened = opened.read(estimate=fleet.estimate)
-        measured = opened.measure(STRATEGIES, fleet)
+        measured = opened.measure(fleet.rows, fleet, fleet.estimated)
         return opened.report(measured, fleet, once=opened.layers.files_once())
 
 
@@ -136,11 +136,14 @@ class OpenFleet:
         self.fleet.session.progress.stage("Planning" if estimate else "Compressing", None)
         return replace(self, trie=trie)
 
-    def measure(self, wanted: Sequence[str], options: FleetOptions) -> list[Strategy]:
-        """What the fleet takes under strategies, in the order of the reports."""
+    def measure(
+        self, wanted: Sequence[str], options: FleetOptions, estimated: Sequence[str] = ()
+    ) -> list[Strategy]:
+        """What the fleet takes as it was built, and under the strategies that are wanted, in the order of
+        the reports."""
         names = [member.name for member in self.members]
         goal = Goal(options.minimise, options.max_layers)
-        return measure(self.trie, names, self.prices, goal, wanted)
+        return measure(self.trie, names, self.prices, goal, {BUILT, *wanted}, estimated)
 
     def report(
         self,
@@ -163,6 +166,7 @@ class OpenFleet:
             once,
             (*self.fleet.notes, *([_PLAIN] if self.prices.has_plain else [])),
             tuple(self.unknown),
+            frozenset(options.rows if scan else [BUILT]),
         )
 
 

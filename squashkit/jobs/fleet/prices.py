@@ -60,6 +60,7 @@ class Pricing:
     """What the layers and runs of a fleet take.
 
     With `estimate` nothing is compressed: a run takes what its bytes take at the ratios of their layers.
+    With `estimate_runs` that is so of runs that were not measured before, and of nothing else.
     """
 
     layers: FleetLayers
@@ -67,6 +68,7 @@ class Pricing:
     estimate: bool = False
     elsewhere: Mapping[DiffID, Descriptor] = field(default_factory=dict)
     """Layers of bases as a registry has them: so they are kept there."""
+    estimate_runs: bool = False
     merged: int = field(default=0, init=False)
     """Entries of the different runs that were merged."""
     _trees: FleetTrees = field(init=False)
@@ -90,6 +92,12 @@ class Pricing:
     @property
     def members(self) -> Sequence[Member]:
         return self.layers.members
+
+    def rough(self) -> Pricing:
+        """The same, which measures no further run."""
+        other = replace(self, estimate_runs=True)
+        other._made, other._kept = self._made, self._kept
+        return other
 
     def layer(self, number: int, layer: Layer) -> StackLayer:
         """A layer of an image as it is: in a registry its own blob, a plain one compressed. Two images may
@@ -250,15 +258,12 @@ class Pricing:
             return plan_above(self._trees.at(image.layers[:first]), changesets, segments, header_of)
 
     def _squashed(self, image: Image, planned: SquashedLayer) -> StackLayer:
-        key = self._identify(image, planned)
+        key, content = self._identify(image, planned), planned.content_size
         if key not in self._made:
-            content = planned.content_size
-            store = self.layers.store
-            self._made[key] = (
-                StackLayer(key, self._estimated(image, planned.pieces), content)
-                if self.estimate
-                else self._compressed(gather(store, image.layers, planned.pieces), content)
-            )
+            if self.estimate or self.estimate_runs:
+                return StackLayer(key, self._estimated(image, planned.pieces), content)
+            pieces = gather(self.layers.store, image.layers, planned.pieces)
+            self._made[key] = self._compressed(pieces, content)
         return self._made[key]
 
     def _identify(self, image: Image, planned: SquashedLayer) -> str:
@@ -278,8 +283,10 @@ class Pricing:
                 total += len(piece) // BLOCK * _HEADER
                 continue
             layer = self.layers.holder(image.diff_ids[piece.layer])
-            whole = self.layers.changesets[layer.diff_id].diff_size
-            total += (piece.end - piece.start) * size_of(layer) / max(whole, 1)
+            changeset, stored = self.layers.changesets[layer.diff_id], size_of(layer)
+            if codec_of(layer) is Codec.NONE:
+                stored = self._packed(layer.diff_id, stored, changeset.content_size).stored
+            total += (piece.end - piece.start) * stored / max(changeset.diff_size, 1)
         return round(total)
 
     def _compressed(self, blocks: Iterator[memoryview], content: int) -> StackLayer:

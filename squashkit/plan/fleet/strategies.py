@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from squashkit.errors import PlanError, show_text
 from squashkit.oci.digests import ChainID, Digest
@@ -51,6 +51,8 @@ class Strategy:
     stacks: tuple[tuple[StackLayer, ...], ...]
     documents: int
     """Bytes of different configs and manifests in a registry."""
+    is_estimated: bool = False
+    """Whether its runs were not measured, though those of others were."""
 
     def __repr__(self) -> str:
         return f"<Strategy: {self.name}, {len(self.stacks):,} images>"
@@ -107,6 +109,9 @@ class Prices(Protocol):
     def price(self, number: int, run: LayerRun, *, host: bool) -> Priced:
         """What a run takes: exactly where it was measured, else about."""
 
+    def rough(self) -> Self:
+        """The same, which measures no further run: it takes about what its bytes take now."""
+
 
 @dataclass(frozen=True, slots=True)
 class Goal:
@@ -118,9 +123,15 @@ class Goal:
 
 
 def measure(
-    trie: Trie, names: Sequence[str], prices: Prices, goal: Goal, wanted: Collection[str] = STRATEGIES
+    trie: Trie,
+    names: Sequence[str],
+    prices: Prices,
+    goal: Goal,
+    wanted: Collection[str] = STRATEGIES,
+    estimated: Collection[str] = (),
 ) -> list[Strategy]:
-    """What a fleet takes under strategies, in the order of the reports. `names` are the images'.
+    """What a fleet takes under strategies, in the order of the reports. `names` are the images'; of those
+    that are `estimated` (only ALL may be) no run is measured.
 
     Runs are measured only for the strategies that are wanted. The best cut is looked for once those along
     the trie are measured, and before all others: estimates give way to what is measured, and the same fleet
@@ -138,7 +149,11 @@ def measure(
     if BEST in wanted:
         found[BEST] = work.best(built, trie_, goal)
     if ALL in wanted:
-        found[ALL] = work.partition(ALL, (trie.merged(n, 0) for n in range(len(work.sizes))))
+        whole = (trie.merged(n, 0) for n in range(len(work.sizes)))
+        if ALL in estimated:
+            found[ALL] = replace(_Measuring(trie, prices.rough()).partition(ALL, whole), is_estimated=True)
+        else:
+            found[ALL] = work.partition(ALL, whole)
     if BASE in wanted:
         kept = [trie.kept_layers(n) for n in range(len(work.sizes))]
         above = ([*_kept(range(base)), *trie.merged(n, base)] for n, base in enumerate(kept))

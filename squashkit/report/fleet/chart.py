@@ -42,7 +42,7 @@ def write_chart(report: FleetReport, path: Path) -> None:
     kind = int(report.minimise == "host")
     figure, axes = pyplot.subplots(figsize=(8, 4.6), layout="constrained")
     images = range(1, len(report.names) + 1)
-    for strategy in report.strategies:
+    for strategy in report.shown:
         values = [grown[kind] / 1e6 for grown in strategy.growth]
         thick = 2.4 if strategy.name == BEST else 1.6
         marker = "o" if len(values) <= 12 else None
@@ -90,7 +90,7 @@ def write_chart(report: FleetReport, path: Path) -> None:
 def _describe(report: FleetReport, path: Path, where: str) -> None:
     """Say in words what the picture shows, for those who cannot see it."""
     kind = int(report.minimise == "host")
-    together = ", ".join(f"{TITLES[one.name]} {size(one.growth[-1][kind])}" for one in report.strategies)
+    together = ", ".join(f"{TITLES[one.name]} {size(one.growth[-1][kind])}" for one in report.shown)
     title = f"What {count(len(report.names), 'image')} take {where}, by strategy"
     text = path.read_text(encoding="utf-8")
     start = text.index(">", text.index("<svg ")) + 1

@@ -10,6 +10,7 @@ from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.oci.names import split_tag
+from squashkit.options import STRATEGIES
 from squashkit.plan.fleet.storage import (
     lost_layers,
     lost_on_hosts,
@@ -40,7 +41,7 @@ class FleetReport:
     merged: int
     """Entries of all different runs that were merged for it."""
     strategies: tuple[Strategy, ...]
-    """As built first, then the others, as far as they were measured."""
+    """As built first, then the others, as far as they are known."""
     minimise: str
     """What the best cut was to make least: `registry` or `host`."""
     estimate: bool
@@ -53,10 +54,21 @@ class FleetReport:
     """What a person should know besides."""
     unknown: tuple[UnknownBase, ...] = ()
     """Images of which no base is known: as built under every strategy but `all`."""
+    wanted: frozenset[str] = frozenset(STRATEGIES)
+    """The strategies that are to be told."""
 
     def __repr__(self) -> str:
         images, layers = count(len(self.names), "image"), count(self.blobs, "layer")
         return f"<FleetReport: {images}, {layers}, {len(self.strategies):,} strategies>"
+
+    @property
+    def shown(self) -> list[Strategy]:
+        """The strategies that are told."""
+        return [one for one in self.strategies if one.name in self.wanted]
+
+    def _has(self, *names: str) -> bool:
+        """Whether strategies are known, and told."""
+        return {*names} <= {one.name for one in self.shown}
 
     @property
     def blobs(self) -> int:
@@ -79,7 +91,7 @@ class FleetReport:
     def crossing(self) -> int | None:
         """From how many images on squashing all of them takes more than they take as built; None where it
         never does."""
-        if not self.is_scanned:
+        if not self.is_scanned or not self._has(ALL):
             return None
         kind = int(self.minimise == "host")
         built, whole = self.strategies[0].growth, self.strategy(ALL).growth
@@ -123,7 +135,7 @@ class FleetReport:
                         for a, b in self.updates
                     ],
                 }
-                for one in self.strategies
+                for one in self.shown
             ],
         }
 
@@ -133,6 +145,7 @@ class FleetReport:
             "strategy": TITLES[strategy.name],
             "registry_bytes": strategy.registry,
             "documents_bytes": strategy.documents,
+            "estimated": strategy.is_estimated or (self.estimate and strategy.name != BUILT),
             "host_bytes": strategy.host if self.is_scanned else None,
             "layers": strategy.layers,
             "most_layers": max((len(stack) for stack in strategy.stacks), default=0),
@@ -152,7 +165,7 @@ class FleetReport:
         out = io.StringIO()
         rows = csv.writer(out, lineterminator="\n")
         rows.writerow(["strategy", "images", "registry_bytes", "host_bytes", "layers", "pulled_bytes"])
-        for one in self.strategies:
+        for one in self.shown:
             layers = 0
             for number, (registry, host) in enumerate(one.growth):
                 layers += len(one.stacks[number])
@@ -191,20 +204,20 @@ class FleetReport:
         rows = [
             [
                 TITLES[one.name],
-                size(one.registry),
+                "~" * one.is_estimated + size(one.registry),
                 _change(one.registry, built.registry),
                 size(one.host) if self.is_scanned else "",
                 _change(one.host, built.host),
                 str(one.layers),
-                size(sum(one.pulled)),
+                "~" * one.is_estimated + size(sum(one.pulled)),
             ]
-            for one in self.strategies
+            for one in self.shown
         ]
         if self.updates:
             head.append("update")
-            for row, one in zip(rows, self.strategies, strict=True):
+            for row, one in zip(rows, self.shown, strict=True):
                 sizes = [one.update(a, b) for a, b in self.updates]
-                row.append(size(sum(sizes) // len(sizes)))
+                row.append("~" * one.is_estimated + size(sum(sizes) // len(sizes)))
         if self.files_once is not None:
             bound = ["every file once", "", "", size(self.files_once), _change(self.files_once, built.host)]
             rows.append([*bound, *[""] * (len(head) - len(bound))])
@@ -212,7 +225,7 @@ class FleetReport:
 
     def caveat(self) -> list[str]:
         """What the best cut costs that no column counts, where it is advised."""
-        if not self.is_scanned or not self.is_worthwhile:
+        if not self.is_scanned or not self._has(BEST) or not self.is_worthwhile:
             return []
         lost = self.no_longer_shared(self.strategy(BEST))
         return [f"The best cut merges {lost} that images outside the fleet may share."]
@@ -236,6 +249,9 @@ class FleetReport:
         """The plain answer to whether to squash."""
         if not self.is_scanned:
             return "What squashing would give is known once the layers are read (without --no-scan)."
+        if not self._has(BEST, ALL, BASE):
+            least = min(self.shown, key=lambda one: one.taken(self.minimise))
+            return f"The least of these: {TITLES[least.name]}, {size(least.taken(self.minimise))}."
         best, built, whole, base = map(self._taken, (BEST, BUILT, ALL, BASE))
         less = min((whole, TITLES[ALL]), (base, TITLES[BASE]))
         if self.unknown:  # squashed whole they lose bases that nobody here knows: that is no saving
@@ -255,7 +271,8 @@ class FleetReport:
             return f"{start} the best cut would save {saved}, and change digests for that."
         text = f"The best cut saves {saved}"
         if whole > best:
-            text += f"; squashing each image whole would take {size(whole - best)} more than that"
+            about = "about " * self.strategy(ALL).is_estimated
+            text += f"; squashing each image whole would take {about}{size(whole - best)} more than that"
         return text + "."
 
     @property

@@ -28,7 +28,7 @@ from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor, ImageConfig, Manifest
 from squashkit.oci.graph import Image, Layer, LayerGraph, stack_layers
 from squashkit.oci.media import OCI_LAYER
-from squashkit.options import STRATEGIES, FleetOptions, Run
+from squashkit.options import FleetOptions, Run
 from squashkit.plan.fleet.strategies import BUILT
 from squashkit.progress import Progress, Silent
 from squashkit.report.fleet.storage import FleetReport
@@ -82,7 +82,7 @@ def measure_scan(
         if built_only:
             return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)
         opened = opened.read(estimate=True)
-        measured = opened.measure(STRATEGIES, fleet)
+        measured = opened.measure(fleet.rows, fleet)
         found.notes.append(_ESTIMATED)
         return opened.report(measured, fleet, once=layers.files_once())
 
