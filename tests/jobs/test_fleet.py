@@ -522,3 +522,19 @@ def test_rows_that_there_are_not(names: str, app: Path) -> None:
     """They are refused, with those that there are."""
     done = run("fleet", "storage", app, "--strategies", names)
     assert_fails(done, 2, "--strategies", "is none of built, all, base, trie, best")
+
+
+def test_what_advice_costs_once(tmp_path: Path) -> None:
+    """The layers that it makes, which no registry has yet; nothing where nothing is advised."""
+    words = ("fleet", "advise", *map(str, known(wasteful(tmp_path))))
+    told = run(*words, "--json").json
+    kept = read_images(tmp_path / "0.tar")[0].blobs[0]
+    assert told["once"] == {"layers": 3, "bytes": told["registry_bytes"]["advised"] - len(kept)}
+    for form in ((), ("--markdown",)):
+        assert "It costs once: 3 new layers (" in run(*words, *form).text
+    (tmp_path / "plain").mkdir()
+    base = ImageSpec([blob("a", 30_000)], ["base:1"])
+    paths = write(tmp_path / "plain", base, on_base(base, blob("b", 1000), tags=["b:1"]))
+    done = run("fleet", "advise", *paths, "--json")
+    assert done.json["once"] == {"layers": 0, "bytes": 0}
+    assert "It costs once" not in run("fleet", "advise", *paths).text

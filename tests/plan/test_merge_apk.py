@@ -136,7 +136,11 @@ def test_scripts_in_gzip(ours: bool, theirs: bool, tmp_path: Path) -> None:
     assert gzip.decompress(files[there[0]]) if theirs else True
 
 
-@pytest.mark.parametrize("data", [b"", b"no", gzip.compress(b"no" * 512), gzip.compress(b"x")[:-9]])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no", gzip.compress(b"no" * 512), gzip.compress(b"x")[:-9]],
+    ids=["empty", "no gzip", "no tar", "cut"],
+)
 def test_scripts_in_gzip_that_are_none(data: bytes, tmp_path: Path) -> None:
     """They stay as they are, and are told; an empty file holds none."""
     own = [file(f"{FOLDER}/installed", database(package("musl", "1"), APP))]

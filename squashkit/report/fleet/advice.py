@@ -66,6 +66,26 @@ class AdviceReport:
             found.append(Advice(name, text, changed, before - after, costs, top))
         return found
 
+    @property
+    def once(self) -> tuple[int, int]:
+        """What the advice costs once: how many layers registries do not have yet, and their bytes."""
+        fleet = self.fleet
+        built, best = (
+            {blob for stack in fleet.strategy(n).stacks for blob in stack} for n in (BUILT, BEST)
+        )
+        known = {blob.key for blob in built}
+        new = {blob.key: blob.stored for blob in best if blob.key not in known and fleet.is_worthwhile}
+        return len(new), sum(new.values())
+
+    def costs(self) -> list[str]:
+        """That in words, where something is advised."""
+        layers, stored = self.once
+        if not layers:
+            return []
+        return [
+            f"It costs once: {count(layers, 'new layer')} ({size(stored)}) to store, and to pull again."
+        ]
+
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints."""
         best, built = self.fleet.strategy(BEST), self.fleet.strategies[0]
@@ -79,6 +99,7 @@ class AdviceReport:
             "estimate": self.fleet.estimate,
             "registry_bytes": {"as_built": built.registry, "advised": best.registry},
             "host_bytes": {"as_built": built.host, "advised": best.host},
+            "once": dict(zip(("layers", "bytes"), self.once, strict=True)),
             "images": {
                 one.name: {
                     "squash": one.changed,
@@ -121,7 +142,7 @@ class AdviceReport:
             how = " `squashkit fleet squash` does it once all bases are known, or without the other images."
         answer = [self.fleet.answer() + how * self.fleet.is_worthwhile]
         notes = map(markdown, self.fleet.notes) if on_page else self.fleet.notes
-        texts = ([text] for text in (*self.fleet.caveat(), *notes))
+        texts = ([text] for text in (*self.costs(), *self.fleet.caveat(), *notes))
         paragraphs = [table_, answer, *texts, *self.fleet.of_unknown(as_markdown=on_page)]
         return [line for one in paragraphs for line in ("", *one)][1:]
 
