@@ -6,7 +6,6 @@ plan/rebase/risks, what is inherited in plan/rebase/inherit.py; the rest is what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -30,10 +29,11 @@ from squashkit.layers.compare import content_digest
 from squashkit.layers.rootfs import Inode
 from squashkit.oci.documents import ALL, ImageConfig, dump_json
 from squashkit.oci.graph import Image, Layer, restack
+from squashkit.oci.media import DOCKER_MANIFEST
 from squashkit.oci.shapes import STALE
 from squashkit.oci.steps import Instruction, parse_step
 from squashkit.options import History, Keep, Read, Rebase, Run, Write
-from squashkit.plan.base import BASED_ON, Base, base_note
+from squashkit.plan.base import Base
 from squashkit.plan.documents import EPOCH
 from squashkit.plan.rebase.contents import Contents, is_text
 from squashkit.plan.rebase.fit import Fitted, fit, rebased_segments
@@ -130,7 +130,7 @@ def rebase_platforms(
         for move, report in zip(moves, reports, strict=True):
             move.stop_at_errors(report)
         tasks = [
-            move.task(one, layers, history, move.notes(target))
+            move.task(one, layers, history, move.note(target))
             for move, one, target in zip(moves, weighed, targets, strict=True)
         ]
         tasks = [
@@ -204,13 +204,14 @@ class _Move:
         """Every layer as it is, as long as nothing else is known."""
         return Decision(self.image, self.new, [Segment(0, len(self.image.layers), True)])
 
-    def notes(self, target: Target) -> list[str]:
-        """What the image was made from, and its base, where the history must say it."""
-        if target.takes_annotations(self.image) or self.image.diff_ids == self.app.diff_ids:
-            return []
+    def note(self, target: Target) -> str:
+        """What the image was made from, where the history must say it: docker's manifests in a registry
+        take no annotations."""
         source = self.whole.manifest_descriptor
-        made_from = f"{MADE_FROM}{source.digest}" if source is not None and target.in_registry else ""
-        return [text for text in (made_from, base_note(self.new)) if text]
+        is_docker = self.image.family(target.family) == DOCKER_MANIFEST
+        if target.in_registry is None or not is_docker or source is None:
+            return ""
+        return f"{MADE_FROM}{source.digest}"
 
     def _read(self, layers: LayerStore) -> tuple[list[Changeset], list[Changeset], Changeset | None]:
         """What the old base and the result hold, and what an earlier rebase merged, if one did."""
@@ -281,8 +282,8 @@ class _Move:
         with inside(self.subject):
             _stop_at_errors(report)
 
-    def task(self, weighed: _Weighed, layers: LayerStore, history: History, notes: Sequence[str]) -> Task:
-        """The rebase as one of the tasks that can be carried out, with notes in the history."""
+    def task(self, weighed: _Weighed, layers: LayerStore, history: History, note: str) -> Task:
+        """The rebase as one of the tasks that can be carried out, with a comment in the history."""
         before = self._read(layers)
         image, fitted, changes = self.image, weighed.fitted, weighed.changes
         with inside(self.subject):
@@ -293,7 +294,7 @@ class _Move:
                 image = _stacked(image, merged, history)
                 above = (*fitted.above, *layers.read(image.layers[-1:], layers.keeps))
                 fitted = replace(fitted, above=above)
-            image = _noted(image, notes, changes.record)
+            image = _noted(image, note, changes.record)
             segments = rebased_segments(fitted, squash=self.how.squash)
             plan = plan_squash(fitted.changesets, segments, layers.header_of(image))
 
@@ -407,19 +408,16 @@ def _stacked(image: Image, layer: Layer, history: History) -> Image:
     return replace(image, config=config, layers=restack(config, (*image.layers, layer)))
 
 
-def _noted(image: Image, notes: Sequence[str], record: Record) -> Image:
+def _noted(image: Image, note: str, record: Record) -> Image:
     """An image whose last step has this in its comment, before what is there, unless it has no history."""
     history = [dict(entry.raw) for entry in image.config.history or ()]
-    if not history:
+    notes = [text for text in (note, record.text()) if text]
+    if not notes or not history:
         return image
-    parts = str(history[-1].get("comment") or "").split("; ")
     old = [
-        one for one in parts if not one.startswith((MADE_FROM, BASED_ON)) and not Record.parse(one).text()
+        part for part in str(history[-1].get("comment") or "").split("; ") if not Record.parse(part).text()
     ]
-    comment = "; ".join(filter(None, [*notes, record.text(), *old]))
-    if comment == (history[-1].get("comment") or ""):
-        return image
-    history[-1]["comment"] = comment
+    history[-1]["comment"] = "; ".join(filter(None, [*notes, *old]))
     return replace(image, config=ImageConfig.parse(dump_json({**image.config.raw, "history": history})))
 
 

@@ -5,7 +5,6 @@ These are the functions to read first.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import MappingProxyType
 
 from squashkit.arguments import checked
@@ -21,14 +20,11 @@ from squashkit.jobs.leave_out import exclusions_of
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.oci.documents import ALL
 from squashkit.options import History, Keep, Merge, Read, Run, Write
-from squashkit.plan.base import base_note
 from squashkit.plan.documents import is_base_kept
-from squashkit.plan.segments import Decision
 from squashkit.plan.squash import squash_planner
 from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.platforms import IndexReport
 from squashkit.report.squash import Report
-from squashkit.transports.target import Target
 
 
 @checked
@@ -109,12 +105,12 @@ def squash_platforms(
             Task(
                 one,
                 squash_planner(one.segments, merge, exclusions),
-                _noting(one, to, history),
+                history,
                 base_kept=is_base_kept(one.image, one.base),
                 why_unchanged="there is nothing to squash" + " and nothing to leave out" * bool(exclusions),
                 needs_all=bool(exclusions),
             )
-            for one, to in zip(decisions, targets, strict=True)
+            for one in decisions
         ]
         delivery = deliver(layers, tasks, targets, guard, Stock())
         if targets[0].writes:
@@ -125,9 +121,3 @@ def squash_platforms(
         return IndexReport(
             MappingProxyType(by_platform), delivery.index or "", tuple(chosen.missing), moved
         )
-
-
-def _noting(decision: Decision, target: Target, history: History) -> History:
-    """A history that says what the base is, where no annotation can."""
-    note = "" if target.takes_annotations(decision.image) else base_note(decision.base)
-    return replace(history, message="; ".join(filter(None, [note, history.message]))) if note else history

@@ -27,7 +27,7 @@ from squashkit.oci.digests import DiffID, is_digest
 from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, LayerGraph, shared_prefix
 from squashkit.oci.media import BASE_DIGEST, BASE_NAME
-from squashkit.oci.names import ImageName, same_name
+from squashkit.oci.names import same_name
 from squashkit.oci.steps import hide_arguments
 from squashkit.wording import Option, Text
 
@@ -183,42 +183,11 @@ def labels_of(config: ImageConfig) -> Mapping[str, Any]:
 
 def stated_base(image: Image) -> tuple[str, str]:
     """The name and the digest by which an image names its base, in the manifest's annotations or else in
-    the config's labels, or as a squash or a rebase noted them; empty where it does not."""
+    the config's labels; empty where it does not."""
     annotations = image.manifest.annotations if image.manifest else {}
-    for said in (annotations, labels_of(image.config)):
-        if BASE_NAME in said or BASE_DIGEST in said:
-            return str(said.get(BASE_NAME) or ""), str(said.get(BASE_DIGEST) or "")
-    return _noted_base(image.config)
-
-
-BASED_ON = "squashkit base "
-"""With a name, and a digest where there is one, in the comment of a step: docker's formats take no
-annotations."""
-
-
-def base_note(base: Base) -> str:
-    """What is noted of a base; nothing where it has no name, or was not read. The same base has the same
-    note, whatever it was asked for by: digests of manifests mean something in registries alone."""
-    if not base.layers or base.image is None:
-        return ""
-    name = base.image_name or next(iter(base.image.names), "")
-    parsed, manifest = ImageName.of(name), base.image.manifest_descriptor
-    if parsed is None:
-        return ""
-    is_fetched = base.name.startswith("docker://")
-    return f"{BASED_ON}{parsed.familiar}" + (f"@{manifest.digest}" if manifest and is_fetched else "")
-
-
-def _noted_base(config: ImageConfig) -> tuple[str, str]:
-    """What was noted of an image; of one that was built on it nothing: that has layers of its own above."""
-    for entry in reversed(config.history or ()):
-        for part in str(entry.raw.get("comment") or "").split("; "):
-            if part.startswith(BASED_ON):
-                name, _, digest = part.removeprefix(BASED_ON).partition("@")
-                return name, digest
-        if not entry.empty_layer:
-            break
-    return "", ""
+    if BASE_NAME not in annotations and BASE_DIGEST not in annotations:
+        annotations = labels_of(image.config)
+    return str(annotations.get(BASE_NAME) or ""), str(annotations.get(BASE_DIGEST) or "")
 
 
 def history_hint(image: Image) -> str:

@@ -64,10 +64,6 @@ class Target:
     several: bool = False
     """Whether it is an index, of images for several platforms."""
 
-    def takes_annotations(self, image: Image) -> bool:
-        """Whether the manifest that an image gets there can have some: docker's formats have none."""
-        return self.format == "oci" and image.family(self.family) != DOCKER_MANIFEST
-
     @property
     def repo_tags(self) -> list[str]:
         """The names for manifest.json: always with a tag, none where there is no name."""

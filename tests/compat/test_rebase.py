@@ -292,7 +292,7 @@ def test_changed_settings_are_listed(app: Json) -> None:
 
 
 def test_there_and_back(somebody: Person, archive: Path, tmp_path: Path) -> None:
-    """An image that goes to the new base and back to the old one is the same again, and names that base."""
+    """An image that goes to the new base and back to the old one is the same again."""
     there, back = tmp_path / "there.tar", tmp_path / "back.tar"
     old, new = (f"docker-archive:{archive}:{name}" for name in (OLD, NEW))
     image = f"docker-archive:{archive}:{APP}"
@@ -305,7 +305,6 @@ def test_there_and_back(somebody: Person, archive: Path, tmp_path: Path) -> None
     there.unlink()
     before, after = config_of_image(archive, APP), config_of_image(back, RESULT)
     back.unlink()
-    assert after["history"][-1].pop("comment") == f"squashkit base {OLD}"
     for name in ("config", "rootfs", "history", "created"):
         assert after[name] == before[name], name
 

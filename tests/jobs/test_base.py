@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sqlite3
 import stat
 from dataclasses import replace
@@ -266,23 +265,6 @@ def test_a_catalogue_that_cannot_be_written_stops_nothing(data: Path, app: Path,
     """Nobody asked for a base to be noted."""
     data.parent.parent.write_bytes(b"no folder")
     assert run("squash", app, "--keep-base", base, "-t", "new:1", "-o", app.parent / "out.tar").code == 0
-
-
-def test_a_result_in_dockers_form_names_its_base(data: Path, tmp_path: Path, app: Path, base: Path) -> None:
-    """In its history, since it has no annotations: an older version of a base is known by that, without a
-    catalogue. An image that was built on it says nothing."""
-    assert run("squash", app, "--keep-base", base, "-t", "new:1", "-o", tmp_path / "out.tar").code == 0
-    moved = replace(BASE, layers=[layer(file("patched"))])
-    docker_archive_old(tmp_path / "patched.tar", [moved])
-    shutil.rmtree(data.parent)
-    again = run("base", "check", tmp_path / "out.tar", "--base", tmp_path / "patched.tar", "--json")
-    assert (again.code, again.json["status"]) == (3, "outdated")
-    assert again.json["built_on"]["digest"] == run("inspect", base, "--json").json["manifest_digest"]
-    result = read_image(tmp_path / "out.tar")
-    history = [*result.config["history"], {"created_by": "RUN x"}]
-    child = ImageSpec([*result.layers, layer(file("x"))], ["child:1"], {"history": history})
-    docker_archive_old(tmp_path / "child.tar", [child])
-    assert run("base", "check", tmp_path / "child.tar", "--base", tmp_path / "patched.tar").code == 6
 
 
 def test_bases_are_removed(base: Path, app: Path) -> None:

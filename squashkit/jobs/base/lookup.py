@@ -111,9 +111,7 @@ def open_new_base(
         refuse_unsupported(base)
         _refuse_without_blobs(base, where)
         title = base.title if reference is None else _title(base, reference)
-        in_store = where.in_store.names if where.in_store is not None else ()
         image_name = (_image_name(reference) if reference else "") or name_of(base, name)
-        image_name = image_name or next(iter(in_store), "")  # of one that was asked for by its id
         evidence = Words(Option("Rebase.onto", name))
         bases.append(Base(len(base.layers), evidence, base, title, image_name))
     return bases
