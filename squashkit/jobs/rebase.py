@@ -18,9 +18,9 @@ from squashkit.engine.made import made_layer
 from squashkit.engine.stream import gather
 from squashkit.engine.write import Stock
 from squashkit.errors import InvalidImage, PlanError, RebaseConflict, UsageError, inside, show_path
-from squashkit.jobs.base.catalogue import remember
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.base.shared import at_hand
+from squashkit.jobs.base.used import remember
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.reports import notes_on, reports_of, transferred

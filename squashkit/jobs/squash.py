@@ -13,7 +13,7 @@ from squashkit.engine.deliver import deliver
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
 from squashkit.errors import UsageError
-from squashkit.jobs.base.catalogue import remember
+from squashkit.jobs.base.used import remember
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.leave_out import exclusions_of

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry, downloaded
@@ -50,6 +52,31 @@ def test_provenance_in_a_registry_names_the_base(
     assert not layers & set(downloaded(registry.log(mark)))
     report = person.squash(f"docker://{registry.host}/proved:1", "-o", f"docker://{registry.host}/proved:2")
     assert report["base"]["layers"] == 1
+
+
+@pytest.mark.parametrize("command", ["squash", "rebase"])
+def test_a_base_that_was_used_is_known_to_who_looks(
+    command: str, registry: Registry, person: Person, umoci: services.Umoci, tmp_path: Path
+) -> None:
+    """`base list` says how it came there, `base find` knows it, and `base remove` takes it out; a squash
+    without a base does as it did before."""
+    oci_layout(tmp_path / "base", [BASE])
+    oci_layout(tmp_path / "app", [APP])
+    push(tmp_path / "base", f"{registry.host}/used-base:1")
+    push(tmp_path / "app", f"{registry.host}/used:1")
+    image, base = (f"docker://{registry.host}/{name}:1" for name in ("used", "used-base"))
+    options = ["--keep-base"] if command == "squash" else ["--old-base", "--new-base"]
+    words = [command, image, *(word for option in options for word in (option, base))]
+    assert person.run(*words, "--dry-run").code == 0
+    assert person.run("base", "list", "--json").json["bases"] == []
+    assert person.run(*words, "-o", f"oci:{tmp_path}/out:used:2").code == 0
+    (listed,) = person.run("base", "list", "--json").json["bases"]
+    assert (listed["reference"], listed["added"]) == (base, False)
+    found = person.run("base", "find", image, "--json").json["base"]
+    assert (found["name"], found["layers"], found["sure"]) == (base, 1, "matched")
+    assert person.run("squash", image, "--dry-run").code == 2
+    assert person.run("base", "remove", base).code == 0
+    assert person.run("base", "list", "--json").json["bases"] == []
 
 
 def test_a_base_in_a_registry_is_checked(

@@ -240,33 +240,6 @@ def test_squash_goes_by_the_catalogue_and_says_so(tmp_path: Path, app: Path, bas
     assert len(read_image(tmp_path / "out.tar").layers) == KEPT + 1
 
 
-@pytest.mark.parametrize("command", ["squash", "rebase"])
-def test_a_base_that_was_used_is_known_to_who_looks(
-    command: str, tmp_path: Path, app: Path, base: Path
-) -> None:
-    """`base list` says how it came there, `base find` knows it, and `base remove` takes it out; a squash
-    without a base does as it did before."""
-    options = ["--keep-base"] if command == "squash" else ["--old-base", "--new-base"]
-    words = [word for option in options for word in (option, str(base))]
-    assert run(command, app, *words, "--dry-run").code == 0
-    assert run("base", "list", "--json").json["bases"] == []
-    assert run(command, app, *words, "-t", "new:1", "-o", tmp_path / "out.tar").code == 0
-    (listed,) = run("base", "list", "--json").json["bases"]
-    assert (listed["reference"], listed["added"]) == ("base:1", False)
-    told = found(app)
-    assert told is not None
-    assert (told["name"], told["sure"]) == ("base:1", "matched")
-    assert_fails(run("squash", app, "--dry-run"), 2, "nothing says which layers are the base")
-    assert run("base", "remove", "base:1").code == 0
-    assert found(app) is None
-
-
-def test_a_catalogue_that_cannot_be_written_stops_nothing(data: Path, app: Path, base: Path) -> None:
-    """Nobody asked for a base to be noted."""
-    data.parent.parent.write_bytes(b"no folder")
-    assert run("squash", app, "--keep-base", base, "-t", "new:1", "-o", app.parent / "out.tar").code == 0
-
-
 def test_bases_are_removed(base: Path, app: Path) -> None:
     """What was removed is no longer found, and what is not there cannot be removed."""
     assert run("base", "add", base).code == 0

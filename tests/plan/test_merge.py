@@ -1091,14 +1091,6 @@ def test_a_layer_that_only_its_step_calls_merged(tmp_path: Path) -> None:
     assert texts(moved)["own"] == b"x"
 
 
-@pytest.mark.parametrize("path", [STATUS, "lib/apk/db/installed", "var/lib/rpm/rpmdb.sqlite"])
-def test_a_new_base_without_a_database(path: str, tmp_path: Path) -> None:
-    """That the image's lists packages which are not there is told."""
-    moved = place(tmp_path, within(path, dpkg(a="1")), [NOTHING], [file(path, dpkg(a="1", b="1"))])
-    (risk,) = [one for one in passes(moved, "--allow", "parent").json["risks"] if one["kind"] == "packages"]
-    assert (risk["path"], risk["new"]) == (path, "none")
-
-
 def test_a_symlink_on_the_way_to_the_database(tmp_path: Path) -> None:
     """What lies behind it is not merged, and that is told."""
     bases = within(STATUS, dpkg(a="1")), within(STATUS, dpkg(a="2"))

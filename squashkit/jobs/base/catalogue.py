@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -57,17 +57,12 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def remember(bases: Iterable[Base]) -> None:
-    """Note the bases of images that were written: those that were read, and have a name. Where that fails
-    nothing is said: nobody asked for it."""
-    catalogue = Catalogue(data_folder() / _USED)
-    for base in bases:
-        if base.image is None or not base.image_name or base.catalogued:
-            continue
+def note_used(base: Base) -> None:
+    """Add a base that was read to those that were only used. Raises as `Catalogue.add` does."""
+    if base.image is not None:
         manifest = base.image.manifest_descriptor
         digest = manifest.digest if manifest is not None else ""
-        with suppress(Unavailable, OSError):
-            catalogue.add(KnownBase.of(base.image, base.name, digest, now()))
+        Catalogue(data_folder() / _USED).add(KnownBase.of(base.image, base.name, digest, now()))
 
 
 def name_of(base: KnownBase) -> str:

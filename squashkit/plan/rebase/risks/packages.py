@@ -81,9 +81,6 @@ def _moved(facts: Facts) -> Iterator[Risk]:
                 )
                 yield facts.risk(Kind.PACKAGES, "a database", f"one at /{show_path(other)}", effect)
                 return
-    if facts.old is not None:
-        effect = "it lists packages of the old base, which the new one may not have; scanners go by it"
-        yield facts.risk(Kind.PACKAGES, "a database", "none", effect)
 
 
 def _pacman(facts: Facts) -> Iterator[Risk]:
