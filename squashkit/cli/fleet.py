@@ -11,8 +11,15 @@ from typing import IO, Any
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.fleet_scan import duplicates, exclude_option, references_of, scan, sql
-from squashkit.cli.help import CUT, READING, RESOURCES, Group, option
+from squashkit.cli.fleet_scan import (
+    duplicates,
+    exclude_option,
+    platform_option,
+    references_of,
+    scan,
+    sql,
+)
+from squashkit.cli.help import CUT, RESOURCES, Group, option
 from squashkit.cli.output import write_file, written
 from squashkit.cli.shared import (
     Function,
@@ -25,7 +32,6 @@ from squashkit.cli.shared import (
     markdown_option,
     max_size_option,
     notify,
-    parsed,
     show_report,
     tmp_dir_option,
 )
@@ -112,14 +118,7 @@ _OPTIONS: list[Callable[[Function], Function]] = [
         help="Compress nothing to measure. Stored sizes are by the ratios at which the layers are"
         " compressed, plain ones as they are.",
     ),
-    option(
-        "--platform",
-        section=READING,
-        metavar="OS/ARCH",
-        callback=parsed(Platform.parse),
-        shell_complete=complete.one_platform,
-        help="The platform to take from indexes. Default: this machine's.",
-    ),
+    platform_option,
     access_options,
     option(
         "--jobs",

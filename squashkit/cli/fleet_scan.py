@@ -44,6 +44,14 @@ def references_of(images: Sequence[str], listed: Sequence[IO[bytes]]) -> list[st
     return references
 
 
+platform_option = option(
+    "--platform",
+    section=READING,
+    metavar="OS/ARCH",
+    callback=parsed(Platform.parse),
+    shell_complete=complete.one_platform,
+    help="The platform to take from indexes. Default: this machine's.",
+)
 exclude_option = option(
     "--exclude",
     multiple=True,
@@ -81,14 +89,7 @@ Examples:
 )
 @listed_option
 @exclude_option
-@option(
-    "--platform",
-    section=READING,
-    metavar="OS/ARCH",
-    callback=parsed(Platform.parse),
-    shell_complete=complete.one_platform,
-    help="The platform to take from indexes. Default: this machine's.",
-)
+@platform_option
 @access_options
 @option(
     "--jobs",

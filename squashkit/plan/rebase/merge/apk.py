@@ -38,9 +38,7 @@ def merge_apk(sides: Sides, changes: Changes) -> None:
     texts = was or b"", sides.app.text(ours) or b"", sides.new.text(there) or b""
     if not all(map(_is_sound, texts)):
         effect = "nothing of apk's is merged: scanners go by the list of the layer above"
-        changes.conflicts.append(
-            Risk(Kind.PACKAGES, ours, "another form", "its own database", None, effect, False)
-        )
+        changes.leave(ours, "another form", effect)
         return
     before, app, new = map(apk_packages, texts)
     merge = Picks.of(before, app, new, is_later_apk)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Attributes, Directory, Inode
 from squashkit.plan.rebase.contents import is_file
+from squashkit.plan.rebase.merge.keyed import of_one
 from squashkit.plan.rebase.merge.record import Record
 from squashkit.plan.rebase.merge.sides import Sides, Tree
 from squashkit.plan.rebase.model import Kind, Risk
@@ -37,6 +38,13 @@ class Merged(NamedTuple):
     """Whose it is: `new base`, `old base`, `image`, `both`; `nobody` where it is hidden."""
     packages: tuple[str, ...] = ()
     """The packages that it is about, where it is about some."""
+
+
+def lower_version(path: bytes, app: str, new: str, package: str) -> Risk:
+    """That the image's own, lower version of a package hides the new base's patch, in the database at a
+    path."""
+    effect = "the image brought its own version, which is lower than the new base's: build the image anew"
+    return Risk(Kind.PACKAGES, path, app, new, None, effect, True, package)
 
 
 _FILE = Attributes(0o644, 0, 0, 0, {})
@@ -79,6 +87,10 @@ class Changes:
             return self.made[real] is not None
         return self.sides.result.leads(path)
 
+    def leave(self, path: bytes, why: str, effect: str) -> None:
+        """Tell that a database is left as the layers above have it, and what will be seen."""
+        self.conflicts.append(Risk(Kind.PACKAGES, path, why, "its own database", None, effect, False))
+
     def put(self, path: bytes, content: bytes, kind: Kind, packages: Iterable[str] = ()) -> None:
         """Have a file hold this, with the attributes that the image has it with, or the new base."""
         self.settled.add(path)
@@ -101,9 +113,7 @@ class Changes:
         )
         if old is None or app is None or new is None:
             return app or new or _FILE
-        mode, uid, gid = (
-            there if own == was else own for was, own, there in zip(old[:3], app[:3], new[:3], strict=True)
-        )
+        mode, uid, gid = map(of_one, old[:3], app[:3], new[:3])
         return app._replace(mode=mode, uid=uid, gid=gid)
 
     def link(self, path: bytes, target: bytes, kind: Kind) -> None:

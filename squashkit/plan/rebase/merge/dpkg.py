@@ -13,6 +13,7 @@ from squashkit.plan.packages.owners import STATUS
 from squashkit.plan.packages.paragraphs import fields_of, joined, paragraphs
 from squashkit.plan.packages.relations import Unmet, find_unmet
 from squashkit.plan.packages.versions import is_later
+from squashkit.plan.rebase.merge.changes import lower_version
 from squashkit.plan.rebase.merge.record import PACKAGES, Record
 from squashkit.plan.rebase.model import Kind, Risk
 
@@ -186,9 +187,8 @@ def status_of(choices: Iterable[Choice]) -> bytes:
 
 def lower_versions(choices: Iterable[Choice]) -> list[Risk]:
     """The packages whose patch the image's own, lower version hides."""
-    effect = "the image brought its own version, which is lower than the new base's: build the image anew"
     return [
-        Risk(Kind.PACKAGES, STATUS, one.app.shown, one.new.shown, None, effect, True, one.name)
+        lower_version(STATUS, one.app.shown, one.new.shown, one.name)
         for one in choices
         if one.is_lower and one.app is not None and one.new is not None
     ]

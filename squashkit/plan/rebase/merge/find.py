@@ -33,7 +33,7 @@ from squashkit.plan.rebase.merge.record import Record
 from squashkit.plan.rebase.merge.renew import Renewed, renew
 from squashkit.plan.rebase.merge.rpm import DATABASES, merge_rpm
 from squashkit.plan.rebase.merge.sides import Sides, Tree
-from squashkit.plan.rebase.model import Kind, Risk, Side
+from squashkit.plan.rebase.model import Kind, Side
 from squashkit.plan.rebase.origin import Origin
 
 _FORMAT = INFO + b"/format"
@@ -99,9 +99,7 @@ def _merge_packages(sides: Sides, changes: Changes, record: Record) -> None:
     place = sides.result.real(STATUS)
     if place != STATUS and sides.new.text(STATUS) is not None:
         effect = "the layers have put a symlink on the way to dpkg's database, which is not merged there"
-        changes.conflicts.append(
-            Risk(Kind.PACKAGES, STATUS, f"/{show_path(place)}", "its own database", None, effect, False)
-        )
+        changes.leave(STATUS, f"/{show_path(place)}", effect)
     trees = (sides.old, sides.app, sides.new) if sides.is_above(STATUS) else ()
     texts = [text for tree in trees if (text := tree.text(STATUS)) is not None]
     if len(texts) == 3:
@@ -109,9 +107,7 @@ def _merge_packages(sides: Sides, changes: Changes, record: Record) -> None:
         why = _why_not(sides, old, app, new)
         if why:
             effect = "nothing of dpkg is merged: scanners go by the list of the layer above"
-            changes.conflicts.append(
-                Risk(Kind.PACKAGES, STATUS, why, "its own database", None, effect, False)
-            )
+            changes.leave(STATUS, why, effect)
             return
         choices = choose(old, app, new, record)
         note_packages(choices, changes.record)

@@ -7,7 +7,7 @@ from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Attributes, Directory, Node
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.merge.changes import Changes, Made, Merged
-from squashkit.plan.rebase.merge.keyed import merge_keyed
+from squashkit.plan.rebase.merge.keyed import merge_keyed, of_one
 from squashkit.plan.rebase.model import Kind
 from squashkit.plan.rebase.origin import Origin
 
@@ -21,10 +21,7 @@ def follow_folders(fitted: Fitted, origin: Origin, changes: Changes) -> None:
         )
         if old is None or app is None or new is None or result is None:
             continue
-        mode, uid, gid = (
-            there if ours == was else ours
-            for was, ours, there in zip(old[:3], app[:3], new[:3], strict=True)
-        )
+        mode, uid, gid = map(of_one, old[:3], app[:3], new[:3])
         merged = Attributes(mode, uid, gid, result.mtime, merge_keyed(old.xattrs, app.xattrs, new.xattrs))
         if merged != result:
             changes.made[path] = Made(merged, is_folder=True)

@@ -9,6 +9,11 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+def of_one(was: V, ours: V, theirs: V) -> V:
+    """A value of which the image's counts where it changed it, else the new base's."""
+    return theirs if ours == was else ours
+
+
 def merge_keyed(
     old: Mapping[K, V],
     app: Mapping[K, V],

@@ -9,10 +9,10 @@ from typing import Generic, Protocol, TypeVar
 
 from squashkit.errors import show_path
 from squashkit.plan.packages.owners import one_place
-from squashkit.plan.rebase.merge.changes import Changes
+from squashkit.plan.rebase.merge.changes import Changes, lower_version
 from squashkit.plan.rebase.merge.packages import hide_files, is_gone, put_back
 from squashkit.plan.rebase.merge.sides import Sides
-from squashkit.plan.rebase.model import Kind, Risk
+from squashkit.plan.rebase.model import Risk
 
 
 class Package(Protocol):
@@ -101,10 +101,7 @@ class Picks(Generic[P]):
 
     def lower_versions(self, path: bytes) -> Iterable[Risk]:
         """The packages whose patch the image's own, lower version hides, in the database at a path."""
-        effect = (
-            "the image brought its own version, which is lower than the new base's: build the image anew"
-        )
         for key in sorted(self.lower):
             name = show_path(self.app[key].name)
             old, new = (f"{name} {show_path(one.version)}" for one in (self.app[key], self.new[key]))
-            yield Risk(Kind.PACKAGES, path, old, new, None, effect, True, name)
+            yield lower_version(path, old, new, name)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
-from typing import TypeVar
 
 from squashkit.layers.entry import is_hard_link, link_target
 from squashkit.layers.lookup import node_at
@@ -15,11 +14,10 @@ from squashkit.layers.rootfs import Attributes, Directory, Inode
 from squashkit.plan.rebase.contents import Contents
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.merge.changes import Changes, Made, Merged
-from squashkit.plan.rebase.merge.keyed import merge_keyed
+from squashkit.plan.rebase.merge.keyed import merge_keyed, of_one
 from squashkit.plan.rebase.model import Kind, Side
 from squashkit.plan.rebase.origin import Origin
 
-T = TypeVar("T")
 _SIGNED = (b"security.ima", b"security.evm")
 """Hashes and signatures of what a file held."""
 
@@ -130,18 +128,14 @@ def renew(fitted: Fitted, origin: Origin, found: Mapping[bytes, Renewed], change
 def _merged(old: Attributes, app: Attributes, new: Attributes) -> Attributes:
     """What the image changed of a file's attributes, and of the rest what the new base has."""
     xattrs = merge_keyed(old.xattrs, app.xattrs, new.xattrs)
-    mode = _changed(old.mode, app.mode, new.mode)
+    mode = of_one(old.mode, app.mode, new.mode)
     if (app.uid, app.gid) != (old.uid, old.gid) and app.mode == old.mode:  # as chown(2) clears them
         mode &= ~0o6000
         xattrs.pop(b"security.capability", None)
     return Attributes(
         mode,
-        _changed(old.uid, app.uid, new.uid),
-        _changed(old.gid, app.gid, new.gid),
+        of_one(old.uid, app.uid, new.uid),
+        of_one(old.gid, app.gid, new.gid),
         new.mtime,
         {name: value for name, value in xattrs.items() if name not in _SIGNED},
     )
-
-
-def _changed(old: T, app: T, new: T) -> T:
-    return new if app == old else app

@@ -106,9 +106,7 @@ def merge_rpm(sides: Sides, changes: Changes) -> None:
     old, app, new = (_Side.read(tree, place) for tree, place in zip(trees, places, strict=True))
     if old is None or app is None or new is None or _lists(app.database) != _lists(new.database):
         effect = "nothing of rpm's is merged: scanners go by the list of the layer above"
-        changes.conflicts.append(
-            Risk(Kind.PACKAGES, ours, "another form", "its own database", None, effect, False)
-        )
+        changes.leave(ours, "another form", effect)
         return
     counts = [Counter(map(_key, side.entries)) for side in (old, app, new)]
     several = {key for side in counts for key, count in side.items() if count > 1 or key.startswith(KEY)}
