@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+from squashkit.amounts import size
 from squashkit.engine.entries import pack_headers
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, InvalidLayer
@@ -40,6 +41,8 @@ _TYPES = {
 _DEVICES = (CHARACTER, BLOCK_DEVICE)
 _SMALL = 1 << 20
 """Bytes of a file that is read at once."""
+_MOST_ZEROS = 256 << 30
+"""Bytes of a sparse file's holes: all are hashed, a GB or two a second."""
 _INT64 = 1 << 63
 
 
@@ -96,16 +99,16 @@ def _rows(store: LayerStore, layer: Layer, changeset: Changeset, blob: Blob) -> 
     for member in members:
         path, record = member
         traits = record.traits  # many members have the same
-        kind, size, digest = _TYPES[traits.typeflag], 0, None
+        kind, length, digest = _TYPES[traits.typeflag], 0, None
         if record.start in markers and (marker := _marker(path)):
             kind, path = marker, next(hidden if marker == "whiteout" else emptied)
         elif traits.typeflag == REGULAR:
-            size, digest = record.realsize, _content(store, layer, member, blob)
+            length, digest = record.realsize, _content(store, layer, member, blob)
         is_device = traits.typeflag in _DEVICES
         yield (
             path,
             kind,
-            size,
+            length,
             digest,
             traits.mode,
             traits.uid,
@@ -147,6 +150,11 @@ def _link(member: Entry) -> bytes | None:
 def _content(store: LayerStore, layer: Layer, member: Entry, blob: Blob) -> bytes:
     """The digest of what a file holds."""
     record: Record = member.record
+    if record.realsize > _MOST_ZEROS + record.size:
+        stated = size(record.realsize)
+        raise InvalidLayer(
+            f"a sparse file of {stated}, whose holes take too long to be hashed", path=member.path
+        )
     if record.sparse is None and record.size <= _SMALL:
         return hashlib.sha256(blob.read_at(record.data, record.size)).digest()
     digest = hashlib.sha256()

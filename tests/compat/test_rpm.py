@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import struct
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from squashkit.plan.packages.rpm.forms import rpm_packages
-from squashkit.plan.packages.rpm.relations import is_later_rpm
+from squashkit.plan.packages.rpm.header import Relation, RpmPackage, read_header
+from squashkit.plan.packages.rpm.relations import is_later_rpm, rpm_unmet
 from tests.compat.conftest import available
 from tests.compat.services import Unavailable, run
 from tests.support.builders import Member, directory, file, whiteout
@@ -284,6 +286,72 @@ def test_what_stops_a_merge(tmp_path: Path) -> None:
         ("depends", "app 1-1 conflicts with same > 1.5", "not so"),
     ]
     assert passes(moved, "--merge", "rpm", "--allow", "packages", "--allow", "depends").json["merged"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_merged"),
+    [
+        ("UPDATE Name SET rowid = 9223372036854775807", True),
+        ("UPDATE Packages SET hnum = 9223372036854775807", False),
+        ("UPDATE Packages SET hnum = -1", False),
+        ("CREATE TABLE more (rowid TEXT, key)", False),
+        ("DROP TABLE Sigmd5", False),
+    ],
+)
+def test_odd_databases(statement: str, is_merged: bool, tmp_path: Path) -> None:
+    """One with numbers that none can follow, or with more or less than rpm's has, is left and told; what is
+    written SQLite finds nothing wrong with."""
+    old, new = (database(tmp_path / name, SQLITE, tool=name[-1]) for name in ("o1", "n2"))
+    path = tmp_path / "odd"
+    path.write_bytes(new[:18] + b"\x01\x01" + new[20:])
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    connection.close()
+    own = database(tmp_path / "own3", SQLITE, tool="1", added="3")
+    place_ = f"{DATABASE}/{SQLITE}"
+    moved = place(tmp_path, within(place_, old), within(place_, path.read_bytes()), [file(place_, own)])
+    result = passes(moved, "--merge", "rpm")
+    assert [one["path"] for one in result.json["merged"]] == [place_] * is_merged
+    assert ("another form" in [risk["old"] for risk in result.json["risks"]]) is not is_merged
+    if is_merged:
+        out = unpacked(moved, tmp_path / "result") / place_
+        with sqlite3.connect(out) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def header(**tags: tuple[int, int, list[object]]) -> bytes:
+    """A header with these values, by their tags."""
+    index, store = b"", b""
+    for tag, kind, values in tags.values():
+        index += struct.pack(">IIII", tag, kind, len(store), len(values))
+        if kind == 4:
+            store += b"".join(struct.pack(">I", value) for value in values)
+        else:
+            store += b"".join(bytes(value) + b"\0" for value in values)  # type: ignore[call-overload]
+    return struct.pack(">II", len(index) // 16, len(store)) + index + store
+
+
+def test_headers_that_grow_when_they_are_read() -> None:
+    """A long folder before many names is no header, and is refused before it is put together."""
+    many = 60_000
+    blob = header(
+        name=(1000, 6, [b"a"]),
+        indexes=(1116, 4, [0] * many),
+        bases=(1117, 8, [b"f"] * many),
+        folders=(1118, 8, [b"d" * 200_000]),
+    )
+    with pytest.raises(ValueError, match="^$"):
+        read_header(blob)
+
+
+def test_relations_in_great_numbers() -> None:
+    """What is given in more versions than any name has counts as met: nobody waits for all pairs."""
+    given = [Relation(b"x", 8, b"%d" % number) for number in range(8000)]
+    wanted = [Relation(b"x", 4, b"%d" % (number + 9000)) for number in range(8000)]
+    package = RpmPackage(b"a", b"1-1", b"noarch", (), (), tuple(given), tuple(wanted), ())
+    assert list(rpm_unmet([package])) == []
+    few = replace(package, provides=tuple(given[:900]), requires=tuple(wanted[:2] * 1000))
+    assert len(list(rpm_unmet([few]))) == 2
 
 
 @pytest.mark.parametrize("waiting", [b"", b"changes"])

@@ -394,6 +394,27 @@ def test_a_broken_file_of_a_scan_is_told(tmp_path: Path) -> None:
     assert broken.name in done.err
 
 
+@pytest.mark.parametrize("table", ["entries", "headers", "layers"])
+def test_a_file_that_was_deleted_comes_again(table: str, tmp_path: Path) -> None:
+    """The next scan reads its layers, whichever table it was of, and the folder is as before."""
+    paths = wide_fleet(tmp_path, images=2, layers=2)
+    scan(*paths, "--into", tmp_path / "scan")
+    before = contents(tmp_path / "scan")
+    next((tmp_path / "scan" / table).iterdir()).unlink()
+    scan(*paths, "--into", tmp_path / "scan")
+    assert contents(tmp_path / "scan") == before
+
+
+def test_a_sparse_file_without_end(tmp_path: Path) -> None:
+    """Its layer is a row with its error: the holes of a few bytes take days to be hashed."""
+    huge = layer(sparse("s", 1 << 45, [(0, b"x"), (1 << 44, b"y")]))
+    oci_layout(tmp_path / "a", [ImageSpec([layer(file("f")), huge], ["a:1"])])
+    done = run("fleet", "scan", tmp_path / "a", "--into", tmp_path / "scan", "--json")
+    assert done.code == 4
+    (bad,) = done.json["bad_layers"]
+    assert "sparse file of 35 TB" in bad["error"]
+
+
 @pytest.mark.parametrize("missing", ["duckdb", "pyarrow"])
 def test_without_the_extra_it_is_named(missing: str, tmp_path: Path) -> None:
     """Nothing is written, and the command that installs it is told."""

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -158,6 +159,28 @@ def test_a_broken_file_is_a_fault_of_the_scan(scanned: Path, tmp_path: Path) -> 
     (copy / "entries" / "zz.parquet").write_bytes(b"junk")
     assert_fails(sql(copy, "select sum(size) from entries"), 4, "delete that file")
     assert_fails(run("fleet", "duplicates", copy), 4, "delete that file")
+
+
+@pytest.mark.parametrize("how", ["of another table", "a fifo"])
+def test_a_file_that_is_no_part_of_its_table(how: str, scanned: Path, tmp_path: Path) -> None:
+    """Exit code 4, and its name, by every command; nothing is answered from it."""
+    copy = shutil.copytree(scanned, tmp_path / "scan")
+    file = next((copy / "entries").iterdir())
+    file.unlink()
+    if how == "a fifo":
+        os.mkfifo(file)
+    else:
+        shutil.copy(copy / "images" / "images.parquet", file)
+    for done in (sql(copy, "select count(*) from entries"), run("fleet", "storage", copy)):
+        assert_fails(done, 4, "delete that file")
+        assert file.name in done.err
+
+
+def test_numbers_keep_their_digits(scanned: Path) -> None:
+    """More of them than a float has, too."""
+    question = "select 12345678901234567890.1234567891 as a, 1.50 as b, 12345678901234567890123 as c"
+    row = {"a": "12345678901234567890.1234567891", "b": 1.5, "c": 12345678901234567890123}
+    assert json.loads(sql(scanned, question, "--json").out) == [row]
 
 
 def test_an_interrupt_is_heard(scanned: Path) -> None:

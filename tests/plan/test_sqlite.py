@@ -99,6 +99,8 @@ def test_other_rows(tmp_path: Path) -> None:
         "CREATE TABLE u (k TEXT PRIMARY KEY)",
         "CREATE TABLE u (k TEXT PRIMARY KEY) WITHOUT ROWID",
         "CREATE TABLE u (k, j GENERATED ALWAYS AS (k) STORED)",
+        "CREATE TABLE u (rowid TEXT, k)",
+        "CREATE TABLE u (k, OID)",
         "CREATE INDEX i ON t(a DESC)",
         "CREATE INDEX i ON t(a COLLATE NOCASE)",
         "CREATE INDEX i ON t(a) WHERE a > 1",

@@ -94,7 +94,8 @@ def plain(value: object) -> Any:
     if isinstance(value, float):
         return value if value - value == 0 else str(value)  # JSON knows no infinity
     if isinstance(value, Decimal):
-        return plain(float(value))
+        number = plain(float(value))
+        return number if Decimal(str(number)) == value else format(value, "f")  # or digits would be lost
     if isinstance(value, Mapping):
         return {str(plain(key)): plain(one) for key, one in value.items()}
     if isinstance(value, Sequence | set | frozenset):

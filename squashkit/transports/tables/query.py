@@ -150,10 +150,21 @@ _CHOSEN = f"""WHERE (diff_id, batch) IN (
 
 
 def _dataset(folder: ScanFolder, table: str) -> Any:
-    """All files of a table. Those that are not whole are hidden, and left out."""
+    """All files of a table. Those that are not whole are hidden, and left out. Raises InvalidImage for a
+    file of another table: where columns lack pyarrow would find nothing in them."""
     arrow()
-    files = [os.fspath(path) for path in folder.files(table)]
-    return import_module("pyarrow.dataset").dataset(files, schema=arrow_schema(table), format="parquet")
+    schema, files = arrow_schema(table), [os.fspath(path) for path in folder.files(table)]
+    try:
+        dataset = import_module("pyarrow.dataset").dataset(files, schema=schema, format="parquet")
+        for one in dataset.get_fragments():
+            if one.physical_schema.names != schema.names:
+                raise InvalidImage(
+                    f"{show_text(one.path)} has no columns of {table}; delete that file, and scan again",
+                    where=str(folder),
+                )
+    except OSError as error:
+        raise _broken(folder, error) from error
+    return dataset
 
 
 @contextmanager

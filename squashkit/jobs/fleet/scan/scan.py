@@ -28,6 +28,8 @@ from squashkit.transports.stored import codec_of, digest_of, is_remote, nearest,
 from squashkit.transports.tables.folder import ScanFolder
 from squashkit.transports.tables.query import check_installed, open_tables
 from squashkit.transports.tables.schema import (
+    ENTRIES,
+    HEADERS,
     IMAGE_LAYERS,
     IMAGES,
     LAYERS,
@@ -155,13 +157,14 @@ def _known(folder: ScanFolder, jobs: int) -> tuple[set[DiffID], dict[str, set[Di
     known: set[DiffID] = set()
     bad: dict[str, set[DiffID]] = {}
     if folder.files(LAYERS):
+        whole = folder.names(ENTRIES) & folder.names(HEADERS)
         with open_tables(folder, jobs) as tables:
             question = f"SELECT diff_id, batch, error IS NULL FROM all_{LAYERS}"
             for diff_id, batch, is_good in tables.ask(question):
                 assert isinstance(diff_id, bytes) and isinstance(batch, str)
-                if is_good:
+                if is_good and batch in whole:
                     known.add(DiffID(digest_text(diff_id)))
-                else:
+                elif not is_good:
                     bad.setdefault(batch, set()).add(DiffID(digest_text(diff_id)))
     return known, bad
 

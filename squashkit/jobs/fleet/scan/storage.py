@@ -171,7 +171,13 @@ class _ScannedLayers(FleetLayers):
         if not self._digests:
             rows: Any = self.tables.ask("SELECT diff_id, start, digest FROM entries WHERE type = 'file'")
             self._digests = {(DiffID(digest_text(raw)), start): digest for raw, start, digest in rows}
-        return self._digests[diff_id, entry.record.start]
+        try:
+            return self._digests[diff_id, entry.record.start]
+        except KeyError as error:
+            raise InvalidImage(
+                f"the entries of layer {diff_id} are not whole; scan into a new folder",
+                where=str(self.tables.folder),
+            ) from error
 
 
 def _members(tables: Tables) -> tuple[list[Member], list[str]]:

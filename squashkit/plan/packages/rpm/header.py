@@ -17,6 +17,8 @@ _TAGS = {_NAME, _VERSION, _RELEASE, _EPOCH, _ARCHITECTURE, _DIR_INDEXES, _BASE_N
 _TAGS |= {_FILE_FLAGS, *_PROVIDES, *_REQUIRES, *_CONFLICTS}
 _INT32, _STRINGS = 4, (6, 8, 9)
 _MOST_ENTRIES = 1 << 16
+_MOST_TEXT = 1 << 26
+"""Bytes of the paths of one package: few folders can stand before many names."""
 KEY = b"gpg-pubkey"
 """The name of keys, which stand in the database as packages do."""
 
@@ -56,7 +58,7 @@ def read_header(blob: bytes) -> RpmPackage | None:
     numbers: dict[int, tuple[int, ...]] = {}
     for at in range(8, store, 16):
         tag, kind, offset, count = struct.unpack_from(">IIII", blob, at)
-        if tag not in _TAGS:
+        if tag not in _TAGS or tag in texts or tag in numbers:
             continue
         if kind == _INT32:
             numbers[tag] = struct.unpack_from(f">{count}I", blob, store + offset)
@@ -74,9 +76,14 @@ def read_header(blob: bytes) -> RpmPackage | None:
     )
     epoch = numbers.get(_EPOCH, (0,))[0]
     folders = texts.get(_DIR_NAMES, [])
+    indexes, bases = numbers.get(_DIR_INDEXES, ()), texts.get(_BASE_NAMES, ())
+    if (
+        sum(len(folders[number]) + len(base) for number, base in zip(indexes, bases, strict=False))
+        > _MOST_TEXT
+    ):
+        raise ValueError
     files = tuple(
-        (folders[number] + base).strip(b"/")
-        for number, base in zip(numbers.get(_DIR_INDEXES, ()), texts.get(_BASE_NAMES, ()), strict=False)
+        (folders[number] + base).strip(b"/") for number, base in zip(indexes, bases, strict=False)
     )
     return RpmPackage(
         name,

@@ -14,6 +14,8 @@ from squashkit.plan.packages.rpm.header import Relation, RpmPackage
 _RUN = re.compile(rb"\d+|[a-zA-Z]+|~|\^")
 _LESS, _GREATER, _EQUAL = 2, 4, 8
 _ANY = _LESS | _GREATER | _EQUAL
+_MOST = 1000
+"""How many versions of a name may be given for it to be held against what is asked for."""
 _OF_RPM = 1 << 24
 """What rpm itself must be able to do."""
 Key = tuple[int, list[tuple[int, int, bytes]], list[tuple[int, int, bytes]] | None]
@@ -72,23 +74,26 @@ class RpmUnmet(NamedTuple):
 
 def rpm_unmet(packages: Iterable[RpmPackage]) -> Iterator[RpmUnmet]:
     """What packages need and do not have, and what they must not have beside them. Conditions in
-    parentheses, as `(this if that)`, count as met."""
+    parentheses, as `(this if that)`, count as met, and so do names that are given in too many versions."""
     all_of_them = list(packages)
-    given: dict[bytes, list[tuple[RpmPackage, Relation]]] = defaultdict(list)
+    given: dict[bytes, dict[tuple[Relation, int], RpmPackage]] = defaultdict(dict)
     files = {one_place(path) for one in all_of_them for path in one.files}
     for one in all_of_them:
         for relation in one.provides:
-            given[relation.name].append((one, relation))
+            given[relation.name][relation, id(one)] = one
     for one in all_of_them:
-        for relation in one.requires:
+        for relation in dict.fromkeys(one.requires):
             is_file = relation.name.startswith(b"/") and one_place(relation.name.strip(b"/")) in files
             if relation.name.startswith(b"(") or relation.flags & _OF_RPM or is_file:
                 continue
-            if not any(_do_overlap(relation, there) for _, there in given[relation.name]):
+            there = given[relation.name]
+            if len(there) <= _MOST and not any(_do_overlap(relation, other) for other, _ in there):
                 yield RpmUnmet(one, relation, is_conflict=False)
-        for relation in one.conflicts:
-            others = [there for owner, there in given[relation.name] if owner is not one]
-            if any(_do_overlap(relation, there) for there in others):
+        for relation in dict.fromkeys(one.conflicts):
+            there = given[relation.name] if len(given[relation.name]) <= _MOST else {}
+            if any(
+                owner is not one and _do_overlap(relation, other) for (other, _), owner in there.items()
+            ):
                 yield RpmUnmet(one, relation, is_conflict=True)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAGIC = b"SQLite format 3\0"
 _HEADER = 100
 _FORMAT, _UTF_8 = 4, 1
+_ROWIDS = {"rowid", "_rowid_", "oid"}
 
 
 class Text(bytes):
@@ -114,7 +115,9 @@ def _parts(connection: Connection) -> Iterator[Table | Index]:
         if kind == "table":
             columns = connection.execute(f"PRAGMA table_xinfo({quoted})").fetchall()
             keys = [number for number, _, _, _, _, key, _ in columns if key]
-            if "WITHOUT" in sql.upper() or any(hidden for *_, hidden in columns) or len(keys) > 1:
+            names = {column[1].lower() for column in columns}  # one of these would stand for the rowid
+            is_plain = names.isdisjoint(_ROWIDS) and not any(hidden for *_, hidden in columns)
+            if not is_plain or "WITHOUT" in sql.upper() or len(keys) > 1:
                 raise ValueError(f"the table {name} is no plain one")
             connection.text_factory = Text
             selected = connection.execute(f"SELECT rowid, * FROM {quoted} ORDER BY rowid")

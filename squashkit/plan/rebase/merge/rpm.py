@@ -23,6 +23,7 @@ _WAL, _SHM = b"-wal", b"-shm"
 """What SQLite has beside a database: changes that are not in it yet, and an index of these."""
 _PACKAGES, _SEQUENCE = "Packages", "sqlite_sequence"
 _OF_SQLITE = "sqlite_"
+_MOST_PACKAGES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,12 @@ class _Side:
             entries = [_entry(row) for row in database.tables[_PACKAGES].rows]
         except (ValueError, KeyError, IndexError, struct.error):
             return None
-        # Each row is a key, the package that has it, and as which of several.
+        # rpm counts packages in 32 bits. A row of a list is a key, a package that has it, and as which one.
         lists = (database.tables[name] for name in _lists(database))
-        is_sound = _SEQUENCE in database.tables and all(
+        is_sound = all(0 < one.number < _MOST_PACKAGES for one in entries) and all(
             len(row.values) == 3 and isinstance(row.values[1], int) for one in lists for row in one.rows
         )
+        is_sound = is_sound and _SEQUENCE in database.tables
         return cls(database, tuple(entries)) if is_sound else None
 
     def by_key(self, several: Collection[bytes]) -> dict[bytes, _Entry]:
@@ -144,11 +146,10 @@ def _joined(picks: Picks[_Entry], app: _Side, new: _Side) -> Database:
         Row(ours[row.number], row.values) for row in others[_PACKAGES].rows if row.number in ours
     ]
     for name in _lists(new.database):
-        rows[name] = [row for row in tables[name].rows if row.values[1] in theirs]
+        kept = [row.values for row in tables[name].rows if row.values[1] in theirs]
         added = [row.values for row in others[name].rows if row.values[1] in ours]
-        first = max((row.number for row in tables[name].rows), default=0) + 1
-        for number, (key, package, which) in enumerate(added, first):
-            rows[name].append(Row(number, (key, ours[package], which)))
+        kept += [(key, ours[package], which) for key, package, which in added]
+        rows[name] = [Row(number, values) for number, values in enumerate(kept, 1)]
     return new.database.with_rows({name: tuple(some) for name, some in rows.items()})
 
 
