@@ -28,6 +28,8 @@ def hear_interrupts() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back  # a second signal comes while the first one is looked at
     if frame is not None and _is_delicate(frame):
         signal.setitimer(signal.ITIMER_REAL, _RETRY)
     else:
