@@ -19,7 +19,6 @@ from squashkit.arguments import check_fields, texts
 from squashkit.errors import UsageError
 from squashkit.oci.compression import Compression
 from squashkit.oci.documents import Platform, PlatformChoice, parse_platform_choice
-from squashkit.oci.graph import MAX_LAYERS
 from squashkit.wording import Option
 
 Format = Literal["docker", "oci"]
@@ -469,10 +468,11 @@ class FleetOptions:
 
     bases: Sequence[str] | str = ()
     """References of bases that images stand on, beside the catalogue's. They stay as they are."""
-    minimise: Literal["registry", "host"] = "registry"
-    """What the best cut is to make least."""
-    max_layers: int = MAX_LAYERS
-    """The most layers that an image may have in the best cut."""
+    minimise: Literal["registry", "host", "update"] = "registry"
+    """What the best cut, and carving, are to make least: bytes in a registry, on a host, or what hosts
+    download for the next release of each repository."""
+    max_layers: int | None = None
+    """The most layers that an image may have in the best cut, and carved; None for 125, carved for 40."""
     estimate: bool = False
     """Compress nothing: stored sizes by the ratios at which the layers are compressed."""
     platform: Platform | str | None = None
@@ -486,7 +486,7 @@ class FleetOptions:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.max_layers < 1:
+        if self.max_layers is not None and self.max_layers < 1:
             raise UsageError(f"max_layers: {self.max_layers} is less than one layer")
         if unknown := [one for one in self.rows if one not in STRATEGIES]:
             known = ", ".join(STRATEGIES)
@@ -516,10 +516,11 @@ class FleetOptions:
         return _parsed("platform", self.platform, Platform.parse)
 
 
-STRATEGIES = ("built", "all", "base", "trie", "best")
+STRATEGIES = ("built", "all", "base", "trie", "best", "carve")
 """How a fleet may be kept: every layer as it is; every image as one layer, as far as its layers can be
 merged; every base as it is and all above it as one layer, as built where no base is known; cut where the
-fleet branches or an image ends; cut where that takes least. In the order of the reports."""
+fleet branches or an image ends; cut where that takes least; what the same images have above their bases in
+layers of its own. In the order of the reports."""
 ALLOWABLE = ("platform", "type", "parent", "content", "packages", "depends", "accounts")
 """Kinds of errors that a rebase may be told to let through."""
 STOPPABLE = ("packages", "content", "stale", "parent", "accounts", "caches")

@@ -44,7 +44,6 @@ from squashkit.jobs.fleet.scan.storage import measure_scan
 from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.jobs.fleet.squash import squash_fleet
 from squashkit.oci.documents import Platform
-from squashkit.oci.graph import MAX_LAYERS
 from squashkit.options import STRATEGIES, Access, FleetOptions, Run
 from squashkit.progress import Note, shown
 from squashkit.report.fleet.chart import check_chart, write_chart
@@ -98,19 +97,18 @@ _OPTIONS: list[Callable[[Function], Function]] = [
     option(
         "--minimise",
         section=CUT,
-        type=click.Choice(["registry", "host"]),
+        type=click.Choice(["registry", "host", "update"]),
         default="registry",
         show_default=True,
-        help="What the best cut is to make least.",
+        help="What the best cut and carving are to make least. Of updates: what a host that has a release"
+        " of a repository downloads for the next one.",
     ),
     option(
         "--max-layers",
         section=CUT,
         type=click.IntRange(1),
-        default=MAX_LAYERS,
-        show_default=True,
         metavar="N",
-        help="The most layers that an image may have in the best cut.",
+        help="The most layers that an image may have. Default: in the best cut 125, carved 40.",
     ),
     option(
         "--estimate",

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from squashkit.engine.copy import Carried, Copies
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.space import Need, needs_after, needs_before
-from squashkit.engine.write import EMPTY, NewLayers, Stock, write_layer
+from squashkit.engine.write import NewLayers, Stock, write_layer
 from squashkit.errors import Cancelled, InvalidImage, InvalidLayer
 from squashkit.layers.changeset import Changeset
-from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.merge import EMPTY, SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor
-from squashkit.oci.graph import Image, Layer, StoredLayer
+from squashkit.oci.graph import Image, Layer, RunPlace, StoredLayer
 from squashkit.oci.media import Codec
 from squashkit.options import History
 from squashkit.plan.documents import Result, changed_annotations, image_manifest, squashed_config
@@ -49,6 +49,10 @@ class Task:
     """Why an image without runs is written as it is."""
     needs_all: bool = False
     """Whether the plan needs every layer's entries."""
+    sources: Sequence[Layer] | None = None
+    """The layers that new ones are put together from, where they are others than the image's."""
+    shared: Sequence[str] = ()
+    """The keys of new layers that other images have, too."""
     base_kept: bool = False
     """Whether the base that the source's annotations name is still there."""
     recheck: Callable[[], None] = lambda: None
@@ -225,7 +229,9 @@ class _Work:
         those that are remembered. Of kept ones that are there already all will be read."""
         layers, decision = self.layers, self.decision
         layers.session.progress.stage("Reading", sum(one.size for one in self.before))
-        copied = {i for run in decision.runs if not self._made(run) for i in range(run.start, run.stop)}
+        copied = {
+            i for run in decision.runs if not self._made(self._key(run)) for i in range(run.start, run.stop)
+        }
         last = max((segment.start for segment in decision.runs), default=0)
         cheap = [layer for layer in self.image.layers[:last] if layers.is_cheap(layer)]
         wanted = {layer.index for layer in cheap if layer.index not in self.there}
@@ -271,32 +277,44 @@ class _Work:
         """The new layers, unless it is known before that they save too little."""
         if not self._is_stored_alike and not self._saves_enough(*_plain_sizes(plan)):
             return NewLayers()
-        runs = [one for one in plan.runs if one.pieces]
-        if runs:
-            self.layers.session.progress.stage("Writing", sum(run.diff_size for run in runs))
-        elif plan.runs and not plan.kept:
+        runs = {place: one for place, one in enumerate(plan.layers) if isinstance(one, SquashedLayer)}
+        new = {place: run for place, run in runs.items() if run.pieces}
+        if new:
+            self.layers.session.progress.stage("Writing", sum(run.diff_size for run in new.values()))
+        elif runs and not plan.kept:
             # `docker save` and podman fail on images without layers.
-            runs = [replace(EMPTY, start=self.decision.runs[0].start)]
+            new = {next(iter(runs)): EMPTY}
         written: dict[int, tuple[StoredLayer, Slot | None]] = {}
-        for run in runs:
-            made = self._made(run)
+        for place, run in new.items():
+            made = self._made(self._key(run))
             if made is not None:
-                written[run.start] = made, None
+                written[place] = made, None
                 continue
             copies.settle_tail()
             compression = self.target.compression
-            stored, slot = write_layer(self.layers, self.image.layers, run, compression, copies.sink)
+            stored, slot = write_layer(self.layers, self._sources, run, compression, copies.sink)
             twin = any(stored.digest == other.digest for other, _ in written.values())
             if twin:  # two runs of an image may be the same bytes: then they have one place
                 slot.discard()
-            written[run.start] = stored, None if twin else slot
+            written[place] = stored, None if twin else slot
         return NewLayers(written)
 
-    def _made(self, run: Segment | SquashedLayer) -> StoredLayer | None:
-        """What a run became for another image, where the destination has that."""
-        if run.start == run.stop or self.sink is None:
+    @property
+    def _sources(self) -> Sequence[Layer]:
+        return self.image.layers if self.task.sources is None else self.task.sources
+
+    def _key(self, run: Segment | SquashedLayer) -> RunPlace | str | None:
+        """By what the stock knows what a run becomes; None for what it does not hold."""
+        if isinstance(run, SquashedLayer) and run.key:
+            return run.key
+        is_run = run.start < run.stop and not self.task.fitted and self.task.sources is None
+        return self.image.place(run.start, run.stop) if is_run else None
+
+    def _made(self, key: RunPlace | str | None) -> StoredLayer | None:
+        """What was made for another image, where the destination has that."""
+        if key is None or self.sink is None:
             return None
-        made = self.stock.runs.get(self.image.place(run.start, run.stop))
+        made = self.stock.runs.get(key)
         return made if made is not None and self.sink.has(made.digest, made.size) else None
 
     def _squashed(
@@ -307,16 +325,14 @@ class _Work:
         new: Mapping[int, StoredLayer],
         changesets: Mapping[int, Changeset],
     ) -> Done:
-        for run in self.decision.runs if not self.task.fitted else ():
-            if run.start in new:
-                self.stock.runs[self.image.place(run.start, run.stop)] = new[run.start]
-        after = [
-            copies.stored[self.image.layers[planned.index].diff_id]
-            if isinstance(planned, KeptLayer)
-            else new[planned.start]
-            for planned in plan.layers
-            if isinstance(planned, KeptLayer) or planned.start in new
-        ]
+        after = []
+        for place, planned in enumerate(plan.layers):
+            if isinstance(planned, KeptLayer):
+                after.append(copies.stored[self.image.layers[planned.index].diff_id])
+            elif place in new:
+                after.append(new[place])
+                if (key := self._key(planned)) is not None:
+                    self.stock.runs[key] = new[place]
         diff_ids = [layer.diff_id for layer in after]
         config = squashed_config(self.image, plan, diff_ids, self.task.history)
         return self._describe(sink, self._result(plan, after, changed=True), config, changesets)

@@ -105,10 +105,11 @@ def _check(layers: LayerStore, done: Sequence[Done], container: Container) -> No
 def _lent(tasks: Sequence[Task], stock: Stock) -> dict[Digest, str]:
     """Of what these images will have, what repositories written before have."""
     wanted: set[Digest] = set()
-    for decision in (task.decision for task in tasks):
+    for task in tasks:
+        decision = task.decision
         for layer in decision.image.layers:
             packed = stock.kept.get(layer.diff_id)
             wanted |= {stored.digest for stored in (packed, layer.descriptor) if stored is not None}
-        runs = (stock.runs.get(decision.image.place(run.start, run.stop)) for run in decision.segments)
-        wanted |= {stored.digest for stored in runs if stored is not None}
+        keys = [*task.shared, *(decision.image.place(run.start, run.stop) for run in decision.segments)]
+        wanted |= {stock.runs[key].digest for key in keys if key in stock.runs}
     return {digest: stock.repositories[digest] for digest in wanted if digest in stock.repositories}

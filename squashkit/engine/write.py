@@ -19,15 +19,13 @@ from squashkit.transports.contracts import Sink, Slot
 from squashkit.transports.session import Session
 from squashkit.transports.stored import StoredBlob
 
-EMPTY = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), ())
-"""The one layer of an image that would have none."""
-
 
 @dataclass(slots=True)
 class Stock:
     """Layers that a run has made so far. They are not made again where the destination has them."""
 
-    runs: dict[RunPlace, StoredLayer] = field(default_factory=dict)
+    runs: dict[RunPlace | str, StoredLayer] = field(default_factory=dict)
+    """What runs became, by their places; layers that images share which are carved, by their keys."""
     kept: dict[DiffID | StoredBlob, StoredLayer] = field(default_factory=dict)
     """Kept ones that got another form, by their diff_ids; those whose digests nobody states by where they
     lie."""
@@ -37,8 +35,8 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class NewLayers:
-    """New layers by the layer that their run starts at. Their places are still to be finished; those that
-    were made before have none."""
+    """New layers by their place in the plan. Their places are still to be finished; those that were made
+    before have none."""
 
     written: Mapping[int, tuple[StoredLayer, Slot | None]] = field(default_factory=dict)
 
@@ -52,7 +50,7 @@ class NewLayers:
         for stored, slot in self.written.values():
             if slot is not None:
                 slot.finish(stored.digest)
-        return {start: stored for start, (stored, _) in self.written.items()}
+        return {place: stored for place, (stored, _) in self.written.items()}
 
     def discard(self) -> None:
         """Give up their places, the last first."""

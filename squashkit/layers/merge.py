@@ -33,7 +33,7 @@ from squashkit.layers.pieces import (
     join_pieces,
 )
 from squashkit.layers.record import DIRECTORY, HARD_LINK, REGULAR, HeaderOf, Record
-from squashkit.layers.rootfs import BELOW, Binding, Directory, Dropped, Inode, Node, Rootfs
+from squashkit.layers.rootfs import BELOW, Attributes, Binding, Directory, Dropped, Inode, Node, Rootfs
 
 
 class CopiedLink(NamedTuple):
@@ -60,7 +60,7 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SquashedLayer:
-    """The layer that a run becomes. Without pieces it holds nothing and is not written."""
+    """The layer that a run becomes, or one of them. Without pieces it holds nothing and is not written."""
 
     start: int
     stop: int
@@ -72,6 +72,8 @@ class SquashedLayer:
     copies: tuple[CopiedLink, ...]
     content_size: int = 0
     """Bytes of its files, as docker counts a layer."""
+    key: str = ""
+    """Of a layer that other images have, too, wherever they have it: equal keys are equal bytes."""
 
     @property
     def diff_size(self) -> int:
@@ -82,6 +84,10 @@ class SquashedLayer:
             piece.end - piece.start if isinstance(piece, Copy) else len(piece) for piece in self.pieces
         )
         return payload + len(tar.END_OF_ARCHIVE)
+
+
+EMPTY = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), ())
+"""A layer without entries: the one of an image that would have none."""
 
 
 @dataclass(slots=True)
@@ -140,6 +146,76 @@ def merge_run(
         copies=tuple(copies),
         content_size=_content_size(found),
     )
+
+
+class Folder(NamedTuple):
+    """A directory that a run's layer lists."""
+
+    header: bytes
+    attributes: Attributes
+    changed: bool
+    """Whether the run made or changed it; else it is listed since something below it is."""
+
+
+class Part(NamedTuple):
+    """Something of a run that is no directory, with all its names: they must lie in one layer."""
+
+    members: tuple[Member, ...]
+    """The first holds the content, the others link to it."""
+    record: Record
+    """The header that the content came with."""
+    layer: int
+    """In which layer that is."""
+    attributes: Attributes
+
+
+class RunParts(NamedTuple):
+    """What `merge_run` would put into one layer, apart."""
+
+    folders: dict[bytes, Folder]
+    """By their paths; the root's is the empty one."""
+    whiteouts: list[Member]
+    others: list[Part]
+
+
+def parts_of_run(rootfs: Rootfs, header_of: HeaderOf) -> RunParts:
+    """What leads from what lies below a run to what the run made of it. The names of one inode are in the
+    order of their paths: the first of them is the file, wherever the others came from."""
+    found = _walk(rootfs, opaque=False)
+    others = [
+        Part(
+            (Member(layer, record.start, record.name, record.typeflag, None, as_it_stands(layer, record)),),
+            record,
+            layer,
+            Attributes.of(record),
+        )
+        for layer, records in found.verbatim.items()
+        for record in records
+    ]
+    for path, inode in found.renamed:
+        record = inode.entry.record
+        pieces = _renamed(inode, path, header_of)
+        member = Member(inode.layer, record.start, path, record.typeflag, None, pieces)
+        others.append(Part((member,), record, inode.layer, inode.effective()))
+    for inode in found.groups.values():
+        members = _group(inode, found, header_of, [], _by_path)
+        others.append(Part(tuple(members), inode.entry.record, inode.layer, inode.effective()))
+    folders = {}
+    whiteouts = []
+    by_path = {directory.path: directory for directory in found.directories}
+    for member in _directories(found, rootfs):
+        if member.typeflag != DIRECTORY:
+            whiteouts.append(member)
+            continue
+        directory = by_path[member.path]
+        attributes = Attributes(0o755, 0, 0, 0, {})
+        if directory.entry is not None:
+            attributes = Attributes.of(directory.entry.record)
+        changed = max(directory.entry_layer, directory.layer) >= found.start
+        (header,) = member.pieces
+        assert isinstance(header, bytes)
+        folders[member.path] = Folder(header, attributes, changed)
+    return RunParts(folders, whiteouts, others)
 
 
 def measure_run(rootfs: Rootfs, header_of: HeaderOf) -> tuple[int, list[CopiedLink]]:

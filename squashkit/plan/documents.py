@@ -128,7 +128,7 @@ def squashed_history(
         if is_same and planned.pieces:  # made anew, and what it was
             history += by_layer[planned.start]
             continue
-        if options.drop:
+        if options.drop and planned.start < planned.stop:
             # The steps without a layer before the run's first belong to what lies below it.
             history += by_layer[planned.start][:-1]
         else:

@@ -13,9 +13,10 @@ from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, RunPlace, stack_layers
 from squashkit.options import STRATEGIES
+from squashkit.plan.fleet.carve import Carving
 from squashkit.plan.fleet.cut import Priced
 from squashkit.plan.fleet.storage import StackLayer
-from squashkit.plan.fleet.strategies import ALL, BEST, BUILT, TRIE, Goal, measure
+from squashkit.plan.fleet.strategies import ALL, BEST, BUILT, TRIE, Carved, Goal, measure
 from squashkit.plan.fleet.trie import LayerRun, Trie
 from squashkit.plan.segments import Segment
 
@@ -48,6 +49,10 @@ class MadeUp:
         other = type(self)(self.images, self.seed)
         other.measured = dict(self.measured)
         return other
+
+    def carve(self, kept: Sequence[int], room: Sequence[int]) -> Carved:
+        """Nothing above the bases."""
+        return Carved(Carving((), tuple(() for _ in self.images)), (), 0)
 
     def share(self, place: RunPlace) -> float:
         """What of a run is alive."""

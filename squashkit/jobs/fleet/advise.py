@@ -8,6 +8,7 @@ from dataclasses import replace
 from squashkit.arguments import checked
 from squashkit.jobs.fleet.measure import measure_fleet
 from squashkit.options import STRATEGIES, FleetOptions, Run
+from squashkit.plan.fleet.strategies import CARVE
 from squashkit.progress import Progress
 from squashkit.report.fleet.advice import AdviceReport
 
@@ -22,5 +23,6 @@ def fleet_advise(
 ) -> AdviceReport:
     """For each image by which segments to squash it, so that all of them together take least. Otherwise as
     `measure_fleet`."""
-    every = replace(fleet, strategies=STRATEGIES)
+    # Each image is advised by itself, and no carved one can be made so.
+    every = replace(fleet, strategies=[one for one in STRATEGIES if one != CARVE])
     return AdviceReport(measure_fleet(references, fleet=every, run=run, progress=progress))

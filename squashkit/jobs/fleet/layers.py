@@ -30,6 +30,8 @@ class FleetLayers:
     members: Sequence[Member]
     changesets: dict[DiffID, Changeset] = field(default_factory=dict)
     """What they hold, once they are read."""
+    _contents: dict[tuple[DiffID, int], bytes] = field(default_factory=dict, init=False)
+    """The digests of files that were asked for, by their layers and offsets."""
     _holders: Mapping[DiffID, tuple[Member, Layer]] = field(init=False)
     """Of each the first image that has its blob, or the first at all, and the layer there."""
 
@@ -134,7 +136,10 @@ class FleetLayers:
 
     def content_digest(self, diff_id: DiffID, entry: Entry) -> bytes:
         """The sha256 of what a file of a layer holds."""
-        content = hashlib.sha256()
-        for piece in self.store.content(self.holder(diff_id), entry):
-            content.update(piece)
-        return content.digest()
+        place = diff_id, entry.record.start
+        if place not in self._contents:
+            content = hashlib.sha256()
+            for piece in self.store.content(self.holder(diff_id), entry):
+                content.update(piece)
+            self._contents[place] = content.digest()
+        return self._contents[place]

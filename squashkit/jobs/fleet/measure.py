@@ -20,6 +20,7 @@ from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
 from squashkit.options import FleetOptions, Run
+from squashkit.plan.fleet.storage import releases
 from squashkit.plan.fleet.strategies import ALL, BUILT, Goal, Strategy, measure
 from squashkit.plan.fleet.trie import Trie
 from squashkit.progress import Progress, Silent
@@ -130,6 +131,7 @@ class OpenFleet:
     def read(self, *, estimate: bool) -> OpenFleet:
         """Read all layers. Returns the fleet with those fixed that can only be kept."""
         self.layers.read(estimate=estimate)
+        self.prices.has_bytes = not estimate
         fixed = self.layers.unmergeable()
         trie = Trie(self.trie.images, self.trie.bases, fixed=fixed.keys(), leave_unknown=True)
         self.fleet.notes.extend(fixed.values())
@@ -142,7 +144,7 @@ class OpenFleet:
         """What the fleet takes as it was built, and under the strategies that are wanted, in the order of
         the reports."""
         names = [member.name for member in self.members]
-        goal = Goal(options.minimise, options.max_layers)
+        goal = Goal(options.minimise, options.max_layers, releases(titles_of(self.members)))
         return measure(self.trie, names, self.prices, goal, {BUILT, *wanted}, estimated)
 
     def report(

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 from squashkit.engine.stream import gather
 from squashkit.errors import inside
+from squashkit.jobs.fleet.carve import carver_of
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.trees import FleetTrees, walk
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, content_of
-from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.merge import EMPTY, SquashedLayer
 from squashkit.layers.pieces import Copy, Piece
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import ChainID, DiffID, Digest, is_digest, sha256
@@ -29,8 +30,10 @@ from squashkit.oci.graph import Image, Layer, RunPlace, StoredLayer
 from squashkit.oci.media import Codec
 from squashkit.options import History
 from squashkit.plan.documents import changed_annotations, image_manifest, squashed_config
+from squashkit.plan.fleet.carve import MADE_BY, Atom, in_place_of
 from squashkit.plan.fleet.cut import Priced
 from squashkit.plan.fleet.storage import StackLayer
+from squashkit.plan.fleet.strategies import Carved
 from squashkit.plan.fleet.trie import LayerRun
 from squashkit.plan.segments import Segment
 from squashkit.plan.squash import KeptLayer, LayerPlan, needs_lower, plan_above, plan_squash
@@ -44,7 +47,6 @@ _HEADER = 64
 _MOST_TWINS = 2000
 """How many runs are planned to see whether they give the same bytes as others."""
 _NOTHING = StackLayer("nothing", 0, 0)
-_EMPTY = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), ())
 
 
 class _Alive(NamedTuple):
@@ -69,6 +71,8 @@ class Pricing:
     elsewhere: Mapping[DiffID, Descriptor] = field(default_factory=dict)
     """Layers of bases as a registry has them: so they are kept there."""
     estimate_runs: bool = False
+    has_bytes: bool = field(default=False, init=False)
+    """Whether the bytes of all layers were read, not their headers alone."""
     merged: int = field(default=0, init=False)
     """Entries of the different runs that were merged."""
     _trees: FleetTrees = field(init=False)
@@ -184,7 +188,7 @@ class Pricing:
                 found.append((made,) if made is not None else ())
         is_whole = sum(map(len, segments)) == len(image.layers) > 0
         if is_whole and not any(found):  # an image has a layer, if an empty one
-            found[0] = (self._squashed(image, _EMPTY),)
+            found[0] = (self._new(image.layers, EMPTY.pieces, 0),)
         return found
 
     def documents(
@@ -201,16 +205,16 @@ class Pricing:
                 planned += [KeptLayer(layer.index) for layer in layers]
                 stored += [self._described(number, layer) for layer in layers]
                 continue
-            is_empty = self._runs[image.place(segment.start, segment.stop)] is None
-            pieces = () if is_empty else _EMPTY.pieces
-            planned.append(replace(_EMPTY, start=segment.start, stop=segment.stop, pieces=pieces))
+            run = replace(EMPTY, start=segment.start, stop=segment.stop)
+            planned += in_place_of(run, [EMPTY] * len(made))
             for blob in made:
                 diff_id, digest = DiffID(_as_digest(blob.tar)), _as_digest(blob.key)
                 stored.append(StoredLayer(diff_id, digest, blob.stored, self.compression.codec))
         changed = not all(segment.is_kept for segment in segments)
         config = image.config.data
         if changed:
-            plan = LayerPlan(tuple(segments), tuple(planned))
+            by = MADE_BY if len(planned) > len(segments) else ""
+            plan = LayerPlan(tuple(segments), tuple(planned), made_by=by)
             config = squashed_config(image, plan, [one.diff_id for one in stored], History())
         manifest = image_manifest(
             image,
@@ -220,6 +224,20 @@ class Pricing:
             changed_annotations(image, None, base_kept=False) if changed else None,
         )
         return {sha256(config): len(config), sha256(manifest): len(manifest)}
+
+    def carve(self, kept: Sequence[int], room: Sequence[int]) -> Carved:
+        """The layers that the fleet should have had above those that each image keeps, measured. `room`
+        says how many each image may have there. Raises what reading raises."""
+        sources = self.layers.different
+        compare = self.has_bytes or self.layers.has_contents
+        carver = carver_of(self.layers, self._trees, kept, compare=compare)
+
+        def weigh(atom: Atom) -> int:
+            return self._estimated(sources, [piece for one in atom.members for piece in one.pieces])
+
+        carving = carver.carve(room, weigh)
+        blobs = [self._new(sources, one.pieces, one.content_size) for one in carving.layers]
+        return Carved(carving, tuple(blobs), carving.least([blob.stored for blob in blobs]))
 
     def _merge(self, image: Image, segments: Sequence[Segment]) -> None:
         """Plan and measure the runs of an image that no image had before."""
@@ -234,7 +252,7 @@ class Pricing:
         for planned in self._plan(image, wanted).layers:
             if isinstance(planned, SquashedLayer):
                 self.merged += planned.source_entries
-                blob = self._squashed(image, planned) if planned.pieces else None
+                blob = self._of_run(image, planned)
                 self._runs[image.place(planned.start, planned.stop)] = blob
 
     def _plan(self, image: Image, segments: Sequence[Segment]) -> LayerPlan:
@@ -257,32 +275,25 @@ class Pricing:
                 return plan_squash(changesets, segments, header_of)
             return plan_above(self._trees.at(image.layers[:first]), changesets, segments, header_of)
 
-    def _squashed(self, image: Image, planned: SquashedLayer) -> StackLayer:
-        key, content = self._identify(image, planned), planned.content_size
+    def _of_run(self, image: Image, planned: SquashedLayer) -> StackLayer | None:
+        return self._new(image.layers, planned.pieces, planned.content_size) if planned.pieces else None
+
+    def _new(self, sources: Sequence[Layer], pieces: Sequence[Piece], content: int) -> StackLayer:
+        """A layer that is put together from these layers' pieces."""
+        key = identify(sources, pieces)
         if key not in self._made:
             if self.estimate or self.estimate_runs:
-                return StackLayer(key, self._estimated(image, planned.pieces), content)
-            pieces = gather(self.layers.store, image.layers, planned.pieces)
-            self._made[key] = self._compressed(pieces, content)
+                return StackLayer(key, self._estimated(sources, pieces), content)
+            self._made[key] = self._compressed(gather(self.layers.store, sources, pieces), content)
         return self._made[key]
 
-    def _identify(self, image: Image, planned: SquashedLayer) -> str:
-        """A new layer's key, of what it is put together from: the same pieces are the same bytes."""
-        key = hashlib.sha256()
-        for piece in planned.pieces:
-            if isinstance(piece, Copy):
-                key.update(f"{image.diff_ids[piece.layer]} {piece.start} {piece.end}\n".encode())
-            else:
-                key.update(b"%d\n%b" % (len(piece), piece))
-        return f"squashed {key.hexdigest()}"
-
-    def _estimated(self, image: Image, pieces: Sequence[Piece]) -> int:
+    def _estimated(self, sources: Sequence[Layer], pieces: Sequence[Piece]) -> int:
         total = 0.0
         for piece in pieces:
             if isinstance(piece, bytes):
                 total += len(piece) // BLOCK * _HEADER
                 continue
-            layer = self.layers.holder(image.diff_ids[piece.layer])
+            layer = self.layers.holder(sources[piece.layer].diff_id)
             changeset, stored = self.layers.changesets[layer.diff_id], size_of(layer)
             if codec_of(layer) is Codec.NONE:
                 stored = self._packed(layer.diff_id, stored, changeset.content_size).stored
@@ -327,7 +338,7 @@ class Pricing:
             below = [Segment(0, start, True)] if start else []
             planned = self._plan(image, [*below, segment]).layers[-1]
             assert isinstance(planned, SquashedLayer)
-            return Priced(self._identify(image, planned), cost)
+            return Priced(identify(image.layers, planned.pieces), cost)
         return Priced(f"{run.top.chain_id} from {start}", cost)
 
     def _alive_at(self, chain_id: ChainID) -> _Alive:
@@ -378,6 +389,17 @@ def _repeated(members: Sequence[Member]) -> dict[ChainID, int]:
                 row = again[layer.parent], layer.diff_id
                 rows[chain_id] = numbers.setdefault(row, len(numbers))
     return lengths
+
+
+def identify(sources: Sequence[Layer], pieces: Sequence[Piece]) -> str:
+    """A new layer's key, of what it is put together from: the same pieces are the same bytes."""
+    key = hashlib.sha256()
+    for piece in pieces:
+        if isinstance(piece, Copy):
+            key.update(f"{sources[piece.layer].diff_id} {piece.start} {piece.end}\n".encode())
+        else:
+            key.update(b"%d\n%b" % (len(piece), piece))
+    return f"squashed {key.hexdigest()}"
 
 
 def _as_digest(key: str) -> Digest:

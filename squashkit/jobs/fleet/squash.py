@@ -19,10 +19,12 @@ from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.process import for_many_images
 from squashkit.jobs.fleet.target import FleetTarget
 from squashkit.jobs.reports import MIXED, notes_on, reports_of, transferred
+from squashkit.layers.merge import SquashedLayer
 from squashkit.options import STRATEGIES, FleetOptions, History, Merge, Read, Run, Write
 from squashkit.plan.base import Base
 from squashkit.plan.documents import is_base_kept
-from squashkit.plan.fleet.strategies import ASK_NO_BASE, BUILT
+from squashkit.plan.fleet.carve import carve_planner
+from squashkit.plan.fleet.strategies import ASK_NO_BASE, BUILT, CARVE, Carved, Strategy
 from squashkit.plan.segments import Decision, Segment
 from squashkit.plan.squash import squash_planner
 from squashkit.progress import Note, Notify, Numbered, Progress, Silent, ignore
@@ -49,8 +51,8 @@ def squash_fleet(
     progress: Progress | None = None,
     notify: Notify = ignore,
 ) -> SquashedFleet:
-    """Squash all images of a fleet by a strategy into one place: `built`, `all`, `base`, `trie`
-    or `best`.
+    """Squash all images of a fleet by a strategy into one place: one of `built`, `all`, `base`,
+    `trie`, `best` and `carve`.
 
     `into` is a layout's folder (`oci:DIR`) or an archive, where each image has its name, or
     `docker://HOST/PREFIX`, below which each has its name without a host; of one that `docker://HOST/P/`
@@ -75,7 +77,8 @@ def squash_fleet(
             opened.refuse_unknown()
         sink, lost = place.open(session, names, _guard(opened, place, names, fleet), force=force)
         opened.fleet.notes.extend(lost)
-        opened = opened.read(estimate=fleet.estimate)
+        # What images share that are carved is told by contents.
+        opened = opened.read(estimate=fleet.estimate and strategy != CARVE)
         measured = opened.measure([BUILT, strategy], fleet)
         report = opened.report(measured, fleet)
         session.progress.close()
@@ -87,7 +90,7 @@ def squash_fleet(
         for number, output in enumerate(outputs):
             numbered.number, numbered.total = number + 1, len(outputs)
             try:
-                done.append((output, work.write(number, output, measured[-1].segments[number])))
+                done.append((output, work.write(number, output, measured[-1])))
             except KeyboardInterrupt:
                 if sink is not None or not done:
                     raise
@@ -135,8 +138,9 @@ class _FleetWork:
         self._written: list[Written] = []
         self.deliveries: list[Delivery] = []
 
-    def write(self, number: int, output: str, segments: Sequence[Segment]) -> Report:
-        """Write an image of the fleet."""
+    def write(self, number: int, output: str, strategy: Strategy) -> Report:
+        """Write an image of the fleet by a strategy."""
+        segments = strategy.segments[number]
         member = self._opened.members[number]
         source = member.source
         decision = _decide(member, segments)
@@ -156,10 +160,25 @@ class _FleetWork:
             History(),
             base_kept=is_base_kept(member.image, decision.base),
         )
+        if strategy.carved is not None and decision.runs:
+            layers = self._carved_layers(strategy.carved, number)
+            task = replace(
+                task,
+                plan=carve_planner(segments, layers),
+                sources=self._opened.layers.different,
+                shared=[layer.key for layer in layers],
+            )
         delivery = self._deliver(task, target, guard)
         self.deliveries.append(delivery)
         (report,) = reports_of(source, delivery, [target], [notes], None)
         return report
+
+    @staticmethod
+    def _carved_layers(carved: Carved, number: int) -> list[SquashedLayer]:
+        """The layers that an image has in place of those above its base."""
+        layers = zip(carved.carving.layers, carved.blobs, strict=True)
+        new = [layer.as_new(blob.key) for layer, blob in layers]
+        return [new[place] for place in carved.carving.stacks[number]]
 
     def _deliver(self, task: Task, target: Target, guard: TagGuard) -> Delivery:
         if self._sink is None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from squashkit.oci.names import split_tag
+
 
 class StackLayer(NamedTuple):
     """One layer of a result. Equal keys are equal bytes."""
@@ -83,6 +85,18 @@ def pulled_blobs(stacks: Sequence[Stack]) -> list[int]:
         have |= new.keys()
         downs.append(sum(new.values()))
     return downs
+
+
+def releases(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Which images are releases of one repository, one after the other in this order: by their places."""
+    last: dict[str, int] = {}
+    found = []
+    for number, name in enumerate(names):
+        repository, _ = split_tag(name)
+        if repository in last:
+            found.append((last[repository], number))
+        last[repository] = number
+    return found
 
 
 class Loss(NamedTuple):

@@ -17,6 +17,7 @@ from squashkit.errors import PlanError, show_text
 from squashkit.oci.digests import ChainID, Digest
 from squashkit.oci.graph import MAX_LAYERS, RunPlace
 from squashkit.options import STRATEGIES
+from squashkit.plan.fleet.carve import Carving
 from squashkit.plan.fleet.cut import Priced, best_cut
 from squashkit.plan.fleet.storage import (
     StackLayer,
@@ -29,11 +30,13 @@ from squashkit.plan.fleet.trie import LayerRun, Trie
 from squashkit.plan.segments import Segment
 from squashkit.wording import Option
 
-BUILT, ALL, BASE, TRIE, BEST = STRATEGIES
+BUILT, ALL, BASE, TRIE, BEST, CARVE = STRATEGIES
 ASK_NO_BASE = (BUILT, ALL)
 """Those that are the same whatever the images stand on."""
 
 Partition = Sequence[Segment]
+CARVED_LAYERS = 40
+"""The most layers of an image that is carved, unless more are allowed."""
 _ROUNDS = 4
 """How often a better cut is looked for once runs of the last one are measured."""
 _NEAR = 0.001
@@ -53,6 +56,10 @@ class Strategy:
     """Bytes of different configs and manifests in a registry."""
     is_estimated: bool = False
     """Whether its runs were not measured, though those of others were."""
+    carved: Carved | None = None
+    """Of a fleet that is carved its new layers; None where the best cut took its place."""
+    least: int | None = None
+    """Of a fleet that is carved: what no layers of the same files would take less than, in a registry."""
 
     def __repr__(self) -> str:
         return f"<Strategy: {self.name}, {len(self.stacks):,} images>"
@@ -67,8 +74,11 @@ class Strategy:
         """Bytes of files in different layers, as docker counts them."""
         return host_bytes(self.stacks)
 
-    def taken(self, minimise: str) -> int:
-        """What the best cut is to make least: bytes in a registry, or on a host."""
+    def taken(self, minimise: str, updates: Sequence[tuple[int, int]] = ()) -> int:
+        """What is to be least: bytes in a registry, on a host, or of updates from one image to another,
+        told by their places."""
+        if minimise == "update":
+            return sum(self.update(before, after) for before, after in updates)
         return self.registry if minimise == "registry" else self.host
 
     @cached_property
@@ -91,6 +101,21 @@ class Strategy:
         return sum(len(stack) for stack in self.stacks)
 
 
+@dataclass(frozen=True, slots=True)
+class Carved:
+    """Layers that were carved, measured."""
+
+    carving: Carving
+    blobs: tuple[StackLayer, ...]
+    """What each of them becomes."""
+    least: int
+    """What no layers of the same atoms would take less than, in a registry."""
+
+    def stack(self, number: int) -> tuple[StackLayer, ...]:
+        """The layers that an image has above its base."""
+        return tuple(self.blobs[layer] for layer in self.carving.stacks[number])
+
+
 class Prices(Protocol):
     """What layers and runs of a fleet take. Images are told by their place in the fleet."""
 
@@ -109,6 +134,10 @@ class Prices(Protocol):
     def price(self, number: int, run: LayerRun, *, host: bool) -> Priced:
         """What a run takes: exactly where it was measured, else about."""
 
+    def carve(self, kept: Sequence[int], room: Sequence[int]) -> Carved:
+        """The layers that the fleet should have had above those that each image keeps, at most so many an
+        image, measured."""
+
     def rough(self) -> Self:
         """The same, which measures no further run: it takes about what its bytes take now."""
 
@@ -117,9 +146,26 @@ class Prices(Protocol):
 class Goal:
     """What the best cut is for."""
 
-    minimise: Literal["registry", "host"] = "registry"
-    max_layers: int = MAX_LAYERS
-    """The most that an image may have, those that are left as they were built apart."""
+    minimise: Literal["registry", "host", "update"] = "registry"
+    max_layers: int | None = None
+    """The most that an image may have, those that are left as they were built apart; None for what docker
+    takes, and where it is carved for CARVED_LAYERS."""
+    updates: Sequence[tuple[int, int]] = ()
+    """From which image to which hosts are updated, by their places in the fleet."""
+
+    @property
+    def most(self) -> int:
+        """The most layers that an image may have in the best cut."""
+        return self.max_layers or MAX_LAYERS
+
+    @property
+    def most_carved(self) -> int:
+        """The same where it is carved."""
+        return min(self.max_layers or CARVED_LAYERS, MAX_LAYERS)
+
+    def cost(self, strategy: Strategy) -> int:
+        """What is to be least."""
+        return strategy.taken(self.minimise, self.updates)
 
 
 def measure(
@@ -138,16 +184,19 @@ def measure(
     is to be cut alike whatever else is asked for. Raises PlanError, before anything is measured, where no
     best cut keeps to the limit of layers, and what measuring raises.
     """
-    if BEST in wanted:
-        _check_limit(trie, names, goal.max_layers)
+    cuts = {BEST, CARVE}.intersection(wanted)
+    if cuts:
+        _check_limit(trie, names, goal.most)
     work = _Measuring(trie, prices)
     found = {}
-    if {BUILT, TRIE, BEST}.intersection(wanted):
+    if cuts or {BUILT, TRIE}.intersection(wanted):
         found[BUILT] = built = work.partition(BUILT, (_kept(range(size)) for size in work.sizes))
-    if {TRIE, BEST}.intersection(wanted):
+    if cuts or TRIE in wanted:
         found[TRIE] = trie_ = work.along_trie(built)
-    if BEST in wanted:
+    if cuts:
         found[BEST] = work.best(built, trie_, goal)
+    if CARVE in wanted:
+        found[CARVE] = work.carve(found[BEST], goal)
     if ALL in wanted:
         whole = (trie.merged(n, 0) for n in range(len(work.sizes)))
         if ALL in estimated:
@@ -206,21 +255,54 @@ class _Measuring:
         and then a better one is looked for, until the best has none that is not. Of cuts that take nearly
         the same the one with the fewest layers is taken."""
         host = goal.minimise == "host"
-        crowded = self._most(self.sizes) > goal.max_layers
+        crowded = self._most(self.sizes) > goal.most
         found = [built, along_trie]
         for _ in range(_ROUNDS):
             price = partial(self._price, host=host)
-            cut = best_cut(self.trie, price, by_blob=not host, max_layers=goal.max_layers)
+            cut = best_cut(self.trie, price, by_blob=not host, max_layers=goal.most)
             before = self.prices.merged
             found.append(self._cut(BEST, cut.nodes, merge_all=crowded))
             if self.prices.merged == before:
                 break
-        found = [one for one in found if self._most(map(len, one.stacks)) <= goal.max_layers]
-        costs = [one.taken(goal.minimise) for one in found]
+        found = [one for one in found if self._most(map(len, one.stacks)) <= goal.most]
+        costs = [goal.cost(one) for one in found]
         enough = min([min(costs) * (1 + _NEAR), *costs[:2]])
         near = [n for n, cost in enumerate(costs) if cost <= enough]
         best = min(near, key=lambda n: (found[n].layers, costs[n]))
         return replace(found[best], name=BEST)
+
+    def carve(self, best: Strategy, goal: Goal) -> Strategy:
+        """What the same images have above their bases in layers of its own; the best cut where this takes
+        no more."""
+        kept = [self._kept_below(number) for number in range(len(self.sizes))]
+        room = [max(1, goal.most_carved - base) for base in kept]
+        carved = self.prices.carve(kept, room)
+        segments: list[tuple[Segment, ...]] = []
+        stacks: list[tuple[StackLayer, ...]] = []
+        documents: dict[Digest, int] = {}
+        for number, (base, size) in enumerate(zip(kept, self.sizes, strict=True)):
+            below = _kept(range(base))
+            above = [Segment(base, size, False, remake=True)] if base < size else []
+            blobs = [*self.prices.blobs(number, below), *(carved.stack(number) for _ in above)]
+            segments.append((*below, *above))
+            stacks.append(tuple(chain.from_iterable(blobs)))
+            documents |= self.prices.documents(number, segments[-1], blobs)
+        found = Strategy(CARVE, tuple(segments), tuple(stacks), sum(documents.values()), carved=carved)
+        least = (
+            registry_bytes(stack[:base] for stack, base in zip(stacks, kept, strict=True)) + carved.least
+        )
+        if goal.cost(best) <= goal.cost(found):
+            found = replace(best, name=CARVE)
+        return replace(found, least=min(least, found.registry))
+
+    def _kept_below(self, number: int) -> int:
+        """How many layers of an image stay where it is carved: its base's, and those up to the last one
+        that cannot be merged. A layer that has no known base is left alone."""
+        path = self.trie.path(number)
+        if len(path) == 1:
+            return 1
+        fixed = max((node.depth + 1 for node in path if node.is_fixed), default=0)
+        return max(self.trie.kept_layers(number), fixed)
 
     def _most(self, layers: Iterable[int]) -> int:
         """The most layers that an image has, those that are left as they were built apart."""

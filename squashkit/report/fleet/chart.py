@@ -8,7 +8,7 @@ from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import UsageError
-from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE
+from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, CARVE, TRIE
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.fleet.titles import TITLES
 from squashkit.wording import Option
@@ -19,6 +19,7 @@ _COLOURS = {
     BASE: "#d08a2e",
     TRIE: "#3572b0",
     BEST: "#1b7f5c",
+    CARVE: "#6b4fa0",
 }
 _DASHES = {BASE: "-.", TRIE: "--"}
 """Lines that may lie on others."""

@@ -9,14 +9,14 @@ from itertools import chain
 from typing import Any
 
 from squashkit.amounts import count, size
-from squashkit.oci.names import split_tag
 from squashkit.options import STRATEGIES
 from squashkit.plan.fleet.storage import (
     lost_layers,
     lost_on_hosts,
     pulled_blobs,
+    releases,
 )
-from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, Strategy
+from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, CARVE, Strategy
 from squashkit.report.fleet.bases import WAYS_OUT, UnknownBase, list_unknown
 from squashkit.report.fleet.sharing import LostRun, NoLongerShared
 from squashkit.report.fleet.titles import TITLES, show_segments
@@ -78,14 +78,7 @@ class FleetReport:
     @property
     def updates(self) -> list[tuple[int, int]]:
         """Which images are releases of one repository, one after the other, as they are named."""
-        last: dict[str, int] = {}
-        found = []
-        for number, name in enumerate(self.names):
-            repository, _ = split_tag(name)
-            if repository in last:
-                found.append((last[repository], number))
-            last[repository] = number
-        return found
+        return releases(self.names)
 
     @property
     def crossing(self) -> int | None:
@@ -151,7 +144,14 @@ class FleetReport:
             "most_layers": max((len(stack) for stack in strategy.stacks), default=0),
             "pulled": {"by_chain": strategy.pulled, "by_blob": pulled_blobs(strategy.stacks)},
             "segments": {name: show_segments(one) for name, one in segments},
+            **self._carved_json(strategy),
         }
+
+    @staticmethod
+    def _carved_json(strategy: Strategy) -> dict[str, Any]:
+        if strategy.least is None:
+            return {}
+        return {"is_best_cut": strategy.carved is None, "lower_bound_bytes": strategy.least}
 
     def unknown_json(self) -> dict[str, Any]:
         """The images of which no base is known, and what may help to name some of these."""
@@ -188,7 +188,7 @@ class FleetReport:
             "",
             self.answer(),
         ]
-        lines += [*self.caveat(), *self.growing()]
+        lines += [*self.caveat(), *self.of_carving(), *self.growing()]
         return [*lines, *chain.from_iterable(self.of_unknown()), *self.notes]
 
     def subject(self) -> str:
@@ -230,6 +230,17 @@ class FleetReport:
         lost = self.no_longer_shared(self.strategy(BEST))
         return [f"The best cut merges {lost} that images outside the fleet may share."]
 
+    def of_carving(self) -> list[str]:
+        """How near carving comes to what is possible, or why it was not done."""
+        if not self.is_scanned or not self._has(CARVE):
+            return []
+        carved = self.strategy(CARVE)
+        if carved.carved is None:
+            return [f"Carving it would save nothing more: {TITLES[CARVE]} is the best cut."]
+        assert carved.least is not None
+        over = f"{100 * (carved.registry - carved.least) / max(carved.least, 1):.1f} %"
+        return [f"Carved, it takes {over} more than if no file were stored twice ({size(carved.least)})."]
+
     def growing(self) -> list[str]:
         """From where on squashing all of them costs more than it saves, if not from the first."""
         if self.crossing is None or self.crossing <= 1:
@@ -250,8 +261,8 @@ class FleetReport:
         if not self.is_scanned:
             return "What squashing would give is known once the layers are read (without --no-scan)."
         if not self._has(BEST, ALL, BASE):
-            least = min(self.shown, key=lambda one: one.taken(self.minimise))
-            return f"The least of these: {TITLES[least.name]}, {size(least.taken(self.minimise))}."
+            least = min(self.shown, key=self._cost)
+            return f"The least of these: {TITLES[least.name]}, {size(self._cost(least))}."
         best, built, whole, base = map(self._taken, (BEST, BUILT, ALL, BASE))
         less = min((whole, TITLES[ALL]), (base, TITLES[BASE]))
         if self.unknown:  # squashed whole they lose bases that nobody here knows: that is no saving
@@ -282,7 +293,10 @@ class FleetReport:
 
     def _taken(self, name: str) -> int:
         """What the fleet takes under a strategy."""
-        return self.strategy(name).taken(self.minimise)
+        return self._cost(self.strategy(name))
+
+    def _cost(self, strategy: Strategy) -> int:
+        return strategy.taken(self.minimise, self.updates)
 
 
 def _change(value: int, before: int) -> str:

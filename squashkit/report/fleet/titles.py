@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE
+from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, CARVE, TRIE
 from squashkit.plan.segments import Segment
 
 TITLES = {
@@ -13,6 +13,7 @@ TITLES = {
     BASE: "keep base",
     TRIE: "along the trie",
     BEST: "best cut",
+    CARVE: "carved",
 }
 """How reports call the strategies."""
 

@@ -1,0 +1,431 @@
+"""The layers that a fleet should have had: what the same images have above their bases, each in its own.
+
+An atom is the least that must lie in one layer: a file with all its names, a whiteout, a directory that
+holds nothing new. Atoms are equal where a root file system cannot tell them apart. Those that the same
+images have are an item (cover.py), which says in which layers they lie; all of them are in each image's
+stack once it is whole, and nothing else, so that in which order they come decides nothing. Directories are
+told again by every layer that holds something below them: the last one that an image has of them says what
+they are there, and those below may say what they are in another image.
+
+A layer depends on what it holds alone: its members are in the order of their paths. That keeps it the same
+from one release of a fleet to the next.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from squashkit.layers import headers
+from squashkit.layers.blocks import BLOCK
+from squashkit.layers.changeset import Changeset, content_of
+from squashkit.layers.entry import directories_above
+from squashkit.layers.merge import EMPTY, Folder, Part, RunParts, SquashedLayer
+from squashkit.layers.pieces import Copy, Member, Piece, SafeSubset, join_pieces
+from squashkit.layers.record import DIRECTORY, REGULAR, HeaderOf, Record
+from squashkit.layers.rootfs import BELOW, Attributes
+from squashkit.options import Merge
+from squashkit.plan.fleet.cover import ImageSet, choose_layers, images_of
+from squashkit.plan.segments import Segment
+from squashkit.plan.squash import LayerPlan, Planner, squash_planner
+
+A_LAYER = 4096
+"""Bytes that a layer is held to cost each image that has it: a request, and its places in the manifest and
+the config."""
+
+
+class FleetFile(NamedTuple):
+    """A file of one of the fleet's different layers."""
+
+    layer: int
+    """The number of the layer."""
+    record: Record
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Layer and offset: no other file has it."""
+        return self.layer, self.record.start
+
+
+class Atom(NamedTuple):
+    """What lies in one layer. The numbers of layers are those of the fleet's different ones."""
+
+    members: tuple[Member, ...]
+    content: int
+    """Bytes of the file, as docker counts."""
+    size: int
+    """Bytes in the tar."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarvedLayer:
+    """A layer that some images of a fleet share. Its pieces name the fleet's different layers by number."""
+
+    images: ImageSet
+    pieces: tuple[Piece, ...]
+    entries: int
+    content_size: int
+    """Bytes of its files, as docker counts a layer."""
+    sizes: tuple[tuple[int, int], ...]
+    """Of each atom its number, and its bytes in the tar."""
+
+    def as_new(self, key: str) -> SquashedLayer:
+        """The layer as plans have it, by its key."""
+        new = replace(EMPTY, pieces=self.pieces, entries=self.entries)
+        return replace(new, content_size=self.content_size, key=key)
+
+
+@dataclass(frozen=True, slots=True)
+class Carving:
+    """The layers of a fleet, and which of them each image has on its base."""
+
+    layers: tuple[CarvedLayer, ...]
+    stacks: tuple[tuple[int, ...], ...]
+    """For each image the numbers of its layers, the lowest first."""
+
+    def least(self, stored: Sequence[int]) -> int:
+        """What the layers would take if nothing lay in two of them, and a layer cost nothing, at the ratios
+        at which these became so many stored bytes: no layers of the same atoms take less."""
+        taken: dict[int, float] = {}
+        for layer, size in zip(self.layers, stored, strict=True):
+            whole = sum(plain for _, plain in layer.sizes) or 1
+            for atom, plain in layer.sizes:
+                share = size * plain / whole
+                taken[atom] = min(share, taken.get(atom, share))
+        return int(sum(taken.values()))
+
+
+MADE_BY = "squashkit fleet squash --strategy carve"
+"""What the history says of a layer that was carved."""
+
+
+def in_place_of(run: SquashedLayer, layers: Sequence[SquashedLayer]) -> list[SquashedLayer]:
+    """New layers as what a run becomes together: the first of them stands for its layers, the others for
+    none. Where there is no new layer, one that holds nothing does."""
+    first, *others = layers or [replace(EMPTY, pieces=())]
+    first = replace(
+        run, pieces=first.pieces, entries=first.entries, content_size=first.content_size, key=first.key
+    )
+    return [first, *(replace(one, start=run.stop, stop=run.stop) for one in others)]
+
+
+def carve_planner(segments: Sequence[Segment], layers: Sequence[SquashedLayer]) -> Planner:
+    """Plans an image whose last segment becomes these layers. What the report says of that run is what a
+    squash of it would say."""
+    squash = squash_planner(segments, Merge())
+
+    def plan(changesets: Mapping[int, Changeset], header_of: HeaderOf) -> LayerPlan:
+        planned = squash(changesets, header_of)
+        *kept, run = planned.layers
+        assert isinstance(run, SquashedLayer)
+        return replace(planned, layers=(*kept, *in_place_of(run, layers)), made_by=MADE_BY)
+
+    return plan
+
+
+@dataclass(slots=True)
+class _Image:
+    """What one image has above its base."""
+
+    atoms: array[int] = field(default_factory=lambda: array("L"))
+    folders: dict[bytes, int] = field(default_factory=dict)
+    """All directories that its layers may have to list, by their numbers."""
+
+
+class Carver:
+    """Takes what images hold, one after another; then carves it."""
+
+    def __init__(self, images: int) -> None:
+        self._images = [_Image() for _ in range(images)]
+        self._atoms: list[Atom] = []
+        self._shapes: list[object] = []
+        """Of each atom what tells it from others, but for its content."""
+        self._files: list[FleetFile | None] = []
+        """Of each atom where its content lies."""
+        self._numbers: dict[object, int] = {}
+        self._folders: list[Folder] = []
+        self._folder_numbers: dict[object, int] = {}
+
+    # What images hold
+
+    def add(self, number: int, parts: RunParts, different: Sequence[int]) -> None:
+        """What an image holds above its base. `different` are the numbers of its layers among the fleet's
+        different ones."""
+        image = self._images[number]
+        parents = {parent for path in _paths_of(parts) for parent in (path.rpartition(b"/")[0],)}
+        for path, folder in parts.folders.items():
+            image.folders[path] = self._folder(path, folder)
+            if folder.changed and path and path not in parents:
+                member = Member(BELOW, 0, path, DIRECTORY, None, (folder.header,))
+                shape = "folder", path, _key(folder.attributes)
+                image.atoms.append(self._atom(shape, None, (member,), 0))
+        for member in parts.whiteouts:
+            image.atoms.append(self._atom(("whiteout", member.path), None, (member,), 0))
+        for part in parts.others:
+            members = tuple(_renumbered(member, different) for member in part.members)
+            file = FleetFile(different[part.layer], part.record) if _has_content(part.record) else None
+            image.atoms.append(self._atom(_shape(part), file, members, content_of(part.record)))
+
+    def _folder(self, path: bytes, folder: Folder) -> int:
+        key = path, _key(folder.attributes), folder.changed
+        if key not in self._folder_numbers:
+            self._folder_numbers[key] = len(self._folders)
+            self._folders.append(folder)
+        return self._folder_numbers[key]
+
+    def _atom(
+        self, shape: object, file: FleetFile | None, members: tuple[Member, ...], content: int
+    ) -> int:
+        key = shape, file.place if file is not None else None
+        number = self._numbers.setdefault(key, len(self._atoms))
+        if number == len(self._atoms):
+            size = sum(_length(piece) for member in members for piece in member.pieces)
+            self._atoms.append(Atom(members, content, size))
+            self._shapes.append(shape)
+            self._files.append(file)
+        return number
+
+    # What is equal
+
+    def doubtful(self) -> list[FleetFile]:
+        """The files whose contents say what is equal: all else is, and they lie in several places."""
+        alike: dict[object, list[FleetFile]] = defaultdict(list)
+        for shape, file in zip(self._shapes, self._files, strict=True):
+            if file is not None:
+                alike[shape].append(file)
+        return [file for files in alike.values() if len(files) > 1 for file in files]
+
+    def unite(self, digests: Mapping[tuple[int, int], bytes]) -> None:
+        """Take atoms for one that are equal. `digests` tell the contents of the doubtful files, by their
+        places."""
+        first: dict[object, int] = {}
+        numbers = []
+        for number, (shape, file) in enumerate(zip(self._shapes, self._files, strict=True)):
+            known = digests.get(file.place, b"") if file is not None else b""
+            numbers.append(first.setdefault((shape, known), number))
+        for image in self._images:
+            image.atoms = array("L", sorted({numbers[atom] for atom in image.atoms}))
+
+    # Layers
+
+    def carve(self, room: Sequence[int], weigh: Callable[[Atom], int]) -> Carving:
+        """The layers of the fleet. `room` says how many each image may have, at least one; `weigh` what an
+        atom takes, about.
+
+        Each image's layers hold what it has, no more and no less. The same fleet is carved alike each time.
+        """
+        sets = self._sets()
+        weights: dict[ImageSet, int] = defaultdict(int)
+        for atom, images in sets.items():
+            weights[images] += weigh(self._atoms[atom])
+        limits = [*room]
+        while True:
+            homes = choose_layers(weights, limits, A_LAYER)
+            drafts = self._drafts(sets, homes)
+            crowded = [n for n, most in enumerate(room) if sum(d.images >> n & 1 for d in drafts) > most]
+            if not crowded:
+                return self._carving(drafts)
+            for number in crowded:  # of what is its own alone it needs a layer for directories, too
+                limits[number] = max(1, limits[number] - 1)
+
+    def _sets(self) -> dict[int, ImageSet]:
+        """For each atom the images that have it."""
+        found: dict[int, ImageSet] = defaultdict(int)
+        for number, image in enumerate(self._images):
+            for atom in image.atoms:
+                found[atom] |= 1 << number
+        return found
+
+    def _drafts(
+        self, sets: Mapping[int, ImageSet], homes: Mapping[ImageSet, Sequence[ImageSet]]
+    ) -> list[_Draft]:
+        """The layers, the widest first, with the directories that they must list."""
+        drafts: dict[ImageSet, _Draft] = {}
+        for atom, images in sets.items():
+            for home in homes[images]:
+                drafts.setdefault(home, _Draft(home)).atoms.append(atom)
+        for draft in drafts.values():
+            self._list_ancestors(draft)
+        for number in range(len(self._images)):
+            self._correct(number, drafts)
+        return sorted(drafts.values(), key=_Draft.order)
+
+    def _list_ancestors(self, draft: _Draft) -> None:
+        for atom in draft.atoms:
+            for member in self._atoms[atom].members:
+                if member.typeflag == DIRECTORY:
+                    number = self._agreed(draft, member.path)
+                    assert number is not None
+                    draft.folders[member.path] = self._folders[number]
+                for path in directories_above(member.path):
+                    if path not in draft.folders:
+                        draft.folders[path] = self._common(draft, path)
+
+    def _agreed(self, draft: _Draft, path: bytes) -> int | None:
+        """What a directory is in all images of a layer; None where it is not the same."""
+        found = {self._images[number].folders.get(path) for number in images_of(draft.images)}
+        if len(found) == 1:
+            return found.pop()
+        known = [self._folders[number] for number in found if number is not None]
+        if len(known) == len(found) and len({_key(folder.attributes) for folder in known}) == 1:
+            return min(number for number in found if number is not None)
+        return None
+
+    def _common(self, draft: _Draft, path: bytes) -> Folder:
+        """What a directory is in most images of a layer. Where they do not agree on its xattrs, one without
+        any: who unpacks a layer onto those below may leave xattrs that the next one does not have."""
+        images = [self._images[number] for number in images_of(draft.images)]
+        times = Counter(image.folders[path] for image in images)
+        folders = [self._folders[number] for number in times]
+        if len({_key(folder.attributes)[-1] for folder in folders}) > 1:
+            plain = headers.header(path + b"/", DIRECTORY, mode=0o755)
+            return Folder(plain, Attributes(0o755, 0, 0, 0, {}), changed=False)
+        most = min(times, key=lambda one: (-times[one], _key(self._folders[one].attributes), one))
+        return self._folders[most]
+
+    def _correct(self, number: int, drafts: dict[ImageSet, _Draft]) -> None:
+        """List directories once more that an image's layers do not tell as they are in it: in the uppermost
+        of them whose images agree on it, else in one of its own."""
+        image = self._images[number]
+        stack = sorted((one for one in drafts.values() if one.images >> number & 1), key=_Draft.order)
+        last: dict[bytes, int] = {}
+        for place, draft in enumerate(stack):
+            last.update(dict.fromkeys(draft.folders, place))
+        for path in sorted(image.folders):
+            folder = self._folders[image.folders[path]]
+            at = last.get(path, -1)
+            if at >= 0 and _key(stack[at].folders[path].attributes) == _key(folder.attributes):
+                continue
+            if at < 0 and not folder.changed:
+                continue
+            home = next(
+                (one for one in reversed(stack[at + 1 :]) if self._can_list(one, path)),
+                None,
+            )
+            if home is None:
+                home = drafts.setdefault(1 << number, _Draft(1 << number))
+                if home not in stack:
+                    stack.append(home)
+            for one in (*directories_above(path), path):
+                if one not in home.folders:
+                    home.folders[one] = self._folders[image.folders[one]]
+                    last[one] = max(last.get(one, -1), stack.index(home))
+
+    def _can_list(self, draft: _Draft, path: bytes) -> bool:
+        """Whether all images of a layer agree on a directory, and on those above it that it lacks."""
+        missing = (one for one in (*directories_above(path), path) if one not in draft.folders)
+        return path not in draft.folders and all(self._agreed(draft, one) is not None for one in missing)
+
+    def _carving(self, drafts: Sequence[_Draft]) -> Carving:
+        layers = tuple(self._layer(draft) for draft in drafts)
+        stacks = []
+        for number in range(len(self._images)):
+            stack = [place for place, draft in enumerate(drafts) if draft.images >> number & 1]
+            self._verify(number, [drafts[place] for place in stack])
+            stacks.append(tuple(stack))
+        return Carving(layers, tuple(stacks))
+
+    def _layer(self, draft: _Draft) -> CarvedLayer:
+        """A layer's members in order: each directory followed at once by its whiteouts, then all else."""
+        whiteouts: dict[bytes, list[Member]] = defaultdict(list)
+        others: list[tuple[Member, ...]] = []
+        for atom in draft.atoms:
+            members = self._atoms[atom].members
+            if self._is_whiteout(atom):
+                whiteouts[members[0].path.rpartition(b"/")[0]].append(members[0])
+            elif members[0].typeflag != DIRECTORY:
+                others.append(members)
+
+        def in_order() -> Iterator[Member]:
+            paths = {*draft.folders, *whiteouts}
+            for path in sorted(paths):
+                if path in draft.folders:
+                    header = draft.folders[path].header
+                    yield Member(BELOW, 0, path, DIRECTORY, None, (header,))
+                yield from sorted(whiteouts.get(path, ()), key=lambda one: one.path)
+            for members in sorted(others, key=lambda one: one[0].path.split(b"/")):
+                yield from members
+
+        safe = SafeSubset(listed=True)
+        pieces, entries = join_pieces([(BELOW, safe.verified(in_order()))])
+        safe.finish()
+        atoms = [self._atoms[atom] for atom in draft.atoms]
+        sizes = tuple((number, atom.size) for number, atom in zip(draft.atoms, atoms, strict=True))
+        return CarvedLayer(draft.images, pieces, entries, sum(atom.content for atom in atoms), sizes)
+
+    def _is_whiteout(self, atom: int) -> bool:
+        shape = self._shapes[atom]
+        return isinstance(shape, tuple) and shape[0] == "whiteout"
+
+    def _verify(self, number: int, stack: Sequence[_Draft]) -> None:
+        """Hold an image's layers against what it has: a fault here is squashkit's own, and nothing is
+        written."""
+        image = self._images[number]
+        if {atom for draft in stack for atom in draft.atoms} != {*image.atoms}:
+            raise AssertionError(f"the layers of image {number} do not hold what it holds")
+        told: dict[bytes, Folder] = {}
+        for draft in stack:
+            told |= draft.folders
+        if told.keys() - image.folders.keys():
+            raise AssertionError(f"the layers of image {number} have directories that it has not")
+        for path, at in image.folders.items():
+            folder = self._folders[at]
+            if path in told and _key(told[path].attributes) != _key(folder.attributes):
+                raise AssertionError(f"the layers of image {number} change {path!r}")
+            if path not in told and folder.changed:
+                raise AssertionError(f"the layers of image {number} lack {path!r}")
+
+
+@dataclass(slots=True, eq=False)
+class _Draft:
+    """A layer in the making."""
+
+    images: ImageSet
+    atoms: list[int] = field(default_factory=list)
+    folders: dict[bytes, Folder] = field(default_factory=dict)
+    """The directories that it lists, those of its atoms included."""
+
+    def order(self) -> tuple[int, ImageSet]:
+        """Layers of more images lie below those of fewer."""
+        return -self.images.bit_count(), self.images
+
+
+def _key(attributes: Attributes) -> tuple[int, int, int, int, tuple[tuple[bytes, bytes], ...]]:
+    """Attributes as something that can be a key."""
+    return (*attributes[:4], tuple(sorted(attributes.xattrs.items())))
+
+
+def _shape(part: Part) -> object:
+    """What a root file system shows of a part, but for its content. Headers of several blocks say more than
+    is understood here: their length is a part of it, and with the content they are looked at themselves."""
+    record = part.record
+    paths = tuple(member.path for member in part.members)
+    kind = record.typeflag, record.devmajor, record.devminor, record.realsize, record.sparse is not None
+    return paths, kind, _key(part.attributes), record.linkname, max(record.headers, BLOCK)
+
+
+def _has_content(record: Record) -> bool:
+    """Whether more must be looked at than what a shape tells."""
+    return (record.typeflag == REGULAR and record.size > 0) or record.headers > BLOCK
+
+
+def _renumbered(member: Member, different: Sequence[int]) -> Member:
+    pieces = tuple(
+        piece if isinstance(piece, bytes) else Copy(different[piece.layer], piece.start, piece.end)
+        for piece in member.pieces
+    )
+    return member._replace(pieces=pieces)
+
+
+def _paths_of(parts: RunParts) -> Iterator[bytes]:
+    """Of all that a run lists but the root."""
+    yield from filter(None, parts.folders)
+    yield from (member.path for member in parts.whiteouts)
+    yield from (member.path for part in parts.others for member in part.members)
+
+
+def _length(piece: Piece) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece.end - piece.start

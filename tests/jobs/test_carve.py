@@ -1,0 +1,190 @@
+"""Fleets carved: the same root file systems, as many bytes as were told, never more than the best cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from squashkit.plan.fleet.strategies import CARVE, Goal
+from tests.support.builders import (
+    ImageSpec,
+    Json,
+    directory,
+    docker_archive_25,
+    file,
+    layer,
+    noise,
+    on_base,
+    symlink,
+    whiteout,
+)
+from tests.support.random_fleets import alike_fleet
+from tests.support.runner import run
+
+SYSTEM = ImageSpec([layer(directory("opt"), file("opt/old", noise(3000, "old")))], ["system:1"])
+LIBRARY, RUNTIME = noise(60_000, "library"), noise(40_000, "runtime")
+
+
+@pytest.fixture
+def always_carved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Carve also where the best cut takes less."""
+    cost = Goal.cost
+    monkeypatch.setattr(Goal, "cost", lambda goal, one: -1 if one.name == CARVE else cost(goal, one))
+
+
+def write(folder: Path, *images: ImageSpec) -> list[Path]:
+    """Each image in an archive of its own."""
+    paths = [folder / f"{number}.tar" for number in range(len(images))]
+    for path, one in zip(paths, images, strict=True):
+        docker_archive_25(path, [one], compress="gzip")
+    return paths
+
+
+def carve(paths: list[Path], into: Path, *words: str | Path) -> Json:
+    """Squash a fleet so; what is told."""
+    done = run("fleet", "squash", *paths, "--into", f"oci:{into}", "--strategy", "carve", "--json", *words)
+    assert done.code == 0, done.err
+    return done.json
+
+
+def layers_of(reference: str) -> list[str]:
+    """An image's diff_ids."""
+    return [one["diff_id"] for one in run("inspect", reference, "--json").json["layers"]]
+
+
+def row(paths: list[Path]) -> Json:
+    """The row of the carved fleet."""
+    done = run("fleet", "storage", *paths, "--strategies", "best,carve", "--json")
+    assert done.code == 0, done.err
+    rows = {one["strategy"]: one for one in done.json["strategies"]}
+    assert rows["carved"]["registry_bytes"] <= rows["best cut"]["registry_bytes"]
+    carved: Json = rows["carved"]
+    return carved
+
+
+@pytest.mark.usefixtures("always_carved")
+@pytest.mark.parametrize("seed", range(60))
+def test_a_carved_image_is_what_it_was(seed: int, tmp_path: Path) -> None:
+    """Whatever images have in common: every root file system is the source's, and what was measured is what
+    is written."""
+    paths, images = alike_fleet(tmp_path, seed)
+    bases = [
+        word
+        for path, one in zip(paths, images, strict=True)
+        if "base" in one.tags[0]
+        for word in ("--base", path)
+    ]
+    done = carve(paths, tmp_path / "out", *bases)
+    for path, one in zip(paths, images, strict=True):
+        checked = run("diff", path, f"oci:{tmp_path}/out:{one.tags[0]}")
+        assert checked.code == 0, checked.out
+    again = run("fleet", "storage", f"oci:{tmp_path}/out", "--strategies", "built", "--json")
+    assert again.json["strategies"][0]["registry_bytes"] == done["registry_bytes"]["squashed"]
+
+
+def apps(*, base: ImageSpec = SYSTEM) -> list[ImageSpec]:
+    """Three that install the same library, two of them the same runtime, in layers of their own."""
+    library = file("opt/library", LIBRARY)
+    runtime = file("opt/runtime", RUNTIME)
+
+    def app(name: str, *members: list[object]) -> ImageSpec:
+        steps = [layer(directory("opt", mtime=len(name)), *one) for one in members]  # type: ignore[arg-type]
+        return on_base(base, *steps, tags=[f"{name}:1"])
+
+    return [
+        app("one", [library, file("opt/one", noise(9000, "one"))]),
+        app("other", [file("opt/tmp", LIBRARY)], [whiteout("opt/tmp"), library, runtime]),
+        app("third", [runtime, library]),
+    ]
+
+
+def test_what_several_images_have_is_stored_once(tmp_path: Path) -> None:
+    """The library of three images and the runtime of two, each in a layer of its own; the base is kept."""
+    paths = write(tmp_path, SYSTEM, *apps())
+    done = carve(paths, tmp_path / "out")
+    stacks = {name: layers_of(f"oci:{tmp_path}/out:{name}:1") for name in ("one", "other", "third")}
+    base = layers_of(str(paths[0]))
+    assert all(stack[: len(base)] == base for stack in stacks.values())
+    assert set.intersection(*map(set, stacks.values())) > set(base)
+    assert len(set(stacks["other"]) & set(stacks["third"])) == len(base) + 2
+    squashed, built = done["registry_bytes"]["squashed"], done["registry_bytes"]["as_built"]
+    assert built - squashed > 2 * len(LIBRARY) + len(RUNTIME)
+    told = row(paths)
+    assert told["registry_bytes"] == squashed
+    assert told["lower_bound_bytes"] <= squashed <= 1.05 * told["lower_bound_bytes"]
+    assert not told["is_best_cut"]
+
+
+def test_images_on_different_bases_share_a_layer(tmp_path: Path) -> None:
+    """Also where what is new in one takes the place of something in the other."""
+    other = ImageSpec([layer(symlink("opt", "srv"), directory("srv"))], ["elsewhere:1"])
+    paths = write(
+        tmp_path,
+        SYSTEM,
+        other,
+        *apps(),
+        *(ImageSpec(one.layers, [f"x{one.tags[0]}"]) for one in apps(base=other)),
+    )
+    carve(paths, tmp_path / "out")
+    first, second = (layers_of(f"oci:{tmp_path}/out:{name}:1") for name in ("third", "xthird"))
+    assert first[0] != second[0]
+    assert len(set(first) & set(second)) >= 2
+    for path in paths[2:]:
+        name = run("inspect", path, "--json").json["names"][0]
+        assert run("diff", path, f"oci:{tmp_path}/out:{name}").code == 0
+
+
+def test_the_best_cut_is_taken_where_it_takes_less(tmp_path: Path) -> None:
+    """Images that have nothing in common above their base: it is said, and their layers stay."""
+    base = SYSTEM
+    images = [on_base(base, layer(file(name, noise(5000, name))), tags=[f"{name}:1"]) for name in "ab"]
+    paths = write(tmp_path, base, *images)
+    told = row(paths)
+    assert told["is_best_cut"]
+    done = run("fleet", "storage", *paths)
+    assert "Carving it would save nothing more: carved is the best cut." in done.text
+    carve(paths, tmp_path / "out")
+    for path, one in zip(paths, [base, *images], strict=True):
+        assert layers_of(str(path)) == layers_of(f"oci:{tmp_path}/out:{one.tags[0]}")
+
+
+def test_no_image_has_more_layers_than_it_may(tmp_path: Path) -> None:
+    """The base counted."""
+    paths = write(tmp_path, SYSTEM, *apps())
+    for most in (2, 3):
+        carve(paths, tmp_path / str(most), "--max-layers", str(most))
+        for name in ("one", "other", "third"):
+            assert len(layers_of(f"oci:{tmp_path}/{most}:{name}:1")) <= most
+
+
+def test_the_same_fleet_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Once more, and with its images in another order."""
+    paths = write(tmp_path, SYSTEM, *apps())
+    blobs = []
+    for number, order in enumerate((paths, paths, [paths[0], *paths[:0:-1]])):
+        carve(order, tmp_path / f"out{number}")
+        blobs.append({one.name for one in (tmp_path / f"out{number}/blobs/sha256").iterdir()})
+    assert blobs[0] == blobs[1] == blobs[2]
+
+
+def test_contents_decide_what_is_the_same(tmp_path: Path) -> None:
+    """Files of one name, size and time that hold other bytes lie in layers of their own; to estimate, when
+    layers are read for their headers alone, they count as one."""
+    images = [
+        on_base(SYSTEM, layer(file("opt/x", noise(50_000, str(seed)))), tags=[f"n{seed}:1"])
+        for seed in range(2)
+    ]
+    paths = write(tmp_path, SYSTEM, *images)
+    carve(paths, tmp_path / "out", "--estimate")
+    for path, one in zip(paths, [SYSTEM, *images], strict=True):
+        assert run("diff", path, f"oci:{tmp_path}/out:{one.tags[0]}").code == 0
+
+
+def test_strategies_are_compared_in_the_measure_that_is_asked_for(tmp_path: Path) -> None:
+    """Carving takes no more than the best cut on hosts, and for updates, where these are asked for."""
+    paths = write(tmp_path, SYSTEM, *apps())
+    for minimise, field in (("host", "host_bytes"), ("registry", "registry_bytes")):
+        done = run("fleet", "storage", *paths, "--minimise", minimise, "--json").json["strategies"]
+        taken = {one["strategy"]: one[field] for one in done}
+        assert taken["carved"] <= taken["best cut"]
