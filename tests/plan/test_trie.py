@@ -226,3 +226,18 @@ def test_the_best_cut_of_a_deep_chain_stays_within_the_limit() -> None:
 
     assert cut(lambda layers: 1000 + layers) == 1
     assert cut(lambda layers: layers**2) == 5
+
+
+def test_the_best_cut_of_a_very_deep_chain_is_near_the_least() -> None:
+    """300 layers of which 75 may stay, each longer run dearer: runs of four, about. It is not said to be
+    the least, since too many numbers would have to be looked at."""
+    trie = Trie([image(*(str(number) for number in range(300)))])
+
+    def price(run: LayerRun) -> Priced:
+        return Priced(f"{run.start}:{run.stop}", len(run) ** 2 * 1000 + run.start)
+
+    found = best_cut(trie, price, by_blob=True, max_layers=75)
+    runs = trie.runs(0, found.nodes)
+    assert 70 <= len(runs) <= 75
+    assert sum(len(run) ** 2 for run in runs) <= 1.05 * 75 * 4**2
+    assert not found.is_least

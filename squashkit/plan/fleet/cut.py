@@ -5,7 +5,9 @@ in a registry a blob, on a host a layer for each stack that it lies on.
 
 1. Dynamic programming over (node, last cut above it), children before parents. At a node one either cuts,
    and pays for the run that ends there, or goes on into every branch; where a node must be cut it is. Where
-   an image has more layers than are allowed, how many are left is part of the state.
+   an image then has more layers than are allowed, how many are left becomes part of the state; where these
+   are too many numbers, each layer gets a price, the lowest that keeps to what is allowed: near the least,
+   and not proven to be it.
 2. That is exact as long as every run is paid for where it stands. Equal runs in several places make
    branches depend on one another: one of them pays for all. So step 1 is done for each set of such runs
    that may be taken as paid, each result is charged with all that it has, and the least is the least there
@@ -14,8 +16,8 @@ in a registry a blob, on a host a layer for each stack that it lies on.
    the last solution pays for anyway, until it pays for no others. Each such solution takes no more than the
    one before; none is proven to be the least.
 
-Step 1 looks once at each run that a cut may have, for each number of layers left; no run goes over a node
-that must be cut.
+Step 1 looks once at each run that a cut may have, and for each number of layers left where these count; no
+run goes over a node that must be cut. An image of n layers above its base has n * (n + 1) / 2 runs.
 """
 
 from __future__ import annotations
@@ -70,9 +72,13 @@ def best_cut(trie: Trie, price: Price, *, by_blob: bool, max_layers: int = MAX_L
     times = Counter(items.values())
     shared = sorted(item for item, n in times.items() if n > 1 and costs[item])
 
+    exact = True
+
     def solve(paid: Iterable[_Item]) -> tuple[set[ChainID], set[_Item]]:
         """The cuts, and all that is to be paid for with them."""
-        nodes = _least(trie, items, {**costs, **dict.fromkeys(paid, 0)}, max_layers)
+        nonlocal exact
+        nodes, is_exact = _within(trie, items, {**costs, **dict.fromkeys(paid, 0)}, max_layers)
+        exact = exact and is_exact
         runs = (run for number in range(len(trie.images)) for run in trie.runs(number, nodes))
         return nodes, {items[_ends(run)] for run in runs}
 
@@ -88,11 +94,14 @@ def best_cut(trie: Trie, price: Price, *, by_blob: bool, max_layers: int = MAX_L
         while not paid >= (pays := best[1].intersection(shared)):
             paid = pays
             best = solve(paid)
-    return Cut(frozenset(best[0]), cost(best), is_least=proven)
+    return Cut(frozenset(best[0]), cost(best), is_least=proven and exact)
 
 
 _MOST_RUNS = 2_000_000
-"""How many runs may be looked at, all in all, to prove that a cut is the best."""
+"""How many runs may be looked at, all in all, to prove that a cut is the best, and how many layers that are
+left may be counted for them."""
+_MOST_PRICES = 40
+"""How often a price of a layer is looked for."""
 _Ends = tuple[ChainID, ChainID | None]
 """A run's top, and the layer that it lies on."""
 _Item = tuple[str, str]
@@ -128,18 +137,58 @@ def _last_cuts(node: TrieNode) -> Iterator[TrieNode | None]:
 _State = tuple[ChainID, ChainID | None, int]
 
 
-def _least(
+def _within(
     trie: Trie, items: Mapping[_Ends, _Item], costs: Mapping[_Item, int], max_layers: int
+) -> tuple[set[ChainID], bool]:
+    """The cuts of least additive cost with which no image has more layers than it may, and whether they are
+    proven to be. Where those of least cost at all do not keep to that, layers that are left are counted;
+    where this would be too many numbers, each layer gets a price, as low as it may be."""
+    cuts = _least(trie, items, costs, 0)
+    most = _most_layers(trie, cuts)
+    if most <= max_layers:
+        return cuts, True
+    if len(items) * max_layers <= _MOST_RUNS:
+        return _least(trie, items, costs, max_layers), True
+    low, high = 0, sum(costs.values()) + 1
+    if _most_layers(trie, cuts := _least(trie, items, costs, 0, high)) > max_layers:
+        raise ValueError(f"an image needs more than {max_layers} layers")
+    for _ in range(_MOST_PRICES):
+        if high - low <= 1 or most == max_layers:
+            break
+        price = (low + high) // 2
+        found = _least(trie, items, costs, 0, price)
+        most = _most_layers(trie, found)
+        if most > max_layers:
+            low = price
+        else:
+            cuts, high = found, price
+    return cuts, False
+
+
+def _most_layers(trie: Trie, cuts: set[ChainID]) -> int:
+    """The most layers that an image has with these cuts, those that are left as they were built apart."""
+    layers: dict[ChainID, int] = {}
+    for node in trie.order:
+        below = layers[node.parent.chain_id] if node.parent is not None else 0
+        layers[node.chain_id] = below + (node.chain_id in cuts and not node.is_left)
+    return max((layers[node.chain_id] for node in trie.order if not node.is_left), default=0)
+
+
+def _least(
+    trie: Trie,
+    items: Mapping[_Ends, _Item],
+    costs: Mapping[_Item, int],
+    max_layers: int,
+    a_layer: int = 0,
 ) -> set[ChainID]:
-    """The cuts of least additive cost. Bottom up: for each node, each last cut above it, and each number of
-    layers that is still allowed there."""
-    deepest = max((node.depth + 1 for node in trie.order if not node.is_left), default=0)
-    step = int(deepest > max_layers)  # else nothing can exceed what is allowed, and nobody need count
+    """The cuts of least additive cost, in which each layer costs something, too. Bottom up: for each node,
+    each last cut above it, and each number of layers that is still allowed there; 0 allows any number."""
+    step = int(max_layers > 0)
     least: dict[_State, tuple[int, bool]] = {}
     for node in reversed(trie.order):
         for above in _last_cuts(node):
             key = above.chain_id if above is not None else None
-            cost = costs[items[node.chain_id, key]]
+            cost = costs[items[node.chain_id, key]] + a_layer
             fewest = max(0, max_layers - node.depth)
             for left in range(fewest, max_layers + 1) if step else (0,):
                 least[node.chain_id, key, left] = _choose(node, key, left, step, cost, least)
