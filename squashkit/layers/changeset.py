@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
 from squashkit.layers.entry import Entry, normalise
 from squashkit.layers.links import LONGEST, StandingLinks
-from squashkit.layers.record import GLOBAL, REGULAR, SYMLINK, Record
+from squashkit.layers.record import DIRECTORY, GLOBAL, REGULAR, SYMLINK, Record
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -58,6 +59,36 @@ class Changeset:
         """Bytes of its files, as docker counts a layer."""
         return sum(content_of(record) for _, record in self.entries)
 
+    @property
+    def host_size(self) -> HostSize:
+        """What it takes on a host."""
+        folders = {b""}
+        blocks = 0
+        for path, record in self.entries:
+            blocks += blocks_of(record)
+            folders.add(path if record.typeflag == DIRECTORY else path.rpartition(b"/")[0])
+        folders.update(path.rpartition(b"/")[0] for path in self.whiteouts)
+        folders.update(self.opaques)
+        for path in [*folders]:
+            while (path := path.rpartition(b"/")[0]) not in folders:
+                folders.add(path)
+        return HostSize(self.content_size, blocks + DISK_BLOCK * len(folders))
+
+
+class HostSize(NamedTuple):
+    """Bytes that a layer takes on a host."""
+
+    content: int
+    """Of its files, as docker's graph driver counts them (moby, pkg/directory)."""
+    blocks: int
+    """Of all blocks, as containerd counts a snapshot (continuity, fs/du_unix.go), on a file system with
+    blocks of DISK_BLOCK, such as ext4. That a directory of very many names takes several is not counted."""
+
+
+DISK_BLOCK = 4096
+_INLINE = 60
+"""From so many bytes on a symlink's target does not fit into its inode (ext4)."""
+
 
 def content_of(record: Record) -> int:
     """Bytes that an entry takes on a host, as docker counts: of a file its content, of a symlink its target
@@ -65,6 +96,13 @@ def content_of(record: Record) -> int:
     if record.typeflag == REGULAR:
         return record.realsize
     return len(record.linkname) if record.typeflag == SYMLINK else 0
+
+
+def blocks_of(record: Record) -> int:
+    """Bytes of the blocks that an entry takes on a host, but for directories."""
+    if record.typeflag == REGULAR:
+        return -(-record.realsize // DISK_BLOCK) * DISK_BLOCK
+    return DISK_BLOCK if record.typeflag == SYMLINK and len(record.linkname) >= _INLINE else 0
 
 
 def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:

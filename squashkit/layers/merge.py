@@ -20,7 +20,15 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from squashkit.layers import headers, tar
-from squashkit.layers.changeset import OPAQUE, WHITEOUT, Changeset, content_of
+from squashkit.layers.changeset import (
+    DISK_BLOCK,
+    OPAQUE,
+    WHITEOUT,
+    Changeset,
+    HostSize,
+    blocks_of,
+    content_of,
+)
 from squashkit.layers.lookup import Lower
 from squashkit.layers.pieces import (
     Copy,
@@ -58,6 +66,9 @@ class LeftOut(NamedTuple):
     """The last layer of the run that it was left out of."""
 
 
+_NOTHING = HostSize(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class SquashedLayer:
     """The layer that a run becomes, or one of them. Without pieces it holds nothing and is not written."""
@@ -70,8 +81,8 @@ class SquashedLayer:
     source_size: int
     dropped: tuple[Dropped, ...]
     copies: tuple[CopiedLink, ...]
-    content_size: int = 0
-    """Bytes of its files, as docker counts a layer."""
+    host_size: HostSize = _NOTHING
+    """What it takes on a host."""
     key: str = ""
     """Of a layer that other images have, too, wherever they have it: equal keys are equal bytes."""
 
@@ -86,7 +97,7 @@ class SquashedLayer:
         return payload + len(tar.END_OF_ARCHIVE)
 
 
-EMPTY = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), ())
+EMPTY = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), (), HostSize(0, DISK_BLOCK))
 """A layer without entries: the one of an image that would have none."""
 
 
@@ -144,7 +155,7 @@ def merge_run(
         source_size=sum(c.diff_size for c in changesets.values()),
         dropped=tuple(dead for dead in rootfs.dropped if dead.layer >= start),
         copies=tuple(copies),
-        content_size=_content_size(found),
+        host_size=_host_size(found),
     )
 
 
@@ -241,11 +252,13 @@ def _compare(
     return found, copies, remade, _directories(found, rootfs)
 
 
-def _content_size(found: _Run) -> int:
+def _host_size(found: _Run) -> HostSize:
     """A group of hard links counts once."""
-    others = [*(inode for _, inode in found.renamed), *found.groups.values()]
-    verbatim = sum(content_of(record) for records in found.verbatim.values() for record in records)
-    return verbatim + sum(content_of(inode.entry.record) for inode in others)
+    records = [record for records in found.verbatim.values() for record in records]
+    records += [inode.entry.record for _, inode in found.renamed]
+    records += [inode.entry.record for inode in found.groups.values()]
+    folders = sum(directory.parent is not None for directory in found.directories) + 1
+    return HostSize(sum(map(content_of, records)), sum(map(blocks_of, records)) + DISK_BLOCK * folders)
 
 
 def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:

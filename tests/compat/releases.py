@@ -103,10 +103,14 @@ class NewDocker(services.Docker):
         command = ["env", f"DOCKER_HOST={self.env['DOCKER_HOST']}", "docker", "build", "--quiet"]
         run([*inside(self.release), *command, "--network", "host", *options, context])
 
-    def content(self, *words: str) -> str:
-        """Ask containerd's store of blobs, behind docker's back."""
+    def ctr(self, *words: str) -> str:
+        """Ask containerd, behind docker's back."""
         socket_path = self.folder / "exec" / "containerd" / "containerd.sock"
-        return run(["ctr", "--address", socket_path, "--namespace", "moby", "content", *words])
+        return run(["ctr", "--address", socket_path, "--namespace", "moby", *words])
+
+    def content(self, *words: str) -> str:
+        """Ask its store of blobs."""
+        return self.ctr("content", *words)
 
     def image_ids(self) -> set[str]:
         """Of all images, those without a name too."""

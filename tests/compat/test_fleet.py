@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import docker as docker_sdk
 import pytest
 
+from squashkit.layers.changeset import DISK_BLOCK
 from squashkit.options import STRATEGIES
 from squashkit.report.fleet.titles import TITLES
 from tests.compat import services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry
+from tests.compat.releases import FORKY, TRIXIE, Release, new_docker
 from tests.support.builders import (
     ImageSpec,
     directory,
@@ -25,6 +29,8 @@ from tests.support.builders import (
 )
 from tests.support.runner import Json
 
+RELEASES = [TRIXIE, FORKY] if os.environ.get("SQUASHKIT_TEST_NEW") else [TRIXIE]
+CONTENT = "io.containerd.content.v1.content/blobs"
 MEASURED = ("--strategies", ",".join(STRATEGIES))
 
 
@@ -101,6 +107,29 @@ def test_registries_and_hosts_take_what_was_predicted(
         client = docker_sdk.DockerClient(base_url=daemon.env["DOCKER_HOST"])
         assert client.df()["LayersSize"] == expected["host_bytes"]
         client.close()
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda one: one.name)
+def test_containerds_store_takes_what_was_predicted(
+    release: Release, sources: list[str], registry: Registry, person: Person
+) -> None:
+    """The blobs that docker pulled, and the snapshots that lie beside them, to the byte: on a file system
+    whose directories take a block, as ext4's do."""
+    into = f"docker://{registry.host}/containerd-{release.name}"
+    told = person.run("fleet", "storage", *sources, *MEASURED, "--json").json["strategies"]
+    (expected,) = [one for one in told if one["strategy"] == "carved"]
+    done = person.run("fleet", "squash", *sources, "--into", into, "--strategy", "carve")
+    assert done.code == 0, done.err
+    with tempfile.TemporaryDirectory() as folder:
+        if os.stat(folder).st_blocks * 512 != DISK_BLOCK:
+            pytest.skip("directories take no block of 4 KiB here")
+        with new_docker(Path(folder), release, by_manifest=True) as daemon:
+            for one in fleet():
+                daemon.run("pull", "--quiet", f"{into.removeprefix('docker://')}/{one.tags[0]}")
+            usage = daemon.ctr("snapshots", "usage", "-b").splitlines()[1:]
+            blobs = daemon.folder.rglob(f"{CONTENT}/*/*")
+            found = sum(int(line.split()[1]) for line in usage) + sum(one.stat().st_size for one in blobs)
+    assert found == expected["containerd_bytes"] + expected["documents_bytes"]
 
 
 def test_a_registrys_prefix_is_a_fleet(sources: list[str], registry: Registry, person: Person) -> None:

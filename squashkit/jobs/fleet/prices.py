@@ -20,7 +20,7 @@ from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.trees import FleetTrees, walk
 from squashkit.layers.blocks import BLOCK
-from squashkit.layers.changeset import Changeset, content_of
+from squashkit.layers.changeset import Changeset, HostSize, content_of
 from squashkit.layers.merge import EMPTY, SquashedLayer
 from squashkit.layers.pieces import Copy, Piece
 from squashkit.oci.compression import Compression
@@ -119,18 +119,18 @@ class Pricing:
         """A layer as a registry has it with its base, unless the image comes from a registry itself; as its
         own blob; or as what its plain tar becomes."""
         changeset = self.layers.changesets.get(layer.diff_id)
-        content = changeset.content_size if changeset is not None else 0
+        host = changeset.host_size if changeset is not None else HostSize(0, 0)
         described = self.elsewhere.get(layer.diff_id) if source.remote is None else None
         codec = codec_of(layer)
         if described is not None:
             codec = described.codec
-            blob = StackLayer(described.digest, described.size, content, layer.diff_id)
+            blob = _stacked(described.digest, described.size, host, layer.diff_id)
         elif codec is not Codec.NONE:
             digest = digest_of(layer) or self._hashed(source, layer)
-            blob = StackLayer(digest, size_of(layer), content, layer.diff_id)
+            blob = _stacked(digest, size_of(layer), host, layer.diff_id)
         else:
             codec = self.compression.codec
-            blob = self._packed(layer.diff_id, size_of(layer), content)
+            blob = self._packed(layer.diff_id, size_of(layer), host)
         return blob, StoredLayer(layer.diff_id, _as_digest(blob.key), blob.stored, codec, described)
 
     def _described(self, number: int, layer: Layer) -> StoredLayer:
@@ -144,14 +144,14 @@ class Pricing:
         """Whether plain layers count as they are, since nothing is compressed."""
         return self.estimate and any(key.startswith("plain ") for key in self._made)
 
-    def _packed(self, diff_id: DiffID, size: int, content: int) -> StackLayer:
+    def _packed(self, diff_id: DiffID, size: int, host: HostSize) -> StackLayer:
         """What a plain layer of so many bytes becomes."""
         key = f"plain {diff_id}"
         if key not in self._made:
             self._made[key] = (
-                StackLayer(key, size, content, diff_id)
+                _stacked(key, size, host, diff_id)
                 if self.estimate
-                else self._compressed(self.layers.plain(diff_id), content)
+                else self._compressed(self.layers.plain(diff_id), host)
             )
         return self._made[key]
 
@@ -188,7 +188,7 @@ class Pricing:
                 found.append((made,) if made is not None else ())
         is_whole = sum(map(len, segments)) == len(image.layers) > 0
         if is_whole and not any(found):  # an image has a layer, if an empty one
-            found[0] = (self._new(image.layers, EMPTY.pieces, 0),)
+            found[0] = (self._new(image.layers, EMPTY.pieces, EMPTY.host_size),)
         return found
 
     def documents(
@@ -236,7 +236,7 @@ class Pricing:
             return self._estimated(sources, [piece for one in atom.members for piece in one.pieces])
 
         carving = carver.carve(room, weigh)
-        blobs = [self._new(sources, one.pieces, one.content_size) for one in carving.layers]
+        blobs = [self._new(sources, one.pieces, one.host_size) for one in carving.layers]
         return Carved(carving, tuple(blobs), carving.least([blob.stored for blob in blobs]))
 
     def _merge(self, image: Image, segments: Sequence[Segment]) -> None:
@@ -276,15 +276,15 @@ class Pricing:
             return plan_above(self._trees.at(image.layers[:first]), changesets, segments, header_of)
 
     def _of_run(self, image: Image, planned: SquashedLayer) -> StackLayer | None:
-        return self._new(image.layers, planned.pieces, planned.content_size) if planned.pieces else None
+        return self._new(image.layers, planned.pieces, planned.host_size) if planned.pieces else None
 
-    def _new(self, sources: Sequence[Layer], pieces: Sequence[Piece], content: int) -> StackLayer:
+    def _new(self, sources: Sequence[Layer], pieces: Sequence[Piece], host: HostSize) -> StackLayer:
         """A layer that is put together from these layers' pieces."""
         key = identify(sources, pieces)
         if key not in self._made:
             if self.estimate or self.estimate_runs:
-                return StackLayer(key, self._estimated(sources, pieces), content)
-            self._made[key] = self._compressed(gather(self.layers.store, sources, pieces), content)
+                return _stacked(key, self._estimated(sources, pieces), host, "")
+            self._made[key] = self._compressed(gather(self.layers.store, sources, pieces), host)
         return self._made[key]
 
     def _estimated(self, sources: Sequence[Layer], pieces: Sequence[Piece]) -> int:
@@ -296,11 +296,11 @@ class Pricing:
             layer = self.layers.holder(sources[piece.layer].diff_id)
             changeset, stored = self.layers.changesets[layer.diff_id], size_of(layer)
             if codec_of(layer) is Codec.NONE:
-                stored = self._packed(layer.diff_id, stored, changeset.content_size).stored
+                stored = self._packed(layer.diff_id, stored, changeset.host_size).stored
             total += (piece.end - piece.start) * stored / max(changeset.diff_size, 1)
         return round(total)
 
-    def _compressed(self, blocks: Iterator[memoryview], content: int) -> StackLayer:
+    def _compressed(self, blocks: Iterator[memoryview], host: HostSize) -> StackLayer:
         """What a tar is in a registry."""
         size = 0
         stored, plain = hashlib.sha256(), hashlib.sha256()
@@ -318,7 +318,7 @@ class Pricing:
             plain.update(block)
             self.layers.store.session.progress.advance(len(block))
         compressor.close()
-        return StackLayer(f"sha256:{stored.hexdigest()}", size, content, f"sha256:{plain.hexdigest()}")
+        return _stacked(f"sha256:{stored.hexdigest()}", size, host, f"sha256:{plain.hexdigest()}")
 
     def price(self, number: int, run: LayerRun, *, host: bool) -> Priced:
         """What a run takes: exactly where it has been merged, else about, by what of its layers is alive at
@@ -389,6 +389,10 @@ def _repeated(members: Sequence[Member]) -> dict[ChainID, int]:
                 row = again[layer.parent], layer.diff_id
                 rows[chain_id] = numbers.setdefault(row, len(numbers))
     return lengths
+
+
+def _stacked(key: str, stored: int, host: HostSize, diff_id: str) -> StackLayer:
+    return StackLayer(key, stored, host.content, diff_id, host.blocks)
 
 
 def identify(sources: Sequence[Layer], pieces: Sequence[Piece]) -> str:

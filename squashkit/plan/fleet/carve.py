@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from squashkit.layers import headers
 from squashkit.layers.blocks import BLOCK
-from squashkit.layers.changeset import Changeset, content_of
+from squashkit.layers.changeset import DISK_BLOCK, Changeset, HostSize, blocks_of, content_of
 from squashkit.layers.entry import directories_above
 from squashkit.layers.merge import EMPTY, Folder, Part, RunParts, SquashedLayer
 from squashkit.layers.pieces import Copy, Member, Piece, SafeSubset, join_pieces
@@ -56,6 +56,8 @@ class Atom(NamedTuple):
     members: tuple[Member, ...]
     content: int
     """Bytes of the file, as docker counts."""
+    blocks: int
+    """Of its blocks, as containerd does."""
     size: int
     """Bytes in the tar."""
 
@@ -67,15 +69,14 @@ class CarvedLayer:
     images: ImageSet
     pieces: tuple[Piece, ...]
     entries: int
-    content_size: int
-    """Bytes of its files, as docker counts a layer."""
+    host_size: HostSize
     sizes: tuple[tuple[int, int], ...]
     """Of each atom its number, and its bytes in the tar."""
 
     def as_new(self, key: str) -> SquashedLayer:
         """The layer as plans have it, by its key."""
         new = replace(EMPTY, pieces=self.pieces, entries=self.entries)
-        return replace(new, content_size=self.content_size, key=key)
+        return replace(new, host_size=self.host_size, key=key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def in_place_of(run: SquashedLayer, layers: Sequence[SquashedLayer]) -> list[Squ
     none. Where there is no new layer, one that holds nothing does."""
     first, *others = layers or [replace(EMPTY, pieces=())]
     first = replace(
-        run, pieces=first.pieces, entries=first.entries, content_size=first.content_size, key=first.key
+        run, pieces=first.pieces, entries=first.entries, host_size=first.host_size, key=first.key
     )
     return [first, *(replace(one, start=run.stop, stop=run.stop) for one in others)]
 
@@ -161,13 +162,13 @@ class Carver:
             if folder.changed and path and path not in parents:
                 member = Member(BELOW, 0, path, DIRECTORY, None, (folder.header,))
                 shape = "folder", path, _key(folder.attributes)
-                image.atoms.append(self._atom(shape, None, (member,), 0))
+                image.atoms.append(self._atom(shape, None, (member,)))
         for member in parts.whiteouts:
-            image.atoms.append(self._atom(("whiteout", member.path), None, (member,), 0))
+            image.atoms.append(self._atom(("whiteout", member.path), None, (member,)))
         for part in parts.others:
             members = tuple(_renumbered(member, different) for member in part.members)
             file = FleetFile(different[part.layer], part.record) if _has_content(part.record) else None
-            image.atoms.append(self._atom(_shape(part), file, members, content_of(part.record)))
+            image.atoms.append(self._atom(_shape(part), file, members, part.record))
 
     def _folder(self, path: bytes, folder: Folder) -> int:
         key = path, _key(folder.attributes), folder.changed
@@ -177,13 +178,18 @@ class Carver:
         return self._folder_numbers[key]
 
     def _atom(
-        self, shape: object, file: FleetFile | None, members: tuple[Member, ...], content: int
+        self,
+        shape: object,
+        file: FleetFile | None,
+        members: tuple[Member, ...],
+        record: Record | None = None,
     ) -> int:
         key = shape, file.place if file is not None else None
         number = self._numbers.setdefault(key, len(self._atoms))
         if number == len(self._atoms):
             size = sum(_length(piece) for member in members for piece in member.pieces)
-            self._atoms.append(Atom(members, content, size))
+            content, blocks = (content_of(record), blocks_of(record)) if record is not None else (0, 0)
+            self._atoms.append(Atom(members, content, blocks, size))
             self._shapes.append(shape)
             self._files.append(file)
         return number
@@ -354,7 +360,11 @@ class Carver:
         safe.finish()
         atoms = [self._atoms[atom] for atom in draft.atoms]
         sizes = tuple((number, atom.size) for number, atom in zip(draft.atoms, atoms, strict=True))
-        return CarvedLayer(draft.images, pieces, entries, sum(atom.content for atom in atoms), sizes)
+        folders = len(draft.folders.keys() | {b""})
+        host = HostSize(
+            sum(atom.content for atom in atoms), sum(atom.blocks for atom in atoms) + DISK_BLOCK * folders
+        )
+        return CarvedLayer(draft.images, pieces, entries, host, sizes)
 
     def _is_whiteout(self, atom: int) -> bool:
         shape = self._shapes[atom]

@@ -22,6 +22,8 @@ class StackLayer(NamedTuple):
     """Bytes of the files, as docker counts a layer."""
     diff_id: str = ""
     """Equal ones are equal tars, however they are compressed; the key where it is not given."""
+    blocks: int = 0
+    """Bytes of the files' blocks, as containerd counts a snapshot."""
 
     @property
     def tar(self) -> str:
@@ -40,6 +42,14 @@ def registry_bytes(stacks: Iterable[Stack]) -> int:
 def host_bytes(stacks: Iterable[Stack]) -> int:
     """What a host stores: a layer once for each stack of layers that it lies on."""
     return sum(blob.content for layers in _layers(stacks) for blob, new in layers if new)
+
+
+def containerd_bytes(stacks: Sequence[Stack]) -> int:
+    """What a host stores that has containerd's store: a snapshot for each stack of layers that a layer
+    lies on, and beside it the blob as it was pulled, once. A blob is not pulled whose snapshot is there: the
+    same layer from another compressor."""
+    new = [blob for layers in _layers(stacks) for blob, is_new in layers if is_new]
+    return sum({blob.key: blob.stored for blob in new}.values()) + sum(blob.blocks for blob in new)
 
 
 def _layers(stacks: Iterable[Stack]) -> Iterator[list[tuple[StackLayer, bool]]]:

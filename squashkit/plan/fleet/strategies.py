@@ -21,6 +21,7 @@ from squashkit.plan.fleet.carve import Carving
 from squashkit.plan.fleet.cut import Priced, best_cut
 from squashkit.plan.fleet.storage import (
     StackLayer,
+    containerd_bytes,
     growth,
     host_bytes,
     pulled,
@@ -73,6 +74,11 @@ class Strategy:
     def host(self) -> int:
         """Bytes of files in different layers, as docker counts them."""
         return host_bytes(self.stacks)
+
+    @cached_property
+    def containerd(self) -> int:
+        """Bytes of different blobs, and of the blocks of different snapshots, as containerd counts them."""
+        return containerd_bytes(self.stacks)
 
     def taken(self, minimise: str, updates: Sequence[tuple[int, int]] = ()) -> int:
         """What is to be least: bytes in a registry, on a host, or of updates from one image to another,

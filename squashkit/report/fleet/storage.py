@@ -140,6 +140,7 @@ class FleetReport:
             "documents_bytes": strategy.documents,
             "estimated": strategy.is_estimated or (self.estimate and strategy.name != BUILT),
             "host_bytes": strategy.host if self.is_scanned else None,
+            "containerd_bytes": strategy.containerd if self.is_scanned else None,
             "layers": strategy.layers,
             "most_layers": max((len(stack) for stack in strategy.stacks), default=0),
             "pulled": {"by_chain": strategy.pulled, "by_blob": pulled_blobs(strategy.stacks)},
