@@ -79,12 +79,14 @@ _NAMES = {
         "Gates",
         "History",
         "Keep",
+        "Limits",
         "Merge",
         "MinSaving",
         "Patch",
         "Read",
         "Rebase",
         "Run",
+        "Spread",
         "Which",
         "Write",
     ),
@@ -185,12 +187,14 @@ if TYPE_CHECKING:
     from squashkit.options import Gates as Gates
     from squashkit.options import History as History
     from squashkit.options import Keep as Keep
+    from squashkit.options import Limits as Limits
     from squashkit.options import Merge as Merge
     from squashkit.options import MinSaving as MinSaving
     from squashkit.options import Patch as Patch
     from squashkit.options import Read as Read
     from squashkit.options import Rebase as Rebase
     from squashkit.options import Run as Run
+    from squashkit.options import Spread as Spread
     from squashkit.options import Which as Which
     from squashkit.options import Write as Write
     from squashkit.plan.known import KnownBase as KnownBase

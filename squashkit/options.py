@@ -7,6 +7,7 @@ a text nor the value that it stands for raises TypeError.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -516,6 +517,78 @@ class FleetOptions:
         return _parsed("platform", self.platform, Platform.parse)
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What all of a run together may ask of registries, their token servers and their storage."""
+
+    connections: int | None = None
+    """The most connections at a time; None for as many as there is work."""
+    requests_per_second: float | str | None = None
+    """The most requests in a second, in even time: a number, or a text as `0.5` or `1/3`. None for no
+    limit."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.connections is not None and self.connections < 1:
+            raise UsageError(f"connections: {self.connections} is less than one")
+        _ = self.rate
+
+    @property
+    def rate(self) -> float | None:
+        """Requests in a second, of a text what it says."""
+        if self.requests_per_second is None:
+            return None
+        try:
+            return parse_rate(str(self.requests_per_second))
+        except ValueError as error:
+            raise UsageError(f"requests_per_second: {error}") from error
+
+    def share(self, parts: int) -> Limits:
+        """What each of so many parts may ask that are at work at the same time: one connection at least."""
+        connections = None if self.connections is None else max(1, self.connections // parts)
+        return Limits(connections, None if self.rate is None else self.rate / parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Where the layers of a scan are read, and what that may ask of registries."""
+
+    shard: str = "1/1"
+    """The part that is read, as `2/8`: all of them, wherever they run, do what one run does. A part takes
+    its share of the limits."""
+    workers: int | None = None
+    """So many processes of a Dask cluster that is made on this machine and ends with the scan."""
+    scheduler: str | None = None
+    """The address of a Dask cluster that is there, `tls://HOST:PORT`; `tcp://` on this machine alone."""
+    limits: Limits = field(default_factory=Limits)
+    """Of all processes and workers together."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _ = self.part
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"workers: {self.workers} is less than one process")
+        if self.scheduler is not None:
+            _parsed("scheduler", self.scheduler, parse_scheduler)
+            if self.workers is not None:
+                raise UsageError(
+                    *(Option("Spread.workers"), " makes a cluster, and ", Option("Spread.scheduler")),
+                    " names one: one of them is enough",
+                )
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """The number of the part, from 1, and how many there are."""
+        found = _parsed("shard", self.shard, parse_shard)
+        assert found is not None
+        return found
+
+    @property
+    def of_part(self) -> Limits:
+        """The limits of this part."""
+        return self.limits.share(self.part[1])
+
+
 STRATEGIES = ("built", "all", "base", "trie", "best", "carve")
 """How a fleet may be kept: every layer as it is; every image as one layer, as far as its layers can be
 merged; every base as it is and all above it as one layer, as built where no base is known; cut where the
@@ -550,6 +623,46 @@ def parse_shard(text: str) -> tuple[int, int]:
     if found is None or int(found[1]) > int(found[2]):
         raise ValueError(f"{text!r} is no part of a whole: 1/8 to 8/8")
     return int(found[1]), int(found[2])
+
+
+def parse_rate(text: str) -> float:
+    """From `20`, `0.5` or `1/3`: how often in a second. Raises ValueError."""
+    try:
+        rate = float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        rate = 0.0
+    if not _SLOWEST <= rate < math.inf:
+        raise ValueError(f"{text!r} is no number of requests in a second (20, 0.5)")
+    return rate
+
+
+_SLOWEST = 1e-6
+_ADDRESS = re.compile(r"(?:([a-z]\w*)://)?(\[[0-9a-f:]+\]|[\w.-]+):(\d{1,5})/?", re.ASCII | re.IGNORECASE)
+
+
+def parse_scheduler(text: str) -> str:
+    """The address of a Dask scheduler, `tls://HOST:PORT`, as it is. Raises ValueError, too for plain tcp to
+    another machine."""
+    found = _ADDRESS.fullmatch(text)
+    if found is None or (found[1] or "tcp").lower() not in ("tcp", "tls"):
+        raise ValueError(f"{text!r} is no address of a Dask scheduler: tls://HOST:PORT")
+    scheme, host, port = (found[1] or "tcp").lower(), found[2], found[3]
+    if scheme == "tcp" and not is_loopback(host):
+        raise ValueError(
+            f"{scheme}://{host}:{port} is not encrypted, and a Dask worker runs whatever it is sent: tcp is"
+            f" taken on this machine alone; a cluster with certificates has tls://{host}:{port}"
+        )
+    return f"{scheme}://{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this very machine, by its name alone."""
+    import ipaddress  # few runs have a use for it
+
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def parse_size(text: str) -> int:

@@ -10,7 +10,7 @@ from typing import IO
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.help import READING, RESOURCES, Command, option
+from squashkit.cli.help import READING, REGISTRIES, RESOURCES, Command, option
 from squashkit.cli.output import send_text, terminal_width, written
 from squashkit.cli.shared import (
     Function,
@@ -31,7 +31,16 @@ from squashkit.jobs.fleet.scan.scan import scan_fleet
 from squashkit.jobs.fleet.scan.sql import answering
 from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.oci.documents import Platform
-from squashkit.options import Access, FleetOptions, Run, parse_shard
+from squashkit.options import (
+    Access,
+    FleetOptions,
+    Limits,
+    Run,
+    Spread,
+    parse_rate,
+    parse_scheduler,
+    parse_shard,
+)
 from squashkit.progress import shown
 
 
@@ -87,6 +96,35 @@ Examples:
     help="Read one of N parts, K from 1 to N. Each may run elsewhere, on a copy of the folder or on the"
     " same one: files have names of their own, and those of all parts are the whole.",
 )
+@option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Read in N processes of a Dask cluster that is made here and ends with the scan. Needs"
+    " 'squashkit[cluster]'.",
+)
+@option(
+    "--scheduler",
+    metavar="ADDRESS",
+    callback=parsed(parse_scheduler),
+    help="Read on a Dask cluster: tls://HOST:PORT, with the certificates of Dask's configuration; tcp:// on"
+    " this machine alone. What lies in registries is read there, with the workers' own credentials.",
+)
+@option(
+    "--connections",
+    section=REGISTRIES,
+    type=click.IntRange(1),
+    metavar="N",
+    help="At most N connections to registries at a time, of all processes and workers together.",
+)
+@option(
+    "--requests-per-second",
+    section=REGISTRIES,
+    metavar="R",
+    callback=parsed(parse_rate),
+    help="At most R requests a second, of all together: 20, 0.5. With --shard K/N each part takes one Nth"
+    " of R and of --connections.",
+)
 @listed_option
 @exclude_option
 @platform_option
@@ -106,6 +144,10 @@ def scan(
     images: Sequence[str],
     into: Path,
     shard: str,
+    workers: int | None,
+    scheduler: str | None,
+    connections: int | None,
+    requests_per_second: float | None,
     listed: Sequence[IO[bytes]],
     exclude: tuple[str, ...],
     platform: Platform | None,
@@ -125,10 +167,11 @@ def scan(
     """
     references = references_of(images, listed)
     run = Run(jobs or os.cpu_count() or 1, tmp_dir, max_size, access)
+    spread = Spread(shard, workers, scheduler, Limits(connections, requests_per_second))
     try:
         with shown() as progress:
             fleet = FleetOptions(platform=platform, exclude=exclude)
-            report = scan_fleet(references, into, fleet=fleet, shard=shard, run=run, progress=progress)
+            report = scan_fleet(references, into, fleet=fleet, spread=spread, run=run, progress=progress)
     except (KeyboardInterrupt, OSError):
         if scan_at(into) is not None:
             written.append(

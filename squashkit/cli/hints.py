@@ -46,6 +46,8 @@ FLAGS = {
     "Rebase.onto": "--new-base",
     "Run.max_size": "--max-size",
     "Run.tmp_dir": "--tmp-dir",
+    "Spread.scheduler": "--scheduler",
+    "Spread.workers": "--workers",
     "Which.platform": "--platform",
     "Which.skip_missing": "--skip-missing",
     "Write.check": "--check",

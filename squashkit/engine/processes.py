@@ -121,10 +121,11 @@ def _work(connection: Connection, function: Callable[[T], R]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever began this ends it
     with suppress(EOFError, OSError):
         while True:
-            connection.send(_outcome(function, connection.recv()))
+            connection.send(outcome_of(function, connection.recv()))
 
 
-def _outcome(function: Callable[[T], R], task: T) -> R | Failure:
+def outcome_of(function: Callable[[T], R], task: T) -> R | Failure:
+    """What a function makes of a task, or why it failed: what may go to another process."""
     try:
         return function(task)
     except SquashkitError as error:

@@ -12,7 +12,7 @@ from tempfile import gettempdir
 from typing import Self, TypeVar
 
 from squashkit.errors import UsageError
-from squashkit.options import Run
+from squashkit.options import Limits, Run
 from squashkit.progress import Notify, Progress, Silent, ignore
 from squashkit.transports.reference import Reference
 from squashkit.transports.registry.access import Registries
@@ -52,6 +52,8 @@ class Session:
     """Who hears messages for people."""
     beside: Path | None = None
     """A folder for temporary files; None for the system's."""
+    limits: Limits = field(default_factory=Limits)
+    """What it may ask of registries."""
     room: Room = field(init=False)
     """Where temporary files go, and how much they may take."""
     registries: Registries = field(init=False)
@@ -66,7 +68,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.room = Room.of(_temporary_folder(self.run.folder, self.beside), self.run.limit)
-        self.registries = Registries(self.run.access, self.notify)
+        self.registries = Registries(self.run.access, self.notify, self.limits)
         self.cancelled = Cancellation()
         self.cancelled.wakes.append(self.registries.interrupt)
         self.sources = []

@@ -39,6 +39,7 @@ PLACES = {
     "elftools": {"engine/elf"},
     "duckdb": {"transports/tables"},
     "pyarrow": {"transports/tables"},
+    "distributed": {"engine/cluster"},
     "isal": {"transports/codecs"},
     "zlib_ng": {"transports/codecs", "transports/deflate"},
     "backports": {"transports/codecs"},

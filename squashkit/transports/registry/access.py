@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from squashkit.oci.names import ImageName
-from squashkit.options import Access
+from squashkit.options import Access, Limits
 from squashkit.progress import Notify, ignore
 from squashkit.transports.registry.credentials import CredentialSources
 from squashkit.transports.registry.traffic import Traffic
 
 if TYPE_CHECKING:
     from squashkit.transports.registry.http import Registry
+    from squashkit.transports.registry.limits import Gate
 
 
 @dataclass(slots=True)
@@ -22,7 +23,10 @@ class Registries:
     access: Access = field(default_factory=Access)
     notify: Notify = ignore
     """Who hears of credentials that cannot be used, and of waiting for them."""
+    limits: Limits = field(default_factory=Limits)
+    """What all of them together may be asked for."""
     _open: dict[object, Registry] = field(default_factory=dict)
+    _gate: Gate | None = None
     _sources: CredentialSources = field(init=False)
 
     def __post_init__(self) -> None:
@@ -32,11 +36,16 @@ class Registries:
         """The registry of a repository. Raises Unavailable where it does not answer, UsageError where a
         file with credentials that was asked for cannot be read."""
         from squashkit.transports.registry.http import Registry
+        from squashkit.transports.registry.limits import Gate
 
+        if self._gate is None:
+            self._gate = Gate(self.limits)
         found = self._sources.find(name.host, name.repository)
         key = name.host, found
         if key not in self._open:
-            self._open[key] = Registry(name.host, found.credentials, self.access, found.faults, self.notify)
+            self._open[key] = Registry(
+                name.host, found.credentials, self.access, found.faults, self.notify, self._gate
+            )
         return self._open[key]
 
     @property
@@ -50,15 +59,20 @@ class Registries:
     def interrupt(self) -> None:
         """End all waiting for the network and for helpers, with Cancelled, and ask nothing more."""
         self._sources.stopped = True
+        if self._gate is not None:
+            self._gate.interrupt()
         for registry in list(self._open.values()):
             registry.interrupt()
 
     def resume(self) -> None:
         """Work begins (anew)."""
         self._sources.stopped = False
+        if self._gate is not None:
+            self._gate.resume()
         for registry in self._open.values():
             registry.resume()
 
     def close(self) -> None:
+        """Close all connections. Who asks for something makes new ones."""
         for registry in self._open.values():
             registry.close()

@@ -25,10 +25,11 @@ from urllib3.util import Retry
 
 from squashkit.errors import Cancelled, InvalidImage, Unauthorized, Unavailable, gist_of, show_text
 from squashkit.oci.gojson import Leaf, Struct, load_json
-from squashkit.options import Access
+from squashkit.options import Access, Limits
 from squashkit.progress import Note, Notify, ignore
 from squashkit.transports.registry.challenge import Challenge
 from squashkit.transports.registry.credentials import Credentials
+from squashkit.transports.registry.limits import Gate
 from squashkit.transports.registry.manners import Manners
 from squashkit.transports.registry.patience import (
     BROKEN,
@@ -74,6 +75,7 @@ class Registry:
         access: Access,
         faults: Sequence[str] = (),
         notify: Notify = ignore,
+        gate: Gate | None = None,
     ) -> None:
         self.host = host
         self.traffic = Traffic()
@@ -82,6 +84,7 @@ class Registry:
         self.begun: dict[str, list[tuple[float, str]]] = defaultdict(list)
         """Uploads that were begun and wait for a blob, by repository: since when, and where."""
         self._notify = notify
+        self._gate = gate or Gate(Limits())
         self._credentials = credentials
         self._faults = faults
         local = urlsplit(f"//{host}").hostname
@@ -100,8 +103,8 @@ class Registry:
         )
         self._connections: WeakSet[HTTPConnection] = WeakSet()
         made = self._connections.add
-        self._session.mount("https://", Adapter(tls_context(access, verify=self._verify), made))
-        self._session.mount("http://", Adapter(None, made))
+        self._session.mount("https://", Adapter(tls_context(access, verify=self._verify), made, self._gate))
+        self._session.mount("http://", Adapter(None, made, self._gate))
         self._lock = threading.Condition()
         self.stopped = False
         """Whether all waiting was ended, and nothing more is to be asked."""
@@ -159,6 +162,9 @@ class Registry:
         """Wait, and say for what if that takes long. Raises Cancelled where all waiting is ended."""
         if seconds >= _LONG:
             self._notify(Note(f"{self.host}: {why}; waiting {seconds:.0f} s", is_warning=True))
+        self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
         with self._lock:
             if self._lock.wait_for(lambda: self.stopped, timeout=seconds):
                 raise Cancelled
@@ -169,6 +175,8 @@ class Registry:
         self, method: str, url: str, headers: Mapping[str, str], data: Any = None
     ) -> requests.Response:
         request = self._session.prepare_request(requests.Request(method, url, headers, data=data))
+        if not self.stopped and (delay := self._gate.delay()):
+            self._wait(delay)
         request.url = url  # byte for byte: a signature may stand in it, of what requests would write anew
         # Said again for each request: variables that are meant for other programs would go before it.
         settings = self._session.merge_environment_settings(url, {}, True, self._verify, None)

@@ -1,5 +1,5 @@
-"""How connections to a registry are made: whom they trust, that each is known while it stands, and that it
-is asked for what was said, byte for byte."""
+"""How connections to a registry are made: whom they trust, how many there may be, that each is known while
+it stands, and that it is asked for what was said, byte for byte."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from squashkit.errors import UsageError
-from squashkit.options import Access
+from squashkit.options import Access, Limits
+from squashkit.transports.registry.limits import Gate
 from squashkit.wording import Option
 
 
@@ -21,9 +22,14 @@ class Adapter(HTTPAdapter):
     """Verifies with a context of ours, which knows the system's CAs (requests knows only its own), and
     tells of every connection that it makes."""
 
-    def __init__(self, context: ssl.SSLContext | None, made: Callable[[HTTPConnection], None]) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext | None,
+        made: Callable[[HTTPConnection], None],
+        gate: Gate | None = None,
+    ) -> None:
         self._context = context
-        self._pools = _pools(made)
+        self._pools = _pools(made, gate or Gate(Limits()))
         super().__init__(pool_maxsize=32, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -53,8 +59,29 @@ class _Exact:
         return super()._make_request(conn, method, self._asked.url, *args, **kwargs)  # type: ignore[misc]
 
 
-def _pools(made: Callable[[HTTPConnection], None]) -> dict[str, type[HTTPConnectionPool]]:
-    """Pools whose connections are told of once they stand."""
+def _pools(made: Callable[[HTTPConnection], None], gate: Gate) -> dict[str, type[HTTPConnectionPool]]:
+    """Pools whose connections are told of once they stand, and which have no more than the gate lets
+    through."""
+
+    class Limited(_Exact):
+        _used = threading.local()
+
+        def urlopen(self, *args: Any, **kwargs: Any) -> Any:
+            self._used.connection = None
+            try:
+                return super().urlopen(*args, **kwargs)
+            except BaseException:  # then it is not put back
+                gate.give_back(self._used.connection)
+                raise
+
+        def _get_conn(self, *args: Any, **kwargs: Any) -> Any:
+            get = super()._get_conn  # type: ignore[misc]
+            self._used.connection = gate.take(lambda: get(*args, **kwargs))
+            return self._used.connection
+
+        def _put_conn(self, conn: Any) -> None:
+            super()._put_conn(conn)  # type: ignore[misc]
+            gate.give_back(conn)
 
     class Plain(HTTPConnection):
         def connect(self) -> None:
@@ -66,10 +93,10 @@ def _pools(made: Callable[[HTTPConnection], None]) -> dict[str, type[HTTPConnect
             super().connect()
             made(self)
 
-    class PlainPool(_Exact, HTTPConnectionPool):
+    class PlainPool(Limited, HTTPConnectionPool):
         ConnectionCls = Plain
 
-    class SecurePool(_Exact, HTTPSConnectionPool):
+    class SecurePool(Limited, HTTPSConnectionPool):
         ConnectionCls = Secure
 
     return {"http": PlainPool, "https": SecurePool}

@@ -79,12 +79,12 @@ class ScanFolder:
             )
 
     def _mark(self) -> None:
-        mark = AtomicFile(self.path / _MARK)
-        try:
-            write_all(mark.fd, json.dumps(_FORM).encode() + b"\n")
-            mark.publish(replace=True, sync=False)
-        finally:
-            mark.close()
+        _write(self.path / _MARK, json.dumps(_FORM).encode() + b"\n", sync=False)
+
+    def write(self, table: str, name: str, data: bytes, *, bad: bool = False) -> None:
+        """Write the part of a table that a batch of this name fills, in place of one that is there. Raises
+        OSError and TransportError."""
+        _write(self.file(table, name, bad=bad), data, sync=True)
 
     def file(self, table: str, name: str, *, bad: bool = False) -> Path:
         """Where the part of a table lies that a batch of this name fills."""
@@ -118,6 +118,16 @@ class ScanFolder:
         for table in (ENTRIES, HEADERS):
             for name in self.names(table) - whole:
                 self.file(table, name).unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes, *, sync: bool) -> None:
+    """Write a file that has no name until it is whole, and replaces one of its name."""
+    file = AtomicFile(path)
+    try:
+        write_all(file.fd, data)
+        file.publish(replace=True, sync=sync)
+    finally:
+        file.close()
 
 
 def is_scan(path: Path) -> bool:

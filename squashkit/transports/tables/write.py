@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from squashkit.errors import UsageError
-from squashkit.transports.atomic import AtomicFile
 from squashkit.transports.tables.schema import BLOB, BLOBS, BOOLEAN, INTEGER, TABLES, TEXT, Row
 
 MISSING = "scans need duckdb and pyarrow: pip install 'squashkit[fleet]'"
@@ -18,7 +15,7 @@ _ROWS = 1 << 20
 
 
 class TableWriter:
-    """One file of one table, put together row by row, and written when all are there."""
+    """One file of one table, put together row by row."""
 
     def __init__(self, table: str) -> None:
         self._arrow = arrow()
@@ -35,26 +32,21 @@ class TableWriter:
         ]
         self._batches.append(self._arrow.record_batch(arrays, schema=self._schema))
 
-    def write(self, target: Path) -> None:
-        """Write the file, which has no name until it is whole, and replaces one of its name. Raises OSError
-        and TransportError."""
-        file = AtomicFile(target)
-        try:
-            table = self._arrow.Table.from_batches(self._batches, schema=self._schema)
-            with os.fdopen(os.dup(file.fd), "wb") as sink:
-                import_module("pyarrow.parquet").write_table(
-                    table, sink, compression="zstd", row_group_size=_ROWS, store_schema=False
-                )
-            file.publish(replace=True, sync=True)
-        finally:
-            file.close()
+    def data(self) -> bytes:
+        """The file, with the rows that were taken in."""
+        sink = self._arrow.BufferOutputStream()
+        table = self._arrow.Table.from_batches(self._batches, schema=self._schema)
+        import_module("pyarrow.parquet").write_table(
+            table, sink, compression="zstd", row_group_size=_ROWS, store_schema=False
+        )
+        return bytes(sink.getvalue())
 
 
-def write_table(table: str, rows: Iterable[Row], target: Path) -> None:
-    """Write one file of a table, as `TableWriter.write` does."""
+def table_file(table: str, rows: Iterable[Row]) -> bytes:
+    """One file of a table, with all of its rows."""
     writer = TableWriter(table)
     writer.add(list(rows))
-    writer.write(target)
+    return writer.data()
 
 
 def arrow() -> Any:

@@ -56,7 +56,13 @@ class Batch:
 
     @property
     def is_portable(self) -> bool:
+        """Whether another process can open it."""
         return self.layers[0].is_portable
+
+    @property
+    def is_in_registries(self) -> bool:
+        """Whether another machine can open it."""
+        return self.is_portable and all(one.reference.in_registry is not None for one in self.layers)
 
     def without(self, known: Collection[DiffID]) -> Batch:
         """The layers of it that are not known."""

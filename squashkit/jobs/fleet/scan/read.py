@@ -1,15 +1,14 @@
-"""One batch of layers, read and written: the whole task of a process, here or elsewhere.
+"""One batch of layers, read: the whole task of a process, here or elsewhere.
 
 `read_batch` is a function of plain values alone. It opens what it reads by itself, with this process's own
 credentials, and the same batch gives the same files. What is killed in the middle leaves nothing that
-counts: a batch is there once its file of layers is, and that comes last.
+counts: a batch is there once its file of layers is, and that is written last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.scan import bad_layer, scan_layer
@@ -18,7 +17,7 @@ from squashkit.jobs.fleet.scan.batches import Batch, Place
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import ALL, Descriptor
 from squashkit.oci.graph import Layer
-from squashkit.options import Run
+from squashkit.options import Limits, Run
 from squashkit.transports.open import open_source
 from squashkit.transports.reference import Reference
 from squashkit.transports.session import Session
@@ -34,11 +33,11 @@ Find = Callable[[Place], Layer]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A batch, where its rows go, and what reading may use."""
+    """A batch, and what reading it may use."""
 
     batch: Batch
-    into: Path
     run: Run
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,16 @@ class BadLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file of a scan that is not written yet: what a batch adds to a table."""
+
+    table: str
+    data: bytes
+    bad: bool = False
+    """Whether it tells of layers that could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a batch."""
 
@@ -63,20 +72,31 @@ class Outcome:
     """Bytes of these, as they are stored."""
     entries: int
     bad: tuple[BadLayer, ...]
+    files: tuple[File, ...]
+    """In the order in which they are to be written; none once they are."""
+
+    def written(self, folder: ScanFolder) -> Outcome:
+        """Write the files. Raises OSError and TransportError."""
+        for one in self.files:
+            folder.write(one.table, self.batch.name, one.data, bad=one.bad)
+        return replace(self, files=())
+
+
+def read_into(folder: ScanFolder, task: Task) -> Outcome:
+    """Read a batch, and write it on this machine."""
+    return read_batch(task).written(folder)
 
 
 def read_batch(task: Task) -> Outcome:
-    """Read a batch that any process can open. Raises OSError and TransportError where nothing can be
-    written."""
-    with Session(task.run) as session:
-        return read_layers(task.batch, ScanFolder(task.into), session, Opener(session).find)
+    """Read a batch that any process can open."""
+    with Session(task.run, limits=task.limits) as session:
+        return read_layers(task.batch, session, Opener(session).find)
 
 
-def read_layers(batch: Batch, folder: ScanFolder, session: Session, find: Find) -> Outcome:
-    """Read a batch, and write its part of each table. A layer that cannot be read becomes a row that says
-    why."""
+def read_layers(batch: Batch, session: Session, find: Find) -> Outcome:
+    """Read a batch. A layer that cannot be read becomes a row that says why."""
     name = batch.name
-    layers, entries, headers = (TableWriter(table) for table in (LAYERS, ENTRIES, HEADERS))
+    tables = {table: TableWriter(table) for table in (ENTRIES, HEADERS, LAYERS)}
     bad_layers = TableWriter(LAYERS)
     count = size = read = 0
     bad: list[BadLayer] = []
@@ -96,19 +116,16 @@ def read_layers(batch: Batch, folder: ScanFolder, session: Session, find: Find) 
             row = bad_layer(stated, clean(place.image), clean(told.error), told.exit_code)
             bad_layers.add([(*row, f"bad-{name}")])
             continue
-        layers.add([(*scanned.layer, name)])
-        entries.add([(*row, name) for row in scanned.entries])
-        headers.add([(*scanned.headers, name)])
+        tables[LAYERS].add([(*scanned.layer, name)])
+        tables[ENTRIES].add([(*row, name) for row in scanned.entries])
+        tables[HEADERS].add([(*scanned.headers, name)])
         count += len(scanned.entries)
         size += place.size
         read += 1
-    if read:
-        entries.write(folder.file(ENTRIES, name))
-        headers.write(folder.file(HEADERS, name))
-        layers.write(folder.file(LAYERS, name))
+    files = [File(table, rows.data()) for table, rows in tables.items()] if read else []
     if bad:
-        bad_layers.write(folder.file(LAYERS, name, bad=True))
-    return Outcome(batch, read, size, count, tuple(bad))
+        files.append(File(LAYERS, bad_layers.data(), bad=True))
+    return Outcome(batch, read, size, count, tuple(bad), tuple(files))
 
 
 @dataclass(slots=True)

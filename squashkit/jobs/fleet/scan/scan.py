@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from squashkit.arguments import checked, texts
+from squashkit.engine.cluster import Cluster, connected, made_here
 from squashkit.engine.processes import in_processes
 from squashkit.errors import UsageError
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.process import for_many_images
 from squashkit.jobs.fleet.scan.batches import Batch, Place, batches_of, shard_of
-from squashkit.jobs.fleet.scan.read import Outcome, Task, read_batch, read_layers
+from squashkit.jobs.fleet.scan.read import Outcome, Task, read_batch, read_into, read_layers
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
 from squashkit.oci.names import split_tag
-from squashkit.options import FleetOptions, Run, parse_shard
+from squashkit.options import Access, FleetOptions, Limits, Run, Spread
 from squashkit.progress import Progress, Silent
 from squashkit.report.fleet.scan import BadRow, ScanReport
 from squashkit.transports.layout.folder import Folder
@@ -38,7 +41,7 @@ from squashkit.transports.tables.schema import (
     digest_text,
     raw_digest,
 )
-from squashkit.transports.tables.write import write_table
+from squashkit.transports.tables.write import table_file
 
 _IMAGES = "images"
 """What the files of the tables of images are called: there is one of each."""
@@ -50,7 +53,7 @@ def scan_fleet(
     into: Path | str,
     *,
     fleet: FleetOptions = FleetOptions(),
-    shard: str = "1/1",
+    spread: Spread = Spread(),
     run: Run = Run(),
     progress: Progress | None = None,
 ) -> ScanReport:
@@ -58,18 +61,19 @@ def scan_fleet(
 
     References are those of `measure_fleet`; of `fleet` the platform counts, and what is excluded. Layers
     that are there already are not read again, but those that could not be read are. `run.jobs` are
-    processes. `shard`, as `2/8`, does one part: all parts together, on whatever machines, do what one run
-    does, file by file.
+    processes. `spread` has parts of it read, on a cluster, or within limits: the files are the same, to
+    the byte.
 
     A layer that cannot be read is in the report, and stops nothing. Raises UsageError where `into` is
-    something else than a scan, and what opening the images raises.
+    something else than a scan, and what opening the images or reaching a cluster raises.
     """
-    try:
-        number, count = parse_shard(shard)
-    except ValueError as error:
-        raise UsageError(f"shard: {error}") from error
     check_installed()
-    with for_many_images(), Session(run, progress or Silent()) as session:
+    number, count = spread.part
+    with (
+        for_many_images(),
+        Session(run, progress or Silent(), limits=spread.of_part) as session,
+        _elsewhere(spread, run.access) as cluster,
+    ):
         found = Fleet(session, fleet.choice, texts(fleet.exclude))
         members = found.members(texts(references))
         _refuse_inputs(Path(into), members)
@@ -81,7 +85,8 @@ def scan_fleet(
         batches = [one.without(known) for one in shard_of(all_batches, number, count)]
         batches = [one for one in batches if one.layers]
         session.progress.stage("Reading", sum(one.size for one in batches))
-        done = list(_read(batches, folder, session, dict(layers.values())))
+        reading = _Reading(folder, session, spread.workers, cluster, dict(layers.values()))
+        done = list(reading.outcomes(batches))
         known |= {one.diff_id for outcome in done for one in outcome.batch.layers}
         bad = [one for outcome in done for one in outcome.bad]
         _forget_bad(folder, bad_before, known, layers.keys(), done)
@@ -169,21 +174,79 @@ def _known(folder: ScanFolder, jobs: int) -> tuple[set[DiffID], dict[str, set[Di
     return known, bad
 
 
-def _read(
-    batches: Sequence[Batch], folder: ScanFolder, session: Session, layers: dict[Place, Layer]
-) -> Iterator[Outcome]:
-    """Read batches, in as many processes as are asked for; what no other process can open, in this one."""
-    elsewhere = [one for one in batches if one.is_portable]
-    jobs = min(session.jobs, len(elsewhere))
-    if jobs > 1:
-        elsewhere.sort(key=lambda one: -one.size)  # the longest work is done first
-        tasks = [Task(one, folder.path, replace(session.run, jobs=1)) for one in elsewhere]
-        for outcome in in_processes(read_batch, tasks, jobs):
-            session.progress.advance(outcome.batch.size)
-            yield outcome
-        batches = [one for one in batches if not one.is_portable]
-    for batch in batches:
-        yield read_layers(batch, folder, session, layers.__getitem__)
+@contextmanager
+def _elsewhere(spread: Spread, access: Access) -> Iterator[Cluster | None]:
+    """The cluster that is named, found before anything is read."""
+    if spread.scheduler is None:
+        yield None
+        return
+    files = [path for path in (access.credentials, access.certificates) if path is not None]
+    with connected(spread.scheduler, files) as cluster:
+        yield cluster
+
+
+def _for_others(run: Run) -> Run:
+    """What a worker on another machine may use: files by the same path, and its own temporary folder."""
+    access = run.access
+    files = (path and path.absolute() for path in (access.credentials, access.certificates))
+    authfile, cert_dir = files
+    return replace(run, tmp_dir=None, access=replace(access, authfile=authfile, cert_dir=cert_dir))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Batches are read on a cluster, in processes here, or in this one, each as far as they can be."""
+
+    folder: ScanFolder
+    session: Session
+    workers: int | None
+    """So many of a cluster that is made here."""
+    cluster: Cluster | None
+    """One that was there. Its workers may be on other machines."""
+    layers: dict[Place, Layer]
+
+    def outcomes(self, batches: Sequence[Batch]) -> Iterator[Outcome]:
+        """Read batches, and write what they hold."""
+        self.session.registries.close()  # whoever reads has connections of their own
+        if self.cluster is not None:
+            there = [one for one in batches if one.is_in_registries]
+            yield from self._on(self.cluster, there, _for_others(self.session.run))
+            batches = [one for one in batches if not one.is_in_registries]
+        portable = [one for one in batches if one.is_portable]
+        if self.workers is not None and portable:
+            with made_here(self.workers, self.session.run.folder) as cluster:
+                yield from self._on(cluster, portable, self.session.run)
+            batches = [one for one in batches if not one.is_portable]
+        elif min(self._most(self.session.jobs), len(portable)) > 1:
+            yield from self._in_processes(portable)
+            batches = [one for one in batches if not one.is_portable]
+        for batch in batches:
+            yield read_layers(batch, self.session, self.layers.__getitem__).written(self.folder)
+
+    def _on(self, cluster: Cluster, batches: Sequence[Batch], run: Run) -> Iterator[Outcome]:
+        is_limited = self.session.limits != Limits()
+        at_once = self._most(max(cluster.slots, 1)) if is_limited else None
+        for outcome in cluster.results(read_batch, self._tasks(batches, at_once or 1, run), at_once):
+            yield self._told(outcome.written(self.folder))
+
+    def _in_processes(self, batches: Sequence[Batch]) -> Iterator[Outcome]:
+        jobs = min(self._most(self.session.jobs), len(batches))
+        read = partial(read_into, self.folder)
+        for outcome in in_processes(read, self._tasks(batches, jobs, self.session.run), jobs):
+            yield self._told(outcome)
+
+    def _most(self, wanted: int) -> int:
+        """So many tasks at once, of which each has a connection."""
+        return min(wanted, self.session.limits.connections or wanted)
+
+    def _tasks(self, batches: Sequence[Batch], at_once: int, run: Run) -> list[Task]:
+        """The longest work is done first."""
+        run, limits = replace(run, jobs=1), self.session.limits.share(at_once)
+        return [Task(one, run, limits) for one in sorted(batches, key=lambda one: -one.size)]
+
+    def _told(self, outcome: Outcome) -> Outcome:
+        self.session.progress.advance(outcome.batch.size)
+        return outcome
 
 
 def _forget_bad(
@@ -204,9 +267,9 @@ def _forget_bad(
 def _write_images(folder: ScanFolder, members: Sequence[Member]) -> None:
     """The tables of the images as they are now, in place of those that were."""
     layers = [row for number, member in enumerate(members) for row in _image_layers(number, member)]
-    write_table(IMAGE_LAYERS, layers, folder.file(IMAGE_LAYERS, _IMAGES))
+    folder.write(IMAGE_LAYERS, _IMAGES, table_file(IMAGE_LAYERS, layers))
     images = [_image(number, member) for number, member in enumerate(members)]
-    write_table(IMAGES, images, folder.file(IMAGES, _IMAGES))
+    folder.write(IMAGES, _IMAGES, table_file(IMAGES, images))
 
 
 def _image(number: int, member: Member) -> Row:
