@@ -536,12 +536,10 @@ class Limits:
     @property
     def rate(self) -> float | None:
         """Requests in a second, of a text what it says."""
-        if self.requests_per_second is None:
-            return None
-        try:
-            return parse_rate(str(self.requests_per_second))
-        except ValueError as error:
-            raise UsageError(f"requests_per_second: {error}") from error
+        rate = _parsed("requests_per_second", self.requests_per_second, parse_rate)
+        if rate is not None and not 0 < rate < math.inf:
+            raise UsageError(f"requests_per_second: {rate} is no number of requests in a second (20, 0.5)")
+        return rate
 
     def share(self, parts: int) -> Limits:
         """What each of so many parts may ask that are at work at the same time: one connection at least."""
@@ -627,16 +625,13 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 def parse_rate(text: str) -> float:
     """From `20`, `0.5` or `1/3`: how often in a second. Raises ValueError."""
-    try:
-        rate = float(Fraction(text.strip()))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        rate = 0.0
-    if not _SLOWEST <= rate < math.inf:
+    found = re.fullmatch(r"\d{1,9}(?:\.\d{1,9}|/0*[1-9]\d{0,8})?", text.strip(), re.ASCII)
+    rate = float(Fraction(found[0])) if found is not None else 0.0
+    if not rate:
         raise ValueError(f"{text!r} is no number of requests in a second (20, 0.5)")
     return rate
 
 
-_SLOWEST = 1e-6
 _ADDRESS = re.compile(r"(?:([a-z]\w*)://)?(\[[0-9a-f:]+\]|[\w.-]+):(\d{1,5})/?", re.ASCII | re.IGNORECASE)
 
 
