@@ -11,7 +11,7 @@ PYTHONS := 3.11 3.12 3.13 3.14
 PYZ := build/squashkit.pyz
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test test-new test-rebase lint types unit coverage wheel pyz tools docs man bench fuzz kill clean
+.PHONY: demo test test-new test-rebase test-cluster lint types unit coverage wheel pyz tools docs man bench fuzz kill clean
 
 demo: $(VENV)/installed
 	$(BIN)/squashkit demo
@@ -61,6 +61,10 @@ test-new: $(VENV)/installed-dev tools
 # Nor is this: some forty builds of Debian images on two pairs of bases, each held against its rebase. As root.
 test-rebase: $(VENV)/installed-dev tools
 	SQUASHKIT_TEST_REBASE=1 $(BIN)/python -m pytest -q tests/compat/test_rebuilds.py
+
+# Nor is this: scans of 100 images on workers of Dask, some of which are killed.
+test-cluster: $(VENV)/installed-dev tools
+	SQUASHKIT_TEST_CLUSTER=1 $(BIN)/python -m pytest -q tests/compat/test_fleet_cluster.py
 
 # What is shipped is the wheel: a package built from this tree, in an environment of its own.
 wheel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from urllib3.connection import HTTPConnection
@@ -60,7 +61,8 @@ def test_who_waits_for_a_connection_is_woken() -> None:
         except Cancelled as error:
             got.append(error)
 
-    for end in (lambda: gate.give_back(first), gate.interrupt):
+    ends: list[Callable[[], None]] = [lambda: gate.give_back(first), gate.interrupt]
+    for end in ends:
         thread = threading.Thread(target=wait)
         thread.start()
         assert thread.is_alive()
