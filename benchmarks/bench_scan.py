@@ -4,8 +4,9 @@
 
 Three seeded corpora each have much of one thing: bytes in few large files, entries of small files, and
 small layers. One process reads each of them from a folder, so that its processor time has no network in it;
-what that comes to for a unit is the rate that docs/planning.md reckons with. A fleet in a registry on this
-machine tells how many requests there are. Last, workers of Dask read all three corpora: one, then two.
+what that comes to for a unit is the rate that docs/planning.md reckons with. Five hundred images of which
+next to nothing is read tell what opening them takes, and a fleet in a registry on this machine how many
+requests there are. Last, workers of Dask read all three corpora: one, then two.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ CORPORA: Mapping[str, tuple[int, int, int]] = {
 """Layers, files in each, and bytes in each of these."""
 UNITS = {"bytes": "stored_bytes", "entries": "entries", "layers": "layers"}
 """What a corpus has much of."""
-_STACKED = 100
-"""The most layers of an image."""
+IMAGES = 500
+STACKED = 20
+"""Layers of an image."""
 _FLEET = 20
 """Images in the registry."""
 
@@ -50,7 +52,7 @@ def make(folder: Path, layers: int, files: int, size: int) -> None:
     for number in range(layers):
         place = f"opt/{number}"
         stack = made.add(stack, place, {f"{place}/{one % 50:02}/{one:05}": size for one in range(files)})
-        if len(stack.diff_ids) == _STACKED or number == layers - 1:
+        if len(stack.diff_ids) == STACKED or number == layers - 1:
             made.tag(stack, f"image{number}:1")
             stack = Stack()
     made.close()
@@ -71,10 +73,9 @@ def rates(work: Path, runs: int) -> Results:
     empty = work / "empty"
     if not empty.exists():
         make(empty, 1, 1, 1)
-    start = statistics.median(
-        scan(str(empty), work / "scan", work, "--jobs", "1")[0].cpu for _ in range(runs)
-    )
-    found: Results = {"start": start}
+    starts = [scan(str(empty), work / "scan", work, "--jobs", "1")[0] for _ in range(runs)]
+    start = statistics.median(one.cpu for one in starts)
+    found: Results = {"start": start, "start_rss": max(one.peak_rss for one in starts)}
     for name in CORPORA:
         samples = []
         for _ in range(runs):
@@ -98,6 +99,13 @@ def rates(work: Path, runs: int) -> Results:
             "peak_rss": max(one.peak_rss for one in samples),
         }
     return found
+
+
+def opened(work: Path, start: Results) -> Results:
+    """What it takes to open images, of which one batch is read: more than for the one of `start`."""
+    sample, report = scan(str(work / "images"), work / "scan", work, "--jobs", "1", "--shard", "1/1000")
+    assert report["images"] == IMAGES
+    return {"cpu": sample.cpu - start["start"], "memory": sample.peak_rss - start["start_rss"]}
 
 
 def requests(work: Path) -> Results:
@@ -179,7 +187,12 @@ def markdown(results: Results) -> str:
         f"All three corpora by 1 worker of Dask: {one:.1f} s; by 2: {two:.1f} s; {times['factor']:.2f}"
         f" times as fast (the least of {len(times['1'])} runs each, start included)."
     )
-    lines += ["", asked_for, "", faster, ""]
+    took = results["opened"]
+    opening = (
+        f"To open {IMAGES:,} images of {STACKED} layers takes {took['cpu']:.1f} s and"
+        f" {took['memory'] / 1e6:,.0f} MB more than to open one."
+    )
+    lines += ["", opening, "", asked_for, "", faster, ""]
     return "\n".join(lines)
 
 
@@ -190,14 +203,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scan.json"))
     options = parser.parse_args(arguments)
     work: Path = options.work.resolve() / "scan-corpora"
-    for name, shape in CORPORA.items():
+    for name, shape in {**CORPORA, "images": (IMAGES * STACKED, 1, 60)}.items():
         if not (work / name / "index.json").exists():
             shutil.rmtree(work / name, ignore_errors=True)
             make(work / name, *shape)
+    measured = rates(work, options.runs)
     results = {
         "machine": machine(work),
         "runs": options.runs,
-        "rates": rates(work, options.runs),
+        "rates": measured,
+        "opened": opened(work, measured),
         "requests": requests(work),
         "workers": workers(work, options.runs),
     }

@@ -8,7 +8,9 @@ counts: a batch is there once its file of layers is, and that is written last.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.scan import bad_layer, scan_layer
@@ -18,11 +20,12 @@ from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import ALL, Descriptor
 from squashkit.oci.graph import Layer
 from squashkit.options import Limits, Run
+from squashkit.transports.layout.folder import Folder
+from squashkit.transports.layout.index import blob_name
 from squashkit.transports.open import open_source
 from squashkit.transports.reference import Reference
 from squashkit.transports.session import Session
-from squashkit.transports.source import Source
-from squashkit.transports.stored import digest_of, stacked_on_nothing
+from squashkit.transports.stored import StoredBlob, digest_of, stacked_on_nothing
 from squashkit.transports.tables.folder import ScanFolder
 from squashkit.transports.tables.schema import ENTRIES, HEADERS, LAYERS, clean, raw_digest
 from squashkit.transports.tables.write import TableWriter
@@ -133,20 +136,32 @@ class Opener:
     """Opens what the layers of a batch lie in, each once."""
 
     session: Session
-    _sources: dict[Reference, Source] = field(default_factory=dict)
+    _listed: dict[Reference, dict[tuple[str, str], Layer]] = field(default_factory=dict)
 
     def find(self, place: Place) -> Layer:
         """A layer where it was seen to lie. Raises InvalidImage where it no longer does."""
         if place.reference.in_registry is not None:
             return self._in_registry(place)
+        layer = self._in_folder(place) if Path(place.reference.path).is_dir() else self._in_file(place)
+        if layer is None:
+            raise InvalidImage("it is no longer there", where=f"layer {place.index} ({place.diff_id[:19]})")
+        return layer
+
+    def _in_file(self, place: Place) -> Layer | None:
         whole = Reference(place.reference.transport, place.reference.path)
-        if whole not in self._sources:
-            self._sources[whole] = open_source(self.session, whole, ALL, faults=[])
-        for image in self._sources[whole].images:
-            for layer in image.layers:
-                if layer.diff_id == place.diff_id and layer.blobs and digest_of(layer) == place.digest:
-                    return replace(layer, index=place.index)
-        raise InvalidImage("it is no longer there", where=f"layer {place.index} ({place.diff_id[:19]})")
+        if whole not in self._listed:
+            images = open_source(self.session, whole, ALL, faults=[]).images
+            layers = (layer for image in images for layer in image.layers if layer.blobs)
+            self._listed[whole] = {(layer.diff_id, digest_of(layer)): layer for layer in layers}
+        found = self._listed[whole].get((place.diff_id, place.digest))
+        return None if found is None else replace(found, index=place.index)
+
+    def _in_folder(self, place: Place) -> Layer | None:
+        """A blob of a layout, by its name there: no image is looked at."""
+        descriptor = Descriptor(place.media_type, Digest(place.digest), place.size)
+        folder = self.session.keep(closing(Folder(Path(place.reference.path))))
+        blob = StoredBlob.find(folder, blob_name(descriptor.digest), descriptor)
+        return None if blob is None else stacked_on_nothing(place.index, place.diff_id, blob, descriptor)
 
     def _in_registry(self, place: Place) -> Layer:
         from squashkit.transports.registry.blobs import RegistryBlobs
