@@ -116,12 +116,13 @@ class Cluster:
                 f"the workers of {self.title} have another squashkit ({some(others, 3)}) than is here"
                 f" ({__version__}): they need the same"
             )
-        for path in files:
-            have = self._client.run(os.path.exists, os.path.abspath(path))
+        for path in map(os.path.abspath, files):
+            have = self._client.run(os.path.exists, path)
             if not all(have.values()):
+                lacking = f"{len(have) - sum(have.values()):,} of {count(len(have), 'worker')}"
                 raise UsageError(
-                    f"{len(have) - sum(have.values())} of {count(len(have), 'worker')} of {self.title} lack"
-                    f" {show_text(os.path.abspath(path))}: each reads it on its own machine"
+                    f"{show_text(path)} is not there for {lacking} of {self.title}, and each reads it on its own"
+                    " machine"
                 )
 
 
@@ -158,24 +159,39 @@ def connected(scheduler: str, files: Sequence[Path] = ()) -> Iterator[Cluster]:
 def made_here(workers: int, folder: Path | None) -> Iterator[Cluster]:
     """A cluster of so many processes on this machine, until the end. Their temporary files go to a
     folder. None but this process can give them tasks."""
-    distributed = _library()
+    title = f"a cluster of {count(workers, 'worker')} on this machine"
     with _quiet(), ExitStack() as stack:
         with _uninterrupted():  # what is half made cannot be closed
-            made = distributed.LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                host="127.0.0.1",
-                security=distributed.Security.temporary(),
-                dashboard_address=None,
-                worker_dashboard_address=None,
-                memory_limit=0,  # the system's
-                local_directory=None if folder is None else str(folder),
-                silence_logs=logging.CRITICAL,
-            )
-            stack.enter_context(_closing(made))
-            client = distributed.Client(made, set_as_default=False)
-            stack.enter_context(_closing(client))
-        yield Cluster(f"the cluster of {workers} workers", client)
+            try:
+                client = _start(workers, folder, stack)
+            except Exception as error:
+                raise SquashkitError(f"{title} does not start: {gist_of(error)}") from error
+        yield Cluster(title, client)
+
+
+def _start(workers: int, folder: Path | None, stack: ExitStack) -> Any:
+    """A client of a cluster that is made; the stack closes both."""
+    distributed = _library()
+    made = distributed.LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        security=distributed.Security.temporary(),
+        dashboard_address=None,
+        worker_dashboard_address=None,
+        memory_limit=0,  # the system's
+        local_directory=None if folder is None else str(folder),
+        silence_logs=logging.CRITICAL,
+    )
+    stack.enter_context(_closing(made))
+    client = distributed.Client(made, set_as_default=False)
+    stack.enter_context(_closing(client))
+    return client
+
+
+def check_dask() -> None:
+    """Raises UsageError where Dask is not installed."""
+    _library()
 
 
 def _library() -> Any:

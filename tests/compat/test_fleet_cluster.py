@@ -150,9 +150,10 @@ def test_files_that_a_worker_lacks(
     assert scan(client | plain.env, registry, tmp_path / "scan", *words).code == 0
     authfile.unlink()
     done = scan(client | plain.env, registry, tmp_path / "more", *words)
-    assert (done.code, f"1 of 1 worker of {plain.address} lack {authfile}" in done.err) == (2, True), (
-        done.err
-    )
+    assert (done.code, f"{authfile} is not there for 1 of 1 worker of {plain.address}" in done.err) == (
+        2,
+        True,
+    ), done.err
 
 
 def test_workers_of_another_version(
@@ -166,7 +167,7 @@ def test_workers_of_another_version(
     nothing = tmp_path / "none" / "squashkit"
     nothing.mkdir(parents=True)
     (nothing / "__init__.py").touch()
-    for folder, told in ((package, "0.0.1"), (nothing, "none")):
+    for folder, told in ((package, "0.0.1"), (nothing, "none"))[: 2 if ALL else 1]:
         worker = plain.add_worker({"PYTHONPATH": str(folder.parent)})
         done = scan(client | plain.env, registry, tmp_path / "scan", "--scheduler", plain.address)
         worker.kill()

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from squashkit.arguments import checked, texts
-from squashkit.engine.cluster import Cluster, connected, made_here
+from squashkit.engine.cluster import Cluster, check_dask, connected, made_here
 from squashkit.engine.processes import in_processes
 from squashkit.errors import UsageError
 from squashkit.jobs.fleet.members import Fleet, Member
@@ -177,6 +177,8 @@ def _known(folder: ScanFolder, jobs: int) -> tuple[set[DiffID], dict[str, set[Di
 @contextmanager
 def _elsewhere(spread: Spread, access: Access) -> Iterator[Cluster | None]:
     """The cluster that is named, found before anything is read."""
+    if spread.workers is not None:
+        check_dask()
     if spread.scheduler is None:
         yield None
         return
