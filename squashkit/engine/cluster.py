@@ -121,8 +121,8 @@ class Cluster:
             if not all(have.values()):
                 lacking = f"{len(have) - sum(have.values()):,} of {count(len(have), 'worker')}"
                 raise UsageError(
-                    f"{show_text(path)} is not there for {lacking} of {self.title}, and each reads it on its own"
-                    " machine"
+                    f"{show_text(path)} is not there for {lacking} of {self.title}, and each reads it"
+                    " on its own machine"
                 )
 
 

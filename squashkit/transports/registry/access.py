@@ -9,11 +9,11 @@ from squashkit.oci.names import ImageName
 from squashkit.options import Access, Limits
 from squashkit.progress import Notify, ignore
 from squashkit.transports.registry.credentials import CredentialSources
+from squashkit.transports.registry.limits import Gate
 from squashkit.transports.registry.traffic import Traffic
 
 if TYPE_CHECKING:
     from squashkit.transports.registry.http import Registry
-    from squashkit.transports.registry.limits import Gate
 
 
 @dataclass(slots=True)
@@ -26,20 +26,18 @@ class Registries:
     limits: Limits = field(default_factory=Limits)
     """What all of them together may be asked for."""
     _open: dict[object, Registry] = field(default_factory=dict)
-    _gate: Gate | None = None
+    _gate: Gate = field(init=False)
     _sources: CredentialSources = field(init=False)
 
     def __post_init__(self) -> None:
+        self._gate = Gate(self.limits)
         self._sources = CredentialSources(self.access.credentials, self.notify)
 
     def get(self, name: ImageName) -> Registry:
         """The registry of a repository. Raises Unavailable where it does not answer, UsageError where a
         file with credentials that was asked for cannot be read."""
         from squashkit.transports.registry.http import Registry
-        from squashkit.transports.registry.limits import Gate
 
-        if self._gate is None:
-            self._gate = Gate(self.limits)
         found = self._sources.find(name.host, name.repository)
         key = name.host, found
         if key not in self._open:
@@ -59,16 +57,14 @@ class Registries:
     def interrupt(self) -> None:
         """End all waiting for the network and for helpers, with Cancelled, and ask nothing more."""
         self._sources.stopped = True
-        if self._gate is not None:
-            self._gate.interrupt()
+        self._gate.interrupt()
         for registry in list(self._open.values()):
             registry.interrupt()
 
     def resume(self) -> None:
         """Work begins (anew)."""
         self._sources.stopped = False
-        if self._gate is not None:
-            self._gate.resume()
+        self._gate.resume()
         for registry in self._open.values():
             registry.resume()
 

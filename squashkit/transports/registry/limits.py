@@ -8,11 +8,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-
-from urllib3.connection import HTTPConnection
+from typing import TYPE_CHECKING
 
 from squashkit.errors import Cancelled
 from squashkit.options import Limits
+
+if TYPE_CHECKING:
+    from urllib3.connection import HTTPConnection
 
 
 class Gate:

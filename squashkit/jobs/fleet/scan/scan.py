@@ -189,10 +189,13 @@ def _elsewhere(spread: Spread, access: Access) -> Iterator[Cluster | None]:
 
 def _for_others(run: Run) -> Run:
     """What a worker on another machine may use: files by the same path, and its own temporary folder."""
-    access = run.access
-    files = (path and path.absolute() for path in (access.credentials, access.certificates))
-    authfile, cert_dir = files
-    return replace(run, tmp_dir=None, access=replace(access, authfile=authfile, cert_dir=cert_dir))
+    authfile, cert_dir = run.access.credentials, run.access.certificates
+    access = replace(
+        run.access,
+        authfile=authfile and authfile.absolute(),
+        cert_dir=cert_dir and cert_dir.absolute(),
+    )
+    return replace(run, tmp_dir=None, access=access)
 
 
 @dataclass(frozen=True, slots=True)
