@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import floor
@@ -87,6 +88,13 @@ def shorten_step(created_by: str, width: int) -> str:
     return _cut(shown(created_by), width)
 
 
+def wrapped(text: str, width: int | None) -> list[str]:
+    """A sentence as lines of a terminal of so many columns; without a width, as it is."""
+    if width is None or len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
 _LEAST, _NARROWEST = 16, 8
 """Columns of text that a narrow column has where there is room for it, and in any case."""
 
@@ -156,7 +164,7 @@ def _parts(cell: str, width: int, *, wrap: bool) -> list[str]:
         return [cell]
     if not wrap:
         return [shorten(cell, width)]
-    return [cell[at : at + width] for at in range(0, len(cell), width)]
+    return textwrap.wrap(cell, width, break_on_hyphens=False)
 
 
 def left_out_rows(paths: Iterable[LeftOut]) -> list[dict[str, Any]]:

@@ -111,7 +111,7 @@ def test_images_without_a_known_base_are_told(tmp_path: Path) -> None:
     assert "No base is known of 1 image:\n  alone:1 (2 layers)\n" in text
     assert "less still" not in text
     advice = run("fleet", "advise", *paths).text
-    assert "| `alone:1` | name its base |  |  |" in advice
+    assert "| `alone:1` | 1 |  | name its base | its base is not known |" in advice
     assert "- `alone:1` (2 layers)" in advice
     assert "does all of it" not in advice
     document = run("fleet", "advise", *paths, "--json").json

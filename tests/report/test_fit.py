@@ -35,7 +35,7 @@ TABLES = {
     "fleet advise": ("fleet", "advise", "app.tar"),
     "base list": ("base", "list"),
 }
-HEADS = re.compile(r"(layer|mode|strategy|image|base) ")
+HEADS = re.compile(r"(layer|mode|strategy|repository|base) ")
 
 
 @pytest.fixture(scope="module")

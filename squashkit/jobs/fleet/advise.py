@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from squashkit.arguments import checked
-from squashkit.jobs.fleet.measure import measure_fleet
-from squashkit.options import STRATEGIES, FleetOptions, Run
-from squashkit.plan.fleet.strategies import CARVE
-from squashkit.progress import Progress
-from squashkit.report.fleet.advice import AdviceReport
+from squashkit.arguments import checked, texts
+from squashkit.engine.layers import LayerStore
+from squashkit.jobs.fleet.measure import OpenFleet
+from squashkit.jobs.fleet.process import for_many_images
+from squashkit.jobs.fleet.trees import walk
+from squashkit.layers.changeset import content_of
+from squashkit.oci.digests import ChainID
+from squashkit.options import FleetOptions, Run
+from squashkit.plan.fleet.advice import Advised, Recipe, findings
+from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE
+from squashkit.progress import Progress, Silent
+from squashkit.report.fleet.advice import AdviceReport, changed_by, kinds_of
+from squashkit.transports.session import Session
+
+_NEEDED = (BUILT, ALL, BASE, TRIE, BEST)
+"""The strategies that advice is made of."""
 
 
 @checked
@@ -21,8 +32,43 @@ def fleet_advise(
     run: Run = Run(),
     progress: Progress | None = None,
 ) -> AdviceReport:
-    """For each image by which segments to squash it, so that all of them together take least. Otherwise as
-    `measure_fleet`."""
-    # Each image is advised by itself, and no carved one can be made so.
-    every = replace(fleet, strategies=[one for one in STRATEGIES if one != CARVE])
-    return AdviceReport(measure_fleet(references, fleet=every, run=run, progress=progress))
+    """For each image by which segments to squash it, so that all of them together take least, and why; for
+    each repository the command that does so with its next release, too. Otherwise as `measure_fleet`."""
+    with for_many_images(), Session(run, progress or Silent()) as session, LayerStore(session) as layers:
+        opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate)
+        return advice_on(opened.read(estimate=fleet.estimate), fleet)
+
+
+def advice_on(opened: OpenFleet, options: FleetOptions) -> AdviceReport:
+    """What to do with the images of a fleet whose layers were read."""
+    options = replace(options, strategies=_NEEDED)
+    measured = opened.measure(_NEEDED, options, () if options.estimate else (ALL,))
+    report = opened.report(measured, options)
+    by_name = {one.name: one for one in measured}
+    built, merged, best = (by_name[name] for name in (BUILT, BASE, BEST))
+    changed = changed_by(report)
+    found = findings(opened.trie, built.stacks, merged.stacks, changed, opened.base_names, _kills(opened))
+    advised = Advised(opened.trie.images, built.stacks, merged.stacks, best.stacks, best.segments)
+    kinds = [
+        squashed
+        for numbers in kinds_of(report.names, found).values()
+        if (squashed := [number for number in numbers if changed[number]])
+    ]
+    recipes: list[Recipe | None] = [None] * len(report.names)
+    for kind, recipe in zip(
+        kinds, advised.recipes(kinds, found, on_hosts=options.minimise == "host"), strict=True
+    ):
+        for number in kind:
+            recipes[number] = recipe
+    return AdviceReport(report, tuple(found), tuple(recipes))
+
+
+def _kills(opened: OpenFleet) -> dict[tuple[ChainID, ChainID], int]:
+    """Bytes of files that each layer deletes or replaces, by the layer that held them."""
+    bytes_of: Counter[tuple[ChainID, ChainID]] = Counter()
+    images = opened.trie.images
+    for number, layer, tree in walk(images, opened.layers.changesets):
+        for dead in tree.dropped:
+            if gone := content_of(dead.entry.record):
+                bytes_of[layer.chain_id, images[number].layers[dead.layer].chain_id] += gone
+    return bytes_of

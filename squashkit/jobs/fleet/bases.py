@@ -41,8 +41,8 @@ class FleetBases:
     members: Sequence[Member]
     named: Sequence[Member]
     """Bases that a person names."""
-    tops: set[ChainID] = field(default_factory=set, init=False)
-    """The uppermost layers of all bases that are known."""
+    tops: dict[ChainID, str] = field(default_factory=dict, init=False)
+    """The uppermost layers of all bases that are known, with a reference to each."""
     _wrong: set[int] = field(default_factory=set, init=False)
     """Images that name a base which they do not stand on, by their place in the fleet."""
     _hosts: frozenset[str] = field(init=False)
@@ -52,21 +52,23 @@ class FleetBases:
     def __post_init__(self) -> None:
         places = [one.source.reference for one in (*self.members, *self.named)]
         self._hosts = frozenset(one.in_registry.host for one in places if one.in_registry)
-        self.tops |= {member.image.layers[-1].chain_id for member in self.named if member.image.layers}
+        for member in self.named:
+            if member.image.layers:
+                self.tops.setdefault(member.image.layers[-1].chain_id, member.reference)
         self._ask_catalogue()
         self._ask_images()
 
     def _ask_catalogue(self) -> None:
         """Find the bases of the catalogue on which images stand, or which they are."""
-        platforms: dict[ChainID, set[Platform]] = {}
+        known: dict[ChainID, dict[Platform, str]] = {}
         for base in Catalogue.of_user(used=True).bases():
             if base.diff_ids:
-                platforms.setdefault(chain_ids(base.diff_ids)[-1], set()).add(base.platform)
+                known.setdefault(chain_ids(base.diff_ids)[-1], {})[base.platform] = base.reference
         for image in (member.image for member in self.members):
             for layer in image.layers:
-                of = platforms.get(layer.chain_id, ())
-                if any(platform.matches(image.platform) for platform in of):
-                    self.tops.add(layer.chain_id)
+                for platform, reference in known.get(layer.chain_id, {}).items():
+                    if platform.matches(image.platform):
+                        self.tops.setdefault(layer.chain_id, reference)
 
     def _ask_images(self) -> None:
         """Find the bases that images, or their builds, name."""
@@ -81,7 +83,9 @@ class FleetBases:
             except (InvalidImage, UnsupportedImage):  # what it names is no base; it may have another
                 continue
             if base is not None and base.layers:
-                self.tops.add(image.layers[base.layers - 1].chain_id)
+                place = "docker://" if source.remote is not None and base.image_name else ""
+                named = place + (base.image_name or base.name)
+                self.tops.setdefault(image.layers[base.layers - 1].chain_id, named)
 
     def _open(self, reference: Reference, platform: Platform) -> Source:
         """Open a base that an image names, in a registry that is read anyway, once."""

@@ -16,7 +16,7 @@ from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.prices import Pricing
 from squashkit.jobs.fleet.process import for_many_images
 from squashkit.oci.compression import GZIP_LEVEL, Compression
-from squashkit.oci.digests import DiffID
+from squashkit.oci.digests import ChainID, DiffID
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
 from squashkit.options import FleetOptions, Run
@@ -73,6 +73,8 @@ class OpenFleet:
     prices: Pricing
     trie: Trie
     unknown: Sequence[UnknownBase]
+    base_names: Mapping[ChainID, str]
+    """References of bases, by their uppermost layers."""
 
     @classmethod
     def of(
@@ -110,7 +112,11 @@ class OpenFleet:
             UnknownBase(names[number], len(trie.images[number].layers), hint)
             for number, hint in zip(trie.unknown, known.hints(trie.unknown), strict=True)
         ]
-        return cls(fleet, members, bases, in_registries, different, prices, trie, unknown)
+        base_names = dict(known.tops)
+        for number, member in enumerate(members):
+            if member.image.layers and trie.path(number)[-1].children:
+                base_names.setdefault(member.image.layers[-1].chain_id, member.reference)
+        return cls(fleet, members, bases, in_registries, different, prices, trie, unknown, base_names)
 
     def refuse_unknown(self) -> None:
         """Raises BaseUnknown where no base is known of an image: it would be merged into the image."""
