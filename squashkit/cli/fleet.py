@@ -241,10 +241,10 @@ Examples:
 @markdown_option("the advice")
 @debug_option
 def advise(images: Sequence[str], as_json: bool, as_markdown: bool, **others: Any) -> None:
-    """Tell which IMAGEs to squash so that all of them together take least, and why: what that saves and costs
-    once, a row for each repository, and the command that does it for one image and for the next release.
-    "Leave as is" where that is the answer, "name its base" where that is not known. A table on a terminal,
-    elsewhere Markdown; --json has --segments for each image, too.
+    """Tell which IMAGEs to squash so that all of them together take least, and why: what that saves and
+    costs once, a row for each repository, and the command that does it for one image and for the next
+    release. "Leave as is" where that is the answer, "name its base" where that is not known. A table on a
+    terminal, elsewhere Markdown; --json has --segments for each image, too.
     """
     check_forms(as_json=as_json, as_markdown=as_markdown)
     references, options, run = _read_options(images, **others)

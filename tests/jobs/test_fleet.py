@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import random
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from squashkit.amounts import size
 from squashkit.engine import carry_out, deliver
 from squashkit.engine.carry_out import carry_out as write_image
 from squashkit.engine.write import write_layer
@@ -253,13 +255,35 @@ def test_growth_is_written_as_csv(tmp_path: Path) -> None:
 
 
 def test_a_chart_is_drawn(tmp_path: Path) -> None:
-    """The chart names the strategies, and its bytes are the same each time."""
+    """It has a title, each strategy with what it saves, squashing all in a panel of its own, a description;
+    and its bytes are the same each time."""
     pytest.importorskip("matplotlib")
-    paths = wasteful(tmp_path)
-    for name in ("a.svg", "b.svg"):
-        storage(*paths, "--chart", tmp_path / name)
+    paths = known(wasteful(tmp_path))
+    for name in ("a.svg", "b.svg", "c.png"):
+        found = storage(*paths, "--chart", tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    text = (tmp_path / "a.svg").read_text()
+    drawn = re.findall(r"<!-- (.*?) -->", text, re.DOTALL)
+    built = found["as built"]["registry_bytes"]
+    title = f"What squashing 3 images saves in a registry, of {size(built)} as built"
+    assert title in drawn
+    assert f"<title>{title}</title>" in text
+    assert {"above bases that stay", "squash all", "as built", "% saved"} <= {*drawn}
+    saved = built - found["best cut"]["registry_bytes"]
+    share = f"{100 * saved / built:.1f} %"
+    assert {"keep base, best cut", f"saves {size(saved)} ({share})"} <= {*drawn}
     assert_fails(run("fleet", "storage", *paths, "--chart", tmp_path / "c.txt"), 2, ".svg")
+
+
+@pytest.mark.parametrize("words", [["--no-scan"], ["--strategies", "built"], ["--strategies", "all"]])
+def test_a_chart_of_few_rows(words: list[str], tmp_path: Path) -> None:
+    """Of one image, as built alone, or with one strategy there is a chart, too."""
+    pytest.importorskip("matplotlib")
+    path = write(tmp_path, ImageSpec([blob("x", 900), blob("y", 900)], ["x:1"]))[0]
+    done = run("fleet", "storage", path, *words, "--chart", tmp_path / "a.svg")
+    assert done.code == 0, done.err
+    assert "1 image" in (tmp_path / "a.svg").read_text()
 
 
 def test_releases_of_one_repository_are_updates(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""A fleet's storage against its number of images, as a picture: needs matplotlib."""
+"""What each strategy saves against the fleet as it was built, as a picture: needs matplotlib."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,21 @@ from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.fleet.titles import TITLES
 from squashkit.wording import Option
 
-_COLOURS = {
-    BUILT: "#9aa3ab",
-    ALL: "#b03535",
-    BASE: "#d08a2e",
-    TRIE: "#3572b0",
-    BEST: "#1b7f5c",
-    CARVE: "#6b4fa0",
-}
-_DASHES = {BASE: "-.", TRIE: "--"}
-"""Lines that may lie on others."""
 _FORMS = (".svg", ".png", ".pdf")
+_TEXT, _DIM, _GRID = "#222222", "#555555", "#dddddd"
+_LOOKS = {
+    BUILT: ("#555555", "-", "o"),
+    ALL: ("#d55e00", "-", "X"),
+    BASE: ("#e69f00", "-.", "s"),
+    TRIE: ("#0072b2", "--", "^"),
+    BEST: ("#009e73", "-", "o"),
+    CARVE: ("#cc79a7", "-", "D"),
+}
+"""A colour of Okabe and Ito's, which the colour-blind tell apart, a dash and a marker for each strategy."""
+_MARKED = 12
+"""Up to how many images each has a marker."""
+_LINE = 0.17
+"""Inches that a line of a label takes."""
 
 
 def check_chart(path: Path) -> None:
@@ -37,65 +43,183 @@ def check_chart(path: Path) -> None:
     _matplotlib()
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What strategies save that save the same."""
+
+    titles: list[str]
+    strategy: str
+    """The one whose looks it has."""
+    shares: list[float]
+    """In percent of what is taken as built, of the first 1, 2, 3... images."""
+    saved: int
+    """Bytes, of all images."""
+    is_estimated: bool
+
+    @property
+    def label(self) -> str:
+        about = "about " * self.is_estimated
+        if not self.saved:
+            return f"{_joined(self.titles)}\nsaves nothing"
+        what = "saves" if self.saved > 0 else "takes more:"
+        return (
+            f"{_joined(self.titles)}\n{what} {about}{size(abs(self.saved))} ({abs(self.shares[-1]):.1f} %)"
+        )
+
+
+def _joined(titles: Sequence[str]) -> str:
+    """At most two in a line."""
+    pairs = [", ".join(titles[at : at + 2]) for at in range(0, len(titles), 2)]
+    return ",\n".join(pairs)
+
+
 def write_chart(report: FleetReport, path: Path) -> None:
-    """Draw what each strategy takes, and where squashing everything begins to cost more."""
+    """Draw what each strategy saves against as built, and in a panel of its own what squashing each image
+    whole does. The ground is white, so that it can be read on any page."""
     pyplot = _matplotlib()
-    kind = int(report.minimise == "host")
-    figure, axes = pyplot.subplots(figsize=(8, 4.6), layout="constrained")
-    images = range(1, len(report.names) + 1)
-    for strategy in report.shown:
-        values = [grown[kind] / 1e6 for grown in strategy.growth]
-        thick = 2.4 if strategy.name == BEST else 1.6
-        marker = "o" if len(values) <= 12 else None
-        axes.plot(
-            images,
-            values,
-            _DASHES.get(strategy.name, "-"),
-            label=TITLES[strategy.name],
-            color=_COLOURS[strategy.name],
-            lw=thick,
-            marker=marker,
-            ms=3.5,
-            zorder=3 if strategy.name == TRIE else 2,
-        )
-    if report.crossing is not None:
-        axes.axvline(report.crossing, color="#b03535", lw=0.8, ls=":")
-        is_late = report.crossing > 0.6 * len(report.names)
-        axes.annotate(
-            f"from {count(report.crossing, 'image')} on\nsquash all takes more than as built",
-            (report.crossing, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(-6 if is_late else 6, -4),
-            textcoords="offset points",
-            ha="right" if is_late else "left",
-            va="top",
-            fontsize=8,
-            color="#b03535",
-        )
-    where = "on a host" if kind else "in a registry"
+    lines = _lines(report)
+    panels = [("above bases that stay", [line for line in lines if line.strategy != ALL])]
+    panels += [(TITLES[ALL], [line]) for line in lines if line.strategy == ALL]
+    panels = [panel for panel in panels if panel[1]]
+    heights = [3.4 if title != TITLES[ALL] else 1.9 for title, _ in panels] or [3.4]
+    figure, places = pyplot.subplots(
+        max(1, len(panels)),
+        figsize=(8, 1.5 + sum(heights)),
+        layout="constrained",
+        squeeze=False,
+        height_ratios=heights,
+        facecolor="white",
+    )
+    figure.suptitle(_title(report), x=0.012, ha="left", fontsize=13, color=_TEXT, fontweight="bold")
+    for (axes,), (title, own) in zip(places, panels, strict=False):
+        axes.set_title(title, loc="left", fontsize=10, color=_DIM)
+        _draw(axes, own, len(report.names), 2.9 if title != TITLES[ALL] else 1.4)
+    if not panels:
+        _draw_built(places[0][0], report)
+    last = places[-1][0]
     unknown = len(report.unknown)
     left = f" ({unknown:,} of unknown base, as built but for {TITLES[ALL]})" if unknown else ""
-    axes.set_xlabel(f"images{left}")
-    axes.set_ylabel(f"MB {where}")
-    axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(frameon=False, fontsize=9, loc="outside upper center", ncols=5)
+    last.set_xlabel(f"images, in their order{left}", color=_TEXT)
     is_svg = path.suffix == ".svg"
-    figure.savefig(path, metadata={"Date": None} if is_svg else None, dpi=150)
+    figure.savefig(path, metadata={"Date": None} if is_svg else None, dpi=150, facecolor="white")
     pyplot.close(figure)
     if is_svg:
-        _describe(report, path, where)
+        _describe(report, path)
 
 
-def _describe(report: FleetReport, path: Path, where: str) -> None:
-    """Say in words what the picture shows, for those who cannot see it."""
+def _lines(report: FleetReport) -> list[_Line]:
+    """What strategies save; those that save the same for any number of images are one line."""
     kind = int(report.minimise == "host")
-    together = ", ".join(f"{TITLES[one.name]} {size(one.growth[-1][kind])}" for one in report.shown)
-    title = f"What {count(len(report.names), 'image')} take {where}, by strategy"
+    built = report.strategies[0].growth
+    lines: list[_Line] = []
+    for strategy in report.shown:
+        if strategy.name == BUILT:
+            continue
+        shares = [
+            100 * (b[kind] - one[kind]) / b[kind] if b[kind] else 0.0
+            for b, one in zip(built, strategy.growth, strict=True)
+        ]
+        same = [one for one in lines if one.strategy != ALL and one.shares == shares]
+        if same and strategy.name != ALL:
+            lines.remove(same[0])
+        titles = [*(same[0].titles if same else []), TITLES[strategy.name]]
+        saved = built[-1][kind] - strategy.growth[-1][kind]
+        about = strategy.is_estimated or (report.estimate and kind == 0)
+        lines.append(_Line(titles, strategy.name, shares, saved, about))
+    return lines
+
+
+def _draw(axes: Any, lines: Sequence[_Line], images: int, height: float) -> None:
+    """Lines with their labels at their ends, against zero, which is as built; in so many inches."""
+    numbers = range(1, images + 1)
+    axes.axhline(0, color=_DIM, lw=1)
+    for line in lines:
+        colour, dash, marker = _LOOKS[line.strategy]
+        shown = marker if images <= _MARKED else None
+        axes.plot(numbers, line.shares, dash, color=colour, lw=2.2, marker=shown, ms=5)
+    low = min(0.0, *(min(line.shares) for line in lines))
+    high = max(0.0, *(max(line.shares) for line in lines))
+    room = max(0.14 * (high - low), 0.5)
+    low, high = low - room, high + room
+    axes.set_ylim(low, high)
+    axes.set_xlim(1 - min(0.4, 0.02 * images), images + 0.02 * images)
+    axes.set_ylabel("% saved", color=_TEXT)
+    _count_on(axes, images)
+    axes.grid(axis="y", color=_GRID, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_TEXT)
+    axes.spines[["top", "right"]].set_visible(False)
+    ends = [(0.0, "as built", _DIM)]
+    ends += [(one.shares[-1], one.label, _LOOKS[one.strategy][0]) for one in lines]
+    ends.sort()
+    places = [(end - low) / (high - low) for end, *_ in ends]
+    tall = [(label.count("\n") + 1) * _LINE / height for _, label, _ in ends]
+    for (end, label, colour), place in zip(ends, _apart(places, tall), strict=True):
+        axes.annotate(
+            label,
+            (images, end),
+            xytext=(1.05, place),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=9,
+            color=_TEXT,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "lw": 1.4, "shrinkA": 2, "shrinkB": 3},
+        )
+
+
+def _apart(places: Sequence[float], tall: Sequence[float]) -> list[float]:
+    """Places of labels so tall, from the lowest up, near those that they are meant for; none covers
+    another."""
+    found: list[float] = []
+    for place, own in zip(places, tall, strict=True):
+        least = found[-1] + (tall[len(found) - 1] + own) / 2 if found else place
+        found.append(max(place, least))
+    over = max(0.0, found[-1] + tall[-1] / 2 - 1)
+    for at in range(len(found) - 1, -1, -1):  # down again, as far as the one above asks for it
+        most = 1 - tall[at] / 2 if at == len(found) - 1 else found[at + 1] - (tall[at] + tall[at + 1]) / 2
+        if over:
+            found[at] = min(found[at], most)
+    return found
+
+
+def _draw_built(axes: Any, report: FleetReport) -> None:
+    """What is taken as built, where there is nothing to hold against it."""
+    kind = int(report.minimise == "host")
+    values = [grown[kind] / 1e6 for grown in report.strategies[0].growth]
+    colour, dash, marker = _LOOKS[BUILT]
+    shown = marker if len(values) <= _MARKED else None
+    axes.plot(range(1, len(values) + 1), values, dash, color=colour, lw=2.2, marker=shown, ms=5)
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("MB", color=_TEXT)
+    _count_on(axes, len(values))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _count_on(axes: Any, images: int) -> None:
+    """Whole numbers of images alone."""
+    if images == 1:
+        axes.set_xlim(0.5, 1.5)
+        axes.set_xticks([1])
+    else:
+        axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _title(report: FleetReport) -> str:
+    images = count(len(report.names), "image")
+    where = "on a host" if report.minimise == "host" else "in a registry"
+    taken = size(report.strategies[0].taken(report.minimise))
+    if len(report.shown) == 1 and report.shown[0].name == BUILT:
+        return f"What {images} take {where} as built: {taken}"
+    return f"What squashing {images} saves {where}, of {taken} as built"
+
+
+def _describe(report: FleetReport, path: Path) -> None:
+    """Say in words what the picture shows, for those who cannot see it."""
+    together = "; ".join(f"{TITLES[one.name]} {size(one.taken(report.minimise))}" for one in report.shown)
     text = path.read_text(encoding="utf-8")
     start = text.index(">", text.index("<svg ")) + 1
-    words = f"\n <title>{title}</title>\n <desc>All of them together: {together}.</desc>"
+    words = f"\n <title>{_title(report)}</title>\n <desc>All of them together: {together}.</desc>"
     path.write_text(text[:start] + words + text[start:], encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from squashkit.amounts import count, size
+from squashkit.amounts import count, size, sizes
 from squashkit.errors import show_path
 from squashkit.report.text import Fit, percent, table
 
@@ -103,13 +103,15 @@ class DuplicatesReport:
         if self.listed:
             yield ""
             head = ["twice", "size", "copies", "layers", "images", "path"]
+            twice = sizes([one.duplicate for one in self.listed])
+            single = sizes([one.size for one in self.listed])
             rows = [
                 [
-                    *(size(one.duplicate), size(one.size)),
+                    *(twice[at], single[at]),
                     *(f"{number:,}" for number in (one.copies, one.layers, one.images)),
                     f"/{show_path(one.path)}",
                 ]
-                for one in self.listed
+                for at, one in enumerate(self.listed)
             ]
             yield from table(head, rows, right=range(5), fit=Fit(width, shorten=[5]))
         more = self.repeated - len(self.listed)

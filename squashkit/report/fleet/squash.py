@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from squashkit.amounts import count, size
+from squashkit.amounts import count, size, sizes
 from squashkit.errors import show_text
 from squashkit.plan.documents import Transfer
 from squashkit.plan.fleet.strategies import Strategy
@@ -76,18 +76,11 @@ class SquashedFleet:
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """The table: its head, and a row for each image."""
         built = self.fleet.strategies[0]
-        rows = [
-            [
-                str(len(before)),
-                str(len(after)),
-                size(sum(blob.stored for blob in before)),
-                size(sum(blob.stored for blob in after)),
-                show_text(output),
-            ]
-            for before, after, (output, _) in zip(
-                built.stacks, self.strategy.stacks, self.outputs, strict=True
-            )
-        ]
+        stacks = built.stacks, self.strategy.stacks
+        taken = (sizes([sum(blob.stored for blob in stack) for stack in side]) for side in stacks)
+        layers = ([f"{len(stack):,}" for stack in side] for side in stacks)
+        outputs = (show_text(output) for output, _ in self.outputs)
+        rows = [list(row) for row in zip(*layers, *taken, outputs, strict=True)]
         return ["layers", "after", "registry", "after", "written as"], rows
 
     def together(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from squashkit.amounts import count, size
+from squashkit.amounts import count, size, sizes
 from squashkit.options import STRATEGIES
 from squashkit.plan.fleet.storage import (
     lost_layers,
@@ -202,25 +202,30 @@ class FleetReport:
         built = self.strategies[0]
         about = " (about)" if self.estimate else ""
         head = ["strategy", f"registry{about}", "", "host", "", "layers", "pulled"]
+        shown = self.shown
+        guesses = ["~" * one.is_estimated for one in shown]
+        registry = sizes([one.registry for one in shown])
+        host = sizes([*(one.host for one in shown), self.files_once or 0])
+        pulled = sizes([sum(one.pulled) for one in shown])
         rows = [
             [
                 TITLES[one.name],
-                "~" * one.is_estimated + size(one.registry),
+                guess + registry[at],
                 _change(one.registry, built.registry),
-                size(one.host) if self.is_scanned else "",
+                host[at] if self.is_scanned else "",
                 _change(one.host, built.host),
-                str(one.layers),
-                "~" * one.is_estimated + size(sum(one.pulled)),
+                f"{one.layers:,}",
+                guess + pulled[at],
             ]
-            for one in self.shown
+            for at, (one, guess) in enumerate(zip(shown, guesses, strict=True))
         ]
-        if self.updates:
+        if updates := self.updates:
             head.append("update")
-            for row, one in zip(rows, self.shown, strict=True):
-                sizes = [one.update(a, b) for a, b in self.updates]
-                row.append("~" * one.is_estimated + size(sum(sizes) // len(sizes)))
+            average = [sum(one.update(a, b) for a, b in updates) // len(updates) for one in shown]
+            for row, guess, text in zip(rows, guesses, sizes(average), strict=True):
+                row.append(guess + text)
         if self.files_once is not None:
-            bound = ["every file once", "", "", size(self.files_once), _change(self.files_once, built.host)]
+            bound = ["every file once", "", "", host[-1], _change(self.files_once, built.host)]
             rows.append([*bound, *[""] * (len(head) - len(bound))])
         return head, rows
 
