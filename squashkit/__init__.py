@@ -29,8 +29,10 @@ _NAMES = {
     ),
     "jobs.extract": ("extract",),
     "jobs.fleet.advise": ("fleet_advise",),
+    "jobs.fleet.freed": ("fleet_freed",),
     "jobs.fleet.manifests": ("measure_manifests",),
     "jobs.fleet.measure": ("measure_fleet",),
+    "jobs.fleet.pull": ("fleet_pull",),
     "jobs.fleet.scan.duplicates": ("fleet_duplicates",),
     "jobs.fleet.scan.storage": ("measure_scan",),
     "jobs.fleet.scan.sql": ("fleet_sql",),
@@ -112,6 +114,8 @@ _NAMES = {
     "report.fleet.advice": ("AdviceReport",),
     "report.fleet.answer": ("SqlAnswer",),
     "report.fleet.duplicates": ("DuplicatesReport",),
+    "report.fleet.freed": ("FreedReport",),
+    "report.fleet.pull": ("PullReport",),
     "report.fleet.scan": ("ScanReport",),
     "report.fleet.shape": ("ShapeReport",),
     "report.fleet.squash": ("SquashedFleet",),
@@ -149,8 +153,10 @@ if TYPE_CHECKING:
     from squashkit.jobs.export import export as export
     from squashkit.jobs.extract import extract as extract
     from squashkit.jobs.fleet.advise import fleet_advise as fleet_advise
+    from squashkit.jobs.fleet.freed import fleet_freed as fleet_freed
     from squashkit.jobs.fleet.manifests import measure_manifests as measure_manifests
     from squashkit.jobs.fleet.measure import measure_fleet as measure_fleet
+    from squashkit.jobs.fleet.pull import fleet_pull as fleet_pull
     from squashkit.jobs.fleet.scan.duplicates import fleet_duplicates as fleet_duplicates
     from squashkit.jobs.fleet.scan.scan import scan_fleet as scan_fleet
     from squashkit.jobs.fleet.scan.sql import fleet_sql as fleet_sql
@@ -213,6 +219,8 @@ if TYPE_CHECKING:
     from squashkit.report.fleet.advice import AdviceReport as AdviceReport
     from squashkit.report.fleet.answer import SqlAnswer as SqlAnswer
     from squashkit.report.fleet.duplicates import DuplicatesReport as DuplicatesReport
+    from squashkit.report.fleet.freed import FreedReport as FreedReport
+    from squashkit.report.fleet.pull import PullReport as PullReport
     from squashkit.report.fleet.scan import ScanReport as ScanReport
     from squashkit.report.fleet.shape import ShapeReport as ShapeReport
     from squashkit.report.fleet.squash import SquashedFleet as SquashedFleet

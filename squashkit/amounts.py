@@ -23,7 +23,9 @@ def sizes(values: Sequence[int]) -> list[str]:
     leaves no more than three behind the point."""
     greatest = max(map(abs, values), default=0)
     power = next(n for n in range(len(_UNITS)) if greatest < 999.5 * 1000**n or n == len(_UNITS) - 1)
-    return [f"{_three_digits(value / 1000**power, power)} {_UNITS[power]}" for value in values]
+    return [
+        f"{_three_digits(value / 1000**power, power) if value else 0} {_UNITS[power]}" for value in values
+    ]
 
 
 def _three_digits(number: float, places: int) -> str:

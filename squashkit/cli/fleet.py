@@ -11,6 +11,7 @@ from typing import IO, Any
 import click
 
 from squashkit.cli import complete
+from squashkit.cli.fleet_pull import freed, pull
 from squashkit.cli.fleet_scan import (
     duplicates,
     exclude_option,
@@ -72,7 +73,7 @@ def fleet() -> None:
     """
 
 
-for command in (scan, sql, duplicates):
+for command in (scan, sql, duplicates, pull, freed):
     fleet.add_command(command)
 
 

@@ -273,7 +273,7 @@ def test_a_chart_is_drawn(tmp_path: Path) -> None:
     saved = built - found["best cut"]["registry_bytes"]
     share = f"{100 * saved / built:.1f} %"
     assert {"keep base, best cut", f"saves {size(saved)} ({share})"} <= {*drawn}
-    assert_fails(run("fleet", "storage", *paths, "--chart", tmp_path / "c.txt"), 2, ".svg")
+    assert_fails(run("fleet", "storage", *map(str, paths), "--chart", tmp_path / "c.txt"), 2, ".svg")
 
 
 @pytest.mark.parametrize("words", [["--no-scan"], ["--strategies", "built"], ["--strategies", "all"]])

@@ -40,6 +40,8 @@ FUNCTIONS = {
     "fleet scan": "scan_fleet",
     "fleet duplicates": "fleet_duplicates",
     "fleet sql": "fleet_sql",
+    "fleet pull": "fleet_pull",
+    "fleet freed": "fleet_freed",
 }
 """Each command and its function."""
 NO_FUNCTION = {"completion", "demo", "explore"}

@@ -33,9 +33,11 @@ TABLES = {
     "ls": ("ls", "app.tar:registry.example/team/application:1", "-lR"),
     "fleet storage": ("fleet", "storage", "app.tar"),
     "fleet advise": ("fleet", "advise", "app.tar"),
+    "fleet pull": ("fleet", "pull", "app.tar"),
+    "fleet freed": ("fleet", "freed", "app.tar"),
     "base list": ("base", "list"),
 }
-HEADS = re.compile(r"(layer|mode|strategy|repository|base) ")
+HEADS = re.compile(r"(layer|mode|strategy|repository|tag|image|base) ")
 
 
 @pytest.fixture(scope="module")

@@ -110,6 +110,8 @@ COMMANDS: list[tuple[Arg, ...]] = [
     ("base", "remove", EVIL),
     ("fleet", "storage", "layout", "both.tar"),
     ("fleet", "advise", "layout", "both.tar"),
+    ("fleet", "pull", "layout", "--have", "both.tar"),
+    ("fleet", "freed", "layout", "both.tar"),
     ("fleet", "squash", "layout", "--into", "oci:fleet", "--strategy", "all"),
 ]
 MISTAKES: list[tuple[Arg, ...]] = [
@@ -214,6 +216,8 @@ SECRET = "hunter2"
         ("squash", "layout", "--keep-base", "docker://ada:hunter2@127.0.0.1:9/app", "-n"),
         ("rebase", "layout", "--new-base", "docker://ada:hunter2@127.0.0.1:9/app", *["-n"]),
         ("base", "add", "docker://ada:hunter2@127.0.0.1:9/app"),
+        ("fleet", "pull", "layout", "--have", "docker://ada:hunter2@127.0.0.1:9/app"),
+        ("fleet", "freed", "docker://ada:hunter2@127.0.0.1:9/team/"),
         ("fleet", "squash", "layout", "--into", "docker://ada:hunter2@127.0.0.1:9/team"),
         ("fleet", "storage", "docker://ada:hunter2@127.0.0.1:9/team/"),
         ("inspect", "app:1"),

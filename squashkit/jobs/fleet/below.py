@@ -61,9 +61,9 @@ class Below:
     def title(self) -> str:
         return f"docker://{self.host}/{self.prefix}"
 
-    def names(self) -> list[str]:
-        """Every tag that may be an image's, with its host and repository: older releases first, as far as
-        tags tell them. A repository that cannot be listed is left out."""
+    def names(self, *, every: bool = False) -> list[str]:
+        """Every tag that may be an image's, or `every` one, with its host and repository: older releases
+        first, as far as tags tell them. A repository that cannot be listed is left out."""
         from squashkit.transports.registry.repository import Repository
 
         registry = self.registries.get(ImageName.parse(f"{self.host}/{self.whole or 'any'}"))
@@ -71,7 +71,7 @@ class Below:
         names = []
         for path in self._repositories:
             try:
-                names += self._images(path, Repository(registry, path).tags())
+                names += self._named(path, Repository(registry, path).tags(), every=every)
             except (ImageNotFound, Unauthorized) as error:
                 self._unread[f"{self.host}/{path}"] = error
         return names
@@ -88,10 +88,10 @@ class Below:
         found = sorted(path for path in listed if path.startswith(self.prefix) or path == self.whole)
         return found or ([self.whole] if self.whole else [])
 
-    def _images(self, path: str, tags: Sequence[str]) -> list[str]:
+    def _named(self, path: str, tags: Sequence[str], *, every: bool) -> list[str]:
         names = []
         for tag in sorted(tags, key=_release):
-            if kind := kind_by_tag(tag):
+            if not every and (kind := kind_by_tag(tag)):
                 self.kinds[kind] += 1
                 continue
             name = f"{self.host}/{path}:{tag}"

@@ -82,8 +82,10 @@ def growth(stacks: Sequence[Stack]) -> list[tuple[int, int]]:
 
 def pulled(stacks: Sequence[Stack]) -> list[int]:
     """Bytes that a host downloads for each image, one after another: layers that it has on the same parents
-    are there (docker finds them by chain_id)."""
-    return [sum(blob.stored for blob, new in layers if new) for layers in _layers(stacks)]
+    are there (docker finds them by chain_id), and a blob that an image has twice is downloaded once."""
+    return [
+        sum({blob.key: blob.stored for blob, new in layers if new}.values()) for layers in _layers(stacks)
+    ]
 
 
 def pulled_blobs(stacks: Sequence[Stack]) -> list[int]:

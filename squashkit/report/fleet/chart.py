@@ -61,10 +61,10 @@ class _Line:
         about = "about " * self.is_estimated
         if not self.saved:
             return f"{_joined(self.titles)}\nsaves nothing"
-        what = "saves" if self.saved > 0 else "takes more:"
-        return (
-            f"{_joined(self.titles)}\n{what} {about}{size(abs(self.saved))} ({abs(self.shares[-1]):.1f} %)"
-        )
+        amount, share = size(abs(self.saved)), f"({abs(self.shares[-1]):.1f} %)"
+        if self.saved < 0:
+            return f"{_joined(self.titles)}\ntakes {about}{amount} more {share}"
+        return f"{_joined(self.titles)}\nsaves {about}{amount} {share}"
 
 
 def _joined(titles: Sequence[str]) -> str:
