@@ -32,7 +32,7 @@ SECTIONS = {
         squash squash_platforms rebase rebase_platforms rebase_below put_back extract""",
     "Many images": """
         measure_fleet measure_manifests fleet_advise squash_fleet scan_fleet measure_scan fleet_duplicates
-        fleet_sql fleet_pull fleet_freed""",
+        fleet_sql fleet_pull fleet_freed fleet_page""",
     "Look at images": "inspect inspect_tree waste report_page verify diff ls cat which which_glob export",
     "Bases": "find_base check_base check_all base_list base_add base_remove",
     "Options": """

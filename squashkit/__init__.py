@@ -33,6 +33,7 @@ _NAMES = {
     "jobs.fleet.manifests": ("measure_manifests",),
     "jobs.fleet.measure": ("measure_fleet",),
     "jobs.fleet.pull": ("fleet_pull",),
+    "jobs.fleet.report": ("fleet_page",),
     "jobs.fleet.scan.duplicates": ("fleet_duplicates",),
     "jobs.fleet.scan.storage": ("measure_scan",),
     "jobs.fleet.scan.sql": ("fleet_sql",),
@@ -157,6 +158,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.fleet.manifests import measure_manifests as measure_manifests
     from squashkit.jobs.fleet.measure import measure_fleet as measure_fleet
     from squashkit.jobs.fleet.pull import fleet_pull as fleet_pull
+    from squashkit.jobs.fleet.report import fleet_page as fleet_page
     from squashkit.jobs.fleet.scan.duplicates import fleet_duplicates as fleet_duplicates
     from squashkit.jobs.fleet.scan.scan import scan_fleet as scan_fleet
     from squashkit.jobs.fleet.scan.sql import fleet_sql as fleet_sql

@@ -22,6 +22,7 @@ from squashkit.cli.fleet_scan import (
 )
 from squashkit.cli.help import CUT, RESOURCES, Group, option
 from squashkit.cli.output import write_file, written
+from squashkit.cli.report import refuse_terminal, send_page
 from squashkit.cli.shared import (
     Function,
     access_options,
@@ -36,11 +37,13 @@ from squashkit.cli.shared import (
     show_report,
     tmp_dir_option,
 )
+from squashkit.cli.writing import check_writable
 from squashkit.errors import UsageError, show_text
 from squashkit.jobs.ends import would_harm
 from squashkit.jobs.fleet.advise import fleet_advise
 from squashkit.jobs.fleet.manifests import measure_manifests
 from squashkit.jobs.fleet.measure import measure_fleet
+from squashkit.jobs.fleet.report import fleet_page
 from squashkit.jobs.fleet.scan.storage import measure_scan
 from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.jobs.fleet.squash import squash_fleet
@@ -48,6 +51,8 @@ from squashkit.oci.documents import Platform
 from squashkit.options import STRATEGIES, Access, FleetOptions, Run
 from squashkit.progress import Note, shown
 from squashkit.report.fleet.chart import check_chart, write_chart
+from squashkit.report.html.render import check_template
+from squashkit.transports.archive.sink import check_free
 
 
 @click.group(
@@ -245,13 +250,56 @@ def advise(images: Sequence[str], as_json: bool, as_markdown: bool, **others: An
     """Tell which IMAGEs to squash so that all of them together take least, and why: what that saves and
     costs once, a row for each repository, and the command that does it for one image and for the next
     release. "Leave as is" where that is the answer, "name its base" where that is not known. A table on a
-    terminal, elsewhere Markdown; --json has --segments for each image, too.
+    terminal, elsewhere Markdown; --json has --segments for each image, too. The folder of a scan, named
+    alone, means its images.
     """
     check_forms(as_json=as_json, as_markdown=as_markdown)
     references, options, run = _read_options(images, **others)
     with shown() as progress:
         report = fleet_advise(references, fleet=options, run=run, progress=progress)
     show_report(report, as_json=as_json, as_markdown=as_markdown)
+
+
+@fleet.command(
+    short_help="Show a fleet in a browser, as one HTML file.",
+    epilog="""\b
+Examples:
+  squashkit fleet report a.tar b.tar c.tar -o fleet.html
+  squashkit fleet report docker://registry.example/team/ --estimate -o fleet.html
+  squashkit fleet report scan -o fleet.html --force
+""",
+)
+@click.argument("images", shell_complete=complete.images, nargs=-1, metavar="[IMAGE]...")
+@option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    shell_complete=complete.files,
+    help="Where the page goes: a path, or - for standard output.",
+)
+@option("--force", is_flag=True, help="Replace an existing output.")
+@_fleet_options
+@debug_option
+def report(images: Sequence[str], output: str, force: bool, **others: Any) -> None:
+    """Write a page about the IMAGEs for a browser: what they take and what each strategy saves, a picture
+    of their layers with what is dead and what is there more than once, what to do, what hosts download, and
+    what deleting a tag or a repository would free. The folder of a scan, named alone, means its images.
+
+    The page is one HTML file that loads nothing. Needs jinja2: pip install 'squashkit[report]'.
+    """
+    references, options, run = _read_options(images, **others)
+    check_template()
+    path = Path(output)
+    if output == "-":
+        refuse_terminal()
+    else:
+        check_writable("-o", path)
+        _protect(references, path)
+        check_free(path, force=force)
+    with shown() as progress:
+        text = fleet_page(references, fleet=options, run=run, progress=progress)
+    send_page(text, output, force=force, about="a fleet")
 
 
 @fleet.command(

@@ -64,8 +64,7 @@ def report(
     """
     if output == "-":
         check_html()
-        if sys.stdout is None or sys.stdout.isatty():
-            raise UsageError("standard output is a terminal or closed; pass -o FILE")
+        refuse_terminal()
     else:
         given = (str(one) if one is not None else None for one in (keep_base, dockerfile, rules))
         check_writable("-o", Path(output), *images, *given)
@@ -77,7 +76,17 @@ def report(
         given=Given.read(rules, dockerfile, None),
     )
     pages = [replace(one, waste=flagged(one.waste)) for _, one in found]
-    text = page_html(pages)
+    send_page(page_html(pages), output, force=force, about=count(len(pages), "image"))
+
+
+def refuse_terminal() -> None:
+    """Raises UsageError where a page would go to a terminal."""
+    if sys.stdout is None or sys.stdout.isatty():
+        raise UsageError("standard output is a terminal or closed; pass -o FILE")
+
+
+def send_page(text: str, output: str, *, force: bool, about: str) -> None:
+    """Write a page to a path, or print it for `-`."""
     if output == "-":
         with telling():
             sys.stdout.buffer.write(text.encode())
@@ -85,4 +94,4 @@ def report(
     write_page(text, Path(output), force=force)
     shown = show_path(os.fsencode(output))
     written.append(f"{shown} was written")
-    say(f"Wrote a page about {count(len(pages), 'image')} to {shown}")
+    say(f"Wrote a page about {about} to {shown}")

@@ -41,6 +41,7 @@ FUNCTIONS = {
     "fleet duplicates": "fleet_duplicates",
     "fleet sql": "fleet_sql",
     "fleet pull": "fleet_pull",
+    "fleet report": "fleet_page",
     "fleet freed": "fleet_freed",
 }
 """Each command and its function."""
@@ -137,7 +138,7 @@ def test_every_option_has_a_parameter(command: str) -> None:
         names -= taken(squashkit.rebase_below)
     if command == "fleet storage":  # of images, or by manifests alone
         names -= taken(squashkit.measure_manifests)
-    if command == "report":
+    if command in ("report", "fleet report"):
         names -= {"output", "force"}  # the function returns the page
     if command == "base remove":
         names = {"reference" if name == "references" else name for name in names}

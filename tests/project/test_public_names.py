@@ -86,6 +86,7 @@ NAMES = [
     "fleet_advise",
     "fleet_duplicates",
     "fleet_freed",
+    "fleet_page",
     "fleet_pull",
     "fleet_sql",
     "inspect",

@@ -112,6 +112,7 @@ COMMANDS: list[tuple[Arg, ...]] = [
     ("fleet", "advise", "layout", "both.tar"),
     ("fleet", "pull", "layout", "--have", "both.tar"),
     ("fleet", "freed", "layout", "both.tar"),
+    ("fleet", "report", "layout", "both.tar", "-o", "fleet.html"),
     ("fleet", "squash", "layout", "--into", "oci:fleet", "--strategy", "all"),
 ]
 MISTAKES: list[tuple[Arg, ...]] = [
@@ -143,7 +144,7 @@ def test_no_text_of_an_image_steers_a_terminal(form: str, words: tuple[Arg, ...]
     assert added.code == 0, added.err
     assert_harmless(added)
     if form and (
-        words[:2] in (("base", "add"), ("base", "remove"), ("report", "layout"))
+        words[:2] in (("base", "add"), ("base", "remove"), ("report", "layout"), ("fleet", "report"))
         or {"--dot", "--markdown"} & set(words)
     ):
         pytest.skip("it has no JSON")

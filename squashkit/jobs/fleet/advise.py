@@ -7,18 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from squashkit.arguments import checked, texts
-from squashkit.engine.layers import LayerStore
 from squashkit.jobs.fleet.measure import OpenFleet
-from squashkit.jobs.fleet.process import for_many_images
+from squashkit.jobs.fleet.opened import read_fleet
 from squashkit.jobs.fleet.trees import walk
 from squashkit.layers.changeset import content_of
 from squashkit.oci.digests import ChainID
 from squashkit.options import FleetOptions, Run
 from squashkit.plan.fleet.advice import Advised, Recipe, findings
 from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE
-from squashkit.progress import Progress, Silent
+from squashkit.progress import Progress
 from squashkit.report.fleet.advice import AdviceReport, changed_by, kinds_of
-from squashkit.transports.session import Session
 
 _NEEDED = (BUILT, ALL, BASE, TRIE, BEST)
 """The strategies that advice is made of."""
@@ -33,10 +31,10 @@ def fleet_advise(
     progress: Progress | None = None,
 ) -> AdviceReport:
     """For each image by which segments to squash it, so that all of them together take least, and why; for
-    each repository the command that does so with its next release, too. Otherwise as `measure_fleet`."""
-    with for_many_images(), Session(run, progress or Silent()) as session, LayerStore(session) as layers:
-        opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate)
-        return advice_on(opened.read(estimate=fleet.estimate), fleet)
+    each repository the command that does so with its next release, too. A reference may be the folder of a
+    scan, if it is the only one; otherwise as `measure_fleet`."""
+    with read_fleet(texts(references), fleet, run, progress) as (opened, options):
+        return advice_on(opened, options)
 
 
 def advice_on(opened: OpenFleet, options: FleetOptions) -> AdviceReport:

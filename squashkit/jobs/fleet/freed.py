@@ -57,7 +57,9 @@ def fleet_freed(
                 elsewhere.append(text)
         if elsewhere:
             fleet_ = Fleet(session, fleet.choice, notes=walk.notes)
-            found |= {tag.name: tag for tag in _members(store, fleet_.members(elsewhere))}
+            members = fleet_.members(elsewhere)
+            prices = Pricing(FleetLayers(store, members), GZIP, estimate=True)
+            found |= {tag.name: tag for tag in tags_of(prices, members)}
     every = list(found.values())
     return FreedReport(tuple(every), _fitting(every, texts(tags)), tuple(walk.notes))
 
@@ -78,9 +80,8 @@ def _fitting(tags: Sequence[Tag], globs: Sequence[str]) -> tuple[int, ...]:
     return tuple(sorted(fitting))
 
 
-def _members(store: LayerStore, members: Sequence[Member]) -> Iterator[Tag]:
-    """Images that lie elsewhere than in a registry, as one would hold them."""
-    prices = Pricing(FleetLayers(store, members), GZIP, estimate=True)
+def tags_of(prices: Pricing, members: Sequence[Member]) -> Iterator[Tag]:
+    """What a registry would hold of these images alone, wherever they lie."""
     for number, (name, member) in enumerate(zip(titles_of(members), members, strict=True)):
         image = member.image
         layers = (prices.layer(number, layer) for layer in image.layers)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from squashkit.amounts import count, size, sizes, some
 from squashkit.errors import show_text
+from squashkit.oci.digests import ChainID
 from squashkit.oci.names import split_tag
 from squashkit.plan.fleet.advice import Finding, Recipe, Why
 from squashkit.plan.fleet.storage import StackLayer
@@ -22,6 +23,8 @@ _SQUASHED, _LEFT, _RECIPES, _NAMED = 40, 10, 20, 5
 """How many rows a text has of what is to be squashed, and of what is left for one reason; how many recipes,
 and of how many repositories each. The JSON has all."""
 _TOGETHER = "squashkit fleet squash"
+ONE_IMAGE = "What does it for one IMAGE of them, its next release included:"
+WHY_NONE = "what images share decides where to cut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +154,15 @@ class AdviceReport:
 
     def _reason(self, why: Why, numbers: Sequence[int]) -> str:
         """Why these images get the advice that they get."""
-        kills = {pair: gone for number in numbers for pair, gone in self.found[number].kills.items()}
-        layers, gone = len({upper for upper, _ in kills}), size(sum(kills.values()))
+        killers: set[ChainID] = set()
+        most: Counter[ChainID] = Counter()  # what several images delete of one layer is the same, mostly
+        for number in numbers:
+            own: Counter[ChainID] = Counter()
+            for (upper, lower), bytes_ in self.found[number].kills.items():
+                killers.add(upper)
+                own[lower] += bytes_
+            most |= own
+        layers, gone = len(killers), size(sum(most.values()))
         if why is Why.DEAD:
             verb = "deletes or replaces" if layers == 1 else "delete or replace"
             text = f"{count(layers, 'layer')} {verb} {gone}"
@@ -277,15 +287,15 @@ class AdviceReport:
         return [line for one in paragraphs if one for line in ("", *one)][1:]
 
     def _on_page(self) -> list[str]:
-        head, rows = self._table(as_markdown=True)
+        head, rows = self.table_rows(as_markdown=True)
         marks = ["---", "--:", "--:", "---", "---"]
         return [f"| {' | '.join(row)} |" for row in (head, marks, *rows)]
 
     def _on_terminal(self, width: int | None) -> list[str]:
-        head, rows = self._table(as_markdown=False)
+        head, rows = self.table_rows()
         return table(head, rows, right={1, 2}, fit=Fit(width, wrap=[4, 0]))
 
-    def _table(self, *, as_markdown: bool) -> tuple[list[str], list[list[str]]]:
+    def table_rows(self, *, as_markdown: bool = False) -> tuple[list[str], list[list[str]]]:
         """The head, and a row for each group, those first that save most. Of many with the same advice the
         last are one row."""
         by_advice: dict[str, list[Group]] = {}
@@ -322,27 +332,30 @@ class AdviceReport:
         name = group.kind.repository
         return name if group.is_whole else f"{name} (some)"
 
-    def _recipes(self, *, as_markdown: bool) -> Iterator[list[str]]:
-        """What does for one image of a repository what is advised, and holds for the next release."""
-        if not any(changed_by(self.fleet)):
-            return
+    def commands(self) -> list[tuple[list[str], str | None]]:
+        """What does for one image of a repository what is advised, and holds for the next release: the
+        titles of the rows that it is for, and the command; None where there is none."""
         by_recipe: dict[Recipe | None, list[str]] = {}
         for group in sorted(self.groups, key=lambda group: -group.saved):
             if group.changed:
-                titles = by_recipe.setdefault(self.recipes[group.images[0]], [])
-                titles.append(self._title(group))
-        yield ["What does it for one IMAGE of them, its next release included:"]
+                by_recipe.setdefault(self.recipes[group.images[0]], []).append(self._title(group))
+        return [(titles, _command(recipe)) for recipe, titles in by_recipe.items()]
+
+    def _recipes(self, *, as_markdown: bool) -> Iterator[list[str]]:
+        """That in words."""
+        commands = self.commands()
+        if not commands:
+            return
+        yield [ONE_IMAGE]
         lines = []
-        for recipe, titles in [*by_recipe.items()][:_RECIPES]:
+        for titles, command in commands[:_RECIPES]:
             shown = [code(one, in_table=False) if as_markdown else show_text(one) for one in titles]
-            command = _command(recipe)
-            if command is None:
-                what = f"none alone: `{_TOGETHER}`, since what images share decides where to cut"
-            else:
+            what = f"none alone: `{_TOGETHER}`, since {WHY_NONE}"
+            if command is not None:
                 what = code(command, in_table=False) if as_markdown else command
             whose = some(shown, _NAMED)
             lines += [f"- {whose}: {what}"] if as_markdown else [f"  {whose}", f"    {what}"]
-        if (more := len(by_recipe) - _RECIPES) > 0:
+        if (more := len(commands) - _RECIPES) > 0:
             lines.append(f"{'-' if as_markdown else ' '} and {count(more, 'more command')}: --json has all")
         yield lines
 

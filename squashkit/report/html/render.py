@@ -13,6 +13,8 @@ from importlib.resources import files
 from typing import Any
 
 from squashkit.errors import UsageError
+from squashkit.report.html.fleet import Pictured
+from squashkit.report.html.fleet import page_of as fleet_page_of
 from squashkit.report.html.page import Page, ReportedImage, Section, page_of
 from squashkit.version import __version__
 
@@ -28,8 +30,28 @@ def check_html() -> None:
     _libraries()
 
 
+def fleet_html(known: Pictured) -> str:
+    """One HTML page about a fleet, with all that it needs in itself. The same images give the same text.
+    Raises UsageError as `check_template` does."""
+    page = fleet_page_of(known)
+    css = _beside("page.css") + _beside("fleet.css")
+    return _filled("fleet.jinja", page, css, [_beside("fleet.js")], page.data)
+
+
+def check_template() -> None:
+    """Raises UsageError where the library is not installed that fills the page in."""
+    _jinja2()
+
+
 def _rendered(page: Page) -> str:
-    jinja2, draw = _libraries()
+    _, draw = _libraries()
+    data = [_data(one) for one in page.sections]
+    return _filled("page.jinja", page, _beside("page.css"), [draw, _beside("page.js")], data)
+
+
+def _filled(template: str, page: Any, css: str, scripts: Sequence[str], data: Any) -> str:
+    """A page's template filled in: what is no markup of ours is escaped."""
+    jinja2 = _jinja2()
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -37,14 +59,15 @@ def _rendered(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    scripts = [_script(draw), _script(_beside("page.js"))]
-    text: str = environment.from_string(_beside("page.jinja")).render(
+    safe = jinja2.utils.markupsafe.Markup
+    harmless = list(map(_script, scripts))
+    text: str = environment.from_string(_beside(template)).render(
         page=page,
         version=__version__,
-        css=jinja2.utils.markupsafe.Markup(_beside("page.css")),
-        scripts=[jinja2.utils.markupsafe.Markup(one) for one in scripts],
-        allowed=" ".join(map(_hash, scripts)),
-        data=jinja2.utils.markupsafe.Markup(data_text([_data(one) for one in page.sections])),
+        css=safe(css),
+        scripts=list(map(safe, harmless)),
+        allowed=" ".join(map(_hash, harmless)),
+        data=safe(data_text(data)),
     )
     return text
 
@@ -89,6 +112,13 @@ def _hash(script: str) -> str:
 @cache
 def _beside(name: str) -> str:
     return (files("squashkit.report.html") / name).read_text(encoding="utf-8")
+
+
+def _jinja2() -> Any:
+    try:
+        return import_module("jinja2")
+    except ImportError as error:
+        raise UsageError("the page needs jinja2: pip install 'squashkit[report]'") from error
 
 
 def _libraries() -> tuple[Any, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +43,7 @@ from squashkit.transports.tables.folder import ScanFolder
 from squashkit.transports.tables.query import Tables, open_tables
 from squashkit.transports.tables.schema import digest_text, raw_digest
 
-_ESTIMATED = (
+ESTIMATED = (
     "From a scan: what merged layers take in a registry is estimated, at the ratios at which their sources"
     " are compressed; bytes on a host are exact."
 )
@@ -71,20 +72,29 @@ def measure_scan(
     with (
         for_many_images(),
         Session(run, progress or Silent()) as session,
-        open_tables(ScanFolder.open(Path(scan)), run.jobs) as tables,
+        scanned_fleet(Path(scan), fleet, session) as opened,
+    ):
+        if built_only:
+            return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)
+        opened = opened.read(estimate=True)
+        measured = opened.measure(fleet.rows, fleet)
+        opened.fleet.notes.append(ESTIMATED)
+        return opened.report(measured, fleet, once=opened.layers.files_once())
+
+
+@contextmanager
+def scanned_fleet(scan: Path, fleet: FleetOptions, session: Session) -> Iterator[OpenFleet]:
+    """The images of a scan as a fleet. Its layers are read from the scan, while it is open. Raises as
+    `measure_scan` does."""
+    with (
+        open_tables(ScanFolder.open(scan), session.jobs) as tables,
         _ScannedStore(session, tables) as store,
     ):
         members, notes = _members(tables)
         found = Fleet(session, fleet.choice, texts(fleet.exclude), notes)
         members = found.without_excluded(members)
         layers = _ScannedLayers(store, members, tables=tables)
-        opened = OpenFleet.over(layers, found, fleet, estimate=True)
-        if built_only:
-            return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)
-        opened = opened.read(estimate=True)
-        measured = opened.measure(fleet.rows, fleet)
-        found.notes.append(_ESTIMATED)
-        return opened.report(measured, fleet, once=layers.files_once())
+        yield OpenFleet.over(layers, found, fleet, estimate=True)
 
 
 class _ScannedBlobs(Remote):
