@@ -43,7 +43,7 @@ from squashkit.jobs.ends import would_harm
 from squashkit.jobs.fleet.advise import fleet_advise
 from squashkit.jobs.fleet.manifests import measure_manifests
 from squashkit.jobs.fleet.measure import measure_fleet
-from squashkit.jobs.fleet.report import fleet_page
+from squashkit.jobs.fleet.report import check_fleet_page, fleet_page
 from squashkit.jobs.fleet.scan.storage import measure_scan
 from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.jobs.fleet.squash import squash_fleet
@@ -52,7 +52,6 @@ from squashkit.options import STRATEGIES, Access, FleetOptions, Run
 from squashkit.progress import Note, shown
 from squashkit.report.fleet.chart import check_chart, write_chart
 from squashkit.report.html.render import check_template
-from squashkit.transports.archive.sink import check_free
 
 
 @click.group(
@@ -296,7 +295,7 @@ def report(images: Sequence[str], output: str, force: bool, **others: Any) -> No
     else:
         check_writable("-o", path)
         _protect(references, path)
-        check_free(path, force=force)
+        check_fleet_page(path, force=force)
     with shown() as progress:
         text = fleet_page(references, fleet=options, run=run, progress=progress)
     send_page(text, output, force=force, about="a fleet")

@@ -184,7 +184,6 @@ DOCUMENTS = {
     "fleet storage": ["fleet storage app.tar nginx.tar old.tar new.tar --estimate"],
     "fleet advise": ["fleet advise app.tar nginx.tar --estimate"],
     "fleet squash": ["fleet squash app.tar nginx.tar --into oci:squashed"],
-    "fleet report": ["fleet report app.tar nginx.tar --estimate -o fleet.html"],
     "fleet pull": ["fleet pull app.tar --have nginx.tar"],
     "fleet freed": ["fleet freed app.tar nginx.tar --tag app"],
     "fleet scan": ["fleet scan app.tar nginx.tar --into scan"],

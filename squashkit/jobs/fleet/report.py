@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from squashkit.arguments import checked, texts
 from squashkit.jobs.fleet.advise import advice_on
@@ -13,6 +14,7 @@ from squashkit.options import FleetOptions, Run
 from squashkit.progress import Progress
 from squashkit.report.html.fleet import Pictured
 from squashkit.report.html.render import check_template, fleet_html
+from squashkit.transports.archive.sink import check_free
 
 
 @checked
@@ -42,3 +44,9 @@ def fleet_page(
                 tuple(tags_of(opened.prices, opened.members)),
             )
         )
+
+
+def check_fleet_page(path: Path, *, force: bool) -> None:
+    """Raises UsageError where no page can be made, or something is there that it must not replace."""
+    check_template()
+    check_free(path, force=force)
