@@ -104,6 +104,16 @@ def test_what_cannot_be_asked(command: str, place: Path) -> None:
         assert_fails(run("fleet", "freed", place, "--tag", "app:2", "--tag", "nope"), 2, "fits nope")
 
 
+def test_of_a_scan(place: Path, tmp_path: Path) -> None:
+    """What tags hold alone is the same by a scan; of downloads it is said where a scan tells them."""
+    pytest.importorskip("duckdb")
+    pytest.importorskip("pyarrow")
+    assert run("fleet", "scan", place, "--into", tmp_path / "scan").code == 0
+    assert told("freed", tmp_path / "scan") == told("freed", place)
+    assert_fails(run("fleet", "pull", tmp_path / "scan"), 2, "is a scan", "fleet report")
+    assert_fails(run("fleet", "pull", place, "--have", tmp_path / "scan"), 2, "is a scan")
+
+
 def test_from_python(place: Path) -> None:
     """Both are functions, with the same numbers."""
     assert fleet_pull(str(place), have=f"{place}:base:1").json() == told(

@@ -13,7 +13,7 @@ from squashkit.jobs.fleet.trees import walk
 from squashkit.layers.changeset import content_of
 from squashkit.oci.digests import ChainID
 from squashkit.options import FleetOptions, Run
-from squashkit.plan.fleet.advice import Advised, Recipe, findings
+from squashkit.plan.fleet.advice import Advised, Recipe
 from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE
 from squashkit.progress import Progress
 from squashkit.report.fleet.advice import AdviceReport, changed_by, kinds_of
@@ -45,8 +45,8 @@ def advice_on(opened: OpenFleet, options: FleetOptions) -> AdviceReport:
     by_name = {one.name: one for one in measured}
     built, merged, best = (by_name[name] for name in (BUILT, BASE, BEST))
     changed = changed_by(report)
-    found = findings(opened.trie, built.stacks, merged.stacks, changed, opened.base_names, _kills(opened))
-    advised = Advised(opened.trie.images, built.stacks, merged.stacks, best.stacks, best.segments)
+    advised = Advised(opened.trie, built.stacks, merged.stacks, best.stacks, best.segments, changed)
+    found = advised.findings(opened.base_names, _kills(opened))
     kinds = [
         squashed
         for numbers in kinds_of(report.names, found).values()

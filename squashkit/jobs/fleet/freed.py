@@ -16,6 +16,8 @@ from squashkit.jobs.fleet.measure import GZIP, titles_of
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.prices import Pricing
 from squashkit.jobs.fleet.process import for_many_images
+from squashkit.jobs.fleet.scan.storage import scanned_fleet
+from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.oci.digests import sha256
 from squashkit.oci.held import Held, held_by
 from squashkit.oci.names import ImageName, split_tag
@@ -42,7 +44,7 @@ def fleet_freed(
     """For each tag and each repository the bytes of layers, configs and manifests that nothing else of the
     fleet holds; of `tags`, globs of names, what all that fit hold together.
 
-    References are those of `measure_fleet`. In a registry all of an index counts, each platform and what is
+    References are those of `measure_fleet`, and folders of scans. In a registry all of an index counts, each platform and what is
     no image; elsewhere images do. Only manifests are read. Raises UsageError where no tag fits a glob, and
     what opening the images does.
     """
@@ -53,6 +55,10 @@ def fleet_freed(
         for text in texts(references):
             if text.startswith(f"{REGISTRY}://"):
                 found |= {tag.name: tag for tag in walk.tags(text)}
+            elif (scan := scan_at(text)) is not None:
+                with scanned_fleet(scan, fleet, session) as opened:
+                    found |= {tag.name: tag for tag in tags_of(opened.prices, opened.members)}
+                    walk.notes += opened.fleet.notes
             else:
                 elsewhere.append(text)
         if elsewhere:

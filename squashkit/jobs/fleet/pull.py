@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from squashkit.arguments import checked, texts
 from squashkit.engine.layers import LayerStore
+from squashkit.errors import UsageError, show_text
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.measure import GZIP, titles_of
 from squashkit.jobs.fleet.members import Fleet
 from squashkit.jobs.fleet.prices import Pricing
 from squashkit.jobs.fleet.process import for_many_images
+from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.options import FleetOptions, Run
 from squashkit.plan.fleet.pull import pulls
 from squashkit.progress import Progress, Silent
@@ -33,6 +35,9 @@ def fleet_pull(
     References are those of `measure_fleet`. No layer is read: sizes are those that manifests state, and of
     plain layers their own. Raises what opening the images does.
     """
+    for text in (*texts(references), *texts(have)):
+        if scan_at(text) is not None:
+            raise UsageError(f"{show_text(text)} is a scan; the page of `fleet report` tells it of a scan")
     with for_many_images(), Session(run, progress or Silent()) as session, LayerStore(session) as store:
         there = Fleet(session, fleet.choice)
         had = there.members(texts(have)) if texts(have) else []

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 from squashkit.errors import PlanError
 from squashkit.oci.digests import ChainID
-from squashkit.oci.graph import Image
 from squashkit.plan.base import base_from_step
 from squashkit.plan.fleet.storage import Stack
 from squashkit.plan.fleet.trie import Trie
@@ -62,52 +61,6 @@ class Recipe(NamedTuple):
     """For --from-step."""
 
 
-def findings(
-    trie: Trie,
-    built: Sequence[Stack],
-    merged: Sequence[Stack],
-    advised: Sequence[bool],
-    base_names: Mapping[ChainID, str],
-    kills: Kills,
-) -> list[Finding]:
-    """What is known of each image. `merged` are their stacks if all above the base is one layer, `advised`
-    says which are to be squashed."""
-    holders = Counter(layer.chain_id for image in trie.images for layer in image.layers)
-    found = []
-    for number, image in enumerate(trie.images):
-        base = trie.base_layers(number)
-        above = image.layers[base:]
-        name = base_names.get(image.layers[base - 1].chain_id, "") if base else ""
-        if number in trie.left:
-            found.append(Finding(Why.UNKNOWN))
-            continue
-        own = {
-            (upper.chain_id, lower.chain_id): kills[upper.chain_id, lower.chain_id]
-            for at, upper in enumerate(above)
-            for lower in above[: at + 1]
-            if (upper.chain_id, lower.chain_id) in kills
-        }
-        if advised[number]:
-            why = Why.DEAD if own else Why.SMALLER
-        elif not above:
-            stands = bool(image.layers) and bool(trie.path(number)[-1].children)
-            why = Why.GROUND if stands else Why.BASE if base else Why.SINGLE
-        elif len(above) == 1:
-            why = Why.SINGLE
-        elif not own:
-            why = Why.ALIVE
-        elif _sum(merged[number]) < _sum(built[number]) and any(holders[one.chain_id] > 1 for one in above):
-            why = Why.SHARED
-        else:
-            why = Why.LITTLE
-        found.append(Finding(why, name, own, all(holders[one.chain_id] == 1 for one in above)))
-    return found
-
-
-def _sum(stack: Stack) -> int:
-    return sum(blob.stored for blob in stack)
-
-
 _OF_ONE_BUILD = re.compile(r"[0-9a-f]{12}")
 """A digest in a step, which the next build does not have."""
 _ENOUGH = 0.9
@@ -118,13 +71,57 @@ _ENOUGH = 0.9
 class Advised:
     """What is advised for a fleet, and what it is held against: the stacks of its images."""
 
-    images: Sequence[Image]
+    trie: Trie
     built: Sequence[Stack]
     merged: Sequence[Stack]
     """With all above each base as one layer."""
     best: Sequence[Stack]
     segments: Sequence[Sequence[Segment]]
     """By which images become `best`."""
+    changed: Sequence[bool]
+    """Which images are to become so."""
+
+    def findings(self, base_names: Mapping[ChainID, str], kills: Kills) -> list[Finding]:
+        """What is known of each image. `base_names` are references to bases by their uppermost layers."""
+        images = self.trie.images
+        holders = Counter(layer.chain_id for image in images for layer in image.layers)
+        found = []
+        for number, image in enumerate(images):
+            if number in self.trie.left:
+                found.append(Finding(Why.UNKNOWN))
+                continue
+            base = self.trie.base_layers(number)
+            above = image.layers[base:]
+            name = base_names.get(image.layers[base - 1].chain_id, "") if base else ""
+            own = {
+                (upper.chain_id, lower.chain_id): kills[upper.chain_id, lower.chain_id]
+                for at, upper in enumerate(above)
+                for lower in above[: at + 1]
+                if (upper.chain_id, lower.chain_id) in kills
+            }
+            is_shared = any(holders[one.chain_id] > 1 for one in above)
+            is_alone = all(holders[one.chain_id] == 1 for one in above)
+            why = self._why(number, len(above), own, is_shared=is_shared)
+            found.append(Finding(why, name, own, is_alone))
+        return found
+
+    def _why(self, number: int, above: int, kills: Kills, *, is_shared: bool) -> Why:
+        """Why an image with so many layers above its base, some of them shared or not, is to be squashed,
+        or left as it is."""
+        if self.changed[number]:
+            return Why.DEAD if kills else Why.SMALLER
+        if not above:
+            path = self.trie.path(number)
+            return Why.GROUND if path and path[-1].children else Why.BASE if path else Why.SINGLE
+        if above == 1:
+            return Why.SINGLE
+        if not kills:
+            return Why.ALIVE
+        built, merged, best = (stacks[number] for stacks in (self.built, self.merged, self.best))
+        would_be_cut = [blob.key for blob in best] != [blob.key for blob in built]
+        if is_shared and not would_be_cut and _sum(merged) < _sum(built):
+            return Why.SHARED
+        return Why.LITTLE
 
     def recipes(
         self, groups: Iterable[Sequence[int]], found: Sequence[Finding], *, on_hosts: bool
@@ -163,14 +160,19 @@ class Advised:
             if top.is_kept or not all(one.is_kept for one in below):
                 return None
             starts.append(top.start)
-        text = self.images[group[-1]].layers[starts[-1]].created_by
+        images = self.trie.images
+        text = images[group[-1]].layers[starts[-1]].created_by
         if not text or not text.isprintable() or _OF_ONE_BUILD.search(text):
             return None
         try:
-            found = [base_from_step(self.images[number], text).layers for number in group]
+            found = [base_from_step(images[number], text).layers for number in group]
         except PlanError:
             return None
         return Recipe(step=text) if found == starts else None
+
+
+def _sum(stack: Stack) -> int:
+    return sum(blob.stored for blob in stack)
 
 
 _Item = tuple[str, int]
