@@ -25,9 +25,10 @@ IMAGES = [
     on_base(SHARED, layer(whiteout("both"), whiteout("one"), file("a", b"a" * 700)), tags=["a:1"]),
     on_base(SHARED, layer(whiteout("both"), file("copy", b"o" * 9000)), tags=["a:2"]),
     on_base(SYSTEM, blob("x", 5000), tags=["b:1"]),
+    ImageSpec([blob("other base", 300), blob("x", 5000)], ["c:1"]),
 ]
 """A shared layer, a file of which is dead in all images that have it, and another in one of them only; its
-content stands in another layer, too."""
+content stands in another layer, too; and a layer that stands on two bases, one of which is not known."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def visit() -> Iterator[Open]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with four images, their page, and that of hostile ones."""
+    """A folder with five images, their page, and that of hostile ones."""
     folder = tmp_path_factory.mktemp("fleet")
     write(folder, *IMAGES)
     docker_archive_old(folder / "hostile.tar", [hostile(), SYSTEM])
@@ -120,6 +121,8 @@ def test_a_host_is_chosen_in_the_page(visit: Open, place: Path) -> None:
     assert "on a host that has a:1" in page.page.locator("#pulls ~ p.note").inner_text()
     chooser.select_option(["0", "3"])
     assert shown() == expected(paths(place)[0], paths(place)[3])
+    chooser.select_option(["4"])
+    assert shown() == expected(paths(place)[4]), "a layer on another base is there by blob alone"
     page.page.locator("#have button").press("Enter")
     assert shown() == expected()
 
@@ -176,7 +179,7 @@ def test_the_picture_is_well_formed_and_told(place: Path) -> None:
     titles = [one.text or "" for one in svg.iter("title")]
     assert "the base itself: 9.3 KB" in titles
     assert any(re.match(r"layer 2 of a:1: 49 KB, 40 KB dead, 0 B more than once", one) for one in titles)
-    assert len(titles) == len({*titles}) == 1 + 3 + 6
+    assert len(titles) == len({*titles}) == 2 + 4 + 8
 
 
 # --- as a page --------------------------------------------------------------------------------
@@ -198,7 +201,7 @@ def test_it_can_be_read_without_scripts(place: Path) -> None:
     """All numbers stand in the text."""
     text = (place / "page.html").read_text(encoding="utf-8").partition('<script type="application/json"')[0]
     for words in (
-        "Squash 2 of 4 images",
+        "Squash 2 of 5 images",
         "squashkit squash IMAGE --keep-base",
         "Alone frees",
         "<svg",

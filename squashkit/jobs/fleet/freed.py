@@ -44,9 +44,9 @@ def fleet_freed(
     """For each tag and each repository the bytes of layers, configs and manifests that nothing else of the
     fleet holds; of `tags`, globs of names, what all that fit hold together.
 
-    References are those of `measure_fleet`, and folders of scans. In a registry all of an index counts, each
-    platform and what is no image; elsewhere images do. Only manifests are read. Raises UsageError where no
-    tag fits a glob, and what opening the images does.
+    References are those of `measure_fleet`, and folders of scans. In a registry all of an index counts,
+    each platform and what is no image; elsewhere images do. Only manifests are read. Raises UsageError
+    where no tag fits a glob, and what opening the images does.
     """
     with for_many_images(), Session(run, progress or Silent()) as session, LayerStore(session) as store:
         walk = _Walk(session)
