@@ -207,15 +207,10 @@ class AdviceReport:
             return [fleet.answer()]
         built, best, whole = map(fleet.strategy, (BUILT, BEST, ALL))
         about = "about " * fleet.estimate
-        saves = " and ".join(
-            f"{about * (where == 'in a registry')}{size(before - after)} of {size(before)} {where}"
-            f" ({percent(before - after, before)})"
-            for before, after, where in (
-                (built.registry, best.registry, "in a registry"),
-                (built.host, best.host, "on a host"),
-            )
-        )
-        lines = [f"Squash {changed:,} of {count(len(fleet.names), 'image')}: that saves {saves}."]
+        in_registry = _saved(built.registry, best.registry, f"{about}{{}} of {{}} in a registry")
+        on_host = _saved(built.host, best.host, "{} of {} on a host")
+        images = count(len(fleet.names), "image")
+        lines = [f"Squash {changed:,} of {images}: that {in_registry}, and {on_host}."]
         lines += self.costs()
         more = whole.taken(fleet.minimise) - best.taken(fleet.minimise)
         if more > 0:
@@ -358,6 +353,13 @@ class AdviceReport:
         if (more := len(commands) - _RECIPES) > 0:
             lines.append(f"{'-' if as_markdown else ' '} and {count(more, 'more command')}: --json has all")
         yield lines
+
+
+def _saved(before: int, after: int, words: str) -> str:
+    """What is saved of what was taken, in words with a place for each; or what is lost."""
+    saved = abs(before - after)
+    verb = "saves" if after <= before else "loses"
+    return f"{verb} {words.format(size(saved), size(before))} ({percent(saved, before)})"
 
 
 def _stored(blobs: set[StackLayer]) -> int:
