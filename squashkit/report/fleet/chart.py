@@ -28,8 +28,9 @@ _LOOKS = {
 """A colour of Okabe and Ito's, which the colour-blind tell apart, a dash and a marker for each strategy."""
 _MARKED = 12
 """Up to how many images each has a marker."""
-_LINE = 0.17
-"""Inches that a line of a label takes."""
+_HIGH, _LOW, _AROUND, _LINE = 3.4, 1.9, 0.5, 0.17
+"""Inches: of a panel, of that of squashing each image whole, what of one its title and numbers take, and
+what a line of a label does."""
 
 
 def check_chart(path: Path) -> None:
@@ -81,19 +82,20 @@ def write_chart(report: FleetReport, path: Path) -> None:
     panels = [("above bases that stay", [line for line in lines if line.strategy != ALL])]
     panels += [(TITLES[ALL], [line]) for line in lines if line.strategy == ALL]
     panels = [panel for panel in panels if panel[1]]
-    heights = [3.4 if title != TITLES[ALL] else 1.9 for title, _ in panels] or [3.4]
+    heights = [_LOW if title == TITLES[ALL] else _HIGH for title, _ in panels] or [_HIGH]
     figure, places = pyplot.subplots(
         max(1, len(panels)),
-        figsize=(8, 1.5 + sum(heights)),
+        figsize=(8, 1.5 + sum(heights)),  # with its title and the numbers below
         layout="constrained",
         squeeze=False,
         height_ratios=heights,
         facecolor="white",
     )
     figure.suptitle(_title(report), x=0.012, ha="left", fontsize=13, color=_TEXT, fontweight="bold")
-    for (axes,), (title, own) in zip(places, panels, strict=False):
+    for at, (title, own) in enumerate(panels):
+        axes = places[at][0]
         axes.set_title(title, loc="left", fontsize=10, color=_DIM)
-        _draw(axes, own, len(report.names), 2.9 if title != TITLES[ALL] else 1.4)
+        _draw(axes, own, len(report.names), heights[at] - _AROUND)
     if not panels:
         _draw_built(places[0][0], report)
     last = places[-1][0]
@@ -119,10 +121,11 @@ def _lines(report: FleetReport) -> list[_Line]:
             100 * (b[kind] - one[kind]) / b[kind] if b[kind] else 0.0
             for b, one in zip(built, strategy.growth, strict=True)
         ]
-        same = [one for one in lines if one.strategy != ALL and one.shares == shares]
-        if same and strategy.name != ALL:
-            lines.remove(same[0])
-        titles = [*(same[0].titles if same else []), TITLES[strategy.name]]
+        titles = [TITLES[strategy.name]]
+        same = [one for one in lines if ALL not in (one.strategy, strategy.name) and one.shares == shares]
+        for one in same:
+            titles = [*one.titles, *titles]
+            lines.remove(one)
         saved = built[-1][kind] - strategy.growth[-1][kind]
         about = strategy.is_estimated or (report.estimate and kind == 0)
         lines.append(_Line(titles, strategy.name, shares, saved, about))
@@ -175,11 +178,10 @@ def _apart(places: Sequence[float], tall: Sequence[float]) -> list[float]:
     for place, own in zip(places, tall, strict=True):
         least = found[-1] + (tall[len(found) - 1] + own) / 2 if found else place
         found.append(max(place, least))
-    over = max(0.0, found[-1] + tall[-1] / 2 - 1)
-    for at in range(len(found) - 1, -1, -1):  # down again, as far as the one above asks for it
-        most = 1 - tall[at] / 2 if at == len(found) - 1 else found[at + 1] - (tall[at] + tall[at + 1]) / 2
-        if over:
-            found[at] = min(found[at], most)
+    most = 1 - tall[-1] / 2
+    for at in range(len(found) - 1, -1, -1):  # down again, where the uppermost stands out
+        found[at] = min(found[at], most)
+        most = found[at] - (tall[at] + tall[at - 1]) / 2
     return found
 
 
