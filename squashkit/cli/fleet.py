@@ -21,6 +21,7 @@ from squashkit.cli.fleet_scan import (
     sql,
 )
 from squashkit.cli.help import CUT, RESOURCES, Group, option
+from squashkit.cli.hints import flagged
 from squashkit.cli.output import write_file, written
 from squashkit.cli.report import refuse_terminal, send_page
 from squashkit.cli.shared import (
@@ -43,7 +44,7 @@ from squashkit.jobs.ends import would_harm
 from squashkit.jobs.fleet.advise import fleet_advise
 from squashkit.jobs.fleet.manifests import measure_manifests
 from squashkit.jobs.fleet.measure import measure_fleet
-from squashkit.jobs.fleet.report import check_fleet_page, fleet_page
+from squashkit.jobs.fleet.report import check_fleet_page, picture_fleet
 from squashkit.jobs.fleet.scan.storage import measure_scan
 from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.jobs.fleet.squash import squash_fleet
@@ -51,7 +52,7 @@ from squashkit.oci.documents import Platform
 from squashkit.options import STRATEGIES, Access, FleetOptions, Run
 from squashkit.progress import Note, shown
 from squashkit.report.fleet.chart import check_chart, write_chart
-from squashkit.report.html.render import check_template
+from squashkit.report.html.render import check_template, fleet_html
 
 
 @click.group(
@@ -297,7 +298,8 @@ def report(images: Sequence[str], output: str, force: bool, **others: Any) -> No
         _protect(references, path)
         check_fleet_page(path, force=force)
     with shown() as progress:
-        text = fleet_page(references, fleet=options, run=run, progress=progress)
+        picture = picture_fleet(references, fleet=options, run=run, progress=progress)
+    text = fleet_html(replace(picture, advice=flagged(picture.advice)))
     send_page(text, output, force=force, about="a fleet")
 
 

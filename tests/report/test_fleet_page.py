@@ -240,7 +240,9 @@ def test_odd_fleets_have_a_page(tmp_path: Path) -> None:
     assert "No layer holds a file of at least a byte." in fleet_page(places[0])
     text = fleet_page([*places, places[1]])
     assert "Named twice and counted once: alone:1." in text
-    assert "no base is known" in text
+    assert "No base is known of 1 image, left as built: alone:1." in text
+    done = run("fleet", "report", *places, "--exclude", "empty:*", "-o", "-")
+    assert "Left out by --exclude empty:*: 1 image." in done.out.decode()
     assert text == fleet_page([*places, places[1]])
 
 

@@ -33,16 +33,21 @@ def fleet_page(
     installed, and what `measure_fleet` and `measure_scan` do.
     """
     check_template()
-    with read_fleet(texts(references), fleet, run, progress) as (opened, options):
+    return fleet_html(picture_fleet(texts(references), fleet=fleet, run=run, progress=progress))
+
+
+def picture_fleet(
+    references: Sequence[str], *, fleet: FleetOptions, run: Run, progress: Progress | None
+) -> Pictured:
+    """What the page shows. Raises what `measure_fleet` and `measure_scan` do."""
+    with read_fleet(references, fleet, run, progress) as (opened, options):
         images = tuple(opened.trie.images)
-        return fleet_html(
-            Pictured(
-                advice_on(opened, options),
-                images,
-                tuple(opened.trie.base_layers(number) for number in range(len(images))),
-                find_wasted(opened.layers),
-                tuple(tags_of(opened.prices, opened.members)),
-            )
+        return Pictured(
+            advice_on(opened, options),
+            images,
+            tuple(opened.trie.base_layers(number) for number in range(len(images))),
+            find_wasted(opened.layers),
+            tuple(tags_of(opened.prices, opened.members)),
         )
 
 

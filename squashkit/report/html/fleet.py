@@ -200,9 +200,14 @@ class _Maker:
             pulls=tuple(self._pulls()),
             repositories=tuple(_repositories(freed)),
             tags=tuple(_tags(freed)),
-            notes=tuple(_plain(str(line)) for line in (*fleet.caveat(), *fleet.notes)),
+            notes=tuple(_plain(line) for line in (*fleet.caveat(), *self._of_unknown(), *fleet.notes)),
             data=self._data(),
         )
+
+    def _of_unknown(self) -> Iterator[str]:
+        if unknown := [_cut(one.name, _NAME) for one in self.known.advice.fleet.unknown]:
+            images = count(len(unknown), "image")
+            yield f"No base is known of {images}, left as built: {some(unknown, 2 * _FEW)}."
 
     def _facts(self) -> Iterator[Fact]:
         fleet, wasted = self.known.advice.fleet, self.known.wasted
