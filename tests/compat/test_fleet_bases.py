@@ -47,6 +47,34 @@ def test_a_base_that_an_image_names_is_looked_up_in_its_registry(
         assert len(layers) == 3
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_the_command_that_advice_gives_squashes_there(
+    named: bool, tmp_path: Path, registry: Registry, person: Person
+) -> None:
+    """It names the base by its tag, whether an image names the base or --base does with a digest, and a
+    next release is squashed by it to the layers that it has with the fleet."""
+    push(registry, tmp_path, replace(SYSTEM, tags=["base:1"]))
+    digest = registry.tags("team/base")["1"]
+    base = f"docker://{registry.host}/team/base:1"
+    push(registry, tmp_path, *APPS, base=f"{registry.host}/team/base:1" if named else "", digest=digest)
+    words = [] if named else ["--base", f"{base}@{digest}"]
+    place = f"docker://{registry.host}/team/app"
+    done = person.run("fleet", "advise", f"{place}/", *words, "--json")
+    assert done.code == 0, done.err
+    (advice,) = done.json["repositories"]
+    assert advice["recipe"] == f"squashkit squash IMAGE --keep-base {base}"
+    push(registry, tmp_path, replace(wasteful(SYSTEM, "next"), tags=["app:3"]))
+    words = advice["recipe"].replace("IMAGE", f"{place}:3").split()[1:]
+    done = person.run(*words, "-o", f"{place}:3-squashed", "--compress", "gzip:6")
+    assert done.code == 0, done.err
+    into = f"docker://{registry.host}/together"
+    together = person.run("fleet", "squash", f"{place}:3", base, "--into", into)
+    assert together.code == 0, together.err
+    alone = registry.layers("team/app", "3-squashed")
+    assert alone == registry.layers("together/team/app", "3")
+    assert alone[:2] == registry.layers("team/base", "1")
+
+
 def test_a_base_of_another_registry_is_not_looked_up(
     tmp_path: Path, registry: Registry, person: Person
 ) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from squashkit.errors import PlanError
 from squashkit.oci.digests import ChainID
+from squashkit.oci.names import split_tag
 from squashkit.plan.base import base_from_step
 from squashkit.plan.fleet.storage import Stack
 from squashkit.plan.fleet.trie import Trie
@@ -147,7 +148,7 @@ class Advised:
             )
             base = found[group[-1]].base
             if base and built - merged >= _ENOUGH * (built - best):
-                recipes.append(Recipe(base=base))
+                recipes.append(Recipe(base=_without_digest(base)))
             else:
                 recipes.append(self._from_step(group))
         return recipes
@@ -169,6 +170,12 @@ class Advised:
         except PlanError:
             return None
         return Recipe(step=text) if found == starts else None
+
+
+def _without_digest(reference: str) -> str:
+    """One with a tag names the base that a next release has, too; its digest does not."""
+    name, _, _ = reference.partition("@")
+    return name if split_tag(name)[1] else reference
 
 
 def _sum(stack: Stack) -> int:
