@@ -37,10 +37,11 @@ def fleet_advise(
         return advice_on(opened, options)
 
 
-def advice_on(opened: OpenFleet, options: FleetOptions) -> AdviceReport:
-    """What to do with the images of a fleet whose layers were read."""
-    options = replace(options, strategies=_NEEDED)
-    measured = opened.measure(_NEEDED, options, () if options.estimate else (ALL,))
+def advice_on(opened: OpenFleet, options: FleetOptions, also: Sequence[str] = ()) -> AdviceReport:
+    """What to do with the images of a fleet whose layers were read; `also` strategies are measured that
+    nothing is advised by."""
+    options = replace(options, strategies=(*_NEEDED, *also))
+    measured = opened.measure(options.rows, options, () if options.estimate else (ALL,))
     report = opened.report(measured, options)
     by_name = {one.name: one for one in measured}
     built, merged, best = (by_name[name] for name in (BUILT, BASE, BEST))

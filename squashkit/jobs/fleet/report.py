@@ -11,6 +11,7 @@ from squashkit.jobs.fleet.freed import tags_of
 from squashkit.jobs.fleet.opened import read_fleet
 from squashkit.jobs.fleet.wasted import find_wasted
 from squashkit.options import FleetOptions, Run
+from squashkit.plan.fleet.strategies import CARVE
 from squashkit.progress import Progress
 from squashkit.report.html.fleet import Pictured
 from squashkit.report.html.render import check_template, fleet_html
@@ -43,7 +44,7 @@ def picture_fleet(
     with read_fleet(references, fleet, run, progress) as (opened, options):
         images = tuple(opened.trie.images)
         return Pictured(
-            advice_on(opened, options),
+            advice_on(opened, options, also=(CARVE,)),
             images,
             tuple(opened.trie.base_layers(number) for number in range(len(images))),
             find_wasted(opened.layers),

@@ -212,7 +212,7 @@ class AdviceReport:
         images = count(len(fleet.names), "image")
         lines = [f"Squash {changed:,} of {images}: that {in_registry}, and {on_host}."]
         lines += self.costs()
-        more = whole.taken(fleet.minimise) - best.taken(fleet.minimise)
+        more = fleet.cost(whole) - fleet.cost(best)
         if more > 0:
             about = "about " * (fleet.estimate or whole.is_estimated)
             lines.append(f"Squashing each image whole would take {about}{size(more)} more than that.")

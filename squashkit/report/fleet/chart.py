@@ -210,7 +210,7 @@ def _count_on(axes: Any, images: int) -> None:
 def _title(report: FleetReport) -> str:
     images = count(len(report.names), "image")
     where = "on a host" if report.minimise == "host" else "in a registry"
-    taken = size(report.strategies[0].taken(report.minimise))
+    taken = size(report.strategies[0].growth[-1][int(report.minimise == "host")])
     if len(report.shown) == 1 and report.shown[0].name == BUILT:
         return f"What {images} take {where} as built: {taken}"
     return f"What squashing {images} saves {where}, of {taken} as built"
@@ -218,7 +218,8 @@ def _title(report: FleetReport) -> str:
 
 def _describe(report: FleetReport, path: Path) -> None:
     """Say in words what the picture shows, for those who cannot see it."""
-    together = "; ".join(f"{TITLES[one.name]} {size(one.taken(report.minimise))}" for one in report.shown)
+    kind = int(report.minimise == "host")
+    together = "; ".join(f"{TITLES[one.name]} {size(one.growth[-1][kind])}" for one in report.shown)
     text = path.read_text(encoding="utf-8")
     start = text.index(">", text.index("<svg ")) + 1
     words = f"\n <title>{_title(report)}</title>\n <desc>All of them together: {together}.</desc>"

@@ -267,8 +267,8 @@ class FleetReport:
         if not self.is_scanned:
             return "What squashing would give is known once the layers are read (without --no-scan)."
         if not self._has(BEST, ALL, BASE):
-            least = min(self.shown, key=self._cost)
-            return f"The least of these: {TITLES[least.name]}, {size(self._cost(least))}."
+            least = min(self.shown, key=self.cost)
+            return f"The least of these: {TITLES[least.name]}, {size(self.cost(least))}."
         best, built, whole, base = map(self._taken, (BEST, BUILT, ALL, BASE))
         less = min((whole, TITLES[ALL]), (base, TITLES[BASE]))
         if self.unknown:  # squashed whole they lose bases that nobody here knows: that is no saving
@@ -299,9 +299,10 @@ class FleetReport:
 
     def _taken(self, name: str) -> int:
         """What the fleet takes under a strategy."""
-        return self._cost(self.strategy(name))
+        return self.cost(self.strategy(name))
 
-    def _cost(self, strategy: Strategy) -> int:
+    def cost(self, strategy: Strategy) -> int:
+        """What is to be least."""
         return strategy.taken(self.minimise, self.updates)
 
 

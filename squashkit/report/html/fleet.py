@@ -39,6 +39,7 @@ _LETTER = 6.6
 """About how wide a letter is there."""
 _OTHERS = "layers that several repositories share"
 _NO_BASE = "no base is known"
+_WHERE = {"registry": "in a registry", "host": "on a host", "update": "for updates"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,7 @@ class _Maker:
             facts=tuple(self._facts()),
             bars=tuple(self._bars([one for one in fleet.shown if one.name not in (BUILT, ALL)])),
             whole=tuple(self._bars([one for one in fleet.shown if one.name == ALL])),
-            minimise="on a host" if fleet.minimise == "host" else "in a registry",
+            minimise=_WHERE[fleet.minimise],
             places=tuple(places),
             leaves=tuple(leaves),
             picture=self._sentence() if leaves else "",
@@ -214,11 +215,11 @@ class _Maker:
         built, best = fleet.strategy(BUILT), fleet.strategy(BEST)
         layers = f"{fleet.blobs:,} different of {count(fleet.references, 'layer')}"
         yield Fact("registry", "In a registry, as built", size(built.registry), layers, built.registry)
-        saved = built.taken(fleet.minimise) - best.taken(fleet.minimise)
-        share = percent(max(0, saved), built.taken(fleet.minimise))
+        saved = fleet.cost(built) - fleet.cost(best)
+        share = percent(max(0, saved), fleet.cost(built))
         about = "about " * fleet.estimate
         told = f"{about}{size(saved)}" if saved > 0 else "nothing"
-        where = "on a host" if fleet.minimise == "host" else "in a registry"
+        where = _WHERE[fleet.minimise]
         yield Fact("saving", "The best cut saves", told, f"{share} {where}", saved)
         dead, content = sum(wasted.dead.values()), sum(wasted.content.values())
         yield Fact("dead", "Dead files", size(dead), f"{percent(dead, content)} of {size(content)}", dead)
@@ -231,15 +232,15 @@ class _Maker:
     def _bars(self, strategies: Sequence[Strategy]) -> Iterator[Bar]:
         fleet = self.known.advice.fleet
         built = fleet.strategies[0]
-        before = built.taken(fleet.minimise)
-        changes = [before - one.taken(fleet.minimise) for one in strategies]
+        before = fleet.cost(built)
+        changes = [before - fleet.cost(one) for one in strategies]
         widest = max(map(abs, changes), default=0) or 1
         for one, saved in zip(strategies, changes, strict=True):
             about = "about " * (one.is_estimated or fleet.estimate)
             said = f"{about}{size(abs(saved))} {'less' if saved > 0 else 'more'}" if saved else "the same"
             yield Bar(
                 TITLES[one.name],
-                Amount.of(one.taken(fleet.minimise)),
+                Amount.of(fleet.cost(one)),
                 said,
                 f"{-100 * saved / before:+.1f} %" if before and saved else "",
                 saved > 0,
