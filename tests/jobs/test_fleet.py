@@ -272,7 +272,8 @@ def test_a_chart_is_drawn(tmp_path: Path) -> None:
     assert {"above bases that stay", "squash all", "as built", "% saved"} <= {*drawn}
     saved = built - found["best cut"]["registry_bytes"]
     share = f"{100 * saved / built:.1f} %"
-    assert {"keep base, best cut", f"saves {size(saved)} ({share})"} <= {*drawn}
+    assert f"saves {size(saved)} ({share})" in drawn
+    assert any("best cut" in one for one in drawn)
     assert_fails(run("fleet", "storage", *map(str, paths), "--chart", tmp_path / "c.txt"), 2, ".svg")
 
 
