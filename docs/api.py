@@ -36,7 +36,8 @@ SECTIONS = {
     "Look at images": "inspect inspect_tree waste report_page verify diff ls cat which which_glob export",
     "Bases": "find_base check_base check_all base_list base_add base_remove",
     "Options": """
-        Keep Merge History Rebase Patch Extract Read Which Write Gates FleetOptions Run Access Spread Limits
+        Keep Merge History Rebase Patch Extract Read Which Write Gates FleetOptions Replace Run Access
+        Spread Limits
         MinSaving Compression Platform""",
     "Results": """
         Report RebaseReport PatchReport ExtractReport IndexReport FleetReport ShapeReport AdviceReport

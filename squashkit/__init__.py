@@ -79,6 +79,7 @@ _NAMES = {
         "Access",
         "Extract",
         "FleetOptions",
+        "Replace",
         "Gates",
         "History",
         "Keep",
@@ -201,6 +202,7 @@ if TYPE_CHECKING:
     from squashkit.options import Patch as Patch
     from squashkit.options import Read as Read
     from squashkit.options import Rebase as Rebase
+    from squashkit.options import Replace as Replace
     from squashkit.options import Run as Run
     from squashkit.options import Spread as Spread
     from squashkit.options import Which as Which

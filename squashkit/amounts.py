@@ -38,6 +38,11 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def together(items: Sequence[str]) -> str:
+    """`a and b`; of more than three the first, and how many more there are."""
+    return " and ".join(items) if len(items) < 4 else some(items, 1)
+
+
 def some(items: Sequence[str], limit: int | None) -> str:
     """The first of these, and how many more there are; all of them without a limit."""
     more = len(items) - len(items[:limit])

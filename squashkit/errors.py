@@ -20,6 +20,7 @@
         ├── ImageNotFound(choices)
         ├── Unauthorized                      credentials are wanted, or not enough
         ├── Unavailable                       nobody answers, or gives up in the middle
+        │   └── BlobMissing                   a registry lacks what a manifest there names
         └── Interrupted                       Ctrl-C, while something got its name
 
 An error names its subject and the way out; its fields say the same to a program. `exit_code` is what
@@ -250,6 +251,10 @@ class Unauthorized(TransportError):
 
 class Unavailable(TransportError):
     """A daemon or registry that does not answer, refuses, or stops in the middle."""
+
+
+class BlobMissing(Unavailable):
+    """A registry that lacks a blob which a manifest there names."""
 
 
 class Interrupted(TransportError):

@@ -587,6 +587,18 @@ class Spread:
         return self.limits.share(self.part[1])
 
 
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """A squashed fleet goes back where it was read: the tags of registries move to the results."""
+
+    rollback: str = ""
+    """The file that says what tags meant before they moved; empty: one with the time in its name. With that
+    of a run that was stopped, its images are read as they were, and the run goes on."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
 STRATEGIES = ("built", "all", "base", "trie", "best", "carve")
 """How a fleet may be kept: every layer as it is; every image as one layer, as far as its layers can be
 merged; every base as it is and all above it as one layer, as built where no base is known; cut where the

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +49,7 @@ from squashkit.jobs.fleet.scan.storage import measure_scan
 from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.jobs.fleet.squash import squash_fleet
 from squashkit.oci.documents import Platform
-from squashkit.options import STRATEGIES, Access, FleetOptions, Run
+from squashkit.options import STRATEGIES, Access, FleetOptions, Replace, Run
 from squashkit.progress import Note, shown
 from squashkit.report.fleet.chart import check_chart, write_chart
 from squashkit.report.html.render import check_template, fleet_html
@@ -214,7 +214,7 @@ def storage(
         return
     references, options, run = _read_options(images, **others)
     if strategies is not None:
-        options = replace(options, strategies=[one.strip() for one in strategies.split(",")])
+        options = dataclasses.replace(options, strategies=[one.strip() for one in strategies.split(",")])
     if csv_file is not None and (csv_file.is_dir() or not csv_file.parent.is_dir()):
         raise UsageError(f"--csv {csv_file}: no file can be written there")
     if chart is not None:
@@ -299,7 +299,7 @@ def report(images: Sequence[str], output: str, force: bool, **others: Any) -> No
         check_fleet_page(path, force=force)
     with shown() as progress:
         picture = picture_fleet(references, fleet=options, run=run, progress=progress)
-    text = fleet_html(replace(picture, advice=flagged(picture.advice)))
+    text = fleet_html(dataclasses.replace(picture, advice=flagged(picture.advice)))
     send_page(text, output, force=force, about="a fleet")
 
 
@@ -311,12 +311,12 @@ Examples:
   squashkit fleet squash a.tar b.tar --base debian.tar --into oci:squashed
   squashkit fleet squash docker://registry.example/team/ --into oci:squashed
   squashkit fleet squash docker://registry.example/team/ --into docker://registry.example/squashed
+  squashkit fleet squash docker://registry.example/team/ --replace --rollback before.jsonl
 """,
 )
 @click.argument("images", shell_complete=complete.images, nargs=-1, metavar="[IMAGE]...")
 @option(
     "--into",
-    required=True,
     metavar="REF",
     shell_complete=complete.images,
     help="Where the results go: a file or a reference. That is a docker archive, oci-archive:FILE,"
@@ -328,23 +328,37 @@ Examples:
     default="best",
     show_default=True,
     help="How to squash. Leave all as it was built, squash each image whole, above its base, along"
-    " the trie, or where it takes least.",
+    " the trie, or where it takes least; or carve layers of what the same images have.",
 )
 @option("--force", is_flag=True, help="Replace an archive. Of a layout or a registry: move existing tags.")
+@option(
+    "--replace",
+    is_flag=True,
+    help="In place of --into: move the images' own tags in their registries, but not those of bases.",
+)
+@option(
+    "--rollback",
+    metavar="FILE",
+    help="With --replace: where to note what tags meant before, for `squashkit rebase --rollback`. With the"
+    " file of a run that was stopped that run goes on. Default: squashkit-rollback-TIME.jsonl.",
+)
 @_fleet_options
 @json_option("the report")
 @markdown_option("the report")
 @debug_option
 def squash(
     images: Sequence[str],
-    into: str,
+    into: str | None,
     strategy: str,
     force: bool,
+    replace: bool,
+    rollback: str | None,
     as_json: bool,
     as_markdown: bool,
     **others: Any,
 ) -> None:
-    """Squash the IMAGEs and write them to one place, where they share the layers of what they share.
+    """Squash the IMAGEs and write them to one place, or with --replace back where they were read. There
+    they share the layers of what they share.
 
     Each result has its source's root file system. All images are cut at the same places, and the same
     layers merged give the same bytes, so each merged layer is stored once. Bases stay as they are. Where an
@@ -352,11 +366,15 @@ def squash(
     merged that images outside the fleet may share is told before anything is written.
     """
     check_forms(as_json=as_json, as_markdown=as_markdown)
+    if (into is None) is not replace:
+        raise UsageError("where do the results go? --into REF, or --replace for the images' own tags")
+    if rollback is not None and not replace:
+        raise UsageError("--rollback is for --replace; squashkit rebase --rollback FILE puts tags back")
     references, options, run = _read_options(images, **others)
     with shown() as progress:
         done = squash_fleet(
             references,
-            into,
+            into or Replace(rollback or ""),
             strategy,
             fleet=options,
             force=force,
@@ -364,8 +382,10 @@ def squash(
             progress=progress,
             notify=notify,
         )
-    written.append(f"the images were written to {show_text(into)}")
+    written.append(f"the images were written to {show_text(into)}" if into else "tags were moved")
     show_report(done, as_json=as_json, as_markdown=as_markdown)
+    if done.exit_code:
+        raise click.exceptions.Exit(done.exit_code)
 
 
 def _read_options(

@@ -56,6 +56,7 @@ FLAGS = {
     "Write.format": "--format",
     "Write.min_saving": "--min-saving",
     "Write.push_by_digest": "--push-by-digest",
+    "Replace.rollback": "--rollback",
     "Write.replace": "--replace",
     "Write.tags": "-t",
     "base": "--base",
@@ -100,6 +101,7 @@ _TELLING = {
     *("notes", "unknown", "hint", "text", "faults", "places", "message", "what"),  # what is told
     *("base", "old", "new", "evidence"),  # how a base is known
     *("fleet", "job", "result", "reports", "outputs", "verdict"),  # reports within reports
+    *("moves", "tags", "why"),  # what became of tags
 }
 """The fields of reports and notes that may speak of options, or hold what does."""
 

@@ -18,7 +18,16 @@ from squashkit.engine.inflate import Inflation, Keeping, is_junk
 from squashkit.engine.pool import Pool
 from squashkit.engine.spools import Spools
 from squashkit.engine.watch import Watch
-from squashkit.errors import Cancelled, DigestMismatch, InvalidImage, InvalidLayer, PlanError, show_path
+from squashkit.errors import (
+    BlobMissing,
+    Cancelled,
+    DigestMismatch,
+    InvalidImage,
+    InvalidLayer,
+    PlanError,
+    SquashkitError,
+    show_path,
+)
 from squashkit.layers import tar
 from squashkit.layers.blocks import Window
 from squashkit.layers.changeset import Changeset, parse_changeset
@@ -42,7 +51,11 @@ _SMALL = 64 << 10
 """Bytes of a compressed layer that is inflated at once: it is mostly Python's work, of which one thread
 does more than two, who wait for each other."""
 
+_OWN_FAULTS = (InvalidImage, BlobMissing)
+"""What is wrong with a layer, and with nothing beside it."""
 _Key = tuple[DiffID, StoredBlob | None]
+Known = Changeset | SquashkitError
+"""What a layer holds, or what is wrong with it."""
 Wanted = Callable[[Layer], bool]
 """Says of a layer whether its bytes will be copied from."""
 
@@ -165,6 +178,38 @@ class LayerStore:
             self._known(reading.layer).changeset = changeset
         return [_there(self._known(layer).changeset) for layer in layers]
 
+    def read_each(self, layers: Iterable[Layer], wanted: Wanted) -> dict[DiffID, Known]:
+        """As `read` for different layers, each for itself: what is wrong with one stands in its place, and
+        stops no other. All that are wanted are verified. Raises what is wrong with none of them."""
+        found: dict[DiffID, Known] = {}
+        readings = []
+        for layer in sorted(layers, key=lambda layer: -size_of(layer)):
+            try:
+                readings.append(self.begin(layer, wanted=wanted(layer)))
+            except InvalidImage as error:
+                found[layer.diff_id] = error
+        for reading in readings:
+            if reading.inflating is None:
+                try:
+                    found[reading.layer.diff_id] = self.finish(reading)
+                except InvalidImage as error:
+                    found[reading.layer.diff_id] = error
+        work = [one for reading in readings for one in (reading.inflating, reading.check)]
+        self.pool.finish(filter(None, work), _OWN_FAULTS)
+        self._checks.clear()
+        for one in readings:
+            diff_id = one.layer.diff_id
+            try:
+                if one.check is not None:
+                    one.check.result()
+                if one.inflating is not None:
+                    found[diff_id] = one.inflating.result()
+            except _OWN_FAULTS as error:  # damaged bytes are told as such
+                found[diff_id] = error
+            if isinstance(read := found[diff_id], Changeset):
+                self._known(one.layer).changeset = read
+        return found
+
     def _key(self, layer: Layer) -> _Key:
         return layer.diff_id, nearest(layer) if self._apart and layer.blobs else None
 
@@ -261,6 +306,7 @@ class LayerStore:
                 recorder.finish(changeset)
         except InvalidImage as error:
             error.in_layer(layer.where, layer.diff_id)
+            error.diff_id = layer.diff_id  # whatever place in its blob the error names
             raise
         finally:
             if recorder is not None:

@@ -81,12 +81,12 @@ class Pool:
                 raise
         return True
 
-    def finish(self, futures: Iterable[Future[Any]]) -> None:
+    def finish(self, futures: Iterable[Future[Any]], spared: tuple[type[Exception], ...] = ()) -> None:
         """Wait for work as `wait_all` does, and do meanwhile what no thread has begun, as long as nothing
         else comes first: whoever waits for little must not begin something long."""
         among = set(futures)
         for future in among:
-            future.add_done_callback(self._stop_rest)
+            future.add_done_callback(partial(self._stop_rest, spared))
         try:
             while self._takes_part and not self._cancelled.is_set() and self._work(among):
                 pass
@@ -96,10 +96,10 @@ class Pool:
                 future.cancel()
             wait(among)
             raise
-        wait_all(among, self._cancelled)
+        wait_all(among, self._cancelled, spared)
 
-    def _stop_rest(self, future: Future[Any]) -> None:
-        if future.cancelled() or future.exception() is not None:
+    def _stop_rest(self, spared: tuple[type[Exception], ...], future: Future[Any]) -> None:
+        if future.cancelled() or not isinstance(future.exception(), (*spared, type(None))):
             self._cancelled.set()
 
     def shutdown(self) -> None:
@@ -107,9 +107,12 @@ class Pool:
         self._executor.shutdown()
 
 
-def wait_all(futures: Iterable[Future[Any]], cancelled: threading.Event) -> None:
+def wait_all(
+    futures: Iterable[Future[Any]], cancelled: threading.Event, spared: tuple[type[Exception], ...] = ()
+) -> None:
     """Wait for work; the first failure, or an interrupt, stops the rest and is raised. Of work that
-    stopped since other work failed, the other's failure is raised."""
+    stopped since other work failed, the other's failure is raised. Failures of the kinds that are `spared`
+    stop nothing: they stay with their work."""
     waiting = set(futures)
     done: SimpleQueue[Future[Any]] = SimpleQueue()
     stopped: Exception | None = None
@@ -125,6 +128,8 @@ def wait_all(futures: Iterable[Future[Any]], cancelled: threading.Event) -> None
             waiting.remove(future)
             try:
                 future.result()
+            except spared:
+                continue
             except (Cancelled, CancelledError) as error:
                 stopped = error
                 cancelled.set()

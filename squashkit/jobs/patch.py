@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from squashkit.arguments import checked
@@ -27,7 +26,7 @@ from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.fleet.below import Below
 from squashkit.jobs.fleet.process import for_many_images
 from squashkit.jobs.rebase import rebase_platforms
-from squashkit.jobs.rollback import Rollback
+from squashkit.jobs.rollback import Moved, Rollback
 from squashkit.oci.digests import Digest, sha256
 from squashkit.oci.documents import ALL
 from squashkit.oci.graph import Image
@@ -119,9 +118,7 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.bases = Bases(self.session, ALL)
-        at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        folder = Path(self.patch.reports or ".")
-        self.rollback = Rollback(Path(self.patch.rollback or folder / f"squashkit-rollback-{at}.jsonl"))
+        self.rollback = Rollback.named(self.patch.rollback, Path(self.patch.reports or "."))
 
     def tag(self, name: ImageName) -> PatchedTag:
         """Rebase one tag. An interrupt is raised; what else stops it is told in its row."""
@@ -168,9 +165,12 @@ class _Work:
         if self.write.dry_run:
             return PatchedTag(str(name), Outcome.WOULD_MOVE, "", before, None, target=shown)
         after = Digest(report.manifest_digest)
-        if before is not None:
-            self.rollback.add(target, before, after)
-        if not move_tag(self.session.registries, target, after, before):
+        registries = self.session.registries
+        if before is None:
+            is_moved = move_tag(registries, target, after, None)
+        else:
+            is_moved = self.rollback.move(registries, Moved(target, before, after), before)
+        if not is_moved:
             why = f"{target.tag} was moved meanwhile; the result is @{after}"
             return PatchedTag(str(name), Outcome.LEFT, why, before, None, 1, shown)
         return PatchedTag(str(name), Outcome.MOVED, "", before, after, target=shown)

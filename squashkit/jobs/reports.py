@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from squashkit.amounts import together
 from squashkit.engine.deliver import Delivery
 from squashkit.errors import show_text
 from squashkit.jobs.choose import Chosen
@@ -37,7 +38,7 @@ def transferred(session: Session, deliveries: Sequence[Delivery], to: str | None
     for source in session.sources:
         if source.in_store is not None and isinstance(source.container, Archive):
             archives.setdefault(source.container, []).append(source.title)
-    read = [(" and ".join(titles), archive.size) for archive, titles in archives.items()]
+    read = [(together(titles), archive.size) for archive, titles in archives.items()]
     loading = [one.loading for one in deliveries if one.loading is not None]
     if traffic is None and not read and not loading:
         return None

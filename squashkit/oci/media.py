@@ -28,6 +28,8 @@ BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 CONTAINERD_NAME = "io.containerd.image.name"
 SOURCE_DIGEST = "dev.squashkit.source.digest"
+BASE_CHAIN = "dev.squashkit.base.chain-id"
+"""The uppermost layer of the base, with all below it: known without the base's manifest."""
 
 
 def distributable(media_type: str) -> str:

@@ -26,7 +26,7 @@ from squashkit.errors import (
 from squashkit.oci.digests import DiffID, is_digest
 from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, LayerGraph, shared_prefix
-from squashkit.oci.media import BASE_DIGEST, BASE_NAME
+from squashkit.oci.media import BASE_CHAIN, BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import same_name
 from squashkit.oci.steps import hide_arguments
 from squashkit.wording import Option, Text
@@ -188,6 +188,15 @@ def stated_base(image: Image) -> tuple[str, str]:
     if BASE_NAME not in annotations and BASE_DIGEST not in annotations:
         annotations = labels_of(image.config)
     return str(annotations.get(BASE_NAME) or ""), str(annotations.get(BASE_DIGEST) or "")
+
+
+def base_by_note(image: Image) -> Base | None:
+    """The base that a rebase or a squash noted in an image, if the image still stands on it."""
+    noted = image.manifest.annotations.get(BASE_CHAIN) if image.manifest else None
+    for layer in image.layers:
+        if layer.chain_id == noted:
+            return Base(layer.index + 1, f"the annotation {BASE_CHAIN}", name=layer.chain_id)
+    return None
 
 
 def history_hint(image: Image) -> str:

@@ -13,12 +13,12 @@ from typing import Any
 
 from squashkit.oci.digests import chain_ids
 from squashkit.oci.graph import Image, Layer, StoredLayer
-from squashkit.oci.media import BASE_DIGEST, BASE_NAME, SOURCE_DIGEST
+from squashkit.oci.media import BASE_CHAIN, BASE_DIGEST, BASE_NAME, SOURCE_DIGEST
 from squashkit.plan.base import labels_of
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-_OWN = frozenset({BASE_DIGEST, BASE_NAME, SOURCE_DIGEST})
-"""Annotations that name images and not layers, and that squashkit sets."""
+_OWN = frozenset({BASE_CHAIN, BASE_DIGEST, BASE_NAME, SOURCE_DIGEST})
+"""Annotations that squashkit sets."""
 
 
 def dangling_names(image: Image, before: Iterable[Layer], after: Sequence[StoredLayer]) -> list[str]:

@@ -16,6 +16,7 @@ from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor, dump_json
 from squashkit.oci.graph import Image, StoredLayer
 from squashkit.oci.media import (
+    BASE_CHAIN,
     BASE_DIGEST,
     BASE_NAME,
     DOCKER_CONFIG,
@@ -260,14 +261,26 @@ def changed_annotations(image: Image, base: Base | None, *, base_kept: bool) -> 
     """The annotations of an image that is changed. Its base is named by a manifest that was read; what the
     source says of it goes unless that base is still there."""
     annotations = dict(image.manifest.annotations if image.manifest else {})
+    noted = annotations.pop(BASE_CHAIN, None)
+    top = _top_of_base(image, base, noted) if base is not None and base.layers else None
     stated = _stated(base) if base is not None else None
-    if stated is not None or not base_kept:
+    if stated is not None or not (base_kept or (noted is not None and noted == top)):
         annotations.pop(BASE_NAME, None)
         annotations.pop(BASE_DIGEST, None)
     annotations |= stated or {}
+    if top is not None:
+        annotations[BASE_CHAIN] = top
     descriptor = image.manifest_descriptor
     annotations[SOURCE_DIGEST] = descriptor.digest if descriptor else image.image_id
     return annotations
+
+
+def _top_of_base(image: Image, base: Base, noted: str | None) -> str | None:
+    """The chain_id of the base that stays: where it is an image's, or where it was noted before."""
+    kept = [layer.chain_id for layer in image.layers[: base.layers]]
+    if base.image is not None:
+        return kept[-1]
+    return noted if noted in kept else None
 
 
 def _stated(base: Base) -> dict[str, str] | None:

@@ -27,6 +27,10 @@ class Outcome(Enum):
     """It, or the tag for it, is on the new base already."""
     NOT_BASED = "not based"
     """It does not stand on the old base, or nobody knows what its base is."""
+    UNCHANGED = "unchanged"
+    """It would be what it is."""
+    BASE = "base"
+    """Images stand on it: a base never moves."""
     MADE = "made"
     """An earlier run made it, from another tag."""
     LEFT = "left"
@@ -110,10 +114,16 @@ class PatchReport:
             "place": self.place,
             "new_base": self.new_base,
             "dry_run": self.dry_run,
+            **self.moves_json(),
+            "notes": list(self.notes),
+        }
+
+    def moves_json(self) -> dict[str, Any]:
+        """Those of them that tell of the tags."""
+        return {
             "interrupted": self.is_interrupted,
             "rollback": self.rollback or None,
             "tags": [tag.json() for tag in self.tags],
-            "notes": list(self.notes),
         }
 
     def lines(self) -> list[str]:
@@ -126,9 +136,9 @@ class PatchReport:
         if self.tags:
             rows = [cells[:3] for cells in self.rows()]
             lines = table(["tag", "outcome", "now"], rows, fit=Fit(width, leave_out=[2], wrap=[0]))
-        return [*lines, *self._reasons(), "", *self.summary()]
+        return [*lines, *self.reasons(), "", *self.summary()]
 
-    def _reasons(self) -> list[str]:
+    def reasons(self) -> list[str]:
         """Why tags stay as they are, each reason once."""
         names: dict[str, list[str]] = {}
         for tag in self.tags:

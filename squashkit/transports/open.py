@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from squashkit.transports.layout.folder import Folder
 from squashkit.transports.layout.index import Faults, Listing, blob_name
 from squashkit.transports.reference import ARCHIVES, STORES, Reference
 from squashkit.transports.session import Session
+from squashkit.transports.side_by_side import side_by_side
 from squashkit.transports.source import Source, machine_platform
 
 if TYPE_CHECKING:
@@ -48,6 +51,24 @@ def open_source(
         source = list_source(reference, _open(session, reference, platform), faults)
     session.sources.append(source)
     return source
+
+
+@contextmanager
+def open_each(
+    session: Session, references: Sequence[Reference], platform: PlatformChoice | None
+) -> Iterator[Iterator[Callable[[], Source]]]:
+    """As `open_source` for images of registries, several at a time. Gives for each in its turn what returns
+    its source, or raises what opening it raised."""
+
+    def listed(reference: Reference) -> Source:
+        return list_source(reference, _open(session, reference, platform))
+
+    def taken(opening: Future[Source]) -> Source:
+        session.sources.append(source := opening.result())
+        return source
+
+    with side_by_side(session.registries, listed, references) as openings:
+        yield (partial(taken, opening) for opening in openings)
 
 
 def open_base(session: Session, reference: Reference, platform: PlatformChoice | None = ALL) -> Source:
@@ -95,16 +116,16 @@ def _save_together(session: Session, references: Sequence[Reference]) -> None:
     from squashkit.transports.stores.open import open_store
 
     store = session.keep(open_store(references[0]))
-    found: dict[str, tuple[Reference, StoredImage]] = {}
+    found: list[tuple[Reference, StoredImage]] = []
     for reference in references:
         with suppress(ImageNotFound):
-            image = store.inspect(reference.path)
-            found.setdefault(image.id, (reference, image))
+            found.append((reference, store.inspect(reference.path)))
+    different = {image.id: image for _, image in reversed(found)}
     if len(found) < 2:
         return
     with suppress(ImageNotFound):
-        archive = _save(session, store, [image for _, image in found.values()])
-        for reference, image in found.values():
+        archive = _save(session, store, list(reversed(different.values())))
+        for reference, image in found:
             source = _list_saved(reference, store, image, archive)
             # What is kept by its config is known by that; whatever has another id is asked for alone.
             if store.is_classic():

@@ -14,7 +14,7 @@ from squashkit.options import STRATEGIES
 from squashkit.report.fleet.titles import TITLES
 from tests.compat import services
 from tests.compat.conftest import Person
-from tests.compat.registries import Registry
+from tests.compat.registries import Registry, proxy
 from tests.compat.releases import FORKY, TRIXIE, Release, new_docker
 from tests.support.builders import (
     ImageSpec,
@@ -142,6 +142,23 @@ def test_a_registrys_prefix_is_a_fleet(sources: list[str], registry: Registry, p
     assert set(done.json["images"]) == names
     estimated = person.run("fleet", "advise", f"{into}/", "--estimate")
     assert estimated.code == 0, estimated.err
+
+
+def test_a_daemons_images_come_in_one_archive(
+    docker: services.Docker, images_registry: Registry, person: Person, tmp_path: Path
+) -> None:
+    """However many they are, and under however many names: what they share is given out once."""
+    docker.run("tag", "app:1", "app:again")
+    with proxy(
+        Path(docker.env["DOCKER_HOST"].removeprefix("unix://")), socket_path=tmp_path / "s"
+    ) as between:
+        person.use_daemon(f"unix://{tmp_path}/s")
+        named = [f"docker-daemon:{name}" for name in ("base:1", "app:1", "app:again")]
+        done = person.run("fleet", "storage", *named, "--estimate", "--json")
+        assert done.code == 0, done.err
+        assert len(done.json["images"]) == 3
+        assert len(between.seen("GET", "/images/.*get")) == 1
+    docker.run("rmi", "app:again")
 
 
 def test_a_daemons_images_are_a_fleet(

@@ -15,7 +15,7 @@ from squashkit.engine import deliver
 from squashkit.engine.carry_out import carry_out as write_image
 from tests.compat import services
 from tests.compat.conftest import Person
-from tests.compat.registries import Registry
+from tests.compat.registries import Fault, Registry, proxy
 from tests.support.builders import ImageSpec, docker_archive_25, file, layer, on_base, whiteout
 from tests.support.fleets import blob
 from tests.support.runner import assert_fails, run
@@ -103,6 +103,71 @@ def test_a_base_in_the_registry_keeps_its_blobs(source: Path, registry: Registry
     assert done.code == 0, done.err
     assert registry.layers("odd/app", "1")[0] == registry.layers("odd-base", "1")[0]
     assert done.json["written_bytes"] == expected
+
+
+def test_blobs_that_a_registry_lacks_or_damages_leave_their_images_out(
+    source: Path, registry: Registry, person: Person
+) -> None:
+    """A note names each image and its layer, and the others are measured; a host that is gone stays an
+    error."""
+    place = f"docker://{registry.host}/odd"
+    words = ("--strategy", "built", "--into", place)
+    assert person.run("fleet", "squash", source, *words).code == 0
+    tops = [registry.layers("odd/app", str(number))[2] for number in range(3)]
+    registry.forget("odd/app", tops[0])
+    with proxy(("127.0.0.1", registry.port)) as between:
+        between.add(Fault("GET", f"/odd/app/blobs/{tops[1]}", flip=9))
+        done = person.run("fleet", "storage", f"docker://{between.host}/odd/", "--json")
+        assert done.code == 0, done.err
+        assert [name.rpartition("/")[2] for name in done.json["images"]] == ["app:2", "base:1"]
+        left = {note.partition(": layer 2")[0] for note in done.json["notes"]}
+        assert left == {f"Left out: {between.host}/odd/app:{number}" for number in range(2)}
+        between.add(Fault("GET", f"/odd/app/blobs/{tops[2]}", answer=404))
+        whole = person.run("fleet", "squash", f"docker://{between.host}/odd/", "--into", "out.tar")
+        assert whole.code in (4, 5)
+        assert not Path("out.tar").exists()
+        between.add(Fault("GET", f"/odd/base/blobs/{registry.layers('odd/base', '1')[0]}", answer=400))
+        gone = person.run("fleet", "storage", f"docker://{between.host}/odd/base:1")
+        assert_fails(gone, 5, "status 400")
+
+
+def test_images_are_opened_side_by_side_and_told_in_their_order(
+    source: Path, registry: Registry, person: Person
+) -> None:
+    """Answers that come late change no order; of several images that are not there the first is told."""
+    place = f"docker://{registry.host}/odd"
+    assert person.run("fleet", "squash", source, "--into", place).code == 0
+    with proxy(("127.0.0.1", registry.port)) as between:
+        between.add(Fault("GET", "/odd/(app/manifests/0|base/tags)", pause=0.02))
+        near = f"docker://{between.host}/odd"
+        listed = person.run("fleet", "storage", f"{near}/", "--no-scan", "--json").json["images"]
+        assert [name.rpartition("/")[2] for name in listed] == ["app:0", "app:1", "app:2", "base:1"]
+        named = [f"{near}/app:{number}" for number in (2, 0, 1)]
+        told = person.run("fleet", "storage", *named, "--no-scan", "--json").json["images"]
+        assert told == [name.removeprefix("docker://") for name in named]
+        done = person.run("fleet", "storage", named[1], f"{near}/app:8", f"{near}/app:9")
+        assert_fails(done, 5, "app:8")
+
+
+def test_names_below_several_places(source: Path, registry: Registry, person: Person) -> None:
+    """One image of several places has its name below the widest; two that would have one name are an
+    error."""
+    hub = f"docker://{registry.host}"
+    for team in ("a/x", "a/y"):
+        words = ("--strategy", "built", "--into", f"{hub}/{team}")
+        assert person.run("fleet", "squash", source, *words).code == 0
+    places = (f"{hub}/a/x/app:1", f"{hub}/a/x/", f"{hub}/a/")
+    done = person.run("fleet", "squash", *places, "--strategy", "built", "--into", f"{hub}/new/er")
+    assert done.code == 0, done.err
+    for team in ("x", "y"):
+        assert set(registry.tags(f"new/er/{team}/app")) == {"0", "1", "2"}
+        assert set(registry.tags(f"new/er/{team}/base")) == {"1"}
+    assert not registry.tags("new/er/app")
+    assert not registry.tags("new/er/a/x/app")
+    clash = person.run("fleet", "squash", f"{hub}/a/x/", f"{hub}/a/y/", "--into", f"{hub}/other")
+    assert_fails(clash, 2, f"several images of the fleet would be {hub}/other/", "squash them apart")
+    odd = person.run("fleet", "squash", source, "--into", f"{hub}/other:1")
+    assert_fails(odd, 2, "below docker://HOST/PREFIX")
 
 
 # --- registries that answer oddly ------------------------------------------------------------

@@ -376,3 +376,27 @@ def test_bases_stay_byte_for_byte(seed: int, tmp_path: Path) -> None:
             assert list(result[:kept]) == stack[:kept], (strategy, one.tags)
             same = run("diff", tmp_path / f"{fleet.index(one)}.tar", f"{into}:{one.tags[0]}")
             assert same.code == 0, same.text
+
+
+@pytest.mark.parametrize("form", ["docker-archive", "oci-archive", "oci"])
+def test_the_new_base_is_known_after_a_rebase(form: str, tmp_path: Path) -> None:
+    """By the images themselves, whatever file the base came from; and after they were squashed still."""
+    docker_archive_old(tmp_path / "old.tar", [SYSTEM])
+    new = ImageSpec([blob("new", 5000), blob("er", 10), blob("est", 10)], ["system:2"])
+    docker_archive_old(tmp_path / "new.tar", [new])
+    rebased = []
+    for number, path in enumerate(write(tmp_path, wasteful(SYSTEM, "one"), wasteful(SYSTEM, "two"))):
+        rebased.append(f"{form}:{tmp_path}/rebased{number}")
+        words = ("--old-base", tmp_path / "old.tar", "--new-base", tmp_path / "new.tar", "-o", rebased[-1])
+        done = run("rebase", path, *words)
+        assert done.code == 0, done.err
+    report = told(*rebased)
+    assert report["unknown_base"] == []
+    assert segments(report, "base") == {"one:1": "=3,2", "two:1": "=3,2"}
+    squashed = f"oci:{tmp_path}/squashed"
+    done = run("fleet", "squash", *rebased, "--strategy", "base", "--into", squashed)
+    assert done.code == 0, done.err
+    assert segments(told(squashed), "base") == {"one:1": "=4", "two:1": "=4"}
+    done = run("fleet", "squash", *rebased, "--strategy", "all", "--into", f"oci:{tmp_path}/whole")
+    assert done.code == 0, done.err
+    assert not any("base" in name for one in read_images(tmp_path / "whole") for name in one.annotations)

@@ -40,7 +40,7 @@ from tests.support.builders import (
     symlink,
     whiteout,
 )
-from tests.support.fleets import blob, storage, write
+from tests.support.fleets import blob, damage, largest_blob, storage, write
 from tests.support.runner import (
     COMMAND,
     assert_fails,
@@ -78,18 +78,6 @@ def written(*words: object) -> int:
 def layout_bytes(folder: Path) -> int:
     """Bytes of all blobs of a new layout."""
     return sum(path.stat().st_size for path in (folder / "blobs/sha256").iterdir())
-
-
-def largest_blob(folder: Path) -> Path:
-    """A layout's largest blob."""
-    return max((folder / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
-
-
-def damage(path: Path, at: int) -> None:
-    """Change one bit of a file."""
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(data)
 
 
 def wasteful(name: str, size: int) -> ImageSpec:
@@ -420,8 +408,9 @@ def test_a_missing_blob_is_told_of_the_image_that_lacks_it(tmp_path: Path) -> No
     write(tmp_path, ImageSpec([blob("o", 900)], ["other:1"]))
     oci_layout(tmp_path / "lay", [ImageSpec([blob("a", 3000)], ["app:1"])])
     largest_blob(tmp_path / "lay").unlink()
-    done = run("fleet", "storage", tmp_path / "0.tar", tmp_path / "lay")
-    assert_fails(done, 4, "app:1, layer 0", f"{tmp_path}/lay")
+    words = (tmp_path / "0.tar", tmp_path / "lay", "--into", tmp_path / "out.tar")
+    done = run("fleet", "squash", *words)
+    assert_fails(done, 4, "app:1 in ", f"{tmp_path}/lay: layer 0", "is not there")
     assert "0.tar" not in done.err
 
 
@@ -430,8 +419,11 @@ def test_a_damaged_blob_is_told_of_its_image(tmp_path: Path) -> None:
     write(tmp_path, ImageSpec([blob("o", 900)], ["other:1"]))
     oci_layout(tmp_path / "lay", [ImageSpec([blob("a", 3000)], ["app:1"])])
     damage(largest_blob(tmp_path / "lay"), 1000)
-    done = run("fleet", "storage", tmp_path / "0.tar", tmp_path / "lay")
-    assert_fails(done, 4, "app:1 in ", f"{tmp_path}/lay: layer 0")
+    words = (tmp_path / "0.tar", tmp_path / "lay", "--into", tmp_path / "out.tar")
+    assert_fails(run("fleet", "squash", *words), 4, "app:1 in ", f"{tmp_path}/lay: layer 0")
+    assert not (tmp_path / "out.tar").exists()
+    alone = run("fleet", "storage", tmp_path / "lay")
+    assert_fails(alone, 4, "app:1 in ", f"{tmp_path}/lay: layer 0")
 
 
 # --- what can be done is done ----------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from squashkit.oci.digests import DiffID, chain_ids
 from tests.support.builders import (
     CREATED,
     ImageSpec,
@@ -25,6 +26,7 @@ from tests.support.builders import (
 from tests.support.runner import (
     APP,
     BASE,
+    BASE_CHAIN,
     BASE_DIGEST,
     BASE_NAME,
     EMPTY_LAYER,
@@ -302,11 +304,12 @@ def test_a_base_without_a_name_is_told_by_its_digest(tmp_path: Path) -> None:
 
 
 def test_the_base_is_not_named_without_a_manifest(tmp_path: Path) -> None:
-    """From a docker archive without manifests there is no digest to name, so none is."""
+    """From a docker archive without manifests there is no digest to name, so none is: its layers are."""
     docker_archive_old(tmp_path / "both.tar", [APP, BASE])
     squash(f"{tmp_path}/both.tar:app:1", *KEEP_BASE, "-o", tmp_path / "out.tar")
     made = read_image(tmp_path / "out.tar").annotations
-    assert made == {SOURCE_DIGEST: image_id(APP)}
+    top = chain_ids([DiffID(digest(one)) for one in BASE.layers])[-1]
+    assert made == {SOURCE_DIGEST: image_id(APP), BASE_CHAIN: top}
     docker_archive_25(tmp_path / "new.tar", [APP, BASE])
     squash(f"{tmp_path}/new.tar:app:1", *KEEP_BASE, "-o", tmp_path / "out2.tar")
     assert BASE_DIGEST in read_image(tmp_path / "out2.tar").annotations

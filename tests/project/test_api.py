@@ -136,6 +136,8 @@ def test_every_option_has_a_parameter(command: str) -> None:
         names = {"base" if name == "reference" else name for name in names}
     if command == "rebase":  # of one image, or of all below a place
         names -= taken(squashkit.rebase_below)
+    if command == "fleet squash":  # the place, or Replace in its stead
+        names -= {"into", "replace"}
     if command == "fleet storage":  # of images, or by manifests alone
         names -= taken(squashkit.measure_manifests)
     if command in ("report", "fleet report"):

@@ -28,6 +28,7 @@ NAMES = [
     "Extract",
     "ExtractReport",
     "FleetOptions",
+    "Replace",
     "FleetReport",
     "FoundReport",
     "FreedReport",

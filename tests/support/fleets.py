@@ -37,3 +37,15 @@ def wasteful(base: ImageSpec, name: str) -> ImageSpec:
     cache = f"{name}.cache"
     steps = layer(file(cache, noise(5000, name))), layer(whiteout(cache), file(name, b"x"))
     return on_base(base, *steps, tags=[f"{name}:1"])
+
+
+def largest_blob(folder: Path) -> Path:
+    """A layout's largest blob."""
+    return max((folder / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+
+
+def damage(path: Path, at: int) -> None:
+    """Change one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)

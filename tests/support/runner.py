@@ -61,6 +61,7 @@ FULL_NAME = "io.containerd.image.name"
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 SOURCE_DIGEST = "dev.squashkit.source.digest"
+BASE_CHAIN = "dev.squashkit.base.chain-id"
 EMPTY_LAYER = bytes(1024)
 
 # By media type of the manifest: those of its config, and of its layers with what decompresses them.

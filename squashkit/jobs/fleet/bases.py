@@ -1,9 +1,9 @@
 """Which bases the images of a fleet stand on: by what says so, never by a guess.
 
-A base is known by `--base`, by the user's catalogue, or by what an image or its build says of it, which is
-held against the layers as `squash` does it. One that is known for one image is known for all whose lowest
-layers are its own. Nothing is opened to guess; a base that an image names is looked up by its digest where
-the fleet reads already: among the images that are open, and in their registries.
+A base is known by `--base`, by the user's catalogue, or by what an image, its build or a rebase says of
+it, which is held against the layers as `squash` does it. One that is known for one image is known for all
+whose lowest layers are its own. Nothing is opened to guess; a base that an image names is looked up by its
+digest where the fleet reads already: among the images that are open, and in their registries.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from squashkit.oci.digests import ChainID, chain_ids, is_digest
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image, shared_prefix
 from squashkit.oci.names import ImageName
-from squashkit.plan.base import stated_base
+from squashkit.plan.base import base_by_note, stated_base
 from squashkit.transports.reference import Reference
 from squashkit.transports.source import Source
 from squashkit.wording import Option, Words
@@ -76,7 +76,7 @@ class FleetBases:
         for number, member in enumerate(self.members):
             image, source = member.image, replace(member.source, images=at_hand)
             try:
-                base = base_by_evidence(image, source, self._open, None)
+                base = base_by_evidence(image, source, self._open, None) or base_by_note(image)
             except NotBasedOn:
                 self._wrong.add(number)
                 continue

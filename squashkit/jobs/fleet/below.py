@@ -20,6 +20,7 @@ from squashkit.errors import (
 from squashkit.oci.artifacts import OTHER, kind_by_tag
 from squashkit.oci.names import ImageName
 from squashkit.transports.registry.access import Registries
+from squashkit.transports.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from squashkit.transports.registry.http import Registry
@@ -69,11 +70,14 @@ class Below:
         registry = self.registries.get(ImageName.parse(f"{self.host}/{self.whole or 'any'}"))
         self._repositories = self._find(registry)
         names = []
-        for path in self._repositories:
-            try:
-                names += self._named(path, Repository(registry, path).tags(), every=every)
-            except (ImageNotFound, Unauthorized) as error:
-                self._unread[f"{self.host}/{path}"] = error
+        with side_by_side(
+            self.registries, lambda path: Repository(registry, path).tags(), self._repositories
+        ) as listed:
+            for path, tags in zip(self._repositories, listed, strict=True):
+                try:
+                    names += self._named(path, tags.result(), every=every)
+                except (ImageNotFound, Unauthorized) as error:
+                    self._unread[f"{self.host}/{path}"] = error
         return names
 
     def _find(self, registry: Registry) -> list[str]:

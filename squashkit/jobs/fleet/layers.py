@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from squashkit.engine.layers import LayerStore
-from squashkit.errors import InvalidImage, show_path, show_text
+from squashkit.errors import InvalidImage, SquashkitError, show_path, show_text
 from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.trees import walk
 from squashkit.layers.changeset import Changeset
@@ -60,32 +60,64 @@ class FleetLayers:
     def read(self, *, estimate: bool = False) -> None:
         """Scan all different layers, once; to `estimate`, what lies elsewhere need not be fetched where its
         entries are remembered. Raises what `LayerStore.read` raises, and names the image."""
-        for layer in self.different:
-            self._refuse_missing(layer)
-        self.store.session.progress.stage("Reading", sum(map(size_of, self.different)))
         try:
+            for layer in self.different:
+                _refuse_missing(layer)
+            self.store.session.progress.stage("Reading", sum(map(size_of, self.different)))
             found = self.store.read(self.different, lambda layer: is_here(layer) or not estimate)
             self.store.settle()
         except InvalidImage as error:
-            self._name_holder(error)
+            self.named(error)
             raise
         self.changesets |= {layer.diff_id: read for layer, read in zip(self.different, found, strict=True)}
 
-    def _refuse_missing(self, layer: Layer) -> None:
-        """Raises InvalidImage where nobody has a layer's blob."""
-        if not layer.blobs:
-            member, _ = self._holders[layer.diff_id]
-            digest = layer.descriptor.digest if layer.descriptor else layer.diff_id
-            raise InvalidImage(
-                f"the blob {digest} is not in {member.source.title}",
-                where=f"{show_text(member.name)}, layer {layer.index}",
-            )
+    def read_each(self, *, estimate: bool) -> dict[DiffID, SquashkitError]:
+        """As `read` for those that are not read yet; what is wrong with one layer stops no other, and is
+        returned."""
+        bad: dict[DiffID, SquashkitError] = {}
+        there = []
+        for layer in (layer for layer in self.different if layer.diff_id not in self.changesets):
+            try:
+                _refuse_missing(layer)
+                there.append(layer)
+            except InvalidImage as error:
+                bad[layer.diff_id] = error
+        self.store.session.progress.stage("Reading", sum(map(size_of, there)))
+        for diff_id, found in self.store.read_each(
+            there, lambda layer: is_here(layer) or not estimate
+        ).items():
+            if isinstance(found, Changeset):
+                self.changesets[diff_id] = found
+            else:
+                bad[diff_id] = found
+        return bad
 
-    def _name_holder(self, error: InvalidImage) -> None:
-        """Say of a layer's fault in which image it is: among all of the fleet its number means nothing."""
-        if error.diff_id:
+    def have(self, diff_id: DiffID) -> list[int]:
+        """The images that have a layer where it is read from."""
+        read_from = _place(*self._holders[diff_id])
+        return [
+            number
+            for number, member in enumerate(self.members)
+            if any(
+                layer.diff_id == diff_id and _place(member, layer) == read_from
+                for layer in member.image.layers
+            )
+        ]
+
+    def without(self, numbers: Collection[int]) -> FleetLayers:
+        """The same without some of the images."""
+        kept = [member for number, member in enumerate(self.members) if number not in numbers]
+        theirs = {layer.diff_id for member in kept for layer in member.image.layers}
+        known = {diff_id: read for diff_id, read in self.changesets.items() if diff_id in theirs}
+        return FleetLayers(self.store, kept, known)
+
+    def named(self, error: SquashkitError) -> SquashkitError:
+        """Of a layer's fault it is said in which image it is: among all of the fleet its number means
+        nothing."""
+        if isinstance(error, InvalidImage) and error.diff_id:
             member, _ = self._holders[DiffID(error.diff_id)]
             error.inside(f"{show_text(member.name)} in {member.source.title}")
+        return error
 
     def unmergeable(self) -> dict[DiffID, str]:
         """The layers that can only be kept, and why."""
@@ -143,3 +175,18 @@ class FleetLayers:
                 content.update(piece)
             self._contents[place] = content.digest()
         return self._contents[place]
+
+
+def _place(member: Member, layer: Layer) -> object:
+    """Where an image has a layer's blob, which may be damaged there alone; None where it has none."""
+    if not layer.blobs:
+        return None
+    name = member.source.reference.in_registry
+    return name.full_repository if name is not None else id(member.source.container)
+
+
+def _refuse_missing(layer: Layer) -> None:
+    """Raises InvalidImage where nobody has a layer's blob."""
+    if not layer.blobs:
+        digest = layer.descriptor.digest if layer.descriptor else layer.diff_id
+        raise InvalidImage(f"the blob {digest} is not there", where=layer.where, diff_id=layer.diff_id)

@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from squashkit.amounts import count
+from squashkit.amounts import count, some
 from squashkit.arguments import checked, texts
 from squashkit.engine.layers import LayerStore
-from squashkit.errors import BaseUnknown, show_text
+from squashkit.errors import BaseUnknown, SquashkitError, first_line, show_text
 from squashkit.jobs.fleet.bases import FleetBases
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.prices import Pricing
 from squashkit.jobs.fleet.process import for_many_images
+from squashkit.jobs.rollback import Rollback
 from squashkit.oci.compression import GZIP_LEVEL, Compression
 from squashkit.oci.digests import ChainID, DiffID
 from squashkit.oci.graph import Layer
@@ -32,6 +33,8 @@ from squashkit.wording import Option, Words, parts_of
 GZIP = Compression(Codec.GZIP, GZIP_LEVEL)
 """How new layers are stored, and plain ones in a registry: all deflated anew, so that a run of layers
 becomes the same blob for all images, however each of them stores these layers."""
+_NAMED = 5
+"""The most images that a note names."""
 
 
 @checked
@@ -48,14 +51,15 @@ def measure_fleet(
     References are those of single images; `docker-daemon:` and `containers-storage:` mean all that is
     there, `docker://HOST/PREFIX/` all tags of all repositories below, a path all images in it. Plain layers
     count as they would be compressed in a registry. Strategies are those of `fleet`. Without `scan` no
-    layer is read: only what was built is told, and nothing of hosts. Raises what opening and reading the
-    images does, and PlanError where the most layers that are allowed are too few.
+    layer is read: only what was built is told, and nothing of hosts. An image with a layer that cannot be
+    read is left out, and a note names both. Raises what opening the images does, and what reading does
+    where no image is left; PlanError where the most layers that are allowed are too few.
     """
     with for_many_images(), Session(run, progress or Silent()) as session, LayerStore(session) as layers:
         opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate or not scan)
         if not scan:
             return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)
-        opened = opened.read(estimate=fleet.estimate)
+        opened = opened.without_bad_layers(fleet).read(estimate=fleet.estimate)
         measured = opened.measure(fleet.rows, fleet, fleet.estimated)
         return opened.report(measured, fleet, once=opened.layers.files_once())
 
@@ -78,10 +82,17 @@ class OpenFleet:
 
     @classmethod
     def of(
-        cls, layers: LayerStore, references: Sequence[str], options: FleetOptions, *, estimate: bool
+        cls,
+        layers: LayerStore,
+        references: Sequence[str],
+        options: FleetOptions,
+        *,
+        estimate: bool,
+        earlier: Rollback | None = None,
     ) -> OpenFleet:
-        """Open the images that references mean, and find their bases. No layer is read."""
-        fleet = Fleet(layers.session, options.choice, texts(options.exclude))
+        """Open the images that references mean, and find their bases. No layer is read. Tags that `earlier`
+        runs moved count as what they were."""
+        fleet = Fleet(layers.session, options.choice, texts(options.exclude), earlier=earlier)
         members = fleet.members(references)
         return cls.over(FleetLayers(layers, members), fleet, options, estimate=estimate)
 
@@ -94,10 +105,10 @@ class OpenFleet:
         platforms = [member.image.platform for member in members]
         bases = [base for text in options.named for base in fleet.bases(text, platforms)]
         known = FleetBases(fleet, members, bases)
-        fleet.notes += [
-            Words("No image stands on ", Option("FleetOptions.bases", show_text(base)), ".")
-            for base in known.unused()
-        ]
+        for base in known.unused():
+            note = Words("No image stands on ", Option("FleetOptions.bases", show_text(base)), ".")
+            if note not in fleet.notes:
+                fleet.notes.append(note)
         in_registries = {
             layer.diff_id: layer
             for base in bases
@@ -133,6 +144,29 @@ class OpenFleet:
                 Option("strategy", ALL),
                 " merges bases, too.",
             )
+
+    def without_bad_layers(self, options: FleetOptions) -> OpenFleet:
+        """Read all layers, and leave those images out of which one cannot be read; notes say which. Raises
+        what is wrong where no image is left."""
+        opened = self
+        while bad := opened.layers.read_each(estimate=options.estimate):
+            opened = opened._without(bad, options)
+        return opened
+
+    def _without(self, bad: Mapping[DiffID, SquashkitError], options: FleetOptions) -> OpenFleet:
+        """The same without images that have these layers where they were read from; those that have one
+        elsewhere may be whole."""
+        faulty = [layer for layer in self.layers.different if layer.diff_id in bad]
+        having = [self.layers.have(layer.diff_id) for layer in faulty]
+        kept = self.layers.without({number for numbers in having for number in numbers})
+        if not kept.members:
+            raise self.layers.named(bad[faulty[0].diff_id])
+        titles = titles_of(self.members)
+        for layer, numbers in zip(faulty, having, strict=True):
+            names = some([show_text(titles[number]) for number in numbers], _NAMED)
+            why = first_line(bad[layer.diff_id]).removeprefix(f"{layer.where}: ")
+            self.fleet.notes.append(f"Left out: {names}: {layer.where}: {why}.")
+        return OpenFleet.over(kept, self.fleet, options, estimate=options.estimate)
 
     def read(self, *, estimate: bool) -> OpenFleet:
         """Read all layers. Returns the fleet with those fixed that can only be kept."""

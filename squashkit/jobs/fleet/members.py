@@ -7,25 +7,31 @@ all that have a name there, `docker://HOST/PREFIX/` all tags of all repositories
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from squashkit.amounts import count
+from squashkit.amounts import count, some
 from squashkit.errors import ImageNotFound, SquashkitError, UnsupportedImage, UsageError, show_text
 from squashkit.jobs.fleet.below import Below
+from squashkit.jobs.rollback import SQUASH, Rollback
 from squashkit.oci.artifacts import OTHER, kind_by_type
+from squashkit.oci.digests import Digest
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
-from squashkit.oci.names import same_name, split_tag
+from squashkit.oci.names import ImageName, same_name, split_tag
 from squashkit.plan.base import choose_image
 from squashkit.transports.layout.index import Listing, refuse_unsupported
-from squashkit.transports.open import open_base, open_source
+from squashkit.transports.open import open_base, open_each, open_source, save_together
 from squashkit.transports.reference import REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source, machine_platform
 from squashkit.transports.stores.open import open_store
 from squashkit.wording import Option, Words
+
+_NAMED = 20
+"""The most names in a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,8 @@ class Member:
     """By which it was found."""
     below: str = ""
     """What of its name stands below the place in a registry that lists it; empty for one named alone."""
+    meaning: Digest | None = None
+    """What its tag in a registry means now, which earlier runs may have moved; None for what has none."""
 
 
 @dataclass(slots=True)
@@ -52,6 +60,8 @@ class Fleet:
     """Globs of the names of images that are not meant."""
     notes: list[str] = field(default_factory=list)
     """What a person should know of what was left out."""
+    earlier: Rollback | None = None
+    """Where earlier runs noted which tags they moved: these count as what they were."""
     _excluded: dict[str, set[str]] = field(default_factory=dict, init=False)
     """The names that each glob has left out."""
     _bases: dict[tuple[Reference, Platform | None], Source] = field(default_factory=dict, init=False)
@@ -62,23 +72,26 @@ class Fleet:
         Raises UsageError where there is none, ImageNotFound where a reference means none, and what opening
         an image raises.
         """
-        found: dict[tuple[str, str, tuple[int, int] | str], Member] = {}
+        found: dict[tuple[str, str, str], Member] = {}
         again = []
-        for text in references:
-            for member in self._members(text):
-                if self._is_excluded(member.name):
-                    continue
-                place: tuple[int, int] | str = member.reference
-                if member.source.reference.is_file and not member.source.reference.is_stdio:
-                    there = Path(member.source.reference.path).stat()
-                    place = there.st_dev, there.st_ino
-                key = member.name, member.image.image_id, place
-                if key in found:
-                    again.append(show_text(member.name))
-                found.setdefault(key, member)
+        for member in self._members(references):
+            if self._is_excluded(member.name):
+                continue
+            name, place = member.name, member.reference
+            if member.source.reference.in_registry is not None:
+                name, place = str(ImageName.parse(name)), ""
+            elif member.source.reference.is_file and not member.source.reference.is_stdio:
+                there = Path(member.source.reference.path).stat()
+                place = f"{there.st_dev} {there.st_ino}"
+            key = name, member.image.image_id, place
+            if key in found:
+                again.append(show_text(member.name))
+            # Of several places that list it the widest one counts, as for all else that this one lists.
+            if key not in found or len(found[key].below) < len(member.below):
+                found[key] = member
         self._note_excluded(found)
         if again:
-            self.notes.append(f"Named twice and counted once: {', '.join(again)}.")
+            self.notes.append(f"Named twice and counted once: {some(again, _NAMED)}.")
         return list(found.values())
 
     def _is_excluded(self, name: str) -> bool:
@@ -130,27 +143,41 @@ class Fleet:
             self._bases[key] = open_base(self.session, reference, platform)
         return self._bases[key]
 
-    def _members(self, text: str) -> Iterator[Member]:
+    def _members(self, references: Sequence[str]) -> Iterator[Member]:
+        named = {text: parse_reference(text) for text in references if not _means_many(text)}
+        in_registries = [named[text] for text in references if text in named and named[text].in_registry]
+        with open_each(self.session, in_registries, self.platform) as opened:
+            save_together(self.session, list(named.values()))
+            for text in references:
+                if text not in named:
+                    yield from self._all_of(text)
+                elif named[text].in_registry:
+                    yield self._member(text, next(opened)())
+                elif named[text].is_file and named[text].image is None:
+                    yield from self._all_in(text, named[text])
+                else:
+                    yield self._one(text, named[text])
+
+    def _all_of(self, text: str) -> Iterator[Member]:
+        """The images of a store, or below a place in a registry."""
         whole = text.removesuffix(":")
-        if text.endswith(":") and whole in STORES:
+        if whole in STORES:
             with open_store(parse_reference(f"{whole}:any")) as store:
                 names = store.names()
             yield from self._images([f"{whole}:{name}" for name in names])
-        elif text.startswith("docker://") and text.endswith("/"):
-            yield from self._below(Below.parse(text, self.session.registries))
         else:
-            reference = parse_reference(text)
-            if reference.is_file and reference.image is None:
-                yield from self._all_in(text, reference)
-            else:
-                yield self._one(text, reference)
+            yield from self._below(Below.parse(text, self.session.registries))
 
-    def _images(self, references: Sequence[str]) -> Iterator[Member]:
+    def _images(self, texts: Sequence[str]) -> Iterator[Member]:
         """Those of them that are images of use here; of the others it is noted that they are left out."""
-        for text in references:
-            reference = parse_reference(text)
-            if self._is_excluded(reference.path):
-                continue
+        references = {text: parse_reference(text) for text in texts}
+        references = {
+            text: reference
+            for text, reference in references.items()
+            if not self._is_excluded(reference.path)
+        }
+        save_together(self.session, list(references.values()))
+        for text, reference in references.items():
             try:
                 yield self._one(text, reference)
             except UnsupportedImage as error:
@@ -161,32 +188,33 @@ class Fleet:
         Unauthorized, or UnsupportedImage."""
         gone: list[str] = []
         missed: list[SquashkitError] = []
-        found = excluded = False
-        for name in place.names():
-            text = f"docker://{name}"
-            if self._is_excluded(name):
-                excluded = True
-                continue
-            try:
-                source = self._open(parse_reference(text))
-            except ImageNotFound as error:  # deleted, and listed still
-                gone.append(name)
-                missed.append(error)
-                continue
-            except UnsupportedImage as error:
-                self._leave_out(text, error)
-                missed.append(error)
-                continue
-            if kind := _kind(source.listing):
-                place.kinds[kind] += 1
-                continue
-            try:
-                yield replace(self._member(text, source), below=place.rest(name))
-                found = True
-            except UnsupportedImage as error:
-                self._leave_out(text, error)
-                missed.append(error)
-        if not found and (missed or not excluded):
+        found = False
+        listed = place.names()
+        names = [name for name in listed if not self._is_excluded(name)]
+        references = [parse_reference(f"docker://{name}") for name in names]
+        with open_each(self.session, references, self.platform) as opened:
+            for name, open_it in zip(names, opened, strict=True):
+                text = f"docker://{name}"
+                try:
+                    source = open_it()
+                except ImageNotFound as error:  # deleted, and listed still
+                    gone.append(name)
+                    missed.append(error)
+                    continue
+                except UnsupportedImage as error:
+                    self._leave_out(text, error)
+                    missed.append(error)
+                    continue
+                if kind := _kind(source.listing):
+                    place.kinds[kind] += 1
+                    continue
+                try:
+                    yield replace(self._member(text, source), below=place.rest(name))
+                    found = True
+                except UnsupportedImage as error:
+                    self._leave_out(text, error)
+                    missed.append(error)
+        if not found and (missed or len(names) == len(listed)):
             raise missed[0] if missed else place.nothing()
         self.notes += place.notes(gone)
 
@@ -197,11 +225,23 @@ class Fleet:
         return self._member(text, self._open(reference))
 
     def _member(self, text: str, source: Source) -> Member:
-        reference = source.reference
+        reference, meaning = source.reference, source.root
+        source = self._as_it_was(source)
         image = self._choose(source, source.images, reference.image)
         name = reference.image or (image.names[0] if reference.is_file and image.names else reference.path)
         self._note_platforms(name, image, source.images if reference.image is None else [])
-        return Member(name, source, image, text)
+        return Member(name, source, image, text, meaning=meaning)
+
+    def _as_it_was(self, source: Source) -> Source:
+        """What a tag meant before earlier squashes moved it, as far as that is there."""
+        name = source.reference.in_registry
+        if self.earlier is None or name is None or source.root is None:
+            return source
+        before = self.earlier.meaning_before(name, source.root, SQUASH)
+        if before is not None:
+            with suppress(ImageNotFound):
+                return self._open(Reference(REGISTRY, str(name.with_digest(before))))
+        return source
 
     def _all_in(self, text: str, reference: Reference) -> Iterator[Member]:
         """Every image of an archive or a layout; one of an index's for each of its names."""
@@ -247,6 +287,12 @@ class Fleet:
 
     def _open(self, reference: Reference) -> Source:
         return open_source(self.session, reference, self.platform)
+
+
+def _means_many(text: str) -> bool:
+    """Whether a reference means the images of a store, or those below a place in a registry."""
+    is_store = text.endswith(":") and text.removesuffix(":") in STORES
+    return is_store or (text.startswith("docker://") and text.endswith("/"))
 
 
 def _names(image: Image) -> list[str]:

@@ -29,6 +29,7 @@ from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Image, Layer, RunPlace, StoredLayer
 from squashkit.oci.media import Codec
 from squashkit.options import History
+from squashkit.plan.base import Base
 from squashkit.plan.documents import changed_annotations, image_manifest, squashed_config
 from squashkit.plan.fleet.carve import MADE_BY, Atom, in_place_of
 from squashkit.plan.fleet.cut import Priced
@@ -211,6 +212,7 @@ class Pricing:
                 diff_id, digest = DiffID(_as_digest(blob.tar)), _as_digest(blob.key)
                 stored.append(StoredLayer(diff_id, digest, blob.stored, self.compression.codec))
         changed = not all(segment.is_kept for segment in segments)
+        kept = next((segment.start for segment in segments if not segment.is_kept), len(image.layers))
         config = image.config.data
         if changed:
             by = MADE_BY if len(planned) > len(segments) else ""
@@ -221,7 +223,7 @@ class Pricing:
             image.family(None),
             config,
             stored,
-            changed_annotations(image, None, base_kept=False) if changed else None,
+            changed_annotations(image, Base(kept, ""), base_kept=False) if changed else None,
         )
         return {sha256(config): len(config), sha256(manifest): len(manifest)}
 

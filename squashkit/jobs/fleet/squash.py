@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from squashkit.amounts import together
 from squashkit.arguments import checked, texts
 from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import Delivery, carry_out_each, deliver, written_of
@@ -17,10 +18,13 @@ from squashkit.jobs.ends import guard_tags
 from squashkit.jobs.fleet.measure import GZIP, OpenFleet
 from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.process import for_many_images
+from squashkit.jobs.fleet.replace import OwnTags
 from squashkit.jobs.fleet.target import FleetTarget
 from squashkit.jobs.reports import MIXED, notes_on, reports_of, transferred
+from squashkit.jobs.rollback import Rollback
 from squashkit.layers.merge import SquashedLayer
-from squashkit.options import STRATEGIES, FleetOptions, History, Merge, Read, Run, Write
+from squashkit.oci.digests import Digest
+from squashkit.options import STRATEGIES, FleetOptions, History, Merge, Read, Replace, Run, Write
 from squashkit.plan.base import Base
 from squashkit.plan.documents import is_base_kept
 from squashkit.plan.fleet.carve import carve_planner
@@ -30,6 +34,7 @@ from squashkit.plan.squash import squash_planner
 from squashkit.progress import Note, Notify, Numbered, Progress, Silent, ignore
 from squashkit.report.fleet.squash import SquashedFleet
 from squashkit.report.fleet.titles import show_segments
+from squashkit.report.patch import PatchReport
 from squashkit.report.squash import Report
 from squashkit.transports.contracts import Sink, Written
 from squashkit.transports.session import Session
@@ -42,7 +47,7 @@ from squashkit.wording import Option
 @checked
 def squash_fleet(
     references: Sequence[str] | str,
-    into: str,
+    into: Replace | str,
     strategy: str = "best",
     *,
     fleet: FleetOptions = FleetOptions(),
@@ -56,7 +61,9 @@ def squash_fleet(
 
     `into` is a layout's folder (`oci:DIR`) or an archive, where each image has its name, or
     `docker://HOST/PREFIX`, below which each has its name without a host; of one that `docker://HOST/P/`
-    lists, what stands after `P/`. Each image is squashed as `squash` does it: its root file system is its
+    lists, what stands after `P/`. With `Replace` images of a registry go back where they were read: their
+    tags move once all results are there, those that still mean what was read, and not those of images on
+    which others of the fleet stand. Each image is squashed as `squash` does it: its root file system is its
     source's. Every layer is read once and every new one made once, however many images have it. An archive
     or a layout gets all images or none; in a registry each gets its tag once it is right. Before anything
     is written, `notify` gets what images that are not of the fleet share with it no longer.
@@ -67,16 +74,22 @@ def squash_fleet(
     """
     if strategy not in STRATEGIES:
         raise UsageError(f"no strategy is named {show_text(strategy)}: {', '.join(STRATEGIES)}")
-    place = FleetTarget.parse(into)
+    place = FleetTarget.parse(into) if isinstance(into, str) else None
+    rollback = Rollback.named(into.rollback) if isinstance(into, Replace) else None
+    if rollback is not None and force:
+        raise UsageError(Option("force", True), " is for ", Option("into"), ": own tags move without it")
     numbered = Numbered(progress or Silent())
     with for_many_images(), Session(run, numbered) as session, LayerStore(session) as layers:
-        opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate)
-        names = place.names(opened.members)
-        place.protect([one.source for one in (*opened.members, *opened.bases)], names)
+        opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate, earlier=rollback)
+        goes: _Into | _Back
+        if rollback is not None:
+            chosen = fleet.platform is not None
+            goes = _Back(OwnTags(session, opened.members, rollback, notify, chosen=chosen))
+        else:
+            assert place is not None
+            goes = _Into.open(place, session, opened, chosen=fleet.platform is not None, force=force)
         if strategy not in ASK_NO_BASE:
             opened.refuse_unknown()
-        sink, lost = place.open(session, names, _guard(opened, place, names, fleet), force=force)
-        opened.fleet.notes.extend(lost)
         # What images share that are carved is told by contents.
         opened = opened.read(estimate=fleet.estimate and strategy != CARVE)
         measured = opened.measure([BUILT, strategy], fleet)
@@ -84,40 +97,118 @@ def squash_fleet(
         session.progress.close()
         if gone := report.no_longer_shared(measured[-1]).lines():
             notify(Note("\n".join(gone)))
-        work = _FleetWork(opened, layers, sink, Write(compress=GZIP, force=force), Read(fleet.platform))
-        outputs = [place.output(name) for name in names]
+        work = _FleetWork(opened, layers, goes.sink, goes.how, Read(fleet.platform))
+        done = goes.write(work, measured[-1], numbered)
+        notes = [*report.notes, *goes.notes]
+        if any(MIXED in one.notes for _, one in done):
+            notes.append(MIXED)
+        # In an archive or a layout what is there already was mostly written for an image before.
+        deliveries = work.deliveries if goes.sink is None else []
+        return SquashedFleet(
+            replace(report, notes=tuple(notes)),
+            measured[-1],
+            tuple(done),
+            transferred(session, deliveries, goes.title),
+            goes.moves,
+        )
+
+
+@dataclass(slots=True)
+class _Into:
+    """Images go into one place, under names there."""
+
+    place: FleetTarget
+    names: Sequence[str]
+    sink: Sink | None
+    """What takes all of them; None where each has a repository of its own."""
+    how: Write
+    notes: Sequence[str]
+    """What names there lose."""
+    moves: PatchReport | None = None
+
+    @classmethod
+    def open(
+        cls, place: FleetTarget, session: Session, opened: OpenFleet, *, chosen: bool, force: bool
+    ) -> _Into:
+        """Raises UsageError where images cannot go there, or would take something's place."""
+        names = place.names(opened.members)
+        place.protect([one.source for one in (*opened.members, *opened.bases)], names)
+        guard = TagGuard(
+            {place.tag(n): [one.image.platform] for n, one in zip(names, opened.members, strict=True)},
+            chosen=chosen,
+            elsewhere=(Option("into"), " another place keeps it"),
+        )
+        sink, lost = place.open(session, names, guard, force=force)
+        return cls(place, names, sink, Write(compress=GZIP, force=force), lost)
+
+    @property
+    def title(self) -> str:
+        return self.place.text
+
+    def write(self, work: _FleetWork, strategy: Strategy, numbered: Numbered) -> list[tuple[str, Report]]:
+        """Write all images: in an archive or a layout all get their names at the end, in a registry each
+        once it is right."""
+        into = self.title.removesuffix(":")
         done: list[tuple[str, Report]] = []
-        for number, output in enumerate(outputs):
-            numbered.number, numbered.total = number + 1, len(outputs)
+        numbered.total = len(self.names)
+        for number, output in enumerate(map(self.place.output, self.names)):
+            numbered.number = number + 1
             try:
-                done.append((output, work.write(number, output, measured[-1])))
+                done.append((output, work.write(number, output, strategy)))
             except KeyboardInterrupt:
-                if sink is not None or not done:
+                if self.sink is not None or not done:
                     raise
                 raise Interrupted(
-                    f"interrupted; {len(done)} of {len(outputs)} images have their tags below {into},"
+                    f"interrupted; {len(done)} of {len(self.names)} images have their tags below {into},"
                     f" the last of them {done[-1][0]}",
                     reference=into,
                 ) from None
             except (SquashkitError, OSError) as error:
-                if sink is None and done:
-                    error.add_note(f"{len(done)} of {len(outputs)} images have their tags below {into}")
+                if self.sink is None and done:
+                    error.add_note(f"{len(done)} of {len(self.names)} images have their tags below {into}")
                 raise
         work.commit()
-        if any(MIXED in one.notes for _, one in done):
-            report = replace(report, notes=(*report.notes, MIXED))
-        # In an archive or a layout what is there already was mostly written for an image before.
-        deliveries = work.deliveries if sink is None else []
-        return SquashedFleet(report, measured[-1], tuple(done), transferred(session, deliveries, into))
+        return done
 
 
-def _guard(opened: OpenFleet, place: FleetTarget, names: Sequence[str], fleet: FleetOptions) -> TagGuard:
-    """What no name of the fleet is to lose in silence."""
-    return TagGuard(
-        {place.tag(n): [one.image.platform] for n, one in zip(names, opened.members, strict=True)},
-        chosen=fleet.platform is not None,
-        elsewhere=(Option("into"), " another place keeps it"),
-    )
+@dataclass(slots=True)
+class _Back:
+    """Images go back where they were read: tags move once all results are there."""
+
+    tags: OwnTags
+    moves: PatchReport | None = None
+    """What became of each."""
+    sink = None
+    how = Write(compress=GZIP, push_by_digest=True)
+
+    @property
+    def title(self) -> str:
+        return together([f"docker://{host}" for host in dict.fromkeys(n.host for n in self.tags.names)])
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self.tags.lost
+
+    def write(self, work: _FleetWork, strategy: Strategy, numbered: Numbered) -> list[tuple[str, Report]]:
+        """Write the images that change, each by its digest; then move their tags."""
+        done: list[tuple[str, Report]] = []
+        numbered.total = len(self.tags.names)
+        try:
+            for number, name in enumerate(self.tags.names):
+                numbered.number = number + 1
+                if self.tags.stays(number, strategy.segments[number], work.bases):
+                    continue
+                report = work.write(number, f"docker://{name.full_repository}", strategy)
+                if self.tags.has_layers(number, [layer.diff_id for layer in report.after]):
+                    continue
+                self.tags.results[number] = Digest(report.manifest_digest)
+                done.append((f"docker://{name}", report))
+        except (SquashkitError, OSError) as error:
+            error.add_note("no tag was moved")
+            raise
+        self.tags.move()
+        self.moves = self.tags.report()
+        return done
 
 
 class _FleetWork:
@@ -136,6 +227,8 @@ class _FleetWork:
         self._stock = Stock(kept=opened.prices.unstated())
         self._bases = blobs_of(list(opened.in_registries.values()))
         self._written: list[Written] = []
+        self.bases = opened.trie.bases
+        """The uppermost layers of all bases."""
         self.deliveries: list[Delivery] = []
 
     def write(self, number: int, output: str, strategy: Strategy) -> Report:

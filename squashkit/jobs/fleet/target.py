@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from squashkit.errors import UsageError, show_text
+from squashkit.errors import InvalidReference, UsageError, show_text
 from squashkit.jobs.fleet.members import Member
 from squashkit.oci.digests import is_digest
 from squashkit.oci.names import ImageName
@@ -45,7 +45,7 @@ class FleetTarget:
         """Raises UsageError for what cannot hold a fleet."""
         expected = "a fleet goes into an archive, a folder (oci:DIR), or below docker://HOST/PREFIX"
         if into.startswith("docker://"):
-            if not into.removeprefix("docker://").strip("/"):
+            if ImageName.of(into.removeprefix("docker://").rstrip("/") + "/any") is None:
                 raise UsageError(Option("into", into), f": {expected}")
             return cls(into.rstrip("/") + "/", None)
         transport = into.partition(":")[0]
@@ -66,7 +66,7 @@ class FleetTarget:
     def names(self, members: Sequence[Member]) -> list[str]:
         """The names that the images get. Raises UsageError where they have none, or the same, or are named
         by what will not be theirs."""
-        takers: dict[str, list[str]] = {}
+        takers: dict[str, list[tuple[str, str]]] = {}
         names = []
         for member in members:
             if is_digest(member.name) or "@" in member.name:
@@ -76,16 +76,28 @@ class FleetTarget:
                 )
             name = member.name
             if self.reference is None:
-                name = member.below or _below(ImageName.parse(name))
+                name = member.below or self._name_below(member)
             names.append(name)
-            takers.setdefault(_full(name), []).append(member.reference)
-        for name, references in takers.items():
-            if len(references) > 1:
+            takers.setdefault(_full(name), []).append((name, member.reference))
+        for taken in takers.values():
+            if len(taken) > 1:
+                output = self.output(taken[0][0]) if self.reference is None else taken[0][0]
                 raise UsageError(
-                    f"several images of the fleet would be {show_text(name)}:"
-                    f" {', '.join(map(show_text, references))}; squash them apart"
+                    f"several images of the fleet would be {show_text(output)}:"
+                    f" {', '.join(show_text(reference) for _, reference in taken)}; squash them apart"
                 )
         return names
+
+    @staticmethod
+    def _name_below(member: Member) -> str:
+        """What a name of another place is in a registry."""
+        try:
+            return _below(ImageName.parse(member.name))
+        except InvalidReference as error:
+            raise UsageError(
+                f"no registry takes the name of {show_text(member.reference)}; leave it out, or give it"
+                f" another: {error}"
+            ) from error
 
     def protect(self, sources: Sequence[Source], names: Sequence[str]) -> None:
         """Raises UsageError where an image or a base that is read would be overwritten."""

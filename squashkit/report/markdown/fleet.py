@@ -61,7 +61,8 @@ def squashed_page(report: SquashedFleet, limit: int = LIMIT) -> str:
     parts = [
         Part(head="### Squashed together"),
         Part(head=report.together()),
-        Part(shown, table(head, range(len(head) - 1))),
+        Part(shown, table(head, range(4))),
+        *(Part(head=prose(line)) for line in (*report.reasons(), *report.ways()) if line),
         *notes(report.fleet.notes),
     ]
     return page(parts, limit)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from squashkit.errors import Cancelled, Unavailable
 from squashkit.oci.names import ImageName
 from squashkit.options import Access, Limits
 from squashkit.progress import Notify, ignore
 from squashkit.transports.registry.credentials import CredentialSources
 from squashkit.transports.registry.limits import Gate
 from squashkit.transports.registry.traffic import Traffic
+from squashkit.wording import Text
 
 if TYPE_CHECKING:
     from squashkit.transports.registry.http import Registry
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Registries:
-    """The registries of one piece of work: one connection to each, for each user of it."""
+    """The registries of one piece of work: one connection to each, for each user of it. Safe to use from
+    several threads."""
 
     access: Access = field(default_factory=Access)
     notify: Notify = ignore
@@ -27,7 +31,11 @@ class Registries:
     """What all of them together may be asked for."""
     _open: dict[object, Registry] = field(default_factory=dict)
     _gate: Gate = field(init=False)
+    _silent: dict[str, Text] = field(default_factory=dict, init=False)
+    """Hosts that do not answer, and why: each is waited for once."""
     _sources: CredentialSources = field(init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    """One at a time looks for credentials, and is the first to reach a registry."""
 
     def __post_init__(self) -> None:
         self._gate = Gate(self.limits)
@@ -38,13 +46,22 @@ class Registries:
         file with credentials that was asked for cannot be read."""
         from squashkit.transports.registry.http import Registry
 
-        found = self._sources.find(name.host, name.repository)
-        key = name.host, found
-        if key not in self._open:
-            self._open[key] = Registry(
-                name.host, found.credentials, self.access, found.faults, self.notify, self._gate
-            )
-        return self._open[key]
+        with self._lock:
+            if self._sources.stopped:
+                raise Cancelled
+            found = self._sources.find(name.host, name.repository)
+            key = name.host, found
+            if why := self._silent.get(name.host):
+                raise Unavailable(*why, reference=name.host)
+            if key not in self._open:
+                try:
+                    self._open[key] = Registry(
+                        name.host, found.credentials, self.access, found.faults, self.notify, self._gate
+                    )
+                except Unavailable as error:
+                    self._silent[name.host] = error.parts
+                    raise
+            return self._open[key]
 
     @property
     def traffic(self) -> Traffic | None:
@@ -65,6 +82,7 @@ class Registries:
         """Work begins (anew)."""
         self._sources.stopped = False
         self._gate.resume()
+        self._silent.clear()
         for registry in self._open.values():
             registry.resume()
 

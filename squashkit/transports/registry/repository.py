@@ -18,6 +18,7 @@ import requests
 from urllib3.util import Retry
 
 from squashkit.errors import (
+    BlobMissing,
     Cancelled,
     DigestMismatch,
     ImageNotFound,
@@ -297,7 +298,7 @@ class Repository:
         response = self._send("GET", f"blobs/{digest}", headers=headers)
         if response.status_code == 404:
             response.close()
-            raise Unavailable(self.lacks(digest), reference=self.title)
+            raise BlobMissing(self.lacks(digest), reference=self.title)
         if not is_success(response) and response.status_code != 416:
             with response:
                 raise self._refused(response, f"reading the blob {self.path}@{digest}")

@@ -15,6 +15,7 @@ import requests
 from docker.utils import version_lt
 from urllib3.exceptions import HTTPError
 
+from squashkit.amounts import together
 from squashkit.errors import (
     InvalidImage,
     TransportError,
@@ -138,7 +139,7 @@ class Daemon:
         return []
 
     def save(self, images: Sequence[StoredImage], tmp_dir: Room, progress: Count) -> Archive:
-        asked = " and ".join(image.asked for image in images)
+        asked = together([image.asked for image in images])
 
         def blocks() -> Iterator[bytes]:
             url, names = self._client._url("/images/get"), [image.name for image in images]

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Collection, Iterator, Sequence
 from typing import BinaryIO
 
+from squashkit.amounts import together
 from squashkit.errors import Unavailable, show_text
 from squashkit.oci.digests import DiffID, Digest, parse_digest
 from squashkit.oci.documents import Platform, parse_index
@@ -83,7 +84,8 @@ class Podman:
             if process.returncode:
                 raise self._refused("save", said)
 
-        return open_stream(blocks(), tmp_dir, f"{_STORAGE}:{' and '.join(image.asked for image in images)}")
+        asked = together([image.asked for image in images])
+        return open_stream(blocks(), tmp_dir, f"{_STORAGE}:{asked}")
 
     def is_classic(self) -> bool:
         return True

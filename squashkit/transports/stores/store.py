@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Protocol
 
+from squashkit.amounts import together
 from squashkit.errors import ImageNotFound, show_text
 from squashkit.oci.digests import DiffID, Digest, is_digest
 from squashkit.oci.documents import HistoryEntry, ImageConfig, Platform
@@ -77,7 +78,7 @@ def not_whole(store: str, images: Sequence[StoredImage], lacking: str) -> ImageN
     names = [one for image in images for one in (image.name, *image.names)[:2] if not is_digest(one)]
     pull = [f"`{store} pull {name}`" for name in dict.fromkeys(names)]
     way = f"; {' and '.join(pull)} gets what is missing" if pull else ""
-    asked = " and ".join(image.asked for image in images)
+    asked = together([image.asked for image in images])
     return ImageNotFound(f"{store} does not have all of {asked}: {lacking}{way}", reference=asked)
 
 
