@@ -481,6 +481,9 @@ class FleetOptions:
     exclude: Sequence[str] | str = ()
     """Globs of names: images that have such a name, with its tag or without, are left out. `*` stands for
     any text, slashes included."""
+    clamp_mtime: str | None = None
+    """Files whose times are later get this one in carved layers: as RFC 3339, or in seconds since the
+    epoch. Files that several builds made are the same then. None leaves all times as they are."""
     strategies: Sequence[str] | str | None = None
     """What `measure_fleet` tells of: those in `STRATEGIES`; None for each, and `all` is estimated: it costs
     most to measure, and nobody should squash by it."""
@@ -494,7 +497,12 @@ class FleetOptions:
             raise UsageError(Option("FleetOptions.strategies"), f": {unknown[0]!r} is none of {known}")
         if not self.rows:
             raise UsageError(Option("FleetOptions.strategies"), " names none")
-        _ = self.choice
+        _ = self.choice, self.latest
+
+    @property
+    def latest(self) -> int | None:
+        """The time that later ones become, in nanoseconds since the epoch."""
+        return None if self.clamp_mtime is None else _parsed("clamp_mtime", self.clamp_mtime, parse_time)
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -694,6 +702,26 @@ def parse_created(text: str) -> str:
     except ValueError:
         pass
     raise ValueError(f"{text!r} is no time like 2018-05-01T12:00:00Z")
+
+
+def parse_time(text: str) -> int:
+    """Nanoseconds since the epoch, from a time as RFC 3339 or in seconds. Raises ValueError."""
+    from datetime import datetime
+
+    if re.fullmatch(r"\d{1,12}", text, re.ASCII):
+        return int(text) * 10**9
+    try:
+        utc = datetime.fromisoformat(parse_created(text)[:19] + "+00:00")
+        return (round(utc.timestamp()) - _offset(text)) * 10**9
+    except ValueError:
+        raise ValueError(f"{text!r} is no time: 2018-05-01T12:00:00Z, or seconds since 1970") from None
+
+
+def _offset(text: str) -> int:
+    """By how many seconds the clocks of a time as RFC 3339 are ahead of UTC."""
+    if text.endswith("Z"):
+        return 0
+    return (1 if text[-6] == "+" else -1) * (int(text[-5:-3]) * 60 + int(text[-2:])) * 60
 
 
 def _path(value: Path | str | None) -> Path | None:

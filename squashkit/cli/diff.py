@@ -9,6 +9,7 @@ from squashkit.cli.help import OPTIONS, Command, option
 from squashkit.cli.shared import Looking, json_option, leave_out_options, look_options, parsed
 from squashkit.jobs.diff import KNOWN_KINDS, diff_platforms, parse_kinds
 from squashkit.jobs.leave_out import exclusions_of
+from squashkit.options import parse_time
 from squashkit.report.diff import DiffReport
 
 DIFFERENT = 3
@@ -33,6 +34,13 @@ Examples:
     help=f"Leave out these kinds of differences: {KNOWN_KINDS}.",
 )
 @leave_out_options(OPTIONS, "Let one side lack")
+@option(
+    "--clamp-mtime",
+    "latest",
+    metavar="TIME",
+    callback=parsed(parse_time),
+    help="Take times for the same that are not before this one, as of a fleet that was carved so.",
+)
 @option("--stat", is_flag=True, help="Print only how many paths differ in what.")
 @option(
     "--limit",
@@ -53,6 +61,7 @@ def diff(
     as_json: bool,
     drop_caches: tuple[str, ...],
     exclude: tuple[str, ...],
+    latest: int | None,
     looking: Looking,
 ) -> None:
     """Compare the root file systems of the images A and B, entry by entry. Exit code 0 where they
@@ -63,7 +72,7 @@ def diff(
     layers, and so as several files, is no difference, and is told. Holes of sparse files are
     zeros.
     """
-    report = DiffReport(a, b, ignored=ignore or (), stat=stat, limit=limit)
+    report = DiffReport(a, b, ignored=ignore or (), stat=stat, limit=limit, latest=latest)
     reports = list(looking.each(diff_platforms, a, b, report, exclusions_of(drop_caches, exclude)))
     looking.show(reports, as_json=as_json)
     if not all(report.same for _, report in reports):

@@ -136,6 +136,15 @@ _OPTIONS: list[Callable[[Function], Function]] = [
 ]
 
 
+_clamp_option = option(
+    "--clamp-mtime",
+    section=CUT,
+    metavar="TIME",
+    help="Carved: files that are later get this time, so that those of several builds are the same. As"
+    " 2018-05-01T12:00:00Z, or in seconds since 1970.",
+)
+
+
 @fleet.command(
     short_help="What a fleet takes under each strategy.",
     epilog="""\b
@@ -161,6 +170,7 @@ Examples:
     metavar="NAMES",
     help=f"The rows, with commas: some of {', '.join(STRATEGIES)}. Default: every one, all estimated.",
 )
+@_clamp_option
 @option("--no-scan", is_flag=True, help="Read manifests and configs only, and tell what was built.")
 @option(
     "--csv",
@@ -322,6 +332,7 @@ Examples:
     help="Where the results go: a file or a reference. That is a docker archive, oci-archive:FILE,"
     " oci:DIR, or docker://HOST/PREFIX.",
 )
+@_clamp_option
 @option(
     "--strategy",
     type=click.Choice(STRATEGIES),
@@ -395,17 +406,18 @@ def _read_options(
     bases: tuple[str, ...],
     exclude: tuple[str, ...],
     minimise: Any,
-    max_layers: int,
+    max_layers: int | None,
     estimate: bool,
     platform: Platform | None,
     access: Access,
     jobs: int | None,
     tmp_dir: Path | None,
     max_size: int | None,
+    clamp_mtime: str | None = None,
 ) -> tuple[list[str], FleetOptions, Run]:
     """The references of the fleet, how to look at it, and what that may use."""
     references = references_of(images, listed)
-    options = FleetOptions(bases, minimise, max_layers, estimate, platform, exclude)
+    options = FleetOptions(bases, minimise, max_layers, estimate, platform, exclude, clamp_mtime)
     return references, options, Run(jobs or os.cpu_count() or 1, tmp_dir, max_size, access)
 
 

@@ -26,6 +26,7 @@ FLAGS = {
     "FleetOptions.bases": "--base",
     "FleetOptions.exclude": "--exclude",
     "FleetOptions.strategies": "--strategies",
+    "FleetOptions.clamp_mtime": "--clamp-mtime",
     "FleetOptions.max_layers": "--max-layers",
     "FleetOptions.platform": "--platform",
     "Gates.max_wasted_percent": "--max-wasted-percent",

@@ -18,7 +18,7 @@ from squashkit.layers.merge import LeftOut
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
-from squashkit.options import Run, Which
+from squashkit.options import Run, Which, parse_time
 from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.diff import DiffReport
 
@@ -34,6 +34,7 @@ def diff(
     ignoring: Sequence[str] | str = (),
     drop_caches: Sequence[str] | str = (),
     exclude: Sequence[str] | str = (),
+    clamp_mtime: str | None = None,
     which: Which = Which(),
     run: Run = Run(),
     progress: Progress | None = None,
@@ -41,7 +42,8 @@ def diff(
 ) -> DiffReport:
     """Compare the root file systems of two images, entry by entry, contents included; `ignoring` are kinds
     of differences that are left out (`"mtime,owner"`, or several texts). What `drop_caches` and
-    `exclude` name, as of a squash, may be missing on one side, and is told apart.
+    `exclude` name, as of a squash, may be missing on one side, and is told apart. Times that are not
+    before `clamp_mtime`, as RFC 3339 or in seconds since the epoch, are the same.
 
     Raises UsageError for a kind that is none and for what these may not name, what opening and
     reading the images raises.
@@ -50,8 +52,12 @@ def diff(
         ignored = parse_kinds(",".join(texts(ignoring))) if ignoring else ()
     except ValueError as error:
         raise UsageError(f"ignoring: {error}") from error
+    try:
+        latest = parse_time(clamp_mtime) if clamp_mtime is not None else None
+    except ValueError as error:
+        raise UsageError(f"clamp_mtime: {error}") from error
     exclusions = exclusions_of(drop_caches, exclude)
-    whole = DiffReport(a, b, ignored=ignored)
+    whole = DiffReport(a, b, ignored=ignored, latest=latest)
     ((_, report),) = diff_platforms(a, b, whole, exclusions, one_platform(which), run, progress, notify)
     return report
 

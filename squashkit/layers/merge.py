@@ -189,28 +189,30 @@ class RunParts(NamedTuple):
     others: list[Part]
 
 
-def parts_of_run(rootfs: Rootfs, header_of: HeaderOf) -> RunParts:
+def parts_of_run(rootfs: Rootfs, header_of: HeaderOf, latest: int | None = None) -> RunParts:
     """What leads from what lies below a run to what the run made of it. The names of one inode are in the
-    order of their paths: the first of them is the file, wherever the others came from."""
+    order of their paths: the first of them is the file, wherever the others came from. Times after the
+    `latest` one, in nanoseconds, become that."""
     found = _walk(rootfs, opaque=False)
-    others = [
-        Part(
-            (Member(layer, record.start, record.name, record.typeflag, None, as_it_stands(layer, record)),),
-            record,
-            layer,
-            Attributes.of(record),
-        )
-        for layer, records in found.verbatim.items()
-        for record in records
-    ]
+    others = []
+    for layer, records in found.verbatim.items():
+        for record in records:
+            attributes = Attributes.of(record)
+            pieces = as_it_stands(layer, record)
+            if latest is not None and record.mtime > latest:
+                attributes = attributes._replace(mtime=latest)
+                pieces = _rewritten(layer, record, record.name, header_of, attributes)
+            member = Member(layer, record.start, record.name, record.typeflag, None, pieces)
+            others.append(Part((member,), record, layer, attributes))
     for path, inode in found.renamed:
-        record = inode.entry.record
-        pieces = _renamed(inode, path, header_of)
+        record, changed = inode.entry.record, _changed(inode, latest)
+        pieces = _rewritten(inode.layer, record, path, header_of, changed)
         member = Member(inode.layer, record.start, path, record.typeflag, None, pieces)
-        others.append(Part((member,), record, inode.layer, inode.effective()))
+        others.append(Part((member,), record, inode.layer, changed or inode.effective()))
     for inode in found.groups.values():
-        members = _group(inode, found, header_of, [], _by_path)
-        others.append(Part(tuple(members), inode.entry.record, inode.layer, inode.effective()))
+        members = _group(inode, found, header_of, [], _by_path, latest)
+        attributes = _changed(inode, latest) or inode.effective()
+        others.append(Part(tuple(members), inode.entry.record, inode.layer, attributes))
     folders = {}
     whiteouts = []
     by_path = {directory.path: directory for directory in found.directories}
@@ -222,10 +224,16 @@ def parts_of_run(rootfs: Rootfs, header_of: HeaderOf) -> RunParts:
         attributes = Attributes(0o755, 0, 0, 0, {})
         if directory.entry is not None:
             attributes = Attributes.of(directory.entry.record)
-        changed = max(directory.entry_layer, directory.layer) >= found.start
+        is_changed = max(directory.entry_layer, directory.layer) >= found.start
         (header,) = member.pieces
         assert isinstance(header, bytes)
-        folders[member.path] = Folder(header, attributes, changed)
+        if latest is not None and is_changed and attributes.mtime > latest and directory.entry is not None:
+            attributes = attributes._replace(mtime=latest)
+            record = directory.entry.record
+            assert record.header is not None
+            name = directory.path + b"/" if directory.parent else b"./"
+            header = headers.rewrite(record, record.header, name=name, attributes=attributes[:4])
+        folders[member.path] = Folder(header, attributes, is_changed)
     return RunParts(folders, whiteouts, others)
 
 
@@ -369,7 +377,7 @@ def _remade(
     members: list[Member] = []
     for path, inode in found.renamed:
         record = inode.entry.record
-        pieces = _renamed(inode, path, header_of)
+        pieces = _rewritten(inode.layer, record, path, header_of, inode.attributes)
         members.append(Member(inode.layer, record.start, path, record.typeflag, None, pieces))
     for inode in found.groups.values():
         members += _group(inode, found, header_of, copies, order)
@@ -391,6 +399,7 @@ def _group(
     header_of: HeaderOf,
     copies: list[CopiedLink],
     order: Callable[[Binding], Any],
+    latest: int | None = None,
 ) -> list[Member]:
     """The names of one inode: the first becomes the file, the others link to it.
 
@@ -408,7 +417,7 @@ def _group(
     names.sort(key=order)
     first = names[0]
     first_path = first.path
-    record = inode.entry.record
+    record, changed = inode.entry.record, _changed(inode, latest)
     members = []
     for binding in names:
         found.need(binding.directory)
@@ -416,39 +425,47 @@ def _group(
         own = binding.entry.record
         if binding is first:
             verbatim = binding.entry is inode.entry and record.name == path and not record.odd
-            if verbatim and inode.attributes is None:
+            if verbatim and changed is None:
                 pieces = as_it_stands(inode.layer, record)
             else:
-                pieces = _renamed(inode, path, header_of)
+                pieces = _rewritten(inode.layer, record, path, header_of, changed)
             typeflag, target = record.typeflag, None
         else:
             is_link = own.typeflag == HARD_LINK and own.linkname == first_path
-            if is_link and own.name == path and inode.attributes is None and not own.odd:
+            if is_link and own.name == path and changed is None and not own.odd:
                 pieces = as_it_stands(binding.layer, own)
             else:
-                pieces = (_as_link(inode, binding, first_path, header_of),)
+                pieces = (_as_link(binding, first_path, header_of, changed),)
             typeflag, target = HARD_LINK, first_path
         members.append(Member(binding.layer, own.start, path, typeflag, target, pieces))
     return members
 
 
-def _renamed(inode: Inode, path: bytes, header_of: HeaderOf) -> tuple[Piece, ...]:
-    """An inode under another name than its header's, with its own extended records."""
-    record = inode.entry.record
+def _changed(inode: Inode, latest: int | None) -> Attributes | None:
+    """The attributes of an inode where they are to be others than its entry's."""
+    if latest is not None and (effective := inode.effective()).mtime > latest:
+        return effective._replace(mtime=latest)
+    return inode.attributes
+
+
+def _rewritten(
+    layer: int, record: Record, path: bytes, header_of: HeaderOf, attributes: Attributes | None
+) -> tuple[Piece, ...]:
+    """An inode under another name than its header's, or with other attributes, and with its own extended
+    records."""
     header = headers.rewrite(
         record,
-        header_of(inode.layer, record),
+        header_of(layer, record),
         name=path,
-        attributes=inode.attributes and inode.attributes[:4],
-        xattrs=inode.attributes and inode.attributes.xattrs,
+        attributes=attributes and attributes[:4],
+        xattrs=attributes and attributes.xattrs,
     )
-    return (header, Copy(inode.layer, record.data, record.end)) if record.size else (header,)
+    return (header, Copy(layer, record.data, record.end)) if record.size else (header,)
 
 
-def _as_link(inode: Inode, binding: Binding, target: bytes, header_of: HeaderOf) -> bytes:
+def _as_link(binding: Binding, target: bytes, header_of: HeaderOf, effective: Attributes | None) -> bytes:
     """A further name of an inode. Its header repeats the inode's attributes, since the last header of a
     group decides about them; its xattrs too, since a change of owner takes file capabilities away."""
-    effective = inode.attributes
     own = binding.entry.record
     return headers.rewrite(
         own,

@@ -38,6 +38,8 @@ class DiffReport:
     """Tell people only how many paths differ in what."""
     limit: int = 0
     """How many paths to tell people; 0 for all."""
+    latest: int | None = None
+    """Times are the same that are not before this one, in nanoseconds."""
     only_in: str = ""
     """The side that alone has this platform."""
 
@@ -51,9 +53,15 @@ class DiffReport:
         for one in found:
             if one.what == SPLIT:
                 splits.append(one)
-            elif one.what not in self.ignored:
+            elif one.what not in self.ignored and not self._is_clamped(one):
                 differences.append(one)
         return replace(self, entries=entries, differences=tuple(differences), splits=tuple(splits))
+
+    def _is_clamped(self, one: Difference) -> bool:
+        """Whether times differ that count as the same."""
+        if one.what != "mtime" or self.latest is None:
+            return False
+        return all(Decimal(side) * 10**9 >= self.latest for side in (one.left, one.right))
 
     @property
     def same(self) -> bool:

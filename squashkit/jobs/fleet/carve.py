@@ -8,19 +8,26 @@ from collections.abc import Sequence
 from squashkit.errors import inside
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.trees import FleetTrees
-from squashkit.layers.blocks import BLOCK
 from squashkit.layers.entry import Entry
 from squashkit.layers.merge import RunParts, parts_of_run
-from squashkit.layers.record import REGULAR, Record
+from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Rootfs
 from squashkit.oci.graph import Image, Layer
-from squashkit.plan.fleet.carve import Carver
+from squashkit.plan.fleet.carve import Carver, FleetFile
 from squashkit.plan.squash import needs_lower
 
 
-def carver_of(layers: FleetLayers, trees: FleetTrees, kept: Sequence[int], *, compare: bool) -> Carver:
+def carver_of(
+    layers: FleetLayers,
+    trees: FleetTrees,
+    kept: Sequence[int],
+    *,
+    compare: bool,
+    latest: int | None = None,
+) -> Carver:
     """What the images have above the layers that each of them keeps. Unless contents are to be compared,
-    files that differ in nothing else are held to be equal: that does for estimates alone."""
+    files that differ in nothing else are held to be equal: that does for estimates alone. Times after the
+    `latest` one, in nanoseconds, become that."""
     different = layers.different
     numbers = {layer.diff_id: number for number, layer in enumerate(different)}
     carver = Carver(len(layers.members))
@@ -28,28 +35,30 @@ def carver_of(layers: FleetLayers, trees: FleetTrees, kept: Sequence[int], *, co
         image = member.image
         if start < len(image.layers):
             with inside(image.title):
-                parts = _parts(layers, trees, image, start)
+                parts = _parts(layers, trees, image, start, latest)
             carver.add(number, parts, [numbers[diff_id] for diff_id in image.diff_ids])
     doubtful = carver.doubtful() if compare else []
     doubtful.sort(key=lambda file: file.place)
-    carver.unite({file.place: _digest(layers, different[file.layer], file.record) for file in doubtful})
+    carver.unite({file.place: _digest(layers, different[file.layer], file) for file in doubtful})
     return carver
 
 
-def _parts(layers: FleetLayers, trees: FleetTrees, image: Image, start: int) -> RunParts:
+def _parts(
+    layers: FleetLayers, trees: FleetTrees, image: Image, start: int, latest: int | None
+) -> RunParts:
     run = layers.of(image, range(start, len(image.layers)))
     needed = needs_lower(list(run.values()))
     rootfs = trees.at(image.layers[:start]).copy() if needed else Rootfs()
     rootfs.begin_run(start)
     for index, changeset in run.items():
         rootfs.apply(changeset, index)
-    return parts_of_run(rootfs, layers.store.header_of(image))
+    return parts_of_run(rootfs, layers.store.header_of(image), latest)
 
 
-def _digest(layers: FleetLayers, layer: Layer, record: Record) -> bytes:
+def _digest(layers: FleetLayers, layer: Layer, file: FleetFile) -> bytes:
     """Of what a file holds, and of headers that say more than one block can."""
-    digest = hashlib.sha256()
-    if record.headers > BLOCK:
+    digest, record = hashlib.sha256(), file.record
+    if file.has_extension:
         digest.update(layers.store.header(layer, record))
     if record.typeflag == REGULAR:
         digest.update(layers.content_digest(layer.diff_id, Entry(record.name, record)))

@@ -116,7 +116,7 @@ class OpenFleet:
             for layer in base.image.layers
         }
         stored = {d: layer.descriptor for d, layer in in_registries.items() if layer.descriptor}
-        prices = Pricing(different, GZIP, estimate, stored)
+        prices = Pricing(different, GZIP, estimate, stored, options.latest)
         trie = Trie([member.image for member in members], known.tops, leave_unknown=True)
         names = titles_of(members)
         unknown = [

@@ -71,6 +71,8 @@ class Pricing:
     estimate: bool = False
     elsewhere: Mapping[DiffID, Descriptor] = field(default_factory=dict)
     """Layers of bases as a registry has them: so they are kept there."""
+    latest: int | None = None
+    """The latest time of a file in carved layers, in nanoseconds; later ones become that."""
     estimate_runs: bool = False
     has_bytes: bool = field(default=False, init=False)
     """Whether the bytes of all layers were read, not their headers alone."""
@@ -232,7 +234,7 @@ class Pricing:
         says how many each image may have there. Raises what reading raises."""
         sources = self.layers.different
         compare = self.has_bytes or self.layers.has_contents
-        carver = carver_of(self.layers, self._trees, kept, compare=compare)
+        carver = carver_of(self.layers, self._trees, kept, compare=compare, latest=self.latest)
 
         def weigh(atom: Atom) -> int:
             return self._estimated(sources, [piece for one in atom.members for piece in one.pieces])

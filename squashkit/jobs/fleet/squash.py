@@ -74,6 +74,8 @@ def squash_fleet(
     """
     if strategy not in STRATEGIES:
         raise UsageError(f"no strategy is named {show_text(strategy)}: {', '.join(STRATEGIES)}")
+    if fleet.clamp_mtime is not None and strategy != CARVE:
+        raise UsageError(Option("FleetOptions.clamp_mtime"), " is for ", Option("strategy", CARVE))
     place = FleetTarget.parse(into) if isinstance(into, str) else None
     rollback = Rollback.named(into.rollback) if isinstance(into, Replace) else None
     if rollback is not None and force:
@@ -93,6 +95,8 @@ def squash_fleet(
         # What images share that are carved is told by contents.
         opened = opened.read(estimate=fleet.estimate and strategy != CARVE)
         measured = opened.measure([BUILT, strategy], fleet)
+        if fleet.clamp_mtime is not None and measured[-1].carved is not None:
+            opened.fleet.notes.append(f"In carved layers times after {fleet.clamp_mtime} became that time.")
         report = opened.report(measured, fleet)
         session.progress.close()
         if gone := report.no_longer_shared(measured[-1]).lines():

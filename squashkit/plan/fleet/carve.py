@@ -43,6 +43,8 @@ class FleetFile(NamedTuple):
     layer: int
     """The number of the layer."""
     record: Record
+    has_extension: bool
+    """Whether its headers, which are written as they are, say more than one block can."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -167,7 +169,10 @@ class Carver:
             image.atoms.append(self._atom(("whiteout", member.path), None, (member,)))
         for part in parts.others:
             members = tuple(_renumbered(member, different) for member in part.members)
-            file = FleetFile(different[part.layer], part.record) if _has_content(part.record) else None
+            file = None
+            extends = part.record.headers > BLOCK and isinstance(part.members[0].pieces[0], Copy)
+            if extends or (part.record.typeflag == REGULAR and part.record.size):
+                file = FleetFile(different[part.layer], part.record, extends)
             image.atoms.append(self._atom(_shape(part), file, members, part.record))
 
     def _folder(self, path: bytes, folder: Folder) -> int:
@@ -410,16 +415,16 @@ def _key(attributes: Attributes) -> tuple[int, int, int, int, tuple[tuple[bytes,
 
 def _shape(part: Part) -> object:
     """What a root file system shows of a part, but for its content. Headers of several blocks say more than
-    is understood here: their length is a part of it, and with the content they are looked at themselves."""
+    is understood here: those that are written anew are a part of it, of others their length, and they are
+    looked at with the content."""
     record = part.record
+    header = part.members[0].pieces[0]
+    extension: object = max(record.headers, BLOCK)
+    if isinstance(header, bytes):
+        extension = header if len(header) > BLOCK else BLOCK
     paths = tuple(member.path for member in part.members)
     kind = record.typeflag, record.devmajor, record.devminor, record.realsize, record.sparse is not None
-    return paths, kind, _key(part.attributes), record.linkname, max(record.headers, BLOCK)
-
-
-def _has_content(record: Record) -> bool:
-    """Whether more must be looked at than what a shape tells."""
-    return (record.typeflag == REGULAR and record.size > 0) or record.headers > BLOCK
+    return paths, kind, _key(part.attributes), record.linkname, extension
 
 
 def _renumbered(member: Member, different: Sequence[int]) -> Member:

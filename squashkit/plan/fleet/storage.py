@@ -46,8 +46,8 @@ def host_bytes(stacks: Iterable[Stack]) -> int:
 
 def containerd_bytes(stacks: Sequence[Stack]) -> int:
     """What a host stores that has containerd's store: a snapshot for each stack of layers that a layer
-    lies on, and beside it the blob as it was pulled, once. A blob whose snapshot is there is not pulled: the
-    same layer from another compressor."""
+    lies on, and beside it the blob as it was pulled, once. A blob is not pulled where its snapshot is: that
+    of the same layer from another compressor."""
     new = [blob for layers in _layers(stacks) for blob, is_new in layers if is_new]
     return sum({blob.key: blob.stored for blob in new}.values()) + sum(blob.blocks for blob in new)
 
