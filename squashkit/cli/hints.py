@@ -57,7 +57,6 @@ FLAGS = {
     "Write.format": "--format",
     "Write.min_saving": "--min-saving",
     "Write.push_by_digest": "--push-by-digest",
-    "Replace.rollback": "--rollback",
     "Write.replace": "--replace",
     "Write.tags": "-t",
     "base": "--base",

@@ -221,7 +221,7 @@ def test_long_work_reports_itself(job: Callable[[Bytes], object]) -> None:
             "platform: not a platform: 'all' (expected os/architecture[/variant])",
         ),
         (lambda: FleetOptions(max_layers=0), "max_layers: 0 is less than one layer"),
-        (lambda: FleetOptions(minimise="disk"), "minimise: 'disk' is none of registry, host"),  # type: ignore[arg-type]
+        (lambda: FleetOptions(minimise="disk"), "minimise: 'disk' is none of registry, host, update"),  # type: ignore[arg-type]
         (lambda: Run(max_size="10XB"), "max_size: '10XB' is no size (10GB)"),
         (lambda: Run(max_size=-1), "max_size: -1 is less than no byte"),
         (lambda: Run(jobs=0), "jobs: 0 is less than one thread"),

@@ -32,4 +32,5 @@ def read_fleet(
             return
         with LayerStore(session) as layers:
             opened = OpenFleet.of(layers, references, options, estimate=options.estimate)
-            yield opened.read(estimate=options.estimate), options
+            opened = opened.without_bad_layers(options).read(estimate=options.estimate)
+            yield opened, options

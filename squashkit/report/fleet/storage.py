@@ -237,7 +237,7 @@ class FleetReport:
         return [f"The best cut merges {lost} that images outside the fleet may share."]
 
     def of_carving(self) -> list[str]:
-        """How near carving comes to what is possible, or why it was not done."""
+        """What carving saves, and how near it comes to what is possible; or why it was not done."""
         if not self.is_scanned or not self._has(CARVE):
             return []
         carved = self.strategy(CARVE)
@@ -245,7 +245,11 @@ class FleetReport:
             return [f"Carving it would save nothing more: {TITLES[CARVE]} is the best cut."]
         assert carved.least is not None
         over = f"{100 * (carved.registry - carved.least) / max(carved.least, 1):.1f} %"
-        return [f"Carved, it takes {over} more than if no file were stored twice ({size(carved.least)})."]
+        near = f"in a registry that is {over} above what it takes if no file is stored twice"
+        if not self._has(BEST):
+            return [f"Carved, it takes {size(self._taken(CARVE))}: {near}."]
+        saved = self._taken(BEST) - self._taken(CARVE)
+        return [f"Carving saves {size(saved)} more than the best cut: {near}."]
 
     def growing(self) -> list[str]:
         """From where on squashing all of them costs more than it saves, if not from the first."""
