@@ -484,6 +484,9 @@ class FleetOptions:
     clamp_mtime: str | None = None
     """Files whose times are later get this one in carved layers: as RFC 3339, or in seconds since the
     epoch. Files that several builds made are the same then. None leaves all times as they are."""
+    stable_from: Sequence[str] | str = ()
+    """References of images that were carved before: an image that has all of one of their layers gets it
+    as it is."""
     strategies: Sequence[str] | str | None = None
     """What `measure_fleet` tells of: those in `STRATEGIES`; None for each, and `all` is estimated: it costs
     most to measure, and nobody should squash by it."""
@@ -513,6 +516,11 @@ class FleetOptions:
     def estimated(self) -> tuple[str, ...]:
         """Those of them that are not measured, though others are."""
         return ("all",) if self.strategies is None and not self.estimate else ()
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """The references of images that were carved before."""
+        return texts(self.stable_from)
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -136,6 +136,19 @@ _OPTIONS: list[Callable[[Function], Function]] = [
 ]
 
 
+def _carve_options(command: Function) -> Function:
+    return _stable_option(_clamp_option(command))
+
+
+_stable_option = option(
+    "--stable-from",
+    section=CUT,
+    multiple=True,
+    metavar="REF",
+    shell_complete=complete.images,
+    help="Carved: images that were carved before. An image that has all of one of their layers gets it as"
+    " it is. Any number of times.",
+)
 _clamp_option = option(
     "--clamp-mtime",
     section=CUT,
@@ -170,7 +183,7 @@ Examples:
     metavar="NAMES",
     help=f"The rows, with commas: some of {', '.join(STRATEGIES)}. Default: every one, all estimated.",
 )
-@_clamp_option
+@_carve_options
 @option("--no-scan", is_flag=True, help="Read manifests and configs only, and tell what was built.")
 @option(
     "--csv",
@@ -332,7 +345,7 @@ Examples:
     help="Where the results go: a file or a reference. That is a docker archive, oci-archive:FILE,"
     " oci:DIR, or docker://HOST/PREFIX.",
 )
-@_clamp_option
+@_carve_options
 @option(
     "--strategy",
     type=click.Choice(STRATEGIES),
@@ -414,10 +427,13 @@ def _read_options(
     tmp_dir: Path | None,
     max_size: int | None,
     clamp_mtime: str | None = None,
+    stable_from: tuple[str, ...] = (),
 ) -> tuple[list[str], FleetOptions, Run]:
     """The references of the fleet, how to look at it, and what that may use."""
     references = references_of(images, listed)
-    options = FleetOptions(bases, minimise, max_layers, estimate, platform, exclude, clamp_mtime)
+    options = FleetOptions(
+        bases, minimise, max_layers, estimate, platform, exclude, clamp_mtime, stable_from
+    )
     return references, options, Run(jobs or os.cpu_count() or 1, tmp_dir, max_size, access)
 
 

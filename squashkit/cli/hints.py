@@ -28,6 +28,7 @@ FLAGS = {
     "FleetOptions.strategies": "--strategies",
     "FleetOptions.clamp_mtime": "--clamp-mtime",
     "FleetOptions.max_layers": "--max-layers",
+    "FleetOptions.stable_from": "--stable-from",
     "FleetOptions.platform": "--platform",
     "Gates.max_wasted_percent": "--max-wasted-percent",
     "Gates.min_efficiency": "--min-efficiency",

@@ -235,6 +235,55 @@ def test_files_of_several_builds_are_the_same_once_times_are_clamped(tmp_path: P
     assert "'yesterday' is no time: 2018-05-01T12:00:00Z, or seconds since 1970" in done.err
 
 
+def test_published_layers_are_used_again(tmp_path: Path) -> None:
+    """A new release of one image, alone, gets the layers of the fleet that it has all of: the same bytes,
+    though it shares them with no other image of its own fleet, and its directories have other times."""
+    paths = write(tmp_path, SYSTEM, *apps())
+    carve(paths, tmp_path / "first")
+    before = set(layers_of(f"oci:{tmp_path}/first:third:1"))
+    library, runtime = file("opt/library", LIBRARY), file("opt/runtime", RUNTIME)
+    steps = (
+        layer(directory("opt", mtime=77, mode=0o711), library, file("opt/new", noise(9000, "new"))),
+        layer(runtime, whiteout("opt/old"), file("opt/library", LIBRARY)),
+    )
+    release = tmp_path / "release.tar"
+    docker_archive_25(release, [on_base(SYSTEM, *steps, tags=["third:2"])], compress="gzip")
+    both = [paths[0], release]
+    done = carve(both, tmp_path / "next", "--stable-from", f"oci:{tmp_path}/first")
+    after = layers_of(f"oci:{tmp_path}/next:third:2")
+    assert len(before.intersection(after)) == len(SYSTEM.layers) + 2
+    assert run("diff", release, f"oci:{tmp_path}/next:third:2").code == 0
+    first, new = (
+        {one.name for one in (tmp_path / name / "blobs/sha256").iterdir()} for name in ("first", "next")
+    )
+    assert len(first & new) == len(SYSTEM.layers) + 2 + 2  # the base's config and manifest
+    told = run("fleet", "storage", f"oci:{tmp_path}/next", "--strategies", "built", "--json").json
+    assert told["strategies"][0]["registry_bytes"] == done["registry_bytes"]["squashed"]
+    carve(both, tmp_path / "alone")
+    assert len(before.intersection(layers_of(f"oci:{tmp_path}/alone:third:2"))) == len(SYSTEM.layers)
+
+
+@pytest.mark.usefixtures("always_carved")
+@pytest.mark.parametrize("seed", range(15))
+def test_any_published_layers_give_what_the_image_was(seed: int, tmp_path: Path) -> None:
+    """The published ones of a fleet whose files are often the same."""
+    paths, images = alike_fleet(tmp_path, seed)
+    tags = [one.tags[0] for one in images]
+    bases = [
+        word
+        for path, tag in zip(paths, tags, strict=True)
+        if tag.startswith("base")
+        for word in ("--base", path)
+    ]
+    some = [path for path, tag in zip(paths, tags, strict=True) if tag not in ("app0:1", "app1:1")]
+    carve(some, tmp_path / "first", *bases)
+    done = carve(paths, tmp_path / "out", "--stable-from", f"oci:{tmp_path}/first", *bases)
+    for path, tag in zip(paths, tags, strict=True):
+        assert run("diff", path, f"oci:{tmp_path}/out:{tag}").code == 0
+    again = run("fleet", "storage", f"oci:{tmp_path}/out", "--strategies", "built", "--json")
+    assert again.json["strategies"][0]["registry_bytes"] == done["registry_bytes"]["squashed"]
+
+
 def test_strategies_are_compared_in_the_measure_that_is_asked_for(tmp_path: Path) -> None:
     """Carving takes no more than the best cut on hosts, and for updates, where these are asked for."""
     paths = write(tmp_path, SYSTEM, *apps())

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
-from squashkit.errors import inside
+from squashkit.errors import InvalidLayer, inside
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.trees import FleetTrees
 from squashkit.layers.entry import Entry
 from squashkit.layers.merge import RunParts, parts_of_run
-from squashkit.layers.record import REGULAR
+from squashkit.layers.record import REGULAR, Record
 from squashkit.layers.rootfs import Rootfs
 from squashkit.oci.graph import Image, Layer
 from squashkit.plan.fleet.carve import Carver, FleetFile
-from squashkit.plan.squash import needs_lower
+from squashkit.plan.squash import find_obstacle, needs_lower
 
 
 def carver_of(
@@ -28,8 +30,8 @@ def carver_of(
     """What the images have above the layers that each of them keeps. Unless contents are to be compared,
     files that differ in nothing else are held to be equal: that does for estimates alone. Times after the
     `latest` one, in nanoseconds, become that."""
-    different = layers.different
-    numbers = {layer.diff_id: number for number, layer in enumerate(different)}
+    sources = layers.sources
+    numbers = {layer.diff_id: number for number, layer in enumerate(sources)}
     carver = Carver(len(layers.members))
     for number, (member, start) in enumerate(zip(layers.members, kept, strict=True)):
         image = member.image
@@ -37,10 +39,22 @@ def carver_of(
             with inside(image.title):
                 parts = _parts(layers, trees, image, start, latest)
             carver.add(number, parts, [numbers[diff_id] for diff_id in image.diff_ids])
+    for number in range(len(layers.different), len(sources)):
+        changeset = layers.changesets[sources[number].diff_id]
+        alone = Rootfs()
+        with suppress(InvalidLayer):  # one that means nothing alone, as with a link to something below it
+            alone.apply(changeset, 0)
+            if find_obstacle(changeset) is None:
+                header_of = partial(_header_of, layers, sources[number])
+                carver.add_published(number, changeset, parts_of_run(alone, header_of))
     doubtful = carver.doubtful() if compare else []
     doubtful.sort(key=lambda file: file.place)
-    carver.unite({file.place: _digest(layers, different[file.layer], file) for file in doubtful})
+    carver.unite({file.place: _digest(layers, sources[file.layer], file) for file in doubtful})
     return carver
+
+
+def _header_of(layers: FleetLayers, layer: Layer, _: int, record: Record) -> bytes:
+    return layers.store.header(layer, record)
 
 
 def _parts(

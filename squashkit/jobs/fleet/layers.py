@@ -17,6 +17,7 @@ from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Inode
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image, Layer
+from squashkit.oci.names import ImageName
 from squashkit.plan.squash import find_obstacle
 from squashkit.transports.blobs import read_blocks
 from squashkit.transports.stored import is_here, size_of
@@ -32,6 +33,8 @@ class FleetLayers:
     """What they hold, once they are read."""
     _contents: dict[tuple[DiffID, int], bytes] = field(default_factory=dict, init=False)
     """The digests of files that were asked for, by their layers and offsets."""
+    _published: dict[DiffID, tuple[Member, Layer]] = field(default_factory=dict, init=False)
+    """Layers of other images that are to be used again."""
     _holders: Mapping[DiffID, tuple[Member, Layer]] = field(init=False)
     """Of each the first image that has its blob, or the first at all, and the layer there."""
 
@@ -45,7 +48,24 @@ class FleetLayers:
 
     def holder(self, diff_id: DiffID) -> Layer:
         """A layer as it is in the image that it is read from."""
-        return self._holders[diff_id][1]
+        return self._holders[diff_id][1] if diff_id in self._holders else self._published[diff_id][1]
+
+    def add_published(self, members: Sequence[Member]) -> None:
+        """Images whose layers are to be used again where a fleet is carved."""
+        for member in members:
+            for layer in member.image.layers:
+                if layer.diff_id not in self._holders:
+                    self._published.setdefault(layer.diff_id, (member, layer))
+
+    def published(self) -> Iterator[tuple[ImageName | None, Layer]]:
+        """Each layer that is to be used again, and the repository that it was read from."""
+        for member, layer in self._published.values():
+            yield member.source.reference.in_registry, layer
+
+    @property
+    def sources(self) -> list[Layer]:
+        """Every layer that is read: the different ones, then those that are to be used again."""
+        return [*self.different, *(layer for _, layer in self._published.values())]
 
     @property
     def different(self) -> list[Layer]:
@@ -55,21 +75,22 @@ class FleetLayers:
     @property
     def entries(self) -> int:
         """Entries of all different layers."""
-        return sum(changeset.count for changeset in self.changesets.values())
+        return sum(self.changesets[layer.diff_id].count for layer in self.different if self.changesets)
 
     def read(self, *, estimate: bool = False) -> None:
         """Scan all different layers, once; to `estimate`, what lies elsewhere need not be fetched where its
         entries are remembered. Raises what `LayerStore.read` raises, and names the image."""
         try:
-            for layer in self.different:
+            sources = self.sources
+            for layer in sources:
                 _refuse_missing(layer)
-            self.store.session.progress.stage("Reading", sum(map(size_of, self.different)))
-            found = self.store.read(self.different, lambda layer: is_here(layer) or not estimate)
+            self.store.session.progress.stage("Reading", sum(map(size_of, sources)))
+            found = self.store.read(sources, lambda layer: is_here(layer) or not estimate)
             self.store.settle()
         except InvalidImage as error:
             self.named(error)
             raise
-        self.changesets |= {layer.diff_id: read for layer, read in zip(self.different, found, strict=True)}
+        self.changesets |= {layer.diff_id: read for layer, read in zip(sources, found, strict=True)}
 
     def read_each(self, *, estimate: bool) -> dict[DiffID, SquashkitError]:
         """As `read` for those that are not read yet; what is wrong with one layer stops no other, and is
@@ -114,7 +135,7 @@ class FleetLayers:
     def named(self, error: SquashkitError) -> SquashkitError:
         """Of a layer's fault it is said in which image it is: among all of the fleet its number means
         nothing."""
-        if isinstance(error, InvalidImage) and error.diff_id:
+        if isinstance(error, InvalidImage) and error.diff_id in self._holders:
             member, _ = self._holders[DiffID(error.diff_id)]
             error.inside(f"{show_text(member.name)} in {member.source.title}")
         return error
@@ -123,7 +144,7 @@ class FleetLayers:
         """The layers that can only be kept, and why."""
         found = {}
         for diff_id, changeset in self.changesets.items():
-            obstacle = find_obstacle(changeset)
+            obstacle = find_obstacle(changeset) if diff_id in self._holders else None
             if obstacle is not None:
                 member, own = self._holders[diff_id]
                 why = f"layer {own.index}: {show_path(obstacle.path)} {obstacle.message}"

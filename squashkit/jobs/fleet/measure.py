@@ -102,6 +102,7 @@ class OpenFleet:
     ) -> OpenFleet:
         """The same for images that are open already."""
         members = different.members
+        different.add_published(fleet.published(options.published))
         platforms = [member.image.platform for member in members]
         bases = [base for text in options.named for base in fleet.bases(text, platforms)]
         known = FleetBases(fleet, members, bases)

@@ -118,6 +118,11 @@ class Fleet:
                 "the fleet has no image", *([" that is not left out"] if self._excluded else [])
             )
 
+    def published(self, references: Sequence[str]) -> list[Member]:
+        """The images that references mean whose layers are to be used again. Raises what opening them
+        raises."""
+        return list(self._members(references)) if references else []
+
     def bases(self, text: str, platforms: Sequence[Platform]) -> list[Member]:
         """The images of a base that is named: for each of these platforms its own, as far as it has them.
         Raises ImageNotFound where it has one for none of them, and what opening an image raises."""

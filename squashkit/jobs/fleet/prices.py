@@ -232,7 +232,7 @@ class Pricing:
     def carve(self, kept: Sequence[int], room: Sequence[int]) -> Carved:
         """The layers that the fleet should have had above those that each image keeps, measured. `room`
         says how many each image may have there. Raises what reading raises."""
-        sources = self.layers.different
+        sources = self.layers.sources
         compare = self.has_bytes or self.layers.has_contents
         carver = carver_of(self.layers, self._trees, kept, compare=compare, latest=self.latest)
 

@@ -38,7 +38,7 @@ from squashkit.report.patch import PatchReport
 from squashkit.report.squash import Report
 from squashkit.transports.contracts import Sink, Written
 from squashkit.transports.session import Session
-from squashkit.transports.stored import is_remote
+from squashkit.transports.stored import is_remote, stored_layer
 from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target, decide_target
 from squashkit.wording import Option
@@ -76,6 +76,8 @@ def squash_fleet(
         raise UsageError(f"no strategy is named {show_text(strategy)}: {', '.join(STRATEGIES)}")
     if fleet.clamp_mtime is not None and strategy != CARVE:
         raise UsageError(Option("FleetOptions.clamp_mtime"), " is for ", Option("strategy", CARVE))
+    if fleet.published and strategy != CARVE:
+        raise UsageError(Option("FleetOptions.stable_from"), " is for ", Option("strategy", CARVE))
     place = FleetTarget.parse(into) if isinstance(into, str) else None
     rollback = Rollback.named(into.rollback) if isinstance(into, Replace) else None
     if rollback is not None and force:
@@ -258,17 +260,29 @@ class _FleetWork:
             base_kept=is_base_kept(member.image, decision.base),
         )
         if strategy.carved is not None and decision.runs:
+            self._know_published(strategy.carved, target)
             layers = self._carved_layers(strategy.carved, number)
             task = replace(
                 task,
                 plan=carve_planner(segments, layers),
-                sources=self._opened.layers.different,
+                sources=self._opened.layers.sources,
                 shared=[layer.key for layer in layers],
             )
         delivery = self._deliver(task, target, guard)
         self.deliveries.append(delivery)
         (report,) = reports_of(source, delivery, [target], [notes], None)
         return report
+
+    def _know_published(self, carved: Carved, target: Target) -> None:
+        """Layers that come out as others that are published: where these are in the same registry, they are
+        mounted."""
+        new = {blob.key for blob in carved.blobs}
+        for name, layer in self._opened.layers.published():
+            stored = stored_layer(layer)
+            if stored.digest in new and name is not None and target.in_registry is not None:
+                self._stock.runs[stored.digest] = stored
+                if name.host == target.in_registry.host:
+                    self._stock.repositories.setdefault(stored.digest, name.repository)
 
     @staticmethod
     def _carved_layers(carved: Carved, number: int) -> list[SquashedLayer]:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from squashkit.layers import headers
+from squashkit.layers import headers, tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import DISK_BLOCK, Changeset, HostSize, blocks_of, content_of
 from squashkit.layers.entry import directories_above
@@ -74,6 +74,8 @@ class CarvedLayer:
     host_size: HostSize
     sizes: tuple[tuple[int, int], ...]
     """Of each atom its number, and its bytes in the tar."""
+    is_published: bool = False
+    """Whether it was there before."""
 
     def as_new(self, key: str) -> SquashedLayer:
         """The layer as plans have it, by its key."""
@@ -138,8 +140,20 @@ class _Image:
     """All directories that its layers may have to list, by their numbers."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A layer that is there already."""
+
+    layer: int
+    changeset: Changeset
+    atoms: frozenset[int]
+    folder_atoms: frozenset[int]
+    """Directories in which it has nothing: atoms of images that have nothing more there."""
+    folders: Mapping[bytes, Folder]
+
+
 class Carver:
-    """Takes what images hold, one after another; then carves it."""
+    """Takes what images hold, one after another, and layers that are there already; then carves it."""
 
     def __init__(self, images: int) -> None:
         self._images = [_Image() for _ in range(images)]
@@ -151,6 +165,7 @@ class Carver:
         self._numbers: dict[object, int] = {}
         self._folders: list[Folder] = []
         self._folder_numbers: dict[object, int] = {}
+        self._published: list[_Published] = []
 
     # What images hold
 
@@ -158,22 +173,45 @@ class Carver:
         """What an image holds above its base. `different` are the numbers of its layers among the fleet's
         different ones."""
         image = self._images[number]
-        parents = {parent for path in _paths_of(parts) for parent in (path.rpartition(b"/")[0],)}
+        image.folders = {path: self._folder(path, folder) for path, folder in parts.folders.items()}
+        image.atoms.extend(self._folder_atoms(parts))
+        image.atoms.extend(self._other_atoms(parts, different))
+
+    def add_published(self, layer: int, changeset: Changeset, parts: RunParts) -> None:
+        """A layer that is there already, by its number among the fleet's different ones and those that are
+        there: images get it that have all of it. `parts` are what it makes of nothing; of whiteouts it has
+        its own. One that this could not have written is passed over."""
+        whiteouts = [Member(BELOW, 0, one.path, REGULAR, None, (b"",)) for one in changeset.markers]
+        parts = parts._replace(whiteouts=whiteouts)
+        above = (parent for path in _paths_of(parts) for parent in directories_above(path))
+        listed = all(parent in parts.folders for parent in above)
+        is_plain = changeset.diff_size == changeset.end + len(tar.END_OF_ARCHIVE) and not changeset.junk
+        if listed and is_plain and not changeset.opaques and not changeset.odd:
+            atoms, folders = self._other_atoms(parts, [layer]), self._folder_atoms(parts)
+            self._published.append(
+                _Published(layer, changeset, frozenset(atoms), frozenset(folders), parts.folders)
+            )
+
+    def _folder_atoms(self, parts: RunParts) -> list[int]:
+        """The directories that were changed and have nothing else in them."""
+        parents = {path.rpartition(b"/")[0] for path in _paths_of(parts)}
+        found = []
         for path, folder in parts.folders.items():
-            image.folders[path] = self._folder(path, folder)
             if folder.changed and path and path not in parents:
                 member = Member(BELOW, 0, path, DIRECTORY, None, (folder.header,))
-                shape = "folder", path, _key(folder.attributes)
-                image.atoms.append(self._atom(shape, None, (member,)))
-        for member in parts.whiteouts:
-            image.atoms.append(self._atom(("whiteout", member.path), None, (member,)))
+                found.append(self._atom(("folder", path, _key(folder.attributes)), None, (member,)))
+        return found
+
+    def _other_atoms(self, parts: RunParts, different: Sequence[int]) -> list[int]:
+        found = [self._atom(("whiteout", one.path), None, (one,)) for one in parts.whiteouts]
         for part in parts.others:
             members = tuple(_renumbered(member, different) for member in part.members)
             file = None
             extends = part.record.headers > BLOCK and isinstance(part.members[0].pieces[0], Copy)
             if extends or (part.record.typeflag == REGULAR and part.record.size):
                 file = FleetFile(different[part.layer], part.record, extends)
-            image.atoms.append(self._atom(_shape(part), file, members, part.record))
+            found.append(self._atom(_shape(part), file, members, part.record))
+        return found
 
     def _folder(self, path: bytes, folder: Folder) -> int:
         key = path, _key(folder.attributes), folder.changed
@@ -219,6 +257,14 @@ class Carver:
             numbers.append(first.setdefault((shape, known), number))
         for image in self._images:
             image.atoms = array("L", sorted({numbers[atom] for atom in image.atoms}))
+        self._published = [
+            replace(
+                one,
+                atoms=frozenset(numbers[atom] for atom in one.atoms),
+                folder_atoms=frozenset(numbers[atom] for atom in one.folder_atoms),
+            )
+            for one in self._published
+        ]
 
     # Layers
 
@@ -228,30 +274,72 @@ class Carver:
 
         Each image's layers hold what it has, no more and no less. The same fleet is carved alike each time.
         """
-        sets = self._sets()
+        taken = self._take_published(room, weigh)
+        sets = self._sets(taken)
+        room = [
+            max(1, most - sum(one.images >> number & 1 for one in taken))
+            for number, most in enumerate(room)
+        ]
         weights: dict[ImageSet, int] = defaultdict(int)
         for atom, images in sets.items():
             weights[images] += weigh(self._atoms[atom])
         limits = [*room]
         while True:
             homes = choose_layers(weights, limits, A_LAYER)
-            drafts = self._drafts(sets, homes)
-            crowded = [n for n, most in enumerate(room) if sum(d.images >> n & 1 for d in drafts) > most]
+            drafts = self._drafts(sets, homes, taken)
+            new = [draft for draft in drafts if draft.published is None]
+            crowded = [n for n, most in enumerate(room) if sum(d.images >> n & 1 for d in new) > most]
             if not crowded:
                 return self._carving(drafts)
             for number in crowded:  # of what is its own alone it needs a layer for directories, too
                 limits[number] = max(1, limits[number] - 1)
 
-    def _sets(self) -> dict[int, ImageSet]:
-        """For each atom the images that have it."""
+    def _take_published(self, room: Sequence[int], weigh: Callable[[Atom], int]) -> list[_Draft]:
+        """The layers that are there already and that images get: each one that has all of it, where it
+        saves more than a layer costs, those first that save most. One place is left for what is new."""
+        takers: dict[int, ImageSet] = defaultdict(int)
+        for number, image in enumerate(self._images):
+            missing = set(image.atoms)
+            able = [
+                (place, one)
+                for place, one in enumerate(self._published)
+                if one.atoms <= missing and one.folders.keys() <= image.folders.keys()
+            ]
+            for _ in range(room[number] - 1):
+                worth = [
+                    (sum(weigh(self._atoms[atom]) for atom in one.atoms & missing), -place, one)
+                    for place, one in able
+                ]
+                best = max(worth, key=lambda each: each[:2], default=None)
+                if best is None or best[0] <= A_LAYER:
+                    break
+                takers[-best[1]] |= 1 << number
+                missing -= best[2].atoms | best[2].folder_atoms
+        return [
+            _Draft(
+                images,
+                sorted(self._published[place].atoms),
+                dict(self._published[place].folders),
+                self._published[place],
+            )
+            for place, images in sorted(takers.items())
+        ]
+
+    def _sets(self, taken: Sequence[_Draft]) -> dict[int, ImageSet]:
+        """For each atom the images that have it, but for those that get it with a layer that is there."""
         found: dict[int, ImageSet] = defaultdict(int)
         for number, image in enumerate(self._images):
+            there = {atom for draft in taken if draft.images >> number & 1 for atom in draft.holds}
             for atom in image.atoms:
-                found[atom] |= 1 << number
+                if atom not in there:
+                    found[atom] |= 1 << number
         return found
 
     def _drafts(
-        self, sets: Mapping[int, ImageSet], homes: Mapping[ImageSet, Sequence[ImageSet]]
+        self,
+        sets: Mapping[int, ImageSet],
+        homes: Mapping[ImageSet, Sequence[ImageSet]],
+        taken: Sequence[_Draft],
     ) -> list[_Draft]:
         """The layers, the widest first, with the directories that they must list."""
         drafts: dict[ImageSet, _Draft] = {}
@@ -261,8 +349,8 @@ class Carver:
         for draft in drafts.values():
             self._list_ancestors(draft)
         for number in range(len(self._images)):
-            self._correct(number, drafts)
-        return sorted(drafts.values(), key=_Draft.order)
+            self._correct(number, drafts, taken)
+        return sorted([*taken, *drafts.values()], key=_Draft.order)
 
     def _list_ancestors(self, draft: _Draft) -> None:
         for atom in draft.atoms:
@@ -297,11 +385,12 @@ class Carver:
         most = min(times, key=lambda one: (-times[one], _key(self._folders[one].attributes), one))
         return self._folders[most]
 
-    def _correct(self, number: int, drafts: dict[ImageSet, _Draft]) -> None:
+    def _correct(self, number: int, drafts: dict[ImageSet, _Draft], taken: Sequence[_Draft]) -> None:
         """List directories once more that an image's layers do not tell as they are in it: in the uppermost
         of them whose images agree on it, else in one of its own."""
         image = self._images[number]
-        stack = sorted((one for one in drafts.values() if one.images >> number & 1), key=_Draft.order)
+        of_image = (one for one in (*taken, *drafts.values()) if one.images >> number & 1)
+        stack = sorted(of_image, key=_Draft.order)
         last: dict[bytes, int] = {}
         for place, draft in enumerate(stack):
             last.update(dict.fromkeys(draft.folders, place))
@@ -327,6 +416,8 @@ class Carver:
 
     def _can_list(self, draft: _Draft, path: bytes) -> bool:
         """Whether all images of a layer agree on a directory, and on those above it that it lacks."""
+        if draft.published is not None:
+            return False
         missing = (one for one in (*directories_above(path), path) if one not in draft.folders)
         return path not in draft.folders and all(self._agreed(draft, one) is not None for one in missing)
 
@@ -341,6 +432,12 @@ class Carver:
 
     def _layer(self, draft: _Draft) -> CarvedLayer:
         """A layer's members in order: each directory followed at once by its whiteouts, then all else."""
+        atoms = [self._atoms[atom] for atom in draft.atoms]
+        sizes = tuple((number, atom.size) for number, atom in zip(draft.atoms, atoms, strict=True))
+        if (there := draft.published) is not None:
+            whole = (Copy(there.layer, 0, there.changeset.end),)
+            host, entries = there.changeset.host_size, there.changeset.count
+            return CarvedLayer(draft.images, whole, entries, host, sizes, is_published=True)
         whiteouts: dict[bytes, list[Member]] = defaultdict(list)
         others: list[tuple[Member, ...]] = []
         for atom in draft.atoms:
@@ -363,8 +460,6 @@ class Carver:
         safe = SafeSubset(listed=True)
         pieces, entries = join_pieces([(BELOW, safe.verified(in_order()))])
         safe.finish()
-        atoms = [self._atoms[atom] for atom in draft.atoms]
-        sizes = tuple((number, atom.size) for number, atom in zip(draft.atoms, atoms, strict=True))
         folders = len(draft.folders.keys() | {b""})
         host = HostSize(
             sum(atom.content for atom in atoms), sum(atom.blocks for atom in atoms) + DISK_BLOCK * folders
@@ -379,7 +474,10 @@ class Carver:
         """Hold an image's layers against what it has: a fault here is squashkit's own, and nothing is
         written."""
         image = self._images[number]
-        if {atom for draft in stack for atom in draft.atoms} != {*image.atoms}:
+        atoms = {*image.atoms}
+        if {atom for draft in stack for atom in draft.atoms} | {
+            atom for draft in stack for atom in draft.holds if atom in atoms
+        } != atoms:
             raise AssertionError(f"the layers of image {number} do not hold what it holds")
         told: dict[bytes, Folder] = {}
         for draft in stack:
@@ -402,10 +500,18 @@ class _Draft:
     atoms: list[int] = field(default_factory=list)
     folders: dict[bytes, Folder] = field(default_factory=dict)
     """The directories that it lists, those of its atoms included."""
+    published: _Published | None = None
+    """What it is, where it is there already."""
 
-    def order(self) -> tuple[int, ImageSet]:
-        """Layers of more images lie below those of fewer."""
-        return -self.images.bit_count(), self.images
+    @property
+    def holds(self) -> frozenset[int]:
+        """The atoms of a layer that is there already, with those of images that have its directories so."""
+        return self.published.atoms | self.published.folder_atoms if self.published else frozenset()
+
+    def order(self) -> tuple[bool, int, ImageSet, int]:
+        """Layers that are there already are the lowest; others of more images lie below those of fewer."""
+        there = self.published
+        return there is None, -self.images.bit_count(), self.images, there.layer if there else 0
 
 
 def _key(attributes: Attributes) -> tuple[int, int, int, int, tuple[tuple[bytes, bytes], ...]]:

@@ -117,6 +117,12 @@ class Carved:
     least: int
     """What no layers of the same atoms would take less than, in a registry."""
 
+    @property
+    def published(self) -> int:
+        """Bytes in a registry of the layers that were there before."""
+        pairs = zip(self.carving.layers, self.blobs, strict=True)
+        return sum(blob.stored for layer, blob in pairs if layer.is_published)
+
     def stack(self, number: int) -> tuple[StackLayer, ...]:
         """The layers that an image has above its base."""
         return tuple(self.blobs[layer] for layer in self.carving.stacks[number])
@@ -297,7 +303,9 @@ class _Measuring:
         least = (
             registry_bytes(stack[:base] for stack, base in zip(stacks, kept, strict=True)) + carved.least
         )
-        if goal.cost(best) <= goal.cost(found):
+        # What is there before costs nothing more, but on hosts.
+        there = carved.published if goal.minimise != "host" else 0
+        if goal.cost(best) <= goal.cost(found) - there:
             found = replace(best, name=CARVE)
         return replace(found, least=min(least, found.registry))
 

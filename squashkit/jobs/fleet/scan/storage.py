@@ -42,6 +42,7 @@ from squashkit.transports.stored import StoredBlob
 from squashkit.transports.tables.folder import ScanFolder
 from squashkit.transports.tables.query import Tables, open_tables
 from squashkit.transports.tables.schema import digest_text, raw_digest
+from squashkit.wording import Option
 
 ESTIMATED = (
     "From a scan: what merged layers take in a registry is estimated, at the ratios at which their sources"
@@ -86,6 +87,8 @@ def measure_scan(
 def scanned_fleet(scan: Path, fleet: FleetOptions, session: Session) -> Iterator[OpenFleet]:
     """The images of a scan as a fleet. Its layers are read from the scan, while it is open. Raises as
     `measure_scan` does."""
+    if fleet.published:
+        raise UsageError(Option("FleetOptions.stable_from"), " compares files: a scan has none")
     with (
         open_tables(ScanFolder.open(scan), session.jobs) as tables,
         _ScannedStore(session, tables) as store,
