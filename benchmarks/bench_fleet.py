@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,17 +117,18 @@ def make_site(folder: Path, seed: int) -> None:
         (folder / f"{number:02}.bin").write_bytes(half + bytes(50_000))
 
 
-def layers_of(host: str, prefix: str) -> dict[str, int]:
-    """The different layers of the fleet's images in a registry, and their sizes."""
-    found = {}
-    for name in names():
-        path, _, tag = name.partition(":")
-        url = f"http://{host}/v2/{prefix}/{path}/manifests/{tag}"
-        request = urllib.request.Request(url, headers={"Accept": ", ".join(MANIFEST_TYPES)})
-        with urllib.request.urlopen(request, timeout=60) as response:
-            for layer in json.load(response)["layers"]:
-                found[layer["digest"]] = layer["size"]
-    return found
+def layers_of(host: str, prefix: str, images: Sequence[str]) -> dict[str, int]:
+    """The different layers of images in a registry, and their sizes."""
+    return {digest: size for name in images for digest, size in stack_of(host, prefix, name)}
+
+
+def stack_of(host: str, prefix: str, name: str) -> list[tuple[str, int]]:
+    """The layers of one image in a registry, base first, and their sizes."""
+    path, _, tag = name.partition(":")
+    url = f"http://{host}/v2/{prefix}/{path}/manifests/{tag}"
+    request = urllib.request.Request(url, headers={"Accept": ", ".join(MANIFEST_TYPES)})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return [(layer["digest"], layer["size"]) for layer in json.load(response)["layers"]]
 
 
 def stored_in(folder: Path) -> int:
@@ -141,13 +142,13 @@ def push(client: docker.DockerClient, host: str, name: str) -> dict[str, int]:
     for image in names():
         client.images.get(image).tag(f"{host}/{name}/{image}")
         client.images.push(f"{host}/{name}/{image}")
-    return {"made": taken, "registry": sum(layers_of(host, name).values())}
+    return {"made": taken, "registry": sum(layers_of(host, name, names()).values())}
 
 
-def pull(folder: Path, host: str, name: str) -> int:
-    """What a fresh daemon takes that has pulled all of it."""
+def pull(folder: Path, host: str, name: str, images: Sequence[str]) -> int:
+    """What a fresh daemon takes that has pulled all of them."""
     with daemon(folder) as client:
-        for image in names():
+        for image in images:
             client.images.pull(f"{host}/{name}/{image}")
         return int(client.df()["LayersSize"])
 
@@ -195,7 +196,7 @@ def measure_fleet(work: Path) -> Results:
             build(client, work, base, squash=True)
             results["today"]["docker build --squash"] = push(client, host, "squash")
         for name, row in zip(("built", "peer", "squash"), results["today"].values(), strict=True):
-            row["host"] = pull(host_daemon, host, name)
+            row["host"] = pull(host_daemon, host, name, names())
     words = [*FLEET, "storage", str(archive), "--json", "--chart", str(work / "fleet.svg")]
     sample = measure(words, dict(os.environ), work / "fleet.json", 3600)
     results["storage_seconds"], results["storage_memory"] = sample.wall, sample.peak_rss
@@ -211,10 +212,10 @@ def measure_fleet(work: Path) -> Results:
                 capture_output=True,
             )
             took = time.perf_counter() - begun
-            stored = sum(layers_of(host, option).values())
+            stored = sum(layers_of(host, option, names()).values())
             blobs = stored_in(work / "registry")
             (row,) = [one for one in predicted["strategies"] if one["strategy"] == name]
-            held = pull(host_daemon, host, option)
+            held = pull(host_daemon, host, option, names())
             results["strategies"][name] = {
                 "seconds": took,
                 "registry": {"predicted": row["registry_bytes"], "found": stored},
