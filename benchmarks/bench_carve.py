@@ -179,8 +179,8 @@ def markdown(results: Results) -> str:
         "",
         "*Predicted* is what `fleet storage` says. *Found* are the different layers in a registry that",
         "`fleet squash` wrote; what a fresh docker counts that pulled all images, and what it downloaded",
-        "for that; and the layers that a release has and the one before it has not, on average: from where the",
-        "first differs (by chain, as docker pulls), and each by itself (by blob, as containerd pulls).",
+        "for that; and the layers that a release has and the one before it has not, on average: from where",
+        "the first differs (by chain, as docker pulls), and each by itself (by blob, as containerd pulls).",
     ]
     for fleet, one in results["fleets"].items():
         lines += ["", f"## {fleet}", "", *_about(one), "", *_table(one), "", *_files(one)]
