@@ -27,6 +27,8 @@ INSTALL = "apt-get update && apt-get install -y --no-install-recommends"
 CLEAN = "rm -rf /var/lib/apt/lists/* /var/cache/apt/*"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 """What this machine trusts: a proxy may stand before its registries."""
+TRUSTED = "/etc/ssl/trusted.crt"
+"""Where images have that: packages write a file of their own in its place."""
 NPM = "npm@10.8.2"
 ROOT = "FROM root:12"
 FILES, CHANGED = 40, 8
@@ -78,8 +80,8 @@ NODE = [
 def bases(fleet: str) -> dict[str, list[str]]:
     """The steps of a fleet's bases, the lowest first."""
     trust = [
-        f"COPY certificates {CERTIFICATES}",
-        f"ENV PIP_CERT={CERTIFICATES} npm_config_cafile={CERTIFICATES}",
+        f"COPY certificates {TRUSTED}",
+        f"ENV PIP_CERT={TRUSTED} npm_config_cafile={TRUSTED}",
     ]
     debian = {"debian:12": [ROOT, *trust]}
     if fleet == "pip":
@@ -200,7 +202,11 @@ def build(client: docker.DockerClient, fleet: str, work: Path) -> None:
         client.api.import_image(src=file, repository="root", tag="12")
     for name, lines, context in _contexts(fleet, work):
         (context / "Dockerfile").write_text("\n".join(lines) + "\n")
-        client.images.build(path=str(context), tag=name, network_mode="host", rm=True)
+        try:
+            client.images.build(path=str(context), tag=name, network_mode="host", rm=True)
+        except docker.errors.BuildError as error:
+            said = "".join(part.get("stream", "") for part in error.build_log)
+            raise SystemExit(f"{fleet}: {name} cannot be built:\n{said[-3000:]}") from error
         print(f"{fleet}: built {name}", file=sys.stderr, flush=True)
 
 
