@@ -37,7 +37,8 @@ MTIME = 4
 def measure_fleet(fleet: str, archive: Path, work: Path) -> Results:
     """Predict, write and count."""
     told = work / "carve.json"
-    sample = measure([*FLEET, "storage", str(archive), "--json"], dict(os.environ), told, 3600)
+    images = [f"{archive}:{name}" for name in built.names(fleet)]
+    sample = measure([*FLEET, "storage", *images, "--json"], dict(os.environ), told, 3600)
     predicted = json.loads(told.read_text())
     results: Results = {
         "images": len(predicted["images"]),
@@ -51,7 +52,7 @@ def measure_fleet(fleet: str, archive: Path, work: Path) -> Results:
     for option, name in TITLES.items():
         row = results["strategies"][name] = _predicted(rows[name])
         if option in WRITTEN:
-            row["found"] = _found(option, archive, predicted["images"], work)
+            row["found"] = _found(option, archive, built.names(fleet), work)
             print(f"{fleet}, {name}: {json.dumps(row['found'])}", file=sys.stderr, flush=True)
     results["files"] = files_above_bases(fleet, archive)
     return results
@@ -75,7 +76,8 @@ def _found(option: str, archive: Path, names: Sequence[str], work: Path) -> Resu
     """Write a strategy into a registry, let a fresh docker pull all of it, and count."""
     with registry(work / "registry") as host:
         into = f"docker://{host}/{option}"
-        words = [*FLEET, "squash", str(archive), "--into", into, "--strategy", option, "--json"]
+        images = [f"{archive}:{name}" for name in names]
+        words = [*FLEET, "squash", *images, "--into", into, "--strategy", option, "--json"]
         sample = measure(words, dict(os.environ), work / "squash.log", 3600)
         if sample.code:
             raise RuntimeError(f"{' '.join(words)}: {(work / 'squash.log').read_text()[-2000:]}")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.built FOLDER [NAME...]
 
-Six to eight repositories each, of three releases: the second has other code alone, so that docker reuses
+Six repositories each, of three releases: the second has other code alone, so that docker reuses
 what the first one installed; the third installs one package more, and so all of them anew. Repositories
 have packages in common, in different steps and orders. With pip the third releases stand on a newer base.
 Packages come from the network, those of PyPI and npm in the versions named here. It needs root.
@@ -52,11 +52,9 @@ class Repository:
 APT = [
     Repository("shop", "nginx python3 python3-flask", "python3-requests"),
     Repository("search", "python3 python3-requests sqlite3 curl", "jq", "late"),
-    Repository("thumbs", "imagemagick python3", "python3-flask"),
     Repository("sync", "git openssh-client rsync curl", "jq", "late"),
     Repository("reports", "python3 python3-numpy python3-requests", "sqlite3"),
     Repository("proxy", "nginx curl openssl", "git", "left"),
-    Repository("builder", "git curl gcc libc6-dev make", "python3"),
     Repository("jobs", "python3-flask git postgresql-client python3", "curl", "late"),
 ]
 PIP = [
