@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks import built, check, corpus
 from benchmarks.bench_fleet import FLEET, mb, pull, stack_of
 from benchmarks.bench_places import registry
-from benchmarks.bench_squash import Results, machine, measure
+from benchmarks.bench_squash import Results, Sample, machine, measure
 from squashkit.report.fleet.titles import TITLES
 
 WRITTEN = ("built", "base", "trie", "best", "carve")
@@ -38,7 +38,7 @@ def measure_fleet(fleet: str, archive: Path, work: Path) -> Results:
     """Predict, write and count."""
     told = work / "carve.json"
     images = [f"{archive}:{name}" for name in built.names(fleet)]
-    sample = measure([*FLEET, "storage", *images, "--json"], dict(os.environ), told, 3600)
+    sample = _measured([*FLEET, "storage", *images, "--json"], told)
     predicted = json.loads(told.read_text())
     results: Results = {
         "images": len(predicted["images"]),
@@ -58,12 +58,20 @@ def measure_fleet(fleet: str, archive: Path, work: Path) -> Results:
     return results
 
 
+def _measured(words: list[str], log: Path) -> Sample:
+    sample = measure(words, dict(os.environ), log, 3600)
+    if sample.code:
+        raise RuntimeError(f"{' '.join(words)}: {log.read_text()[-2000:]}")
+    return sample
+
+
 def _predicted(row: Results) -> Results:
     updates = [one["pulled"] for one in row["updates"]]
     return {
         "estimated": row["estimated"],
         "registry": row["registry_bytes"],
         "host": row["host_bytes"],
+        "containerd": row["containerd_bytes"],
         "update": sum(updates) // len(updates),
         "pulled": sum(row["pulled"]["by_chain"]),
         "layers": row["layers"],
@@ -78,9 +86,7 @@ def _found(option: str, archive: Path, names: Sequence[str], work: Path) -> Resu
         into = f"docker://{host}/{option}"
         images = [f"{archive}:{name}" for name in names]
         words = [*FLEET, "squash", *images, "--into", into, "--strategy", option, "--json"]
-        sample = measure(words, dict(os.environ), work / "squash.log", 3600)
-        if sample.code:
-            raise RuntimeError(f"{' '.join(words)}: {(work / 'squash.log').read_text()[-2000:]}")
+        sample = _measured(words, work / "squash.log")
         stacks = {name: stack_of(host, option, name) for name in names}
         held = pull(work / "docker", host, option, names)
         downloads = _downloads(work / "registry/log")
@@ -213,25 +219,30 @@ def _change(before: Results, after: Results, key: str) -> str:
     return f"{after[key] / before[key] - 1:+.1%}"
 
 
+COLUMNS = {
+    "registry": "registry, predicted | found",
+    "host": "host, docker's graph driver, predicted | found",
+    "containerd": "host, containerd's store, predicted",
+    "pulled": "pulled by docker, predicted | found",
+    "update": "update by chain, predicted | found",
+    "update_by_blob": "update by blob, found",
+}
+"""By what the results have: the titles of one column or two."""
+
+
 def _table(one: Results) -> list[str]:
-    columns = {
-        "registry": "registry",
-        "host": "host, docker's graph driver",
-        "pulled": "pulled by docker",
-        "update": "update by chain",
-        "update_by_blob": "update by blob",
-    }
-    head = ["strategy", *(f"{title}, predicted | found" for title in columns.values()), "layers an image"]
-    lines = [f"| {' | '.join(head)} |", f"|---|{'--:|' * (2 * len(columns) + 1)}"]
+    head = " | ".join(["strategy", *COLUMNS.values(), "layers an image"])
+    lines = [f"| {head} |", f"|---|{'--:|' * head.count('|')}"]
     for name, row in one["strategies"].items():
         cells = [name]
-        for key in columns:
+        for key, title in COLUMNS.items():
             about = "~" if row["estimated"] and key != "host" else ""
-            cells += [f"{about}{row[key]:,}" if key in row else "", _number(row.get("found", {}).get(key))]
+            cells += [f"{about}{row[key]:,}"] if "predicted" in title else []
+            cells += [_number(row.get("found", {}).get(key))] if "found" in title else []
         cells.append(f"{row['layers'] / one['images']:.1f}, at most {row['most_layers']}")
         lines.append(f"| {' | '.join(cells)} |")
-    once = ["every file once", "", "", _number(one["files_once_bytes"]), *[""] * (2 * len(columns) - 2)]
-    return [*lines, f"| {' | '.join(once)} |"]
+    once = ["every file once", "", "", _number(one["files_once_bytes"])]
+    return [*lines, f"| {' | '.join(once)} |{' |' * (head.count('|') - 3)}"]
 
 
 def _number(value: int | None) -> str:
