@@ -81,6 +81,8 @@ class Pricing:
     _trees: FleetTrees = field(init=False)
     _repeats: Mapping[ChainID, int] = field(init=False)
     """How many layers from the top down stand in the same order elsewhere."""
+    _measured: dict[DiffID, tuple[int, int]] = field(default_factory=dict, init=False)
+    """The sizes of layers that pieces were estimated by."""
     _made: dict[str, StackLayer] = field(default_factory=dict, init=False)
     """New blobs, by what they are put together from."""
     _kept: dict[tuple[int, object], tuple[StackLayer, StoredLayer]] = field(
@@ -296,13 +298,20 @@ class Pricing:
         for piece in pieces:
             if isinstance(piece, bytes):
                 total += len(piece) // BLOCK * _HEADER
-                continue
-            layer = self.layers.holder(sources[piece.layer].diff_id)
-            changeset, stored = self.layers.changesets[layer.diff_id], size_of(layer)
-            if codec_of(layer) is Codec.NONE:
-                stored = self._packed(layer.diff_id, stored, changeset.host_size).stored
-            total += (piece.end - piece.start) * stored / max(changeset.diff_size, 1)
+            else:
+                stored, plain = self._sizes(sources[piece.layer].diff_id)
+                total += (piece.end - piece.start) * stored / plain
         return round(total)
+
+    def _sizes(self, diff_id: DiffID) -> tuple[int, int]:
+        """Bytes of a layer as it is stored, and of its tar."""
+        if diff_id not in self._measured:
+            layer, changeset = self.layers.holder(diff_id), self.layers.changesets[diff_id]
+            stored = size_of(layer)
+            if codec_of(layer) is Codec.NONE:
+                stored = self._packed(diff_id, stored, changeset.host_size).stored
+            self._measured[diff_id] = stored, max(changeset.diff_size, 1)
+        return self._measured[diff_id]
 
     def _compressed(self, blocks: Iterator[memoryview], host: HostSize) -> StackLayer:
         """What a tar is in a registry."""

@@ -245,7 +245,7 @@ class FleetReport:
             return [f"Carving it would save nothing more: {TITLES[CARVE]} is the best cut."]
         assert carved.least is not None
         over = f"{100 * (carved.registry - carved.least) / max(carved.least, 1):.1f} %"
-        near = f"in a registry that is {over} above what it takes if no file is stored twice"
+        near = f"{over} above the least in a registry, where each file is stored once for each of its times"
         if not self._has(BEST):
             return [f"Carved, it takes {size(self._taken(CARVE))}: {near}."]
         saved = self._taken(BEST) - self._taken(CARVE)
