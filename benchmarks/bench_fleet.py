@@ -396,9 +396,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    results = {"machine": machine(work)}
     only_seeded = options.seeded or options.row
     before = json.loads(options.out.read_text()) if only_seeded else {}
+    results: Results = {"machine": before["machine"] if options.row else machine(work)}
     results["fleet"] = before["fleet"] if only_seeded else measure_fleet(work)
     measured = measure_seeded(work, options.row or SEEDED)
     results["seeded"] = {**before["seeded"], **measured} if options.row else measured
