@@ -398,7 +398,7 @@ def squash(
     with shown() as progress:
         done = squash_fleet(
             references,
-            into or Replace(rollback or ""),
+            into if into is not None else Replace(rollback or ""),
             strategy,
             fleet=options,
             force=force,

@@ -47,7 +47,8 @@ class Rollback:
     def named(cls, name: str, folder: Path = Path()) -> Rollback:
         """The file of this name, else one in a folder with the time in its name. Raises UsageError where no
         such file can be written."""
-        if name and (Path(name).is_dir() or not Path(name).absolute().parent.is_dir()):
+        path = Path(name)
+        if name and ((path.exists() and not path.is_file()) or not path.absolute().parent.is_dir()):
             raise UsageError(f"{name}: no file can be written there")
         at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         return cls(Path(name) if name else folder / f"squashkit-rollback-{at}.jsonl")

@@ -17,6 +17,7 @@ from tests.support.builders import (
     layer,
     noise,
     on_base,
+    sparse,
     symlink,
     whiteout,
 )
@@ -167,6 +168,64 @@ def test_the_same_fleet_gives_the_same_bytes(tmp_path: Path) -> None:
         carve(order, tmp_path / f"out{number}")
         blobs.append({one.name for one in (tmp_path / f"out{number}/blobs/sha256").iterdir()})
     assert blobs[0] == blobs[1] == blobs[2]
+
+
+def test_an_image_with_room_for_one_layer_gets_all_in_it(tmp_path: Path) -> None:
+    """What it shares with another, and a directory that has another time there."""
+    images = [
+        on_base(
+            SYSTEM,
+            layer(directory("opt", mtime=number), file("opt/library", LIBRARY)),
+            tags=[f"n{number}:1"],
+        )
+        for number in range(2)
+    ]
+    paths = write(tmp_path, SYSTEM, *images)
+    carve(paths, tmp_path / "out", "--max-layers", "2")
+    for path, one in zip(paths, [SYSTEM, *images], strict=True):
+        assert len(layers_of(f"oci:{tmp_path}/out:{one.tags[0]}")) <= 2
+        assert run("diff", path, f"oci:{tmp_path}/out:{one.tags[0]}").code == 0
+
+
+def test_a_carved_image_is_nobodys_base(tmp_path: Path) -> None:
+    """One whose layers another image has too, since it has the same files, is carved once more with a new
+    one: as much is shared as if all had been carved at once."""
+    one, _, third = apps()
+    lower = on_base(SYSTEM, layer(directory("opt"), file("opt/library", LIBRARY)), tags=["lower:1"])
+    first = write(tmp_path, SYSTEM, lower, one)
+    carve(first, tmp_path / "first")
+    (tmp_path / "more").mkdir()
+    more = write(tmp_path / "more", third)
+    again = carve([Path(f"oci:{tmp_path}/first"), *more], tmp_path / "again")
+    (tmp_path / "all").mkdir()
+    at_once = carve(write(tmp_path / "all", SYSTEM, lower, one, third), tmp_path / "once")
+    assert again["registry_bytes"]["squashed"] == at_once["registry_bytes"]["squashed"]
+
+
+def test_a_sparse_file_is_shared_with_nobody(tmp_path: Path) -> None:
+    """podman unpacks a layer wrongly that has one, where it has the layer already on other ones."""
+    bases = [SYSTEM, ImageSpec([layer(file("elsewhere", b"x"))], ["elsewhere:1"])]
+    hole = sparse("opt/sparse", 200_000, [(0, LIBRARY[:4096]), (100_000, LIBRARY[:9000])])
+    images = [
+        on_base(
+            base,
+            layer(
+                directory("opt"),
+                hole,
+                file("opt/runtime", RUNTIME),
+                file("opt/own", noise(99, str(number))),
+            ),
+            tags=[f"n{number}:1"],
+        )
+        for number, base in enumerate(bases)
+    ]
+    paths = write(tmp_path, *bases, *images)
+    carve(paths, tmp_path / "out")
+    stacks = [layers_of(f"oci:{tmp_path}/out:n{number}:1") for number in range(2)]
+    (shared,) = {*stacks[0]} & {*stacks[1]}
+    listed = run("ls", f"oci:{tmp_path}/out:n0:1", "--layer", str(stacks[0].index(shared)))
+    assert "/opt/runtime" in listed.text
+    assert "sparse" not in listed.text
 
 
 def test_contents_decide_what_is_the_same(tmp_path: Path) -> None:

@@ -579,3 +579,10 @@ def test_a_place_without_a_host_is_told(tmp_path: Path) -> None:
     """--into docker:// is told with what could stand there."""
     (path,) = write(tmp_path, ImageSpec([blob("a", 900)], ["a:1"]))
     assert_fails(run("fleet", "squash", path, "--into", "docker://"), 2, "docker://HOST/PREFIX")
+
+
+def test_a_place_that_is_empty_is_not_the_images_own(tmp_path: Path) -> None:
+    """`--into "$PLACE"` of a script whose variable is not set: nothing moves, and nothing is written."""
+    (path,) = write(tmp_path, ImageSpec([blob("system", 90)], ["system:1"]))
+    done = run("fleet", "squash", path, "--into", "")
+    assert (done.code, "--into" in done.err, "--replace" in done.err) == (2, True, False)

@@ -9,6 +9,7 @@ from functools import partial
 
 from squashkit.errors import InvalidLayer, inside
 from squashkit.jobs.fleet.layers import FleetLayers
+from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.trees import FleetTrees
 from squashkit.layers.entry import Entry
 from squashkit.layers.merge import RunParts, parts_of_run
@@ -32,13 +33,13 @@ def carver_of(
     `latest` one, in nanoseconds, become that."""
     sources = layers.sources
     numbers = {layer.diff_id: number for number, layer in enumerate(sources)}
-    carver = Carver(len(layers.members))
-    for number, (member, start) in enumerate(zip(layers.members, kept, strict=True)):
+    carver = Carver(len(layers.members), [layer.diff_id for layer in sources])
+    for rank, member, start in zip(ranks_of(layers.members), layers.members, kept, strict=True):
         image = member.image
         if start < len(image.layers):
             with inside(image.title):
                 parts = _parts(layers, trees, image, start, latest)
-            carver.add(number, parts, [numbers[diff_id] for diff_id in image.diff_ids])
+            carver.add(rank, parts, [numbers[diff_id] for diff_id in image.diff_ids])
     for number in range(len(layers.different), len(sources)):
         changeset = layers.changesets[sources[number].diff_id]
         alone = Rootfs()
@@ -51,6 +52,15 @@ def carver_of(
     doubtful.sort(key=lambda file: file.place)
     carver.unite({file.place: _digest(layers, sources[file.layer], file) for file in doubtful})
     return carver
+
+
+def ranks_of(members: Sequence[Member]) -> list[int]:
+    """The place that each image of a fleet has where it is carved, whatever their order is."""
+    order = sorted(range(len(members)), key=lambda number: members[number].image.image_id)
+    ranks = [0] * len(members)
+    for rank, number in enumerate(order):
+        ranks[number] = rank
+    return ranks
 
 
 def _header_of(layers: FleetLayers, layer: Layer, _: int, record: Record) -> bytes:

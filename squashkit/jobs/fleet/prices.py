@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from squashkit.engine.stream import gather
 from squashkit.errors import inside
-from squashkit.jobs.fleet.carve import carver_of
+from squashkit.jobs.fleet.carve import carver_of, ranks_of
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.trees import FleetTrees, walk
@@ -31,11 +31,11 @@ from squashkit.oci.media import Codec
 from squashkit.options import History
 from squashkit.plan.base import Base
 from squashkit.plan.documents import changed_annotations, image_manifest, squashed_config
-from squashkit.plan.fleet.carve import MADE_BY, Atom, in_place_of
+from squashkit.plan.fleet.carve import Atom, in_place_of
 from squashkit.plan.fleet.cut import Priced
 from squashkit.plan.fleet.storage import StackLayer
 from squashkit.plan.fleet.strategies import Carved
-from squashkit.plan.fleet.trie import LayerRun
+from squashkit.plan.fleet.trie import MADE_BY, LayerRun
 from squashkit.plan.segments import Segment
 from squashkit.plan.squash import KeptLayer, LayerPlan, needs_lower, plan_above, plan_squash
 from squashkit.transports.blobs import read_blocks
@@ -219,7 +219,7 @@ class Pricing:
         kept = next((segment.start for segment in segments if not segment.is_kept), len(image.layers))
         config = image.config.data
         if changed:
-            by = MADE_BY if len(planned) > len(segments) else ""
+            by = MADE_BY if segments[-1].remake else ""
             plan = LayerPlan(tuple(segments), tuple(planned), made_by=by)
             config = squashed_config(image, plan, [one.diff_id for one in stored], History())
         manifest = image_manifest(
@@ -241,7 +241,9 @@ class Pricing:
         def weigh(atom: Atom) -> int:
             return self._estimated(sources, [piece for one in atom.members for piece in one.pieces])
 
-        carving = carver.carve(room, weigh)
+        ranks = ranks_of(self.members)
+        carving = carver.carve([most for _, most in sorted(zip(ranks, room, strict=True))], weigh)
+        carving = replace(carving, stacks=tuple(carving.stacks[rank] for rank in ranks))
         blobs = [self._new(sources, one.pieces, one.host_size) for one in carving.layers]
         return Carved(carving, tuple(blobs), carving.least([blob.stored for blob in blobs]))
 

@@ -29,6 +29,7 @@ from squashkit.layers.record import DIRECTORY, REGULAR, HeaderOf, Record
 from squashkit.layers.rootfs import BELOW, Attributes
 from squashkit.options import Merge
 from squashkit.plan.fleet.cover import ImageSet, choose_layers, images_of
+from squashkit.plan.fleet.trie import MADE_BY
 from squashkit.plan.segments import Segment
 from squashkit.plan.squash import LayerPlan, Planner, squash_planner
 
@@ -103,10 +104,6 @@ class Carving:
         return int(sum(taken.values()))
 
 
-MADE_BY = "squashkit fleet squash --strategy carve"
-"""What the history says of a layer that was carved."""
-
-
 def in_place_of(run: SquashedLayer, layers: Sequence[SquashedLayer]) -> list[SquashedLayer]:
     """New layers as what a run becomes together: the first of them stands for its layers, the others for
     none. Where there is no new layer, one that holds nothing does."""
@@ -155,7 +152,10 @@ class _Published:
 class Carver:
     """Takes what images hold, one after another, and layers that are there already; then carves it."""
 
-    def __init__(self, images: int) -> None:
+    def __init__(self, images: int, names: Sequence[str]) -> None:
+        """`names` are the fleet's different layers', by number: of equal atoms in several of them one is
+        taken by these, so that nothing depends on the order of images."""
+        self._names = names
         self._images = [_Image() for _ in range(images)]
         self._atoms: list[Atom] = []
         self._shapes: list[object] = []
@@ -175,19 +175,22 @@ class Carver:
         image = self._images[number]
         image.folders = {path: self._folder(path, folder) for path, folder in parts.folders.items()}
         image.atoms.extend(self._folder_atoms(parts))
-        image.atoms.extend(self._other_atoms(parts, different))
+        image.atoms.extend(self._other_atoms(parts, different, number))
 
     def add_published(self, layer: int, changeset: Changeset, parts: RunParts) -> None:
         """A layer that is there already, by its number among the fleet's different ones and those that are
         there: images get it that have all of it. `parts` are what it makes of nothing; of whiteouts it has
         its own. One that this could not have written is passed over."""
-        whiteouts = [Member(BELOW, 0, one.path, REGULAR, None, (b"",)) for one in changeset.markers]
+        whiteouts = [
+            Member(BELOW, 0, one.path, REGULAR, None, (headers.header(one.path, REGULAR, mode=0o644),))
+            for one in changeset.markers
+        ]
         parts = parts._replace(whiteouts=whiteouts)
         above = (parent for path in _paths_of(parts) for parent in directories_above(path))
         listed = all(parent in parts.folders for parent in above)
         is_plain = changeset.diff_size == changeset.end + len(tar.END_OF_ARCHIVE) and not changeset.junk
         if listed and is_plain and not changeset.opaques and not changeset.odd:
-            atoms, folders = self._other_atoms(parts, [layer]), self._folder_atoms(parts)
+            atoms, folders = self._other_atoms(parts, [layer], -1), self._folder_atoms(parts)
             self._published.append(
                 _Published(layer, changeset, frozenset(atoms), frozenset(folders), parts.folders)
             )
@@ -202,15 +205,20 @@ class Carver:
                 found.append(self._atom(("folder", path, _key(folder.attributes)), None, (member,)))
         return found
 
-    def _other_atoms(self, parts: RunParts, different: Sequence[int]) -> list[int]:
+    def _other_atoms(self, parts: RunParts, different: Sequence[int], owner: int) -> list[int]:
         found = [self._atom(("whiteout", one.path), None, (one,)) for one in parts.whiteouts]
         for part in parts.others:
             members = tuple(_renumbered(member, different) for member in part.members)
+            shape = _shape(part)
+            if part.record.sparse is not None:
+                # Nobody shares it: podman unpacks a layer wrongly that has one, and that it has already on
+                # other layers (seen with 4.3).
+                shape = shape, owner
             file = None
             extends = part.record.headers > BLOCK and isinstance(part.members[0].pieces[0], Copy)
             if extends or (part.record.typeflag == REGULAR and part.record.size):
                 file = FleetFile(different[part.layer], part.record, extends)
-            found.append(self._atom(_shape(part), file, members, part.record))
+            found.append(self._atom(shape, file, members, part.record))
         return found
 
     def _folder(self, path: bytes, folder: Folder) -> int:
@@ -218,7 +226,10 @@ class Carver:
         if key not in self._folder_numbers:
             self._folder_numbers[key] = len(self._folders)
             self._folders.append(folder)
-        return self._folder_numbers[key]
+        number = self._folder_numbers[key]
+        if folder.header < self._folders[number].header:
+            self._folders[number] = folder
+        return number
 
     def _atom(
         self,
@@ -228,14 +239,23 @@ class Carver:
         record: Record | None = None,
     ) -> int:
         key = shape, file.place if file is not None else None
+        size = sum(_length(piece) for member in members for piece in member.pieces)
         number = self._numbers.setdefault(key, len(self._atoms))
+        if number < len(self._atoms) and self._place(members) < self._place(self._atoms[number].members):
+            self._atoms[number] = self._atoms[number]._replace(members=members, size=size)
         if number == len(self._atoms):
-            size = sum(_length(piece) for member in members for piece in member.pieces)
             content, blocks = (content_of(record), blocks_of(record)) if record is not None else (0, 0)
             self._atoms.append(Atom(members, content, blocks, size))
             self._shapes.append(shape)
             self._files.append(file)
         return number
+
+    def _place(self, members: Sequence[Member]) -> tuple[str, int, bytes]:
+        """Where the first bytes of an atom come from, as something to sort by."""
+        piece = members[0].pieces[0]
+        if isinstance(piece, bytes):
+            return "", 0, piece
+        return self._names[piece.layer], piece.start, b""
 
     # What is equal
 
@@ -250,11 +270,14 @@ class Carver:
     def unite(self, digests: Mapping[tuple[int, int], bytes]) -> None:
         """Take atoms for one that are equal. `digests` tell the contents of the doubtful files, by their
         places."""
+        keys = [
+            (shape, digests.get(file.place, b"") if file is not None else b"")
+            for shape, file in zip(self._shapes, self._files, strict=True)
+        ]
         first: dict[object, int] = {}
-        numbers = []
-        for number, (shape, file) in enumerate(zip(self._shapes, self._files, strict=True)):
-            known = digests.get(file.place, b"") if file is not None else b""
-            numbers.append(first.setdefault((shape, known), number))
+        for number in sorted(range(len(keys)), key=lambda one: self._place(self._atoms[one].members)):
+            first.setdefault(keys[number], number)
+        numbers = [first[key] for key in keys]
         for image in self._images:
             image.atoms = array("L", sorted({numbers[atom] for atom in image.atoms}))
         self._published = [
@@ -284,15 +307,19 @@ class Carver:
         for atom, images in sets.items():
             weights[images] += weigh(self._atoms[atom])
         limits = [*room]
+        alone: ImageSet = 0
         while True:
-            homes = choose_layers(weights, limits, A_LAYER)
+            homes = _choose(weights, limits, alone)
             drafts = self._drafts(sets, homes, taken)
             new = [draft for draft in drafts if draft.published is None]
             crowded = [n for n, most in enumerate(room) if sum(d.images >> n & 1 for d in new) > most]
             if not crowded:
                 return self._carving(drafts)
-            for number in crowded:  # of what is its own alone it needs a layer for directories, too
-                limits[number] = max(1, limits[number] - 1)
+            for number in crowded:  # it needs a layer of its own, for directories
+                limits[number] -= 1
+                if not limits[number]:
+                    limits[number] = 1
+                    alone |= 1 << number
 
     def _take_published(self, room: Sequence[int], weigh: Callable[[Atom], int]) -> list[_Draft]:
         """The layers that are there already and that images get: each one that has all of it, where it
@@ -370,7 +397,8 @@ class Carver:
             return found.pop()
         known = [self._folders[number] for number in found if number is not None]
         if len(known) == len(found) and len({_key(folder.attributes) for folder in known}) == 1:
-            return min(number for number in found if number is not None)
+            numbers = [number for number in found if number is not None]
+            return min(numbers, key=lambda number: self._folders[number].header)
         return None
 
     def _common(self, draft: _Draft, path: bytes) -> Folder:
@@ -382,7 +410,10 @@ class Carver:
         if len({_key(folder.attributes)[-1] for folder in folders}) > 1:
             plain = headers.header(path + b"/", DIRECTORY, mode=0o755)
             return Folder(plain, Attributes(0o755, 0, 0, 0, {}), changed=False)
-        most = min(times, key=lambda one: (-times[one], _key(self._folders[one].attributes), one))
+        most = min(
+            times,
+            key=lambda one: (-times[one], _key(self._folders[one].attributes), self._folders[one].header),
+        )
         return self._folders[most]
 
     def _correct(self, number: int, drafts: dict[ImageSet, _Draft], taken: Sequence[_Draft]) -> None:
@@ -512,6 +543,21 @@ class _Draft:
         """Layers that are there already are the lowest; others of more images lie below those of fewer."""
         there = self.published
         return there is None, -self.images.bit_count(), self.images, there.layer if there else 0
+
+
+def _choose(
+    weights: Mapping[ImageSet, int], room: Sequence[int], alone: ImageSet
+) -> dict[ImageSet, tuple[ImageSet, ...]]:
+    """As `choose_layers`, where some images share no layer with others."""
+    shared: dict[ImageSet, int] = defaultdict(int)
+    for images, weight in weights.items():
+        if images & ~alone:
+            shared[images & ~alone] += weight
+    homes = choose_layers(shared, room, A_LAYER)
+    return {
+        images: (*homes.get(images & ~alone, ()), *(1 << number for number in images_of(images & alone)))
+        for images in weights
+    }
 
 
 def _key(attributes: Attributes) -> tuple[int, int, int, int, tuple[tuple[bytes, bytes], ...]]:

@@ -305,7 +305,7 @@ class _Measuring:
         )
         # What is there before costs nothing more, but on hosts.
         there = carved.published if goal.minimise != "host" else 0
-        if goal.cost(best) <= goal.cost(found) - there:
+        if goal.cost(best) * (1 - _NEAR) <= goal.cost(found) - there:
             found = replace(best, name=CARVE)
         return replace(found, least=min(least, found.registry))
 

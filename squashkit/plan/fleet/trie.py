@@ -16,6 +16,16 @@ from squashkit.oci.digests import ChainID, DiffID
 from squashkit.oci.graph import Image
 from squashkit.plan.segments import Segment
 
+MADE_BY = "squashkit fleet squash --strategy carve"
+"""What the history says of a layer that was carved."""
+
+
+def _is_carved(image: Image) -> bool:
+    """Whether an image's uppermost layer was carved: then other images have its layers since they have the
+    same files, and it is nobody's base."""
+    history = image.config.layer_history
+    return history is not None and len(history) > 0 and history[-1].created_by == MADE_BY
+
 
 @dataclass(slots=True, eq=False)
 class TrieNode:
@@ -97,7 +107,11 @@ class Trie:
             if parent is not None:
                 parent.ends.append(number)
                 parent.must_cut = True
-        grounds = {node.chain_id for node in self.nodes.values() if node.ends and node.children}
+        grounds = {
+            node.chain_id
+            for node in self.nodes.values()
+            if node.children and any(not _is_carved(images[number]) for number in node.ends)
+        }
         self.bases = grounds.union(bases).intersection(self.nodes)
         for top in self.bases:
             self._keep(self.nodes[top])
