@@ -389,7 +389,8 @@ def test_an_error_lists_twenty_layers(crowded: Path) -> None:
 def test_a_fleet_is_cut_into_no_more_layers_than_docker_takes(crowded: Path) -> None:
     """The most layers of an image in the best cut are those of docker, unless others are given."""
     assert run("fleet", "storage", crowded, "--no-scan").code == 0
-    assert "[default: 125" in run("fleet", "storage", "--help-all").out.decode()
+    told = " ".join(run("fleet", "storage", "--help-all").text.split())
+    assert "Default: in the best cut 125, carved 40." in told
 
 
 # --- many of a kind --------------------------------------------------------------------------
