@@ -20,16 +20,17 @@ from squashkit.cli.fleet_scan import (
     scan,
     sql,
 )
-from squashkit.cli.help import CUT, RESOURCES, Group, option
+from squashkit.cli.help import CUT, Group, option
 from squashkit.cli.hints import flagged
 from squashkit.cli.output import write_file, written
-from squashkit.cli.report import refuse_terminal, send_page
+from squashkit.cli.report import page_options, refuse_terminal, send_page
 from squashkit.cli.shared import (
     Function,
     access_options,
     check_alone,
     check_forms,
     debug_option,
+    jobs_option,
     json_option,
     listed_option,
     markdown_option,
@@ -124,13 +125,7 @@ _OPTIONS: list[Callable[[Function], Function]] = [
     ),
     platform_option,
     access_options,
-    option(
-        "--jobs",
-        section=RESOURCES,
-        type=click.IntRange(1, 64),
-        metavar="N",
-        help="Threads. Default: one a processor.",
-    ),
+    jobs_option("Threads"),
     tmp_dir_option("the system's"),
     max_size_option,
 ]
@@ -293,15 +288,7 @@ Examples:
 """,
 )
 @click.argument("images", shell_complete=complete.images, nargs=-1, metavar="[IMAGE]...")
-@option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="FILE",
-    shell_complete=complete.files,
-    help="Where the page goes: a path, or - for standard output.",
-)
-@option("--force", is_flag=True, help="Replace an existing output.")
+@page_options
 @_fleet_options
 @debug_option
 def report(images: Sequence[str], output: str, force: bool, **others: Any) -> None:

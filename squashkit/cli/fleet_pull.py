@@ -10,10 +10,11 @@ import click
 
 from squashkit.cli import complete
 from squashkit.cli.fleet_scan import exclude_option, platform_option, references_of
-from squashkit.cli.help import RESOURCES, Command, option
+from squashkit.cli.help import Command, option
 from squashkit.cli.shared import (
     access_options,
     debug_option,
+    jobs_option,
     json_option,
     listed_option,
     show_report,
@@ -46,13 +47,7 @@ Examples:
 @exclude_option
 @platform_option
 @access_options
-@option(
-    "--jobs",
-    section=RESOURCES,
-    type=click.IntRange(1, 64),
-    metavar="N",
-    help="Threads. Default: one a processor.",
-)
+@jobs_option("Threads")
 @json_option("the report")
 @debug_option
 def pull(
@@ -98,13 +93,7 @@ Examples:
 @listed_option
 @platform_option
 @access_options
-@option(
-    "--jobs",
-    section=RESOURCES,
-    type=click.IntRange(1, 64),
-    metavar="N",
-    help="Threads. Default: one a processor.",
-)
+@jobs_option("Threads")
 @json_option("the report")
 @debug_option
 def freed(

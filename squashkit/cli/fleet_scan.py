@@ -10,13 +10,13 @@ from typing import IO
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.help import READING, REGISTRIES, RESOURCES, Command, option
+from squashkit.cli.help import READING, REGISTRIES, Command, option
 from squashkit.cli.output import send_text, terminal_width, written
 from squashkit.cli.shared import (
-    Function,
     access_options,
     check_forms,
     debug_option,
+    jobs_option,
     json_option,
     listed_option,
     max_size_option,
@@ -129,13 +129,7 @@ Examples:
 @exclude_option
 @platform_option
 @access_options
-@option(
-    "--jobs",
-    section=RESOURCES,
-    type=click.IntRange(1, 64),
-    metavar="N",
-    help="Processes. Default: one a processor.",
-)
+@jobs_option("Processes")
 @tmp_dir_option("the system's")
 @max_size_option
 @json_option("the report")
@@ -183,16 +177,6 @@ def scan(
         raise click.exceptions.Exit(report.exit_code)
 
 
-def _threads(command: Function) -> Function:
-    return option(
-        "--jobs",
-        section=RESOURCES,
-        type=click.IntRange(1, 64),
-        metavar="N",
-        help="Threads. Default: one a processor.",
-    )(command)
-
-
 @click.command(
     cls=Command,
     short_help="Ask a scan in SQL.",
@@ -207,7 +191,7 @@ Examples:
 @click.argument("question", metavar="SQL")
 @option("--json", "as_json", is_flag=True, help="Print the rows as JSON, a list of objects.")
 @option("--csv", "as_csv", is_flag=True, help="Print the rows as CSV.")
-@_threads
+@jobs_option("Threads")
 @debug_option
 def sql(scan: Path, question: str, as_json: bool, as_csv: bool, jobs: int | None) -> None:
     """Print what SQL finds in the tables of SCAN, a folder that `fleet scan` made: images, image_layers,
@@ -243,7 +227,7 @@ Examples:
     metavar="N",
     help="How many to list, those that take most first.",
 )
-@_threads
+@jobs_option("Threads")
 @json_option("the report")
 @debug_option
 def duplicates(scan: Path, limit: int, jobs: int | None, as_json: bool) -> None:

@@ -15,13 +15,26 @@ from squashkit.cli import complete
 from squashkit.cli.help import Command, option
 from squashkit.cli.hints import flagged
 from squashkit.cli.output import say, telling, written
-from squashkit.cli.shared import Looking, look_options, waste_options
+from squashkit.cli.shared import Function, Looking, look_options, waste_options
 from squashkit.cli.writing import check_writable
 from squashkit.errors import UsageError, show_path
 from squashkit.jobs.report import check_page, reported_images, write_page
 from squashkit.jobs.waste import Given
 from squashkit.options import Keep
 from squashkit.report.html.render import check_html, page_html
+
+
+def page_options(command: Function) -> Function:
+    """Where a page goes."""
+    force = option("--force", is_flag=True, help="Replace an existing output.")
+    return option(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        shell_complete=complete.files,
+        help="Where the page goes: a path, or - for standard output.",
+    )(force(command))
 
 
 @click.command(
@@ -35,15 +48,7 @@ Examples:
 """,
 )
 @click.argument("images", shell_complete=complete.images, nargs=-1, required=True, metavar="IMAGE...")
-@option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="FILE",
-    shell_complete=complete.files,
-    help="Where the page goes: a path, or - for standard output.",
-)
-@option("--force", is_flag=True, help="Replace an existing output.")
+@page_options
 @waste_options
 @look_options
 def report(

@@ -133,6 +133,17 @@ def tmp_dir_option(default: str) -> Callable[[Function], Function]:
     )
 
 
+def jobs_option(what: str, more: str = "") -> Callable[[Function], Function]:
+    """The help begins with what there are so many of, and ends with `more`."""
+    return option(
+        "--jobs",
+        section=RESOURCES,
+        type=click.IntRange(1, 64),
+        metavar="N",
+        help=f"{what}. Default: one a processor.{more}",
+    )
+
+
 def max_size_option(command: Function) -> Function:
     return option(
         "--max-size",

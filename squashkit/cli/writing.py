@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.help import MESSAGES, NAMES, READING, RESOURCES, RESULT, option
+from squashkit.cli.help import MESSAGES, NAMES, READING, RESULT, option
 from squashkit.cli.hints import flagged
 from squashkit.cli.output import STREAMS, say, sending, show_json, write_file, written
 from squashkit.cli.shared import (
@@ -22,6 +22,7 @@ from squashkit.cli.shared import (
     access_options,
     check_forms,
     debug_option,
+    jobs_option,
     markdown_option,
     max_size_option,
     parsed,
@@ -290,13 +291,7 @@ _OPTIONS: list[Callable[[Function], Function]] = [
         help="Compare what was written with the source. It is read back, and compared at every kept"
         " layer, before it gets its name.",
     ),
-    option(
-        "--jobs",
-        section=RESOURCES,
-        type=click.IntRange(1, 64),
-        metavar="N",
-        help="Threads. Default: one a processor. The result does not depend on it.",
-    ),
+    jobs_option("Threads", " The result does not depend on it."),
     tmp_dir_option("the output's"),
     max_size_option,
     access_options,

@@ -50,6 +50,14 @@ def carve(paths: list[Path], into: Path, *words: str | Path) -> Json:
     return done.json
 
 
+def bases_of(paths: list[Path], images: list[ImageSpec]) -> list[str | Path]:
+    """Options that name the bases among them."""
+    named: list[str | Path] = []
+    for path, one in zip(paths, images, strict=True):
+        named += ["--base", path] if one.tags[0].startswith("base") else []
+    return named
+
+
 def layers_of(reference: str) -> list[str]:
     """An image's diff_ids."""
     return [one["diff_id"] for one in run("inspect", reference, "--json").json["layers"]]
@@ -71,12 +79,7 @@ def test_a_carved_image_is_what_it_was(seed: int, tmp_path: Path) -> None:
     """Whatever images have in common: every root file system is the source's, and what was measured is what
     is written."""
     paths, images = alike_fleet(tmp_path, seed)
-    bases = [
-        word
-        for path, one in zip(paths, images, strict=True)
-        if "base" in one.tags[0]
-        for word in ("--base", path)
-    ]
+    bases = bases_of(paths, images)
     done = carve(paths, tmp_path / "out", *bases)
     for path, one in zip(paths, images, strict=True):
         checked = run("diff", path, f"oci:{tmp_path}/out:{one.tags[0]}")
@@ -247,12 +250,7 @@ def test_clamped_times_are_all_that_differs(seed: int, tmp_path: Path) -> None:
     """Directories have times of 0 to 2 seconds: `diff` with the same option accepts the result, and without
     it tells times alone."""
     paths, images = alike_fleet(tmp_path, seed)
-    bases = [
-        word
-        for path, one in zip(paths, images, strict=True)
-        if "base" in one.tags[0]
-        for word in ("--base", path)
-    ]
+    bases = bases_of(paths, images)
     done = carve(paths, tmp_path / "out", "--clamp-mtime", "1970-01-01T01:00:01+01:00", *bases)
     assert done["notes"] == ["In carved layers times after 1970-01-01T01:00:01+01:00 became that time."]
     for path, one in zip(paths, images, strict=True):
@@ -328,12 +326,7 @@ def test_any_published_layers_give_what_the_image_was(seed: int, tmp_path: Path)
     """The published ones of a fleet whose files are often the same."""
     paths, images = alike_fleet(tmp_path, seed)
     tags = [one.tags[0] for one in images]
-    bases = [
-        word
-        for path, tag in zip(paths, tags, strict=True)
-        if tag.startswith("base")
-        for word in ("--base", path)
-    ]
+    bases = bases_of(paths, images)
     some = [path for path, tag in zip(paths, tags, strict=True) if tag not in ("app0:1", "app1:1")]
     carve(some, tmp_path / "first", *bases)
     done = carve(paths, tmp_path / "out", "--stable-from", f"oci:{tmp_path}/first", *bases)

@@ -13,7 +13,8 @@ from squashkit.oci.digests import ChainID, DiffID, sha256
 from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, stack_layers
 from squashkit.plan.fleet.cut import Priced, best_cut
-from squashkit.plan.fleet.storage import StackLayer, host_bytes, pulled, pulled_blobs, registry_bytes
+from squashkit.plan.fleet.pull import pulled, pulled_blobs
+from squashkit.plan.fleet.storage import StackLayer, host_bytes, registry_bytes
 from squashkit.plan.fleet.trie import LayerRun, Trie
 
 

@@ -31,10 +31,12 @@ class FleetLayers:
     members: Sequence[Member]
     changesets: dict[DiffID, Changeset] = field(default_factory=dict)
     """What they hold, once they are read."""
+    published: Sequence[Member] = ()
+    """Other images, whose layers are to be used again where the fleet is carved."""
     _contents: dict[tuple[DiffID, int], bytes] = field(default_factory=dict, init=False)
     """The digests of files that were asked for, by their layers and offsets."""
-    _published: dict[DiffID, tuple[Member, Layer]] = field(default_factory=dict, init=False)
-    """Layers of other images that are to be used again."""
+    _again: dict[DiffID, tuple[Member, Layer]] = field(default_factory=dict, init=False)
+    """Those of their layers that the fleet's images have not."""
     _holders: Mapping[DiffID, tuple[Member, Layer]] = field(init=False)
     """Of each the first image that has its blob, or the first at all, and the layer there."""
 
@@ -45,27 +47,24 @@ class FleetLayers:
                 if layer.diff_id not in holders or not holders[layer.diff_id][1].blobs:
                     holders[layer.diff_id] = member, layer
         self._holders = holders
+        for member in self.published:
+            for layer in member.image.layers:
+                if layer.diff_id not in holders:
+                    self._again.setdefault(layer.diff_id, (member, layer))
 
     def holder(self, diff_id: DiffID) -> Layer:
         """A layer as it is in the image that it is read from."""
-        return self._holders[diff_id][1] if diff_id in self._holders else self._published[diff_id][1]
+        return self._holders[diff_id][1] if diff_id in self._holders else self._again[diff_id][1]
 
-    def add_published(self, members: Sequence[Member]) -> None:
-        """Images whose layers are to be used again where a fleet is carved."""
-        for member in members:
-            for layer in member.image.layers:
-                if layer.diff_id not in self._holders:
-                    self._published.setdefault(layer.diff_id, (member, layer))
-
-    def published(self) -> Iterator[tuple[ImageName | None, Layer]]:
+    def again(self) -> Iterator[tuple[ImageName | None, Layer]]:
         """Each layer that is to be used again, and the repository that it was read from."""
-        for member, layer in self._published.values():
+        for member, layer in self._again.values():
             yield member.source.reference.in_registry, layer
 
     @property
     def sources(self) -> list[Layer]:
         """Every layer that is read: the different ones, then those that are to be used again."""
-        return [*self.different, *(layer for _, layer in self._published.values())]
+        return [*self.different, *(layer for _, layer in self._again.values())]
 
     @property
     def different(self) -> list[Layer]:
@@ -130,7 +129,7 @@ class FleetLayers:
         kept = [member for number, member in enumerate(self.members) if number not in numbers]
         theirs = {layer.diff_id for member in kept for layer in member.image.layers}
         known = {diff_id: read for diff_id, read in self.changesets.items() if diff_id in theirs}
-        return FleetLayers(self.store, kept, known)
+        return FleetLayers(self.store, kept, known, self.published)
 
     def named(self, error: SquashkitError) -> SquashkitError:
         """Of a layer's fault it is said in which image it is: among all of the fleet its number means

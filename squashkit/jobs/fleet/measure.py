@@ -94,7 +94,8 @@ class OpenFleet:
         runs moved count as what they were."""
         fleet = Fleet(layers.session, options.choice, texts(options.exclude), earlier=earlier)
         members = fleet.members(references)
-        return cls.over(FleetLayers(layers, members), fleet, options, estimate=estimate)
+        different = FleetLayers(layers, members, published=fleet.published(options.published))
+        return cls.over(different, fleet, options, estimate=estimate)
 
     @classmethod
     def over(
@@ -102,7 +103,6 @@ class OpenFleet:
     ) -> OpenFleet:
         """The same for images that are open already."""
         members = different.members
-        different.add_published(fleet.published(options.published))
         platforms = [member.image.platform for member in members]
         bases = [base for text in options.named for base in fleet.bases(text, platforms)]
         known = FleetBases(fleet, members, bases)

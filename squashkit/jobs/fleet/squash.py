@@ -230,6 +230,7 @@ class _FleetWork:
         self._sink = sink
         self._write = write
         self._read = read
+        self._sources = opened.layers.sources
         self._stock = Stock(kept=opened.prices.unstated())
         self._bases = blobs_of(list(opened.in_registries.values()))
         self._written: list[Written] = []
@@ -265,7 +266,7 @@ class _FleetWork:
             task = replace(
                 task,
                 plan=carve_planner(segments, layers),
-                sources=self._opened.layers.sources,
+                sources=self._sources,
                 shared=[layer.key for layer in layers],
             )
         delivery = self._deliver(task, target, guard)
@@ -276,8 +277,9 @@ class _FleetWork:
     def _know_published(self, carved: Carved, target: Target) -> None:
         """Layers that come out as others that are published: where these are in the same registry, they are
         mounted."""
-        new = {blob.key for blob in carved.blobs}
-        for name, layer in self._opened.layers.published():
+        again = list(self._opened.layers.again())
+        new = {blob.key for blob in carved.blobs} if again else set[str]()
+        for name, layer in again:
             stored = stored_layer(layer)
             if stored.digest in new and name is not None and target.in_registry is not None:
                 self._stock.runs[stored.digest] = stored
@@ -287,9 +289,8 @@ class _FleetWork:
     @staticmethod
     def _carved_layers(carved: Carved, number: int) -> list[SquashedLayer]:
         """The layers that an image has in place of those above its base."""
-        layers = zip(carved.carving.layers, carved.blobs, strict=True)
-        new = [layer.as_new(blob.key) for layer, blob in layers]
-        return [new[place] for place in carved.carving.stacks[number]]
+        layers, blobs = carved.carving.layers, carved.blobs
+        return [layers[place].as_new(blobs[place].key) for place in carved.carving.stacks[number]]
 
     def _deliver(self, task: Task, target: Target, guard: TagGuard) -> Delivery:
         if self._sink is None:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from squashkit.layers import headers, tar
 from squashkit.layers.blocks import BLOCK
-from squashkit.layers.changeset import DISK_BLOCK, Changeset, HostSize, blocks_of, content_of
+from squashkit.layers.changeset import DISK_BLOCK, WHITEOUT, Changeset, HostSize, blocks_of, content_of
 from squashkit.layers.entry import directories_above
 from squashkit.layers.merge import EMPTY, Folder, Part, RunParts, SquashedLayer
 from squashkit.layers.pieces import Copy, Member, Piece, SafeSubset, join_pieces
@@ -80,8 +80,7 @@ class CarvedLayer:
 
     def as_new(self, key: str) -> SquashedLayer:
         """The layer as plans have it, by its key."""
-        new = replace(EMPTY, pieces=self.pieces, entries=self.entries)
-        return replace(new, host_size=self.host_size, key=key)
+        return replace(EMPTY, pieces=self.pieces, entries=self.entries, host_size=self.host_size, key=key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +296,9 @@ class Carver:
 
         Each image's layers hold what it has, no more and no less. The same fleet is carved alike each time.
         """
-        taken = self._take_published(room, weigh)
+        present = {atom for image in self._images for atom in image.atoms}
+        sizes = {atom: weigh(self._atoms[atom]) for atom in present}
+        taken = self._take_published(room, sizes)
         sets = self._sets(taken)
         room = [
             max(1, most - sum(one.images >> number & 1 for one in taken))
@@ -305,7 +306,7 @@ class Carver:
         ]
         weights: dict[ImageSet, int] = defaultdict(int)
         for atom, images in sets.items():
-            weights[images] += weigh(self._atoms[atom])
+            weights[images] += sizes[atom]
         limits = [*room]
         alone: ImageSet = 0
         while True:
@@ -321,7 +322,7 @@ class Carver:
                     limits[number] = 1
                     alone |= 1 << number
 
-    def _take_published(self, room: Sequence[int], weigh: Callable[[Atom], int]) -> list[_Draft]:
+    def _take_published(self, room: Sequence[int], sizes: Mapping[int, int]) -> list[_Draft]:
         """The layers that are there already and that images get: each one that has all of it, where it
         saves more than a layer costs, those first that save most. One place is left for what is new."""
         takers: dict[int, ImageSet] = defaultdict(int)
@@ -334,8 +335,7 @@ class Carver:
             ]
             for _ in range(room[number] - 1):
                 worth = [
-                    (sum(weigh(self._atoms[atom]) for atom in one.atoms & missing), -place, one)
-                    for place, one in able
+                    (sum(sizes[atom] for atom in one.atoms & missing), -place, one) for place, one in able
                 ]
                 best = max(worth, key=lambda each: each[:2], default=None)
                 if best is None or best[0] <= A_LAYER:
@@ -473,7 +473,7 @@ class Carver:
         others: list[tuple[Member, ...]] = []
         for atom in draft.atoms:
             members = self._atoms[atom].members
-            if self._is_whiteout(atom):
+            if members[0].path.rpartition(b"/")[2].startswith(WHITEOUT):
                 whiteouts[members[0].path.rpartition(b"/")[0]].append(members[0])
             elif members[0].typeflag != DIRECTORY:
                 others.append(members)
@@ -497,18 +497,13 @@ class Carver:
         )
         return CarvedLayer(draft.images, pieces, entries, host, sizes)
 
-    def _is_whiteout(self, atom: int) -> bool:
-        shape = self._shapes[atom]
-        return isinstance(shape, tuple) and shape[0] == "whiteout"
-
     def _verify(self, number: int, stack: Sequence[_Draft]) -> None:
         """Hold an image's layers against what it has: a fault here is squashkit's own, and nothing is
         written."""
         image = self._images[number]
-        atoms = {*image.atoms}
-        if {atom for draft in stack for atom in draft.atoms} | {
-            atom for draft in stack for atom in draft.holds if atom in atoms
-        } != atoms:
+        held = {atom for draft in stack for atom in draft.atoms}
+        also = {atom for draft in stack for atom in draft.holds}
+        if not held.issubset(image.atoms) or not (held | also).issuperset(image.atoms):
             raise AssertionError(f"the layers of image {number} do not hold what it holds")
         told: dict[bytes, Folder] = {}
         for draft in stack:

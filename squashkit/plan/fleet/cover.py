@@ -133,13 +133,12 @@ class _Cover:
                 if relieved > 0 and (best is None or (cost / relieved, layer) < best[:2]):
                     best = cost / relieved, layer, moves
             if best is None:  # what is left are layers of one image each, and what opening them would cost
-                self._merge_down(over)
+                self._merge_down(min(over))
                 continue
             self._move(best[2])
 
-    def _merge_down(self, over: set[int]) -> None:
-        """Give each of these images one layer for all that is its own, and for what it cannot share."""
-        image = min(over)
+    def _merge_down(self, image: int) -> None:
+        """Close the lightest layer that an image shares: what it holds is had by each for itself then."""
         shared = [layer for layer in self.held if layer >> image & 1 and layer != 1 << image]
         lightest = min(shared, key=lambda one: (self._weight(one), one))
         self._move(self._without(lightest)[1])
@@ -152,30 +151,14 @@ class _Cover:
         cost = -self.a_layer * gone.bit_count()
         moves: dict[ImageSet, tuple[ImageSet, ...]] = {}
         opened: set[ImageSet] = set()
+        others = [layer for layer in self.held if layer != gone]
         for item in sorted(self.held[gone]):
             rest = tuple(home for home in self.homes[item] if home != gone)
-            moves[item] = homes = rest + self._reach(item, _missing(item, rest), gone)
+            moves[item] = homes = rest + _reach(item, _missing(item, rest), others)
             cost += self.weights[item] * (len(homes) - len(self.homes[item]))
             opened.update(home for home in homes if home not in self.held or home == gone)
         cost += self.a_layer * sum(home.bit_count() for home in opened)
         return cost, moves
-
-    def _reach(self, item: ImageSet, missing: ImageSet, gone: ImageSet) -> tuple[ImageSet, ...]:
-        """Layers of what an item's images have in which it reaches those that are missing: open ones, the
-        widest first, then new ones of one image each."""
-        if not missing:
-            return ()
-        outside = ~item
-        found: list[ImageSet] = []
-        able = [one for one in self.held if not one & outside and one & missing and one != gone]
-        while missing and able:
-            best = max(able, key=lambda one: ((one & missing).bit_count(), -one))
-            if not best & missing:
-                break
-            found.append(best)
-            missing &= ~best
-            able = [one for one in able if one & missing]
-        return (*found, *(1 << image for image in images_of(missing)))
 
     def _move(self, moves: Mapping[ImageSet, tuple[ImageSet, ...]]) -> None:
         for item, homes in moves.items():
@@ -195,7 +178,7 @@ class _Cover:
     def open_all(self) -> None:
         """Lay what lies in several layers into fewer, and open layers that save more than they cost."""
         for item in sorted(self.homes):
-            self._settle(item, min(self.homes[item], self._reach(item, item, 0), key=len))
+            self._settle(item, min(self.homes[item], _reach(item, item, self.held), key=len))
         for layer in self._candidates():
             if layer in self.held or any(self.layers[n] >= self.room[n] for n in images_of(layer)):
                 continue
@@ -227,6 +210,19 @@ class _Cover:
         split.sort(key=lambda one: (-self.weights[one], one))
         common = {a & b for a, b in combinations(split[:_MOST_COMMON], 2)}
         return [*split, *sorted(one for one in common if one.bit_count() > 1)]
+
+
+def _reach(item: ImageSet, missing: ImageSet, layers: Iterable[ImageSet]) -> tuple[ImageSet, ...]:
+    """In which layers an item reaches those of its images that are missing: of these ones the widest first,
+    then ones of one image each."""
+    able = [one for one in layers if not one & ~item and one & missing]
+    found: list[ImageSet] = []
+    while able:
+        best = max(able, key=lambda one: ((one & missing).bit_count(), -one))
+        found.append(best)
+        missing &= ~best
+        able = [one for one in able if one & missing]
+    return (*found, *(1 << image for image in images_of(missing)))
 
 
 def _missing(item: ImageSet, homes: Sequence[ImageSet]) -> ImageSet:
@@ -306,7 +302,7 @@ class _State:
     def __init__(self, search: _Search, layers: Iterable[ImageSet]) -> None:
         self._search = search
         self.layers = {layer for layer in layers if layer.bit_count() > 1}
-        self.homes = {item: self._reach(item) for item in search.weights}
+        self.homes = {item: _reach(item, item, self.layers) for item in search.weights}
         self.cost = self._count()
 
     def step(self, gone: ImageSet, new: ImageSet) -> _State:
@@ -317,20 +313,9 @@ class _State:
         other.homes = dict(self.homes)
         for layer in (gone, new):
             for item in self._search.holding(layer) if layer else ():
-                other.homes[item] = other._reach(item)
+                other.homes[item] = _reach(item, item, other.layers)
         other.cost = other._count()
         return other
-
-    def _reach(self, item: ImageSet) -> tuple[ImageSet, ...]:
-        """The fewest layers, about, that reach an item's images: the widest first."""
-        able = [one for one in self.layers if not one & ~item]
-        found: list[ImageSet] = []
-        while able and item:
-            best = max(able, key=lambda one: ((one & item).bit_count(), -one))
-            found.append(best)
-            item &= ~best
-            able = [one for one in able if one & item]
-        return (*found, *(1 << image for image in images_of(item)))
 
     def _count(self) -> int:
         search = self._search

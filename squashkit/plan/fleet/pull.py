@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from squashkit.plan.fleet.storage import Stack
+from squashkit.plan.fleet.storage import Stack, registry_bytes
 
 
 class Pull(NamedTuple):
@@ -45,14 +45,28 @@ class Have:
             at = self._chains[at, blob.tar]
             kept += 1
         return Pull(
-            _stored(stack),
-            _stored(stack[kept:]),
-            _stored([blob for blob in stack if blob.key not in self._blobs]),
+            registry_bytes([stack]),
+            registry_bytes([stack[kept:]]),
+            registry_bytes([[blob for blob in stack if blob.key not in self._blobs]]),
         )
 
 
-def _stored(stack: Stack) -> int:
-    return sum({blob.key: blob.stored for blob in stack}.values())
+def _each_in_turn(stacks: Iterable[Stack], host: Have) -> Iterator[Pull]:
+    """What a host downloads for each image that has those before it, too."""
+    for stack in stacks:
+        yield host.pull(stack)
+        host.add(stack)
+
+
+def pulled(stacks: Iterable[Stack]) -> list[int]:
+    """Bytes that a host downloads for each image, one after another: layers that it has on the same parents
+    are there (docker finds them by chain_id)."""
+    return [one.by_chain for one in _each_in_turn(stacks, Have())]
+
+
+def pulled_blobs(stacks: Iterable[Stack]) -> list[int]:
+    """The same for a host that keeps blobs by digest (containerd)."""
+    return [one.by_blob for one in _each_in_turn(stacks, Have())]
 
 
 def pulls(have: Iterable[Stack], stacks: Sequence[Stack]) -> tuple[list[Pull], Pull]:
@@ -60,8 +74,6 @@ def pulls(have: Iterable[Stack], stacks: Sequence[Stack]) -> tuple[list[Pull], P
     host = Have(have)
     each = [host.pull(stack) for stack in stacks]
     together = Pull(0, 0, 0)
-    for stack in stacks:
-        one = host.pull(stack)
+    for one in _each_in_turn(stacks, host):
         together = Pull(*(a + b for a, b in zip(together, one, strict=True)))
-        host.add(stack)
     return each, together

@@ -1,4 +1,4 @@
-"""What stacks of layers take: in a registry, on a host, and over the wire.
+"""What stacks of layers take: in a registry, and on a host.
 
 A strategy gives every image a stack; all strategies are counted here in one way. A registry keeps a blob
 once, whatever it lies on. A host keeps a layer once for each stack of layers that it lies on.
@@ -78,25 +78,6 @@ def growth(stacks: Sequence[Stack]) -> list[tuple[int, int]]:
             host += blob.content * new
         grown.append((registry, host))
     return grown
-
-
-def pulled(stacks: Sequence[Stack]) -> list[int]:
-    """Bytes that a host downloads for each image, one after another: layers that it has on the same parents
-    are there (docker finds them by chain_id), and a blob that an image has twice is downloaded once."""
-    return [
-        sum({blob.key: blob.stored for blob, new in layers if new}.values()) for layers in _layers(stacks)
-    ]
-
-
-def pulled_blobs(stacks: Sequence[Stack]) -> list[int]:
-    """The same for a host that keeps blobs by digest (containerd)."""
-    have: set[str] = set()
-    downs = []
-    for stack in stacks:
-        new = {blob.key: blob.stored for blob in stack if blob.key not in have}
-        have |= new.keys()
-        downs.append(sum(new.values()))
-    return downs
 
 
 def releases(names: Sequence[str]) -> list[tuple[int, int]]:

@@ -19,12 +19,12 @@ from squashkit.oci.graph import MAX_LAYERS, RunPlace
 from squashkit.options import STRATEGIES
 from squashkit.plan.fleet.carve import Carving
 from squashkit.plan.fleet.cut import Priced, best_cut
+from squashkit.plan.fleet.pull import pulled
 from squashkit.plan.fleet.storage import (
     StackLayer,
     containerd_bytes,
     growth,
     host_bytes,
-    pulled,
     registry_bytes,
 )
 from squashkit.plan.fleet.trie import LayerRun, Trie

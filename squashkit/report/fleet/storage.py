@@ -10,10 +10,10 @@ from typing import Any
 
 from squashkit.amounts import count, size, sizes
 from squashkit.options import STRATEGIES
+from squashkit.plan.fleet.pull import pulled_blobs
 from squashkit.plan.fleet.storage import (
     lost_layers,
     lost_on_hosts,
-    pulled_blobs,
     releases,
 )
 from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, CARVE, Strategy
