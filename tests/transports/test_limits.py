@@ -71,6 +71,32 @@ def test_who_waits_for_a_connection_is_woken() -> None:
     assert [type(one) for one in got] == [HTTPConnection, Cancelled]
 
 
+def test_a_connection_is_not_taken_while_it_is_put_back() -> None:
+    """Who takes it then is its one user: it counts as used, and is not closed as an idle one."""
+    gate = Gate(Limits(2))
+    pool = [HTTPConnection("127.0.0.1")]
+    connection = gate.take(pool.pop)
+    taken: list[object] = []
+    other = threading.Thread(target=lambda: taken.append(gate.take(pool.pop)))
+
+    def put() -> None:
+        pool.append(connection)
+        other.start()
+        other.join(0.2)  # long enough to take it, if that could be
+
+    gate.give_back(connection, put)
+    other.join(10)
+    assert taken == [connection]
+    gate.take(lambda: HTTPConnection("127.0.0.1"))
+    waiting = threading.Thread(target=lambda: taken.append(gate.take(lambda: connection)))
+    waiting.start()
+    waiting.join(0.2)
+    assert taken == [connection]  # both are in use
+    gate.give_back(connection)
+    waiting.join(10)
+    assert len(taken) == 2
+
+
 @pytest.mark.parametrize(
     "address",
     [

@@ -63,11 +63,14 @@ class Gate:
     def _may_take(self) -> bool:
         return self.stopped or self._most is None or len(self._out) < self._most
 
-    def give_back(self, connection: HTTPConnection | None) -> None:
-        """Nobody uses it any more. It may be open still."""
+    def give_back(self, connection: HTTPConnection | None, put: Callable[[], None] = lambda: None) -> None:
+        """Nobody uses it any more. It may be open still: then `put` puts it where `take` finds it, and
+        nobody takes it before it is known to be idle."""
         if connection is None or self._most is None:
+            put()
             return
         with self._changed:
+            put()
             self._out.discard(connection)
             if connection.sock is not None:
                 self._idle[connection] = None

@@ -80,8 +80,8 @@ def _pools(made: Callable[[HTTPConnection], None], gate: Gate) -> dict[str, type
             return self._used.connection
 
         def _put_conn(self, conn: Any) -> None:
-            super()._put_conn(conn)  # type: ignore[misc]
-            gate.give_back(conn)
+            put = super()._put_conn  # type: ignore[misc]
+            gate.give_back(conn, lambda: put(conn))
 
     class Plain(HTTPConnection):
         def connect(self) -> None:
