@@ -29,7 +29,8 @@ raises `UsageError`, whose message begins with the option's name; a value of a w
 """
 SECTIONS = {
     "Squash, rebase, extract": """
-        squash squash_platforms rebase rebase_platforms rebase_below put_back extract""",
+        squash squash_platforms rebase rebase_platforms rebase_below put_back extract
+        replay""",
     "Many images": """
         measure_fleet measure_manifests fleet_advise squash_fleet scan_fleet measure_scan fleet_duplicates
         fleet_sql fleet_pull fleet_freed fleet_page""",
@@ -42,7 +43,8 @@ SECTIONS = {
     "Results": """
         Report RebaseReport PatchReport ExtractReport IndexReport FleetReport ShapeReport AdviceReport
         SquashedFleet ScanReport DuplicatesReport SqlAnswer PullReport FreedReport
-        InspectReport WasteReport Verdict TreeReport DiffReport ListReport TraceReport TracesReport
+        InspectReport WasteReport Verdict ReplayedImage
+        TreeReport DiffReport ListReport TraceReport TracesReport
         Exported FoundReport CurrentReport CheckedBases CatalogueReport KnownBase""",
     "Other forms of results": "markdown sarif",
     "Progress": "Progress Notify Note",

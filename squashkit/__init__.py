@@ -51,6 +51,7 @@ _NAMES = {
         "rebase",
         "rebase_platforms",
     ),
+    "jobs.replay": ("replay",),
     "jobs.report": ("report_page",),
     "jobs.rollback": ("put_back",),
     "jobs.squash": (
@@ -132,7 +133,10 @@ _NAMES = {
     "report.squash": ("Report",),
     "report.trace": ("TraceReport", "TracesReport"),
     "report.tree": ("TreeReport",),
-    "report.verify": ("Verdict",),
+    "report.verify": (
+        "ReplayedImage",
+        "Verdict",
+    ),
     "report.waste": ("WasteReport",),
     "transports.open": ("open_source",),
     "transports.reference": ("parse_reference",),
@@ -174,6 +178,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.paths import which_glob as which_glob
     from squashkit.jobs.rebase import rebase as rebase
     from squashkit.jobs.rebase import rebase_platforms as rebase_platforms
+    from squashkit.jobs.replay import replay as replay
     from squashkit.jobs.report import report_page as report_page
     from squashkit.jobs.rollback import put_back as put_back
     from squashkit.jobs.squash import squash as squash
@@ -240,6 +245,7 @@ if TYPE_CHECKING:
     from squashkit.report.trace import TraceReport as TraceReport
     from squashkit.report.trace import TracesReport as TracesReport
     from squashkit.report.tree import TreeReport as TreeReport
+    from squashkit.report.verify import ReplayedImage as ReplayedImage
     from squashkit.report.verify import Verdict as Verdict
     from squashkit.report.waste import WasteReport as WasteReport
     from squashkit.transports.open import open_source as open_source

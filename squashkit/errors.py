@@ -151,6 +151,16 @@ class InvalidLayer(InvalidImage):
             self.in_layer(where)
 
 
+class InvalidRecipe(SquashkitError):
+    """What was given as a recipe is none, or is damaged."""
+
+    exit_code = 4
+
+    def __init__(self, *message: str | Option, where: str = "") -> None:
+        super().__init__(*message)
+        self.inside(where)
+
+
 class UnsupportedImage(SquashkitError):
     """A valid image of a kind that cannot be squashed. `what` names the kind."""
 
@@ -345,7 +355,8 @@ class PathNotFound(SquashkitError):
 
 
 class CheckFailed(SquashkitError):
-    """What was written, read back, differs from its source. It has not got its name."""
+    """What was written, read back, differs from its source, or what a recipe makes differs from what it
+    says. It has not got its name."""
 
     exit_code = 3
 

@@ -224,10 +224,17 @@ class Write:
     """Read back what was written and compare it with the source before it gets its name."""
     dry_run: bool = False
     """Write nothing; say what would be."""
+    recipe: Path | str | None = None
+    """A file for the recipe: what the new layers are made of, so that others can make them again."""
 
     def __post_init__(self) -> None:
         check_fields(self)
         _ = self.compression, self.least
+
+    @property
+    def recipe_file(self) -> Path | None:
+        """`recipe` as a path."""
+        return _path(self.recipe)
 
     @property
     def names(self) -> list[str]:

@@ -353,6 +353,13 @@ Examples:
     help="With --replace: where to note what tags meant before, for `squashkit rebase --rollback`. With the"
     " file of a run that was stopped that run goes on. Default: squashkit-rollback-TIME.jsonl.",
 )
+@option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what the new layers are made of, by which squashkit replay makes the same images of the"
+    " old ones.",
+)
 @_fleet_options
 @json_option("the report")
 @markdown_option("the report")
@@ -364,6 +371,7 @@ def squash(
     force: bool,
     replace: bool,
     rollback: str | None,
+    recipe: Path | None,
     as_json: bool,
     as_markdown: bool,
     **others: Any,
@@ -382,6 +390,8 @@ def squash(
     if rollback is not None and not replace:
         raise UsageError("--rollback is for --replace; squashkit rebase --rollback FILE puts tags back")
     references, options, run = _read_options(images, **others)
+    if recipe is not None:
+        check_writable("--recipe", recipe, into, *references)
     with shown() as progress:
         done = squash_fleet(
             references,
@@ -389,6 +399,7 @@ def squash(
             strategy,
             fleet=options,
             force=force,
+            recipe=recipe,
             run=run,
             progress=progress,
             notify=notify,

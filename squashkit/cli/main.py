@@ -31,6 +31,7 @@ _SECTIONS = {
         "squash": "Merge the layers of an image above its base.",
         "extract": "Make an image of some paths and what they need.",
         "rebase": "Put the layers of an image on another base.",
+        "replay": "Make an image again by its recipe, of the old one alone.",
         "export": "Write the root file system of an image, or one layer, as a tar.",
     },
     "Bases and fleets": {
@@ -109,10 +110,7 @@ class LazyGroup(Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""\b
-Example:
-  squashkit squash app.tar --keep-base fedora:28 -t app:new -o new.tar
-""",
+    epilog="Example: squashkit squash app.tar --keep-base fedora:28 -t app:1 -o 1.tar",
 )
 @click.version_option(__version__, prog_name="squashkit")
 @option("--debug", section=HELP, is_flag=True, help="Show a traceback when something fails.")
@@ -120,7 +118,7 @@ def cli(debug: bool) -> None:
     """Squash container images and keep their base layers, byte for byte.
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 a comparison says no, 4 invalid or unsupported image, 5 not
-    readable or writable, 6 not on that base (base check), 130 interrupted, 141 nobody reads the output.
+    readable or writable, 6 not on that base, 130 interrupted, 141 nobody reads the output.
     """
 
 

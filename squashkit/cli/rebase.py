@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +10,13 @@ import click
 from squashkit.cli import complete
 from squashkit.cli.help import BASES, MANY, Command, option
 from squashkit.cli.shared import show_report
-from squashkit.cli.writing import WriteReport, Writing, created_from_environment, writing_options
+from squashkit.cli.writing import (
+    WriteReport,
+    Writing,
+    created_from_environment,
+    recipe_option,
+    writing_options,
+)
 from squashkit.errors import RebaseConflict, UsageError
 from squashkit.jobs.patch import rebase_below
 from squashkit.jobs.rebase import rebase as rebase_one
@@ -127,6 +134,7 @@ Examples:
     help="With --from: where to note what tags meant before they moved. Alone: put them back. Default:"
     " squashkit-rollback-TIME.jsonl.",
 )
+@recipe_option
 @writing_options
 def rebase(
     image: str | None,
@@ -143,6 +151,7 @@ def rebase(
     tag_suffix: str,
     select: Any,
     rollback: str,
+    recipe: Path | None,
     writing: Writing,
 ) -> None:
     """Put the layers of IMAGE above its base on another base, as if it had been built there.
@@ -173,7 +182,7 @@ def rebase(
             how,
             history=History(created_from_environment()),
             read=writing.reading,
-            write=writing.write(),
+            write=writing.write(recipe=recipe),
             run=writing.resources,
             progress=progress,
             notify=notify,
@@ -182,8 +191,10 @@ def rebase(
     if not strict and allow:
         raise UsageError("--no-strict allows everything; leave --allow out")
     if place is not None:
-        if image is not None or writing.output is not None or writing.tags:
-            raise UsageError("--from names all images and their tags; leave IMAGE, --output and --tag out")
+        if image is not None or writing.output is not None or writing.tags or recipe is not None:
+            raise UsageError(
+                "--from names all images and their tags; leave IMAGE, --output, --tag and --recipe out"
+            )
         reports = str(writing.report or "")
         patch = Patch(writing.replace, tag_suffix, select, rollback, reports)
         with shown(quiet=writing.quiet) as progress:
@@ -199,7 +210,7 @@ def rebase(
         _show(done, writing)
         return
     try:
-        writing.run(image, (old_base, new_base), work)
+        writing.run(image, (old_base, new_base), work, recipe)
     except RebaseConflict as conflict:
         writing.show_refused(conflict.report)
         raise

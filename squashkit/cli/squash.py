@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +10,13 @@ import click
 from squashkit.cli import complete
 from squashkit.cli.help import HISTORY, KEEP, LEAVE_OUT, MERGING, NAMES, Command, option
 from squashkit.cli.shared import leave_out_options, parsed
-from squashkit.cli.writing import WriteReport, Writing, created_from_environment, writing_options
+from squashkit.cli.writing import (
+    WriteReport,
+    Writing,
+    created_from_environment,
+    recipe_option,
+    writing_options,
+)
 from squashkit.jobs.squash import squash as squash_one
 from squashkit.jobs.squash import squash_platforms
 from squashkit.oci.documents import ALL
@@ -110,6 +117,7 @@ Examples:
     callback=parsed(parse_created),
     help="The result's creation time (RFC 3339). Default: SOURCE_DATE_EPOCH, else the source's.",
 )
+@recipe_option
 @writing_options
 def squash(
     image: str | None,
@@ -128,6 +136,7 @@ def squash(
     drop_caches: tuple[str, ...],
     exclude: tuple[str, ...],
     also_base: bool,
+    recipe: Path | None,
     writing: Writing,
 ) -> None:
     """Merge the layers of IMAGE above its base into one, and write the result. The base's layers stay byte
@@ -148,10 +157,10 @@ def squash(
             merge=Merge(whiteouts, symlink_parents, blind, drop_caches, exclude, also_base),
             history=History(created or created_from_environment(), message, history == "drop"),
             read=writing.reading,
-            write=writing.write(min_saving),
+            write=writing.write(min_saving, recipe),
             run=writing.resources,
             progress=progress,
             notify=notify,
         )
 
-    writing.run(image, (keep_base,), work)
+    writing.run(image, (keep_base,), work, recipe)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.help import Command, option
-from squashkit.cli.shared import Looking, json_option, look_options, notify, parsed, show_report
+from squashkit.cli.help import OPTIONS, Command, option
+from squashkit.cli.shared import (
+    Looking,
+    json_option,
+    leave_out_options,
+    look_options,
+    notify,
+    parsed,
+    show_report,
+)
 from squashkit.errors import InvalidImage
 from squashkit.jobs.verify import parse_patterns
 from squashkit.jobs.verify import verify as job
+from squashkit.options import Merge
 from squashkit.progress import shown
 from squashkit.report.verify import VerifyReport
 
@@ -30,6 +41,7 @@ Examples:
   squashkit verify app.tar
   squashkit verify app-squashed.tar --absent /root/.ssh --absent '*.pem'
   squashkit verify app.tar --absent sha256:$(sha256sum < token | cut -c-64)
+  squashkit verify new.tar --recipe new.recipe --source app.tar
 """,
 )
 @click.argument("image", shell_complete=complete.images)
@@ -49,9 +61,38 @@ Examples:
     metavar="N",
     help="Print at most N warnings, and places of a pattern. 0 prints all. JSON has all.",
 )
+@option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Prove that it is what this recipe makes of --source. Nothing is written; exit code 3 if not.",
+)
+@option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="REF",
+    shell_complete=complete.images,
+    help="The old image that the recipe makes it of.",
+)
+@leave_out_options(OPTIONS, "Let the recipe leave out")
+@option("--also-base", is_flag=True, help="Let it hide what the base has of it, too.")
+@option("--clamp-mtime", metavar="TIME", help="Let it change times that are later to this.")
 @json_option("what was found")
 @look_options
-def verify(image: str, absent: tuple[str, ...], limit: int, as_json: bool, looking: Looking) -> None:
+def verify(
+    image: str,
+    absent: tuple[str, ...],
+    limit: int,
+    recipe: Path | None,
+    sources: tuple[str, ...],
+    drop_caches: tuple[str, ...],
+    exclude: tuple[str, ...],
+    also_base: bool,
+    clamp_mtime: str | None,
+    as_json: bool,
+    looking: Looking,
+) -> None:
     """Check every blob, size, digest, diff_id and history count of IMAGE, and that each layer is a legal
     tar. Exit code 4 if there is a fault, else 3 if something that must be absent is there.
 
@@ -62,6 +103,10 @@ def verify(image: str, absent: tuple[str, ...], limit: int, as_json: bool, looki
         verdict = job(
             image,
             absent=absent,
+            recipe=recipe,
+            sources=sources,
+            merge=Merge(drop_caches=drop_caches, exclude=exclude, also_base=also_base),
+            clamp_mtime=clamp_mtime,
             which=looking.which,
             run=looking.run,
             progress=progress,

@@ -87,7 +87,7 @@ class Writing:
     def reading(self) -> Read:
         return Read(self.platform, self.skip_missing, not self.no_verify, not self.no_fetch_base)
 
-    def write(self, min_saving: MinSaving | None = None) -> Write:
+    def write(self, min_saving: MinSaving | None = None, recipe: Path | None = None) -> Write:
         return Write(
             tags=self.tags,
             format=self.format,
@@ -98,6 +98,7 @@ class Writing:
             min_saving=min_saving,
             check=self.check,
             dry_run=self.dry_run,
+            recipe=recipe,
         )
 
     @property
@@ -109,11 +110,12 @@ class Writing:
         image: str | None,
         bases: tuple[str | None, ...],
         work: Callable[[str, str | None, Progress, Notify], WriteReport],
+        recipe: Path | None = None,
     ) -> None:
         """Do the work, from where the image is to where the result goes, and tell what it did.
 
-        `bases` are read too, and so are not written to. Raises UsageError for ends that do not fit
-        together.
+        `bases` are read too, and so are not written to; `recipe` is written beside the result. Raises
+        UsageError for ends that do not fit together.
         """
         check_forms(as_json=self.as_json, as_markdown=self.as_markdown)
         image, output = self._ends(image)
@@ -122,7 +124,11 @@ class Writing:
             raise UsageError("the image goes to standard output; write the report to a file: --report FILE")
         if piped_out and self.as_markdown:
             raise UsageError("the image goes to standard output, where Markdown would go; pass -o PATH")
-        for name, path in (("--report", self.report), ("--digest-file", self.digest_file)):
+        for name, path in (
+            ("--report", self.report),
+            ("--digest-file", self.digest_file),
+            ("--recipe", recipe),
+        ):
             if path is not None:
                 check_writable(name, path, image, output, *bases)
 
@@ -188,6 +194,16 @@ def writing_options(command: Function) -> Function:
     for add in reversed(_OPTIONS):
         made = add(made)
     return made
+
+
+recipe_option = option(
+    "--recipe",
+    section=NAMES,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what the new layers are made of, by which squashkit replay makes the same image of the"
+    " old one.",
+)
 
 
 def created_from_environment() -> str | None:

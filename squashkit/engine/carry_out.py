@@ -15,7 +15,7 @@ from squashkit.engine.copy import Carried, Copies
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.space import Need, needs_after, needs_before
 from squashkit.engine.write import NewLayers, Stock, write_layer
-from squashkit.errors import Cancelled, InvalidImage, InvalidLayer
+from squashkit.errors import Cancelled, CheckFailed, InvalidImage, InvalidLayer
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import EMPTY, SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
@@ -58,6 +58,8 @@ class Task:
     recheck: Callable[[], None] = lambda: None
     """Called once layers were read anew that were written to. Raises where a plan that was made before does
     not hold for them."""
+    image_id: Digest | None = None
+    """What the result must be, where that is known before."""
 
     @property
     def has_new_config(self) -> bool:
@@ -352,7 +354,12 @@ class _Work:
     def _describe(
         self, sink: Sink, result: Result, config: bytes, changesets: Mapping[int, Changeset]
     ) -> Done:
-        """Write config and manifest."""
+        """Write config and manifest. Raises CheckFailed where the result is another than it must be."""
+        if self.task.image_id not in (None, sha256(config)):
+            raise CheckFailed(
+                f"the result would be {sha256(config)} and must be {self.task.image_id}, so it is not"
+                " written"
+            )
         family = self.image.family(self.target.family)
         base_kept = self.task.base_kept
         annotations = changed_annotations(self.image, result.base, base_kept=base_kept)

@@ -38,6 +38,7 @@ from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.extract import ExtractReport
 from squashkit.transports.sinks import claim
 from squashkit.transports.stored import is_here
+from squashkit.wording import Option
 
 _MOST = 20
 """How many lines an error lists."""
@@ -68,6 +69,8 @@ def extract(
     how = Extract.of(what)
     if read.choice == ALL:
         raise UsageError("extract works on one platform; name it")
+    if write.recipe is not None:
+        raise UsageError(Option("Write.recipe"), " is for a squash or a rebase; leave it out")
     if write.check or write.least is not None:
         raise UsageError(
             "extract makes another image than its source: it takes neither check nor min_saving"

@@ -70,6 +70,8 @@ def rebase_below(
     how = Rebase.of(how)
     if not (place.startswith("docker://") and place.endswith("/")):
         raise UsageError(f"{place} is no place in a registry: docker://HOST/PREFIX/")
+    if write.recipe is not None:
+        raise UsageError(Option("Write.recipe"), " is for one image: many would write to one file")
     if not write.dry_run and not patch.replace and not patch.tag_suffix:
         raise UsageError(
             "which tags are to move? ",

@@ -6,13 +6,14 @@ plan/rebase/risks, what is inherited in plan/rebase/inherit.py; the rest is what
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from squashkit.arguments import checked
 from squashkit.engine.carry_out import Task
-from squashkit.engine.deliver import deliver
+from squashkit.engine.deliver import Delivery, deliver
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.made import made_layer
 from squashkit.engine.stream import gather
@@ -23,6 +24,8 @@ from squashkit.jobs.base.shared import at_hand
 from squashkit.jobs.base.used import remember
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
+from squashkit.jobs.held import Held
+from squashkit.jobs.recipes import RecipeFile, recipe_of
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import content_digest
@@ -46,6 +49,7 @@ from squashkit.plan.rebase.merge.renew import find_renewed
 from squashkit.plan.rebase.model import Copied, Kind, Risk, Side
 from squashkit.plan.rebase.origin import Origin
 from squashkit.plan.rebase.risks.find import find_risks, platform_risks
+from squashkit.plan.recipe.model import REBASE, Recipe, rebase_of, rebase_options
 from squashkit.plan.segments import Decision, Segment
 from squashkit.plan.squash import plan_squash
 from squashkit.progress import Notify, Progress, ignore
@@ -107,7 +111,48 @@ def rebase_platforms(
     notify: Notify = ignore,
 ) -> IndexReport[RebaseReport]:
     """Rebase every platform of an index, each onto the new base for it, and write a new index."""
-    how = Rebase.of(how)
+    return _rebase(
+        image, output, Rebase.of(how), history, read, write, run, progress=progress, notify=notify
+    )
+
+
+def rebase_again(
+    held: Held,
+    sources: Sequence[str],
+    output: str | None,
+    *,
+    read: Read,
+    write: Write,
+    run: Run,
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> IndexReport[RebaseReport]:
+    """Do the rebase of a recipe again. `sources` name the image, the new base, and the old one where that
+    was named. Raises CheckFailed where something else comes out, otherwise as `rebase`."""
+    if not 2 <= len(sources) <= 3:
+        raise UsageError(
+            "the recipe is of a rebase: name the image, its new base, and its old base where that was named"
+        )
+    image, onto, *old = sources
+    how = rebase_of(held.recipe.options, onto, old[0] if old else None)
+    history = held.recipe.images[0].history
+    return _rebase(image, output, how, history, read, write, run, held, progress=progress, notify=notify)
+
+
+def _rebase(
+    image: str,
+    output: str | None,
+    how: Rebase,
+    history: History,
+    read: Read,
+    write: Write,
+    run: Run,
+    held: Held | None = None,
+    *,
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> IndexReport[RebaseReport]:
+    """Rebase all images that are meant. With a recipe, what comes out must be its images."""
     if write.least is not None:  # the layers as they were need not fit the new base
         raise UsageError("min_saving: a rebase changes the image whatever it saves; leave it out")
     with (
@@ -117,6 +162,9 @@ def rebase_platforms(
         bases = Bases(session, read.choice)
         found, chosen = decide(source, Keep(base=how.old_base), read, bases, how.onto)
         onto = open_new_base(how.onto, source, [one.image for one in found], bases.open_whole)
+        if held is not None:
+            onto = [held.base(new, held.note_of(one.image)) for one, new in zip(found, onto, strict=True)]
+            write = held.form(output, source, found[0].image, write)
         moves = [_Move.of(one, new, how, read) for one, new in zip(found, onto, strict=True)]
         targets = decide_targets(output, source, [move.unread for move in moves], bases, read, write)
         guard = guard_tags(source, [move.unread for move in moves], targets[0], read)
@@ -140,14 +188,43 @@ def rebase_platforms(
             notes_on(source, task.decision, target, chosen, history)
             for task, target in zip(tasks, targets, strict=True)
         ]
-        delivery = deliver(layers, tasks, targets, guard, Stock())
+        if held is not None:
+            tasks = [
+                held.task(task, held.note_of(move.whole)) for task, move in zip(tasks, moves, strict=True)
+            ]
+            delivery = held.deliver(layers, tasks, targets, guard)
+        else:
+            with RecipeFile(write.recipe_file, writes=targets[0].writes) as file:
+                delivery = deliver(layers, tasks, targets, guard, Stock())
+                if file.is_wanted:
+                    file.write(_recipe(how, moves, delivery, tasks, targets))
         if targets[0].writes:
             remember(base for move in moves for base in (move.old, move.new))
         moved = transferred(session, [delivery], delivery.output)
         written = reports_of(source, delivery, targets, notes, moved)
+        if held is not None:
+            written = [
+                held.told(job, held.note_of(move.whole), target)
+                for job, move, target in zip(written, moves, targets, strict=True)
+            ]
         reports = [replace(report, job=job) for report, job in zip(reports, written, strict=True)]
         by_platform = {str(one.app.platform): one for one in reports}
         return IndexReport(MappingProxyType(by_platform), delivery.index or "", transfer=moved)
+
+
+def _recipe(
+    how: Rebase,
+    moves: Sequence[_Move],
+    delivery: Delivery,
+    tasks: Sequence[Task],
+    targets: Sequence[Target],
+) -> Recipe:
+    """What was made of the images that were read, which are those above and both bases."""
+    sources = [
+        [move.whole, *(base.image for base in (move.new, move.old) if base.image is not None)]
+        for move in moves
+    ]
+    return recipe_of(REBASE, rebase_options(how), delivery, tasks, targets, sources)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,17 @@ from squashkit.jobs.base.used import remember
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.leave_out import exclusions_of
+from squashkit.jobs.recipes import RecipeFile, recipe_of
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.oci.documents import ALL
 from squashkit.options import History, Keep, Merge, Read, Run, Write
 from squashkit.plan.documents import is_base_kept
+from squashkit.plan.recipe.model import SQUASH, merge_options
 from squashkit.plan.squash import squash_planner
 from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.platforms import IndexReport
 from squashkit.report.squash import Report
+from squashkit.wording import Option
 
 
 @checked
@@ -87,6 +90,13 @@ def squash_platforms(
     together: nothing has a name before every one of them is right.
     """
     exclusions = exclusions_of(merge.drop_caches, merge.exclude)
+    if merge.blind and write.recipe is not None:
+        raise UsageError(
+            Option("Merge.blind", True),
+            ": what is not known to be right has no recipe; leave ",
+            Option("Write.recipe"),
+            " out",
+        )
     with (
         open_ends([image], output, read, run, progress, notify) as (session, source),
         LayerStore(session, verify=read.verify, fetch_base=read.fetch_base) as layers,
@@ -112,7 +122,10 @@ def squash_platforms(
             )
             for one in decisions
         ]
-        delivery = deliver(layers, tasks, targets, guard, Stock())
+        with RecipeFile(write.recipe_file, writes=targets[0].writes) as file:
+            delivery = deliver(layers, tasks, targets, guard, Stock())
+            if file.is_wanted:
+                file.write(recipe_of(SQUASH, merge_options(merge), delivery, tasks, targets))
         if targets[0].writes:
             remember(one.base for one in decisions)
         moved = transferred(session, [delivery], delivery.output)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from squashkit.arguments import checked, texts
 from squashkit.engine.layers import LayerStore, Reading
 from squashkit.errors import (
+    CheckFailed,
     ImageNotFound,
     InvalidImage,
     SquashkitError,
@@ -34,23 +37,27 @@ from squashkit.layers.search import (
     Sighting,
     parse_pattern,
 )
-from squashkit.oci.digests import DiffID
+from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.gojson import is_time
 from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
 from squashkit.oci.shapes import odd_settings_told
-from squashkit.options import Run, Which
+from squashkit.options import Merge, Run, Which
+from squashkit.plan.recipe.model import FLEET
 from squashkit.plan.squash import find_obstacle
 from squashkit.progress import Notify, Progress, ignore
-from squashkit.report.verify import Finding, Verdict
+from squashkit.report.verify import Finding, ReplayedImage, Verdict
 from squashkit.transports.archive.reader import Archive
 from squashkit.transports.blobs import Blob, read_blocks
 from squashkit.transports.codecs import decompress
 from squashkit.transports.layout.index import refuse_unsupported
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
-from squashkit.transports.stored import codec_of, nearest, size_of
-from squashkit.wording import Words
+from squashkit.transports.stored import codec_of, digest_of, nearest, size_of
+from squashkit.wording import Option, Words
+
+if TYPE_CHECKING:
+    from squashkit.jobs.held import Held
 
 _BLOBS = "blobs/sha256/"
 Stored = tuple[Blob, DiffID]
@@ -93,6 +100,10 @@ def verify(
     image: str,
     *,
     absent: Sequence[str] | str = (),
+    recipe: Path | str | None = None,
+    sources: Sequence[str] | str = (),
+    merge: Merge = Merge(),
+    clamp_mtime: str | None = None,
     which: Which = Which(),
     run: Run = Run(),
     progress: Progress | None = None,
@@ -101,8 +112,14 @@ def verify(
     """Look at everything that an image promises, and for what must be absent: paths, globs of paths,
     contents (`sha256:…`). Without a REF and a platform every image in the archive or layout is meant.
 
+    With a recipe, the image must be the one that it makes of what `sources` name, as `replay` would make
+    it; what the recipe leaves out or clamps, `merge` and `clamp_mtime` must, too. Raises CheckFailed where
+    it is another.
+
     Raises UsageError for a pattern that is none; what opening the image raises.
     """
+    if (recipe is None) != (not sources):
+        raise UsageError(Option("recipe"), " and ", Option("sources"), " go together: what is made of what")
     try:
         patterns = parse_patterns(texts(absent))
     except ValueError as error:
@@ -113,7 +130,32 @@ def verify(
         whole = source.reference.image is None and which.choice is None
         images = source.images if whole and (source.images or faults) else _meant(opened, faults)
         different = list({one.identity: one for one in images}.values())
-        return _verify(opened, different, faults, patterns, whole=whole)
+        verdict = _verify(opened, different, faults, patterns, whole=whole)
+        here = {image.image_id: [digest_of(layer) for layer in image.layers] for image in different}
+    if recipe is None or verdict.faults:
+        return verdict
+    from squashkit.jobs.replay import prove  # it can all that writes, which most checks have no use for
+
+    held = prove(Path(recipe), texts(sources), merge, clamp_mtime, run, progress)
+    return replace(verdict, replayed=_hold_against(held, here))
+
+
+def _hold_against(held: Held, here: Mapping[Digest, Sequence[str]]) -> tuple[ReplayedImage, ...]:
+    """Those of the images `here` that a recipe makes: by image_id, with the digests of the layers. It must
+    be all that it makes, or of a fleet some. Raises CheckFailed."""
+    made = {Digest(done.result.image_id): done.result for done in held.done}
+    found = [image_id for image_id in made if image_id in here]
+    if not found or (held.recipe.job != FLEET and len(found) < len(made)):
+        lacking = ", ".join(made.keys() - here.keys())
+        raise CheckFailed(f"the recipe makes {lacking}; here is {', '.join(here) or 'no image'}")
+    return tuple(
+        ReplayedImage(
+            image_id,
+            made[image_id].image.title,
+            [layer.digest for layer in made[image_id].after] == here[image_id],
+        )
+        for image_id in found
+    )
 
 
 def parse_patterns(texts: Sequence[str]) -> list[Pattern]:

@@ -41,3 +41,9 @@ class Compression:
         if not level.isdigit() or not limits[0] <= int(level) <= limits[1]:
             raise ValueError(f"the level of {name} is {limits[0]} to {limits[1]}, not {level!r}")
         return cls(Codec(name), int(level))
+
+    def __str__(self) -> str:
+        """As `parse` takes it."""
+        return (
+            self.codec.value if self == Compression.of(self.codec) else f"{self.codec.value}:{self.level}"
+        )

@@ -25,6 +25,23 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplayedImage:
+    """An image that a recipe makes, and that was looked at."""
+
+    image_id: str
+    """By which it is known: the digest of its config."""
+    source: str
+    """What the recipe makes it of, as people call it."""
+    same_blobs: bool
+    """Whether its layers are the very blobs that the recipe makes, or hold the same, compressed
+    otherwise."""
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
+        return {"image_id": self.image_id, "source": self.source, "same_blobs": self.same_blobs}
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What was looked at and what was found."""
 
@@ -48,6 +65,8 @@ class Verdict:
     """What was to be absent."""
     places: tuple[Sighting, ...]
     """Where that still is, or cannot be looked for."""
+    replayed: tuple[ReplayedImage, ...] | None = None
+    """Those of the images that the recipe makes; None where there is none, or a fault."""
 
     def __repr__(self) -> str:
         found = f"{count(len(self.faults), 'fault')}, {count(len(self.warnings), 'warning')}"
@@ -70,6 +89,7 @@ class Verdict:
                 pattern.text: [_place(place) for place in self.places if place.pattern == pattern.text]
                 for pattern in self.patterns
             },
+            "recipe": None if self.replayed is None else [one.json() for one in self.replayed],
         }
 
 
@@ -95,6 +115,9 @@ class VerifyReport:
             lines.append(f"         ... and {count(more, 'more warning')}; --limit 0 shows all")
         for pattern in verdict.patterns:
             lines += self._absence(pattern)
+        for one in verdict.replayed or ():
+            how = "" if one.same_blobs else "; its layers are compressed otherwise"
+            lines.append(f"recipe   it makes {one.image_id[:19]} of {one.source}, which is here{how}")
         looked = (
             f"{count(len(verdict.images), 'image')}, {count(verdict.layers, 'layer')},"
             f" {count(verdict.blobs, 'blob')} of {size(verdict.size)}, {verdict.entries:,} entries"

@@ -178,6 +178,15 @@ def _zstd() -> Any:
     return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 
+def library_of(codec: Codec) -> str:
+    """What compresses, and its version: the bytes may depend on it. Empty where nothing does."""
+    if codec is Codec.GZIP:
+        from zlib_ng import zlib_ng
+
+        return f"zlib-ng {zlib_ng.ZLIBNG_VERSION}"
+    return f"zstd {_zstd().zstd_version}" if codec is Codec.ZSTD else ""
+
+
 class Compressor:
     """Compresses a stream and hands the bytes to `write` in order.
 

@@ -20,6 +20,7 @@ FUNCTIONS = {
     "squash": "squash",
     "rebase": "rebase",
     "extract": "extract",
+    "replay": "replay",
     "inspect": "inspect",
     "waste": "waste",
     "report": "report_page",

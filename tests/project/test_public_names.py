@@ -29,6 +29,7 @@ NAMES = [
     "ExtractReport",
     "FleetOptions",
     "Replace",
+    "ReplayedImage",
     "FleetReport",
     "FoundReport",
     "FreedReport",
@@ -105,6 +106,7 @@ NAMES = [
     "rebase",
     "rebase_below",
     "rebase_platforms",
+    "replay",
     "report_page",
     "sarif",
     "scan",
@@ -120,7 +122,7 @@ NAMES = [
 ]
 """All public names. One that goes, or is named anew, breaks programs: the changelog says so."""
 FUNCTIONS = {name: value for name in NAMES if inspect.isfunction(value := getattr(squashkit, name))}
-ENDS = {"image", "scan", "output", "into", "a", "b", "references", "place", "progress", "notify"}
+ENDS = {"image", "scan", "output", "into", "a", "b", "references", "sources", "place", "progress", "notify"}
 """Parameters that every reader knows: images, where the result goes, who hears of the work."""
 HEAVY = ("click", "requests", "urllib3", "docker", "tqdm", "isal", "zlib_ng", "sqlite3", "jinja2", "plotly")
 
@@ -201,7 +203,7 @@ def test_choices_are_named() -> None:
         "which_glob": "glob",
     }
     first |= {"base_remove": "reference", "extract": "what", "rebase_below": "how", "put_back": "file"}
-    first |= {"fleet_sql": "question"}
+    first |= {"fleet_sql": "question", "replay": "recipe"}
     for name, function in FUNCTIONS.items():
         if function.__module__.startswith("squashkit.jobs"):
             assert (

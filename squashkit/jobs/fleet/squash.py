@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from squashkit.amounts import together
 from squashkit.arguments import checked, texts
@@ -20,6 +21,8 @@ from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.process import for_many_images
 from squashkit.jobs.fleet.replace import OwnTags
 from squashkit.jobs.fleet.target import FleetTarget
+from squashkit.jobs.held import Held
+from squashkit.jobs.recipes import RecipeFile, recipe_of
 from squashkit.jobs.reports import MIXED, notes_on, reports_of, transferred
 from squashkit.jobs.rollback import Rollback
 from squashkit.layers.merge import SquashedLayer
@@ -29,6 +32,7 @@ from squashkit.plan.base import Base
 from squashkit.plan.documents import is_base_kept
 from squashkit.plan.fleet.carve import carve_planner
 from squashkit.plan.fleet.strategies import ASK_NO_BASE, BUILT, CARVE, Carved, Strategy
+from squashkit.plan.recipe.model import FLEET, fleet_of, fleet_options
 from squashkit.plan.segments import Decision, Segment
 from squashkit.plan.squash import squash_planner
 from squashkit.progress import Note, Notify, Numbered, Progress, Silent, ignore
@@ -37,6 +41,7 @@ from squashkit.report.fleet.titles import show_segments
 from squashkit.report.patch import PatchReport
 from squashkit.report.squash import Report
 from squashkit.transports.contracts import Sink, Written
+from squashkit.transports.nowhere import Nowhere
 from squashkit.transports.session import Session
 from squashkit.transports.stored import is_remote, stored_layer
 from squashkit.transports.tags import TagGuard
@@ -52,6 +57,7 @@ def squash_fleet(
     *,
     fleet: FleetOptions = FleetOptions(),
     force: bool = False,
+    recipe: Path | str | None = None,
     run: Run = Run(),
     progress: Progress | None = None,
     notify: Notify = ignore,
@@ -72,6 +78,41 @@ def squash_fleet(
     where images have no names or the same, or where a name is taken, unless `force` moves it; otherwise as
     `squash`.
     """
+    file = None if recipe is None else Path(recipe)
+    return _squash(
+        references, into, strategy, fleet, force, run, recipe=file, progress=progress, notify=notify
+    )
+
+
+def squash_again(
+    held: Held,
+    references: Sequence[str],
+    into: str | None,
+    *,
+    force: bool,
+    run: Run,
+    progress: Progress | None,
+    notify: Notify,
+) -> SquashedFleet:
+    """Squash the fleet of a recipe again: all of its images, in whatever order; into nothing where they are
+    only to be looked at. Raises CheckFailed where something else comes out, otherwise as `squash_fleet`."""
+    strategy, options = fleet_of(held.recipe.options)
+    return _squash(references, into, strategy, options, force, run, held, progress=progress, notify=notify)
+
+
+def _squash(
+    references: Sequence[str] | str,
+    into: Replace | str | None,
+    strategy: str,
+    fleet: FleetOptions,
+    force: bool,
+    run: Run,
+    held: Held | None = None,
+    *,
+    recipe: Path | None = None,
+    progress: Progress | None = None,
+    notify: Notify = ignore,
+) -> SquashedFleet:
     if strategy not in STRATEGIES:
         raise UsageError(f"no strategy is named {show_text(strategy)}: {', '.join(STRATEGIES)}")
     if fleet.clamp_mtime is not None and strategy != CARVE:
@@ -85,8 +126,10 @@ def squash_fleet(
     numbered = Numbered(progress or Silent())
     with for_many_images(), Session(run, numbered) as session, LayerStore(session) as layers:
         opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate, earlier=rollback)
-        goes: _Into | _Back
-        if rollback is not None:
+        goes: _Into | _Back | _Nowhere
+        if into is None:
+            goes = _Nowhere(len(opened.members))
+        elif rollback is not None:
             chosen = fleet.platform is not None
             goes = _Back(OwnTags(session, opened.members, rollback, notify, chosen=chosen))
         else:
@@ -103,8 +146,12 @@ def squash_fleet(
         session.progress.close()
         if gone := report.no_longer_shared(measured[-1]).lines():
             notify(Note("\n".join(gone)))
-        work = _FleetWork(opened, layers, goes.sink, goes.how, Read(fleet.platform))
-        done = goes.write(work, measured[-1], numbered)
+        work = _FleetWork(opened, layers, goes.sink, goes.how, Read(fleet.platform), held)
+        with RecipeFile(recipe, writes=True) as file:
+            done = goes.write(work, measured[-1], numbered)
+            if file.is_wanted:
+                options = fleet_options(strategy, fleet)
+                file.write(recipe_of(FLEET, options, work.done, work.tasks, work.targets))
         notes = [*report.notes, *goes.notes]
         if any(MIXED in one.notes for _, one in done):
             notes.append(MIXED)
@@ -217,14 +264,42 @@ class _Back:
         return done
 
 
+@dataclass(slots=True)
+class _Nowhere:
+    """Images are made, and not kept."""
+
+    images: int
+    sink: Sink = field(default_factory=Nowhere)
+    how = Write(compress=GZIP)
+    title = ""
+    notes: Sequence[str] = ()
+    moves: PatchReport | None = None
+
+    def write(self, work: _FleetWork, strategy: Strategy, numbered: Numbered) -> list[tuple[str, Report]]:
+        numbered.total = self.images
+        done = []
+        for number in range(self.images):
+            numbered.number = number + 1
+            done.append(("", work.write(number, None, strategy)))
+        return done
+
+
 class _FleetWork:
     """Images that are written one after another: what was made is not made again. Where they go into one
     archive or layout, nothing of it has a name before the last of them is right."""
 
     def __init__(
-        self, opened: OpenFleet, layers: LayerStore, sink: Sink | None, write: Write, read: Read
+        self,
+        opened: OpenFleet,
+        layers: LayerStore,
+        sink: Sink | None,
+        write: Write,
+        read: Read,
+        held: Held | None,
     ) -> None:
-        """`sink` takes all images; None where each has a repository of its own."""
+        """`sink` takes all images; None where each has a repository of its own. With `held` they must be
+        what a recipe says."""
+        self._held = held
         self._opened = opened
         self._layers = layers
         self._sink = sink
@@ -237,8 +312,15 @@ class _FleetWork:
         self.bases = opened.trie.bases
         """The uppermost layers of all bases."""
         self.deliveries: list[Delivery] = []
+        self.tasks: list[Task] = []
+        self.targets: list[Target] = []
 
-    def write(self, number: int, output: str, strategy: Strategy) -> Report:
+    @property
+    def done(self) -> Delivery:
+        """All that was written, together."""
+        return Delivery([done for one in self.deliveries for done in one.done], None, None)
+
+    def write(self, number: int, output: str | None, strategy: Strategy) -> Report:
         """Write an image of the fleet by a strategy."""
         segments = strategy.segments[number]
         member = self._opened.members[number]
@@ -269,8 +351,14 @@ class _FleetWork:
                 sources=self._sources,
                 shared=[layer.key for layer in layers],
             )
+        if self._held is not None:
+            task = self._held.task(task, self._held.note_of(member.image))
         delivery = self._deliver(task, target, guard)
         self.deliveries.append(delivery)
+        self.tasks.append(task)
+        self.targets.append(target)
+        if self._held is not None:
+            self._held.done += delivery.done
         (report,) = reports_of(source, delivery, [target], [notes], None)
         return report
 
