@@ -42,6 +42,7 @@ FLAGS = {
     "Merge.drop_caches": "--drop-caches",
     "Merge.exclude": "--exclude",
     "Read.fetch_base": "--no-fetch-base",
+    "Read.have": "--have",
     "Rebase.allow": "--allow",
     "Rebase.stop_on": "--stop-on",
     "Rebase.take_new": "--take-new",

@@ -6,9 +6,19 @@ import click
 
 from squashkit.cli import complete
 from squashkit.cli.help import Command, option
-from squashkit.cli.output import say
-from squashkit.cli.shared import Looking, json_option, look_options, show_report
+from squashkit.cli.output import say, send_text
+from squashkit.cli.shared import (
+    LOOKING,
+    Looking,
+    check_alone,
+    json_option,
+    look_options,
+    notify,
+    show_report,
+)
+from squashkit.errors import UsageError
 from squashkit.jobs.inspect import inspect_image, tree
+from squashkit.progress import shown
 
 
 @click.command(
@@ -19,20 +29,42 @@ Examples:
   squashkit inspect app.tar
   squashkit inspect app.tar:app:latest -v
   squashkit inspect all.tar --dot | dot -Tsvg > layers.svg
+  squashkit inspect --have-list > host.txt
 """,
 )
-@click.argument("image", shell_complete=complete.images)
+@click.argument("images", shell_complete=complete.images, nargs=-1, metavar="[IMAGE]...")
 @option("-v", "--verbose", is_flag=True, help="Print whole digests, chain_ids and commands, too.")
 @option("--verify", is_flag=True, help="Read everything and check its digests.")
 @option("--dot", is_flag=True, help="Print the tree of layers as a graph for Graphviz.")
+@option(
+    "--have-list",
+    is_flag=True,
+    help="Print which layers are in the IMAGEs, for --have. That may be all images of a store"
+    " (docker-daemon:, the default, or containers-storage:), or below a place in a registry.",
+)
 @json_option("it")
 @look_options
-def inspect(image: str, verbose: bool, verify: bool, dot: bool, as_json: bool, looking: Looking) -> None:
+def inspect(
+    images: tuple[str, ...],
+    verbose: bool,
+    verify: bool,
+    dot: bool,
+    have_list: bool,
+    as_json: bool,
+    looking: Looking,
+) -> None:
     """Show the layers of IMAGE: where each comes from, its size, what of it is dead, where the base ends.
 
     Dead is what layers above replace or delete: it is in the image and nobody sees it. Of an archive
     with several images, the tree of layers that they share, unless one is named.
     """
+    if have_list:
+        check_alone("have-list", "images", *LOOKING)
+        _print_have_list(images, looking)
+        return
+    if len(images) != 1:
+        raise UsageError("one IMAGE is shown at a time; --have-list takes several, or none")
+    (image,) = images
     with looking.open(image) as (opened,):
         source = opened.source
         several = len({one.image_id for one in source.images}) > 1
@@ -48,3 +80,11 @@ def inspect(image: str, verbose: bool, verify: bool, dot: bool, as_json: bool, l
             for one in opened.images()
         )
         looking.show(reports, as_json=as_json)
+
+
+def _print_have_list(images: tuple[str, ...], looking: Looking) -> None:
+    from squashkit.jobs.have_list import have_list  # whoever inspects an image has no use for it
+
+    with shown() as progress:
+        have = have_list(images, which=looking.which, run=looking.run, progress=progress, notify=notify)
+    send_text(f"{line}\n" for line in have.lines())

@@ -84,7 +84,7 @@ def check_alone(name: str, *fitting: str) -> None:
     ctx = click.get_current_context()
     for parameter in ctx.command.params:
         given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-        if given and parameter.name not in (name, *fitting, "debug"):
+        if given and parameter.name not in (name.replace("-", "_"), *fitting, "debug"):
             other = parameter.opts[-1] if isinstance(parameter, click.Option) else "IMAGE"
             raise UsageError(f"--{name} stands alone: {other} means nothing beside it")
 
@@ -121,6 +121,18 @@ def platform_options(section: Section) -> Callable[[Function], Function]:
         )(command)
 
     return options
+
+
+def have_option(section: Section, what: str) -> Callable[[Function], Function]:
+    """`--have`, with what it means to the command."""
+    return option(
+        "--have",
+        section=section,
+        multiple=True,
+        metavar="OLD",
+        shell_complete=complete.images,
+        help=what,
+    )
 
 
 def tmp_dir_option(default: str) -> Callable[[Function], Function]:
@@ -356,6 +368,13 @@ class Looking:
 
 def notify(note: Note) -> None:
     say(f"squashkit: {flagged(note)}", err=True)
+
+
+LOOKING = (
+    *("platform", "skip_missing", "tmp_dir", "max_size"),
+    *("authfile", "tls_verify", "cert_dir"),
+)
+"""The names of the options that `look_options` gives."""
 
 
 def look_options(command: Function) -> Function:

@@ -10,6 +10,7 @@ from squashkit.cli import complete
 from squashkit.cli.help import OPTIONS, Command, option
 from squashkit.cli.shared import (
     Looking,
+    have_option,
     json_option,
     leave_out_options,
     look_options,
@@ -24,7 +25,7 @@ from squashkit.options import Merge
 from squashkit.progress import shown
 from squashkit.report.verify import VerifyReport
 
-PRESENT = 3
+_SAYS_NO = 3
 
 
 def _absent(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -42,6 +43,7 @@ Examples:
   squashkit verify app-squashed.tar --absent /root/.ssh --absent '*.pem'
   squashkit verify app.tar --absent sha256:$(sha256sum < token | cut -c-64)
   squashkit verify new.tar --recipe new.recipe --source app.tar
+  squashkit verify delta.tar --have host.txt
 """,
 )
 @click.argument("image", shell_complete=complete.images)
@@ -78,6 +80,11 @@ Examples:
 @leave_out_options(OPTIONS, "Let the recipe leave out")
 @option("--also-base", is_flag=True, help="Let it hide what the base has of it, too.")
 @option("--clamp-mtime", metavar="TIME", help="Let it change times that are later to this.")
+@have_option(
+    OPTIONS,
+    "Tell whether IMAGE, a delta, will load where this is. A have-list, an archive, a layout or a"
+    " reference; any number of times.",
+)
 @json_option("what was found")
 @look_options
 def verify(
@@ -90,11 +97,13 @@ def verify(
     exclude: tuple[str, ...],
     also_base: bool,
     clamp_mtime: str | None,
+    have: tuple[str, ...],
     as_json: bool,
     looking: Looking,
 ) -> None:
     """Check every blob, size, digest, diff_id and history count of IMAGE, and that each layer is a legal
-    tar. Exit code 4 if there is a fault, else 3 if something that must be absent is there.
+    tar. Exit code 4 if there is a fault, else 3 if something that must be absent is there, or a delta will
+    not load.
 
     Without a REF and --platform, every image of the archive or layout is checked. Warnings tell of what is
     legal, and applied differently by docker, podman, containerd and umoci.
@@ -107,6 +116,7 @@ def verify(
             sources=sources,
             merge=Merge(drop_caches=drop_caches, exclude=exclude, also_base=also_base),
             clamp_mtime=clamp_mtime,
+            have=have,
             which=looking.which,
             run=looking.run,
             progress=progress,
@@ -116,5 +126,5 @@ def verify(
     show_report(report, as_json=as_json)
     if verdict.faults:
         raise click.exceptions.Exit(InvalidImage.exit_code)
-    if verdict.places:
-        raise click.exceptions.Exit(PRESENT)
+    if verdict.places or (verdict.loading is not None and not verdict.loading.loads):
+        raise click.exceptions.Exit(_SAYS_NO)

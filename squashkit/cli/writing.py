@@ -22,6 +22,7 @@ from squashkit.cli.shared import (
     access_options,
     check_forms,
     debug_option,
+    have_option,
     jobs_option,
     markdown_option,
     max_size_option,
@@ -72,6 +73,7 @@ class Writing:
     push_by_digest: bool
     digest_file: Path | None
     no_fetch_base: bool
+    have: tuple[str, ...]
     check: bool
     jobs: int | None
     tmp_dir: Path | None
@@ -85,7 +87,7 @@ class Writing:
 
     @property
     def reading(self) -> Read:
-        return Read(self.platform, self.skip_missing, not self.no_verify, not self.no_fetch_base)
+        return Read(self.platform, self.skip_missing, not self.no_verify, not self.no_fetch_base, self.have)
 
     def write(self, min_saving: MinSaving | None = None, recipe: Path | None = None) -> Write:
         return Write(
@@ -130,7 +132,7 @@ class Writing:
             ("--recipe", recipe),
         ):
             if path is not None:
-                check_writable(name, path, image, output, *bases)
+                check_writable(name, path, image, output, *bases, *self.have)
 
         def notify(note: Note) -> None:
             if (self.verbose or note.is_warning) and not self.quiet:
@@ -299,6 +301,11 @@ _OPTIONS: list[Callable[[Function], Function]] = [
         is_flag=True,
         help="Do not read a base that lies in a registry; fail where its entries are needed and not"
         " remembered.",
+    ),
+    have_option(
+        READING,
+        "Leave out of the archive what its reader has by this: a have-list, an archive, a layout or a"
+        " reference. A delta as IMAGE gets its layers from there and becomes whole. Any number of times.",
     ),
     option(
         "--check",

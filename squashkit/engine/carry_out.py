@@ -23,6 +23,7 @@ from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Image, Layer, RunPlace, StoredLayer
 from squashkit.oci.media import Codec
 from squashkit.options import History
+from squashkit.plan.delta import find_left_out
 from squashkit.plan.documents import Result, changed_annotations, image_manifest, squashed_config
 from squashkit.plan.segments import Decision, Segment
 from squashkit.plan.squash import KeptLayer, LayerPlan, Planner, needs_lower, unchanged
@@ -119,6 +120,8 @@ class _Work:
     """The kept layers that the destination had before, and by what it knows them."""
     copying: list[Future[None]] = field(default_factory=list)
     """Kept blobs on their way."""
+    left_out: Mapping[DiffID, Descriptor] = field(default_factory=dict)
+    """The layers that a delta leaves out, and by which blobs it names them."""
     needs: list[Need] = field(default_factory=list)
     """What file systems were asked for."""
 
@@ -132,6 +135,7 @@ class _Work:
         changesets = self._read_around(self._read_runs())
         plan = self._plan(changesets)
         self.layers.settle()
+        self._leave_out(_lowest_kept(plan))
         codec = self.target.compression.codec
         after: list[StoredLayer] = []
         for planned in plan.layers:
@@ -155,9 +159,11 @@ class _Work:
     def _carried(self, index: int) -> StoredLayer:
         """A kept layer as it would be stored."""
         before = self.before[index]
-        one = Carried.to(self.target, self.image.layers[index])
+        one = self._to_carry(self.image.layers[index])
+        if one.is_left_out and one.known is not None:
+            self.there[index] = one.known
         if one.blob is None:
-            return before
+            return one.stored(one.known.digest, one.known.size) if one.is_left_out and one.known else before
         if (codec := one.codec_in(self.target)) is not one.there.codec:
             return StoredLayer(before.diff_id, Digest(""), before.size, codec, is_uncounted=True)
         return before if one.known is None else one.stored(one.known.digest, one.known.size)
@@ -165,10 +171,11 @@ class _Work:
     def write(self, sink: Sink) -> Done:
         """Read, plan and write, side by side as far as the sink allows it."""
         layers, decision = self.layers, self.decision
+        self._leave_out(decision.runs[0].start if decision.runs else len(self.image.layers))
         self._look_into(sink)
         copied = [self.before[one.index].size for one in decision.kept if one.index not in self.there]
         self._require(needs_before(layers, sink, decision.squashed, sum(copied), splice=self._splices))
-        copies = Copies(layers, sink, self.target, self.stock, futures=self.copying)
+        copies = Copies(layers, sink, self.target, self.stock, futures=self.copying, left_out=self.left_out)
         changesets = self._read_runs()
         if sink.parallel:
             copies.begin(decision.kept)
@@ -179,6 +186,7 @@ class _Work:
             # What a pipe has sent cannot be taken back: the plan must stand, on bytes that are right.
             layers.settle()
             copies.begin(decision.kept)
+        copies.left_out = self._leave_out(_lowest_kept(plan))
         copies.begin([layer for layer in decision.squashed if layer.index in plan.kept])
         new = self._write_new(copies, plan)
         layers.settle(copies.futures)
@@ -200,9 +208,20 @@ class _Work:
         if plan.runs and self._is_enough(plan, new):
             return self._squashed(sink, copies, plan, new.finish(), changesets)
         new.discard()
+        copies.left_out = self._leave_out(len(self.image.layers))
         copies.begin(decision.squashed)
         layers.settle(copies.futures)
         return self._unchanged(sink, copies, plan, changesets)
+
+    def _leave_out(self, stay: int) -> Mapping[DiffID, Descriptor]:
+        """Say which layers a delta leaves out, where the lowest `stay` are the result's lowest."""
+        if (other := self.target.other) is not None:
+            own = [(layer, Carried.to(self.target, layer).known) for layer in self.image.layers]
+            self.left_out = find_left_out(own, stay, other.have, self.image.family(self.target.family))
+        return self.left_out
+
+    def _to_carry(self, layer: Layer) -> Carried:
+        return Carried.to(self.target, layer, self.left_out.get(layer.diff_id))
 
     def _look_into(self, sink: Sink) -> None:
         """See what the sink has of the kept layers. Raises InvalidImage where a blob that is to be carried
@@ -210,7 +229,7 @@ class _Work:
         for layer in self.decision.kept:
             if layer.blobs:
                 self.layers.check_size(layer)
-            one = Carried.to(self.target, layer)
+            one = self._to_carry(layer)
             if (known := one.known) is not None and one.is_in(sink):
                 self.there[layer.index] = known
             elif not layer.blobs:
@@ -387,7 +406,7 @@ class _Work:
         return Done(result, written, changesets)
 
     def _result(self, plan: LayerPlan, after: Sequence[StoredLayer], *, changed: bool) -> Result:
-        carried = [Carried.to(self.target, layer) for layer in self.image.layers]
+        carried = [self._to_carry(layer) for layer in self.image.layers]
         return Result(
             image=self.image,
             base=self.decision.base,
@@ -446,6 +465,16 @@ _TOO_LITTLE = Words("squashing would not save what ", Option("Write.min_saving")
 def _planned(run: SquashedLayer, codec: Codec) -> StoredLayer:
     """A new layer that nobody writes."""
     return StoredLayer(DiffID(""), Digest(""), run.diff_size, codec, is_uncounted=codec is not Codec.NONE)
+
+
+def _lowest_kept(plan: LayerPlan) -> int:
+    """How many of the image's lowest layers are the result's lowest."""
+    lowest = 0
+    for planned in plan.layers:
+        if not isinstance(planned, KeptLayer) or planned.index != lowest:
+            break
+        lowest += 1
+    return lowest
 
 
 def _plain_sizes(plan: LayerPlan) -> tuple[int, int]:

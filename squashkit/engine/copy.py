@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -36,14 +36,21 @@ class Carried:
 
     layer: Layer
     blob: StoredBlob | None
+    is_left_out: bool = False
+    """Whether it stays out of a delta, since the other side has it."""
 
     @classmethod
-    def to(cls, target: Target, layer: Layer) -> Carried:
-        if not layer.blobs:
-            return cls(layer, None)
-        blob = layer.blobs[-1 if target.is_registry else 0]
-        assert isinstance(blob, StoredBlob)
-        return cls(layer, blob)
+    def to(cls, target: Target, layer: Layer, named: Descriptor | None = None) -> Carried:
+        """A layer on its way to a target; `named` is the blob by which a delta names it that leaves it
+        out."""
+        blob = layer.blobs[-1 if target.is_registry else 0] if layer.blobs else None
+        assert isinstance(blob, StoredBlob | None)
+        one = cls(layer, blob)
+        if named is None:
+            return one
+        if named == one.known:
+            return cls(layer, blob, is_left_out=True)
+        return cls(replace(layer, descriptor=named), None, is_left_out=True)
 
     @property
     def is_own(self) -> bool:
@@ -67,7 +74,9 @@ class Carried:
         return None
 
     def is_in(self, sink: Sink) -> bool:
-        """Whether the destination has the blob already."""
+        """Whether the destination has the blob already, or the other side that a delta is for."""
+        if self.is_left_out:
+            return True
         known = self.known
         return known is not None and sink.has(known.digest, known.size)
 
@@ -80,8 +89,10 @@ class Carried:
 
     def codec_in(self, target: Target) -> Codec:
         """How the blob will be stored: a docker archive cannot hold zstd layers, and a registry holds no
-        plain ones."""
+        plain ones. What is left out stays as it is."""
         codec = self.there.codec
+        if self.is_left_out:
+            return codec
         if codec is Codec.ZSTD and target.format == "docker":
             return Codec.NONE
         return target.compression.codec if codec is Codec.NONE and target.is_registry else codec
@@ -108,6 +119,8 @@ class Copies:
     """Those that are there, by their diff_ids."""
     futures: list[Future[None]] = field(default_factory=list)
     """What is under way."""
+    left_out: Mapping[DiffID, Descriptor] = field(default_factory=dict)
+    """Layers that a delta leaves out, and by which blobs it names them."""
     _begun: set[DiffID] = field(default_factory=set)
     """Those that are there or under way."""
     _tail: Future[None] | None = None
@@ -122,7 +135,11 @@ class Copies:
         is first; those that must be unpacked follow, one after another.
         """
         pool = self.layers.pool
-        kept = [Carried.to(self.target, layer) for layer in layers if layer.diff_id not in self._begun]
+        kept = [
+            Carried.to(self.target, layer, self.left_out.get(layer.diff_id))
+            for layer in layers
+            if layer.diff_id not in self._begun
+        ]
         self._begun.update(layer.diff_id for layer in layers)
         unique = {one.layer.diff_id: one for one in kept}
         absent = [one for one in unique.values() if not one.is_in(self.sink)]
@@ -134,7 +151,9 @@ class Copies:
             known = one.known
             if known is not None and one not in absent:
                 self._remember(one.stored(known.digest, known.size))
-                if self.layers.verify and not one.lies_in(self.sink):
+                if one.is_left_out:
+                    jobs += self._proofs(one)
+                elif self.layers.verify and not one.lies_in(self.sink):
                     jobs.append((known.size, partial(self.sink.verify, known.digest)))
                 continue
             made = self.stock.kept.get(self._form(one))
@@ -206,6 +225,22 @@ class Copies:
         if known is None:
             self.stock.kept[self._form(one)] = stored
         self._remember(stored)
+
+    def _proofs(self, one: Carried) -> list[tuple[int, Callable[[], None]]]:
+        """What is to be read where a layer is left out that is named by another blob than its own: that it
+        is the same layer, as far as that blob can be read here."""
+        named, other = one.known, self.target.other
+        if one.blob is not None or named is None or other is None:
+            return []
+        blob = other.blobs.get(named.digest)
+        if blob is None or DiffID(named.digest) == one.layer.diff_id:
+            return []  # a have-list is believed, and a plain tar's digest says all
+        return [(blob.size, partial(self._prove, Carried(one.layer, blob), named.digest))]
+
+    def _prove(self, one: Carried, digest: Digest) -> None:
+        _, actual = pump(self.layers.session, self._blocks(one), lambda block: None)
+        check_digest(one.layer, digest, actual)
+        self._check_content(one)
 
     def _check_content(self, one: Carried) -> None:
         """A blob that another image says to be this layer must be it."""

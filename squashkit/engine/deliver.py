@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from squashkit.engine.carry_out import Done, Task, carry_out
@@ -36,6 +36,8 @@ class Delivery:
     """What people should know of the names that were given."""
     loading: Loading | None = None
     """What a store was sent; None where the place is none."""
+    left_out: Mapping[Digest, int] = field(default_factory=dict)
+    """Blobs of layers that stayed out of a delta, with their bytes."""
 
 
 def deliver(
@@ -60,16 +62,27 @@ def deliver(
             session.notify(Note(f"the result has {said}", is_warning=True))
     done = carry_out_each(layers, tasks, targets, sink, stock)
     index = None
+    left_out = _left_out(done, target, sink)
     if sink is not None:
-        written = written_of(done, target, sink)
+        written = replace(written_of(done, target, sink), needs=list(left_out))
         index = written.root.digest if target.several else None
         sink.commit([written], partial(_check, layers, done) if target.check else None)
         if target.in_registry is not None:
             for blob in (blob for image in written.images for blob in image.layers):
                 stock.repositories.setdefault(blob, target.in_registry.repository)
     if sink is None:
-        return Delivery(done, None, index, notes)
-    return Delivery(done, sink.title, index, notes, sink.loading)
+        return Delivery(done, None, index, notes, left_out=left_out)
+    return Delivery(done, sink.title, index, notes, sink.loading, left_out)
+
+
+def _left_out(done: Sequence[Done], target: Target, sink: Sink | None) -> dict[Digest, int]:
+    """The blobs of layers that a delta has not."""
+    if target.other is None:
+        return {}
+    if sink is None:
+        return {digest: size for one in done for digest, size in one.result.there.items()}
+    layers = (layer for one in done for layer in one.result.after)
+    return {layer.digest: layer.size for layer in layers if not sink.has(layer.digest, layer.size)}
 
 
 def carry_out_each(

@@ -28,7 +28,7 @@ class Bases:
     on."""
 
     def __init__(self, session: Session, platform: PlatformChoice | None) -> None:
-        self._session = session
+        self.session = session
         self._platform = platform
         self._opened: dict[tuple[Reference, PlatformChoice], Source] = {}
 
@@ -40,7 +40,7 @@ class Bases:
         """A base whose layers' bytes nobody will ask for."""
         key = reference, self._choice(platform)
         if key not in self._opened:
-            self._opened[key] = open_base(self._session, *key)
+            self._opened[key] = open_base(self.session, *key)
         return self._opened[key]
 
     def add_blobs(self, decision: Decision, source: Source, target: Target) -> Decision:
@@ -50,7 +50,7 @@ class Bases:
     def open_whole(self, reference: Reference, platform: Platform) -> Source:
         """The same for one whose layers will be read."""
         key = reference, self._choice(platform)
-        self._opened[key] = open_source(self._session, *key)
+        self._opened[key] = open_source(self.session, *key)
         return self._opened[key]
 
     def _choice(self, platform: Platform) -> PlatformChoice:
@@ -77,6 +77,16 @@ def decide(
     for image in chosen.images:
         with inside(str(image.platform) if read.choice == ALL else ""):
             decisions.append(_decide(image, source, here, keep, bases))
+    return decisions, chosen
+
+
+def keep_all(source: Source, read: Read) -> tuple[list[Decision], Chosen]:
+    """Every image that is meant, as it is. Raises as `decide` does."""
+    chosen = choose(source, read.choice, skip_missing=read.skip_missing)
+    decisions = []
+    for image in chosen.images:
+        total = len(image.layers)
+        decisions.append(Decision(image, Base(total, "a delta is made whole"), [Segment(0, total, True)]))
     return decisions, chosen
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from squashkit.arguments import texts
 from squashkit.errors import UsageError
 from squashkit.jobs.decide import Bases
+from squashkit.jobs.have import delta_target, make_whole, open_other
 from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import ALL
 from squashkit.options import Read, Run, Write
@@ -113,7 +115,10 @@ def open_ends(
     with Session(run, progress or Silent(), notify, beside) as session:
         if reference.transport in STORES:
             save_together(session, [reference, *(parse_reference(one).near(reference) for one in others)])
-        yield session, open_source(session, reference, read.choice)
+        source = open_source(session, reference, read.choice, deltas=bool(texts(read.have)))
+        if source.is_delta:
+            make_whole(source, open_other(session, texts(read.have), whole=True))
+        yield session, source
 
 
 def decide_targets(
@@ -137,8 +142,14 @@ def decide_targets(
         )
         for one in decisions
     ]
+    if (have := texts(read.have)) and not source.is_delta:
+        other = open_other(bases.session, have)
+        targets = [delta_target(target, other) for target in targets]
     target = targets[0]
     protect_inputs(target, [source, *bases.sources])
+    for text in have if target.is_path else ():
+        if would_harm(Path(target.place.path), text):
+            raise UsageError(f"the output {target.place.path} is an input, which is never written to")
     protect_names(target, bases.sources)
     refuse_vain_check(target)
     return targets

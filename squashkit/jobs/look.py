@@ -66,16 +66,22 @@ def open_images(
     progress: Progress | None = None,
     notify: Notify = ignore,
     faults: Faults | None = None,
+    *,
+    deltas: bool = False,
 ) -> Iterator[list[Opened]]:
     """Open what references name; with `faults` all platforms, and what is wrong with single images goes
-    there. Raises UsageError where two of them are standard input, and what `open_source` raises."""
+    there; `deltas` are taken as they are. Raises UsageError where two of them are standard input, and what
+    `open_source` raises."""
     parsed = [parse_reference(reference) for reference in references]
     if sum(reference.is_stdio for reference in parsed) > 1:
         raise UsageError("standard input holds one archive; name the other by its path")
     platform = which.choice if faults is None else ALL
     with Session(run, progress or Silent(), notify) as session:
         save_together(session, parsed)
-        yield [Opened(session, open_source(session, one, platform, faults), which) for one in parsed]
+        yield [
+            Opened(session, open_source(session, one, platform, faults, deltas=deltas), which)
+            for one in parsed
+        ]
 
 
 def each(

@@ -13,6 +13,7 @@ from squashkit.oci.media import Codec
 from squashkit.oci.shapes import odd_settings_told
 from squashkit.options import History
 from squashkit.plan.dangling import dangling_names
+from squashkit.plan.delta import Delta
 from squashkit.plan.documents import Result, Transfer, has_broken_history
 from squashkit.plan.segments import Decision
 from squashkit.report.squash import Report
@@ -29,6 +30,13 @@ MIXED = (
     " wrong image of this archive. An OCI layout (oci:DIR) it reads rightly."
 )
 """What people should know of a docker archive with plain layers and compressed ones."""
+
+
+UNPROVED = (
+    "containerd's store takes an archive that lacks a layer without an error, and only a have-list of the"
+    " host (`squashkit inspect --have-list`) is proof."
+)
+"""Why an image of the other side is not the other side."""
 
 
 def transferred(session: Session, deliveries: Sequence[Delivery], to: str | None) -> Transfer | None:
@@ -84,6 +92,7 @@ def reports_of(
                 checked=target.check,
                 is_pushed=target.is_registry,
                 transfer=None if target.several else transfer,
+                delta=_delta(result, delivery, target),
                 store_id=delivery.loading.id if delivery.loading and not target.several else "",
                 notes=(
                     *known,
@@ -91,10 +100,28 @@ def reports_of(
                     *result.notes,
                     *_dangling(source, result),
                     *_mixed(target, result),
+                    *_unproved(target, delivery),
                 ),
             )
         )
     return reports
+
+
+def _delta(result: Result, delivery: Delivery, target: Target) -> Delta | None:
+    """What of an image stayed out of the archive; None where it is to have all."""
+    if target.other is None:
+        return None
+    out = {layer.digest for layer in result.after} & delivery.left_out.keys()
+    sizes = {digest: delivery.left_out[digest] for digest in sorted(out)}
+    return Delta(target.other.title, target.other.have.keeper, sizes)
+
+
+def _unproved(target: Target, delivery: Delivery) -> list[str]:
+    """That what says which layers are there is not the place itself."""
+    if target.other is None or target.other.is_host or not delivery.left_out:
+        return []
+    told = f"{target.other.title} tells what a host was given, not what it has: {UNPROVED}"
+    return [told]
 
 
 def _dangling(source: Source, result: Result) -> list[str]:

@@ -14,7 +14,7 @@ from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
 from squashkit.errors import UsageError
 from squashkit.jobs.base.used import remember
-from squashkit.jobs.decide import Bases, decide
+from squashkit.jobs.decide import Bases, decide, keep_all
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.leave_out import exclusions_of
 from squashkit.jobs.recipes import RecipeFile, recipe_of
@@ -102,7 +102,11 @@ def squash_platforms(
         LayerStore(session, verify=read.verify, fetch_base=read.fetch_base) as layers,
     ):
         bases = Bases(session, read.choice)
-        decisions, chosen = decide(source, Keep.of(keep), read, bases)
+        keep = Keep.of(keep)
+        if source.is_delta and keep == Keep():
+            decisions, chosen = keep_all(source, read)
+        else:
+            decisions, chosen = decide(source, keep, read, bases)
         if exclusions:
             decisions = [one.remade() for one in decisions]
         targets = decide_targets(output, source, decisions, bases, read, write)

@@ -29,6 +29,7 @@ from squashkit.errors import (
     show_text,
 )
 from squashkit.jobs.absent import AbsenceSearch
+from squashkit.jobs.have import find_loading, open_other, with_layers
 from squashkit.jobs.look import Opened, open_images
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.rootfs import Rootfs
@@ -104,6 +105,7 @@ def verify(
     sources: Sequence[str] | str = (),
     merge: Merge = Merge(),
     clamp_mtime: str | None = None,
+    have: Sequence[str] | str = (),
     which: Which = Which(),
     run: Run = Run(),
     progress: Progress | None = None,
@@ -116,7 +118,9 @@ def verify(
     it; what the recipe leaves out or clamps, `merge` and `clamp_mtime` must, too. Raises CheckFailed where
     it is another.
 
-    Raises UsageError for a pattern that is none; what opening the image raises.
+    A delta is held against what its reader has: `have` are have-lists, archives, layouts or references.
+    Raises UsageError for a pattern that is none, and for `have` where the image is no delta; what opening
+    the image raises.
     """
     if (recipe is None) != (not sources):
         raise UsageError(Option("recipe"), " and ", Option("sources"), " go together: what is made of what")
@@ -125,13 +129,26 @@ def verify(
     except ValueError as error:
         raise UsageError(f"absent: {error}") from error
     faults: list[SquashkitError] = []
-    with open_images([image], which, run, progress, notify, faults) as (opened,):
+    others = texts(have)
+    with open_images([image], which, run, progress, notify, faults, deltas=bool(others)) as (opened,):
         source = opened.source
+        other = open_other(opened.session, others) if others else None
+        if other is not None and not source.is_delta:
+            raise UsageError(
+                f"{source.title} is whole, which no host need have anything for; leave ",
+                Option("Read.have"),
+                " out",
+            )
         whole = source.reference.image is None and which.choice is None
         images = source.images if whole and (source.images or faults) else _meant(opened, faults)
         different = list({one.identity: one for one in images}.values())
-        verdict = _verify(opened, different, faults, patterns, whole=whole)
         here = {image.image_id: [digest_of(layer) for layer in image.layers] for image in different}
+        loading = None
+        if other is not None:
+            loading = find_loading(different, other, is_docker=source.is_docker)
+            different = [with_layers(one, source, other, as_far=True) for one in different]
+        verdict = _verify(opened, different, faults, patterns, whole=whole)
+        verdict = replace(verdict, loading=loading)
     if recipe is None or verdict.faults:
         return verdict
     from squashkit.jobs.replay import prove  # it can all that writes, which most checks have no use for
@@ -315,6 +332,8 @@ class _Verifier:
         for layer in layers:
             if not layer.blobs and layer.descriptor is not None and layer.descriptor.is_foreign:
                 continue  # it may lie elsewhere, which is told
+            if not layer.blobs and self.source.is_delta:
+                continue  # it was left out, and what is told of that is told apart
             try:
                 blob = nearest(layer).open()
                 key = stored[layer.index] = blob, layer.diff_id

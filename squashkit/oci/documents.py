@@ -148,6 +148,11 @@ class Descriptor:
         """Whether it is a layer that must not be distributed, whose bytes may lie elsewhere."""
         return self.distributable_type != self.media_type
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether it is a layer whose bytes need a key."""
+        return "+encrypted" in self.media_type
+
     def json(self) -> dict[str, Any]:
         """As JSON, with the fields that it was read with."""
         value = dict(self.raw)

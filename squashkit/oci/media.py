@@ -30,6 +30,8 @@ CONTAINERD_NAME = "io.containerd.image.name"
 SOURCE_DIGEST = "dev.squashkit.source.digest"
 BASE_CHAIN = "dev.squashkit.base.chain-id"
 """The uppermost layer of the base, with all below it: known without the base's manifest."""
+DELTA_NEEDS = "dev.squashkit.delta.needs"
+"""In an index: the digests of layers that were left out of the archive, since its reader has them."""
 
 
 def distributable(media_type: str) -> str:

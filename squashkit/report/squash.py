@@ -12,13 +12,16 @@ from squashkit.layers.merge import LeftOut, SquashedLayer
 from squashkit.layers.rootfs import Cause
 from squashkit.oci.graph import Image, StoredLayer
 from squashkit.plan.base import Base
+from squashkit.plan.delta import Delta
 from squashkit.plan.documents import Result, Transfer
 from squashkit.plan.squash import LayerPlan
 from squashkit.report.stored import (
+    delta_json,
     differing,
     is_one_kind,
     kinds,
     known_size,
+    left_out_told,
     moved,
     stored_size,
     transfer_json,
@@ -50,6 +53,8 @@ class Report:
     """Bytes to and from daemons and registries; None where there is neither."""
     notes: tuple[str, ...]
     """What people should know."""
+    delta: Delta | None = None
+    """What stayed out of the archive, where that is a delta."""
     store_id: str = ""
     """By which the daemon or podman shows the result; empty where it went elsewhere."""
 
@@ -222,6 +227,7 @@ class Report:
             "shared_bytes": {"registry": self.shared_in_registry, "host": self.shared_on_host},
             "update_bytes": {"before": self.update_before, "after": self.update_after},
             "transfer": transfer_json(self.transfer),
+            "delta": delta_json(self.delta),
             "new_layers": [
                 {
                     "from": run.start,
@@ -273,6 +279,8 @@ class Report:
         lines += self.notes
         if not self.plan.guaranteed:
             lines.append("Not guaranteed: layers below were not available (--blind).")
+        if self.delta is not None:
+            lines.append(left_out_told(self.delta))
         if self.dry_run:
             lines.append("Dry run: nothing was written.")
         else:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from squashkit.amounts import size
+from squashkit.amounts import count, size
 from squashkit.oci.graph import StoredLayer
+from squashkit.plan.delta import Delta
 from squashkit.plan.documents import Transfer
 
 
@@ -47,9 +49,29 @@ def transfer_json(transfer: Transfer | None) -> dict[str, int] | None:
     }
 
 
+def delta_json(delta: Delta | None) -> dict[str, Any] | None:
+    """What stayed out of an archive, as `--json` prints it."""
+    if delta is None:
+        return None
+    return {
+        "have": delta.have,
+        "store": delta.keeper.value,
+        "left_out_bytes": sum(delta.left_out.values()),
+        "left_out": [{"digest": digest, "bytes": count} for digest, count in delta.left_out.items()],
+    }
+
+
+def left_out_told(delta: Delta) -> str:
+    """What stayed out of an archive, in words."""
+    if not delta.left_out:
+        return f"Nothing stays out of the archive: {delta.have} has none of the layers that are kept."
+    layers, taken = count(len(delta.left_out), "layer"), size(sum(delta.left_out.values()))
+    return f"Left out of the archive: {layers}, {taken}, which {delta.have} has."
+
+
 def moved(transfer: Transfer) -> str:
     """What went over the wire, in words."""
-    parts = [f"{size(count)} read from {place}" for place, count in transfer.read if count]
+    parts = [f"{size(read)} read from {place}" for place, read in transfer.read if read]
     if transfer.up:
         parts.append(f"{size(transfer.up)} sent to {transfer.to}")
     if transfer.not_moved:

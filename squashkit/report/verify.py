@@ -10,6 +10,8 @@ from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
 from squashkit.layers.search import Pattern, Sighting
 from squashkit.oci.graph import Image
+from squashkit.oci.have import Keeper
+from squashkit.plan.delta import Needed
 from squashkit.report.text import brief, shorten
 
 
@@ -42,6 +44,66 @@ class ReplayedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Loading:
+    """Whether a delta will load where the layers are that stayed out of it."""
+
+    have: str
+    """What tells which layers are there, as people call it."""
+    keeper: Keeper
+    """What keeps them."""
+    needed: tuple[tuple[Image, Needed], ...]
+    """The layers that the delta needs, with their images."""
+    why_not: str
+    """Why nothing of this form loads there; else empty."""
+    is_proof: bool
+    """Whether that was told by the very place."""
+
+    @property
+    def loads(self) -> bool:
+        """Whether all that is needed is there."""
+        return not self.why_not and not any(one.lacking for _, one in self.needed)
+
+    def json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "have": self.have,
+            "store": self.keeper.value,
+            "loads": self.loads,
+            "why": self.why_not or None,
+            "needed": [
+                {
+                    "platform": str(image.platform),
+                    "layer": one.layer.index,
+                    "chain_id": one.layer.chain_id,
+                    "diff_id": one.layer.diff_id,
+                    "digest": one.layer.descriptor.digest if one.layer.descriptor else None,
+                    "there": not one.lacking,
+                    "why": one.lacking or one.doubt or None,
+                }
+                for image, one in self.needed
+            ],
+        }
+
+    def lines(self, limit: int) -> list[str]:
+        """For people: what is lacking, at most so many of it (0: all), then the verdict."""
+        lines = [f"lacking  {self.why_not}"] if self.why_not else []
+        lacking = [one for _, one in self.needed if one.lacking]
+        doubtful = [one for _, one in self.needed if one.doubt]
+        for one in islice(lacking, limit or None):
+            lines.append(f"lacking  {one.layer.where}: {one.lacking}")
+        for one in islice(doubtful, limit or None):
+            lines.append(f"warning  {one.layer.where}: {one.doubt}: docker's own storage takes that alone")
+        layers = count(len(self.needed), "layer")
+        if not self.loads:
+            lines.append(f"It needs {layers}, of which {self.have} has {len(self.needed) - len(lacking)}")
+        elif not self.is_proof:
+            lines.append(f"It will load where all of {self.have} is: that has the {layers} that it needs")
+        else:
+            lines.append(f"It will load: {self.have} has the {layers} that it needs")
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What was looked at and what was found."""
 
@@ -67,6 +129,8 @@ class Verdict:
     """Where that still is, or cannot be looked for."""
     replayed: tuple[ReplayedImage, ...] | None = None
     """Those of the images that the recipe makes; None where there is none, or a fault."""
+    loading: Loading | None = None
+    """Of a delta, whether it will load; None for a whole image."""
 
     def __repr__(self) -> str:
         found = f"{count(len(self.faults), 'fault')}, {count(len(self.warnings), 'warning')}"
@@ -90,6 +154,7 @@ class Verdict:
                 for pattern in self.patterns
             },
             "recipe": None if self.replayed is None else [one.json() for one in self.replayed],
+            "delta": self.loading.json() if self.loading is not None else None,
         }
 
 
@@ -118,6 +183,8 @@ class VerifyReport:
         for one in verdict.replayed or ():
             how = "" if one.same_blobs else "; its layers are compressed otherwise"
             lines.append(f"recipe   it makes {one.image_id[:19]} of {one.source}, which is here{how}")
+        if verdict.loading is not None:
+            lines += verdict.loading.lines(self.limit)
         looked = (
             f"{count(len(verdict.images), 'image')}, {count(verdict.layers, 'layer')},"
             f" {count(verdict.blobs, 'blob')} of {size(verdict.size)}, {verdict.entries:,} entries"
@@ -126,6 +193,8 @@ class VerifyReport:
             lines.append(f"Bad: {count(len(verdict.faults), 'fault')} in {looked}")
         elif verdict.places:
             lines.append(f"Not absent; no faults: {looked}")
+        elif verdict.loading is not None and not verdict.loading.loads:
+            lines.append(f"It will not load; no faults: {looked}")
         else:
             lines.append(f"Good: {looked}")
         return lines

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor
-from squashkit.oci.media import REF_NAME
+from squashkit.oci.media import DELTA_NEEDS, REF_NAME
 from squashkit.oci.names import ImageName, name_annotations
 from squashkit.transports.blobs import Container
 from squashkit.transports.room import Room
@@ -52,6 +52,8 @@ class Written:
     images: Sequence[WrittenImage]
     tags: Sequence[Tag]
     repo_tags: Sequence[str]
+    needs: Sequence[Digest] = ()
+    """Blobs of layers that are not stored: the archive is a delta."""
 
 
 Check = Callable[[Container], None]
@@ -144,8 +146,11 @@ def put(sink: Blobs, data: bytes) -> Digest:
 
 def descriptors(written: Sequence[Written]) -> list[dict[str, Any]]:
     """One descriptor a tag, one without a name where there is none."""
-    return [
-        Descriptor(one.root.media_type, one.root.digest, one.root.size, names, one.root.platform).json()
-        for one in written
-        for names in [tag.annotations() for tag in one.tags] or [{}]
-    ]
+    found = []
+    for one in written:
+        needs = {DELTA_NEEDS: ",".join(one.needs)} if one.needs else {}
+        for names in [tag.annotations() for tag in one.tags] or [{}]:
+            root = one.root
+            said = {**names, **needs}
+            found.append(Descriptor(root.media_type, root.digest, root.size, said, root.platform).json())
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from squashkit.amounts import some
-from squashkit.errors import ImageNotFound, InvalidImage, TransportError, show_text
+from squashkit.amounts import count, some
+from squashkit.errors import ImageNotFound, InvalidImage, TransportError, UnsupportedImage, show_text
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import ALL, PlatformChoice
-from squashkit.oci.graph import LayerGraph
+from squashkit.oci.graph import Image, LayerGraph
+from squashkit.oci.media import DELTA_NEEDS
 from squashkit.transports.archive import docker as docker_archive
 from squashkit.transports.archive.reader import Archive, open_archive
 from squashkit.transports.blobs import Blob, Container
@@ -26,6 +27,7 @@ from squashkit.transports.reference import ARCHIVES, STORES, Reference
 from squashkit.transports.session import Session
 from squashkit.transports.side_by_side import side_by_side
 from squashkit.transports.source import Source, machine_platform
+from squashkit.wording import Option
 
 if TYPE_CHECKING:
     from squashkit.transports.stores.store import Store, StoredImage
@@ -36,12 +38,15 @@ def open_source(
     reference: Reference,
     platform: PlatformChoice | None = ALL,
     faults: Faults | None = None,
+    *,
+    deltas: bool = False,
 ) -> Source:
     """Open what a reference names until the session ends, and list its images. Of a registry's index only
     the images for `platform` (None: this machine's) are looked at, where it has such.
 
-    Raises TransportError where it cannot be read, InvalidImage where it holds no images, TooLarge. With
-    `faults`, what is wrong with single images goes there, and the others are listed.
+    Raises TransportError where it cannot be read, InvalidImage where it holds no images, TooLarge, and
+    UnsupportedImage for a delta unless `deltas` are taken. With `faults`, what is wrong with single images
+    goes there, and the others are listed.
     """
     if reference in session.saved:
         source = session.saved[reference]
@@ -49,8 +54,28 @@ def open_source(
         source = _from_store(session, reference)
     else:
         source = list_source(reference, _open(session, reference, platform), faults)
+    source.is_delta = any(DELTA_NEEDS in _said(image) and not image.is_whole for image in source.images)
+    if source.is_delta and not deltas:
+        raise _is_delta(source)
     session.sources.append(source)
     return source
+
+
+def _said(image: Image) -> Mapping[str, str]:
+    """What the index says of an image that it lists."""
+    return image.manifest_descriptor.annotations if image.manifest_descriptor is not None else {}
+
+
+def _is_delta(source: Source) -> UnsupportedImage:
+    """Why a delta is of no use alone."""
+    lacking = {layer.diff_id for image in source.images for layer in image.layers if not layer.blobs}
+    told = count(len(lacking), "layer")
+    return UnsupportedImage(
+        f"{source.title} is a delta: {told} stayed out of it that its host has; squash it with ",
+        Option("Read.have", example="OLD"),
+        ", an image that has them, to make it whole",
+        what="delta",
+    )
 
 
 @contextmanager

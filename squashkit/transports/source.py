@@ -39,6 +39,8 @@ class Source:
     """The store that it was read from, where it was."""
     in_store: StoredImage | None = None
     """What that store says of the image."""
+    is_delta: bool = False
+    """Whether layers were left out of it that another place has."""
     remote: Remote | None = field(init=False)
     """The container, where its blobs lie elsewhere and are fetched when they are asked for."""
 

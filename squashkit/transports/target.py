@@ -25,6 +25,7 @@ from squashkit.options import Format, MinSaving, Write
 from squashkit.transports.atomic import FORCE, refuse_special
 from squashkit.transports.contracts import Tag
 from squashkit.transports.layout.index import INDEX
+from squashkit.transports.other import OtherSide
 from squashkit.transports.reference import DAEMON, FILES, REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of
@@ -63,6 +64,8 @@ class Target:
     """Whether nobody said how the result is to be called."""
     several: bool = False
     """Whether it is an index, of images for several platforms."""
+    other: OtherSide | None = None
+    """Whom it is for that has layers already, which stay out of it; None for an archive that has all."""
 
     @property
     def repo_tags(self) -> list[str]:

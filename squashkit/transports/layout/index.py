@@ -25,6 +25,7 @@ from squashkit.oci.graph import Image, stack_layers
 from squashkit.oci.media import (
     CONFIG_TYPES,
     CONTAINERD_NAME,
+    DELTA_NEEDS,
     INDEX_TYPES,
     MANIFEST_TYPES,
     OCI_INDEX,
@@ -172,7 +173,7 @@ class _Walk:
             if descriptor.digest in above or len(above) >= _MAX_DEPTH:
                 raise InvalidImage("indexes nested too deep", where=place)
             annotations = descriptor.annotations.items()
-            names = {k: v for k, v in annotations if k in (REF_NAME, CONTAINERD_NAME)}
+            names = {k: v for k, v in annotations if k in (REF_NAME, CONTAINERD_NAME, DELTA_NEEDS)}
             self.index(parse_index(data, place), place, names, (*above, descriptor.digest))
             return None
         manifest = Manifest.parse(data, place, descriptor.media_type)
@@ -246,7 +247,7 @@ def refuse_unsupported(image: Image) -> None:
         )
     for layer in image.layers:
         media_type = layer.descriptor.media_type if layer.descriptor else ""
-        if "+encrypted" in media_type:
+        if layer.descriptor is not None and layer.descriptor.is_encrypted:
             raise UnsupportedImage(
                 f"layer {layer.index} is encrypted; decrypt the image first (skopeo copy --decryption-key)",
                 what="encrypted layer",

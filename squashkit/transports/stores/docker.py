@@ -6,7 +6,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
@@ -26,19 +26,32 @@ from squashkit.errors import (
 from squashkit.oci.digests import DiffID, Digest, is_digest, parse_digest
 from squashkit.oci.documents import Platform
 from squashkit.oci.gojson import check
+from squashkit.oci.have import HeldLayer, Keeper
 from squashkit.oci.names import ImageName, split_tag
 from squashkit.transports.archive.reader import Archive, open_stream
+from squashkit.transports.blobs import Blob, Container
 from squashkit.transports.contracts import Written
-from squashkit.transports.layout.index import blob_name
+from squashkit.transports.layout.index import blob_name, list_images
 from squashkit.transports.reference import Reference
 from squashkit.transports.room import Room
 from squashkit.transports.stores.connection import open_client
-from squashkit.transports.stores.store import STORED_SHAPE, Count, StoredImage, not_there, not_whole
+from squashkit.transports.stores.store import (
+    STORED_SHAPE,
+    Count,
+    StoredImage,
+    by_chain,
+    not_there,
+    not_whole,
+)
 
 _PIECE = 1 << 20
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
 _TELLS_MANIFESTS = "1.48"
 """The version of the API from which on an image is told with its manifests."""
+_PODMAN = "Podman Engine"
+"""How podman calls itself where it answers docker's API."""
+_DOCUMENT = 4 << 20
+"""Bytes of the largest manifest or config that containerd takes, and so of what may be one."""
 _LACKING = re.compile(r"content digest (sha256:[0-9a-f]{64}): not found")
 """How containerd says that it lacks a blob."""
 
@@ -142,11 +155,7 @@ class Daemon:
         asked = together([image.asked for image in images])
 
         def blocks() -> Iterator[bytes]:
-            url, names = self._client._url("/images/get"), [image.name for image in images]
-            with (
-                self._told(f"save {asked}"),
-                self._client._get(url, params={"names": names}, stream=True) as response,
-            ):
+            with self._saving(images) as response:
                 for block in self._client._stream_raw_result(response, _PIECE, False):
                     progress(len(block))
                     yield block
@@ -154,16 +163,51 @@ class Daemon:
         try:
             return open_stream(blocks(), tmp_dir, f"docker-daemon:{asked}")
         except Unavailable as error:
-            lacking = _LACKING.search(error.message)
-            if lacking is None:
-                raise
-            raise not_whole(self.title, images, f"the blob {lacking[1]} is not there") from error
+            _refuse_not_whole(self.title, images, error)
+            raise
 
     def is_classic(self) -> bool:
         if self._info is None:
             with self._told("tell of itself"):
                 self._info = self._client.info()
         return _SNAPSHOTTER not in json.dumps(self._info)
+
+    def keeper(self) -> Keeper:
+        if not self.is_classic():
+            return Keeper.CONTAINERD
+        with self._told("tell what it is"):
+            version = json.dumps(self._client.version())
+        return Keeper.PODMAN if _PODMAN in version else Keeper.GRAPHDRIVER
+
+    def held(self, images: Sequence[StoredImage], progress: Count) -> list[HeldLayer]:
+        """docker's own storage tells no blobs. Those of containerd's store docker tells only by giving an
+        image with all its bytes: they pass, and only the documents are kept."""
+        if self.is_classic():
+            return by_chain(images, lambda diff_id: None)
+        asked = together([image.asked for image in images])
+        try:
+            with self._saving(images) as response:
+                documents = _Documents(_Counted(response.raw, progress), f"docker-daemon:{asked}")
+        except Unavailable as error:
+            _refuse_not_whole(self.title, images, error)
+            raise
+        listing = list_images(documents, asked)
+        whole = [image for image in listing.images if image.is_whole]
+        if not whole:
+            raise not_whole(self.title, images, "what it saves has no layers")
+        layers = [layer for image in whole for layer in image.layers if layer.descriptor is not None]
+        return [HeldLayer.of(layer, layer.descriptor.codec) for layer in layers if layer.descriptor]
+
+    @contextmanager
+    def _saving(self, images: Sequence[StoredImage]) -> Iterator[Any]:
+        """The answer to the question for an archive of images."""
+        url, names = self._client._url("/images/get"), [image.name for image in images]
+        with (
+            self._told(f"save {together([image.asked for image in images])}"),
+            self._client._get(url, params={"names": names}, stream=True) as response,
+        ):
+            self._client._raise_for_status(response)
+            yield response
 
     def is_whole(
         self, there: StoredImage, written: Written, left_out: Collection[Digest], progress: Count
@@ -265,6 +309,43 @@ class _Counted(io.RawIOBase):
         data = self._stream.read(size)
         self._progress(len(data))
         return data
+
+
+class _Documents(Container):
+    """The names of an archive that streams by, and of its members the small documents."""
+
+    def __init__(self, stream: BinaryIO | io.RawIOBase, where: str) -> None:
+        """Raises InvalidImage where the stream breaks off."""
+        self._read: dict[str, bytes | None] = {}
+        try:
+            with tarfile.open(fileobj=stream, mode="r|", bufsize=_PIECE) as archive:
+                for member in archive:
+                    file = archive.extractfile(member) if member.size <= _DOCUMENT else None
+                    data = file.read() if file is not None else b""
+                    self._read[member.name] = data if data.startswith(b"{") else None
+        except tarfile.TarError as error:
+            raise InvalidImage(f"what docker saves breaks off: {error}", where=where) from error
+
+    def has(self, name: str) -> bool:
+        return name in self._read
+
+    def get(self, name: str) -> Blob | None:
+        return None
+
+    def read(self, name: str) -> bytes | None:
+        return self._read.get(name)
+
+    def names(self) -> Iterable[str]:
+        return self._read.keys()
+
+    def close(self) -> None:
+        self._read.clear()
+
+
+def _refuse_not_whole(store: str, images: Sequence[StoredImage], error: Unavailable) -> None:
+    """Raises ImageNotFound where an error of a store says that it lacks a blob of images."""
+    if (lacking := _LACKING.search(error.message)) is not None:
+        raise not_whole(store, images, f"the blob {lacking[1]} is not there") from error
 
 
 def _full_id(text: str) -> str:

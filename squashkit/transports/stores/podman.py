@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from squashkit.amounts import together
 from squashkit.errors import Unavailable, show_text
-from squashkit.oci.digests import DiffID, Digest, parse_digest
-from squashkit.oci.documents import Platform, parse_index
-from squashkit.oci.gojson import ListOf, load_json
+from squashkit.oci.digests import DiffID, Digest, is_digest, parse_digest
+from squashkit.oci.documents import Descriptor, Platform, parse_index
+from squashkit.oci.gojson import Leaf, ListOf, Struct, load_json
+from squashkit.oci.have import HeldLayer, Keeper
+from squashkit.oci.media import OCI_LAYER
 from squashkit.oci.names import ImageName
 from squashkit.transports.archive.reader import Archive, open_stream
 from squashkit.transports.blobs import read_stream
 from squashkit.transports.contracts import Written
 from squashkit.transports.layout.index import is_attestation
 from squashkit.transports.room import Room
-from squashkit.transports.stores.store import STORED_SHAPE, Count, StoredImage, not_there
+from squashkit.transports.stores.store import STORED_SHAPE, Count, StoredImage, by_chain, not_there
 
 _STORAGE = "containers-storage"
+_LAYER_SHAPE = Struct(
+    {
+        "diff-digest": Leaf.TEXT,
+        "diff-size": Leaf.NUMBER,
+        "compressed-diff-digest": Leaf.TEXT,
+        "compressed-size": Leaf.NUMBER,
+        "compression": Leaf.NUMBER,
+    }
+)
+"""What podman's storage notes of a layer (containers/storage, layers.go)."""
+_ENDINGS = {2: "+gzip", 4: "+zstd"}
+"""How it was compressed, by the numbers that are noted."""
 
 
 class Podman:
@@ -89,6 +105,36 @@ class Podman:
 
     def is_classic(self) -> bool:
         return True
+
+    def keeper(self) -> Keeper:
+        return Keeper.PODMAN
+
+    def held(self, images: Sequence[StoredImage], progress: Count) -> list[HeldLayer]:
+        """With the blobs that podman's storage has noted: the plain tar, by which it knows every layer, and
+        the compressed one that it came as. What it notes is not part of its commands' answers, and of a
+        podman on another machine it is not to be had."""
+        plain, packed = self._noted()
+        return [*by_chain(images, plain.get), *(one for one in by_chain(images, packed.get) if one.blob)]
+
+    def _noted(self) -> tuple[dict[DiffID, Descriptor], dict[DiffID, Descriptor]]:
+        """The plain and the compressed blobs by their layers."""
+        asked = "{{.Store.GraphRoot}}\n{{.Store.GraphDriverName}}"
+        root, _, driver = self._run("info", "--format", asked).stdout.decode().strip().partition("\n")
+        path = Path(root, f"{driver}-layers", "layers.json")
+        plain: dict[DiffID, Descriptor] = {}
+        packed: dict[DiffID, Descriptor] = {}
+        listed = None
+        with suppress(OSError):
+            listed = load_json(path.read_bytes(), str(path), ListOf(_LAYER_SHAPE))
+        for one in listed or ():
+            diff_id, digest = str(one.get("diff-digest")), str(one.get("compressed-diff-digest"))
+            size, packed_size = one.get("diff-size") or 0, one.get("compressed-size") or 0
+            ending = _ENDINGS.get(one.get("compression"))
+            if is_digest(diff_id) and size > 0:
+                plain[DiffID(diff_id)] = Descriptor(OCI_LAYER, Digest(diff_id), size)
+            if is_digest(diff_id) and is_digest(digest) and packed_size > 0 and ending:
+                packed[DiffID(diff_id)] = Descriptor(OCI_LAYER + ending, Digest(digest), packed_size)
+        return plain, packed
 
     def is_whole(
         self, there: StoredImage, written: Written, left_out: Collection[Digest], progress: Count

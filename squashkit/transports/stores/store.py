@@ -13,10 +13,11 @@ from typing import Any, BinaryIO, Protocol
 
 from squashkit.amounts import together
 from squashkit.errors import ImageNotFound, show_text
-from squashkit.oci.digests import DiffID, Digest, is_digest
-from squashkit.oci.documents import HistoryEntry, ImageConfig, Platform
+from squashkit.oci.digests import DiffID, Digest, chain_ids, is_digest
+from squashkit.oci.documents import Descriptor, HistoryEntry, ImageConfig, Platform
 from squashkit.oci.gojson import TEXTS, Leaf, Struct
 from squashkit.oci.graph import Image, stack_layers
+from squashkit.oci.have import HeldLayer, Keeper
 from squashkit.oci.names import same_name
 from squashkit.oci.shapes import SETTINGS_SHAPE
 from squashkit.transports.archive.reader import Archive
@@ -112,6 +113,13 @@ class Store(Protocol):
         """Whether it knows images by the digests of their configs and layers by their chain_ids;
         containerd's image store has images by their manifests or indexes, and layers by their blobs."""
 
+    def keeper(self) -> Keeper:
+        """What keeps its layers."""
+
+    def held(self, images: Sequence[StoredImage], progress: Count) -> list[HeldLayer]:
+        """The layers of images, with their stored blobs as far as the store tells them. Raises
+        ImageNotFound where blobs are not there."""
+
     def is_whole(
         self, there: StoredImage, written: Written, left_out: Collection[Digest], progress: Count
     ) -> bool:
@@ -128,6 +136,17 @@ class Store(Protocol):
 
     def remove(self, image: str) -> None:
         """Remove an image that has no name."""
+
+
+def by_chain(
+    images: Sequence[StoredImage], blob_of: Callable[[DiffID], Descriptor | None]
+) -> list[HeldLayer]:
+    """The layers of images of which a store tells the diff_ids."""
+    return [
+        HeldLayer(chain_id, diff_id, blob_of(diff_id))
+        for image in images
+        for chain_id, diff_id in zip(chain_ids(image.diff_ids), image.diff_ids, strict=True)
+    ]
 
 
 def bare_image(stored: StoredImage, steps: Sequence[str]) -> Image:

@@ -1,0 +1,188 @@
+"""Deltas on real hosts: who takes them, and whether that is what was told beforehand.
+
+The table in docs/delta.md is what these tests find.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.compat import releases, services
+from tests.compat.conftest import Person
+from tests.compat.releases import FORKY, TRIXIE
+from tests.support.builders import (
+    ImageSpec,
+    directory,
+    docker_archive_25,
+    file,
+    layer,
+    noise,
+    on_base,
+    whiteout,
+)
+
+Form = Literal["gzip"] | None
+ALL_RELEASES = bool(os.environ.get("SQUASHKIT_TEST_NEW"))
+SPARE = 64_000
+"""What a delta may take beside new layers, config and manifests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Something that keeps images, and takes archives."""
+
+    load: Callable[[Path], object]
+    give: Callable[[str, Path], object]
+    """Writes an image to an archive: what is not whole cannot be given."""
+    place: str = ""
+    """How squashkit calls it; empty where it does not know it."""
+
+
+def _docker(daemon: services.Docker, person: Person) -> Host:
+    person.use_daemon(daemon)
+    return Host(
+        lambda path: daemon.run("load", "--quiet", "--input", path),
+        lambda name, path: daemon.run("save", "--output", path, name),
+        "docker-daemon:",
+    )
+
+
+def _podman(podman: services.Podman, person: Person) -> Host:
+    if isinstance(podman, releases.NewPodman):
+        person.env |= podman.environment()
+    person.env["CONTAINERS_STORAGE_CONF"] = str(podman.storage_conf)
+    return Host(
+        lambda path: podman.run("load", "--quiet", "--input", path),
+        lambda name, path: podman.run("save", "--format", "docker-archive", "--output", path, name),
+        "containers-storage:",
+    )
+
+
+def _containerd(containerd: services.Containerd) -> Host:
+    return Host(
+        lambda path: containerd.run("images", "import", path),
+        lambda name, path: containerd.run("images", "export", path, f"docker.io/library/{name}"),
+    )
+
+
+HOSTS = [
+    "docker",
+    "podman",
+    "containerd",
+    "trixie-overlay2",
+    "trixie-containerd",
+    "trixie-podman",
+    "trixie-ctr",
+]
+if ALL_RELEASES:
+    HOSTS += ["forky-overlay2", "forky-containerd", "forky-podman", "forky-ctr"]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def started() -> dict[str, object]:
+    """The hosts that were asked for so far."""
+    return {}
+
+
+@pytest.fixture(params=HOSTS)
+def host(
+    request: pytest.FixtureRequest,
+    state: Path,
+    stack: ExitStack,
+    started: dict[str, object],
+    person: Person,
+) -> Host:
+    """A host, whose daemon is the person's."""
+    name = request.param
+    if name in ("docker", "podman", "containerd"):
+        started[name] = request.getfixturevalue(name)
+    if name not in started:
+        release = TRIXIE if name.startswith("trixie") else FORKY
+        match name.partition("-")[2]:
+            case "podman":
+                started[name] = releases.new_podman(state, release)
+            case "ctr":
+                started[name] = stack.enter_context(releases.new_containerd(state, release))
+            case store:
+                by_manifest = store == "containerd"
+                started[name] = stack.enter_context(
+                    releases.new_docker(state, release, by_manifest=by_manifest)
+                )
+    tool = started[name]
+    if isinstance(tool, services.Docker):
+        return _docker(tool, person)
+    if isinstance(tool, services.Podman):
+        return _podman(tool, person)
+    assert isinstance(tool, services.Containerd)
+    return _containerd(tool)
+
+
+def release_of(seed: str, number: int) -> ImageSpec:
+    """A release of an app: all have a base of 300 kB, and each something of its own."""
+    base = ImageSpec(
+        [layer(file("noise", noise(300_000, f"base {seed}"))), layer(directory("d"), file("d/a"))]
+    )
+    return on_base(
+        base,
+        layer(file("app", noise(20_000, f"{seed} {number}"))),
+        layer(whiteout("d/a"), file("d/b", str(number).encode())),
+        tags=[f"{seed}:{number}"],
+    )
+
+
+def told(person: Person, host: Host, image: str, old: Path) -> Path:
+    """What tells which layers the host has: its own have-list, or where squashkit does not know it the
+    archive that it took."""
+    if not host.place:
+        return old
+    done = person.run("inspect", "--have-list", f"{host.place}{image}")
+    assert done.code == 0, done.err
+    listed = old.with_suffix(".txt")
+    listed.write_bytes(done.out)
+    return listed
+
+
+@pytest.mark.parametrize(
+    ("there", "sent"), [(None, "gzip"), ("gzip", None)], ids=["plain-gzip", "gzip-plain"]
+)
+def test_a_delta_loads(
+    there: Form, sent: Form, host: Host, person: Person, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """A host that has a release takes the next one without its base, with the tool that it has for
+    archives, and then has all of it; that was told beforehand. A host without the release is told, too."""
+    seed = request.node.callspec.id.replace("-", "")
+    old, new, delta = (tmp_path / name for name in ("old.tar", "new.tar", "delta.tar"))
+    docker_archive_25(old, [release_of(seed, 1)], compress=there)
+    docker_archive_25(new, [release_of(seed, 2)], compress=sent)
+    host.load(old)
+    have = told(person, host, f"{seed}:1", old)
+    report = person.squash(new, "--keep-layers", "2", "--have", have, "-o", delta)
+    assert report["delta"]["left_out_bytes"] > 300_000
+    assert delta.stat().st_size < report["result_layers"][-1]["size"] + SPARE
+    done = person.run("verify", delta, "--have", have)
+    assert done.code == 0, done.out
+    host.load(delta)
+    host.give(f"{seed}:2", tmp_path / "given.tar")
+    assert person.run("verify", tmp_path / "given.tar").code == 0
+    assert person.run("diff", new, tmp_path / "given.tar").code == 0
+
+    stranger = tmp_path / "stranger.tar"
+    docker_archive_25(stranger, [release_of(f"{seed}x", 1)], compress=there)
+    host.load(stranger)
+    have = told(person, host, f"{seed}x:1", stranger)
+    done = person.run("verify", delta, "--have", have)
+    assert done.code == 3
+    assert b"lacking" in done.out
