@@ -34,7 +34,8 @@ SECTIONS = {
     "Many images": """
         measure_fleet measure_manifests fleet_advise squash_fleet scan_fleet measure_scan fleet_duplicates
         fleet_sql fleet_pull fleet_freed fleet_page""",
-    "Look at images": "inspect inspect_tree waste report_page verify diff ls cat which which_glob export",
+    "Look at images": """
+        inspect inspect_tree have_list waste report_page verify diff ls cat which which_glob export""",
     "Bases": "find_base check_base check_all base_list base_add base_remove",
     "Options": """
         Keep Merge History Rebase Patch Extract Read Which Write Gates FleetOptions Replace Run Access
@@ -45,7 +46,7 @@ SECTIONS = {
         SquashedFleet ScanReport DuplicatesReport SqlAnswer PullReport FreedReport
         InspectReport WasteReport Verdict ReplayedImage
         TreeReport DiffReport ListReport TraceReport TracesReport
-        Exported FoundReport CurrentReport CheckedBases CatalogueReport KnownBase""",
+        Exported Have FoundReport CurrentReport CheckedBases CatalogueReport KnownBase""",
     "Other forms of results": "markdown sarif",
     "Progress": "Progress Notify Note",
     "Parts": """

@@ -39,6 +39,7 @@ _NAMES = {
     "jobs.fleet.scan.sql": ("fleet_sql",),
     "jobs.fleet.scan.scan": ("scan_fleet",),
     "jobs.fleet.squash": ("squash_fleet",),
+    "jobs.have_list": ("have_list",),
     "jobs.inspect": ("inspect", "inspect_tree"),
     "jobs.patch": ("rebase_below",),
     "jobs.paths": (
@@ -71,6 +72,7 @@ _NAMES = {
     ),
     "oci.compression": ("Compression",),
     "oci.documents": ("Platform",),
+    "oci.have": ("Have",),
     "oci.graph": (
         "Image",
         "Layer",
@@ -169,6 +171,7 @@ if TYPE_CHECKING:
     from squashkit.jobs.fleet.scan.sql import fleet_sql as fleet_sql
     from squashkit.jobs.fleet.scan.storage import measure_scan as measure_scan
     from squashkit.jobs.fleet.squash import squash_fleet as squash_fleet
+    from squashkit.jobs.have_list import have_list as have_list
     from squashkit.jobs.inspect import inspect as inspect
     from squashkit.jobs.inspect import inspect_tree as inspect_tree
     from squashkit.jobs.patch import rebase_below as rebase_below
@@ -195,6 +198,7 @@ if TYPE_CHECKING:
     from squashkit.oci.graph import Image as Image
     from squashkit.oci.graph import Layer as Layer
     from squashkit.oci.graph import LayerGraph as LayerGraph
+    from squashkit.oci.have import Have as Have
     from squashkit.options import Access as Access
     from squashkit.options import Extract as Extract
     from squashkit.options import FleetOptions as FleetOptions

@@ -135,7 +135,7 @@ class _Work:
         changesets = self._read_around(self._read_runs())
         plan = self._plan(changesets)
         self.layers.settle()
-        self._leave_out(_lowest_kept(plan))
+        self._leave_out(plan.kept, _lowest_kept(plan))
         codec = self.target.compression.codec
         after: list[StoredLayer] = []
         for planned in plan.layers:
@@ -171,11 +171,13 @@ class _Work:
     def write(self, sink: Sink) -> Done:
         """Read, plan and write, side by side as far as the sink allows it."""
         layers, decision = self.layers, self.decision
-        self._leave_out(decision.runs[0].start if decision.runs else len(self.image.layers))
+        kept = frozenset(layer.index for layer in decision.kept)
+        self._leave_out(kept, decision.runs[0].start if decision.runs else len(kept))
         self._look_into(sink)
         copied = [self.before[one.index].size for one in decision.kept if one.index not in self.there]
         self._require(needs_before(layers, sink, decision.squashed, sum(copied), splice=self._splices))
-        copies = Copies(layers, sink, self.target, self.stock, futures=self.copying, left_out=self.left_out)
+        copies = Copies(layers, sink, self.target, self.stock, futures=self.copying)
+        copies.leave_out(self.left_out)
         changesets = self._read_runs()
         if sink.parallel:
             copies.begin(decision.kept)
@@ -186,8 +188,8 @@ class _Work:
             # What a pipe has sent cannot be taken back: the plan must stand, on bytes that are right.
             layers.settle()
             copies.begin(decision.kept)
-        copies.left_out = self._leave_out(_lowest_kept(plan))
-        copies.begin([layer for layer in decision.squashed if layer.index in plan.kept])
+        copies.leave_out(self._leave_out(plan.kept, _lowest_kept(plan)))
+        copies.begin([layer for layer in self.image.layers if layer.index in plan.kept])
         new = self._write_new(copies, plan)
         layers.settle(copies.futures)
         for _ in range(_PASSES - 1):
@@ -208,15 +210,21 @@ class _Work:
         if plan.runs and self._is_enough(plan, new):
             return self._squashed(sink, copies, plan, new.finish(), changesets)
         new.discard()
-        copies.left_out = self._leave_out(len(self.image.layers))
-        copies.begin(decision.squashed)
+        every = range(len(self.image.layers))
+        copies.leave_out(self._leave_out(every, len(every)))
+        copies.begin(self.image.layers)
         layers.settle(copies.futures)
         return self._unchanged(sink, copies, plan, changesets)
 
-    def _leave_out(self, stay: int) -> Mapping[DiffID, Descriptor]:
-        """Say which layers a delta leaves out, where the lowest `stay` are the result's lowest."""
+    def _leave_out(self, kept: Collection[int], stay: int) -> Mapping[DiffID, Descriptor]:
+        """Say which layers a delta leaves out of those that are kept, where the lowest `stay` are the
+        result's lowest."""
         if (other := self.target.other) is not None:
-            own = [(layer, Carried.to(self.target, layer).known) for layer in self.image.layers]
+            own = [
+                (layer, Carried.to(self.target, layer).known)
+                for layer in self.image.layers
+                if layer.index in kept
+            ]
             self.left_out = find_left_out(own, stay, other.have, self.image.family(self.target.family))
         return self.left_out
 

@@ -6,7 +6,8 @@ in the source, and the whole image is the whole source; what was to be left out 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from squashkit.engine.carry_out import Done
@@ -15,6 +16,7 @@ from squashkit.engine.view import View, view_differences
 from squashkit.errors import CheckFailed, show_path
 from squashkit.layers.compare import SPLIT, Difference
 from squashkit.layers.rootfs import Directory, Rootfs
+from squashkit.oci.graph import Layer
 from squashkit.plan.squash import KeptLayer, LayerPlan
 from squashkit.transports.blobs import Container
 from squashkit.transports.open import list_source
@@ -26,7 +28,8 @@ _SHOWN = 5
 def check_result(layers: LayerStore, done: Done, container: Container) -> None:
     """Read an image back from where it was written and compare it with its source.
 
-    Paths are read as the plan read them. Every digest and size is checked again. Raises CheckFailed where a
+    Paths are read as the plan read them. Every digest and size is checked again. The layers that stay out
+    of a delta are the source's, by their diff_ids. Raises CheckFailed where a
     root file system differs, InvalidImage where what was written cannot be read.
     """
     session, source, plan = layers.session, done.result.image, done.result.plan
@@ -37,6 +40,7 @@ def check_result(layers: LayerStore, done: Done, container: Container) -> None:
         for image in result.images
         if image.manifest_descriptor and image.manifest_descriptor.digest == done.written.manifest.digest
     )
+    image = replace(image, layers=_with_left_out(image.layers, source.layers))
     with LayerStore(session, cached=False) as written:
         stored = image.manifest.layers if image.manifest else ()
         session.progress.stage("Checking", sum(layer.size for layer in stored) or None)
@@ -56,6 +60,17 @@ def check_result(layers: LayerStore, done: Done, container: Container) -> None:
                     + "\nThis is a fault of squashkit; please report it"
                 )
         written.settle()
+
+
+def _with_left_out(written: Sequence[Layer], source: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The layers that were written, with those of the source in the place of what a delta leaves out."""
+    ours = {layer.diff_id: layer for layer in source}
+    return tuple(
+        layer
+        if layer.blobs
+        else replace(layer, blobs=ours[layer.diff_id].blobs, descriptor=ours[layer.diff_id].descriptor)
+        for layer in written
+    )
 
 
 def _boundaries(left: View, right: View, plan: LayerPlan) -> Iterator[str]:

@@ -127,6 +127,12 @@ class Copies:
     """Writes at the end of the sink, where nothing else may be written meanwhile."""
     _lock: Any = field(default_factory=threading.Lock)
 
+    def leave_out(self, layers: Mapping[DiffID, Descriptor]) -> None:
+        """Leave these layers out from now on, named by these blobs, unless they were begun with. What was
+        left out before and is not any more has not begun."""
+        self._begun -= self.left_out.keys() - layers.keys()
+        self.left_out = layers
+
     def begin(self, layers: Sequence[Layer]) -> None:
         """Begin to carry these layers over. A blob that stands in the image twice goes once, and so does
         one that was begun with before.

@@ -109,7 +109,7 @@ def keeper_of(source: Source) -> Keeper:
 
 
 def held_by(session: Session, image: Image) -> list[HeldLayer]:
-    """The layers of an image that are there, with their blobs."""
+    """The layers of an image that are there."""
     return [HeldLayer.of(layer, codec_of(layer)) for layer in _described(session, image)]
 
 

@@ -23,20 +23,20 @@ _NAMED = 20
 
 @checked
 def have_list(
-    images: Sequence[str] | str = (),
+    references: Sequence[str] | str = (),
     *,
     which: Which = Which(),
     run: Run = Run(),
     progress: Progress | None = None,
     notify: Notify = ignore,
 ) -> Have:
-    """Which layers are in images, in the form that `Read.have` reads once its lines are written to a file.
+    """Which layers images have: what `Read(have=...)` takes, once its lines() are written to a file.
 
-    References are as for fleets: `docker-daemon:`, which counts where none is given, and
+    References are those of `measure_fleet`: `docker-daemon:`, which counts where none is given, and
     `containers-storage:` mean all images with a name. Of stores and registries no layer is kept on disk.
     Raises UsageError where images are kept in different ways, and what opening them raises.
     """
-    references = texts(images) or (f"{DAEMON}:",)
+    places = texts(references) or (f"{DAEMON}:",)
     if which.choice == ALL:
         raise UsageError(
             "a have-list is of one platform at a time; an archive or a store has all of its own"
@@ -44,7 +44,7 @@ def have_list(
     with Session(run, progress or Silent(), notify) as session:
         found: dict[Keeper, list[HeldLayer]] = {}
         fleet = Fleet(session, which.choice)
-        for text in references:
+        for text in places:
             for keeper, layers in _of_store(session, text) if _is_stored(text) else _elsewhere(fleet, text):
                 found.setdefault(keeper, []).extend(layers)
         for note in fleet.notes:

@@ -92,6 +92,9 @@ class Have:
     keeper: Keeper
     layers: tuple[HeldLayer, ...]
 
+    def __repr__(self) -> str:
+        return f"<Have: {self.keeper.value}, {len(self.layers)} layers>"
+
     def lines(self) -> Iterator[str]:
         """The have-list, each layer once."""
         yield FIRST + self.keeper.value

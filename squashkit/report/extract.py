@@ -12,10 +12,12 @@ from squashkit.oci.graph import Image, StoredLayer
 from squashkit.plan.extract.packages import Package
 from squashkit.report.squash import Report
 from squashkit.report.stored import (
+    delta_json,
     differing,
     is_one_kind,
     kinds,
     known_size,
+    left_out_told,
     moved,
     stored_size,
     transfer_json,
@@ -106,6 +108,7 @@ class ExtractReport:
             "stored_bytes": {"before": stored_size(before), "after": job.stored_after},
             "compression": {"before": kinds(before), "after": kinds(job.after)},
             "transfer": transfer_json(job.transfer),
+            "delta": delta_json(job.delta),
             "bytes": self.size,
             "paths": [
                 {"path": show_path(path), "bytes": self.sizes.get(path, 0), "needed_by": show_text(why)}
@@ -143,6 +146,8 @@ class ExtractReport:
             lines.append(f"Missing, as it may be: {some(list(self.lacking), None if verbose else _LISTED)}")
         lines += [f"Warning: {one}" for one in self.warnings]
         lines += job.notes
+        if job.delta is not None:
+            lines.append(left_out_told(job.delta))
         if job.dry_run:
             lines.append("Dry run: nothing was written.")
         else:

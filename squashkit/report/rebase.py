@@ -16,7 +16,7 @@ from squashkit.plan.rebase.inherit import Change
 from squashkit.plan.rebase.merge.changes import Merged
 from squashkit.plan.rebase.model import Copied, Kind, Risk
 from squashkit.report.squash import Report
-from squashkit.report.stored import moved
+from squashkit.report.stored import left_out_told, moved
 from squashkit.report.text import brief, shorten, table
 
 _LISTED = 8
@@ -162,6 +162,7 @@ class RebaseReport:
             "stored_bytes": job.get("stored_bytes", {}).get("after"),
             "result_layers": job.get("result_layers", []),
             "transfer": job.get("transfer"),
+            "delta": job.get("delta"),
             "notes": job.get("notes", []),
         }
 
@@ -271,9 +272,11 @@ class RebaseReport:
         job = self.job
         if job is None:
             return ["Nothing was written."]
-        if job.dry_run:
-            return [*job.notes, "Dry run: nothing was written."]
         lines = list(job.notes)
+        if job.delta is not None:
+            lines.append(left_out_told(job.delta))
+        if job.dry_run:
+            return [*lines, "Dry run: nothing was written."]
         if job.checked:
             lines.append("Checked: read back, it is the layers on the new base.")
         if job.transfer:

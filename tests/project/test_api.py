@@ -135,6 +135,8 @@ def test_every_option_has_a_parameter(command: str) -> None:
     if command == "base check":  # of one image, or of several
         names -= {"references", "listed"}
         names = {"base" if name == "reference" else name for name in names}
+    if command == "inspect":  # one image, or which layers several have
+        names -= {*taken(squashkit.have_list), "have_list"}
     if command == "rebase":  # of one image, or of all below a place
         names -= taken(squashkit.rebase_below)
     if command == "fleet squash":  # the place, or Replace in its stead
