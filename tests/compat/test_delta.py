@@ -17,6 +17,7 @@ import pytest
 from tests.compat import releases, services
 from tests.compat.conftest import Person
 from tests.compat.releases import FORKY, TRIXIE
+from tests.compat.services import CommandFailed
 from tests.support.builders import (
     ImageSpec,
     directory,
@@ -186,3 +187,75 @@ def test_a_delta_loads(
     done = person.run("verify", delta, "--have", have)
     assert done.code == 3
     assert b"lacking" in done.out
+
+
+# --- what verify guards against ------------------------------------------------------------------
+
+WITHOUT = {
+    "docker": ("refused", "whole"),
+    "podman": ("refused", "refused"),
+    "containerd": ("refused", "broken"),
+    "trixie-overlay2": ("refused", "whole"),
+    "trixie-containerd": ("refused", "broken"),
+    "trixie-podman": ("refused", "refused"),
+    "trixie-ctr": ("refused", "broken"),
+    "forky-overlay2": ("refused", "whole"),
+    "forky-containerd": ("broken", "broken"),
+    "forky-podman": ("refused", "refused"),
+    "forky-ctr": ("refused", "broken"),
+}
+"""What a host makes of a delta whose base it has not, and of one whose base it has stored otherwise: some
+take it without a word, and what they have then is broken."""
+
+
+def outcome(host: Host, person: Person, delta: Path, name: str) -> str:
+    """What becomes of a delta on a host."""
+    given = delta.with_name("given.tar")
+    try:
+        host.load(delta)
+    except CommandFailed:
+        return "refused"
+    try:
+        host.give(name, given)
+    except CommandFailed:
+        return "broken"
+    return "whole" if person.run("verify", given).code == 0 else "broken"
+
+
+@pytest.mark.parametrize("lacks", ["the base", "its blobs"])
+def test_without_what_it_needs(
+    lacks: str, host: Host, person: Person, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Whether a host refuses a delta that it cannot make whole. Where it does not, verify is the guard."""
+    name = request.node.callspec.params["host"]
+    seed = f"lacks{lacks}{name}".replace("-", "").replace(" ", "")
+    old, packed, new, delta = (tmp_path / f"{part}.tar" for part in ("old", "packed", "new", "delta"))
+    docker_archive_25(old, [release_of(seed, 1)])
+    docker_archive_25(packed, [release_of(seed, 1)], compress="gzip")
+    docker_archive_25(new, [release_of(seed, 2)])
+    person.squash(new, "--keep-layers", "2", "--have", packed, "-o", delta)
+    absent, otherwise = WITHOUT[name]
+    if lacks == "the base":
+        assert outcome(host, person, delta, f"{seed}:2") == absent
+        return
+    host.load(old)
+    assert outcome(host, person, delta, f"{seed}:2") == otherwise
+    done = person.run("verify", delta, "--have", told(person, host, f"{seed}:1", old))
+    if host.place:
+        assert (done.code == 0) == (otherwise == "whole")
+    else:
+        assert b"it is not stored there as sha256:" in done.out
+
+
+def test_in_oci_form(host: Host, person: Person, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """An OCI archive with layers left out is loaded by containerd's stores and podman, and not by docker
+    with its own storage."""
+    name = request.node.callspec.params["host"]
+    seed = f"oci{name}".replace("-", "")
+    old, new, delta = (tmp_path / f"{part}.tar" for part in ("old", "new", "delta"))
+    docker_archive_25(old, [release_of(seed, 1)])
+    docker_archive_25(new, [release_of(seed, 2)])
+    host.load(old)
+    person.squash(new, "--keep-layers", "2", "--have", old, "--format", "oci", "-o", delta)
+    takes = name != "docker" and not name.endswith("overlay2")
+    assert outcome(host, person, delta, f"{seed}:2") == ("whole" if takes else "refused")
