@@ -65,32 +65,41 @@ def _is_stored(text: str) -> bool:
 
 def _of_store(session: Session, text: str) -> Iterator[tuple[Keeper, list[HeldLayer]]]:
     whole = text.removesuffix(":")
-    reference = Reference(whole, "any") if whole in STORES else parse_reference(text)
-    store = session.keep(open_store(reference))
+    if whole not in STORES:
+        reference = parse_reference(text)
+        store = session.keep(open_store(reference))
+        session.progress.stage(f"Reading from {store.title}", None)
+        yield store.keeper(), store.held([store.inspect(reference.path)], session.progress.advance)
+        return
+    store = session.keep(open_store(Reference(whole, "any")))
     session.progress.stage(f"Reading from {store.title}", None)
-    names = store.names() if whole in STORES else [reference.path]
-    yield store.keeper(), _held(session, store, [store.inspect(name) for name in names])
+    yield store.keeper(), _held_in_all(session, store)
 
 
-def _held(session: Session, store: Store, images: Sequence[StoredImage]) -> list[HeldLayer]:
-    """The layers of different images of a store. One whose blobs are not all there is left out, which is
-    told, unless it is the only one."""
-    different = list({image.id: image for image in images}.values())
-    if not different:
-        return []
-    try:
-        return store.held(different, session.progress.advance)
-    except ImageNotFound:
-        if len(different) == 1:
-            raise
-    held: list[HeldLayer] = []
+def _held_in_all(session: Session, store: Store) -> list[HeldLayer]:
+    """The layers of all images of a store that have a name. Those whose blobs are not all there are left
+    out, which is told."""
+    different: dict[str, StoredImage] = {}
     gone: list[str] = []
-    for image in different:
+    for name in store.names():
         try:
-            held += store.held([image], session.progress.advance)
-        except ImageNotFound:
-            gone.append(show_text(image.asked))
-    session.notify(Note(f"left out, since not all of their blobs are there: {some(gone, _NAMED)}", True))
+            image = store.inspect(name)
+            different.setdefault(image.id, image)
+        except ImageNotFound:  # removed meanwhile, or an index without an image for this machine
+            gone.append(show_text(name))
+    held: list[HeldLayer] = []
+    try:
+        if different:
+            held = store.held([*different.values()], session.progress.advance)
+    except ImageNotFound:
+        for image in different.values():
+            try:
+                held += store.held([image], session.progress.advance)
+            except ImageNotFound:
+                gone.append(show_text(image.asked))
+    if gone:
+        told = f"left out, since not all of their blobs are there: {some(gone, _NAMED)}"
+        session.notify(Note(told, is_warning=True))
     return held
 
 

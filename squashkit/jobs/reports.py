@@ -32,13 +32,6 @@ MIXED = (
 """What people should know of a docker archive with plain layers and compressed ones."""
 
 
-UNPROVED = (
-    "containerd's store takes an archive that lacks a layer without an error, and only a have-list of the"
-    " host (`squashkit inspect --have-list`) is proof."
-)
-"""Why an image of the other side is not the other side."""
-
-
 def transferred(session: Session, deliveries: Sequence[Delivery], to: str | None) -> Transfer | None:
     """What a whole run moved to and from daemons and registries; None where there is neither."""
     traffic = session.registries.traffic
@@ -120,7 +113,10 @@ def _unproved(target: Target, delivery: Delivery) -> list[str]:
     """That what says which layers are there is not the place itself."""
     if target.other is None or target.other.is_host or not delivery.left_out:
         return []
-    told = f"{target.other.title} tells what a host was given, not what it has: {UNPROVED}"
+    why = "which takes what lacks a layer without a word: a have-list of the host is"
+    told = (
+        f"{target.other.title} is no proof for containerd's store, {why} (`squashkit inspect --have-list`)."
+    )
     return [told]
 
 

@@ -90,7 +90,9 @@ class Have:
     """What the other side has."""
 
     keeper: Keeper
+    """What keeps its layers."""
     layers: tuple[HeldLayer, ...]
+    """Those that it has; one that is stored in several ways comes several times."""
 
     def __repr__(self) -> str:
         return f"<Have: {self.keeper.value}, {len(self.layers)} layers>"
