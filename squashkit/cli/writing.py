@@ -304,8 +304,8 @@ _OPTIONS: list[Callable[[Function], Function]] = [
     ),
     have_option(
         READING,
-        "Leave out of the archive what its reader has by this: a have-list, an archive, a layout or a"
-        " reference. A delta as IMAGE gets its layers from there and becomes whole. Any number of times.",
+        "What the archive's reader has. A have-list, an archive, a layout or a reference: its layers stay"
+        " out. A delta as IMAGE gets them from there and becomes whole. Any number of times.",
     ),
     option(
         "--check",

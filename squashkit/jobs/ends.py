@@ -117,7 +117,7 @@ def open_ends(
             save_together(session, [reference, *(parse_reference(one).near(reference) for one in others)])
         source = open_source(session, reference, read.choice, deltas=bool(texts(read.have)))
         if source.is_delta:
-            make_whole(source, open_other(session, texts(read.have), whole=True))
+            make_whole(source, open_other(session, texts(read.have), whole=True), read.choice)
         yield session, source
 
 

@@ -19,12 +19,12 @@ from squashkit.errors import (
     show_text,
     why,
 )
-from squashkit.oci.documents import Descriptor
+from squashkit.oci.documents import ALL, Descriptor, Platform, PlatformChoice
 from squashkit.oci.graph import Image, Layer, LayerGraph
 from squashkit.oci.have import FIRST, Have, HeldLayer, Keeper, parse_have
 from squashkit.oci.media import OCI_LAYER
 from squashkit.plan.base import matches
-from squashkit.plan.delta import find_needed, needs_of
+from squashkit.plan.delta import find_needed
 from squashkit.report.verify import Loading
 from squashkit.transports.blobs import MAX_DOCUMENT
 from squashkit.transports.open import open_source
@@ -142,16 +142,23 @@ def delta_target(target: Target, other: OtherSide) -> Target:
             " or ",
             Option("output", STDIO),
         )
-    if other.have.keeper is Keeper.GRAPHDRIVER and target.format == "oci":
+    is_graphdriver = other.have.keeper is Keeper.GRAPHDRIVER
+    if is_graphdriver and target.several:
+        raise UsageError(
+            "docker's own storage keeps one platform of an image; leave ",
+            Option("Which.platform", ALL),
+            " out",
+        )
+    if is_graphdriver and target.format == "oci":
         raise UsageError(
             "docker's own storage loads no deltas in OCI's form; pass ", Option("Write.format", "docker")
         )
     return replace(target, other=other)
 
 
-def make_whole(source: Source, other: OtherSide) -> None:
-    """Give the images of a delta the layers that the other side has. Raises UsageError where nothing can be
-    read there, and what `with_layers` raises."""
+def make_whole(source: Source, other: OtherSide, choice: PlatformChoice | None) -> None:
+    """Give the images of a delta the layers that the other side has: the one that is chosen must be whole,
+    or all. Raises UsageError where nothing can be read there, and what `with_layers` raises."""
     if not other.blobs:
         raise UsageError(
             f"{source.title} is a delta, and no delta is made of one; {other.title} has no bytes of layers:"
@@ -159,7 +166,12 @@ def make_whole(source: Source, other: OtherSide) -> None:
             Option("Read.have", example="IMAGE"),
             " to make it whole",
         )
-    images = [with_layers(image, source, other) for image in source.images]
+    images = [
+        with_layers(
+            image, source, other, as_far=isinstance(choice, Platform) and not image.platform.matches(choice)
+        )
+        for image in source.images
+    ]
     source.images[:] = images
     source.listing.images[:] = [image for image in images if image.manifest is not None]
     source.graph = LayerGraph(images)
@@ -171,7 +183,7 @@ def with_layers(image: Image, source: Source, other: OtherSide, *, as_far: bool 
 
     Raises PlanError where one is not there, InvalidImage where the delta lacks more than it says.
     """
-    needs = needs_of(image) or frozenset()
+    needs = source.listing.needs or frozenset()
     layers: list[Layer] = []
     lacking: list[Layer] = []
     for layer in image.layers:

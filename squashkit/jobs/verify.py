@@ -39,6 +39,7 @@ from squashkit.layers.search import (
     parse_pattern,
 )
 from squashkit.oci.digests import DiffID, Digest
+from squashkit.oci.documents import ALL
 from squashkit.oci.gojson import is_time
 from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
@@ -140,7 +141,8 @@ def verify(
                 " out",
             )
         whole = source.reference.image is None and which.choice is None
-        images = source.images if whole and (source.images or faults) else _meant(opened, faults)
+        every = whole or (source.is_delta and which.choice == ALL)
+        images = source.images if every and (source.images or faults) else _meant(opened, faults)
         different = list({one.identity: one for one in images}.values())
         here = {image.image_id: [digest_of(layer) for layer in image.layers] for image in different}
         loading = None

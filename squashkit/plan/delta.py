@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from squashkit.oci.digests import DiffID, Digest, is_digest
+from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.have import Have, HeldLayer, Keeper
-from squashkit.oci.media import DELTA_NEEDS, DOCKER_MANIFEST, Codec
+from squashkit.oci.media import DOCKER_MANIFEST, Codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +69,6 @@ def _named(own: Descriptor | None, there: Sequence[HeldLayer], keeper: Keeper) -
 
 
 # --- deltas that are read ------------------------------------------------------------------------
-
-
-def needs_of(image: Image) -> frozenset[Digest] | None:
-    """The blobs that were left out of the archive of an image, by what that says; None where it is no
-    delta."""
-    descriptor = image.manifest_descriptor
-    said = descriptor.annotations.get(DELTA_NEEDS) if descriptor is not None else None
-    if said is None:
-        return None
-    return frozenset(Digest(word) for word in said.split(",") if is_digest(word))
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,8 @@ class Loading:
             lines.append(f"lacking  {one.layer.where}: {one.lacking}")
         for one in islice(doubtful, limit or None):
             lines.append(f"warning  {one.layer.where}: {one.doubt}: docker's own storage takes that alone")
+        if limit and (more := len(lacking) + len(doubtful) - len(lines) + bool(self.why_not)):
+            lines.append(f"         ... and {more:,} more; --limit 0 shows all")
         layers = count(len(self.needed), "layer")
         if not self.loads:
             lines.append(f"It needs {layers}, of which {self.have} has {len(self.needed) - len(lacking)}")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor
-from squashkit.oci.media import DELTA_NEEDS, REF_NAME
+from squashkit.oci.media import REF_NAME
 from squashkit.oci.names import ImageName, name_annotations
 from squashkit.transports.blobs import Container
 from squashkit.transports.room import Room
@@ -146,11 +146,8 @@ def put(sink: Blobs, data: bytes) -> Digest:
 
 def descriptors(written: Sequence[Written]) -> list[dict[str, Any]]:
     """One descriptor a tag, one without a name where there is none."""
-    found = []
-    for one in written:
-        needs = {DELTA_NEEDS: ",".join(one.needs)} if one.needs else {}
-        for names in [tag.annotations() for tag in one.tags] or [{}]:
-            root = one.root
-            said = {**names, **needs}
-            found.append(Descriptor(root.media_type, root.digest, root.size, said, root.platform).json())
-    return found
+    return [
+        Descriptor(one.root.media_type, one.root.digest, one.root.size, names, one.root.platform).json()
+        for one in written
+        for names in [tag.annotations() for tag in one.tags] or [{}]
+    ]

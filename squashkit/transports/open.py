@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -15,8 +15,7 @@ from squashkit.amounts import count, some
 from squashkit.errors import ImageNotFound, InvalidImage, TransportError, UnsupportedImage, show_text
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import ALL, PlatformChoice
-from squashkit.oci.graph import Image, LayerGraph
-from squashkit.oci.media import DELTA_NEEDS
+from squashkit.oci.graph import LayerGraph
 from squashkit.transports.archive import docker as docker_archive
 from squashkit.transports.archive.reader import Archive, open_archive
 from squashkit.transports.blobs import Blob, Container
@@ -54,16 +53,12 @@ def open_source(
         source = _from_store(session, reference)
     else:
         source = list_source(reference, _open(session, reference, platform), faults)
-    source.is_delta = any(DELTA_NEEDS in _said(image) and not image.is_whole for image in source.images)
+    whole = all(image.is_whole for image in source.images)
+    source.is_delta = source.listing.needs is not None and not whole
     if source.is_delta and not deltas:
         raise _is_delta(source)
     session.sources.append(source)
     return source
-
-
-def _said(image: Image) -> Mapping[str, str]:
-    """What the index says of an image that it lists."""
-    return image.manifest_descriptor.annotations if image.manifest_descriptor is not None else {}
 
 
 def _is_delta(source: Source) -> UnsupportedImage:

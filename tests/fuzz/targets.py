@@ -40,6 +40,7 @@ from squashkit.oci.documents import (
 )
 from squashkit.oci.gojson import load_json
 from squashkit.oci.graph import Image, StoredLayer
+from squashkit.oci.have import Keeper, parse_have
 from squashkit.oci.media import OCI_MANIFEST, Codec
 from squashkit.oci.names import ImageName, same_name
 from squashkit.options import History, MinSaving, parse_created, parse_size
@@ -434,6 +435,7 @@ def _write(image: Image) -> None:
 
 
 _A = "sha256:" + "a" * 64
+_STORES = [keeper.value for keeper in Keeper]
 
 
 @raw(lambda: [dump_json(one) for one in (_CONFIG, _MANIFEST, _INDEX, _DOCKER, _STATEMENT)])
@@ -446,6 +448,18 @@ def json_bytes(data: bytes) -> None:
     with suppress(SquashkitError):
         value = load_json(data, "document")
         assert load_json(dump_json(value), "document") == value
+
+
+@raw(
+    lambda: [f"store: {store}\n{_A} {_A} -\n{_A} {_A} {_A} 12 a/b.tar+gzip\n".encode() for store in _STORES]
+)
+def have_lists(data: bytes) -> None:
+    """Any text as a have-list. What is taken is written and read again as the same."""
+    with suppress(SquashkitError):
+        have = parse_have(data.decode("utf-8", "surrogateescape"), "list")
+        lines = list(have.lines())
+        assert list(parse_have("".join(f"{line}\n" for line in lines), "list").lines()) == lines
+        assert len(lines) <= 1 + len(have.layers)
 
 
 def _load_docker(data: bytes, where: str) -> object:

@@ -22,6 +22,7 @@ from squashkit.layers.headers import header
 from squashkit.layers.record import REGULAR
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import dump_json
+from squashkit.oci.media import DELTA_NEEDS
 from squashkit.transports.archive.docker import MANIFEST, manifest_json
 from squashkit.transports.archive.reader import Archive
 from squashkit.transports.atomic import FORCE, AtomicFile, refuse_special, remove_leftovers
@@ -33,7 +34,9 @@ from squashkit.transports.room import Room
 
 def _documents(written: Sequence[Written], *, docker: bool) -> list[tuple[str, bytes]]:
     """The members of an archive that make its blobs images."""
-    documents = [(INDEX, dump_json(index_json(descriptors(written), None)))]
+    needs = [digest for one in written for digest in one.needs]
+    said = {"annotations": {DELTA_NEEDS: ",".join(needs)}} if needs else {}
+    documents = [(INDEX, dump_json(index_json(descriptors(written), said)))]
     if docker:
         entries = []
         for one in written:

@@ -56,6 +56,8 @@ class Listing:
     attestations: list[Descriptor] = field(default_factory=list)
     artifacts: list[str] = field(default_factory=list)
     """The types of manifests that are no images."""
+    needs: frozenset[Digest] | None = None
+    """Of a delta: the blobs of layers that were left out of it; None for what is none."""
 
     def passed_over(self) -> list[str]:
         """What of an index is not looked at, in words."""
@@ -106,10 +108,16 @@ def list_images(
         index = container.read(INDEX)
         if index is None:
             raise InvalidImage("no index.json", where=INDEX)
-        entries = parse_index(index, INDEX).manifests
-        meant = tuple(one for one in entries if root in (None, one.digest))
+        whole = parse_index(index, INDEX)
+        walk.listing.needs = _needs(whole.annotations.get(DELTA_NEEDS))
+        meant = tuple(one for one in whole.manifests if root in (None, one.digest))
         walk.index(Index(meant, {}), INDEX, {}, ())  # what a layout says of itself is about no image
     return walk.listing
+
+
+def _needs(said: str | None) -> frozenset[Digest] | None:
+    """What an index says that a delta needs. What is no digest there cannot be of use to anybody."""
+    return None if said is None else frozenset(Digest(word) for word in said.split(",") if is_digest(word))
 
 
 @contextmanager
@@ -173,7 +181,7 @@ class _Walk:
             if descriptor.digest in above or len(above) >= _MAX_DEPTH:
                 raise InvalidImage("indexes nested too deep", where=place)
             annotations = descriptor.annotations.items()
-            names = {k: v for k, v in annotations if k in (REF_NAME, CONTAINERD_NAME, DELTA_NEEDS)}
+            names = {k: v for k, v in annotations if k in (REF_NAME, CONTAINERD_NAME)}
             self.index(parse_index(data, place), place, names, (*above, descriptor.digest))
             return None
         manifest = Manifest.parse(data, place, descriptor.media_type)
