@@ -51,6 +51,8 @@ def open_other(session: Session, references: Sequence[str], *, whole: bool = Fal
     Raises UsageError where they do not fit together, InvalidImage where a have-list is none, and what
     opening an image raises.
     """
+    if STDIO in references and any(source.reference.is_stdio for source in session.sources):
+        raise UsageError("standard input holds the image; name what its reader has by a path")
     sides = [_open_one(session, text, whole=whole) for text in references]
     keepers = [side.have.keeper for side in sides]
     if len({keeper.by_digest for keeper in keepers}) > 1:

@@ -136,7 +136,7 @@ def verify(
         other = open_other(opened.session, others) if others else None
         if other is not None and not source.is_delta:
             raise UsageError(
-                f"{source.title} is whole, which no host need have anything for; leave ",
+                f"{source.title} is no delta, and no host need have anything for it; leave ",
                 Option("Read.have"),
                 " out",
             )

@@ -14,8 +14,9 @@ from typing import Literal
 
 import pytest
 
-from tests.compat import releases, services
+from tests.compat import registries, releases, services
 from tests.compat.conftest import Person
+from tests.compat.registries import downloaded
 from tests.compat.releases import FORKY, TRIXIE
 from tests.compat.services import CommandFailed
 from tests.support.builders import (
@@ -25,6 +26,7 @@ from tests.support.builders import (
     file,
     layer,
     noise,
+    oci_layout,
     on_base,
     whiteout,
 )
@@ -84,6 +86,8 @@ HOSTS = [
 ]
 if ALL_RELEASES:
     HOSTS += ["forky-overlay2", "forky-containerd", "forky-podman", "forky-ctr"]
+KNOWN = [one for one in HOSTS if not one.endswith("ctr") and one != "containerd"]
+"""Those whose images squashkit can ask for."""
 
 
 @pytest.fixture(scope="module")
@@ -259,3 +263,55 @@ def test_in_oci_form(host: Host, person: Person, request: pytest.FixtureRequest,
     person.squash(new, "--keep-layers", "2", "--have", old, "--format", "oci", "-o", delta)
     takes = name != "docker" and not name.endswith("overlay2")
     assert outcome(host, person, delta, f"{seed}:2") == ("whole" if takes else "refused")
+
+
+@pytest.mark.parametrize("host", KNOWN, indirect=True)
+def test_all_that_a_host_has(
+    host: Host, person: Person, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Without an image the have-list is of all of them, those that are not whole left out: what a test
+    before left there does no harm."""
+    seed = f"all{request.node.callspec.params['host']}".replace("-", "")
+    docker_archive_25(tmp_path / "old.tar", [release_of(seed, 1)])
+    host.load(tmp_path / "old.tar")
+    one = person.run("inspect", "--have-list", f"{host.place}{seed}:1").out.decode().splitlines()
+    place = [] if host.place == "docker-daemon:" else [host.place]
+    done = person.run("inspect", "--have-list", *place)
+    assert done.code == 0, done.err
+    first, *lines = done.out.decode().splitlines()
+    assert first == one[0]
+    assert {*one[1:]} <= {*lines}
+    assert len(lines) == len({*lines})
+
+
+# --- registries ----------------------------------------------------------------------------------
+
+
+def test_a_registry_tells_what_its_readers_have(state: Path, person: Person, tmp_path: Path) -> None:
+    """An image in a registry, or a have-list of a place there, is known by its documents alone; its blobs
+    are fetched only where a delta becomes whole."""
+    oci_layout(tmp_path / "old", [release_of("remote", 1)])
+    oci_layout(tmp_path / "new", [release_of("remote", 2)])
+    words = (f"oci:{tmp_path / 'new'}", "--keep-layers", "2")
+    with registries.registry(state) as registry:
+        target = f"docker://{registry.host}/deltas/remote:1"
+        flags = ["--dest-tls-verify=false", "--quiet"]
+        services.run(["skopeo", "copy", *flags, f"oci:{tmp_path / 'old'}", target])
+        layers = registry.layers("deltas/remote", "1")
+        mark = registry.mark()
+        done = person.run("inspect", "--have-list", f"docker://{registry.host}/deltas/")
+        assert done.code == 0, done.err
+        assert done.out.startswith(b"store: registry\n")
+        listed = tmp_path / "listed.txt"
+        listed.write_bytes(done.out)
+        for number, have in enumerate((target, listed)):
+            delta = tmp_path / f"{number}.tar"
+            report = person.squash(*words, "--have", have, "-o", f"oci-archive:{delta}")["delta"]
+            assert report["store"] == "registry"
+            assert {one["digest"] for one in report["left_out"]} == {*layers[:2]}
+        assert not {*layers} & {*downloaded(registry.log(mark))}
+        for have in (target, listed):
+            assert person.run("verify", tmp_path / "0.tar", "--have", have).code == 0
+        person.squash(tmp_path / "0.tar", "--have", target, "-o", f"oci-archive:{tmp_path / 'whole.tar'}")
+    person.squash(*words, "-o", f"oci-archive:{tmp_path / 'direct.tar'}")
+    assert (tmp_path / "whole.tar").read_bytes() == (tmp_path / "direct.tar").read_bytes()

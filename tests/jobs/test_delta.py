@@ -418,6 +418,8 @@ MISUSED = {
         "graphdriver and containerd",
     ),
     "a report": (("new.tar", *KEEP, "--have", "g.txt", "-o", "out", "--report", "g.txt"), "is an input"),
+    "standard input twice": (("-", *KEEP, "--have", "-", "-o", "out"), "standard input holds the image"),
+    "no file": (("new.tar", *KEEP, "--have", "docker-daemon:", "-o", "out"), "names no image"),
     "an empty text": (("new.tar", *KEEP, "--have", "", "-o", "out"), "empty reference"),
 }
 
@@ -430,7 +432,7 @@ def test_what_makes_no_sense(name: str, made: Path) -> None:
     have_list("old.tar", "containerd").rename("c.txt")
     before = {path: path.read_bytes() for path in made.iterdir()}
     words, told = MISUSED[name]
-    assert_fails(run("squash", *words), 2, told)
+    assert_fails(run("squash", *words, stdin=(made / "new.tar").read_bytes()), 2, told)
     assert {path: path.read_bytes() for path in made.iterdir()} == before
 
 
@@ -512,7 +514,7 @@ def test_a_secret_in_what_stayed_out(delta: Path) -> None:
 
 def test_a_whole_image_needs_nobody(made: Path) -> None:
     """There is nothing to tell of an image that is whole."""
-    assert_fails(run("verify", "new.tar", "--have", "old.tar"), 2, "new.tar is whole")
+    assert_fails(run("verify", "new.tar", "--have", "old.tar"), 2, "new.tar is no delta")
 
 
 # --- have-lists ----------------------------------------------------------------------------------
