@@ -159,9 +159,9 @@ class Read(Which):
     fetch_base: bool = True
     """Whether a base that lies in a registry may be read where the plan needs its entries."""
     have: Sequence[str] | str = ()
-    """What the place has where the result goes by way of an archive: have-lists, archives, layouts,
-    references. What is there stays out: the result is a delta. An image that is one gets its layers from
-    there, and the result is whole."""
+    """What the reader of an archive has already: have-lists, archives, layouts, references. These layers
+    stay out of it: the result is a delta. An image that is a delta gets its layers from there, and the
+    result is whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,6 +195,8 @@ def rebase(
             raise UsageError(
                 "--from names all images and their tags; leave IMAGE, --output, --tag and --recipe out"
             )
+        if writing.have:
+            raise UsageError("--from moves tags of a registry; --have is for an archive: leave it out")
         reports = str(writing.report or "")
         patch = Patch(writing.replace, tag_suffix, select, rollback, reports)
         with shown(quiet=writing.quiet) as progress:

@@ -129,7 +129,8 @@ def decide_targets(
     read: Read,
     write: Write,
 ) -> list[Target]:
-    """Where images go, each in its form. Raises UsageError where something must not be written there."""
+    """Where images go, each in its form; of a delta with what its reader has. Raises UsageError where
+    something must not be written there, and what opening that raises."""
     targets = [
         decide_target(
             output,

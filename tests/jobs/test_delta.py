@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +40,7 @@ from tests.support.runner import (
     read_files,
     run,
     sha256,
+    spawn,
     squash,
     write_archive,
 )
@@ -473,6 +476,12 @@ def test_an_old_image_that_lies(made: Path) -> None:
     assert not (made / "out.tar").exists()
 
 
+def test_many_images_are_no_archive(made: Path) -> None:
+    """A rebase of all images of a place writes to a registry, where nothing need stay out."""
+    words = ("--from", "docker://localhost:1/team/", "--new-base", "old.tar", "--have", "old.tar")
+    assert_fails(run("rebase", *words), 2, "--have is for an archive")
+
+
 # --- what verify tells ---------------------------------------------------------------------------
 
 
@@ -565,3 +574,21 @@ def test_from_python(made: Path) -> None:
     assert verdict.loading.loads
     with pytest.raises(squashkit.SquashkitError, match="Read\\(have=OLD\\)"):
         squashkit.ls("out.tar")
+
+
+@pytest.mark.parametrize("source", ["new.tar", "delta.tar"])
+def test_a_killed_run(source: str, delta: Path) -> None:
+    """SIGKILL, whenever it comes, leaves no delta and no image under its name that is not whole, and the
+    next run goes through and leaves nothing else."""
+    keep = KEEP if source == "new.tar" else ()
+    words = ("squash", source, *keep, "--have", "old.tar", "-o")
+    assert run(*words, "right.tar").code == 0
+    before = set(os.listdir())
+    for number in range(4):
+        with spawn(*words, "out.tar", "--force") as process:
+            time.sleep(0.1 + number / 20)
+            process.kill()
+        out = Path("out.tar")
+        assert not out.exists() or out.read_bytes() == Path("right.tar").read_bytes()
+    assert run(*words, "out.tar", "--force").code == 0
+    assert set(os.listdir()) == {*before, "out.tar"}
