@@ -26,7 +26,6 @@ from squashkit.oci.media import OCI_LAYER
 from squashkit.plan.base import matches
 from squashkit.plan.delta import find_needed
 from squashkit.report.verify import Loading
-from squashkit.transports.blobs import MAX_DOCUMENT
 from squashkit.transports.open import open_source
 from squashkit.transports.other import OtherSide
 from squashkit.transports.reference import STDIO, STORES, Reference, parse_reference
@@ -39,6 +38,8 @@ from squashkit.wording import Option
 
 _HAVE = Option("Read.have")
 _NAMED = 3
+_LONGEST = 128 << 20
+"""Bytes of a have-list of half a million layers, which is more than any place was seen to have."""
 
 
 # --- reading what tells it ---------------------------------------------------------------------
@@ -54,15 +55,16 @@ def open_other(session: Session, references: Sequence[str], *, whole: bool = Fal
     if STDIO in references and any(source.reference.is_stdio for source in session.sources):
         raise UsageError("standard input holds the image; name what its reader has by a path")
     sides = [_open_one(session, text, whole=whole) for text in references]
-    keepers = [side.have.keeper for side in sides]
-    if len({keeper.by_digest for keeper in keepers}) > 1:
-        told = " and ".join(dict.fromkeys(keeper.value for keeper in keepers))
+    keepers = list(dict.fromkeys(side.have.keeper for side in sides))
+    hosts = [keeper for keeper in keepers if keeper not in (Keeper.FILES, Keeper.REGISTRY)]
+    if len(hosts) > 1 or len({keeper.by_digest for keeper in keepers}) > 1:
+        told = " and ".join(keeper.value for keeper in keepers)
         raise UsageError(_HAVE, f": {told} know layers by different things; make a delta for each")
     layers = [layer for side in sides for layer in side.have.layers]
     blobs = {digest: blob for side in sides for digest, blob in side.blobs.items()}
     return OtherSide(
         together([side.title for side in sides]),
-        Have(keepers[0], tuple(layers)),
+        Have((hosts or keepers)[0], tuple(layers)),
         blobs,
         all(side.is_host for side in sides),
     )
@@ -259,11 +261,11 @@ def _read_have_list(text: str) -> str | None:
 
 
 def _whole_list(read: Callable[[int], bytes], title: str) -> str:
-    data = read(MAX_DOCUMENT + 1)
+    data = read(_LONGEST + 1)
     if not data.startswith(FIRST.encode()):
         raise InvalidImage("no have-list; only such comes through a pipe", where=title)
-    if len(data) > MAX_DOCUMENT:
-        raise InvalidImage(f"a have-list of over {MAX_DOCUMENT >> 20} MB", where=title)
+    if len(data) > _LONGEST:
+        raise InvalidImage(f"a have-list of over {_LONGEST >> 20} MB", where=title)
     try:
         return data.decode("ascii")
     except UnicodeDecodeError as error:

@@ -195,6 +195,15 @@ def test_several_that_have_parts(made: Path) -> None:
     assert report["delta"]["have"] == "base.tar and new.tar"
 
 
+def test_a_host_and_what_it_was_given_besides(made: Path) -> None:
+    """Beside a host's have-list an archive counts as what that host has, too, in whatever order."""
+    listed = have_list("old.tar", "graphdriver", blobs=False)
+    for haves in (("--have", listed, "--have", "new.tar"), ("--have", "new.tar", "--have", listed)):
+        report = squash("new.tar", "--keep-layers", "4", *haves, "-n", "--json").json["delta"]
+        assert report["store"] == "graphdriver"
+        assert len(report["left_out"]) == 4
+
+
 def test_one_image_of_an_archive(made: Path) -> None:
     """A reference to one of an archive's images means that alone; one that is not there is told."""
     docker_archive_25(made / "both.tar", [NEW, ImageSpec([layer(file("x"))], ["other:1"])])
