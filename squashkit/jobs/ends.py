@@ -9,7 +9,6 @@ from pathlib import Path
 from squashkit.arguments import texts
 from squashkit.errors import UsageError
 from squashkit.jobs.decide import Bases
-from squashkit.jobs.have import delta_target, make_whole, open_other
 from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import ALL
 from squashkit.options import Read, Run, Write
@@ -117,6 +116,8 @@ def open_ends(
             save_together(session, [reference, *(parse_reference(one).near(reference) for one in others)])
         source = open_source(session, reference, read.choice, deltas=bool(texts(read.have)))
         if source.is_delta:
+            from squashkit.jobs.have import make_whole, open_other  # few runs have a use for it
+
             make_whole(source, open_other(session, texts(read.have), whole=True), read.choice)
         yield session, source
 
@@ -144,6 +145,8 @@ def decide_targets(
         for one in decisions
     ]
     if (have := texts(read.have)) and not source.is_delta:
+        from squashkit.jobs.have import delta_target, open_other  # few runs have a use for it
+
         other = open_other(bases.session, have)
         targets = [delta_target(target, other) for target in targets]
     target = targets[0]

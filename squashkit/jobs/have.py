@@ -24,8 +24,6 @@ from squashkit.oci.graph import Image, Layer, LayerGraph
 from squashkit.oci.have import FIRST, Have, HeldLayer, Keeper, parse_have
 from squashkit.oci.media import OCI_LAYER
 from squashkit.plan.base import matches
-from squashkit.plan.delta import find_needed
-from squashkit.report.verify import Loading
 from squashkit.transports.open import open_source
 from squashkit.transports.other import OtherSide
 from squashkit.transports.reference import STDIO, STORES, Reference, parse_reference
@@ -210,16 +208,6 @@ def with_layers(image: Image, source: Source, other: OtherSide, *, as_far: bool 
     if lacking and not as_far:
         raise _not_held(lacking, source, other)
     return replace(image, layers=tuple(layers))
-
-
-def find_loading(images: Sequence[Image], other: OtherSide, *, is_docker: bool) -> Loading:
-    """Whether the images of a delta will load where the other side is."""
-    needed = tuple((image, one) for image in images for one in find_needed(image, other.have))
-    keeper = other.have.keeper
-    why_not = ""
-    if keeper is Keeper.GRAPHDRIVER and not is_docker:
-        why_not = "docker's own storage loads no deltas in OCI's form"
-    return Loading(other.title, keeper, needed, why_not, is_proof=other.is_host)
 
 
 def _not_held(lacking: Sequence[Layer], source: Source, other: OtherSide) -> PlanError:

@@ -29,7 +29,7 @@ from squashkit.errors import (
     show_text,
 )
 from squashkit.jobs.absent import AbsenceSearch
-from squashkit.jobs.have import find_loading, open_other, with_layers
+from squashkit.jobs.have import open_other, with_layers
 from squashkit.jobs.look import Opened, open_images
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.rootfs import Rootfs
@@ -42,17 +42,20 @@ from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import ALL
 from squashkit.oci.gojson import is_time
 from squashkit.oci.graph import Image, Layer, crowded
+from squashkit.oci.have import Keeper
 from squashkit.oci.media import Codec
 from squashkit.oci.shapes import odd_settings_told
 from squashkit.options import Merge, Run, Which
+from squashkit.plan.delta import find_needed
 from squashkit.plan.recipe.model import FLEET
 from squashkit.plan.squash import find_obstacle
 from squashkit.progress import Notify, Progress, ignore
-from squashkit.report.verify import Finding, ReplayedImage, Verdict
+from squashkit.report.verify import Finding, Loading, ReplayedImage, Verdict
 from squashkit.transports.archive.reader import Archive
 from squashkit.transports.blobs import Blob, read_blocks
 from squashkit.transports.codecs import decompress
 from squashkit.transports.layout.index import refuse_unsupported
+from squashkit.transports.other import OtherSide
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of, digest_of, nearest, size_of
@@ -147,7 +150,7 @@ def verify(
         here = {image.image_id: [digest_of(layer) for layer in image.layers] for image in different}
         loading = None
         if other is not None:
-            loading = find_loading(different, other, is_docker=source.is_docker)
+            loading = _find_loading(different, other, is_docker=source.is_docker)
             different = [with_layers(one, source, other, as_far=True) for one in different]
         verdict = _verify(opened, different, faults, patterns, whole=whole)
         verdict = replace(verdict, loading=loading)
@@ -175,6 +178,16 @@ def _hold_against(held: Held, here: Mapping[Digest, Sequence[str]]) -> tuple[Rep
         )
         for image_id in found
     )
+
+
+def _find_loading(images: Sequence[Image], other: OtherSide, *, is_docker: bool) -> Loading:
+    """Whether the images of a delta will load where the other side is."""
+    needed = tuple((image, one) for image in images for one in find_needed(image, other.have))
+    keeper = other.have.keeper
+    why_not = ""
+    if keeper is Keeper.GRAPHDRIVER and not is_docker:
+        why_not = "docker's own storage loads no deltas in OCI's form"
+    return Loading(other.title, keeper, needed, why_not, is_proof=other.is_host)
 
 
 def parse_patterns(texts: Sequence[str]) -> list[Pattern]:
