@@ -218,12 +218,12 @@ class _Work:
 
     def _leave_out(self, kept: Collection[int], stay: int) -> Mapping[DiffID, Descriptor]:
         """Say which layers a delta leaves out of those that are kept, where the lowest `stay` are the
-        result's lowest."""
+        result's lowest. What the source does not hold is not left out either: that would be a fault."""
         if (other := self.target.other) is not None:
             own = [
                 (layer, Carried.to(self.target, layer).known)
                 for layer in self.image.layers
-                if layer.index in kept
+                if layer.index in kept and layer.blobs
             ]
             self.left_out = find_left_out(own, stay, other.have, self.image.family(self.target.family))
         return self.left_out

@@ -137,7 +137,7 @@ def verify(
     with open_images([image], which, run, progress, notify, faults, deltas=bool(others)) as (opened,):
         source = opened.source
         other = open_other(opened.session, others) if others else None
-        if other is not None and not source.is_delta:
+        if other is not None and not source.is_delta and not faults:
             raise UsageError(
                 f"{source.title} is no delta, and no host need have anything for it; leave ",
                 Option("Read.have"),
@@ -149,7 +149,7 @@ def verify(
         different = list({one.identity: one for one in images}.values())
         here = {image.image_id: [digest_of(layer) for layer in image.layers] for image in different}
         loading = None
-        if other is not None:
+        if other is not None and source.is_delta:
             loading = _find_loading(different, other, is_docker=source.is_docker)
             different = [with_layers(one, source, other, as_far=True) for one in different]
         verdict = _verify(opened, different, faults, patterns, whole=whole)

@@ -404,6 +404,21 @@ def test_more_is_missing_than_it_says(delta: Path) -> None:
         assert_fails(run(*words), 4, lost.rpartition("/")[2], "does not say that it was left out")
 
 
+def test_a_delta_that_no_longer_says_so(delta: Path) -> None:
+    """Without its annotation it is an archive that lacks blobs, and no delta is made of that either."""
+    files = read_files(delta)
+    index = json.loads(files["index.json"])
+    del index["annotations"]
+    write_archive(delta, files | {"index.json": json.dumps(index).encode()})
+    for have in ((), ("--have", "old.tar")):
+        done = run("squash", "delta.tar", "--keep-layers", "3", *have, "-o", "out.tar")
+        assert_fails(done, 4, f"the blob {sha256(BASE.layers[0])} is not in delta.tar")
+    write_archive(delta, files | {"index.json": files["index.json"].replace(b'"sha256:', b'"5', 1)})
+    done = run("verify", "delta.tar", "--have", "old.tar")
+    assert done.code == 4
+    assert not Path("out.tar").exists()
+
+
 def test_damage_in_what_travels(delta: Path) -> None:
     """A delta that will load is told bad where its own blobs are."""
     files = read_files(delta)
