@@ -39,7 +39,7 @@ SECTIONS = {
     "Bases": "find_base check_base check_all base_list base_add base_remove",
     "Options": """
         Keep Merge History Rebase Patch Extract Read Which Write Gates FleetOptions Replace Run Access
-        Spread Limits
+        Spread Limits ByRecipe
         MinSaving Compression Platform""",
     "Results": """
         Report RebaseReport PatchReport ExtractReport IndexReport FleetReport ShapeReport AdviceReport

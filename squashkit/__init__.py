@@ -80,6 +80,7 @@ _NAMES = {
     ),
     "options": (
         "Access",
+        "ByRecipe",
         "Extract",
         "FleetOptions",
         "Replace",
@@ -200,6 +201,7 @@ if TYPE_CHECKING:
     from squashkit.oci.graph import LayerGraph as LayerGraph
     from squashkit.oci.have import Have as Have
     from squashkit.options import Access as Access
+    from squashkit.options import ByRecipe as ByRecipe
     from squashkit.options import Extract as Extract
     from squashkit.options import FleetOptions as FleetOptions
     from squashkit.options import Gates as Gates

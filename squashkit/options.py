@@ -319,6 +319,31 @@ class Run:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ByRecipe:
+    """A recipe, and what it is to make its images of."""
+
+    recipe: Path | str
+    """Its file."""
+    sources: Sequence[str] | str
+    """References of the old images; of a rebase the image, its new base, and its old base where that was
+    named."""
+    merge: Merge = Merge()
+    """What the recipe may leave out, and must."""
+    clamp_mtime: str | None = None
+    """The time that it may make of later ones, and must."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not texts(self.sources):
+            raise UsageError(Option("sources"), ": the recipe is of an old image, which nobody named")
+
+    @property
+    def file(self) -> Path:
+        """`recipe` as a path."""
+        return Path(self.recipe)
+
+
 MERGED = ("packages", "accounts", "caches")
 """What a rebase puts together unless told otherwise: dpkg's and apk's databases, accounts, and caches."""
 MERGEABLE = (*MERGED, "rpm")

@@ -74,7 +74,6 @@ FLAGS = {
     "layer": "--layer",
     "output": "-o",
     "clamp_mtime": "--clamp-mtime",
-    "recipe": "--recipe",
     "sources": "--source",
     "strategy": "--strategy",
     "whiteouts": "--whiteouts",

@@ -18,10 +18,10 @@ from squashkit.cli.shared import (
     parsed,
     show_report,
 )
-from squashkit.errors import InvalidImage
+from squashkit.errors import InvalidImage, UsageError
 from squashkit.jobs.verify import parse_patterns
 from squashkit.jobs.verify import verify as job
-from squashkit.options import Merge
+from squashkit.options import ByRecipe, Merge
 from squashkit.progress import shown
 from squashkit.report.verify import VerifyReport
 
@@ -108,14 +108,17 @@ def verify(
     Without a REF and --platform, every image of the archive or layout is checked. Warnings tell of what is
     legal, and applied differently by docker, podman, containerd and umoci.
     """
+    if (recipe is None) != (not sources):
+        raise UsageError("--recipe and --source go together: what is made of what")
+    by = None
+    if recipe is not None:
+        merge = Merge(drop_caches=drop_caches, exclude=exclude, also_base=also_base)
+        by = ByRecipe(recipe, sources, merge, clamp_mtime)
     with shown() as progress:
         verdict = job(
             image,
             absent=absent,
-            recipe=recipe,
-            sources=sources,
-            merge=Merge(drop_caches=drop_caches, exclude=exclude, also_base=also_base),
-            clamp_mtime=clamp_mtime,
+            by=by,
             have=have,
             which=looking.which,
             run=looking.run,

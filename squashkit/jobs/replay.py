@@ -31,7 +31,7 @@ from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.record import HeaderOf
 from squashkit.oci.graph import Image
-from squashkit.options import Merge, Read, Run, Write
+from squashkit.options import ByRecipe, Merge, Read, Run, Write
 from squashkit.plan.documents import is_base_kept
 from squashkit.plan.recipe.model import FLEET, REBASE, ImageNote, Recipe, merge_of
 from squashkit.plan.recipe.prove import plan_by_recipe
@@ -86,17 +86,11 @@ def replay(
     )
 
 
-def prove(
-    path: Path,
-    sources: Sequence[str],
-    merge: Merge,
-    clamp_mtime: str | None,
-    run: Run,
-    progress: Progress | None,
-) -> Held:
+def prove(by: ByRecipe, run: Run, progress: Progress | None) -> Held:
     """Make the images of a recipe again, without writing them. Raises as `replay` does."""
-    held = Held(read_recipe(path), writes=False)
-    _replay(held, sources, None, merge, clamp_mtime, Read(), Write(), run, progress=progress)
+    held = Held(read_recipe(by.file), writes=False)
+    sources = texts(by.sources)
+    _replay(held, sources, None, by.merge, by.clamp_mtime, Read(), Write(), run, progress=progress)
     return held
 
 

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from squashkit.arguments import checked, texts
@@ -45,7 +44,7 @@ from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.have import Keeper
 from squashkit.oci.media import Codec
 from squashkit.oci.shapes import odd_settings_told
-from squashkit.options import Merge, Run, Which
+from squashkit.options import ByRecipe, Run, Which
 from squashkit.plan.delta import find_needed
 from squashkit.plan.recipe.model import FLEET
 from squashkit.plan.squash import find_obstacle
@@ -105,10 +104,7 @@ def verify(
     image: str,
     *,
     absent: Sequence[str] | str = (),
-    recipe: Path | str | None = None,
-    sources: Sequence[str] | str = (),
-    merge: Merge = Merge(),
-    clamp_mtime: str | None = None,
+    by: ByRecipe | None = None,
     have: Sequence[str] | str = (),
     which: Which = Which(),
     run: Run = Run(),
@@ -118,16 +114,13 @@ def verify(
     """Look at everything that an image promises, and for what must be absent: paths, globs of paths,
     contents (`sha256:…`). Without a REF and a platform every image in the archive or layout is meant.
 
-    With a recipe, the image must be the one that it makes of what `sources` name, as `replay` would make
-    it; what the recipe leaves out or clamps, `merge` and `clamp_mtime` must, too. Raises CheckFailed where
-    it is another.
+    With `by`, the image must be one that a recipe makes, as `replay` would make it. Raises CheckFailed
+    where it is another.
 
     A delta is held against what its reader has: `have` are have-lists, archives, layouts or references.
     Raises UsageError for a pattern that is none, and for `have` where the image is no delta; what opening
     the image raises.
     """
-    if (recipe is None) != (not sources):
-        raise UsageError(Option("recipe"), " and ", Option("sources"), " go together: what is made of what")
     try:
         patterns = parse_patterns(texts(absent))
     except ValueError as error:
@@ -154,11 +147,11 @@ def verify(
             different = [with_layers(one, source, other, as_far=True) for one in different]
         verdict = _verify(opened, different, faults, patterns, whole=whole)
         verdict = replace(verdict, loading=loading)
-    if recipe is None or verdict.faults:
+    if by is None or verdict.faults:
         return verdict
     from squashkit.jobs.replay import prove  # it can all that writes, which most checks have no use for
 
-    held = prove(Path(recipe), texts(sources), merge, clamp_mtime, run, progress)
+    held = prove(by, run, progress)
     return replace(verdict, replayed=_hold_against(held, here))
 
 

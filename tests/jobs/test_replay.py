@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from squashkit import (
+    ByRecipe,
     FleetOptions,
     History,
     Keep,
@@ -100,7 +101,7 @@ def test_the_same_again(tmp_path: Path, form: str, compress: str | None) -> None
     (image,) = validate(again)
     assert_same_rootfs(APP.layers, image.layers, keep=1)
     assert image.layers == read_image(output).layers
-    verdict = verify(str(output), recipe=recipe, sources=str(source))
+    verdict = verify(str(output), by=ByRecipe(recipe, str(source)))
     assert verdict.replayed is not None
     assert [one.same_blobs for one in verdict.replayed] == [True]
 
@@ -307,7 +308,7 @@ def test_the_wrong_image(tmp_path: Path) -> None:
     with pytest.raises(ImageNotFound, match="the recipe is of that image"):
         replay(recipe, str(tmp_path / "other"), str(tmp_path / "again"))
     with pytest.raises(ImageNotFound):
-        verify(str(tmp_path / "new"), recipe=recipe, sources=str(tmp_path / "other"))
+        verify(str(tmp_path / "new"), by=ByRecipe(recipe, str(tmp_path / "other")))
 
 
 def test_what_is_left_out(tmp_path: Path) -> None:
@@ -470,7 +471,7 @@ def test_a_rebase(tmp_path: Path, form: str, squashes: bool) -> None:
     assert report.job is not None
     assert read_image(again).config == read_image(output).config
     assert report.job.notes[-1] == "The result is the recipe's, its manifest too."
-    verdict = verify(str(output), recipe=recipe, sources=[*map(str, elsewhere)])
+    verdict = verify(str(output), by=ByRecipe(recipe, [*map(str, elsewhere)]))
     assert verdict.replayed is not None
     assert verdict.replayed[0].same_blobs
 
@@ -537,7 +538,7 @@ def test_a_fleet(tmp_path: Path, strategy: str) -> None:
     made = {image.names: image.config for image in read_images(tmp_path / "out")}
     assert {image.names: image.config for image in read_images(tmp_path / "again")} == made
     assert len(made) == 3
-    verdict = verify(f"oci:{tmp_path / 'out'}:two:1", recipe=recipe, sources=images)
+    verdict = verify(f"oci:{tmp_path / 'out'}:two:1", by=ByRecipe(recipe, images))
     assert verdict.replayed is not None
     assert [one.same_blobs for one in verdict.replayed] == [True]
 

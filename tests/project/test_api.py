@@ -117,7 +117,11 @@ def taken(function: Any) -> set[str]:
 def taken_by(group: type) -> set[str]:
     """The fields of a group, and of the groups in it."""
     hints = get_type_hints(group)
-    inner = {name for name, hint in hints.items() if hint in (squashkit.Access, squashkit.Limits)}
+    inner = {
+        name
+        for name, hint in hints.items()
+        if hint in (squashkit.Access, squashkit.Limits, squashkit.Merge)
+    }
     return {*hints} - inner | {field for name in inner for field in get_type_hints(hints[name])}
 
 

@@ -17,6 +17,7 @@ import squashkit
 NAMES = [
     "Access",
     "AdviceReport",
+    "ByRecipe",
     "CatalogueReport",
     "CheckedBases",
     "Changeset",
