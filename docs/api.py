@@ -42,8 +42,8 @@ SECTIONS = {
         Spread Limits ByRecipe
         MinSaving Compression Platform""",
     "Results": """
-        Report RebaseReport PatchReport ExtractReport IndexReport FleetReport ShapeReport AdviceReport
-        SquashedFleet ScanReport DuplicatesReport SqlAnswer PullReport FreedReport
+        Report RebaseReport PatchReport ExtractReport IndexReport Provenance FleetReport ShapeReport
+        AdviceReport SquashedFleet ScanReport DuplicatesReport SqlAnswer PullReport FreedReport
         InspectReport WasteReport Verdict ReplayedImage
         TreeReport DiffReport ListReport TraceReport TracesReport
         Exported Have FoundReport CurrentReport CheckedBases CatalogueReport KnownBase""",

@@ -131,6 +131,7 @@ _NAMES = {
     "report.markdown.report": ("markdown",),
     "report.patch": ("PatchReport",),
     "report.platforms": ("IndexReport",),
+    "report.provenance": ("Provenance",),
     "report.rebase": ("RebaseReport",),
     "report.sarif": ("sarif",),
     "report.squash": ("Report",),
@@ -245,6 +246,7 @@ if TYPE_CHECKING:
     from squashkit.report.markdown.report import markdown as markdown
     from squashkit.report.patch import PatchReport as PatchReport
     from squashkit.report.platforms import IndexReport as IndexReport
+    from squashkit.report.provenance import Provenance as Provenance
     from squashkit.report.rebase import RebaseReport as RebaseReport
     from squashkit.report.sarif import sarif as sarif
     from squashkit.report.squash import Report as Report

@@ -226,6 +226,9 @@ class Write:
     """Write the image unchanged unless a squash saves this much: `5%`, `10MB`. Not for a rebase."""
     check: bool = False
     """Read back what was written and compare it with the source before it gets its name."""
+    provenance: bool = False
+    """Have the report say how the result was made, and what its root file system's digest is, for others to
+    check. Every file of the result is hashed for that. Not with digests unchecked; a dry run has none."""
     dry_run: bool = False
     """Write nothing; say what would be."""
     recipe: Path | str | None = None

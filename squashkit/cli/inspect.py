@@ -42,6 +42,11 @@ Examples:
     help="Print which layers are in the IMAGEs, for --have. That may be all images of a store"
     " (docker-daemon:, the default, or containers-storage:), or below a place in a registry.",
 )
+@option(
+    "--rootfs-digest",
+    is_flag=True,
+    help="Tell the digest of the root file system, too. It is equal where `squashkit diff` finds nothing.",
+)
 @json_option("it")
 @look_options
 def inspect(
@@ -50,6 +55,7 @@ def inspect(
     verify: bool,
     dot: bool,
     have_list: bool,
+    rootfs_digest: bool,
     as_json: bool,
     looking: Looking,
 ) -> None:
@@ -69,6 +75,8 @@ def inspect(
         source = opened.source
         several = len({one.image_id for one in source.images}) > 1
         if dot or (source.reference.image is None and looking.which.choice is None and several):
+            if rootfs_digest:
+                raise UsageError(f"--rootfs-digest is of one image; name it as {source.example}")
             shared = tree(opened, verify=verify)
             if dot:
                 say(shared.dot())
@@ -76,7 +84,10 @@ def inspect(
                 show_report(shared, as_json=as_json)
             return
         reports = (
-            (one.platform, inspect_image(opened, one, verify=verify, verbose=verbose))
+            (
+                one.platform,
+                inspect_image(opened, one, verify=verify, verbose=verbose, rootfs_digest=rootfs_digest),
+            )
             for one in opened.images()
         )
         looking.show(reports, as_json=as_json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -58,11 +58,15 @@ def show_json(document: Any) -> None:
         click.echo(json_text(document))
 
 
-def write_file(option: str, path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def write_file(option: str, path: Path, text: str, write: Callable[[Path, str], object] = _write) -> None:
     """Write a file beside what a command is about. Raises SquashkitError where that fails."""
     shown = show_text(str(path))
     try:
-        path.write_text(text, encoding="utf-8")
+        write(path, text)
     except OSError as error:
         raise SquashkitError(f"{option} {shown}: {why(error)}") from error
     written.append(f"{shown} was written")

@@ -197,6 +197,8 @@ def rebase(
             )
         if writing.have:
             raise UsageError("--from moves tags of a registry; --have is for an archive: leave it out")
+        if writing.provenance or writing.statement:
+            raise UsageError("--provenance and --statement are of one image; leave --from out")
         reports = str(writing.report or "")
         patch = Patch(writing.replace, tag_suffix, select, rollback, reports)
         with shown(quiet=writing.quiet) as progress:

@@ -37,6 +37,7 @@ from squashkit.oci.compression import Compression
 from squashkit.oci.documents import PlatformChoice
 from squashkit.options import Access, MinSaving, Read, Run, Write
 from squashkit.progress import Note, Notify, Progress, shown
+from squashkit.report.provenance import Provenance
 from squashkit.report.text import json_text
 
 
@@ -50,6 +51,10 @@ class WriteReport(Protocol):
     @property
     def store_id(self) -> str:
         """By which a store knows the result; empty where it went elsewhere."""
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """How the result was made; None where nobody asked, and in a dry run."""
 
     def json(self) -> dict[str, Any]: ...
 
@@ -72,6 +77,8 @@ class Writing:
     replace: bool
     push_by_digest: bool
     digest_file: Path | None
+    provenance: Path | None
+    statement: Path | None
     no_fetch_base: bool
     have: tuple[str, ...]
     check: bool
@@ -99,6 +106,7 @@ class Writing:
             push_by_digest=self.push_by_digest,
             min_saving=min_saving,
             check=self.check,
+            provenance=bool(self.provenance or self.statement),
             dry_run=self.dry_run,
             recipe=recipe,
         )
@@ -126,13 +134,10 @@ class Writing:
             raise UsageError("the image goes to standard output; write the report to a file: --report FILE")
         if piped_out and self.as_markdown:
             raise UsageError("the image goes to standard output, where Markdown would go; pass -o PATH")
-        for name, path in (
-            ("--report", self.report),
-            ("--digest-file", self.digest_file),
-            ("--recipe", recipe),
-        ):
-            if path is not None:
-                check_writable(name, path, image, output, *bases, *self.have)
+        for name, path in self._files(recipe).items():
+            check_writable(name, path, image, output, *bases, *self.have)
+            if piped_out and path.exists() and os.path.samestat(path.stat(), os.fstat(1)):
+                raise UsageError(f"{name} {path}: the image goes to standard output")
 
         def notify(note: Note) -> None:
             if (self.verbose or note.is_warning) and not self.quiet:
@@ -146,6 +151,27 @@ class Writing:
             rest.callback(self.show, done, piped_out=piped_out)
             if self.digest_file is not None and not self.dry_run:
                 write_file("--digest-file", self.digest_file, f"{done.manifest_digest or done.store_id}\n")
+            if self.statement is not None and done.provenance is not None:
+                rest.callback(_write_whole, "--statement", self.statement, done.provenance.statement())
+            if self.provenance is not None and done.provenance is not None:
+                rest.callback(_write_whole, "--provenance", self.provenance, done.provenance.predicate())
+
+    def _files(self, recipe: Path | None) -> dict[str, Path]:
+        """The files beside the image that are to be written. Raises UsageError where two are one."""
+        named = {
+            "--report": self.report,
+            "--digest-file": self.digest_file,
+            "--provenance": self.provenance,
+            "--statement": self.statement,
+            "--recipe": recipe,
+        }
+        files = {name: path for name, path in named.items() if path is not None}
+        first: dict[Path, str] = {}
+        for name, path in files.items():
+            other = first.setdefault(path.resolve(), name)
+            if other != name and (path.is_file() or not path.exists()):
+                raise UsageError(f"{other} and {name} name one file: {path}")
+        return files
 
     def show(self, done: WriteReport, *, piped_out: bool = False) -> None:
         """Print the report, and write it to its file where one is named."""
@@ -227,6 +253,13 @@ def _no_stream() -> UsageError:
     return UsageError("standard output is a terminal; pass -o PATH, or pipe it into docker load")
 
 
+def _write_whole(option: str, path: Path, document: dict[str, Any]) -> None:
+    """Write a document to a file that has its name only when it is whole."""
+    from squashkit.jobs.provenance import write_whole  # most runs have no use for it
+
+    write_file(option, path, json_text(document) + "\n", write_whole)
+
+
 def check_writable(option: str, target: Path, *references: str | None) -> None:
     """Raises UsageError where a file cannot be written, or would replace an input or the output."""
     if target.is_dir() or not target.parent.is_dir():
@@ -294,6 +327,21 @@ _OPTIONS: list[Callable[[Function], Function]] = [
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="Write the digest of the result's manifest (or index; else its id in docker) to a file.",
+    ),
+    option(
+        "--provenance",
+        section=NAMES,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write how the result was made to a file, as SLSA provenance. For cosign attest --predicate.",
+    ),
+    option(
+        "--statement",
+        section=NAMES,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write that with the result's digest to a file, as in-toto has it. For cosign attest-blob"
+        " --statement.",
     ),
     option(
         "--no-fetch-base",

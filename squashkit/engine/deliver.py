@@ -93,7 +93,16 @@ def carry_out_each(
     for task, target in zip(tasks, targets, strict=True):
         with inside(str(task.decision.image.platform) if target.several else ""):
             done.append(carry_out(layers, task, target, sink, stock))
+            if target.rootfs_digest and sink is not None:
+                done[-1] = _with_rootfs_digest(layers, task, done[-1])
     return done
+
+
+def _with_rootfs_digest(layers: LayerStore, task: Task, done: Done) -> Done:
+    from squashkit.engine.rootfs_digest import planned_digest  # most runs have no use for it
+
+    digest = planned_digest(layers, task.decision.image, done.result.plan, task.sources)
+    return replace(done, result=replace(done.result, rootfs_digest=digest))
 
 
 def written_of(done: Sequence[Done], target: Target, sink: Sink) -> Written:

@@ -405,6 +405,17 @@ class LayerStore:
             for at in range(0, piece, _PIECE):
                 yield bytes(min(_PIECE, piece - at))
 
+    def pass_on(self, layer: Layer, take: Callable[[memoryview], None]) -> None:
+        """Give all bytes of a layer's plain tar to somebody, in order. One that is not at hand passes as it
+        comes, verified and not kept."""
+        blob = nearest(layer)
+        if self.is_inflated(layer) or (blob.is_here and blob.codec is Codec.NONE):
+            for block in read_blocks(self.bytes_of(layer), self.session.cancelled, layer.where):
+                take(block)
+            return
+        self._inflation.check(layer, blob, Keeping(take))
+        self._prove(layer, blob)
+
     def files_of(self, layer: Layer, is_text: Callable[[bytes], bool]) -> KnownFiles:
         """What the files of a layer that lies elsewhere hold: digests of all, and the whole of those whose
         paths say that they are texts. It is fetched where that is not remembered."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from squashkit.arguments import texts
 from squashkit.errors import UsageError
 from squashkit.jobs.decide import Bases
+from squashkit.jobs.provenance import refuse_unproven
 from squashkit.oci.digests import is_digest
 from squashkit.oci.documents import ALL
 from squashkit.options import Read, Run, Write
@@ -132,6 +133,7 @@ def decide_targets(
 ) -> list[Target]:
     """Where images go, each in its form; of a delta with what its reader has. Raises UsageError where
     something must not be written there, and what opening that raises."""
+    refuse_unproven(read, write, decisions)
     targets = [
         decide_target(
             output,

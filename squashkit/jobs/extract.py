@@ -19,6 +19,7 @@ from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.choose import choose
 from squashkit.jobs.decide import Bases, base_beside
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
+from squashkit.jobs.provenance import parameters_of, with_provenance
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.layers.compare import is_same_content
 from squashkit.layers.entry import directories_above, normalise
@@ -115,7 +116,15 @@ def extract(
         notes = [notes_on(source, task.decision, targets[0], chosen, replace(history, drop=False))]
         delivery = deliver(layers, [task], targets, guard, Stock())
         moved = transferred(session, [delivery], delivery.output)
-        (job,) = reports_of(source, delivery, targets, notes, moved)
+        asked = parameters_of("extract", image, output, how, history, read, write)
+        made_from = {"source": app, "base": base.image if base is not None else None}
+        (job,) = with_provenance(
+            reports_of(source, delivery, targets, notes, moved),
+            targets,
+            asked,
+            [made_from],
+            [source, *bases.sources],
+        )
         return ExtractReport(
             job=job,
             app=app,

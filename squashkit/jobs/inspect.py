@@ -29,16 +29,17 @@ def inspect(
     image: str,
     *,
     verify: bool = False,
+    rootfs_digest: bool = False,
     which: Which = Which(),
     run: Run = Run(),
     progress: Progress | None = None,
     notify: Notify = ignore,
 ) -> InspectReport:
-    """Look at an image's layers; with `verify` every digest is checked. Raises what opening and reading
-    the image raises."""
+    """Look at an image's layers; with `verify` every digest is checked, with `rootfs_digest` that of its
+    root file system is told. Raises what opening and reading the image raises."""
     with open_images([image], one_platform(which), run, progress, notify) as (opened,):
         (one,) = opened.images()
-        return inspect_image(opened, one, verify=verify)
+        return inspect_image(opened, one, verify=verify, rootfs_digest=rootfs_digest)
 
 
 @checked
@@ -56,22 +57,34 @@ def inspect_tree(
         return tree(opened, verify=verify)
 
 
-def inspect_image(opened: Opened, image: Image, *, verify: bool, verbose: bool = False) -> InspectReport:
+def inspect_image(
+    opened: Opened, image: Image, *, verify: bool, verbose: bool = False, rootfs_digest: bool = False
+) -> InspectReport:
     """The same of one image of an open source."""
     source = opened.source
     base = known_base(image, source.graph) or base_by_catalogue(image, Catalogue.of_user())
     candidates = () if base is not None else tuple(candidate_bases(image, source.graph))
     facts = [_stored_facts(layer) for layer in image.layers]
     worst: list[DeadEntry] = []
-    if image.is_whole:
-        with opened.view(image, verify=verify) as view:
+    digest = ""
+    if image.is_whole or rootfs_digest:
+        with opened.view(image, verify=verify, keep=rootfs_digest) as view:
             facts = _all_facts(view, facts)
             worst = _worst(view)
+            digest = _rootfs_digest(view) if rootfs_digest else ""
             view.settle()
     else:
         verify = False
     return InspectReport(
-        image, opened.reference(image), tuple(facts), base, verify, verbose, tuple(worst), candidates
+        image,
+        opened.reference(image),
+        tuple(facts),
+        base,
+        verify,
+        verbose,
+        tuple(worst),
+        candidates,
+        digest,
     )
 
 
@@ -100,6 +113,12 @@ def _worst(view: View) -> list[DeadEntry]:
     dead = (DeadEntry(one.path, one.entry.record.size, one.layer) for one in view.rootfs.dropped)
     found = nlargest(_WORST, dead, key=lambda one: (one.size, -one.layer))
     return [one for one in found if one.size]
+
+
+def _rootfs_digest(view: View) -> str:
+    from squashkit.engine.rootfs_digest import rootfs_digest  # most looks have no use for it
+
+    return rootfs_digest(view.layers, view.image)
 
 
 def _all_facts(view: View, stored: Sequence[LayerFacts]) -> list[LayerFacts]:

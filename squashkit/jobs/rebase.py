@@ -25,6 +25,7 @@ from squashkit.jobs.base.used import remember
 from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.held import Held
+from squashkit.jobs.provenance import index_provenance, parameters_of, with_provenance
 from squashkit.jobs.recipes import RecipeFile, recipe_of
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.layers.changeset import Changeset
@@ -207,9 +208,18 @@ def _rebase(
                 held.told(job, held.note_of(move.whole), target)
                 for job, move, target in zip(written, moves, targets, strict=True)
             ]
+        asked = parameters_of("rebase", image, output, how, history, read, write)
+        made_from = [
+            {"source": move.whole, "old_base": move.old.image, "new_base": move.new.image} for move in moves
+        ]
+        written = with_provenance(written, targets, asked, made_from, [source, *bases.sources])
         reports = [replace(report, job=job) for report, job in zip(reports, written, strict=True)]
-        by_platform = {str(one.app.platform): one for one in reports}
-        return IndexReport(MappingProxyType(by_platform), delivery.index or "", transfer=moved)
+        return IndexReport(
+            MappingProxyType({str(one.app.platform): one for one in reports}),
+            delivery.index or "",
+            transfer=moved,
+            provenance=index_provenance(delivery, written),
+        )
 
 
 def _recipe(

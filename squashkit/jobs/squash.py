@@ -17,6 +17,7 @@ from squashkit.jobs.base.used import remember
 from squashkit.jobs.decide import Bases, decide, keep_all
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.leave_out import exclusions_of
+from squashkit.jobs.provenance import index_provenance, parameters_of, with_provenance
 from squashkit.jobs.recipes import RecipeFile, recipe_of
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.oci.documents import ALL
@@ -134,7 +135,13 @@ def squash_platforms(
             remember(one.base for one in decisions)
         moved = transferred(session, [delivery], delivery.output)
         reports = reports_of(source, delivery, targets, notes, moved)
-        by_platform = {str(report.image.platform): report for report in reports}
+        asked = parameters_of("squash", image, output, Keep.of(keep), merge, history, read, write)
+        made_from = [{"source": one.image, "base": one.base.image} for one in decisions]
+        reports = with_provenance(reports, targets, asked, made_from, [source, *bases.sources])
         return IndexReport(
-            MappingProxyType(by_platform), delivery.index or "", tuple(chosen.missing), moved
+            MappingProxyType({str(report.image.platform): report for report in reports}),
+            delivery.index or "",
+            tuple(chosen.missing),
+            moved,
+            index_provenance(delivery, reports),
         )

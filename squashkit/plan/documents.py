@@ -52,6 +52,8 @@ class Result:
     changed: bool
     image_id: str = ""
     manifest: Descriptor | None = None
+    rootfs_digest: str = ""
+    """Of its root file system, where it was asked for."""
     there: Mapping[Digest, int] = field(default_factory=dict)
     """Blobs that the destination had before, and their sizes."""
     in_registry: frozenset[Digest] = frozenset()

@@ -10,6 +10,7 @@ from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
 from squashkit.oci.graph import Image, StoredLayer
 from squashkit.plan.extract.packages import Package
+from squashkit.report.provenance import Provenance
 from squashkit.report.squash import Report
 from squashkit.report.stored import (
     delta_json,
@@ -91,6 +92,11 @@ class ExtractReport:
         shown = [one for one in ordered if one[1]][:limit] if limit is not None else ordered
         return [(f"/{show_path(path)}", bytes_, self.why[path]) for path, bytes_ in shown]
 
+    @property
+    def provenance(self) -> Provenance | None:
+        """How the result was made; None where that was not asked for, or nothing was written."""
+        return self.job.provenance
+
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints; docs/results.md documents them."""
         job, before = self.job, self._before
@@ -104,6 +110,7 @@ class ExtractReport:
             "image_id": {"before": self.app.image_id, "after": job.image_id or None},
             "manifest_digest": job.manifest_digest or None,
             "store_id": job.store_id or None,
+            **({"rootfs_digest": job.rootfs_digest} if job.rootfs_digest else {}),
             "layers": {"before": len(self.app.layers), "after": len(job.after)},
             "stored_bytes": {"before": stored_size(before), "after": job.stored_after},
             "compression": {"before": kinds(before), "after": kinds(job.after)},

@@ -79,6 +79,8 @@ class InspectReport:
     """The largest dead files."""
     candidates: tuple[Base, ...] = ()
     """Where the base may end, if nothing says it."""
+    rootfs_digest: str = ""
+    """The digest of its root file system; empty unless it was asked for."""
 
     def __repr__(self) -> str:
         base = self.base.name or self.base.evidence if self.base else "unknown"
@@ -107,6 +109,7 @@ class InspectReport:
             "platform": str(image.platform),
             "image_id": image.image_id,
             "manifest_digest": descriptor.digest if descriptor else None,
+            **({"rootfs_digest": self.rootfs_digest} if self.rootfs_digest else {}),
             "created": image.config.created,
             "verified": self.verified,
             "base": {"layers": self.base.layers, "name": self.base.name, "evidence": self.base.evidence}
@@ -164,6 +167,7 @@ class InspectReport:
             ),
             f"image_id {image.image_id}",
             *([f"manifest {descriptor.digest}"] if descriptor else []),
+            *([f"rootfs   {self.rootfs_digest}"] if self.rootfs_digest else []),
             "",
             *self._table(width),
             "",

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from squashkit.amounts import count
 from squashkit.errors import show_text
 from squashkit.plan.documents import Transfer
+from squashkit.report.provenance import Provenance
 from squashkit.report.stored import moved, transfer_json
 
 
@@ -37,6 +38,8 @@ class IndexReport(Generic[R]):
     """Platforms that were left out, since their blobs are not there; None where that is not told."""
     transfer: Transfer | None = None
     """Bytes to and from daemons and registries, for all platforms together; None where there is neither."""
+    provenance: Provenance | None = None
+    """How the images of the new index were made; None where that was not asked for, or none was written."""
 
     def __repr__(self) -> str:
         kind = type(next(iter(self.reports.values()))).__name__ if self.reports else "none"

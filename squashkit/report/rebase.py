@@ -15,6 +15,7 @@ from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.inherit import Change
 from squashkit.plan.rebase.merge.changes import Merged
 from squashkit.plan.rebase.model import Copied, Kind, Risk
+from squashkit.report.provenance import Provenance
 from squashkit.report.squash import Report
 from squashkit.report.stored import left_out_told, moved
 from squashkit.report.text import brief, shorten, table
@@ -88,6 +89,11 @@ class RebaseReport:
         """By which the daemon or podman shows the result; empty where it went elsewhere."""
         return self.job.store_id if self.job is not None else ""
 
+    @property
+    def provenance(self) -> Provenance | None:
+        """How the result was made; None where that was not asked for, or nothing was written."""
+        return self.job.provenance if self.job is not None else None
+
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints; docs/rebase.md documents them."""
         job = self.job.json() if self.job is not None else {}
@@ -106,6 +112,7 @@ class RebaseReport:
             "image_id": {"before": self.app.image_id, "after": job.get("image_id", {}).get("after")},
             "manifest_digest": job.get("manifest_digest"),
             "store_id": job.get("store_id"),
+            **{name: job[name] for name in ("rootfs_digest",) if name in job},
             "layers": {
                 "before": len(self.app.layers),
                 "after": job["layers"]["after"] if job else self.new.layers + above,

@@ -15,6 +15,7 @@ from squashkit.plan.base import Base
 from squashkit.plan.delta import Delta
 from squashkit.plan.documents import Result, Transfer
 from squashkit.plan.squash import LayerPlan
+from squashkit.report.provenance import Provenance
 from squashkit.report.stored import (
     delta_json,
     differing,
@@ -57,6 +58,9 @@ class Report:
     """What stayed out of the archive, where that is a delta."""
     store_id: str = ""
     """By which the daemon or podman shows the result; empty where it went elsewhere."""
+    provenance: Provenance | None = None
+    """How the result was made, for others to check. None where it was not asked for, or nothing was
+    written."""
 
     def __repr__(self) -> str:
         stored = f"{known_size(self.stored_after)} stored"
@@ -108,6 +112,11 @@ class Report:
         if self.result.manifest is None or (self.store_id and self.store_id == self.image_id):
             return ""
         return self.result.manifest.digest
+
+    @property
+    def rootfs_digest(self) -> str:
+        """The digest of the result's root file system; empty unless it was asked for."""
+        return self.result.rootfs_digest
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
@@ -212,6 +221,7 @@ class Report:
             "image_id": {"before": self.image.image_id, "after": self.image_id or None},
             "manifest_digest": self.manifest_digest or None,
             "store_id": self.store_id or None,
+            **({"rootfs_digest": self.rootfs_digest} if self.rootfs_digest else {}),
             "layers": {"before": len(self.before), "after": len(self.after)},
             "stored_bytes": {
                 "before": self.stored_before,
@@ -296,11 +306,15 @@ class Report:
 
     def wrote(self) -> list[str]:
         """What was written, and where."""
-        image_id = f"id       {self.store_id}" if self.store_id else f"image_id {self.image_id}"
+        digests = [f"id       {self.store_id}" if self.store_id else f"image_id {self.image_id}"]
+        if self.rootfs_digest:
+            digests.append(f"rootfs   {self.rootfs_digest}")
+        if self.rootfs_digest and self.left_out:
+            digests.append("The source's root file system has another digest: some of it was left out.")
         if not self.is_pushed:
-            return [f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}", image_id]
+            return [f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}", *digests]
         names = [f"docker://{tag}" for tag in self.tags] or [f"{self.output}@{self.manifest_digest}"]
-        return [f"Wrote {', '.join(names)}", f"digest   {self.manifest_digest}", image_id]
+        return [f"Wrote {', '.join(names)}", f"digest   {self.manifest_digest}", *digests]
 
     def rows(self) -> list[list[str]]:
         """What each size was before and is after, with a remark."""

@@ -60,6 +60,8 @@ class Target:
     """Whether anything is to be written."""
     check: bool = False
     """Whether what was written is read back before it gets its name."""
+    rootfs_digest: bool = False
+    """Whether the digest of the result's root file system is wanted."""
     has_own_names: bool = False
     """Whether nobody said how the result is to be called."""
     several: bool = False
@@ -157,6 +159,7 @@ def decide_target(
         min_saving=write.least,
         writes=output is not None and not write.dry_run,
         check=write.check,
+        rootfs_digest=write.provenance,
         has_own_names=not write.names,
         several=several,
     )

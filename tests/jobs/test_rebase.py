@@ -373,7 +373,7 @@ def bases(files: Path) -> tuple[Arg, ...]:
 
 
 @pytest.mark.parametrize("target", ["app.tar", "new.tar"])
-@pytest.mark.parametrize("option", ["-o", "--report", "--digest-file"])
+@pytest.mark.parametrize("option", ["-o", "--report", "--digest-file", "--provenance", "--statement"])
 def test_inputs_are_never_written_to(option: str, target: str, files: Path) -> None:
     """Neither the image nor the new base, whatever is forced."""
     before = snapshot(files)

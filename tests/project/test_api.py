@@ -55,6 +55,7 @@ TERMINAL = {
     "as_sarif": "sarif() of a report",
     "report": "a report has json()",
     "digest_file": "a report has manifest_digest",
+    "statement": "a report has provenance",
     "quiet": "nothing is printed",
     "verbose": "text(verbose=True) of a report",
     "debug": "an exception has its traceback",

@@ -52,6 +52,7 @@ NAMES = [
     "Note",
     "Notify",
     "Patch",
+    "Provenance",
     "PatchReport",
     "Platform",
     "Progress",

@@ -61,7 +61,15 @@ def run_into(stdout: str, *words: Arg) -> Result:
 
 @needs_full
 @pytest.mark.parametrize(
-    "words", [(), ("--json",), ("--report", "/dev/full"), ("--digest-file", "/dev/full")]
+    "words",
+    [
+        (),
+        ("--json",),
+        ("--report", "/dev/full"),
+        ("--digest-file", "/dev/full"),
+        ("--provenance", "/dev/full"),
+        ("--statement", "/dev/full"),
+    ],
 )
 def test_an_image_that_was_written_is_told_of(words: tuple[str, ...], app: Path, tmp_path: Path) -> None:
     """Where the summary or a report finds no space the image is there, and the error says so."""
@@ -299,6 +307,8 @@ def test_diff_says_in_which_image_a_layer_is_bad(app: Path, tmp_path: Path) -> N
         ("squash", "oci:there", *KEEP_2, "-o", "oci:there:new", "--digest-file", "there/index.json"),
         ("squash", "oci:there", *KEEP_2, "-o", "oci:there:new", "--report", "there/blobs/sha256/new"),
         ("squash", "oci:there", *KEEP_2, "-o", "out.tar", "--report", "there/oci-layout"),
+        ("squash", "oci:there", *KEEP_2, "-o", "out.tar", "--provenance", "there/index.json"),
+        ("squash", "oci:there", *KEEP_2, "-o", "oci:there:new", "--statement", "there/blobs/sha256/new"),
         ("fleet", "storage", "oci:there", "--csv", "there/index.json"),
     ],
     ids=lambda words: " ".join(map(str, words[-2:])),
