@@ -262,7 +262,8 @@ def _write_whole(option: str, path: Path, document: dict[str, Any]) -> None:
 
 def check_writable(option: str, target: Path, *references: str | None) -> None:
     """Raises UsageError where a file cannot be written, or would replace an input or the output."""
-    if target.is_dir() or not target.parent.is_dir():
+    place = target if target.exists() else target.parent
+    if target.is_dir() or not target.parent.is_dir() or not os.access(place, os.W_OK):
         raise UsageError(f"{option} {target}: no file can be written there")
     for text in references:
         if text is not None and would_harm(target, text):

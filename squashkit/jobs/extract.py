@@ -114,9 +114,9 @@ def extract(
             recheck=recheck,
         )
         notes = [notes_on(source, task.decision, targets[0], chosen, replace(history, drop=False))]
+        asked = parameters_of("extract", image, output, how, history, read, write)
         delivery = deliver(layers, [task], targets, guard, Stock())
         moved = transferred(session, [delivery], delivery.output)
-        asked = parameters_of("extract", image, output, how, history, read, write)
         made_from = {"source": app, "base": base.image if base is not None else None}
         (job,) = with_provenance(
             reports_of(source, delivery, targets, notes, moved),

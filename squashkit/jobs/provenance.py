@@ -20,7 +20,7 @@ from squashkit.plan.documents import index_type
 from squashkit.plan.segments import Decision
 from squashkit.report.provenance import ROOTFS, Artifact, Provenance, of_platforms
 from squashkit.report.squash import Report
-from squashkit.transports.atomic import AtomicFile
+from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.blobs import write_all
 from squashkit.transports.reference import REGISTRY, Reference, parse_reference
 from squashkit.transports.source import Source
@@ -104,13 +104,13 @@ def with_provenance(
     return proven
 
 
-def index_provenance(delivery: Delivery, reports: Sequence[Report]) -> Provenance | None:
+def index_provenance(delivery: Delivery, reports: Sequence[Report], target: Target) -> Provenance | None:
     """How the images of a new index were made, and the index; None where that was not asked for."""
     parts = {str(one.image.platform): one.provenance for one in reports if one.provenance is not None}
     if delivery.index is None or not parts:
         return None
     media_type = index_type([one.result.manifest for one in reports if one.result.manifest is not None])
-    return of_platforms(parts, Artifact(_title(reports[0]), delivery.index, media_type))
+    return of_platforms(parts, Artifact(_title(reports[0], target), delivery.index, media_type))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -118,6 +118,7 @@ def write_whole(path: Path, text: str) -> None:
     folder that takes no new one, is written to as it is."""
     target = path.resolve()
     if target.is_file() or not target.exists():
+        remove_leftovers(target)
         with suppress(TransportError), closing(AtomicFile(target)) as file:
             write_all(file.fd, text.encode())
             file.publish(replace=True, sync=True)
@@ -132,13 +133,16 @@ def _made(report: Report, target: Target) -> Artifact:
     assert manifest is not None
     in_archive = target.place.is_file and target.format == "docker"
     if in_archive or not report.manifest_digest:
-        return Artifact(_title(report), Digest(report.image_id), DOCKER_CONFIG)
-    return Artifact(_title(report), manifest.digest, manifest.media_type)
+        return Artifact(_title(report, target), Digest(report.image_id), DOCKER_CONFIG)
+    return Artifact(_title(report, target), manifest.digest, manifest.media_type)
 
 
-def _title(report: Report) -> str:
-    """What the result is called."""
-    return next(iter(report.tags), "") or _named(report.output or "", parse_output)
+def _title(report: Report, target: Target) -> str:
+    """What the result is called; empty where it has no name, and goes through a pipe."""
+    place = target.place
+    if report.tags or place.is_stdio:
+        return str(_plain(next(iter(report.tags), "")))
+    return str(_plain(Path(place.path).name if place.is_file else place.path))
 
 
 def _read(name: str, image: Image, sources: Sequence[Source]) -> Artifact:

@@ -189,6 +189,7 @@ def _rebase(
             notes_on(source, task.decision, target, chosen, history)
             for task, target in zip(tasks, targets, strict=True)
         ]
+        asked = parameters_of("rebase", image, output, how, history, read, write)
         if held is not None:
             tasks = [
                 held.task(task, held.note_of(move.whole)) for task, move in zip(tasks, moves, strict=True)
@@ -208,7 +209,6 @@ def _rebase(
                 held.told(job, held.note_of(move.whole), target)
                 for job, move, target in zip(written, moves, targets, strict=True)
             ]
-        asked = parameters_of("rebase", image, output, how, history, read, write)
         made_from = [
             {"source": move.whole, "old_base": move.old.image, "new_base": move.new.image} for move in moves
         ]
@@ -218,7 +218,7 @@ def _rebase(
             MappingProxyType({str(one.app.platform): one for one in reports}),
             delivery.index or "",
             transfer=moved,
-            provenance=index_provenance(delivery, written),
+            provenance=index_provenance(delivery, written, targets[0]),
         )
 
 

@@ -127,6 +127,7 @@ def squash_platforms(
             )
             for one in decisions
         ]
+        asked = parameters_of("squash", image, output, Keep.of(keep), merge, history, read, write)
         with RecipeFile(write.recipe_file, writes=targets[0].writes) as file:
             delivery = deliver(layers, tasks, targets, guard, Stock())
             if file.is_wanted:
@@ -135,7 +136,6 @@ def squash_platforms(
             remember(one.base for one in decisions)
         moved = transferred(session, [delivery], delivery.output)
         reports = reports_of(source, delivery, targets, notes, moved)
-        asked = parameters_of("squash", image, output, Keep.of(keep), merge, history, read, write)
         made_from = [{"source": one.image, "base": one.base.image} for one in decisions]
         reports = with_provenance(reports, targets, asked, made_from, [source, *bases.sources])
         return IndexReport(
@@ -143,5 +143,5 @@ def squash_platforms(
             delivery.index or "",
             tuple(chosen.missing),
             moved,
-            index_provenance(delivery, reports),
+            index_provenance(delivery, reports, targets[0]),
         )

@@ -283,18 +283,20 @@ def test_image_and_new_base_come_in_one_archive(
 
 
 def test_an_index_stays_one(daemon: NewDocker, person: Person, tmp_path: Path) -> None:
-    """All platforms of an image go back under one name where the store has indexes; where it has none
-    that is told before anything is written."""
+    """All platforms of an image go back under one name where the store has indexes, and provenance names
+    the index as it does; where it has none that is told before anything is written."""
     path = tmp_path / "many.tar"
     oci_archive(path, platforms("many"), nested=True)
     words = ["--keep-layers", "1", "--platform", "all", "-o", "docker-daemon:many:squashed"]
-    done = person.run("squash", path, *words, "--json")
+    done = person.run("squash", path, *words, "--json", "--statement", tmp_path / "statement")
     if not daemon.by_manifest:
         assert_fails(done, 2)
         assert "many:squashed" not in daemon.tags()
         return
     assert done.code == 0, done.err
     assert daemon.inspect("many:squashed")["Id"] == done.json["index_digest"]
+    index = json.loads((tmp_path / "statement").read_text())["subject"][0]
+    assert f"sha256:{index['digest']['sha256']}" == done.json["index_digest"]
     again = person.run("inspect", "docker-daemon:many:squashed", "--json")
     assert again.code == 0, again.err
     found = {image["platform"]: len(image["layers"]) for image in again.json["images"]}

@@ -422,3 +422,14 @@ def test_a_rebase_from_python_has_it_too(app: Path, tmp_path: Path) -> None:
     assert run("rebase", f"{app}:app:1", *words, *files).code == 0
     assert report.provenance is not None
     assert report.provenance.statement() == json.loads((tmp_path / "s").read_text())
+
+
+def test_a_result_without_a_name_has_its_digest(tmp_path: Path) -> None:
+    """In a file that gives the name, in a pipe nothing does."""
+    docker_archive_old(tmp_path / "app.tar", [dataclasses.replace(APP, tags=[])])
+    for output, expected in ((f"{tmp_path}/out.tar", ["out.tar"]), ("-", [None])):
+        result = run_process(
+            "squash", tmp_path / "app.tar", *KEEP_2, "-o", output, "--statement", tmp_path / "s"
+        )
+        assert result.code == 0, result.err
+        assert [one.get("name") for one in read_back(tmp_path / "s")["subject"]] == expected
