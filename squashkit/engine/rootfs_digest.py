@@ -20,7 +20,7 @@ from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.listing import rootfs_digest as digest_of_tree
 from squashkit.layers.pieces import Copy, Piece
-from squashkit.layers.record import REGULAR, stored_spans
+from squashkit.layers.record import REGULAR, Record, stored_spans
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Image, Layer
@@ -75,6 +75,10 @@ class _Stacked:
     """That it is; None where it is put together from pieces."""
     pieces: _Pieces | None = None
 
+    def made(self, record: Record) -> bytes | None:
+        """What a file holds that is new; None where its bytes lie in a layer."""
+        return self.pieces.made(record) if self.pieces is not None and record.size else None
+
     def place(self, at: int) -> tuple[Layer, int]:
         """The layer that a byte of the tar lies in, and where."""
         if self.pieces is not None:
@@ -112,6 +116,14 @@ class _Pieces:
     def changeset(self) -> Changeset:
         """What its headers say."""
         return parse_changeset(tar.scan(self._window), self._starts[-1] + len(tar.END_OF_ARCHIVE))
+
+    def made(self, record: Record) -> bytes | None:
+        """What a file holds that is written anew, as an extraction's package databases are; None where it
+        is copied."""
+        piece, offset = self._find(record.data)
+        if isinstance(piece, Copy) or record.sparse is not None:
+            return None
+        return piece[offset : offset + record.size]
 
     def place(self, at: int) -> tuple[Layer, int]:
         """The layer that a byte is copied from, and where it lies in that."""
@@ -167,6 +179,10 @@ class _Contents:
     def want(self, inode: Inode, stacked: _Stacked) -> None:
         """Ask for the digest of a file of a layer. Raises PlanError for too many bytes of holes,
         TooLarge."""
+        made = stacked.made(inode.entry.record)
+        if made is not None:
+            self.digests[inode] = hashlib.sha256(made).digest()
+            return
         layer: Layer | None = None
         spans: list[tuple[int | None, int]] = []
         for start, length in stored_spans(inode.entry.record):

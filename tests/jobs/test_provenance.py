@@ -225,6 +225,22 @@ def test_an_extraction(base: tuple[str, ...], app: Path, tmp_path: Path) -> None
     assert rootfs[0] == rootfs_of(tmp_path / "out.tar")
 
 
+def test_files_that_are_written_anew_count(tmp_path: Path) -> None:
+    """As the accounts of an extraction, which no layer of the source holds so."""
+    accounts = [
+        file("etc/passwd", b"root:x:0:0::/:/bin/sh\nweb:x:33:34::/:/no\n"),
+        file("etc/group", b"root:x:0:\nwww:x:34:\n"),
+    ]
+    image = ImageSpec([layer(*accounts, file("a"))], ["app:1"], {"config": {"User": "web"}})
+    docker_archive_old(tmp_path / "app.tar", [image])
+    words = ("-o", tmp_path / "out.tar", "--statement", tmp_path / "s")
+    result = run("extract", tmp_path / "app.tar", "/a", *words)
+    assert result.code == 0, result.err
+    assert b"root" not in run("cat", tmp_path / "out.tar", "/etc/passwd").out
+    (rootfs,) = named(read_back(tmp_path / "s")["predicate"]["runDetails"]["byproducts"]).values()
+    assert rootfs[0] == rootfs_of(tmp_path / "out.tar")
+
+
 def test_what_was_left_out(app: Path, tmp_path: Path) -> None:
     """The digest is the result's, people are told that it is not the source's, and others by what means."""
     words = (*KEEP_2, "--exclude", "/y", "-o", tmp_path / "out.tar", "--statement", tmp_path / "s")
