@@ -136,7 +136,7 @@ class Writing:
             raise UsageError("the image goes to standard output, where Markdown would go; pass -o PATH")
         for name, path in self._files(recipe).items():
             check_writable(name, path, image, output, *bases, *self.have)
-            if piped_out and path.exists() and os.path.samestat(path.stat(), os.fstat(1)):
+            if piped_out and path.exists() and os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno())):
                 raise UsageError(f"{name} {path}: the image goes to standard output")
 
         def notify(note: Note) -> None:
@@ -334,15 +334,16 @@ _OPTIONS: list[Callable[[Function], Function]] = [
         section=NAMES,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Write how the result was made to a file, as SLSA provenance. For cosign attest --predicate.",
+        help="Write how the result was made to a file, as SLSA provenance. Its root file system's digest is"
+        " in it.",
     ),
     option(
         "--statement",
         section=NAMES,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Write that with the result's digest to a file, as in-toto has it. For cosign attest-blob"
-        " --statement.",
+        help="Write that to a file as an in-toto statement. It names the result by its digest, and can be"
+        " signed as it is.",
     ),
     option(
         "--no-fetch-base",

@@ -137,7 +137,7 @@ class _Pieces:
         return self._pieces[index], at - self._starts[index]
 
     def _window(self, at: int) -> tuple[memoryview, int]:
-        """As `tar.scan` wants it: every piece ends where a record does."""
+        """As `tar.scan` wants it: no piece ends within a header."""
         if at >= self._starts[-1]:
             return memoryview(b""), self._starts[-1]
         piece, offset = self._find(at)

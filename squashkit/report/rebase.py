@@ -112,7 +112,7 @@ class RebaseReport:
             "image_id": {"before": self.app.image_id, "after": job.get("image_id", {}).get("after")},
             "manifest_digest": job.get("manifest_digest"),
             "store_id": job.get("store_id"),
-            **{name: job[name] for name in ("rootfs_digest",) if name in job},
+            **({"rootfs_digest": job["rootfs_digest"]} if "rootfs_digest" in job else {}),
             "layers": {
                 "before": len(self.app.layers),
                 "after": job["layers"]["after"] if job else self.new.layers + above,

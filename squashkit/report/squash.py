@@ -309,8 +309,12 @@ class Report:
         digests = [f"id       {self.store_id}" if self.store_id else f"image_id {self.image_id}"]
         if self.rootfs_digest:
             digests.append(f"rootfs   {self.rootfs_digest}")
-        if self.rootfs_digest and self.left_out:
-            digests.append("The source's root file system has another digest: some of it was left out.")
+            if self.left_out:
+                digests.append("The source's root file system has another digest: some of it was left out.")
+            elif any(run.copies for run in self.runs):
+                digests.append(
+                    "The source's root file system has another digest: hard links became copies."
+                )
         if not self.is_pushed:
             return [f"Wrote {', '.join(self.tags) or 'the image'} to {self.output}", *digests]
         names = [f"docker://{tag}" for tag in self.tags] or [f"{self.output}@{self.manifest_digest}"]

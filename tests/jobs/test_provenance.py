@@ -17,6 +17,7 @@ from tests.support.builders import (
     directory,
     docker_archive_old,
     file,
+    hardlink,
     hex_digest,
     image_id,
     layer,
@@ -251,6 +252,17 @@ def test_what_was_left_out(app: Path, tmp_path: Path) -> None:
     assert f"rootfs   {rootfs[0]}\n" in result.text
     assert "The source's root file system has another digest" in result.text
     assert told["predicate"]["buildDefinition"]["externalParameters"]["merge"] == {"exclude": ["/y"]}
+
+
+def test_a_hard_link_that_became_a_copy(tmp_path: Path) -> None:
+    """No layer can link into another: the result has two files, and people are told."""
+    image = ImageSpec([layer(file("a", b"1")), layer(hardlink("b", "a")), layer(file("c"))], ["app:1"])
+    docker_archive_old(tmp_path / "app.tar", [image])
+    words = ("--keep-layers", "1", "-o", tmp_path / "out.tar", "--statement", tmp_path / "s")
+    result = squash(tmp_path / "app.tar", *words)
+    (rootfs,) = named(read_back(tmp_path / "s")["predicate"]["runDetails"]["byproducts"]).values()
+    assert rootfs[0] == rootfs_of(tmp_path / "out.tar") != rootfs_of(tmp_path / "app.tar")
+    assert "has another digest: hard links became copies" in result.text
 
 
 def test_an_image_that_is_written_unchanged(tmp_path: Path) -> None:
