@@ -29,8 +29,8 @@ from squashkit.transports.target import Target, parse_output
 from squashkit.wording import Option
 
 _SAYS_NOTHING = {
-    "Write": {"force", "replace", "push_by_digest", "check", "provenance", "dry_run"},
-    "Read": {"verify", "fetch_base"},
+    "Write": {"force", "replace", "push_by_digest", "check", "provenance", "dry_run", "recipe"},
+    "Read": {"verify", "fetch_base", "have"},
 }
 """Options that change nothing of what is made."""
 _REFERENCES = {"base", "onto", "old_base"}

@@ -109,6 +109,10 @@ def _replay(
 ) -> Replayed:
     if not sources:
         raise UsageError("no source: name the old image, of which the recipe makes the new one")
+    if write.recipe is not None or write.provenance:
+        raise UsageError(
+            "a replay writes no recipe and no provenance: those of the squash are of the same image"
+        )
     if clamp_mtime != held.recipe.options.get("clamp_mtime"):
         mine = held.recipe.options.get("clamp_mtime")
         raise CheckFailed(

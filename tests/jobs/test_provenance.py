@@ -302,7 +302,7 @@ TOLD: dict[str, tuple[Any, Any, Any]] = {
 }
 UNTOLD = {
     "read.verify", "read.fetch_base", "write.force", "write.replace", "write.push_by_digest", "write.check",
-    "write.provenance", "write.dry_run",
+    "write.provenance", "write.dry_run", "write.recipe", "read.have",
 }  # fmt: skip
 """What decides nothing of the image."""
 
