@@ -15,7 +15,7 @@ from squashkit.oci.graph import Image, RunPlace, stack_layers
 from squashkit.options import STRATEGIES
 from squashkit.plan.fleet.carve import Carving
 from squashkit.plan.fleet.cut import Priced
-from squashkit.plan.fleet.storage import StackLayer
+from squashkit.plan.fleet.storage import Stack, StackLayer
 from squashkit.plan.fleet.strategies import ALL, BEST, BUILT, TRIE, Carved, Goal, measure
 from squashkit.plan.fleet.trie import LayerRun, Trie
 from squashkit.plan.segments import Segment
@@ -49,6 +49,9 @@ class MadeUp:
         other = type(self)(self.images, self.seed)
         other.measured = dict(self.measured)
         return other
+
+    def bounds(self, built: Sequence[Stack], stacks: Sequence[Stack]) -> None:
+        """All is measured."""
 
     def carve(self, kept: Sequence[int], room: Sequence[int]) -> Carved:
         """Nothing above the bases."""

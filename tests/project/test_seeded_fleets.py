@@ -109,9 +109,9 @@ def test_some_files_are_dead_and_some_are_repeated(tmp_path: Path) -> None:
     """Merging along the trie saves, carving saves more, and each image's base is one of the fleet."""
     public.make(tmp_path / "fleet", 60, scale=20_000)
     rows = ("--strategies", "built,trie,carve")
-    done = run("fleet", "storage", f"oci:{tmp_path / 'fleet'}", *rows, "--estimate", "--json")
+    done = run("fleet", "storage", f"oci:{tmp_path / 'fleet'}", *rows, "--json")
     assert done.code == 0, done.err
     assert done.json["unknown_base"] == []
     built, trie, carved = (row["registry_bytes"] for row in done.json["strategies"])
-    assert trie < 0.95 * built
-    assert carved < 0.99 * trie
+    assert trie < 0.97 * built
+    assert carved < 0.996 * trie

@@ -19,7 +19,7 @@ from squashkit.jobs.fleet.carve import carver_of, ranks_of
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.trees import FleetTrees, walk
-from squashkit.layers.blocks import BLOCK
+from squashkit.jobs.fleet.twins import Twins
 from squashkit.layers.changeset import Changeset, HostSize, content_of
 from squashkit.layers.merge import EMPTY, SquashedLayer
 from squashkit.layers.pieces import Copy, Piece
@@ -33,7 +33,8 @@ from squashkit.plan.base import Base
 from squashkit.plan.documents import changed_annotations, image_manifest, squashed_config
 from squashkit.plan.fleet.carve import Atom, in_place_of
 from squashkit.plan.fleet.cut import Priced
-from squashkit.plan.fleet.storage import StackLayer
+from squashkit.plan.fleet.estimate import Bounds, Made, PackedLayer, about, bounds_of_saving
+from squashkit.plan.fleet.storage import PLAIN, Stack, StackLayer
 from squashkit.plan.fleet.strategies import Carved
 from squashkit.plan.fleet.trie import MADE_BY, LayerRun
 from squashkit.plan.segments import Segment
@@ -43,8 +44,6 @@ from squashkit.transports.codecs import Compressor
 from squashkit.transports.source import Source
 from squashkit.transports.stored import StoredBlob, codec_of, digest_of, nearest, size_of
 
-_HEADER = 64
-"""About what a header takes once it is compressed: it is mostly zeros."""
 _MOST_TWINS = 2000
 """How many runs are planned to see whether they give the same bytes as others."""
 _NOTHING = StackLayer("nothing", 0, 0)
@@ -81,8 +80,13 @@ class Pricing:
     _trees: FleetTrees = field(init=False)
     _repeats: Mapping[ChainID, int] = field(init=False)
     """How many layers from the top down stand in the same order elsewhere."""
-    _measured: dict[DiffID, tuple[int, int]] = field(default_factory=dict, init=False)
-    """The sizes of layers that pieces were estimated by."""
+    _packed_by: dict[DiffID, PackedLayer] = field(default_factory=dict, init=False)
+    """Layers that pieces were estimated by."""
+    _guessed: dict[str, StackLayer] = field(default_factory=dict, init=False)
+    """New blobs that were estimated, by what they are put together from."""
+    _parts: dict[str, Made] = field(default_factory=dict, init=False)
+    """And what of which layers they have."""
+    _have: Twins = field(init=False)
     _made: dict[str, StackLayer] = field(default_factory=dict, init=False)
     """New blobs, by what they are put together from."""
     _kept: dict[tuple[int, object], tuple[StackLayer, StoredLayer]] = field(
@@ -92,9 +96,11 @@ class Pricing:
     _runs: dict[RunPlace, StackLayer | None] = field(default_factory=dict, init=False)
     """What runs become that were merged, None where that is nothing."""
     _alive: dict[ChainID, _Alive] = field(default_factory=dict, init=False)
-    _twins: int = field(default=0, init=False)
+    _twins: dict[RunPlace, str] = field(default_factory=dict, init=False)
+    """The keys of runs that may give the same bytes as others elsewhere."""
 
     def __post_init__(self) -> None:
+        self._have = Twins(self.layers, lambda diff_id: self._packed_layer(diff_id).members)
         self._trees = FleetTrees(self.layers.changesets)
         self._repeats = _repeated(self.members)
 
@@ -111,10 +117,10 @@ class Pricing:
     def layer(self, number: int, layer: Layer) -> StackLayer:
         """A layer of an image as it is: in a registry its own blob, a plain one compressed. Two images may
         have the same layer in blobs of different compressors."""
-        return self._as_it_is(number, layer)[0]
+        return self._as_it_is(self.members[number], layer)[0]
 
-    def _as_it_is(self, number: int, layer: Layer) -> tuple[StackLayer, StoredLayer]:
-        source = self.members[number].source
+    def _as_it_is(self, member: Member, layer: Layer) -> tuple[StackLayer, StoredLayer]:
+        source = member.source
         place = id(source), layer.blobs or layer.diff_id
         if place not in self._kept:
             self._kept[place] = self._keep(source, layer)
@@ -140,18 +146,18 @@ class Pricing:
 
     def _described(self, number: int, layer: Layer) -> StoredLayer:
         """A kept layer, with what the image's own manifest says of it where its blob is kept."""
-        stored, own = self._as_it_is(number, layer)[1], layer.descriptor
+        stored, own = self._as_it_is(self.members[number], layer)[1], layer.descriptor
         is_own = stored.source is None and own is not None and own.digest == stored.digest
         return replace(stored, source=own) if is_own else stored
 
     @property
     def has_plain(self) -> bool:
         """Whether plain layers count as they are, since nothing is compressed."""
-        return self.estimate and any(key.startswith("plain ") for key in self._made)
+        return self.estimate and any(key.startswith(PLAIN) for key in self._made)
 
     def _packed(self, diff_id: DiffID, size: int, host: HostSize) -> StackLayer:
         """What a plain layer of so many bytes becomes."""
-        key = f"plain {diff_id}"
+        key = f"{PLAIN}{diff_id}"
         if key not in self._made:
             self._made[key] = (
                 _stacked(key, size, host, diff_id)
@@ -172,8 +178,8 @@ class Pricing:
     def unstated(self) -> dict[DiffID | StoredBlob, StoredLayer]:
         """Compressed layers whose digests nobody states, by where they lie, with those that they have."""
         return {
-            nearest(layer): self._as_it_is(number, layer)[1]
-            for number, member in enumerate(self.members)
+            nearest(layer): self._as_it_is(member, layer)[1]
+            for member in self.members
             for layer in member.image.layers
             if layer.blobs and not digest_of(layer)
         }
@@ -289,31 +295,49 @@ class Pricing:
     def _new(self, sources: Sequence[Layer], pieces: Sequence[Piece], host: HostSize) -> StackLayer:
         """A layer that is put together from these layers' pieces."""
         key = identify(sources, pieces)
-        if key not in self._made:
-            if self.estimate or self.estimate_runs:
-                return _stacked(key, self._estimated(sources, pieces), host, "")
-            self._made[key] = self._compressed(gather(self.layers.store, sources, pieces), host)
+        if key in self._made:
+            return self._made[key]
+        if self.estimate or self.estimate_runs:
+            if key not in self._guessed:
+                self._guessed[key] = self._guess(key, sources, pieces, host)
+            return self._guessed[key]
+        self._made[key] = self._compressed(gather(self.layers.store, sources, pieces), host)
         return self._made[key]
 
-    def _estimated(self, sources: Sequence[Layer], pieces: Sequence[Piece]) -> int:
-        total = 0.0
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                total += len(piece) // BLOCK * _HEADER
-            else:
-                stored, plain = self._sizes(sources[piece.layer].diff_id)
-                total += (piece.end - piece.start) * stored / plain
-        return round(total)
+    def _guess(
+        self, key: str, sources: Sequence[Layer], pieces: Sequence[Piece], host: HostSize
+    ) -> StackLayer:
+        """The same without compressing it: a layer that the fleet has, or about so much."""
+        packed = self._packed_layers(sources, pieces)
+        same = self._have.find(sources, pieces)
+        twin = self._as_it_is(*self.layers.held(same))[0] if same is not None else None
+        self._parts[key] = Made.of(packed, pieces, twin)
+        if twin is not None:
+            return twin._replace(content=host.content, blocks=host.blocks, made=key)
+        return StackLayer(key, round(about(packed, pieces)), host.content, "", host.blocks, made=key)
 
-    def _sizes(self, diff_id: DiffID) -> tuple[int, int]:
-        """Bytes of a layer as it is stored, and of its tar."""
-        if diff_id not in self._measured:
+    def _estimated(self, sources: Sequence[Layer], pieces: Sequence[Piece]) -> int:
+        return round(about(self._packed_layers(sources, pieces), pieces))
+
+    def _packed_layers(self, sources: Sequence[Layer], pieces: Sequence[Piece]) -> dict[int, PackedLayer]:
+        """The layers that pieces come from, by their numbers."""
+        numbers = sorted({piece.layer for piece in pieces if isinstance(piece, Copy)})
+        return {number: self._packed_layer(sources[number].diff_id) for number in numbers}
+
+    def _packed_layer(self, diff_id: DiffID) -> PackedLayer:
+        if diff_id not in self._packed_by:
             layer, changeset = self.layers.holder(diff_id), self.layers.changesets[diff_id]
-            stored = size_of(layer)
-            if codec_of(layer) is Codec.NONE:
-                stored = self._packed(diff_id, stored, changeset.host_size).stored
-            self._measured[diff_id] = stored, max(changeset.diff_size, 1)
-        return self._measured[diff_id]
+            stored, codec = size_of(layer), codec_of(layer)
+            if codec is Codec.NONE and not self.estimate:
+                stored, codec = self._packed(diff_id, stored, changeset.host_size).stored, Codec.GZIP
+            self._packed_by[diff_id] = PackedLayer.of(diff_id, changeset, stored, codec)
+        return self._packed_by[diff_id]
+
+    def bounds(self, built: Sequence[Stack], stacks: Sequence[Stack]) -> Bounds | None:
+        """Between what lies what is saved in a registry; None where all layers were measured."""
+        if not any(blob.made for stack in stacks for blob in stack):
+            return None
+        return bounds_of_saving(built, stacks, self._parts)
 
     def _compressed(self, blocks: Iterator[memoryview], host: HostSize) -> StackLayer:
         """What a tar is in a registry."""
@@ -348,13 +372,22 @@ class Pricing:
             return Priced(blob.key, blob.content if host else blob.stored)
         alive = self._alive_at(run.top.chain_id)
         cost = round((alive.content if host else alive.stored)[start])
-        if len(segment) <= self._repeats[run.top.chain_id] and self._twins < _MOST_TWINS:
-            self._twins += 1
-            below = [Segment(0, start, True)] if start else []
+        if len(segment) <= self._repeats[run.top.chain_id]:
+            return Priced(self._twin_key(image, segment), cost)
+        return Priced(f"{run.top.chain_id} from {start}", cost)
+
+    def _twin_key(self, image: Image, segment: Segment) -> str:
+        """The key of a run that may give the same bytes as others elsewhere; of too many only the first are
+        planned for it."""
+        place = image.place(segment.start, segment.stop)
+        if place not in self._twins:
+            if len(self._twins) >= _MOST_TWINS:
+                return f"{image.layers[segment.stop - 1].chain_id} from {segment.start}"
+            below = [Segment(0, segment.start, True)] if segment.start else []
             planned = self._plan(image, [*below, segment]).layers[-1]
             assert isinstance(planned, SquashedLayer)
-            return Priced(identify(image.layers, planned.pieces), cost)
-        return Priced(f"{run.top.chain_id} from {start}", cost)
+            self._twins[place] = identify(image.layers, planned.pieces)
+        return self._twins[place]
 
     def _alive_at(self, chain_id: ChainID) -> _Alive:
         """What is alive at a place of the fleet, whose layers are applied once for all places."""
@@ -364,23 +397,24 @@ class Pricing:
 
     def _survey(self) -> None:
         """Find what is alive at every place of the fleet."""
-        stacks: dict[ChainID | None, tuple[list[float], list[int], list[float]]] = {None: ([], [], [])}
+        stacks: dict[ChainID | None, tuple[list[float], list[int], list[tuple[float, float]]]]
+        stacks = {None: ([], [], [])}
         images = [member.image for member in self.members]
-        for number, layer, tree in walk(images, self.layers.changesets):
+        for _, layer, tree in walk(images, self.layers.changesets):
             below = stacks[layer.parent]
-            stored, content, ratios = [*below[0]], [*below[1]], [*below[2]]
+            stored, content, rates = [*below[0]], [*below[1]], [*below[2]]
             changeset = self.layers.changesets[layer.diff_id]
-            headers = _HEADER * changeset.count
+            packed = self._packed_layer(layer.diff_id)
             payload = sum(record.size for _, record in changeset.entries)
-            packed = self.layer(number, layer).stored - headers
-            ratios.append(min(1.0, max(0.0, packed / max(payload, 1))))
-            stored.append(_HEADER * len(changeset.entries) + ratios[-1] * payload)
+            rates.append((packed.block, packed.ratio))
+            stored.append(packed.block * len(changeset.entries) + packed.ratio * payload)
             content.append(changeset.content_size)
             for dead in tree.dropped:
                 record = dead.entry.record
-                stored[dead.layer] -= _HEADER + ratios[dead.layer] * record.size
+                a_block, ratio = rates[dead.layer]
+                stored[dead.layer] -= a_block + ratio * record.size
                 content[dead.layer] -= content_of(record)
-            stacks[layer.chain_id] = stored, content, ratios
+            stacks[layer.chain_id] = stored, content, rates
             self._alive[layer.chain_id] = _Alive(_from_top(stored), _from_top(content))
 
 

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from squashkit.oci.names import split_tag
 
+PLAIN = "plain "
+"""How the keys of plain layers begin that were not compressed."""
+
 
 class StackLayer(NamedTuple):
     """One layer of a result. Equal keys are equal bytes."""
@@ -24,6 +27,13 @@ class StackLayer(NamedTuple):
     """Equal ones are equal tars, however they are compressed; the key where it is not given."""
     blocks: int = 0
     """Bytes of the files' blocks, as containerd counts a snapshot."""
+    made: str = ""
+    """What a new layer is put together from, where it was not compressed; empty of all others."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a plain layer that counts as it is, since nothing was compressed."""
+        return self.key.startswith(PLAIN)
 
     @property
     def tar(self) -> str:

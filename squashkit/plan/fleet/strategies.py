@@ -19,8 +19,10 @@ from squashkit.oci.graph import MAX_LAYERS, RunPlace
 from squashkit.options import STRATEGIES
 from squashkit.plan.fleet.carve import Carving
 from squashkit.plan.fleet.cut import Priced, best_cut
+from squashkit.plan.fleet.estimate import Bounds
 from squashkit.plan.fleet.pull import pulled
 from squashkit.plan.fleet.storage import (
+    Stack,
     StackLayer,
     containerd_bytes,
     growth,
@@ -61,6 +63,13 @@ class Strategy:
     """Of a fleet that is carved its new layers; None where the best cut took its place."""
     least: int | None = None
     """Of a fleet that is carved: what no layers of the same files would take less than, in a registry."""
+    saves: Bounds | None = None
+    """Between what lies what it saves in a registry, where new layers are estimated."""
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether nobody knows before it is measured if it saves or costs, in a registry."""
+        return self.saves is not None and self.saves.least < 0 < self.saves.most
 
     def __repr__(self) -> str:
         return f"<Strategy: {self.name}, {len(self.stacks):,} images>"
@@ -150,6 +159,10 @@ class Prices(Protocol):
         """The layers that the fleet should have had above those that each image keeps, at most so many an
         image, measured."""
 
+    def bounds(self, built: Sequence[Stack], stacks: Sequence[Stack]) -> Bounds | None:
+        """Between what lies what these stacks save in a registry, of what was built; None where all of
+        their layers were measured."""
+
     def rough(self) -> Self:
         """The same, which measures no further run: it takes about what its bytes take now."""
 
@@ -212,14 +225,16 @@ def measure(
     if ALL in wanted:
         whole = (trie.merged(n, 0) for n in range(len(work.sizes)))
         if ALL in estimated:
-            found[ALL] = replace(_Measuring(trie, prices.rough()).partition(ALL, whole), is_estimated=True)
+            rough = _Measuring(trie, prices.rough())
+            found[ALL] = replace(rough.partition(ALL, whole), is_estimated=True)
+            found[ALL] = rough.bounded(found[ALL], found.get(BUILT))
         else:
             found[ALL] = work.partition(ALL, whole)
     if BASE in wanted:
         kept = [trie.kept_layers(n) for n in range(len(work.sizes))]
         above = ([*_kept(range(base)), *trie.merged(n, base)] for n, base in enumerate(kept))
         found[BASE] = work.partition(BASE, above)
-    return [found[name] for name in STRATEGIES if name in wanted]
+    return [work.bounded(found[name], found.get(BUILT)) for name in STRATEGIES if name in wanted]
 
 
 def _check_limit(trie: Trie, names: Sequence[str], max_layers: int) -> None:
@@ -255,6 +270,12 @@ class _Measuring:
             stacks.append(tuple(chain.from_iterable(blobs)))
             documents |= self.prices.documents(number, one, blobs)
         return Strategy(name, tuple(parts), tuple(stacks), sum(documents.values()))
+
+    def bounded(self, strategy: Strategy, built: Strategy | None) -> Strategy:
+        """The same with the bounds of what it saves, if it has none yet."""
+        if built is None or strategy.saves is not None:
+            return strategy
+        return replace(strategy, saves=self.prices.bounds(built.stacks, strategy.stacks))
 
     def along_trie(self, built: Strategy) -> Strategy:
         """Cut where the fleet branches or an image ends."""

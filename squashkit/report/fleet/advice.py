@@ -213,7 +213,7 @@ class AdviceReport:
         lines = [f"Squash {changed:,} of {images}: that {in_registry}, and {on_host}."]
         lines += self.costs()
         more = fleet.cost(whole) - fleet.cost(best)
-        if more > 0:
+        if more > 0 and not fleet.is_unsure(ALL):
             about = "about " * (fleet.estimate or whole.is_estimated)
             lines.append(f"Squashing each image whole would take {about}{size(more)} more than that.")
         if fleet.unknown:

@@ -56,10 +56,13 @@ class _Line:
     saved: int
     """Bytes, of all images."""
     is_estimated: bool
+    is_unsure: bool
 
     @property
     def label(self) -> str:
         about = "about " * self.is_estimated
+        if self.is_unsure:
+            return f"{_joined(self.titles)}\nunsure: saves or costs"
         if not self.saved:
             return f"{_joined(self.titles)}\nsaves nothing"
         amount, share = size(abs(self.saved)), f"({abs(self.shares[-1]):.1f} %)"
@@ -128,7 +131,8 @@ def _lines(report: FleetReport) -> list[_Line]:
             lines.remove(one)
         saved = built[-1][kind] - strategy.growth[-1][kind]
         about = strategy.is_estimated or (report.estimate and kind == 0)
-        lines.append(_Line(titles, strategy.name, shares, saved, about))
+        unsure = any(report.is_unsure(name) for name in (strategy.name, *(one.strategy for one in same)))
+        lines.append(_Line(titles, strategy.name, shares, saved, about, unsure))
     return lines
 
 

@@ -22,6 +22,8 @@ from squashkit.report.fleet.sharing import LostRun, NoLongerShared
 from squashkit.report.fleet.titles import TITLES, show_segments
 from squashkit.report.text import Fit, table
 
+UNSURE = "unsure"
+"""What stands in place of what an estimate saves or costs where it cannot tell which it is."""
 _WORTH = 0.005
 """The share of all bytes that squashing a fleet must save to be advised."""
 
@@ -84,7 +86,7 @@ class FleetReport:
     def crossing(self) -> int | None:
         """From how many images on squashing all of them takes more than they take as built; None where it
         never does."""
-        if not self.is_scanned or not self._has(ALL):
+        if not self.is_scanned or not self._has(ALL) or self.is_unsure(ALL):
             return None
         kind = int(self.minimise == "host")
         built, whole = self.strategies[0].growth, self.strategy(ALL).growth
@@ -96,6 +98,10 @@ class FleetReport:
     def strategy(self, name: str) -> Strategy:
         """One of those that were measured, by its name in STRATEGIES."""
         return next(one for one in self.strategies if one.name == name)
+
+    def is_unsure(self, name: str) -> bool:
+        """Whether an estimate cannot tell if a strategy saves or costs; on a host it can."""
+        return self.minimise != "host" and self.strategy(name).is_unsure
 
     def no_longer_shared(self, strategy: Strategy) -> NoLongerShared:
         """What of the fleet as it was built a strategy merges away."""
@@ -139,6 +145,7 @@ class FleetReport:
             "registry_bytes": strategy.registry,
             "documents_bytes": strategy.documents,
             "estimated": strategy.is_estimated or (self.estimate and strategy.name != BUILT),
+            "saves_bytes": strategy.saves and strategy.saves._asdict(),
             "host_bytes": strategy.host if self.is_scanned else None,
             "containerd_bytes": strategy.containerd if self.is_scanned else None,
             "layers": strategy.layers,
@@ -189,7 +196,7 @@ class FleetReport:
             "",
             self.answer(),
         ]
-        lines += [*self.caveat(), *self.of_carving(), *self.growing()]
+        lines += [*self.caveat(), *self.of_carving(), *self.growing(), *self.of_unsure()]
         return [*lines, *chain.from_iterable(self.of_unknown()), *self.notes]
 
     def subject(self) -> str:
@@ -211,7 +218,7 @@ class FleetReport:
             [
                 TITLES[one.name],
                 guess + registry[at],
-                _change(one.registry, built.registry),
+                UNSURE if one.is_unsure else _change(one.registry, built.registry),
                 host[at] if self.is_scanned else "",
                 _change(one.host, built.host),
                 f"{one.layers:,}",
@@ -238,7 +245,7 @@ class FleetReport:
 
     def of_carving(self) -> list[str]:
         """What carving saves, and how near it comes to what is possible; or why it was not done."""
-        if not self.is_scanned or not self._has(CARVE):
+        if not self.is_scanned or not self._has(CARVE) or self.is_unsure(CARVE):
             return []
         carved = self.strategy(CARVE)
         if carved.carved is None:
@@ -249,13 +256,20 @@ class FleetReport:
         if not self._has(BEST):
             return [f"Carved, it takes {size(self._taken(CARVE))}: {near}."]
         saved = self._taken(BEST) - self._taken(CARVE)
-        return [f"Carving saves {size(saved)} more than the best cut: {near}."]
+        about = "about " * self.estimate
+        return [f"Carving saves {about}{size(saved)} more than the best cut: {near}."]
 
     def growing(self) -> list[str]:
         """From where on squashing all of them costs more than it saves, if not from the first."""
         if self.crossing is None or self.crossing <= 1:
             return []
         return [f"In this order, squashing all takes more than as built from {self.crossing:,} images on."]
+
+    def of_unsure(self) -> list[str]:
+        """What the word in the table means, where it stands there."""
+        if not any(one.is_unsure for one in self.shown):
+            return []
+        return [f"{UNSURE}: an estimate cannot tell whether that takes less than as built, or more."]
 
     def of_unknown(self, *, as_markdown: bool = False) -> list[list[str]]:
         """Paragraphs on the images of which no base is known, the list of them in the middle."""
@@ -274,32 +288,41 @@ class FleetReport:
             least = min(self.shown, key=self.cost)
             return f"The least of these: {TITLES[least.name]}, {size(self.cost(least))}."
         best, built, whole, base = map(self._taken, (BEST, BUILT, ALL, BASE))
+        if self.is_unsure(BEST):
+            saves = self.strategy(BEST).saves
+            assert saves is not None
+            return (
+                "An estimate cannot tell whether the best cut saves anything: it takes between"
+                f" {size(saves.most)} less and {size(-saves.least)} more."
+            )
         less = min((whole, TITLES[ALL]), (base, TITLES[BASE]))
-        if self.unknown:  # squashed whole they lose bases that nobody here knows: that is no saving
+        if self.unknown or self.is_unsure(ALL):
+            # Squashed whole they lose bases that nobody here knows: that is no saving.
             less = base, TITLES[BASE]
         if built <= min(best, less[0]):
             if self.unknown:
                 return "With the bases that are known there is nothing to squash."
             return "Do not squash: as it was built this fleet takes least."
+        about = "about " * self.estimate
         if less[0] < best * (1 - _WORTH):
             return (
-                f"The best cut saves {size(built - best)}; {less[1]}, which shares less, takes"
-                f" {size(best - less[0])} less still."
+                f"The best cut saves {about}{size(built - best)}; {less[1]}, which shares less, takes"
+                f" {about}{size(best - less[0])} less still."
             )
-        saved = f"{size(built - best)} ({100 * (built - best) / built:.1f} %)"
+        saved = f"{about}{size(built - best)} ({100 * (built - best) / built:.1f} %)"
         if not self.is_worthwhile:
             start = "With the bases that are known" if self.unknown else "Do not squash:"
             return f"{start} the best cut would save {saved}, and change digests for that."
         text = f"The best cut saves {saved}"
-        if whole > best:
-            about = "about " * self.strategy(ALL).is_estimated
+        if whole > best and not self.is_unsure(ALL):
+            about = "about " * (self.estimate or self.strategy(ALL).is_estimated)
             text += f"; squashing each image whole would take {about}{size(whole - best)} more than that"
         return text + "."
 
     @property
     def is_worthwhile(self) -> bool:
-        """Whether the best cut saves enough to be worth new digests."""
-        return self._taken(BEST) < self._taken(BUILT) * (1 - _WORTH)
+        """Whether the best cut saves enough to be worth new digests, as far as that is known."""
+        return not self.is_unsure(BEST) and self._taken(BEST) < self._taken(BUILT) * (1 - _WORTH)
 
     def _taken(self, name: str) -> int:
         """What the fleet takes under a strategy."""

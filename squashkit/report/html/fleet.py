@@ -20,6 +20,7 @@ from squashkit.plan.fleet.strategies import ALL, BEST, BUILT, Strategy
 from squashkit.plan.fleet.wasted import Wasted
 from squashkit.report.fleet.advice import ONE_IMAGE, WHY_NONE, AdviceReport
 from squashkit.report.fleet.freed import FreedReport
+from squashkit.report.fleet.storage import UNSURE
 from squashkit.report.fleet.titles import TITLES
 from squashkit.report.html.page import Amount, Fact
 from squashkit.report.html.treemap import Box, squarify
@@ -220,7 +221,10 @@ class _Maker:
         about = "about " * fleet.estimate
         told = f"{about}{size(saved)}" if saved > 0 else "nothing"
         where = _WHERE[fleet.minimise]
-        yield Fact("saving", "The best cut saves", told, f"{share} {where}", saved)
+        note = f"{share} {where}"
+        if fleet.is_unsure(BEST):
+            told, note = UNSURE, "an estimate cannot tell"
+        yield Fact("saving", "The best cut saves", told, note, saved)
         dead, content = sum(wasted.dead.values()), sum(wasted.content.values())
         yield Fact("dead", "Dead files", size(dead), f"{percent(dead, content)} of {size(content)}", dead)
         if wasted.twice is None:
@@ -238,11 +242,14 @@ class _Maker:
         for one, saved in zip(strategies, changes, strict=True):
             about = "about " * (one.is_estimated or fleet.estimate)
             said = f"{about}{size(abs(saved))} {'less' if saved > 0 else 'more'}" if saved else "the same"
+            unsure = fleet.is_unsure(one.name)
+            if unsure:
+                said = f"{UNSURE}: an estimate cannot tell if less or more"
             yield Bar(
                 TITLES[one.name],
                 Amount.of(fleet.cost(one)),
                 said,
-                f"{-100 * saved / before:+.1f} %" if before and saved else "",
+                f"{-100 * saved / before:+.1f} %" if before and saved and not unsure else "",
                 saved > 0,
                 round(100 * abs(saved) / widest, 1),
                 f"{100 * (one.host - built.host) / built.host:+.1f} %" if built.host else "",
