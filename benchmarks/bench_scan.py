@@ -29,7 +29,8 @@ from benchmarks.bench_places import registry
 from benchmarks.bench_squash import Results, Sample, machine, measure
 from benchmarks.fleets import Fleet, Scale, Stack
 
-SCAN = [sys.executable, "-m", "squashkit", "fleet", "scan"]
+FLEET = [sys.executable, "-m", "squashkit", "fleet"]
+SCAN = [*FLEET, "scan"]
 CORPORA: Mapping[str, tuple[int, int, int]] = {
     "bytes": (24, 15, 4_000_000),
     "entries": (16, 20_000, 1_000),
@@ -152,6 +153,34 @@ def workers(work: Path, runs: int) -> Results:
     return {"walls": walls, "starts": starts, "factor": one / two}
 
 
+def compressing(work: Path, runs: int) -> Results:
+    """Seconds of an exact `fleet storage` by one worker of Dask and by two, and of one of a single layer,
+    in which nothing is compressed."""
+    fleet = work / "storage"
+    if not (fleet / "index.json").exists():
+        shutil.rmtree(fleet, ignore_errors=True)
+        fleets.make(fleet, 40)
+    rows = ["--strategies", "built,base,all", "--jobs", "1"]
+    walls: dict[str, list[float]] = {"1": [], "2": []}
+    starts: dict[str, list[float]] = {"1": [], "2": []}
+    told = set()
+    for _ in range(runs):
+        for number in walls:
+            for place, times in (
+                (f"oci:{fleet}:docker.io/library/base0:1", starts),
+                (f"oci:{fleet}", walls),
+            ):
+                words = [*FLEET, "storage", place, *rows, "--workers", number, "--json"]
+                sample = measure(words, dict(os.environ), work / "storage.json", 3600)
+                if sample.code:
+                    raise SystemExit((work / "storage.json").read_text()[-2000:])
+                times[number].append(sample.wall)
+            told.add((work / "storage.json").read_text())
+    assert len(told) == 1, "the figures depend on the workers"
+    one, two = (min(walls[number]) - min(starts[number]) for number in walls)
+    return {"walls": walls, "starts": starts, "factor": one / two}
+
+
 def _wall(sources: list[str], number: str, work: Path) -> float:
     """Seconds of a scan by so many workers."""
     into, log = work / "scan", work / "scan.log"
@@ -197,12 +226,20 @@ def markdown(results: Results) -> str:
         f"All three corpora by 1 worker of Dask: {one:.1f} s; by 2: {two:.1f} s. For one layer it takes"
         f" {first:.1f} and {second:.1f} s; without that 2 workers are {times['factor']:.2f} times as fast."
     )
+    exact = results["compressing"]
+    one, two = (min(exact["walls"][number]) for number in "12")
+    first, second = (min(exact["starts"][number]) for number in "12")
+    compressed = (
+        f"An exact `fleet storage` of 40 seeded images by 1 worker: {one:.1f} s; by 2: {two:.1f} s."
+        f" Without start and end ({first:.1f} and {second:.1f} s) 2 workers are"
+        f" {exact['factor']:.2f} times as fast."
+    )
     took = results["opened"]
     opening = (
         f"To open {IMAGES:,} images of {STACKED} layers takes {took['cpu']:.1f} s and"
         f" {took['memory'] / 1e6:,.0f} MB more than to open one."
     )
-    lines += ["", opening, "", asked_for, "", faster, ""]
+    lines += ["", opening, "", asked_for, "", faster, "", compressed, ""]
     return "\n".join(lines)
 
 
@@ -225,6 +262,7 @@ def main(arguments: list[str] | None = None) -> None:
         "opened": opened(work, measured),
         "requests": requests(work),
         "workers": workers(work, options.runs),
+        "compressing": compressing(work, options.runs),
     }
     options.out.write_text(json.dumps(results, indent=2) + "\n")
     options.out.with_suffix(".md").write_text(markdown(results))

@@ -36,6 +36,7 @@ from squashkit.cli.shared import (
     markdown_option,
     max_size_option,
     notify,
+    parsed,
     show_report,
     tmp_dir_option,
 )
@@ -50,7 +51,7 @@ from squashkit.jobs.fleet.scan.storage import measure_scan
 from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.jobs.fleet.squash import squash_fleet
 from squashkit.oci.documents import Platform
-from squashkit.options import STRATEGIES, Access, FleetOptions, Replace, Run
+from squashkit.options import STRATEGIES, Access, FleetOptions, Replace, Run, Spread, parse_scheduler
 from squashkit.progress import Note, shown
 from squashkit.report.fleet.chart import check_chart, write_chart
 from squashkit.report.html.render import check_template, fleet_html
@@ -179,6 +180,21 @@ Examples:
     help=f"The rows, with commas: some of {', '.join(STRATEGIES)}. Default: every one, all estimated.",
 )
 @_carve_options
+@option(
+    "--workers",
+    section=CUT,
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Compress merged layers in N processes of a Dask cluster that is made here. Needs"
+    " 'squashkit[cluster]'.",
+)
+@option(
+    "--scheduler",
+    section=CUT,
+    metavar="ADDRESS",
+    callback=parsed(parse_scheduler),
+    help="Compress those of registries' images on a Dask cluster, as for `fleet scan`.",
+)
 @option("--no-scan", is_flag=True, help="Read manifests and configs only, and tell what was built.")
 @option(
     "--csv",
@@ -200,6 +216,8 @@ def storage(
     images: Sequence[str],
     manifests: Sequence[str],
     strategies: str | None,
+    workers: int | None,
+    scheduler: str | None,
     no_scan: bool,
     csv_file: Path | None,
     chart: Path | None,
@@ -238,12 +256,17 @@ def storage(
     if chart is not None:
         check_chart(chart)
     _protect(references, csv_file, chart)
+    spread = Spread(workers=workers, scheduler=scheduler)
     with shown() as progress:
         folder = scan_at(references[0]) if len(references) == 1 else None
         if folder is not None:
+            if spread != Spread():
+                raise UsageError("workers compress merged layers, and those of a scan are estimated")
             report = measure_scan(folder, fleet=options, built_only=no_scan, run=run, progress=progress)
         else:
-            report = measure_fleet(references, fleet=options, scan=not no_scan, run=run, progress=progress)
+            report = measure_fleet(
+                references, fleet=options, scan=not no_scan, spread=spread, run=run, progress=progress
+            )
     if chart is not None:
         write_chart(report, chart)
     if csv_file is not None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import os
 import signal
@@ -21,13 +22,14 @@ import requests
 
 import squashkit
 from benchmarks import fleets
+from squashkit.options import STRATEGIES
 from tests.compat import registries, services
 from tests.compat.clusters import Cluster, cluster
 from tests.compat.conftest import Person
 from tests.compat.registries import Authority, Registry, downloaded
 from tests.support.builders import oci_layout
 from tests.support.relay import relay
-from tests.support.runner import Result, run_process, spawn
+from tests.support.runner import Result, assert_fails, run, run_process, spawn
 from tests.support.scans import contents, fleet, rows, wide_fleet
 
 ALL = bool(os.environ.get("SQUASHKIT_TEST_CLUSTER"))
@@ -223,6 +225,42 @@ def test_workers_that_are_made_here(tmp_path: Path) -> None:
     done = run_process("fleet", "scan", *paths, "--into", tmp_path / "two", "--workers", "2")
     assert (one.code, done.code, done.err) == (0, 0, "")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_workers_elsewhere_compress_what_lies_in_registries(
+    registry: Registry, encrypted: Cluster, client: dict[str, str]
+) -> None:
+    """What a fleet takes is the same, to the byte; they read layers with their own credentials."""
+    images = [f"docker://{registry.host}/team/app{number}:1" for number in range(2)]
+    words = ["fleet", "storage", *images, "--strategies", "built,all", "--json"]
+    one = run_process(*words, env=client)
+    since = (registry.folder / "log").stat().st_size
+    done = run_process(*words, "--scheduler", encrypted.address, env=client | encrypted.env)
+    assert (one.code, done.code, done.err) == (0, 0, "")
+    assert done.json == one.json
+    assert f'"auth.user.name":"{WORKER[0]}"'.encode() in (registry.folder / "log").read_bytes()[since:]
+
+
+def test_workers_that_are_made_here_compress(tmp_path: Path) -> None:
+    """What they can open; the rest is compressed here, and all figures are the same."""
+    fleets.make(tmp_path / "fleet", 6, fleets.SMALL)
+    paths = wide_fleet(tmp_path, images=2, layers=5)
+    with gzip.open(tmp_path / "packed.tar.gz", "wb") as packed:
+        packed.write(paths[0].read_bytes())
+    images = [f"oci:{tmp_path}/fleet", paths[1], tmp_path / "packed.tar.gz"]
+    rows = ",".join(STRATEGIES)
+    words = ["fleet", "storage", *map(str, images), "--json", "--strategies", rows]
+    one = run_process(*words)
+    done = run_process(*words, "--workers", "2")
+    assert (one.code, done.code, done.err) == (0, 0, one.err)
+    assert done.json == one.json
+
+
+@pytest.mark.parametrize("words", [["--estimate"], ["--no-scan"]], ids=" ".join)
+def test_workers_without_anything_to_compress(words: list[str], tmp_path: Path) -> None:
+    """Where nothing is measured they have nothing to do, which is said."""
+    [path] = wide_fleet(tmp_path, images=1, layers=1)
+    assert_fails(run("fleet", "storage", path, "--workers", "2", *words), 2, "an estimate compresses none")
 
 
 def test_dask_is_imported_for_a_cluster_alone(tmp_path: Path) -> None:

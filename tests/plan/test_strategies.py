@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 import pytest
@@ -49,6 +49,9 @@ class MadeUp:
         other = type(self)(self.images, self.seed)
         other.measured = dict(self.measured)
         return other
+
+    def prepare(self, partitions: Iterable[Sequence[Segment]]) -> None:
+        """Nothing is faster together."""
 
     def bounds(self, built: Sequence[Stack], stacks: Sequence[Stack]) -> None:
         """All is measured."""

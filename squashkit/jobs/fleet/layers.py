@@ -54,11 +54,11 @@ class FleetLayers:
 
     def holder(self, diff_id: DiffID) -> Layer:
         """A layer as it is in the image that it is read from."""
-        return self._holders[diff_id][1] if diff_id in self._holders else self._again[diff_id][1]
+        return self.held(diff_id)[1]
 
     def held(self, diff_id: DiffID) -> tuple[Member, Layer]:
-        """The image that a layer of the fleet's images is read from, and the layer there."""
-        return self._holders[diff_id]
+        """The image that a layer is read from, and the layer there."""
+        return self._holders[diff_id] if diff_id in self._holders else self._again[diff_id]
 
     def again(self) -> Iterator[tuple[ImageName | None, Layer]]:
         """Each layer that is to be used again, and the repository that it was read from."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from squashkit.amounts import count, some
 from squashkit.arguments import checked, texts
 from squashkit.engine.layers import LayerStore
-from squashkit.errors import BaseUnknown, SquashkitError, first_line, show_text
+from squashkit.errors import BaseUnknown, SquashkitError, UsageError, first_line, show_text
 from squashkit.jobs.fleet.bases import FleetBases
+from squashkit.jobs.fleet.elsewhere import workers_of
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.prices import Pricing
@@ -20,7 +21,7 @@ from squashkit.oci.compression import GZIP_LEVEL, Compression
 from squashkit.oci.digests import ChainID, DiffID
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
-from squashkit.options import FleetOptions, Run
+from squashkit.options import FleetOptions, Run, Spread
 from squashkit.plan.fleet.storage import releases
 from squashkit.plan.fleet.strategies import ALL, BUILT, Goal, Strategy, measure
 from squashkit.plan.fleet.trie import Trie
@@ -43,6 +44,7 @@ def measure_fleet(
     *,
     fleet: FleetOptions = FleetOptions(),
     scan: bool = True,
+    spread: Spread = Spread(),
     run: Run = Run(),
     progress: Progress | None = None,
 ) -> FleetReport:
@@ -54,12 +56,25 @@ def measure_fleet(
     layer is read: only what was built is told, and nothing of hosts. An image with a layer that cannot be
     read is left out, and a note names both. Raises what opening the images does, and what reading does
     where no image is left; PlanError where the most layers that are allowed are too few.
+
+    With workers or a cluster (`spread`, which has no parts here) merged layers are compressed there, each
+    as far as it can read what that is made of. All figures are the same.
     """
-    with for_many_images(), Session(run, progress or Silent()) as session, LayerStore(session) as layers:
+    if spread.part != (1, 1):
+        raise UsageError(Option("Spread.shard"), " is for scans: a fleet is measured as a whole")
+    if (spread.workers or spread.scheduler) and (fleet.estimate or not scan):
+        raise UsageError("workers compress merged layers, and an estimate compresses none")
+    with (
+        for_many_images(),
+        Session(run, progress or Silent(), limits=spread.limits) as session,
+        workers_of(spread, session) as workers,
+        LayerStore(session) as layers,
+    ):
         opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate or not scan)
         if not scan:
             return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)
         opened = opened.without_bad_layers(fleet).read(estimate=fleet.estimate)
+        opened.prices.workers = workers
         measured = opened.measure(fleet.rows, fleet, fleet.estimated)
         return opened.report(measured, fleet, once=opened.layers.files_once())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import NamedTuple
@@ -16,8 +16,10 @@ from typing import NamedTuple
 from squashkit.engine.stream import gather
 from squashkit.errors import inside
 from squashkit.jobs.fleet.carve import carver_of, ranks_of
+from squashkit.jobs.fleet.elsewhere import Compressed, NewLayer, Workers, compress
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member
+from squashkit.jobs.fleet.scan.places import place_of
 from squashkit.jobs.fleet.trees import FleetTrees, walk
 from squashkit.jobs.fleet.twins import Twins
 from squashkit.layers.changeset import Changeset, HostSize, content_of
@@ -40,7 +42,6 @@ from squashkit.plan.fleet.trie import MADE_BY, LayerRun
 from squashkit.plan.segments import Segment
 from squashkit.plan.squash import KeptLayer, LayerPlan, needs_lower, plan_above, plan_squash
 from squashkit.transports.blobs import read_blocks
-from squashkit.transports.codecs import Compressor
 from squashkit.transports.source import Source
 from squashkit.transports.stored import StoredBlob, codec_of, digest_of, nearest, size_of
 
@@ -73,6 +74,8 @@ class Pricing:
     latest: int | None = None
     """The latest time of a file in carved layers, in nanoseconds; later ones become that."""
     estimate_runs: bool = False
+    workers: Workers | None = None
+    """Who else compresses new layers."""
     has_bytes: bool = field(default=False, init=False)
     """Whether the bytes of all layers were read, not their headers alone."""
     merged: int = field(default=0, init=False)
@@ -250,24 +253,72 @@ class Pricing:
         ranks = ranks_of(self.members)
         carving = carver.carve([most for _, most in sorted(zip(ranks, room, strict=True))], weigh)
         carving = replace(carving, stacks=tuple(carving.stacks[rank] for rank in ranks))
+        if self.workers is not None and not self.estimate:
+            keys = [identify(sources, one.pieces) for one in carving.layers]
+            new = zip(keys, carving.layers, strict=True)
+            self._make({key: (NewLayer(key, one.pieces), one.host_size) for key, one in new})
         blobs = [self._new(sources, one.pieces, one.host_size) for one in carving.layers]
         return Carved(carving, tuple(blobs), carving.least([blob.stored for blob in blobs]))
 
+    def prepare(self, partitions: Iterable[Sequence[Segment]]) -> None:
+        """Have workers measure the runs of all images that no image had before, where there are workers.
+        Raises as `blobs` does."""
+        if self.workers is None or self.estimate or self.estimate_runs:
+            return
+        keys: dict[RunPlace, str] = {}
+        known = {*self._runs}
+        new: dict[str, tuple[NewLayer, HostSize]] = {}
+        numbers = {layer.diff_id: number for number, layer in enumerate(self.layers.sources)}
+        for image, segments in zip((member.image for member in self.members), partitions, strict=True):
+            for planned in self._planned(image, segments, known):
+                key = identify(image.layers, planned.pieces) if planned.pieces else ""
+                place = image.place(planned.start, planned.stop)
+                keys[place] = key
+                known.add(place)
+                if key and key not in new and key not in self._made:
+                    pieces = tuple(
+                        one._replace(layer=numbers[image.diff_ids[one.layer]])
+                        if isinstance(one, Copy)
+                        else one
+                        for one in planned.pieces
+                    )
+                    path = tuple(layer.chain_id for layer in image.layers[: planned.stop])
+                    new[key] = NewLayer(key, pieces, path), planned.host_size
+        self._make(new)
+        self._runs |= {place: self._made[key] if key else None for place, key in keys.items()}
+
+    def _make(self, new: Mapping[str, tuple[NewLayer, HostSize]]) -> None:
+        """Measure new layers, by their keys: by workers as far as these can read what they are made of."""
+        sources = self.layers.sources
+        places = [place_of(*self.layers.held(layer.diff_id)) for layer in sources]
+        if self.workers is not None and new:
+            can = [self.workers.reach(place) for place in places]
+            far = [one for one, _ in new.values() if all(can[number] for number in one.sources)]
+            for key, compressed in self.workers.compressed(places, far, self.compression).items():
+                self._made[key] = _made_of(compressed, new[key][1])
+        for one, host in new.values():
+            self._new(sources, one.pieces, host)
+
     def _merge(self, image: Image, segments: Sequence[Segment]) -> None:
         """Plan and measure the runs of an image that no image had before."""
-        new = [not one.is_kept and image.place(one.start, one.stop) not in self._runs for one in segments]
+        for planned in self._planned(image, segments, self._runs):
+            blob = self._of_run(image, planned)
+            self._runs[image.place(planned.start, planned.stop)] = blob
+
+    def _planned(
+        self, image: Image, segments: Sequence[Segment], known: Container[RunPlace]
+    ) -> Iterator[SquashedLayer]:
+        """The runs of an image that are not known, planned."""
+        new = [not one.is_kept and image.place(one.start, one.stop) not in known for one in segments]
         last = max((number for number, is_new in enumerate(new) if is_new), default=-1)
         wanted = [
             one if is_new else replace(one, keep=True)
             for one, is_new in zip(segments[: last + 1], new, strict=False)
         ]
-        if not wanted:
-            return
-        for planned in self._plan(image, wanted).layers:
+        for planned in self._plan(image, wanted).layers if wanted else ():
             if isinstance(planned, SquashedLayer):
                 self.merged += planned.source_entries
-                blob = self._of_run(image, planned)
-                self._runs[image.place(planned.start, planned.stop)] = blob
+                yield planned
 
     def _plan(self, image: Image, segments: Sequence[Segment]) -> LayerPlan:
         """How an image's lower layers, as far as the segments go, would be squashed; at least one run is
@@ -341,23 +392,7 @@ class Pricing:
 
     def _compressed(self, blocks: Iterator[memoryview], host: HostSize) -> StackLayer:
         """What a tar is in a registry."""
-        size = 0
-        stored, plain = hashlib.sha256(), hashlib.sha256()
-
-        def write(data: bytes) -> None:
-            nonlocal size
-            size += len(data)
-            stored.update(data)
-
-        compressor = Compressor(
-            self.compression, write, self.layers.store.session.jobs, self.layers.store.session.cancelled
-        )
-        for block in blocks:
-            compressor.feed(block)
-            plain.update(block)
-            self.layers.store.session.progress.advance(len(block))
-        compressor.close()
-        return _stacked(f"sha256:{stored.hexdigest()}", size, host, f"sha256:{plain.hexdigest()}")
+        return _made_of(compress(self.layers.store.session, blocks, self.compression), host)
 
     def price(self, number: int, run: LayerRun, *, host: bool) -> Priced:
         """What a run takes: exactly where it has been merged, else about, by what of its layers is alive at
@@ -438,6 +473,10 @@ def _repeated(members: Sequence[Member]) -> dict[ChainID, int]:
                 row = again[layer.parent], layer.diff_id
                 rows[chain_id] = numbers.setdefault(row, len(numbers))
     return lengths
+
+
+def _made_of(new: Compressed, host: HostSize) -> StackLayer:
+    return _stacked(new.digest, new.size, host, new.diff_id)
 
 
 def _stacked(key: str, stored: int, host: HostSize, diff_id: str) -> StackLayer:

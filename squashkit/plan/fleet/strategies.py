@@ -144,6 +144,10 @@ class Prices(Protocol):
     def merged(self) -> int:
         """Entries of the different runs that were measured so far."""
 
+    def prepare(self, partitions: Iterable[Sequence[Segment]]) -> None:
+        """Measure the runs of all images, of which each has one of these partitions, if that is faster than
+        one after the other."""
+
     def blobs(self, number: int, segments: Sequence[Segment]) -> list[tuple[StackLayer, ...]]:
         """The layers that each segment of an image becomes, measured: of a run one, or none."""
 
@@ -263,6 +267,7 @@ class _Measuring:
     def partition(self, name: str, partitions: Iterable[Partition]) -> Strategy:
         """A strategy by the segments of every image."""
         parts = [tuple(one) for one in partitions]
+        self.prices.prepare(parts)
         stacks: list[tuple[StackLayer, ...]] = []
         documents: dict[Digest, int] = {}
         for number, one in enumerate(parts):
@@ -348,9 +353,10 @@ class _Measuring:
         images that have it, unless there would be too many layers then."""
         merged: dict[RunPlace, bool] = {}
         partitions = []
-        for number, image in enumerate(self.trie.images):
+        all_runs = [self.trie.segments(number, cuts) for number in range(len(self.trie.images))]
+        self.prices.prepare(all_runs)
+        for number, (image, runs) in enumerate(zip(self.trie.images, all_runs, strict=True)):
             segments: list[Segment] = []
-            runs = self.trie.segments(number, cuts)
             for run, made in zip(runs, self.prices.blobs(number, runs), strict=True):
                 kept = _kept(range(run.start, run.stop))
                 place = image.place(run.start, run.stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,24 +9,22 @@ from functools import partial
 from pathlib import Path
 
 from squashkit.arguments import checked, texts
-from squashkit.engine.cluster import Cluster, check_dask, connected, made_here
+from squashkit.engine.cluster import Cluster, check_dask, made_here
 from squashkit.engine.processes import in_processes
 from squashkit.errors import UsageError
+from squashkit.jobs.fleet.elsewhere import for_others, there
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.process import for_many_images
 from squashkit.jobs.fleet.scan.batches import Batch, Place, batches_of, shard_of
+from squashkit.jobs.fleet.scan.places import place_of, stated
 from squashkit.jobs.fleet.scan.read import Outcome, Task, read_batch, read_into, read_layers
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Layer
-from squashkit.oci.media import Codec
 from squashkit.oci.names import split_tag
 from squashkit.options import Access, FleetOptions, Limits, Run, Spread
 from squashkit.progress import Progress, Silent
 from squashkit.report.fleet.scan import BadRow, ScanReport
-from squashkit.transports.layout.folder import Folder
 from squashkit.transports.session import Session
-from squashkit.transports.source import Source
-from squashkit.transports.stored import codec_of, digest_of, is_remote, nearest, size_of
 from squashkit.transports.tables.folder import ScanFolder
 from squashkit.transports.tables.query import check_installed, open_tables
 from squashkit.transports.tables.schema import (
@@ -123,38 +120,7 @@ def _different(members: Sequence[Member]) -> dict[DiffID, tuple[Place, Layer]]:
         for layer in member.image.layers:
             if layer.diff_id not in found or (layer.blobs and not found[layer.diff_id][1].blobs):
                 found[layer.diff_id] = member, layer
-    return {diff_id: (_place(*where), where[1]) for diff_id, where in found.items()}
-
-
-def _place(member: Member, layer: Layer) -> Place:
-    digest, size, codec = _stated(layer)
-    return Place(
-        layer.diff_id,
-        digest,
-        size,
-        layer.descriptor.media_type if layer.descriptor is not None else "",
-        codec.value,
-        layer.index,
-        member.source.reference,
-        member.reference,
-        is_there=bool(layer.blobs),
-        is_portable=bool(layer.blobs) and _is_portable(member.source, layer),
-    )
-
-
-def _stated(layer: Layer) -> tuple[str, int, Codec]:
-    """What is known of a layer's blob before it is read, which may be nowhere: digest, bytes, codec."""
-    if layer.blobs:
-        return digest_of(layer), size_of(layer), codec_of(layer)
-    stated = layer.descriptor
-    return (stated.digest, stated.size, stated.codec) if stated is not None else ("", 0, Codec.NONE)
-
-
-def _is_portable(source: Source, layer: Layer) -> bool:
-    """Whether another process can open what a layer lies in: a registry, a folder, or a file as it is."""
-    if is_remote(layer) or isinstance(source.container, Folder):
-        return True
-    return not source.reference.is_stdio and source.is_file(os.fstat(nearest(layer).open().fd))
+    return {diff_id: (place_of(*where), where[1]) for diff_id, where in found.items()}
 
 
 def _known(folder: ScanFolder, jobs: int) -> tuple[set[DiffID], dict[str, set[DiffID]]]:
@@ -182,20 +148,8 @@ def _elsewhere(spread: Spread, access: Access) -> Iterator[Cluster | None]:
     if spread.scheduler is None:
         yield None
         return
-    files = [path for path in (access.credentials, access.certificates) if path is not None]
-    with connected(spread.scheduler, files) as cluster:
+    with there(spread.scheduler, access) as cluster:
         yield cluster
-
-
-def _for_others(run: Run) -> Run:
-    """What a worker on another machine may use: files by the same path, and its own temporary folder."""
-    authfile, cert_dir = run.access.credentials, run.access.certificates
-    access = replace(
-        run.access,
-        authfile=authfile and authfile.absolute(),
-        cert_dir=cert_dir and cert_dir.absolute(),
-    )
-    return replace(run, tmp_dir=None, access=access)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +169,7 @@ class _Reading:
         self.session.registries.close()  # whoever reads has connections of their own
         if self.cluster is not None:
             there = [one for one in batches if one.is_in_registries]
-            yield from self._on(self.cluster, there, _for_others(self.session.run))
+            yield from self._on(self.cluster, there, for_others(self.session.run))
             batches = [one for one in batches if not one.is_in_registries]
         portable = [one for one in batches if one.is_portable]
         if self.workers is not None and portable:
@@ -299,7 +253,7 @@ def _repository(member: Member) -> str:
 
 def _image_layers(number: int, member: Member) -> Iterator[Row]:
     for layer in member.image.layers:
-        digest, size, codec = _stated(layer)
+        digest, size, codec = stated(layer)
         yield (
             *(number, layer.index, raw_digest(layer.diff_id), raw_digest(layer.chain_id)),
             *(raw_digest(digest), size),
