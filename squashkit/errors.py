@@ -273,6 +273,11 @@ class Interrupted(TransportError):
     exit_code = 130
 
 
+def is_full(error: OSError) -> bool:
+    """Whether a file system, or what somebody may have of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def why(error: OSError) -> str:
     """What the system says of a fault, and what to do where that is not plain."""
     hint = "; raise their limit (ulimit -n)" if error.errno in (errno.EMFILE, errno.ENFILE) else ""

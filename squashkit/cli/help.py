@@ -16,6 +16,7 @@ import click
 
 from squashkit.cli.output import telling
 
+_OPTIONS_OF = "squashkit.options"
 _WHOLE = "squashkit.whole"
 """Set in a context's `meta` where help is to show everything."""
 _EXAMPLES = 3
@@ -84,6 +85,11 @@ class Command(click.Command):
         with telling():
             return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs it; whoever tells of a failure knows which options it has."""
+        ctx.meta[_OPTIONS_OF] = frozenset(name for one in self.params for name in one.opts)
+        return super().invoke(ctx)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Those of the command, `--help`, and `--help-all` where that shows more."""
         params = super().get_params(ctx)
@@ -148,6 +154,12 @@ def _did_you_mean(names: Sequence[str]) -> str:
 def section_of(parameter: click.Parameter) -> Section:
     """Where a parameter stands; an option of click's own is help."""
     return parameter.section if isinstance(parameter, SectionedOption) else HELP
+
+
+def options_of(ctx: click.Context) -> frozenset[str]:
+    """The options of the command that ran in a context, or below it."""
+    found: frozenset[str] = ctx.meta.get(_OPTIONS_OF, frozenset())
+    return found
 
 
 def is_brief(ctx: click.Context) -> bool:

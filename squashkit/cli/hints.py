@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -53,6 +53,7 @@ FLAGS = {
     "Run.max_size": "--max-size",
     "Run.tmp_dir": "--tmp-dir",
     "Spread.scheduler": "--scheduler",
+    "Spread.shard": "--shard",
     "Spread.workers": "--workers",
     "Which.platform": "--platform",
     "Which.skip_missing": "--skip-missing",
@@ -83,11 +84,29 @@ FLAGS = {
 """How the command line calls what a library's message calls an option."""
 
 
-def told(error: SquashkitError, command: str) -> str:
-    """An error of a command in words, with what to pass to that."""
+_OUTPUT = Option("output")
+
+
+def told(error: SquashkitError, command: str, options: Collection[str] = ()) -> str:
+    """An error of a command that has these options in words, with what to pass to that."""
     advise = _ADVICE.get(type(error))
     advised = advise(error, command) if advise is not None else None
-    return error.within(advised or in_flags(error.text) + error.details)
+    return error.within(advised or in_flags(_with_output(error.text, output_of(options))) + error.details)
+
+
+def output_of(options: Collection[str]) -> str:
+    """Of a command's options the one that says where its results go; nothing where it has none."""
+    return next((one for one in ("-o", "--into") if one in options), "" if options else "-o")
+
+
+def _with_output(text: Text, output: str) -> Text:
+    """A message with the option for the output as a command has it. Without one a list begins with what
+    stands behind it."""
+    if _OUTPUT not in text:
+        return text
+    at = text.index(_OUTPUT)
+    before, behind = text[:at], text[at + 1 :]
+    return (*before, output, *behind) if output else (*before, *behind[1:])
 
 
 def in_flags(text: Text) -> str:

@@ -9,16 +9,17 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Collection
 from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
 import click
 
-from squashkit.cli.help import HELP, Group, option, write_options
-from squashkit.cli.hints import told
+from squashkit.cli.help import HELP, Group, option, options_of, write_options
+from squashkit.cli.hints import output_of, told
 from squashkit.cli.output import STREAMS, ReaderGone, outcome, telling, written
-from squashkit.errors import SquashkitError, show_lines, show_text, why, without_secrets
+from squashkit.errors import SquashkitError, is_full, show_lines, show_text, why, without_secrets
 from squashkit.version import __version__
 
 FAILED = 1
@@ -72,6 +73,8 @@ class LazyGroup(Group):
 
     running = ""
     """The one that is run."""
+    options: frozenset[str] = frozenset()
+    """Those that this, or what is run below it, has."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
@@ -95,8 +98,9 @@ class LazyGroup(Group):
             if ctx.params["debug"]:
                 print(_harmless(traceback.format_exc().rstrip("\n")), file=sys.stderr)
             self.running = ctx.invoked_subcommand or ""
+            self.options = options_of(ctx)
             if isinstance(error, OSError):
-                raise _SystemFault(explain(error)) from error
+                raise _SystemFault(explain(error, self.options)) from error
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -154,7 +158,7 @@ def main() -> NoReturn:
     except SquashkitError as error:
         words = str(error)
         if not isinstance(error, _SystemFault):
-            words = _with_outcome(told(error, cli.running), error)
+            words = _with_outcome(told(error, cli.running, cli.options), error)
         print(f"squashkit: {_harmless(words)}", file=sys.stderr)
         code = error.exit_code
     except OSError as error:
@@ -181,8 +185,8 @@ def _harmless(text: str) -> str:
     return show_lines(without_secrets(text))
 
 
-def explain(error: OSError) -> str:
-    """An error of the system as one line that says what to do."""
+def explain(error: OSError, options: Collection[str] = ()) -> str:
+    """An error of the system as one line that says what to do, with a command that has these options."""
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     where = f" ({name})" if name else ""
     if error.errno == errno.EPIPE:
@@ -190,9 +194,11 @@ def explain(error: OSError) -> str:
         return _with_outcome(f"the reader of {name} went away; what it got is not whole", error)
     if name in STREAMS:
         return _with_outcome(f"{name}: {why(error)}; what it got is not whole", error)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         stands = "; ".join(getattr(error, "__notes__", [])) or outcome()
-        return f"no space left{where}; {stands}. Free some, or pass --tmp-dir or another -o"
+        output = output_of(options)
+        ways = " or ".join(["--tmp-dir"] + [f"another {output}"] * bool(output))
+        return f"no space left{where}; {stands}. Free some, or pass {ways}"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return _with_outcome(f"no permission{where}: {error.strerror}", error)
     return _with_outcome(f"{why(error)}{where}", error)

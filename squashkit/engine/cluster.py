@@ -53,8 +53,8 @@ class Cluster:
         many as keep all workers busy.
 
         A task whose worker is killed is given to another. Raises PlanError where that happens again and
-        again, Unavailable where the cluster goes away, and for what a task raises a SquashkitError that
-        says the same. Whatever ends this cancels what is not done.
+        again, Unavailable where the cluster goes away, and for what a task raises a SquashkitError or an
+        OSError that says the same. Whatever ends this cancels what is not done.
         """
         distributed = _library()
         waiting = iter(tasks)

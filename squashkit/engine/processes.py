@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,9 +27,15 @@ class Failure:
 
     message: str
     exit_code: int
+    errno: int | None = None
+    """Of an error of the system; the message is the system's then."""
+    file: str | None = None
+    """What that was about."""
 
-    def error(self) -> SquashkitError:
+    def error(self) -> SquashkitError | OSError:
         """What to raise for it."""
+        if self.errno is not None:
+            return OSError(self.errno, self.message, self.file)
         error = SquashkitError(self.message)
         error.exit_code = self.exit_code
         return error
@@ -45,8 +52,8 @@ def in_processes(function: Callable[[T], R], tasks: Sequence[T], jobs: int) -> I
     """What a function makes of each task, as they become ready.
 
     A task whose process is killed is begun once more, in a new one. Raises PlanError where that one is
-    killed, too, and for what a task raises a SquashkitError that says the same. Whatever ends this ends all
-    processes.
+    killed, too, and for what a task raises a SquashkitError or an OSError that says the same. Whatever ends
+    this ends all processes.
     """
     waiting = deque(range(len(tasks)))
     tries: Counter[int] = Counter()
@@ -131,8 +138,11 @@ def outcome_of(function: Callable[[T], R], task: T) -> R | Failure:
     except SquashkitError as error:
         return Failure(first_line(error), error.exit_code)
     except OSError as error:
-        name = f" ({error.filename})" if error.filename else ""
-        return Failure(f"{error.strerror or error}{name}", SquashkitError.exit_code)
+        if error.errno is None:
+            return Failure(str(error), SquashkitError.exit_code)
+        name = error.filename if isinstance(error.filename, str | bytes | None) else ""
+        file = os.fsdecode(name) if name else None
+        return Failure(error.strerror or str(error), SquashkitError.exit_code, error.errno, file)
     except Exception as error:
         told = f"{type(error).__name__}: {error}"[:500]
         return Failure(f"this is a fault of squashkit, please report it: {told}", SquashkitError.exit_code)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.builders import (
     ImageSpec,
+    docker_archive_25,
     docker_archive_old,
     file,
     layer,
@@ -102,6 +103,31 @@ def test_a_full_disk_is_told(place: str, small_disk: Path, tmp_path: Path) -> No
     assert listing(small_disk) == ["old.tar"]
     assert (small_disk / "old.tar").read_bytes() == b"old"
     assert not (tmp_path / "out.tar").exists()
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("command", ["scan", "squash"])
+def test_a_fleet_that_fills_a_disk_is_told(
+    command: str, jobs: str, small_disk: Path, tmp_path: Path
+) -> None:
+    """As any other run, by a scan as by a squash, in whatever process: one line (1), with the option that
+    names another place."""
+    small = [layer(*(file(f"{n}/{i}", f"{n}{i}".encode()) for i in range(900))) for n in range(40)]
+    docker_archive_old(tmp_path / "app.tar", [ImageSpec(small, ["app:1"])])
+    (small_disk / "full").write_bytes(bytes(900_000))
+    words: list[Arg] = ["fleet", command, tmp_path / "app.tar", "--jobs", jobs, "--tmp-dir", tmp_path]
+    if command == "squash":
+        words += ["--strategy", "built", "--max-size", "1GB"]
+    result = run(*words, "--into", small_disk / "out")
+    assert_fails(result, 1, "no space left", "Free some, or pass --tmp-dir or another --into")
+    assert command == "squash" or "the same scan goes on from there" in result.err
+
+
+def test_without_an_output_no_other_one_is_advised(small_disk: Path, tmp_path: Path) -> None:
+    """`fleet storage` writes temporary files alone."""
+    docker_archive_25(tmp_path / "app.tar", [ImageSpec([UNPACKED, OK], ["app:1"])], compress="gzip")
+    result = run("fleet", "storage", tmp_path / "app.tar", "--tmp-dir", small_disk)
+    assert_fails(result, 1, "no space left", "write elsewhere (--tmp-dir), or")
 
 
 def test_a_limit_on_files_is_told(tmp_path: Path) -> None:

@@ -190,10 +190,18 @@ def test_a_limit_of_layers_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_limit_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
-    """An image that others stand on ends on their way: with one layer allowed there is no cut."""
+    """An image that others stand on ends on their way: with one layer allowed there is no cut, which takes
+    no layer to know."""
     base = ImageSpec([blob("a", 900)], ["base:1"])
     paths = write(tmp_path, base, on_base(base, blob("app", 900), tags=["app:1"]))
-    assert_fails(run("fleet", "storage", *paths, "--max-layers", "1"), 1, "--max-layers 1")
+    for command in ("storage", "advise"):
+        assert_fails(run("fleet", command, *paths, "--max-layers", "1"), 2, "--max-layers 1: app:1 needs 2")
+    words = ("--max-layers", "1", "--into", tmp_path / "out.tar")
+    for strategy in ("best", "carve"):
+        done = run("fleet", "squash", *paths, *words, "--strategy", strategy)
+        assert_fails(done, 2, "--max-layers 1: app:1 needs 2")
+    assert not (tmp_path / "out.tar").exists()
+    assert run("fleet", "storage", *paths, "--max-layers", "1", "--strategies", "base").code == 0
 
 
 def test_bases_that_are_named_are_kept(tmp_path: Path) -> None:

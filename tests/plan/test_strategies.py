@@ -8,7 +8,7 @@ from typing import Self
 
 import pytest
 
-from squashkit.errors import PlanError
+from squashkit.errors import PlanError, UsageError
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, RunPlace, stack_layers
@@ -162,6 +162,9 @@ def test_a_limit_that_nothing_keeps_to_is_told_before_anything_is_measured() -> 
     """Images that end on the way of another one must be cut there."""
     images = [image("a"), image("ab"), image("abc")]
     prices = MadeUp(images, 1)
-    with pytest.raises(PlanError, match=r"max_layers=2\): third needs 3"):
+    with pytest.raises(UsageError, match=r"max_layers=2\): third needs 3"):
         measure(Trie(images), ["first", "second", "third"], prices, Goal(max_layers=2))
     assert prices.measured == {}
+    fixed = Trie([image("abc")], fixed=[image("b").diff_ids[0]])
+    with pytest.raises(PlanError, match=r"max_layers=1\): only needs 3"):
+        measure(fixed, ["only"], MadeUp([image("abc")], 1), Goal(max_layers=1))

@@ -23,7 +23,7 @@ from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
 from squashkit.options import FleetOptions, Run, Spread
 from squashkit.plan.fleet.storage import releases
-from squashkit.plan.fleet.strategies import ALL, BUILT, Goal, Strategy, measure
+from squashkit.plan.fleet.strategies import ALL, BUILT, Goal, Strategy, check_limit, measure
 from squashkit.plan.fleet.trie import Trie
 from squashkit.progress import Progress, Silent
 from squashkit.report.fleet.bases import WAYS_OUT, UnknownBase, list_unknown
@@ -55,7 +55,7 @@ def measure_fleet(
     count as they would be compressed in a registry. Strategies are those of `fleet`. Without `scan` no
     layer is read: only what was built is told, and nothing of hosts. An image with a layer that cannot be
     read is left out, and a note names both. Raises what opening the images does, and what reading does
-    where no image is left; PlanError where the most layers that are allowed are too few.
+    where no image is left; UsageError where the most layers that are allowed are too few.
 
     With workers or a cluster (`spread`, which has no parts here) merged layers are compressed there, each
     as far as it can read what that is made of. All figures are the same.
@@ -73,6 +73,7 @@ def measure_fleet(
         opened = OpenFleet.of(layers, texts(references), fleet, estimate=fleet.estimate or not scan)
         if not scan:
             return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)
+        opened.check_limit(fleet.rows, fleet)
         opened = opened.without_bad_layers(fleet).read(estimate=fleet.estimate)
         opened.prices.workers = workers
         measured = opened.measure(fleet.rows, fleet, fleet.estimated)
@@ -199,9 +200,18 @@ class OpenFleet:
     ) -> list[Strategy]:
         """What the fleet takes as it was built, and under the strategies that are wanted, in the order of
         the reports."""
-        names = [member.name for member in self.members]
-        goal = Goal(options.minimise, options.max_layers, releases(titles_of(self.members)))
-        return measure(self.trie, names, self.prices, goal, {BUILT, *wanted}, estimated)
+        return measure(self.trie, self.names, self.prices, self._goal(options), {BUILT, *wanted}, estimated)
+
+    @property
+    def names(self) -> list[str]:
+        return [member.name for member in self.members]
+
+    def _goal(self, options: FleetOptions) -> Goal:
+        return Goal(options.minimise, options.max_layers, releases(titles_of(self.members)))
+
+    def check_limit(self, wanted: Sequence[str], options: FleetOptions) -> None:
+        """Raises UsageError, before any layer is read, where a strategy cannot keep the limit of layers."""
+        check_limit(self.trie, self.names, wanted, self._goal(options))
 
     def report(
         self,

@@ -137,6 +137,7 @@ def _squash(
             goes = _Into.open(place, session, opened, chosen=fleet.platform is not None, force=force)
         if strategy not in ASK_NO_BASE:
             opened.refuse_unknown()
+        opened.check_limit([strategy], fleet)
         # What images share that are carved is told by contents.
         opened = opened.read(estimate=fleet.estimate and strategy != CARVE)
         measured = opened.measure([BUILT, strategy], fleet)

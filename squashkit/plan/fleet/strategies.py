@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from itertools import chain
 from typing import Literal, Protocol, Self
 
-from squashkit.errors import PlanError, show_text
+from squashkit.errors import PlanError, UsageError, show_text
 from squashkit.oci.digests import ChainID, Digest
 from squashkit.oci.graph import MAX_LAYERS, RunPlace
 from squashkit.options import STRATEGIES
@@ -210,12 +210,11 @@ def measure(
 
     Runs are measured only for the strategies that are wanted. The best cut is looked for once those along
     the trie are measured, and before all others: estimates give way to what is measured, and the same fleet
-    is to be cut alike whatever else is asked for. Raises PlanError, before anything is measured, where no
-    best cut keeps to the limit of layers, and what measuring raises.
+    is to be cut alike whatever else is asked for. Raises what `check_limit` does, before anything is
+    measured, and what measuring raises.
     """
     cuts = {BEST, CARVE}.intersection(wanted)
-    if cuts:
-        _check_limit(trie, names, goal.most)
+    check_limit(trie, names, wanted, goal)
     work = _Measuring(trie, prices)
     found = {}
     if cuts or {BUILT, TRIE}.intersection(wanted):
@@ -241,12 +240,19 @@ def measure(
     return [work.bounded(found[name], found.get(BUILT)) for name in STRATEGIES if name in wanted]
 
 
-def _check_limit(trie: Trie, names: Sequence[str], max_layers: int) -> None:
+def check_limit(trie: Trie, names: Sequence[str], wanted: Collection[str], goal: Goal) -> None:
+    """Raises UsageError where one of the strategies that are wanted cannot keep to the limit of layers:
+    bases, and images that end on others' way, need more. PlanError where that is so since layers cannot be
+    merged, which only reading them tells."""
+    if not {BEST, CARVE}.intersection(wanted):
+        return
     for number, name in enumerate(names):
-        fewest = sum(node.must_cut for node in trie.path(number))
-        if fewest > max_layers and number not in trie.left:
-            raise PlanError(
-                Option("FleetOptions.max_layers", max_layers),
+        path = trie.path(number)
+        fewest = sum(node.must_cut for node in path)
+        if fewest > goal.most and number not in trie.left:
+            error = PlanError if any(node.is_fixed for node in path) else UsageError
+            raise error(
+                Option("FleetOptions.max_layers", goal.most),
                 f": {show_text(name)} needs {fewest}: other images"
                 " end on its way, or layers of its base stay; allow more",
             )

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from squashkit.errors import InvalidImage, TransportError, UsageError, show_path, why
+from squashkit.errors import InvalidImage, TransportError, UsageError, is_full, show_path, why
 from squashkit.transports.atomic import AtomicFile
 from squashkit.transports.blobs import write_all
 from squashkit.transports.tables.schema import ENTRIES, HEADERS, LAYERS, TABLES
@@ -31,7 +31,7 @@ class ScanFolder:
     @classmethod
     def make(cls, path: Path) -> ScanFolder:
         """A scan that there is, or an empty one. Raises UsageError where something else is there,
-        TransportError where it cannot be written."""
+        TransportError where it cannot be written, OSError where there is no space."""
         folder = cls(path)
         if path.exists() and not path.is_dir():
             raise UsageError(f"{folder} is no folder, as a scan is")
@@ -44,6 +44,8 @@ class ScanFolder:
             if not is_scan(path):
                 folder._mark()
         except OSError as error:
+            if is_full(error):
+                raise
             raise TransportError(f"cannot write {folder}: {why(error)}", reference=str(path)) from error
         return folder
 

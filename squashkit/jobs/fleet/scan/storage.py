@@ -77,6 +77,7 @@ def measure_scan(
     ):
         if built_only:
             return opened.report(opened.measure([BUILT], fleet), fleet, scan=False)
+        opened.check_limit(fleet.rows, fleet)
         opened = opened.read(estimate=True)
         measured = opened.measure(fleet.rows, fleet)
         opened.fleet.notes.append(ESTIMATED)
