@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from squashkit.jobs.fleet.freed import fleet_freed
+from squashkit.jobs.fleet.report import picture_fleet
+from squashkit.options import FleetOptions, Run
 from tests.compat import registries, services
 from tests.compat.conftest import Person
 from tests.compat.registries import Registry, downloaded
@@ -190,6 +193,16 @@ def test_what_one_tag_frees(filled: Registry, person: Person) -> None:
     assert shop["tags"] == 3
     documents = {filled.tags("team/shop")["2"], filled.manifest("team/shop", "2")["config"]["digest"]}
     assert shop["freed_bytes"] == filled.size({*alone, *documents})
+
+
+def test_a_page_tells_the_same(filled: Registry) -> None:
+    """The page about a fleet, which opens one platform, counts all of an index, too."""
+    place = [f"docker://{filled.host}/team/", f"docker://{filled.host}/mirror/"]
+    page = picture_fleet(place, fleet=FleetOptions(estimate=True), run=Run(), progress=None)
+    shown = {(tag.root, tuple(sorted(tag.blobs.items()))) for tag in page.tags}
+    told = {(tag.root, tuple(sorted(tag.blobs.items()))) for tag in fleet_freed(place).tags}
+    assert shown == told
+    assert len(page.tags) == 7
 
 
 def test_tags_that_there_are_not(filled: Registry, person: Person) -> None:

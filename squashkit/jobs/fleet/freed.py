@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,7 @@ def fleet_freed(
                 found |= {tag.name: tag for tag in walk.tags(text)}
             elif (scan := scan_at(text)) is not None:
                 with scanned_fleet(scan, fleet, session) as opened:
-                    found |= {tag.name: tag for tag in tags_of(opened.prices, opened.members)}
+                    found |= {tag.name: tag for tag in tags_of(session, opened.prices, opened.members)}
                     walk.notes += opened.fleet.notes
             else:
                 elsewhere.append(text)
@@ -65,7 +65,7 @@ def fleet_freed(
             fleet_ = Fleet(session, fleet.choice, notes=walk.notes)
             members = fleet_.members(elsewhere)
             prices = Pricing(FleetLayers(store, members), GZIP, estimate=True)
-            found |= {tag.name: tag for tag in tags_of(prices, members)}
+            found |= {tag.name: tag for tag in tags_of(session, prices, members)}
     every = list(found.values())
     return FreedReport(tuple(every), _fitting(every, texts(tags)), tuple(walk.notes))
 
@@ -86,18 +86,31 @@ def _fitting(tags: Sequence[Tag], globs: Sequence[str]) -> tuple[int, ...]:
     return tuple(sorted(fitting))
 
 
-def tags_of(prices: Pricing, members: Sequence[Member]) -> Iterator[Tag]:
-    """What a registry would hold of these images alone, wherever they lie."""
-    for number, (name, member) in enumerate(zip(titles_of(members), members, strict=True)):
-        image = member.image
-        layers = (prices.layer(number, layer) for layer in image.layers)
-        blobs: dict[Blob, int] = {("", layer.key): layer.stored for layer in layers}
-        blobs["", image.image_id] = len(image.config.data)
-        described = image.manifest_descriptor
-        if described is not None:
-            blobs["", described.digest] = described.size
-        root = described.digest if described is not None else image.image_id
-        yield Tag(name, split_tag(name)[0], root, blobs)
+def tags_of(session: Session, prices: Pricing, members: Sequence[Member]) -> Iterator[Tag]:
+    """What a registry would hold of these images. Of an index in a registry all counts, as its manifests
+    tell; elsewhere the image alone that is a member. Raises what reading manifests does."""
+    walk = _Walk(session)
+    for title, member in zip(titles_of(members), members, strict=True):
+        name, root = member.source.reference.in_registry, member.source.root
+        described = member.image.manifest_descriptor
+        if name is not None and root is not None and (described is None or described.digest != root):
+            tag = walk.tag(name.with_digest(root))
+            yield replace(tag, name=title, repository=split_tag(title)[0])
+        else:
+            yield _tag_of(title, prices, member, name.host if name is not None else "")
+
+
+def _tag_of(title: str, prices: Pricing, member: Member, host: str) -> Tag:
+    """What a registry would hold of an image alone, wherever it lies."""
+    image = member.image
+    layers = (prices.layer_of(member, layer) for layer in image.layers)
+    blobs: dict[Blob, int] = {(host, layer.key): layer.stored for layer in layers}
+    blobs[host, image.image_id] = len(image.config.data)
+    described = image.manifest_descriptor
+    if described is not None:
+        blobs[host, described.digest] = described.size
+    root = described.digest if described is not None else image.image_id
+    return Tag(title, split_tag(title)[0], root, blobs)
 
 
 @dataclass(slots=True)
@@ -115,7 +128,7 @@ class _Walk:
         if not text.endswith("/"):
             name = parse_reference(text).in_registry
             assert name is not None
-            yield self._tag(name)
+            yield self.tag(name)
             return
         place = Below.parse(text, self.session.registries)
         gone: list[str] = []
@@ -123,7 +136,7 @@ class _Walk:
         count = 0
         for listed in place.names(every=True):
             try:
-                yield self._tag(ImageName.parse(listed))
+                yield self.tag(ImageName.parse(listed))
                 count += 1
             except ImageNotFound as error:  # deleted, and listed still
                 gone.append(listed)
@@ -132,7 +145,8 @@ class _Walk:
             raise missed[0] if missed else place.nothing()
         self.notes += place.notes(gone)
 
-    def _tag(self, name: ImageName) -> Tag:
+    def tag(self, name: ImageName) -> Tag:
+        """What a name holds. Raises what reading its manifests does."""
         from squashkit.transports.registry.repository import Repository
 
         repository = Repository(self.session.registries.get(name), name.repository)

@@ -120,7 +120,11 @@ class Pricing:
     def layer(self, number: int, layer: Layer) -> StackLayer:
         """A layer of an image as it is: in a registry its own blob, a plain one compressed. Two images may
         have the same layer in blobs of different compressors."""
-        return self._as_it_is(self.members[number], layer)[0]
+        return self.layer_of(self.members[number], layer)
+
+    def layer_of(self, member: Member, layer: Layer) -> StackLayer:
+        """The same of an image of the fleet."""
+        return self._as_it_is(member, layer)[0]
 
     def _as_it_is(self, member: Member, layer: Layer) -> tuple[StackLayer, StoredLayer]:
         source = member.source

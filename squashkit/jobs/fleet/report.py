@@ -48,7 +48,7 @@ def picture_fleet(
             images,
             tuple(opened.trie.base_layers(number) for number in range(len(images))),
             find_wasted(opened.layers),
-            tuple(tags_of(opened.prices, opened.members)),
+            tuple(tags_of(opened.layers.store.session, opened.prices, opened.members)),
         )
 
 
