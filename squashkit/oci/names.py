@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from squashkit.errors import InvalidReference
 from squashkit.oci.digests import Digest, is_digest
@@ -105,6 +106,12 @@ class ImageName:
 def is_tag(text: str) -> bool:
     """Whether a text may be a tag alone."""
     return _TAG.fullmatch(text) is not None
+
+
+def fits(name: str, glob: str) -> bool:
+    """Whether a glob means a name, with its tag or digest or without; `*` stands for slashes, too."""
+    repository = split_tag(name.partition("@")[0])[0]
+    return fnmatchcase(name, glob) or fnmatchcase(repository, glob)
 
 
 def split_tag(text: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import pytest
 from squashkit.errors import InvalidReference
 from squashkit.oci.digests import Digest, sha256
 from squashkit.oci.media import CONTAINERD_NAME, REF_NAME
-from squashkit.oci.names import ImageName, is_tag, name_annotations, names_of, same_name, split_tag
+from squashkit.oci.names import ImageName, fits, is_tag, name_annotations, names_of, same_name, split_tag
 
 DIGEST = sha256(b"a manifest")
 OTHER = sha256(b"another")
@@ -140,3 +140,22 @@ def test_annotations_that_are_no_names_stand_as_they_are() -> None:
     """A layout's words are carried as they are written, image names or not; an empty one is none."""
     assert names_of({CONTAINERD_NAME: "No Name", REF_NAME: "V 1"}) == ("No Name", "V 1")
     assert names_of({CONTAINERD_NAME: "", REF_NAME: ""}) == names_of({}) == ()
+
+
+@pytest.mark.parametrize(
+    ("glob", "name", "does"),
+    [
+        ("app", "app:1", True),
+        ("app:1", "app:1", True),
+        ("app:2", "app:1", False),
+        ("*/app", "host:5000/team/app:1", True),
+        ("host:5000/team/*", "host:5000/team/a/b", True),
+        ("host:5000", "host:5000/app", False),
+        ("team/app", f"team/app@sha256:{'0' * 64}", True),
+        ("team/app", f"team/app:1@sha256:{'0' * 64}", True),
+        ("APP", "app:1", False),
+    ],
+)
+def test_a_glob_fits_a_name_with_its_tag_or_without(glob: str, name: str, does: bool) -> None:
+    """A port is no tag, `*` stands for slashes, and cases differ."""
+    assert fits(name, glob) is does

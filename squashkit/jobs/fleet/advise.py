@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from squashkit.arguments import checked, texts
 from squashkit.jobs.fleet.measure import OpenFleet
 from squashkit.jobs.fleet.opened import read_fleet
-from squashkit.jobs.fleet.trees import walk
-from squashkit.layers.changeset import content_of
-from squashkit.oci.digests import ChainID
+from squashkit.jobs.fleet.wasted import Deaths, find_deaths
 from squashkit.options import FleetOptions, Run
 from squashkit.plan.fleet.advice import Advised, Recipe
 from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, TRIE
@@ -34,12 +31,14 @@ def fleet_advise(
     each repository the command that does so with its next release, too. A reference may be the folder of a
     scan, if it is the only one; otherwise as `measure_fleet`."""
     with read_fleet(texts(references), fleet, run, progress) as (opened, options):
-        return advice_on(opened, options)
+        return advice_on(opened, options, find_deaths(opened.layers))
 
 
-def advice_on(opened: OpenFleet, options: FleetOptions, also: Sequence[str] = ()) -> AdviceReport:
-    """What to do with the images of a fleet whose layers were read; `also` strategies are measured that
-    nothing is advised by."""
+def advice_on(
+    opened: OpenFleet, options: FleetOptions, deaths: Deaths, also: Sequence[str] = ()
+) -> AdviceReport:
+    """What to do with the images of a fleet whose layers were read, by what their layers end of others;
+    `also` strategies are measured that nothing is advised by."""
     options = replace(options, strategies=(*_NEEDED, *also))
     measured = opened.measure(options.rows, options, () if options.estimate else (ALL,))
     report = opened.report(measured, options)
@@ -47,7 +46,7 @@ def advice_on(opened: OpenFleet, options: FleetOptions, also: Sequence[str] = ()
     built, merged, best = (by_name[name] for name in (BUILT, BASE, BEST))
     changed = changed_by(report)
     advised = Advised(opened.trie, built.stacks, merged.stacks, best.stacks, best.segments, changed)
-    found = advised.findings(opened.base_names, _kills(opened))
+    found = advised.findings(opened.base_names, deaths.kills)
     kinds = [
         squashed
         for numbers in kinds_of(report.names, found).values()
@@ -60,14 +59,3 @@ def advice_on(opened: OpenFleet, options: FleetOptions, also: Sequence[str] = ()
         for number in kind:
             recipes[number] = recipe
     return AdviceReport(report, tuple(found), tuple(recipes))
-
-
-def _kills(opened: OpenFleet) -> dict[tuple[ChainID, ChainID], int]:
-    """Bytes of files that each layer deletes or replaces, by the layer that held them."""
-    bytes_of: Counter[tuple[ChainID, ChainID]] = Counter()
-    images = opened.trie.images
-    for number, layer, tree in walk(images, opened.layers.changesets):
-        for dead in tree.dropped:
-            if gone := content_of(dead.entry.record):
-                bytes_of[layer.chain_id, images[number].layers[dead.layer].chain_id] += gone
-    return bytes_of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from squashkit.arguments import checked, texts
@@ -20,7 +19,7 @@ from squashkit.jobs.fleet.scan.storage import scanned_fleet
 from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.oci.digests import sha256
 from squashkit.oci.held import Held, held_by
-from squashkit.oci.names import ImageName, split_tag
+from squashkit.oci.names import ImageName, fits, split_tag
 from squashkit.options import FleetOptions, Run
 from squashkit.plan.fleet.freed import Blob, Tag
 from squashkit.progress import Progress, Silent
@@ -75,11 +74,7 @@ def _fitting(tags: Sequence[Tag], globs: Sequence[str]) -> tuple[int, ...]:
     fits none."""
     fitting: set[int] = set()
     for glob in globs:
-        own = {
-            number
-            for number, tag in enumerate(tags)
-            if fnmatchcase(tag.name, glob) or fnmatchcase(tag.repository, glob)
-        }
+        own = {number for number, tag in enumerate(tags) if fits(tag.name, glob)}
         if not own:
             raise UsageError(f"no tag of the {len(tags):,} fits {show_text(glob)}")
         fitting |= own

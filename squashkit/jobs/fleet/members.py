@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from squashkit.amounts import count, some
@@ -20,7 +19,7 @@ from squashkit.oci.artifacts import OTHER, kind_by_type
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import Platform
 from squashkit.oci.graph import Image
-from squashkit.oci.names import ImageName, same_name, split_tag
+from squashkit.oci.names import ImageName, fits, same_name
 from squashkit.plan.base import choose_image
 from squashkit.transports.layout.index import Listing, refuse_unsupported
 from squashkit.transports.open import open_base, open_each, open_source, save_together
@@ -96,8 +95,7 @@ class Fleet:
 
     def _is_excluded(self, name: str) -> bool:
         """Whether a glob fits a name, with its tag or without."""
-        names = {name, split_tag(name)[0]}
-        fitting = [glob for glob in self.exclude if any(fnmatchcase(one, glob) for one in names)]
+        fitting = [glob for glob in self.exclude if fits(name, glob)]
         for glob in fitting:
             self._excluded.setdefault(glob, set()).add(name)
         return bool(fitting)

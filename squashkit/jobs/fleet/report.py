@@ -9,7 +9,7 @@ from squashkit.arguments import checked, texts
 from squashkit.jobs.fleet.advise import advice_on
 from squashkit.jobs.fleet.freed import tags_of
 from squashkit.jobs.fleet.opened import read_fleet
-from squashkit.jobs.fleet.wasted import find_wasted
+from squashkit.jobs.fleet.wasted import find_deaths, find_wasted
 from squashkit.options import FleetOptions, Run
 from squashkit.plan.fleet.strategies import CARVE
 from squashkit.progress import Progress
@@ -43,11 +43,12 @@ def picture_fleet(
     """What the page shows. Raises what `measure_fleet` and `measure_scan` do."""
     with read_fleet(references, fleet, run, progress) as (opened, options):
         images = tuple(opened.trie.images)
+        deaths = find_deaths(opened.layers)
         return Pictured(
-            advice_on(opened, options, also=(CARVE,)),
+            advice_on(opened, options, deaths, also=(CARVE,)),
             images,
             tuple(opened.trie.base_layers(number) for number in range(len(images))),
-            find_wasted(opened.layers),
+            find_wasted(opened.layers, deaths),
             tuple(tags_of(opened.layers.store.session, opened.prices, opened.members)),
         )
 

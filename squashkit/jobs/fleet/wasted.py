@@ -1,10 +1,11 @@
-"""Finds what of a fleet's layers is dead, and what they hold more than once."""
+"""Finds what of layers other ones end, what of that is dead, and what stands in them more than once."""
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.trees import walk
@@ -17,8 +18,40 @@ _FILES = 200
 """How many dead files are told."""
 
 
-def find_wasted(layers: FleetLayers) -> Wasted:
-    """Of layers that were read. What files hold is hashed where that fetches nothing."""
+@dataclass(frozen=True, slots=True)
+class Deaths:
+    """The files of a fleet's layers that layers on them delete or replace."""
+
+    kills: Mapping[tuple[ChainID, ChainID], int]
+    """Bytes of files that a layer, the first of two, ends of a layer below it."""
+    times: Mapping[tuple[ChainID, int], int]
+    """In how many images a file is ended, by its layer and where it begins there."""
+    files: Mapping[tuple[ChainID, int], DeadFile]
+    """What it is."""
+
+
+def find_deaths(layers: FleetLayers) -> Deaths:
+    """Of layers that were read, each applied once on whatever it lies on."""
+    images = [member.image for member in layers.members]
+    images_with = Counter(layer.chain_id for image in images for layer in image.layers)
+    kills: Counter[tuple[ChainID, ChainID]] = Counter()
+    times: Counter[tuple[ChainID, int]] = Counter()
+    files: dict[tuple[ChainID, int], DeadFile] = {}
+    for number, layer, tree in walk(images, layers.changesets):
+        for one in tree.dropped:
+            record = one.entry.record
+            if not (size := content_of(record)):
+                continue
+            holder = images[number].layers[one.layer].chain_id
+            kills[layer.chain_id, holder] += size
+            times[holder, record.start] += images_with[layer.chain_id]
+            files.setdefault((holder, record.start), DeadFile(one.path, size, holder, layer.chain_id))
+    return Deaths(kills, times, files)
+
+
+def find_wasted(layers: FleetLayers, deaths: Deaths) -> Wasted:
+    """A file is dead where each image that has its layer also has one that ends it. What files hold is
+    hashed where that fetches nothing."""
     images = [member.image for member in layers.members]
     images_with = Counter(layer.chain_id for image in images for layer in image.layers)
     content = {
@@ -26,19 +59,8 @@ def find_wasted(layers: FleetLayers) -> Wasted:
         for image in images
         for layer in image.layers
     }
-    # A file is dead where each image that has its layer also has one that ends it.
-    ended: Counter[tuple[ChainID, int]] = Counter()
-    found: dict[tuple[ChainID, int], DeadFile] = {}
-    for number, layer, tree in walk(images, layers.changesets):
-        for one in tree.dropped:
-            record = one.entry.record
-            if not (size := content_of(record)):
-                continue
-            holder = images[number].layers[one.layer].chain_id
-            key = holder, record.start
-            ended[key] += images_with[layer.chain_id]
-            found.setdefault(key, DeadFile(one.path, size, holder, layer.chain_id))
-    gone = [key for key, times in ended.items() if times >= images_with[key[0]]]
+    found = deaths.files
+    gone = [key for key, times in deaths.times.items() if times >= images_with[key[0]]]
     dead: Counter[ChainID] = Counter()
     for key in gone:
         dead[key[0]] += found[key].size

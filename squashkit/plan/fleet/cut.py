@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from itertools import compress, product
 from typing import NamedTuple
 
@@ -72,29 +73,23 @@ def best_cut(trie: Trie, price: Price, *, by_blob: bool, max_layers: int = MAX_L
     times = Counter(items.values())
     shared = sorted(item for item, n in times.items() if n > 1 and costs[item])
 
-    exact = True
-
-    def solve(paid: Iterable[_Item]) -> tuple[set[ChainID], set[_Item]]:
-        """The cuts, and all that is to be paid for with them."""
-        nonlocal exact
+    def solve(paid: Iterable[_Item]) -> _Solution:
+        """The cuts that cost least where these items are paid for."""
         nodes, is_exact = _within(trie, items, {**costs, **dict.fromkeys(paid, 0)}, max_layers)
-        exact = exact and is_exact
         runs = (run for number in range(len(trie.images)) for run in trie.runs(number, nodes))
-        return nodes, {items[_ends(run)] for run in runs}
-
-    def cost(solution: tuple[set[ChainID], set[_Item]]) -> int:
-        return sum(costs[item] for item in solution[1])
+        own = {items[_ends(run)] for run in runs}
+        return _Solution(nodes, own, sum(costs[item] for item in own), is_exact)
 
     proven = not shared or len(items) << min(len(shared), 40) <= _MOST_RUNS
     if proven:
         choices = (compress(shared, bits) for bits in product((0, 1), repeat=len(shared)))
-        best = min(map(solve, choices), key=cost)
+        best = reduce(_better, map(solve, choices))
     else:
         paid, best = set[_Item](), solve(())
-        while not paid >= (pays := best[1].intersection(shared)):
+        while not paid >= (pays := best.items.intersection(shared)):
             paid = pays
             best = solve(paid)
-    return Cut(frozenset(best[0]), cost(best), is_least=proven and exact)
+    return Cut(frozenset(best.nodes), best.cost, is_least=proven and best.is_exact)
 
 
 _MOST_RUNS = 2_000_000
@@ -106,6 +101,23 @@ _Ends = tuple[ChainID, ChainID | None]
 """A run's top, and the layer that it lies on."""
 _Item = tuple[str, str]
 """What is paid for once: a blob by its key, on a host a layer by its key and what it lies on."""
+
+
+class _Solution(NamedTuple):
+    """Cuts, and what they cost."""
+
+    nodes: set[ChainID]
+    items: set[_Item]
+    """All that is to be paid for with them."""
+    cost: int
+    is_exact: bool
+    """Whether it, and all that it was chosen from, cost least of what was asked for."""
+
+
+def _better(one: _Solution, other: _Solution) -> _Solution:
+    """The one that costs less, and the first of those that cost the same."""
+    best = other if other.cost < one.cost else one
+    return best._replace(is_exact=one.is_exact and other.is_exact)
 
 
 def _ends(run: LayerRun) -> _Ends:
