@@ -375,15 +375,20 @@ class Pricing:
         return round(about(self._packed_layers(sources, pieces), pieces))
 
     def _packed_layers(self, sources: Sequence[Layer], pieces: Sequence[Piece]) -> dict[int, PackedLayer]:
-        """The layers that pieces come from, by their numbers."""
+        """The layers that pieces come from, by their numbers there."""
         numbers = sorted({piece.layer for piece in pieces if isinstance(piece, Copy)})
         return {number: self._packed_layer(sources[number].diff_id) for number in numbers}
 
     def _packed_layer(self, diff_id: DiffID) -> PackedLayer:
+        """A layer as it is stored: a plain one as a registry has it, or as it is once compressed, if any of
+        that is known."""
         if diff_id not in self._packed_by:
             layer, changeset = self.layers.holder(diff_id), self.layers.changesets[diff_id]
             stored, codec = size_of(layer), codec_of(layer)
-            if codec is Codec.NONE and not self.estimate:
+            described = self.elsewhere.get(diff_id)
+            if codec is Codec.NONE and described is not None:
+                stored, codec = described.size, described.codec
+            elif codec is Codec.NONE and not self.estimate:
                 stored, codec = self._packed(diff_id, stored, changeset.host_size).stored, Codec.GZIP
             self._packed_by[diff_id] = PackedLayer.of(diff_id, changeset, stored, codec)
         return self._packed_by[diff_id]
