@@ -461,7 +461,7 @@ def test_a_dry_run_tells_and_writes_nothing(fits: bool, tmp_path: Path) -> None:
 FIELDS = (
     "source output dry_run checked changed tags platform old_base new_base image_id manifest_digest"
     " store_id layers"
-    " remade_layers merged conflicts risks copied_up config stored_bytes result_layers transfer notes"
+    " remade_layers merged conflicts risks copied_up config stored_bytes result_layers transfer delta notes"
 )
 
 
