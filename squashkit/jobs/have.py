@@ -78,6 +78,7 @@ def _open_one(session: Session, text: str, *, whole: bool) -> OtherSide:
     if reference.transport in STORES and not whole:
         store = session.keep(open_store(reference))
         image = store.inspect(reference.path)
+        session.progress.stage(f"Reading from {store.title}", None)
         held = store.held([image], session.progress.advance)
         return OtherSide(str(reference), Have(store.keeper(), tuple(held)), {}, is_host=True)
     source = open_source(session, reference)
@@ -190,21 +191,16 @@ def with_layers(image: Image, source: Source, other: OtherSide, *, as_far: bool 
     lacking: list[Layer] = []
     for layer in image.layers:
         blob = layer.descriptor
-        found = other.blobs.get(blob.digest) if blob is not None else None
-        if layer.blobs or blob is None:
-            layers.append(layer)
-            continue
-        if blob.digest not in needs:
-            raise InvalidImage(
-                f"the blob {blob.digest} is not in {source.title}, which does not say that it was left out",
-                where=f"layer {layer.index}",
-            )
-        if found is None:
-            lacking.append(layer)
-            layers.append(layer)
-        else:
-            there = StoredBlob(found.container, found.name, blob)
-            layers.append(replace(layer, blobs=(there,)))
+        if not layer.blobs and blob is not None:
+            if blob.digest not in needs:
+                told = f"the blob {blob.digest} is not in {source.title}"
+                why = "which does not say that it was left out"
+                raise InvalidImage(f"{told}, {why}", where=f"layer {layer.index}")
+            if (found := other.blobs.get(blob.digest)) is None:
+                lacking.append(layer)
+            else:
+                layer = replace(layer, blobs=(StoredBlob(found.container, found.name, blob),))
+        layers.append(layer)
     if lacking and not as_far:
         raise _not_held(lacking, source, other)
     return replace(image, layers=tuple(layers))
@@ -232,6 +228,8 @@ def _read_have_list(text: str) -> str | None:
     """
     try:
         if text == STDIO:
+            if sys.stdin is None:
+                raise UsageError("standard input is closed")
             return _whole_list(sys.stdin.buffer.read, "standard input")
         about = os.stat(text)
         if stat.S_ISDIR(about.st_mode):

@@ -113,11 +113,9 @@ def _unproved(target: Target, delivery: Delivery) -> list[str]:
     """That what says which layers are there is not the place itself."""
     if target.other is None or target.other.is_host or not delivery.left_out:
         return []
-    why = "which takes what lacks a layer without a word: a have-list of the host is"
-    told = (
-        f"{target.other.title} is no proof for containerd's store, {why} (`squashkit inspect --have-list`)."
-    )
-    return [told]
+    title, ask = target.other.title, "`squashkit inspect --have-list`"
+    why = "which takes what lacks a layer without a word"
+    return [f"{title} is no proof for containerd's store, {why}: a have-list of the host is ({ask})."]
 
 
 def _dangling(source: Source, result: Result) -> list[str]:

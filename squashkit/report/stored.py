@@ -57,7 +57,7 @@ def delta_json(delta: Delta | None) -> dict[str, Any] | None:
         "have": delta.have,
         "store": delta.keeper.value,
         "left_out_bytes": sum(delta.left_out.values()),
-        "left_out": [{"digest": digest, "bytes": count} for digest, count in delta.left_out.items()],
+        "left_out": [{"digest": digest, "bytes": taken} for digest, taken in delta.left_out.items()],
     }
 
 
