@@ -75,17 +75,10 @@ def _containerd(containerd: services.Containerd) -> Host:
     )
 
 
-HOSTS = [
-    "docker",
-    "podman",
-    "containerd",
-    "trixie-overlay2",
-    "trixie-containerd",
-    "trixie-podman",
-    "trixie-ctr",
-]
+HOSTS = ["docker", "podman", "containerd", "trixie-overlay2", "trixie-containerd"]
 if ALL_RELEASES:
-    HOSTS += ["forky-overlay2", "forky-containerd", "forky-podman", "forky-ctr"]
+    HOSTS += ["trixie-podman", "trixie-ctr"]
+    HOSTS += [f"forky-{kind}" for kind in ("overlay2", "containerd", "podman", "ctr")]
 KNOWN = [one for one in HOSTS if not one.endswith("ctr") and one != "containerd"]
 """Those whose images squashkit can ask for."""
 
