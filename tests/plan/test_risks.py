@@ -496,7 +496,7 @@ def test_the_report_in_json(tmp_path: Path) -> None:
     assert risk.keys() == {"kind", "severity", "stops", "path", "package", "old", "new", "layer", "effect"}
     assert report["stored_bytes"] == sum(map(len, image.blobs))
     assert [one["diff_id"] for one in report["result_layers"]] == image.config["rootfs"]["diff_ids"]
-    assert report["transfer"] is None
+    assert report["transfer"] is report["delta"] is None
 
 
 def test_the_table_of_settings(tmp_path: Path) -> None:
