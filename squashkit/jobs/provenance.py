@@ -30,11 +30,11 @@ from squashkit.wording import Option
 
 _SAYS_NOTHING = {
     "Write": {"force", "replace", "push_by_digest", "check", "provenance", "dry_run", "recipe"},
-    "Read": {"verify", "fetch_base", "have"},
+    "Read": {"verify", "fetch_base"},
 }
 """Options that change nothing of what is made."""
-_REFERENCES = {"base", "onto", "old_base"}
-"""Those that name an image."""
+_REFERENCES = {"base", "onto", "old_base", "have"}
+"""Those that name images, or a file that tells of some."""
 
 
 def refuse_unproven(read: Read, write: Write, decisions: Sequence[Decision]) -> None:
@@ -70,7 +70,7 @@ def parameters_of(command: str, image: str, output: str | None, *groups: Any) ->
     for group in groups:
         kind = type(group).__name__
         given = {
-            one.name: _named(value) if one.name in _REFERENCES else _plain(value)
+            one.name: _asked(one.name, value)
             for one in fields(group)
             if one.name not in _SAYS_NOTHING.get(kind, ())
             and (value := getattr(group, one.name)) != _default(one)
@@ -176,6 +176,13 @@ def _named(reference: str, parse: Callable[[str], Reference] = parse_reference) 
     if not parsed.is_file or parsed.is_stdio:
         return str(_plain(reference))
     return str(_plain(str(replace(parsed, path=Path(parsed.path).name or parsed.path))))
+
+
+def _asked(name: str, value: Any) -> Any:
+    """The value of an option; of a file its name alone."""
+    if name not in _REFERENCES:
+        return _plain(value)
+    return _named(value) if isinstance(value, str) else [_named(one) for one in value]
 
 
 def _plain(value: Any) -> Any:

@@ -295,6 +295,7 @@ TOLD: dict[str, tuple[Any, Any, Any]] = {
     "history.drop": (History(drop=True), "drop", True),
     "read.platform": (Read(platform="linux/amd64"), "platform", "linux/amd64"),
     "read.skip_missing": (Read(skip_missing=True), "skip_missing", True),
+    "read.have": (Read(have=["{app}:old:1"]), "have", ["app.tar:old:1"]),
     "write.tags": (Write(tags=["b:1", "a:1"]), "tags", ["b:1", "a:1"]),
     "write.format": (Write(format="oci"), "format", "oci"),
     "write.compress": (Write(compress=squashkit.Compression.parse("gzip:9")), "compress", "gzip:9"),
@@ -302,7 +303,7 @@ TOLD: dict[str, tuple[Any, Any, Any]] = {
 }
 UNTOLD = {
     "read.verify", "read.fetch_base", "write.force", "write.replace", "write.push_by_digest", "write.check",
-    "write.provenance", "write.dry_run", "write.recipe", "read.have",
+    "write.provenance", "write.dry_run", "write.recipe",
 }  # fmt: skip
 """What decides nothing of the image."""
 
@@ -320,6 +321,8 @@ def test_options_that_decide_are_told(option: str, app: Path, tmp_path: Path) ->
     group, name, expected = TOLD[option]
     if option == "keep.base":
         group = Keep(base=f"{app}:old:1")
+    if option == "read.have":
+        group = Read(have=[f"{app}:old:1"])
     groups = {
         "keep": Keep(layers=2),
         "merge": Merge(),
@@ -461,3 +464,13 @@ def test_a_result_without_a_name_has_its_digest(tmp_path: Path) -> None:
         )
         assert result.code == 0, result.err
         assert [one.get("name") for one in read_back(tmp_path / "s")["subject"]] == expected
+
+
+def test_a_recipe_and_a_statement_are_two_files(app: Path, tmp_path: Path) -> None:
+    """A replay writes neither: those of the squash are of the same image."""
+    words = (*KEEP_2, "-o", tmp_path / "out.tar", "--recipe", tmp_path / "r")
+    assert_fails(run("squash", f"{app}:app:1", *words, "--statement", tmp_path / "r"), 2, "name one file")
+    squash(f"{app}:app:1", *words, "--statement", tmp_path / "s")
+    again = ("-o", tmp_path / "again.tar", "--statement", tmp_path / "t")
+    assert_fails(run("replay", tmp_path / "r", f"{app}:app:1", *again), 2, "no provenance")
+    assert not (tmp_path / "again.tar").exists()
