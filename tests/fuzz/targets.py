@@ -6,9 +6,11 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import json
 import lzma
 import os
 import random
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,18 +24,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from squashkit.engine.entries import EntryCache
-from squashkit.errors import InvalidImage, SquashkitError, UsageError
+from squashkit.errors import InvalidImage, InvalidRecipe, SquashkitError, UsageError
 from squashkit.jobs.diff import parse_kinds
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import SquashedLayer
+from squashkit.layers.pieces import Copy
 from squashkit.layers.record import REGULAR, SYMLINK, Record
 from squashkit.layers.rootfs import Attributes, Directory, Inode, Rootfs
 from squashkit.layers.search import digests_of, links_in_layers, parse_pattern, with_aliases
 from squashkit.oci.compression import Compression
-from squashkit.oci.digests import DiffID, Digest
+from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import (
     ImageConfig,
     Manifest,
+    Platform,
     dump_json,
     parse_index,
     parse_platform_choice,
@@ -43,10 +47,25 @@ from squashkit.oci.graph import Image, StoredLayer
 from squashkit.oci.have import Keeper, parse_have
 from squashkit.oci.media import OCI_MANIFEST, Codec
 from squashkit.oci.names import ImageName, same_name
-from squashkit.options import History, MinSaving, parse_created, parse_size
+from squashkit.options import FleetOptions, History, Merge, MinSaving, Rebase, parse_created, parse_size
 from squashkit.plan.documents import changed_annotations, image_manifest, squashed_config
 from squashkit.plan.evidence import base_images
 from squashkit.plan.rebase.inherit import inherit
+from squashkit.plan.recipe.form import pack, unpack
+from squashkit.plan.recipe.model import (
+    FLEET,
+    REBASE,
+    SQUASH,
+    BaseNote,
+    BlobNote,
+    ImageNote,
+    MadeLayer,
+    Recipe,
+    SourceNote,
+    fleet_options,
+    merge_options,
+    rebase_options,
+)
 from squashkit.plan.segments import Segment, parse_segments
 from squashkit.plan.squash import KeptLayer, LayerPlan
 from squashkit.transports.archive import docker as docker_archive
@@ -702,3 +721,37 @@ def cache_files(data: bytes) -> None:
     finally:
         path.unlink(missing_ok=True)
         folder.rmdir()
+
+
+@cache
+def _recipes() -> list[bytes]:
+    """Recipes whose pieces are not compressed: so what is changed in them is still read."""
+    sources = (SourceNote(sha256(b"i"), "", Platform("linux", "amd64"), (0, 1)),)
+    blobs = (BlobNote(DiffID(sha256(b"a")), "", 0), BlobNote(DiffID(sha256(b"b")), sha256(b"c"), 9))
+    pieces = (bytes(512), Copy(0, 0, 1024), Copy(1, 4096, 8192), Copy(0, 512, 1024), bytes(1024))
+    layers = (MadeLayer(pieces, DiffID(sha256(b"d")), sha256(b"e"), 7, "gzip:6", "zlib-ng 2"),)
+    image = ImageNote(
+        0, "=1,1", BaseNote(1), History(), (0, None), "oci", sha256(b"f"), sha256(b"g")
+    )  # fmt: skip
+    made = [
+        Recipe(SQUASH, "squashkit", merge_options(Merge()), blobs, sources, layers, (image,)),
+        Recipe(REBASE, "squashkit", rebase_options(Rebase("")), blobs, sources, (), (image,)),
+        Recipe(FLEET, "squashkit", fleet_options("best", FleetOptions()), blobs, sources, (), (image,)),
+    ]
+    packed = [pack(recipe).partition(b"\n") for recipe in made]
+    return [head + newline + zlib.decompress(body) for head, newline, body in packed]
+
+
+@raw(_recipes)
+def recipes(data: bytes) -> None:
+    """A recipe of a stranger, whose body is what its head says. What is taken is written and read again as
+    the same."""
+    line, newline, body = data.partition(b"\n")
+    with suppress(ValueError, RecursionError):
+        head = json.loads(line)
+        if isinstance(head, dict):
+            head["body"] = {"size": len(body), "digest": sha256(body)}
+            line = dump_json(head)
+    with suppress(InvalidRecipe):
+        recipe = unpack(line + newline + zlib.compress(body), "the recipe")
+        assert unpack(pack(recipe), "the same") == recipe
