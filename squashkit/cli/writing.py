@@ -255,9 +255,9 @@ def _no_stream() -> UsageError:
 
 def _write_whole(option: str, path: Path, document: dict[str, Any]) -> None:
     """Write a document to a file that has its name only when it is whole."""
-    from squashkit.jobs.provenance import write_whole  # most runs have no use for it
+    from squashkit.jobs.provenance import write_document  # most runs have no use for it
 
-    write_file(option, path, json_text(document) + "\n", write_whole)
+    write_file(option, path, json_text(document) + "\n", write_document)
 
 
 def check_writable(option: str, target: Path, *references: str | None) -> None:

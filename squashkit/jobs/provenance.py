@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
 from squashkit.engine.deliver import Delivery
-from squashkit.errors import PlanError, TransportError, UsageError, without_secrets
+from squashkit.errors import PlanError, UsageError, without_secrets
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import Platform
@@ -20,8 +19,7 @@ from squashkit.plan.documents import index_type
 from squashkit.plan.segments import Decision
 from squashkit.report.provenance import ROOTFS, Artifact, Provenance, of_platforms
 from squashkit.report.squash import Report
-from squashkit.transports.atomic import AtomicFile, remove_leftovers
-from squashkit.transports.blobs import write_all
+from squashkit.transports.atomic import write_whole
 from squashkit.transports.reference import REGISTRY, Reference, parse_reference
 from squashkit.transports.source import Source
 from squashkit.transports.stored import is_remote
@@ -113,17 +111,9 @@ def index_provenance(delivery: Delivery, reports: Sequence[Report], target: Targ
     return of_platforms(parts, Artifact(_title(reports[0], target), delivery.index, media_type))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that has its name only when it is whole. What is no file, as a pipe, and what lies in a
-    folder that takes no new one, is written to as it is."""
-    target = path.resolve()
-    if target.is_file() or not target.exists():
-        remove_leftovers(target)
-        with suppress(TransportError), closing(AtomicFile(target)) as file:
-            write_all(file.fd, text.encode())
-            file.publish(replace=True, sync=True)
-            return
-    path.write_text(text, encoding="utf-8")
+def write_document(path: Path, text: str) -> None:
+    """Write what an image has beside it, as `write_whole` does."""
+    write_whole(path, text.encode())
 
 
 def _made(report: Report, target: Target) -> Artifact:

@@ -26,7 +26,7 @@ from squashkit.jobs.decide import Bases, decide
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.held import Held
 from squashkit.jobs.provenance import index_provenance, parameters_of, with_provenance
-from squashkit.jobs.recipes import RecipeFile, recipe_of
+from squashkit.jobs.recipes import recipe_of, refuse_file, write_recipe
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import content_digest
@@ -154,6 +154,7 @@ def _rebase(
     notify: Notify = ignore,
 ) -> IndexReport[RebaseReport]:
     """Rebase all images that are meant. With a recipe, what comes out must be its images."""
+    refuse_file(write.recipe_file)
     if write.least is not None:  # the layers as they were need not fit the new base
         raise UsageError("min_saving: a rebase changes the image whatever it saves; leave it out")
     with (
@@ -196,10 +197,9 @@ def _rebase(
             ]
             delivery = held.deliver(layers, tasks, targets, guard)
         else:
-            with RecipeFile(write.recipe_file, writes=targets[0].writes) as file:
-                delivery = deliver(layers, tasks, targets, guard, Stock())
-                if file.is_wanted:
-                    file.write(_recipe(how, moves, delivery, tasks, targets))
+            delivery = deliver(layers, tasks, targets, guard, Stock())
+            if write.recipe_file is not None and targets[0].writes:
+                write_recipe(write.recipe_file, _recipe(how, moves, delivery, tasks, targets))
         if targets[0].writes:
             remember(base for move in moves for base in (move.old, move.new))
         moved = transferred(session, [delivery], delivery.output)

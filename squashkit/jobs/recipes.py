@@ -4,43 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from squashkit.engine.carry_out import Task
 from squashkit.engine.deliver import Delivery
-from squashkit.errors import InvalidRecipe, TransportError, why
+from squashkit.errors import InvalidRecipe, TransportError, UsageError, why
 from squashkit.oci.graph import Image
 from squashkit.plan.recipe.form import MOST_BODY, MOST_HEAD, pack, unpack
 from squashkit.plan.recipe.make import Form, RecipeNotes
 from squashkit.plan.recipe.model import Recipe
-from squashkit.transports.atomic import AtomicFile
-from squashkit.transports.blobs import write_all
+from squashkit.transports.atomic import write_whole
 from squashkit.transports.codecs import library_of
 from squashkit.transports.target import Target
 
 
-class RecipeFile:
-    """A file that a recipe will be written to, once there is one. It is opened before the work begins, and
-    has no name before it is whole. None where nobody wants a recipe."""
+def refuse_file(path: Path | None) -> None:
+    """Raises UsageError where a recipe is wanted, and no file can be written there."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise UsageError(f"{path}: no file can be written there")
 
-    def __init__(self, path: Path | None, *, writes: bool) -> None:
-        self._file = AtomicFile(path) if path is not None and writes else None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    @property
-    def is_wanted(self) -> bool:
-        return self._file is not None
-
-    def write(self, recipe: Recipe) -> None:
-        assert self._file is not None
-        write_all(self._file.fd, pack(recipe))
-        self._file.publish(replace=True, sync=False)
+def write_recipe(path: Path, recipe: Recipe) -> None:
+    """Write a recipe, which has its file's name only when it is whole. Raises TransportError."""
+    try:
+        write_whole(path, pack(recipe))
+    except OSError as error:
+        raise TransportError(
+            f"cannot write {path}: {why(error)}; what it is the recipe of was written", reference=str(path)
+        ) from error
 
 
 def read_recipe(path: Path) -> Recipe:

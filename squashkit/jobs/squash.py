@@ -18,7 +18,7 @@ from squashkit.jobs.decide import Bases, decide, keep_all
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
 from squashkit.jobs.leave_out import exclusions_of
 from squashkit.jobs.provenance import index_provenance, parameters_of, with_provenance
-from squashkit.jobs.recipes import RecipeFile, recipe_of
+from squashkit.jobs.recipes import recipe_of, refuse_file, write_recipe
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.oci.documents import ALL
 from squashkit.options import History, Keep, Merge, Read, Run, Write
@@ -91,6 +91,7 @@ def squash_platforms(
     together: nothing has a name before every one of them is right.
     """
     exclusions = exclusions_of(merge.drop_caches, merge.exclude)
+    refuse_file(write.recipe_file)
     if merge.blind and write.recipe is not None:
         raise UsageError(
             Option("Merge.blind", True),
@@ -128,10 +129,10 @@ def squash_platforms(
             for one in decisions
         ]
         asked = parameters_of("squash", image, output, Keep.of(keep), merge, history, read, write)
-        with RecipeFile(write.recipe_file, writes=targets[0].writes) as file:
-            delivery = deliver(layers, tasks, targets, guard, Stock())
-            if file.is_wanted:
-                file.write(recipe_of(SQUASH, merge_options(merge), delivery, tasks, targets))
+        delivery = deliver(layers, tasks, targets, guard, Stock())
+        if write.recipe_file is not None and targets[0].writes:
+            recipe = recipe_of(SQUASH, merge_options(merge), delivery, tasks, targets)
+            write_recipe(write.recipe_file, recipe)
         if targets[0].writes:
             remember(one.base for one in decisions)
         moved = transferred(session, [delivery], delivery.output)

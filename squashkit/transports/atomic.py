@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from squashkit.errors import TransportError, UsageError, show_path, why
+from squashkit.transports.blobs import write_all
 from squashkit.wording import Option
 
 FORCE = Option("force", True)
@@ -84,6 +85,19 @@ class AtomicFile:
             with suppress(OSError):
                 os.unlink(self._hidden)
             self._hidden = None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that has its name only when it is whole. What is no file, as a pipe, and what lies in a
+    folder that takes no new one, is written to as it is."""
+    target = path.resolve()
+    if target.is_file() or not target.exists():
+        remove_leftovers(target)
+        with suppress(TransportError), closing(AtomicFile(target)) as file:
+            write_all(file.fd, data)
+            file.publish(replace=True, sync=True)
+            return
+    path.write_bytes(data)
 
 
 def refuse_special(path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -579,3 +581,19 @@ def test_clamped_times(tmp_path: Path) -> None:
     new = f"oci:{tmp_path / 'out'}:two:1"
     assert_fails(run("verify", new, "--recipe", recipe, *words), 3, "--clamp-mtime")
     assert run("verify", new, "--recipe", recipe, *words, "--clamp-mtime", time).code == 0
+
+
+def test_a_recipe_to_a_pipe(tmp_path: Path) -> None:
+    """What is no file is written to as it is, and stays what it is."""
+    source, pipe = tmp_path / "source", tmp_path / "pipe"
+    docker_archive_old(source, [APP])
+    os.mkfifo(pipe)
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
+    reader.start()
+    done = run("squash", source, "--keep-layers", "1", "-t", "x:1", "-o", tmp_path / "n", "--recipe", pipe)
+    reader.join(10)
+    assert done.code == 0, done.err
+    assert pipe.is_fifo()
+    (tmp_path / "r").write_bytes(got[0])
+    assert read_recipe(tmp_path / "r").job == "squash"

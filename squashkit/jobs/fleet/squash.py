@@ -22,7 +22,7 @@ from squashkit.jobs.fleet.process import for_many_images
 from squashkit.jobs.fleet.replace import OwnTags
 from squashkit.jobs.fleet.target import FleetTarget
 from squashkit.jobs.held import Held
-from squashkit.jobs.recipes import RecipeFile, recipe_of
+from squashkit.jobs.recipes import recipe_of, refuse_file, write_recipe
 from squashkit.jobs.reports import MIXED, notes_on, reports_of, transferred
 from squashkit.jobs.rollback import Rollback
 from squashkit.layers.merge import SquashedLayer
@@ -79,6 +79,7 @@ def squash_fleet(
     `squash`.
     """
     file = None if recipe is None else Path(recipe)
+    refuse_file(file)
     return _squash(
         references, into, strategy, fleet, force, run, recipe=file, progress=progress, notify=notify
     )
@@ -148,11 +149,10 @@ def _squash(
         if gone := report.no_longer_shared(measured[-1]).lines():
             notify(Note("\n".join(gone)))
         work = _FleetWork(opened, layers, goes.sink, goes.how, Read(fleet.platform), held)
-        with RecipeFile(recipe, writes=True) as file:
-            done = goes.write(work, measured[-1], numbered)
-            if file.is_wanted:
-                options = fleet_options(strategy, fleet)
-                file.write(recipe_of(FLEET, options, work.done, work.tasks, work.targets))
+        done = goes.write(work, measured[-1], numbered)
+        if recipe is not None:
+            options = fleet_options(strategy, fleet)
+            write_recipe(recipe, recipe_of(FLEET, options, work.done, work.tasks, work.targets))
         notes = [*report.notes, *goes.notes]
         if any(MIXED in one.notes for _, one in done):
             notes.append(MIXED)
