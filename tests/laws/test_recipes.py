@@ -130,7 +130,8 @@ def with_another_header(rng: random.Random, data: bytes) -> bytes:
     """A byte of the first header is another, and its checksum fits."""
     block = bytearray(data[:512])
     at = rng.choice([rng.randrange(100), rng.randrange(100, 148), rng.randrange(156, 258)])
-    block[at] = rng.choice(b"01234567\0ab/.")
+    # In a number Go, and so docker, passes over a NUL, and Python's tarfile, the judge, ends there.
+    block[at] = rng.choice(b"01234567ab/." if 100 <= at < 148 else b"01234567ab/.\0")
     block[148:156] = b" " * 8
     block[148:156] = f"{sum(block):06o}\0 ".encode()
     return bytes(block) + data[512:]

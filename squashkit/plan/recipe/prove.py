@@ -68,7 +68,8 @@ def plan_by_recipe(
         if planned.opaques and merge.whiteouts != "opaque":
             raise _refused("an opaque marker, which the recipe's options do not have")
         below = Rootfs(follow_lower_symlinks=merge.symlink_parents == "follow")
-        if needs_lower(list(run.values())) or needs_lower([planned]):
+        is_known = all(index in changesets for index in range(segment.start))
+        if is_known or needs_lower(list(run.values())) or needs_lower([planned]):
             _apply_below(below, segment, changesets)
         _check_hidden(below, planned)
         dropped = _compare(below, segment, run, planned, _Places(spans, alike))
@@ -256,7 +257,7 @@ class _Window:
 
 
 def _apply_below(rootfs: Rootfs, segment: Segment, changesets: Mapping[int, Changeset]) -> None:
-    """Make the tree that a run and its new layer stand on."""
+    """Make the tree that a run and its new layer stand on. Raises PlanError where a layer is missing."""
     for index in range(segment.start):
         if index not in changesets:
             raise PlanError(
