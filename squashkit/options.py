@@ -332,7 +332,7 @@ class ByRecipe:
     """References of the old images; of a rebase the image, its new base, and its old base where that was
     named."""
     merge: Merge = Merge()
-    """What the recipe may leave out, and must."""
+    """What the recipe may leave out, and must, and how paths through symlinks are read."""
     clamp_mtime: str | None = None
     """The time that it may make of later ones, and must."""
 

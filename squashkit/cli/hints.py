@@ -41,6 +41,7 @@ FLAGS = {
     "Merge.blind": "--blind",
     "Merge.drop_caches": "--drop-caches",
     "Merge.exclude": "--exclude",
+    "Merge.symlink_parents": "--symlink-parents",
     "Read.fetch_base": "--no-fetch-base",
     "Read.have": "--have",
     "Read.verify": "--no-verify",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,6 +36,14 @@ Examples:
 @option(
     "--clamp-mtime", section=LEAVE_OUT, metavar="TIME", help="Let it change times that are later to this."
 )
+@option(
+    "--symlink-parents",
+    section=LEAVE_OUT,
+    type=click.Choice(["overlay", "follow"]),
+    default="overlay",
+    show_default=True,
+    help="Which a path through a lower layer's symlink means, as of squash. The recipe must have the same.",
+)
 @writing_options
 def replay(
     recipe: Path,
@@ -43,6 +52,7 @@ def replay(
     exclude: tuple[str, ...],
     also_base: bool,
     clamp_mtime: str | None,
+    symlink_parents: Any,
     writing: Writing,
 ) -> None:
     """Make the image of RECIPE again, of the old one that SOURCE names. The recipe is believed in nothing:
@@ -52,7 +62,12 @@ def replay(
     What a recipe leaves out on purpose must be named here, too.
     """
     first, *others = sources
-    merge = Merge(drop_caches=drop_caches, exclude=exclude, also_base=also_base)
+    merge = Merge(
+        symlink_parents=symlink_parents,
+        drop_caches=drop_caches,
+        exclude=exclude,
+        also_base=also_base,
+    )
     if read_recipe(recipe).is_of_fleet:
         _replay_fleet(recipe, sources, merge, clamp_mtime, writing)
         return

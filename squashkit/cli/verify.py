@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -80,6 +81,13 @@ Examples:
 @leave_out_options(OPTIONS, "Let the recipe leave out")
 @option("--also-base", is_flag=True, help="Let it hide what the base has of it, too.")
 @option("--clamp-mtime", metavar="TIME", help="Let it change times that are later to this.")
+@option(
+    "--symlink-parents",
+    type=click.Choice(["overlay", "follow"]),
+    default="overlay",
+    show_default=True,
+    help="Which a path through a lower layer's symlink means, as of squash. The recipe must have the same.",
+)
 @have_option(
     OPTIONS,
     "Tell whether IMAGE, a delta, will load where this is. A have-list, an archive, a layout or a"
@@ -97,6 +105,7 @@ def verify(
     exclude: tuple[str, ...],
     also_base: bool,
     clamp_mtime: str | None,
+    symlink_parents: Any,
     have: tuple[str, ...],
     as_json: bool,
     looking: Looking,
@@ -112,7 +121,12 @@ def verify(
         raise UsageError("--recipe and --source go together: what is made of what")
     by = None
     if recipe is not None:
-        merge = Merge(drop_caches=drop_caches, exclude=exclude, also_base=also_base)
+        merge = Merge(
+            symlink_parents=symlink_parents,
+            drop_caches=drop_caches,
+            exclude=exclude,
+            also_base=also_base,
+        )
         by = ByRecipe(recipe, sources, merge, clamp_mtime)
     with shown() as progress:
         verdict = job(

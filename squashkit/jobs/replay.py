@@ -120,7 +120,7 @@ def _replay(
             *((" ", Option("clamp_mtime", mine)) if mine else (" no ", Option("clamp_mtime"))),
         )
     if held.recipe.job == FLEET:
-        _refuse_other_exclusions(Merge(), merge)
+        _refuse_other(Merge(), merge)
         if held.writes and output is None:
             raise UsageError("where does the fleet go? ", Option("output", example="oci:DIR"))
         return squash_again(
@@ -128,13 +128,13 @@ def _replay(
         )
     read = held.reading(read)
     if held.recipe.job == REBASE:
-        _refuse_other_exclusions(Merge(), merge)
+        _refuse_other(Merge(), merge)
         done = rebase_again(
             held, sources, output, read=read, write=write, run=run, progress=progress, notify=notify
         )
         return done if held.recipe.index else next(iter(done.reports.values()))
     squash = _Squash(held, merge_of(held.recipe.options))
-    _refuse_other_exclusions(squash.merge, merge)
+    _refuse_other(squash.merge, merge)
     with (
         open_ends(sources[:1], output, read, run, progress, notify) as (session, first),
         LayerStore(session, verify=read.verify, fetch_base=read.fetch_base) as layers,
@@ -167,22 +167,26 @@ def _replay(
         return IndexReport(MappingProxyType(by_platform), delivery.index or "", transfer=moved)
 
 
-def _refuse_other_exclusions(mine: Merge, allowed: Merge) -> None:
-    """Raises CheckFailed where a recipe leaves out what the caller does not, or the other way round."""
+def _refuse_other(mine: Merge, allowed: Merge) -> None:
+    """Raises CheckFailed where a recipe leaves out other things than the caller does, or reads paths
+    through symlinks in another way: then what it makes is another root file system than the caller's."""
     if (
         {*texts(mine.drop_caches)} == {*texts(allowed.drop_caches)}
         and {*texts(mine.exclude)} == {*texts(allowed.exclude)}
         and mine.also_base == allowed.also_base
+        and mine.symlink_parents == allowed.symlink_parents
     ):
         return
     has = [
         *(Option("Merge.drop_caches", text) for text in texts(mine.drop_caches)),
         *(Option("Merge.exclude", text) for text in texts(mine.exclude)),
         *([Option("Merge.also_base", True)] if mine.also_base else []),
+        Option("Merge.symlink_parents", mine.symlink_parents),
     ]
     raise CheckFailed(
-        "the recipe leaves out other things than the caller does, and nothing was written. It has",
-        *([part for option in has for part in (" ", option)] or [" nothing of that kind"]),
+        "the recipe makes another root file system than the caller's options do, and nothing was written."
+        " It has",
+        *(part for option in has for part in (" ", option)),
     )
 
 
