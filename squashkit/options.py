@@ -11,13 +11,14 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from squashkit.arguments import check_fields, texts
 from squashkit.errors import UsageError
+from squashkit.frozen import frozen
 from squashkit.oci.compression import Compression
 from squashkit.oci.documents import Platform, PlatformChoice, parse_platform_choice
 from squashkit.wording import Option
@@ -26,7 +27,7 @@ Format = Literal["docker", "oci"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keep:
     """What a squash leaves as it is. One of these is given, or none to go by what the image says of its
     base."""
@@ -63,7 +64,7 @@ class Keep:
         return value if isinstance(value, Keep) else cls(base=value)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Merge:
     """How layers become one, and what is left out of that."""
 
@@ -86,7 +87,7 @@ class Merge:
         check_fields(self)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class History:
     """How the job shows in the config."""
 
@@ -102,7 +103,7 @@ class History:
         _parsed("created", self.created, parse_created)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MinSaving:
     """The least that a squash must save: bytes, and a share of the stored bytes to be squashed."""
 
@@ -131,7 +132,7 @@ class MinSaving:
         return saved >= self.size and saved >= self.share * before
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Which:
     """Which image of a source is meant, where it is an index."""
 
@@ -150,7 +151,7 @@ class Which:
         return _parsed("platform", self.platform, parse_platform_choice)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Read(Which):
     """What is read to be written elsewhere, and how."""
 
@@ -164,7 +165,7 @@ class Read(Which):
     result is whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gates:
     """What an image may waste: each that is given is a gate of its own. Dead bytes are those of files that
     were made above the base."""
@@ -206,7 +207,7 @@ class Gates:
         return _parsed("waste_floor", self.waste_floor, parse_size) or 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Write:
     """What is written, and where to."""
 
@@ -259,7 +260,7 @@ class Write:
         return _parsed("min_saving", self.min_saving, MinSaving.parse)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Access:
     """How registries are reached."""
 
@@ -285,7 +286,7 @@ class Access:
         return _path(self.cert_dir)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Run:
     """What a run of any job may use."""
 
@@ -322,7 +323,7 @@ class Run:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ByRecipe:
     """A recipe, and what it is to make its images of."""
 
@@ -353,7 +354,7 @@ MERGEABLE = (*MERGED, "rpm")
 """What it can put together: rpm's database, too, where that is SQLite."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rebase:
     """What to rebase, onto what, and what may break."""
 
@@ -421,7 +422,7 @@ class Rebase:
         return frozenset(texts(self.take_new))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Patch:
     """Which tags move when all tags below a place are rebased, and where that is noted."""
 
@@ -449,7 +450,7 @@ class Patch:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Extract:
     """What of an image becomes another one."""
 
@@ -502,7 +503,7 @@ EXTRACT_WITH = ("ca-certificates", "tzdata", "passwd", "nsswitch", "locale")
 """What an extraction can be told to bring by a word."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FleetOptions:
     """How to look at a fleet."""
 
@@ -572,7 +573,7 @@ class FleetOptions:
         return _parsed("platform", self.platform, Platform.parse)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """What all of a run together may ask of registries, their token servers and their storage."""
 
@@ -602,7 +603,7 @@ class Limits:
         return Limits(connections, None if self.rate is None else self.rate / parts)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spread:
     """Where the layers of a scan are read, and what that may ask of registries."""
 
@@ -642,7 +643,7 @@ class Spread:
         return self.limits.share(self.part[1])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Replace:
     """A squashed fleet goes back where it was read: the tags of registries move to the results."""
 

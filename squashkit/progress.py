@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from squashkit.errors import show_text
+from squashkit.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Note:
     """A message for people while work goes on."""
 

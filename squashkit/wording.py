@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
 
+from squashkit.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Option:
     """An option that a message speaks of: `Write.force` is a field of a group, `output` a parameter."""
 

@@ -8,7 +8,6 @@ import json
 import random
 import tarfile
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import click
 from squashkit.amounts import size
 from squashkit.cli.help import Command, option
 from squashkit.cli.output import say
+from squashkit.frozen import frozen
 from squashkit.jobs.diff import diff
 from squashkit.jobs.inspect import inspect
 from squashkit.jobs.squash import squash
@@ -30,7 +30,7 @@ _BASE = "fedora:28"
 _APP = "nginx:latest"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """A step of a Dockerfile and the layer that it made."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
 
 from squashkit.cli.output import telling
+from squashkit.frozen import frozen
 
 _OPTIONS_OF = "squashkit.options"
 _WHOLE = "squashkit.whole"
@@ -27,7 +27,7 @@ _NAMES = 30
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """A heading, and whether what is below it stands on the first screen."""
 

@@ -6,7 +6,6 @@ import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -19,6 +18,7 @@ from squashkit.cli.help import KEEP, MESSAGES, OPTIONS, READING, REGISTRIES, RES
 from squashkit.cli.hints import flagged
 from squashkit.cli.output import say, show_json, terminal_width
 from squashkit.errors import UsageError, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.documents import ALL, Platform, PlatformChoice, parse_platform_choice
 from squashkit.options import Access, Run, Which, parse_size
 from squashkit.progress import Note, shown
@@ -314,7 +314,7 @@ def debug_option(command: Function) -> Function:
     )(command)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Looking:
     """How a command that only looks finds its images: what `look_options` were given."""
 

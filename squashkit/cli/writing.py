@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +31,7 @@ from squashkit.cli.shared import (
     tmp_dir_option,
 )
 from squashkit.errors import UsageError, show_text, without_secrets
+from squashkit.frozen import frozen
 from squashkit.jobs.ends import default_output, is_stream, would_harm
 from squashkit.oci.compression import Compression
 from squashkit.oci.documents import PlatformChoice
@@ -61,7 +61,7 @@ class WriteReport(Protocol):
     def text(self, *, verbose: bool = False) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Writing:
     """What `writing_options` were given."""
 

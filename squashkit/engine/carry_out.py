@@ -16,6 +16,7 @@ from squashkit.engine.layers import LayerStore
 from squashkit.engine.space import Need, needs_after, needs_before
 from squashkit.engine.write import NewLayers, Stock, write_layer
 from squashkit.errors import Cancelled, CheckFailed, InvalidImage, InvalidLayer
+from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import EMPTY, SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
@@ -37,7 +38,7 @@ _PASSES = 3
 """How often layers are merged at most that are changed while they are read."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Task:
     """One image to be written: what is decided of it, and how what is new of it is planned."""
 
@@ -69,7 +70,7 @@ class Task:
         return sha256(image.config.data) != image.image_id
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Done:
     """A task that was carried out, with nothing named yet."""
 

@@ -14,7 +14,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, TypeVar, cast
 from squashkit.amounts import count, some
 from squashkit.engine.processes import Failure, outcome_of
 from squashkit.errors import PlanError, SquashkitError, Unavailable, UsageError, gist_of, show_text
+from squashkit.frozen import frozen
 from squashkit.options import is_loopback, parse_scheduler
 from squashkit.version import __version__
 
@@ -34,7 +34,7 @@ _CERTIFICATES = ("ca-file", "client.cert")
 certificate."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cluster:
     """Workers that can be given tasks."""
 

@@ -15,6 +15,7 @@ from squashkit.engine.layers import LayerStore
 from squashkit.engine.pool import FIRST
 from squashkit.engine.stream import pump
 from squashkit.engine.write import Stock, compress
+from squashkit.frozen import frozen
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Descriptor
@@ -29,7 +30,7 @@ from squashkit.transports.stored import StoredBlob
 from squashkit.transports.target import Target
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Carried:
     """A kept layer, and the blob that goes over: its own, or in a registry the one by which a registry has
     it already. Without a blob only the destination may have it."""

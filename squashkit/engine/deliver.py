@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from squashkit.engine.carry_out import Done, Task, carry_out
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
 from squashkit.errors import inside
+from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import crowded
@@ -22,7 +23,7 @@ from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delivery:
     """What came of images that go to one place."""
 

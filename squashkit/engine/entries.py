@@ -14,10 +14,11 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from squashkit.errors import InvalidImage, TransportError
+from squashkit.frozen import frozen
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
@@ -58,7 +59,7 @@ def home_folder() -> Path:
         return Path("/")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryCache:
     """Layers' entries by diff_id. A folder that cannot be written keeps nothing, and that is no error."""
 

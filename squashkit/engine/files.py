@@ -10,10 +10,10 @@ import os
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from squashkit.errors import TransportError
+from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID
 from squashkit.transports.atomic import AtomicFile
 from squashkit.transports.blobs import write_all
@@ -22,7 +22,7 @@ _MAGIC = b"squashkit files 2\n"
 _CHECKSUM = 32
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KnownFiles:
     """What the files of a layer hold, by where their headers begin in its tar."""
 
@@ -32,7 +32,7 @@ class KnownFiles:
     """Of some files all that they hold."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileCache:
     """Known files by diff_id, in the folder of entries, which is kept small. A folder that cannot be
     written keeps nothing, and that is no error."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
 from squashkit.engine.entries import Recorder
 from squashkit.errors import DigestMismatch, InvalidLayer
+from squashkit.frozen import frozen
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
@@ -26,7 +27,7 @@ Taker = Callable[[memoryview], None]
 """Takes bytes, block by block."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keeping:
     """What is kept of a layer as it passes."""
 
@@ -40,7 +41,7 @@ class Keeping:
 NOTHING = Keeping()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inflation:
     """How layers are read. With `verify` False neither digests nor diff_ids are checked."""
 

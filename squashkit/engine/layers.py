@@ -28,6 +28,7 @@ from squashkit.errors import (
     SquashkitError,
     show_path,
 )
+from squashkit.frozen import frozen
 from squashkit.layers import tar
 from squashkit.layers.blocks import Window
 from squashkit.layers.changeset import Changeset, parse_changeset
@@ -60,7 +61,7 @@ Wanted = Callable[[Layer], bool]
 """Says of a layer whether its bytes will be copied from."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reading:
     """A layer that is being read: inflated and scanned by the pool, or if it is plain hashed there."""
 

@@ -14,6 +14,7 @@ from multiprocessing.context import SpawnProcess
 from typing import TypeVar, cast
 
 from squashkit.errors import PlanError, SquashkitError, first_line
+from squashkit.frozen import frozen
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -21,7 +22,7 @@ _TRIES = 2
 """How often a task is begun whose process ends in the middle of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """Why a task failed, as it goes from one process to another. Errors themselves do not travel."""
 

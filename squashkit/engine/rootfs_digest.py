@@ -15,6 +15,7 @@ from itertools import accumulate
 from squashkit.amounts import size
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import Cancelled, DigestMismatch, InvalidImage, PlanError, show_path
+from squashkit.frozen import frozen
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.compare import iter_nodes
@@ -66,7 +67,7 @@ def planned_digest(
     return digest_of_tree(rootfs, contents.digests.__getitem__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Stacked:
     """A layer of a tree: what it changes, and where its bytes lie."""
 
@@ -150,7 +151,7 @@ class _Pieces:
         return memoryview(blob.read_at(start, min(WINDOW, piece.end - start))), at
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _File:
     """A file whose digest is wanted: its inode, and where its bytes lie in a layer, None for where a hole
     does."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 
 from squashkit.amounts import size
 from squashkit.engine.entries import pack_headers
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, InvalidLayer
+from squashkit.frozen import frozen
 from squashkit.layers.changeset import OPAQUE, WHITEOUT, Changeset
 from squashkit.layers.entry import Entry, link_target
 from squashkit.layers.record import (
@@ -46,7 +46,7 @@ _MOST_ZEROS = 256 << 30
 _INT64 = 1 << 63
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScannedLayer:
     """What the tables get of one layer."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from squashkit.amounts import size as show_size
 from squashkit.engine.layers import LayerStore
+from squashkit.frozen import frozen
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
 from squashkit.transports.contracts import Sink
@@ -15,7 +15,7 @@ from squashkit.transports.room import Room
 from squashkit.transports.stored import codec_of, is_here, is_remote, nearest, size_of
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Need:
     """Bytes that a room must have."""
 

@@ -6,6 +6,7 @@ import os
 import threading
 from dataclasses import dataclass, field
 
+from squashkit.frozen import frozen
 from squashkit.transports.blobs import Blob, open_unnamed, write_all
 from squashkit.transports.room import Room
 
@@ -34,7 +35,7 @@ class Spools:
         self._files.clear()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spool:
     """Where a layer goes that is being inflated."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.splice import find_parts, write_spliced
 from squashkit.engine.stream import gather, pump
+from squashkit.frozen import frozen
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
@@ -33,7 +34,7 @@ class Stock:
     """For each blob of the images that were written to a registry a repository that has it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewLayers:
     """New layers by their place in the plan. Their places are still to be finished; those that were made
     before have none."""

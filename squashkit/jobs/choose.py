@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from squashkit.errors import ImageNotFound, UnsupportedImage, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.digests import algorithm_of
 from squashkit.oci.documents import ALL, Descriptor, PlatformChoice
 from squashkit.oci.graph import Image
@@ -17,7 +17,7 @@ from squashkit.transports.source import Source, machine_platform
 from squashkit.wording import Option, Words
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chosen:
     """The images that are meant: one, or one for each platform of an index; and what of the index is not
     there."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from squashkit.arguments import checked
 from squashkit.engine.stream import gather
 from squashkit.engine.view import View
 from squashkit.errors import Interrupted, inside, show_text
+from squashkit.frozen import frozen
 from squashkit.jobs.look import Opened, one_platform, open_images
 from squashkit.oci.documents import ALL
 from squashkit.oci.graph import Image
@@ -27,7 +27,7 @@ PLACE = "{platform}"
 STREAM = "standard output"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exported:
     """A tar that was written, and its size in bytes."""
 

@@ -15,6 +15,7 @@ from squashkit.engine.layers import LayerStore
 from squashkit.engine.view import View
 from squashkit.engine.write import Stock
 from squashkit.errors import Incomplete, InvalidImage, UsageError, show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.choose import choose
 from squashkit.jobs.decide import Bases, base_beside
@@ -137,7 +138,7 @@ def extract(
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Found:
     """What is to be in the new layer, and what people should know of it."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 from squashkit.engine.view import View, open_view
 from squashkit.errors import UsageError, show_text
+from squashkit.frozen import frozen
 from squashkit.jobs.choose import choose
 from squashkit.oci.documents import ALL, Platform
 from squashkit.oci.graph import Image
@@ -23,7 +23,7 @@ from squashkit.transports.source import Source
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opened:
     """An open source of images to look at."""
 

@@ -7,7 +7,7 @@ plan/rebase/risks, what is inherited in plan/rebase/inherit.py; the rest is what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +19,7 @@ from squashkit.engine.made import made_layer
 from squashkit.engine.stream import gather
 from squashkit.engine.write import Stock
 from squashkit.errors import InvalidImage, PlanError, RebaseConflict, UsageError, inside, show_path
+from squashkit.frozen import frozen
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.base.shared import at_hand
 from squashkit.jobs.base.used import remember
@@ -237,7 +238,7 @@ def _recipe(
     return recipe_of(REBASE, rebase_options(how), delivery, tasks, targets, sources)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Move:
     """One image on its way from base to base."""
 
@@ -399,7 +400,7 @@ class _Move:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Weighed:
     """The layers of one image on the new base, and what became of what is in them."""
 
@@ -409,7 +410,7 @@ class _Weighed:
     copied: tuple[Copied, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Files:
     """What the files of both bases and of the layers above hold."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from squashkit.arguments import checked
 from squashkit.engine.view import View
 from squashkit.errors import UsageError
+from squashkit.frozen import frozen
 from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import base_by_catalogue
 from squashkit.jobs.decide import Bases, base_beside, base_to_keep
@@ -69,7 +69,7 @@ def waste(
     return report
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Given:
     """Files that somebody named, as they were read."""
 

@@ -10,10 +10,10 @@ the empty path.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
+from squashkit.frozen import frozen
 from squashkit.layers.entry import Entry, normalise
 from squashkit.layers.links import LONGEST, StandingLinks
 from squashkit.layers.record import DIRECTORY, GLOBAL, REGULAR, SYMLINK, Record
@@ -24,7 +24,7 @@ AUFS_LINKS = b".wh..wh.plnk"
 """AUFS keeps the inodes of hard links under this directory of the root; only links name them."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Changeset:
     """A layer's changes. Whiteouts concern lower layers only, wherever they stand in the tar."""
 

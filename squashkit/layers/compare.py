@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Set
-from dataclasses import dataclass
 from typing import Final
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.layers.record import DIRECTORY, REGULAR, SYMLINK, TYPE_NAMES
 from squashkit.layers.rootfs import Attributes, Directory, Inode, Node, Rootfs
 
@@ -43,7 +43,7 @@ SPLIT: Final = "split hard links"
 layer cannot link into another, but worth telling."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """One thing in which two root file systems differ at a path."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from squashkit.frozen import frozen
 from squashkit.layers.links import MAX_SYMLINKS
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Place, Rootfs, bound_by
@@ -125,7 +125,7 @@ def lower_children(directory: Directory, run: int) -> Iterator[tuple[bytes, Node
         yield from directory.displaced.items()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lower:
     """What lay below a run at the names of one directory of the result."""
 

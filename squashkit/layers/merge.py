@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from squashkit.frozen import frozen
 from squashkit.layers import headers, tar
 from squashkit.layers.changeset import (
     DISK_BLOCK,
@@ -69,7 +70,7 @@ class LeftOut(NamedTuple):
 _NOTHING = HostSize(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SquashedLayer:
     """The layer that a run becomes, or one of them. Without pieces it holds nothing and is not written."""
 

@@ -20,11 +20,11 @@ What a small input can ask for is limited: directories that no layer lists, of w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
 from squashkit.errors import InvalidLayer, PlanError, show_path
+from squashkit.frozen import frozen
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import AUFS_LINKS, OPAQUE, WHITEOUT, Changeset
 from squashkit.layers.entry import Entry, is_hard_link, link_target
@@ -175,7 +175,7 @@ class Dropped(NamedTuple):
     """Of an inode whose attributes a hard link had changed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contested:
     """A construct on which the consumers of layers do not agree, and the layer it stands in."""
 

@@ -13,9 +13,10 @@ import sys
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.entry import Entry
@@ -34,7 +35,7 @@ _FREE_KEYS = frozenset({"Labels", "annotations", "Volumes", "ExposedPorts"})
 """Objects whose keys people choose; other keys are the format's own words."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pattern:
     """What must not be there, as it was asked for: a path, a glob, or the digest of a content."""
 
@@ -51,7 +52,7 @@ class Pattern:
         return self.paths is None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sighting:
     """Where something still is, or cannot be looked for."""
 
@@ -198,7 +199,7 @@ def _meaning(pattern: Pattern, globs: Iterable[str]) -> Pattern:
     return replace(pattern, paths=Aliases.of(globs))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Aliases:
     """Many globs at once. Each is a folder that is known by its name, and the rest; the rests are few."""
 

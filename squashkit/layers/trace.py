@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset, opaque_of, whiteout_of
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.entry import Entry
@@ -24,7 +24,7 @@ SameFile = Callable[[int, Entry, int, Entry], bool]
 """Says of two files, each of a layer, whether they hold the same bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trace:
     """What one layer does at a path."""
 
@@ -82,7 +82,7 @@ class Traces:
                     held = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Seen:
     """One layer, by paths."""
 

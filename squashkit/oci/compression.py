@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from squashkit.frozen import frozen
 from squashkit.oci.media import Codec
 
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Compression:
     """How a new layer is stored: a codec and, where it has one, its level."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal
 
 from squashkit.errors import DigestMismatch, InvalidImage, UnsupportedImage
+from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest, is_digest, parse_any_digest, parse_digest, sha256
 from squashkit.oci.gojson import JSONObject, fold, load_json
 from squashkit.oci.media import MANIFEST_TYPES, OCI_MANIFEST, Codec, distributable
@@ -42,7 +43,7 @@ def _list(value: object, where: str) -> list[Any]:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Platform:
     """What an image runs on. `unknown/unknown` marks an attestation."""
 
@@ -85,7 +86,7 @@ def parse_platform_choice(text: str) -> PlatformChoice:
     return ALL if text == ALL else Platform.parse(text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Descriptor:
     """A pointer to a blob: its type, digest and size in bytes."""
 
@@ -203,7 +204,7 @@ def _refuse_beside(raw: JSONObject, here: Sequence[str], others: Sequence[str], 
             raise InvalidImage(message, where=where)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Manifest:
     """An image manifest (image-spec, manifest.md; docker's schema 2 is the same shape)."""
 
@@ -234,7 +235,7 @@ class Manifest:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Index:
     """An index, or a manifest list."""
 
@@ -255,7 +256,7 @@ def parse_index(data: bytes, where: str) -> Index:
     return Index(manifests, _annotations_of(raw))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HistoryEntry:
     """How a layer came about (image-spec, config.md)."""
 
@@ -264,7 +265,7 @@ class HistoryEntry:
     raw: JSONObject = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImageConfig:
     """An image's config. `history` is None where the config has none."""
 

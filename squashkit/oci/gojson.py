@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import lru_cache
 from math import isfinite
 from typing import Any
 
 from squashkit.errors import InvalidImage, show_text
+from squashkit.frozen import frozen
 
 JSONObject = Mapping[str, Any]
 
@@ -35,21 +36,21 @@ class Leaf(Enum):
     """docker's strslice: a command."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListOf:
     """A list."""
 
     items: Shape
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MapOf:
     """An object that Go decodes into a map: keys are data, and differ by case."""
 
     values: Shape = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Struct:
     """An object that Go decodes into a struct."""
 

@@ -7,10 +7,11 @@ the key is the chain_id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from squashkit.errors import InvalidImage, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID, DiffID, Digest, chain_ids
 from squashkit.oci.documents import Descriptor, ImageConfig, Manifest, Platform
 from squashkit.oci.media import OCI_MANIFEST, Codec
@@ -35,7 +36,7 @@ class BlobRef(Protocol):
         """What is stated of the blob; None where nothing is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layer:
     """One layer of an image."""
 
@@ -108,7 +109,7 @@ def restack(config: ImageConfig, layers: Sequence[Layer]) -> tuple[Layer, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Image:
     """An image as its source states it. Nothing of its layers has been read yet."""
 
@@ -164,7 +165,7 @@ class Image:
         return show_text(self.names[0]) if self.names else self.image_id[:19]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredLayer:
     """A layer as it is stored: the digest and size of its blob, and what the blob holds."""
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 
 from squashkit.errors import InvalidImage
+from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID, DiffID, Digest, is_digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Layer
@@ -55,7 +55,7 @@ class Keeper(Enum):
         return self is Keeper.CONTAINERD
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeldLayer:
     """A layer that the other side has."""
 
@@ -85,7 +85,7 @@ class HeldLayer:
         return self.blob if self.blob is not None and self.blob.media_type in _NAMEABLE else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Have:
     """What the other side has."""
 

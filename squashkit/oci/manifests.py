@@ -15,6 +15,7 @@ from sys import intern
 from typing import Any, NamedTuple
 
 from squashkit.errors import InvalidImage, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.digests import is_any_digest
 from squashkit.oci.gojson import Leaf, ListOf, Struct, check, object_of
 from squashkit.oci.media import INDEX_TYPES, distributable
@@ -46,7 +47,7 @@ class ListedLayer(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListedImage:
     """An image of which nothing is there but its manifest."""
 
@@ -56,7 +57,7 @@ class ListedImage:
     """By its reference; empty where it has none, and its folder tells it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unlisted:
     """Something else."""
 

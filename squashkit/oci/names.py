@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from squashkit.errors import InvalidReference
+from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest, is_digest
 from squashkit.oci.media import CONTAINERD_NAME, REF_NAME
 from squashkit.wording import Option
@@ -20,7 +21,7 @@ _CREDENTIALS = re.compile(r"[^@/]*:.*@(?!sha\d+:)|.*@(?!sha\d+:).*/", re.DOTALL)
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImageName:
     """An image's name, in full however short it was written: `app` is `docker.io/library/app:latest`.
 

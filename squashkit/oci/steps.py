@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
 from squashkit.errors import show_text
+from squashkit.frozen import frozen
 
 HIDDEN = "…"
 """Stands for the value of a build argument, and for what cannot be told from one."""
@@ -38,7 +38,7 @@ class Instruction(Enum):
 COPIES = frozenset({Instruction.COPY, Instruction.ADD})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parsed:
     """A step in its parts. None of them has the value of a build argument."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from squashkit.errors import (
@@ -23,6 +23,7 @@ from squashkit.errors import (
     layer_table,
     show_text,
 )
+from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, is_digest
 from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, LayerGraph, shared_prefix
@@ -32,7 +33,7 @@ from squashkit.oci.steps import hide_arguments
 from squashkit.wording import Option, Text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Base:
     """Where an image's base ends. `image` is the base's own image where it was read, `evidence` says
     in words how it is known."""

@@ -6,8 +6,8 @@ Pure: what an image has and what the other side has go in; out comes what is lef
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Image, Layer
@@ -15,7 +15,7 @@ from squashkit.oci.have import Have, HeldLayer, Keeper
 from squashkit.oci.media import DOCKER_MANIFEST, Codec
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delta:
     """What was left out of an image."""
 
@@ -71,7 +71,7 @@ def _named(own: Descriptor | None, there: Sequence[HeldLayer], keeper: Keeper) -
 # --- deltas that are read ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Needed:
     """A layer that is not in a delta, and whether the other side has it."""
 

@@ -7,10 +7,11 @@ described layers that are gone is dropped.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from squashkit.amounts import count
+from squashkit.frozen import frozen
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor, dump_json
@@ -38,7 +39,7 @@ from squashkit.plan.squash import KeptLayer, LayerPlan
 EPOCH = "1970-01-01T00:00:00Z"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """An image as it was written, or in a dry run would be. Sizes are bytes."""
 
@@ -65,7 +66,7 @@ class Result:
     """What people should know."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Transfer:
     """Bytes to and from daemons and registries."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import ImageConfig, Platform, dump_json
 from squashkit.oci.graph import Image, stack_layers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KnownBase:
     """A base as it was seen once."""
 

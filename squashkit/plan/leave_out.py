@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from squashkit.errors import UsageError, show_path
+from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.entry import directories_above, is_hard_link, link_target
@@ -31,7 +32,7 @@ ALL_CACHES = "all"
 _SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exclusion:
     """Paths that are to be left out, by the name that people know them by."""
 

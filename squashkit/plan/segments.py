@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from squashkit.errors import UsageError
+from squashkit.frozen import frozen
 from squashkit.oci.graph import Image, Layer
 from squashkit.plan.base import Base
 from squashkit.wording import Option
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Segment:
     """A run of layers [start, stop), counted from the base."""
 
@@ -33,7 +34,7 @@ class Segment:
         return self.keep or (len(self) == 1 and not self.remake)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """An image, where its base ends, and what becomes of its layers."""
 

@@ -7,10 +7,11 @@ one layer (merge.py), planned as spans of the source's layers and the few header
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from squashkit.errors import PlanError, UnsupportedImage, show_path
+from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.entry import is_hard_link, link_target
 from squashkit.layers.merge import LeftOut, SquashedLayer, merge_run
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
     from squashkit.plan.leave_out import Exclusion, Leaving
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeptLayer:
     """A layer that is carried over byte for byte."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LayerPlan:
     """What becomes of an image's layers: every segment's result, base first."""
 
@@ -312,7 +313,7 @@ _MARKS = (b"opaque", b"redirect", b"metacopy", b"whiteout", b"whiteouts")
 _OVERLAY = (b"trusted.overlay.", b"user.overlay.")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Obstacle:
     """Why a layer can be kept and not merged: the entry, and what is the matter with it."""
 

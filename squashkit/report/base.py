@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count
 from squashkit.errors import show_text, worst_of
+from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
@@ -16,7 +16,7 @@ from squashkit.report.text import Fit, brief, table
 _SHORT = 19
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FoundReport:
     """The base of an image, or that it is not known."""
 
@@ -75,7 +75,7 @@ class FoundReport:
         ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CurrentReport:
     """Whether the base that an image was built on is still what its name means."""
 
@@ -164,7 +164,7 @@ class CurrentReport:
 _CODES = {"current": 0, "outdated": 3, "not based": 6}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckedImage:
     """One of many images."""
 
@@ -198,7 +198,7 @@ class CheckedImage:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckedBases:
     """Whether the bases of many images are still current."""
 
@@ -237,7 +237,7 @@ class CheckedBases:
         return [*lines, *(["", *self.notes] if self.notes else [])]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CatalogueReport:
     """The bases of the catalogue."""
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
 from squashkit.amounts import count
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.layers.compare import KINDS, SPLIT, Difference
 from squashkit.layers.merge import LeftOut
 from squashkit.report.text import brief, left_out_rows, show_time, summed_by_rule, table
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiffReport:
     """The differences between two root file systems, those of ignored kinds left out."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.graph import Image, StoredLayer
 from squashkit.plan.extract.packages import Package
 from squashkit.report.provenance import Provenance
@@ -30,7 +30,7 @@ _PATH, _WHY = 48, 20
 """Columns of a path, and of what needs it: with a size they fit 80."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class ExtractReport:
     """What an extraction wrote, or with a dry run would write. Sizes are bytes."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
@@ -19,7 +19,7 @@ SHORT = 19
 """How much of a digest is enough to tell layers apart: `sha256:` and twelve digits."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LayerFacts:
     """What is known of one layer. Sizes are bytes; those of a layer whose blob is not there are None."""
 
@@ -39,7 +39,7 @@ class LayerFacts:
     """Bytes of these entries in the tar, headers and padding included."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeadEntry:
     """A file that is dead, and the layer that holds it."""
 
@@ -49,7 +49,7 @@ class DeadEntry:
     layer: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SquashEstimate:
     """What merging the layers [start, stop) would give, about: `after` is what outlives the run."""
 
@@ -59,7 +59,7 @@ class SquashEstimate:
     after: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InspectReport:
     """One image."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import stat
 from base64 import b64encode
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.layers.compare import attributes_of, kind_of, links_of
 from squashkit.layers.record import (
     BLOCK_DEVICE,
@@ -35,7 +35,7 @@ _FORMATS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listed:
     """One line of a listing. Sizes are bytes."""
 
@@ -106,7 +106,7 @@ def _seconds(listed: Listed) -> Decimal:
     return Decimal(listed.attributes.mtime).scaleb(-9).normalize()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListReport:
     """Entries, and the markers of what a layer hides, in the short form or the long one."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from squashkit.amounts import count, some
 from squashkit.errors import show_text, worst_of
+from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.report.text import Fit, table
 
@@ -44,7 +44,7 @@ _WORK = frozenset({Outcome.MOVED, Outcome.WOULD_MOVE, Outcome.LEFT, Outcome.REFU
 """Of tags that are not on the new base."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PatchedTag:
     """One tag."""
 
@@ -80,7 +80,7 @@ class PatchedTag:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PatchReport:
     """All tags."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from squashkit.amounts import count
 from squashkit.errors import show_text
+from squashkit.frozen import frozen
 from squashkit.plan.documents import Transfer
 from squashkit.report.provenance import Provenance
 from squashkit.report.stored import moved, transfer_json
@@ -26,7 +26,7 @@ class OneReport(Protocol):
 R = TypeVar("R", bound=OneReport)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IndexReport(Generic[R]):
     """What a squash or a rebase of every platform did."""
 

@@ -7,9 +7,10 @@ They hold no times: the same run makes the same bytes, and a signature has a tim
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.version import __version__
 
@@ -21,7 +22,7 @@ ROOTFS = "application/vnd.squashkit.rootfs.v1"
 """What the digest of a root file system is the digest of: its listing."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Artifact:
     """Something that a digest names, as in-toto describes it."""
 
@@ -46,7 +47,7 @@ class Artifact:
         return {key: value for key, value in described.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Provenance:
     """What images were made from, how, and what they are."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
 from squashkit.plan.rebase.fit import Fitted
@@ -27,7 +27,7 @@ _MANY = 3
 """So many risks that are alike are told as one."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class RebaseReport:
     """What a rebase did, or with a dry run would do. Sizes are bytes."""
 

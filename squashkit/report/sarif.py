@@ -10,12 +10,13 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import quote
 
 from squashkit.amounts import size
 from squashkit.errors import UsageError, show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.steps import COPIES, parse_step, show_parsed
 from squashkit.plan.waste.dockerfile import Dockerfile
 from squashkit.plan.waste.model import Finding, Kind, Mend
@@ -50,7 +51,7 @@ def sarif(*reports: WasteReport) -> dict[str, Any]:
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [_run(report) for report in reports]}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Result:
     """One result, before its rule has a number."""
 

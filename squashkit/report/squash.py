@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.layers.merge import LeftOut, SquashedLayer
 from squashkit.layers.rootfs import Cause
 from squashkit.oci.graph import Image, StoredLayer
@@ -32,7 +32,7 @@ from squashkit.report.text import brief, left_out_rows, percent, summed_by_rule,
 _LISTED = 5
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class Report:
     """What a squash did, or with a dry run would do. Sizes are bytes."""
 

@@ -6,12 +6,12 @@ import json
 import re
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from math import floor
 from typing import TYPE_CHECKING, Any
 
 from squashkit.amounts import size
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.steps import shown
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ _LEAST, _NARROWEST = 16, 8
 """Columns of text that a narrow column has where there is room for it, and in any case."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fit:
     """How a table is made to fit a width. Columns are counted from 0."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import size
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.layers.changeset import OPAQUE
 from squashkit.layers.trace import Trace
 from squashkit.oci.steps import hide_arguments
@@ -14,7 +14,7 @@ from squashkit.report.listing import Listed
 from squashkit.report.text import Fit, brief, shorten_step, table
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TracesReport:
     """What layers do at all paths that a glob means."""
 
@@ -40,7 +40,7 @@ class TracesReport:
         return [line for part in parts for line in part][1:]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TraceReport:
     """A path and what layers do there, base first."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_text
+from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image, Layer, LayerGraph
 from squashkit.oci.steps import hide_arguments
@@ -15,7 +15,7 @@ from squashkit.report.inspect import SHORT
 from squashkit.report.text import Fit, shorten, shorten_step, table
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TreeReport:
     """The images of one source."""
 

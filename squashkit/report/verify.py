@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.layers.search import Pattern, Sighting
 from squashkit.oci.graph import Image
 from squashkit.oci.have import Keeper
@@ -15,7 +15,7 @@ from squashkit.plan.delta import Needed
 from squashkit.report.text import brief, shorten
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """Something that is wrong or worth a warning, and where."""
 
@@ -26,7 +26,7 @@ class Finding:
         return f"{self.where}: {self.message}" if self.where else self.message
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReplayedImage:
     """An image that a recipe makes, and that was looked at."""
 
@@ -43,7 +43,7 @@ class ReplayedImage:
         return {"image_id": self.image_id, "source": self.source, "same_blobs": self.same_blobs}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loading:
     """Whether a delta will load where the layers are that stayed out of it."""
 
@@ -105,7 +105,7 @@ class Loading:
         return lines
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """What was looked at and what was found."""
 
@@ -160,7 +160,7 @@ class Verdict:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerifyReport:
     """A verdict, as it is told."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.steps import hide_arguments, shown
@@ -45,7 +45,7 @@ _DONE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WastedLayer:
     """One layer; sizes in bytes."""
 
@@ -60,7 +60,7 @@ class WastedLayer:
     """Payload of those that are dead."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WasteReport:
     """One image. All sizes are bytes, those of files are payload."""
 

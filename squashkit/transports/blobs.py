@@ -9,7 +9,6 @@ import select
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +18,7 @@ from squashkit.errors import (
     InvalidImage,
     show_path,
 )
+from squashkit.frozen import frozen
 from squashkit.layers.blocks import Window
 from squashkit.oci.digests import Digest
 from squashkit.oci.media import Codec
@@ -31,7 +31,7 @@ WINDOW = 64 << 10
 """Bytes that one reading of what lies close together takes in."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Blob:
     """Stored bytes: a span of an open file."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.media import REF_NAME
@@ -18,7 +19,7 @@ from squashkit.transports.blobs import Container
 from squashkit.transports.room import Room
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tag:
     """A name that an image gets. `verbatim` is the ref.name that was asked for as it stands."""
 
@@ -33,7 +34,7 @@ class Tag:
         return {REF_NAME: self.verbatim} if name is None else name_annotations(name, self.verbatim)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WrittenImage:
     """An image whose blobs are stored: its manifest's descriptor, its config and its layers."""
 
@@ -43,7 +44,7 @@ class WrittenImage:
     diff_ids: Sequence[DiffID]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Written:
     """What the documents need that make stored blobs an image with names: the descriptor of its manifest,
     or of an index of several, and the images that are meant."""

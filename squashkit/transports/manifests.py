@@ -6,11 +6,11 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from io import BufferedReader
 from itertools import chain
 
 from squashkit.errors import TransportError, show_text, why
+from squashkit.frozen import frozen
 from squashkit.oci.manifests import Kind, ListedImage, Unlisted, is_line, parse_document, parse_line
 
 MAX_DOCUMENT = 512 << 20
@@ -19,7 +19,7 @@ memory."""
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ManifestFile:
     """A file that may hold manifests."""
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -248,7 +247,6 @@ def list_source(
     return source
 
 
-@dataclass(frozen=True, slots=True)
 class _Nothing:
     """A container without anything: of a base that was only inspected."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.oci.have import Have
 from squashkit.transports.stored import StoredBlob
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OtherSide:
     """What the other side has, and where that can be read here."""
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from squashkit.arguments import checked
 from squashkit.errors import InvalidReference
+from squashkit.frozen import frozen
 from squashkit.oci.digests import is_digest
 from squashkit.oci.names import ImageName, split_tag
 
@@ -31,7 +32,7 @@ KNOWN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reference:
     """`transport:path[:image]`. `transport` is empty for a bare path, whose content tells what it is;
     the path `-` is standard input or output. For a daemon or a registry the path is the image's name."""

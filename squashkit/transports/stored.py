@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from squashkit.errors import InvalidImage
+from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID, DiffID, Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import BlobRef, Layer, StoredLayer
@@ -14,7 +15,7 @@ from squashkit.oci.media import Codec
 from squashkit.transports.blobs import Blob, Container, Remote, read_blocks
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredBlob:
     """A blob by its name in an open container, and what is stated of it."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from squashkit.errors import InvalidImage, UnsupportedImage, UsageError, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.documents import ALL, Platform
 from squashkit.oci.gojson import fold, load_json
 from squashkit.oci.graph import Image, Layer
@@ -15,7 +15,7 @@ from squashkit.transports.layout.index import list_images
 from squashkit.wording import Option, Text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TagGuard:
     """Says whether tags may move to results that are for fewer platforms."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from squashkit.errors import InvalidReference, UsageError
+from squashkit.frozen import frozen
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer
@@ -38,7 +38,7 @@ _BY_DIGEST = Option("Write.push_by_digest")
 _AS_OCI = Option("Write.format", "oci")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """Where a result goes, under which names and in which form. It is decided, and nothing is opened."""
 

@@ -13,12 +13,12 @@ import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from squashkit.engine.entries import home_folder
 from squashkit.errors import Unavailable
+from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest, chain_ids
 from squashkit.oci.documents import Platform
 from squashkit.oci.names import same_name
@@ -73,7 +73,7 @@ def name_of(base: KnownBase) -> str:
     return name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Catalogue:
     """The catalogue in a file, which need not be there yet. Every method raises Unavailable where the file
     cannot be read or written."""

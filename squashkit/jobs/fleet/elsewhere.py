@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from squashkit.engine.cluster import Cluster, check_dask, connected, made_here
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.stream import gather
+from squashkit.frozen import frozen
 from squashkit.jobs.fleet.scan.batches import Place
 from squashkit.jobs.fleet.scan.read import Opener
 from squashkit.layers.pieces import Copy, Piece
@@ -39,7 +40,7 @@ class Compressed(NamedTuple):
     diff_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewLayer:
     """A layer that is to be put together."""
 
@@ -59,7 +60,7 @@ class NewLayer:
         return sum(one.end - one.start if isinstance(one, Copy) else len(one) for one in self.pieces)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Subtree:
     """New layers, the layers that they are made of, and what work on them may use."""
 
@@ -104,7 +105,7 @@ def compress(session: Session, blocks: Iterator[memoryview], compression: Compre
     return Compressed(f"sha256:{stored.hexdigest()}", size, f"sha256:{plain.hexdigest()}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Workers:
     """Who compresses new layers beside this process."""
 

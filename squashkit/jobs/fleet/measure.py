@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from squashkit.amounts import count, some
 from squashkit.arguments import checked, texts
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import BaseUnknown, SquashkitError, UsageError, first_line, show_text
+from squashkit.frozen import frozen
 from squashkit.jobs.fleet.bases import FleetBases
 from squashkit.jobs.fleet.elsewhere import workers_of
 from squashkit.jobs.fleet.layers import FleetLayers
@@ -80,7 +81,7 @@ def measure_fleet(
         return opened.report(measured, fleet, once=opened.layers.files_once())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenFleet:
     """A fleet whose images are open."""
 

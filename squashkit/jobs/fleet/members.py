@@ -13,6 +13,7 @@ from pathlib import Path
 
 from squashkit.amounts import count, some
 from squashkit.errors import ImageNotFound, SquashkitError, UnsupportedImage, UsageError, show_text
+from squashkit.frozen import frozen
 from squashkit.jobs.fleet.below import Below
 from squashkit.jobs.rollback import SQUASH, Rollback
 from squashkit.oci.artifacts import OTHER, kind_by_type
@@ -33,7 +34,7 @@ _NAMED = 20
 """The most names in a note."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Member:
     """An image of a fleet, or a base that is named for it."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from squashkit.errors import InvalidReference, UsageError, show_text
+from squashkit.frozen import frozen
 from squashkit.jobs.fleet.members import Member
 from squashkit.oci.digests import is_digest
 from squashkit.oci.names import ImageName
@@ -32,7 +32,7 @@ def _below(name: ImageName) -> str:
     return name.familiar.removeprefix(f"{name.host}/")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FleetTarget:
     """Where a squashed fleet goes."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import zip_longest
 
 from squashkit.engine.stream import gather
+from squashkit.frozen import frozen
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.layers import tar
 from squashkit.layers.entry import Entry
@@ -25,7 +26,7 @@ from squashkit.transports.stored import is_here
 _NO_DATA = memoryview(tar.END_OF_ARCHIVE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Twins:
     """The different layers of a fleet, to be found by what they hold."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from squashkit.frozen import frozen
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.trees import walk
 from squashkit.layers.changeset import content_of
@@ -18,7 +18,7 @@ _FILES = 200
 """How many dead files are told."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deaths:
     """The files of a fleet's layers that layers on them delete or replace."""
 

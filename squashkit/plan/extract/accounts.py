@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from squashkit.errors import show_text
+from squashkit.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accounts:
     """Lines of passwd(5) and group(5)."""
 

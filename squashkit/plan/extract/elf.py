@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from squashkit.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Elf:
     """What the loader goes by."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from squashkit.frozen import frozen
 from squashkit.layers.lookup import resolve
 from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Directory, Inode, Rootfs
@@ -23,7 +24,7 @@ _PLATFORMS = {"EM_X86_64": b"x86_64", "EM_AARCH64": b"aarch64", "EM_386": b"i686
 CACHE, CONF, PRELOAD = b"etc/ld.so.cache", b"etc/ld.so.conf", b"etc/ld.so.preload"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loaded:
     """A program or a library that is loaded, and by what."""
 
@@ -42,7 +43,7 @@ class Loaded:
             at = at.by
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FoundLibrary:
     path: bytes
     by_cache: bool = False

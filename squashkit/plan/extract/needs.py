@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.lookup import Way, node_at, resolve, way_from
 from squashkit.layers.record import REGULAR, SYMLINK
@@ -53,7 +54,7 @@ WITH = {
 """What can be asked for by a word: of these paths those that there are, and one must be there."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Missing:
     """What something needs and is not in the image."""
 

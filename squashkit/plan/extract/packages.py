@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
+from squashkit.frozen import frozen
 from squashkit.plan.packages.owners import (
     APK,
     INFO,
@@ -24,7 +24,7 @@ from squashkit.plan.packages.owners import (
 from squashkit.plan.packages.paragraphs import fields_of, paragraphs
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Package:
     """A package of which something stays."""
 

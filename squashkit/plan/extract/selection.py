@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.layers import headers, tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
@@ -22,7 +23,7 @@ from squashkit.plan.squash import KeptLayer, LayerPlan, find_obstacle
 SameContent = Callable[[Inode, Inode], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MadeFile:
     """A file that the source does not have so, or a directory."""
 
@@ -35,7 +36,7 @@ class MadeFile:
     """Nanoseconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Selection:
     """What the new layer is to hold, by paths without a slash at the start."""
 

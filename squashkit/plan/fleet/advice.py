@@ -15,6 +15,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from squashkit.errors import PlanError
+from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.names import split_tag
 from squashkit.plan.base import base_from_step
@@ -40,7 +41,7 @@ class Why(Enum):
     UNKNOWN = "its base is not known"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """What is known of one image of a fleet, as far as advice goes."""
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from squashkit.frozen import frozen
 from squashkit.layers import headers, tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import DISK_BLOCK, WHITEOUT, Changeset, HostSize, blocks_of, content_of
@@ -65,7 +66,7 @@ class Atom(NamedTuple):
     """Bytes in the tar."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CarvedLayer:
     """A layer that some images of a fleet share. Its pieces name the fleet's different layers by number."""
 
@@ -83,7 +84,7 @@ class CarvedLayer:
         return replace(EMPTY, pieces=self.pieces, entries=self.entries, host_size=self.host_size, key=key)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Carving:
     """The layers of a fleet, and which of them each image has on its base."""
 
@@ -136,7 +137,7 @@ class _Image:
     """All directories that its layers may have to list, by their numbers."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Published:
     """A layer that is there already."""
 

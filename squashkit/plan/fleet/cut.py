@@ -24,11 +24,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import reduce
 from itertools import compress, product
 from typing import NamedTuple
 
+from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import MAX_LAYERS
 from squashkit.plan.fleet.trie import LayerRun, Trie, TrieNode
@@ -45,7 +45,7 @@ class Priced(NamedTuple):
 Price = Callable[[LayerRun], Priced]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cut:
     """A set of nodes to cut at, common to all images."""
 

@@ -12,10 +12,10 @@ from array import array
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
+from squashkit.frozen import frozen
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.pieces import Copy, Piece
@@ -45,7 +45,7 @@ class Bounds(NamedTuple):
     most: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """Of a part of a layer the blocks of headers, and the bytes of files and of the tar."""
 
@@ -63,7 +63,7 @@ class Part:
 _EMPTY = Part(0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PackedLayer:
     """A layer as it is stored, and what is where in its tar."""
 
@@ -157,7 +157,7 @@ def about(packed: Mapping[int, PackedLayer], pieces: Iterable[Piece]) -> float:
 # --- bounds ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Made:
     """Of a new layer that was not compressed: which bytes of which layers it holds."""
 

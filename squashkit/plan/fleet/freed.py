@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from squashkit.frozen import frozen
 
 Blob = tuple[str, str]
 """The registry that has it, and its digest."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tag:
     """A name in a registry, and what it holds."""
 

@@ -7,9 +7,9 @@ digests, as registries share them, and chains of blobs are what hosts share by.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
+from squashkit.frozen import frozen
 from squashkit.oci.manifests import ListedLayer
 
 EMPTY_BLOBS = frozenset(
@@ -23,7 +23,7 @@ nothing, and one of two blocks of zeros, compressed."""
 PERCENTS = (10, 25, 50, 75, 90, 99)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Percentiles:
     """Where values lie: each is one that occurs. All are None where there are no values."""
 
@@ -39,7 +39,7 @@ class Percentiles:
         return cls((*(ascending[len(ascending) * n // 100] for n in PERCENTS), ascending[-1]))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """What images take and share. Sizes are bytes of blobs, as registries store them."""
 

@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Literal, Protocol, Self
 
 from squashkit.errors import PlanError, UsageError, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID, Digest
 from squashkit.oci.graph import MAX_LAYERS, RunPlace
 from squashkit.options import STRATEGIES
@@ -116,7 +117,7 @@ class Strategy:
         return sum(len(stack) for stack in self.stacks)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Carved:
     """Layers that were carved, measured."""
 
@@ -171,7 +172,7 @@ class Prices(Protocol):
         """The same, which measures no further run: it takes about what its bytes take now."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Goal:
     """What the best cut is for."""
 

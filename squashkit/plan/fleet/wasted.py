@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID, DiffID
 
 
@@ -20,7 +20,7 @@ class DeadFile(NamedTuple):
     """One that deletes or replaces it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wasted:
     """Bytes of files in the different layers of a fleet, by the layers on their parents."""
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from squashkit.frozen import frozen
 from squashkit.plan.packages.owners import apk_files, one_place
 from squashkit.plan.packages.paragraphs import fields_of, paragraphs
 
@@ -28,7 +28,7 @@ _RANKS = {
 _DEPENDENCY = re.compile(rb"(!?)([^<>=~@]+)(?:@[^<>=~]*)?(?:([<>=~]+)(.*))?")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ApkPackage:
     """A paragraph of the database, byte for byte, and what it says."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
+from squashkit.frozen import frozen
 from squashkit.plan.packages.paragraphs import fields_of, lines_of, paragraphs
 from squashkit.plan.packages.rpm.forms import rpm_packages
 
@@ -32,7 +32,7 @@ def one_place(path: bytes) -> bytes:
     return _MERGED.sub(b"", path, count=1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Owners:
     """The packages of an image by the files that they list."""
 
@@ -105,7 +105,7 @@ def _conffiles(status: bytes) -> Iterator[bytes]:
             yield one_place(line.partition(b" ")[0].strip(b"/"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Built:
     """What a package is, and what it was built from."""
 

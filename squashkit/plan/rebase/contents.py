@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeGuard
 
+from squashkit.frozen import frozen
 from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Inode, Node
 from squashkit.plan.rebase.model import Files, Side
@@ -28,7 +29,7 @@ def is_text(path: bytes) -> bool:
     return _TEXTS.fullmatch(path) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contents:
     """What files hold. It is asked for only where sizes do not tell."""
 

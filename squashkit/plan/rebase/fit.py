@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from squashkit.errors import InvalidLayer, show_path
+from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.entry import Entry, is_hard_link, link_target
 from squashkit.layers.links import StandingLinks
@@ -21,7 +22,7 @@ from squashkit.plan.rebase.model import ACCOUNTS, BaseNodes, Kind, Risk, show_no
 from squashkit.plan.segments import Segment
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fitted:
     """The layers above a base, as they are to lie on another one."""
 

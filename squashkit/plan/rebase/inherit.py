@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from squashkit.errors import InvalidImage
+from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import Descriptor, ImageConfig, dump_json
 from squashkit.oci.gojson import fold, load_json
@@ -31,7 +32,7 @@ MADE_FROM = "squashkit rebase of "
 _OF_THE_SYSTEM = ("os.version", "os.features")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """A setting that follows the new base. None: not set."""
 
@@ -41,7 +42,7 @@ class Change:
     after: Any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Inherited:
     """A config for another base, and what of it follows that base. Its diff_ids are those of the new base
     and of the layers above."""

@@ -6,11 +6,11 @@ files that it copied up keep the old base's content. Nothing is told where the b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node
 
@@ -41,7 +41,7 @@ _ERRORS = frozenset({Kind.PLATFORM, Kind.TYPE, Kind.PARENT, Kind.LINK})
 """Kinds that are errors unless a risk says otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Risk:
     """One thing that the other base makes wrong, or means otherwise."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Self
 
+from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Inode, Rootfs
@@ -23,7 +23,7 @@ read."""
 _DIVERSIONS = b"var/lib/dpkg/diversions"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Origin:
     """Both bases, and the packages of the old one."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from squashkit.frozen import frozen
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.pieces import Copy, Piece
 from squashkit.oci.compression import Compression
@@ -20,7 +21,7 @@ from squashkit.plan.squash import KeptLayer
 from squashkit.version import __version__
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Form:
     """How a result is stored."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.arguments import texts
 from squashkit.errors import CheckFailed, InvalidRecipe, UsageError
+from squashkit.frozen import frozen
 from squashkit.layers.pieces import Copy, Piece
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Platform
@@ -90,7 +90,7 @@ def fleet_of(options: Mapping[str, Any]) -> tuple[str, FleetOptions]:
         raise InvalidRecipe(f"its options: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlobNote:
     """A layer that new ones are made of, or that stays, as it was stored."""
 
@@ -101,7 +101,7 @@ class BlobNote:
     """Bytes of its blob."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SourceNote:
     """An image that was read."""
 
@@ -113,7 +113,7 @@ class SourceNote:
     """Base first, each by its place among the recipe's blobs."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BaseNote:
     """The base that was kept, as the result's manifest tells of it."""
 
@@ -127,7 +127,7 @@ class BaseNote:
     """Empty where only was known where it ends."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MadeLayer:
     """A new layer: what it is made of, and what came out."""
 
@@ -145,7 +145,7 @@ class MadeLayer:
     """The library that did it, and its version; empty where it is plain."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImageNote:
     """One image that was made."""
 
@@ -163,7 +163,7 @@ class ImageNote:
     manifest: Digest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recipe:
     """All that is needed to make images of others again, but the bytes of these."""
 

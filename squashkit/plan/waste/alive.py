@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from squashkit.frozen import frozen
 from squashkit.layers.entry import Entry
 from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Inode, Rootfs
@@ -23,7 +23,7 @@ class _Found(NamedTuple):
     others: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Duplicates:
     """Files that hold the same bytes, each inode once."""
 

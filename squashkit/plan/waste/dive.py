@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from squashkit.frozen import frozen
 from squashkit.layers.changeset import WHITEOUT, Changeset
 from squashkit.layers.record import DIRECTORY, Record
 from squashkit.plan.waste.model import DeadFile
@@ -34,7 +35,7 @@ _UNSEEN = b".wh..wh.."
 """Of names that begin so, and of all below, dive makes nothing (doubleWhiteoutPrefix in file_tree.go)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dive:
     """dive's numbers of an image."""
 
@@ -53,7 +54,7 @@ class Dive:
         return self.wasted_bytes / self.user_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DiveFacts:
     """How dive's wasted bytes and the files that are dead go together. Sizes are bytes of payload.
 
@@ -127,7 +128,7 @@ def explain(changesets: Sequence[Changeset], dead: Sequence[DeadFile]) -> tuple[
 # --- a layer as dive's tree ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Tree:
     """A layer as dive keeps it."""
 
@@ -332,7 +333,7 @@ class _Path(NamedTuple):
     """The smallest leaf, -1 where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Paths:
     """What dive counts of all paths."""
 

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from squashkit.errors import UsageError, show_text
+from squashkit.frozen import frozen
 from squashkit.plan.waste.dive import Dive
 
 LOWEST_EFFICIENCY: Final = "lowestEfficiency"
@@ -32,7 +32,7 @@ HIGHEST_USER_WASTED: Final = "highestUserWastedPercent"
 RULES: Final = (LOWEST_EFFICIENCY, HIGHEST_WASTED_BYTES, HIGHEST_USER_WASTED)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rules:
     """Limits; None where a rule is disabled. What a file does not say is as here (cmd/root.go of dive)."""
 

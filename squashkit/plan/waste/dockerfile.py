@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
 from squashkit.errors import UsageError, show_text
+from squashkit.frozen import frozen
 
 KEYWORDS = frozenset(
     {
@@ -54,7 +55,7 @@ class Place(NamedTuple):
     column: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DockerInstruction:
     """One instruction."""
 
@@ -91,7 +92,7 @@ class Stage(NamedTuple):
     """In small letters; empty where it has none."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dockerfile:
     """A Dockerfile, with all its lines."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from squashkit.frozen import frozen
 from squashkit.options import Gates
 from squashkit.plan.waste.model import DeadFile, Finding
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wasted:
     """What gates go by, in bytes of payload."""
 
@@ -34,7 +34,7 @@ class Wasted:
         return 100 - 100 * self.dead / self.total if self.total else 100.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gate:
     """One gate: bytes, shares of a hundred, or layers."""
 

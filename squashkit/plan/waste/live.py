@@ -18,6 +18,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from squashkit.errors import UsageError, show_text
+from squashkit.frozen import frozen
 from squashkit.layers.search import Pattern, parse_pattern
 from squashkit.plan.globs import Globs, any_of, decode_path
 from squashkit.plan.waste.model import Finding, Kind, LiveFile
@@ -69,7 +70,7 @@ _Role = tuple[_Part, int]
 """What a glob is there for, and the number of its rule; 0 where it has none."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """Which files are not needed, why, and what to write instead. See `rules.toml`."""
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from posixpath import normpath
 from typing import NamedTuple
 
+from squashkit.frozen import frozen
 from squashkit.oci.steps import COPIES, Instruction, Parsed, after_shells, parse_step, without_shell
 from squashkit.plan.waste.dockerfile import Dockerfile, DockerInstruction, command_of, words_of
 from squashkit.plan.waste.model import Step
@@ -25,7 +25,7 @@ _VARIABLE = re.compile(r"(?<!\\)\$(?:\w+|\{[^}]*\})")
 _SURE, _LIKELY, _MAYBE = 4, 3, 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Match:
     """The steps of an image in a Dockerfile."""
 

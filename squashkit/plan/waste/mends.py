@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from squashkit.amounts import size, some
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.steps import COPIES, HIDDEN, Instruction, Parsed, parse_step, show_parsed
 from squashkit.plan.waste.dockerfile import Dockerfile, DockerInstruction
 from squashkit.plan.waste.join import join_diff
@@ -68,7 +68,7 @@ def find_mends(
     return mends
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Told:
     """A step, as far as history and Dockerfile tell it."""
 

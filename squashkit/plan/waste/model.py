@@ -5,9 +5,10 @@ Paths are bytes, relative to the root, without a slash at the start; layers are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
+
+from squashkit.frozen import frozen
 
 
 class Cause(Enum):
@@ -75,7 +76,7 @@ class Kind(Enum):
     IGNORE = "ignore"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """What one rule found in one layer, among files of the root file system."""
 
@@ -92,7 +93,7 @@ class Finding:
     """Of the mend."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """A step of the build that made a layer, as the image's history tells it."""
 
@@ -102,7 +103,7 @@ class Step:
     in_base: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mend:
     """A change to the Dockerfile that avoids waste."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
+from squashkit.frozen import frozen
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import measure_run
@@ -19,7 +19,7 @@ MOST = 40
 _NEXT = 10
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Saving:
     """What merging all layers but the first ones saves, in bytes of uncompressed tars. `size` is `dead`
     less `copied` and with `overhead`. All are None where the boundary was not planned, all but `dead` where

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from squashkit.frozen import frozen
 
 _SHELLS = frozenset({"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"})
 _LEAKING = frozenset(
@@ -29,7 +30,7 @@ _EXPANDED = re.compile(r"\$\{\w+:?=|\$\(\(|\(\(")
 _HAS_E = re.compile(r"-[A-Za-z]*e[A-Za-z]*")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShellCommand:
     """What a command on one line is, as far as joining goes."""
 

@@ -4,10 +4,10 @@ Pure."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import attributes_of, iter_nodes
 from squashkit.layers.entry import Entry
@@ -50,7 +50,7 @@ class Item(NamedTuple):
         return 0 if self.entry is None else self.entry.record.size
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class History:
     """What all layers did, base first."""
 

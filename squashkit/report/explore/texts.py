@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from textwrap import wrap
 from unicodedata import east_asian_width
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.graph import Image
 from squashkit.oci.steps import shown
 from squashkit.plan.base import Base
@@ -23,7 +23,7 @@ _NAME = 11
 """Columns of the names in the details of a path."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LayerLine:
     """One layer, in bytes."""
 
@@ -42,7 +42,7 @@ class LayerLine:
         return ["B" if self.in_base else " ", str(self.index), size(self.size), dead]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Explored:
     """An image as it was read."""
 
@@ -153,7 +153,7 @@ def savings_notes(savings: Sequence[Saving], explored: Explored, width: int) -> 
     return lines
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Details:
     """A path: what lies there, and what layers did with it."""
 

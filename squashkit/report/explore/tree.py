@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.layers.record import DIRECTORY, HARD_LINK, SYMLINK
 from squashkit.report.explore.changes import History, Item, Mark
 
@@ -109,7 +109,7 @@ class Row:
         return mark is None or self.count(mark) > 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tree:
     """All rows of what is shown."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from squashkit.amounts import count, size, sizes, some
 from squashkit.errors import show_text
+from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.names import split_tag
 from squashkit.plan.fleet.advice import Finding, Recipe, Why
@@ -27,7 +27,7 @@ ONE_IMAGE = "What does it for one IMAGE of them, its next release included:"
 WHY_NONE = "what images share decides where to cut"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Advice:
     """What to do with one image of a fleet. Sizes are bytes in a registry."""
 
@@ -89,7 +89,7 @@ def changed_by(fleet: FleetReport) -> list[bool]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AdviceReport:
     """Advice for each image of a fleet."""
 

@@ -7,12 +7,12 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from typing import Any
 
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.report.text import Fit, table
 
 _MOST = 1000
@@ -20,7 +20,7 @@ _MOST = 1000
 _DIGEST = 32
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SqlAnswer:
     """What SQL found. Of a BLOB 32 bytes that are no text are a digest, in hex; of all others those bytes
     that are no text are escaped, as `\\xff`."""

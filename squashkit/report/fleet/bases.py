@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from squashkit.amounts import count
 from squashkit.errors import show_text
+from squashkit.frozen import frozen
 from squashkit.report.text import code, markdown
 from squashkit.wording import Option, Words, parts_of
 
@@ -14,7 +14,7 @@ LISTED = 20
 """Of how many images or runs a text tells one by one. The JSON has all."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UnknownBase:
     """An image of which no base is known."""
 

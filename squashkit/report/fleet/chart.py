@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import UsageError
+from squashkit.frozen import frozen
 from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, CARVE, TRIE
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.fleet.titles import TITLES
@@ -44,7 +44,7 @@ def check_chart(path: Path) -> None:
     _matplotlib()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Line:
     """What strategies save that save the same."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, size, sizes
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.report.text import Fit, percent, table
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Content:
     """What several files hold alike."""
 
@@ -33,7 +33,7 @@ class Content:
         return self.size * (self.copies - 1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DuplicatesReport:
     """Files of a fleet's different layers, and which of them hold the same. Bytes are those of the files,
     before layers are compressed."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, sizes, some
 from squashkit.errors import show_text
+from squashkit.frozen import frozen
 from squashkit.plan.fleet.pull import Pull
 from squashkit.report.text import Fit, table
 
 _NAMED = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PullReport:
     """What a host downloads for images, by what it has."""
 

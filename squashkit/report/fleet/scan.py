@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_text, worst_of
+from squashkit.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BadRow:
     """A layer that could not be read."""
 
@@ -22,7 +22,7 @@ class BadRow:
     """What the command line returns for it: 4 for an invalid layer, 5 where its bytes did not come."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScanReport:
     """What one run of a scan did. All tables together have what all runs did."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from squashkit.amounts import count, size, sizes
 from squashkit.errors import show_text
+from squashkit.frozen import frozen
 from squashkit.oci.manifests import BROKEN, Kind, Unlisted
 from squashkit.plan.fleet.shape import PERCENTS, Percentiles, Shape
 from squashkit.report.text import Fit, percent, table
@@ -57,7 +58,7 @@ class LeftOut:
         ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ShapeReport:
     """What images share, counted by their manifests alone."""
 

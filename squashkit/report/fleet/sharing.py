@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_text
+from squashkit.frozen import frozen
 from squashkit.report.fleet.bases import LISTED
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LostRun:
     """Layers of an image, [start, stop), that squashing merges away."""
 
@@ -31,7 +31,7 @@ class LostRun:
         return f"  {which} of {show_text(self.image)}, {size(self.stored)}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NoLongerShared:
     """What a fleet has as it was built, and not under a strategy: images that are not of the fleet may have
     it, and share it no longer."""

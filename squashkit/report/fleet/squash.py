@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from squashkit.amounts import count, size, sizes
 from squashkit.errors import show_text
+from squashkit.frozen import frozen
 from squashkit.plan.documents import Transfer
 from squashkit.plan.fleet.strategies import Strategy
 from squashkit.report.fleet.storage import FleetReport
@@ -17,7 +17,7 @@ from squashkit.report.stored import moved, transfer_json
 from squashkit.report.text import Fit, table
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SquashedFleet:
     """What a squash of a whole fleet wrote."""
 

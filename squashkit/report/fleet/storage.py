@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from squashkit.amounts import count, size, sizes
+from squashkit.frozen import frozen
 from squashkit.options import STRATEGIES
 from squashkit.plan.fleet.pull import pulled_blobs
 from squashkit.plan.fleet.storage import (
@@ -28,7 +28,7 @@ _WORTH = 0.005
 """The share of all bytes that squashing a fleet must save to be advised."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FleetReport:
     """What a fleet takes under each strategy. The first is as it was built."""
 

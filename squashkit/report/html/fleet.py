@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.names import split_tag
@@ -43,7 +44,7 @@ _NO_BASE = "no base is known"
 _WHERE = {"registry": "in a registry", "host": "on a host", "update": "for updates"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pictured:
     """What is known of a fleet."""
 
@@ -104,7 +105,7 @@ class Row(NamedTuple):
     cells: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FleetPage:
     """The whole page."""
 

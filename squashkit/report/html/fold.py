@@ -14,6 +14,8 @@ from enum import Enum
 from heapq import heappop, heappush
 from typing import NamedTuple
 
+from squashkit.frozen import frozen
+
 _SHARE = 200
 """A child is small that has less than this part of its directory."""
 _ALWAYS, _MOST = 12, 60
@@ -39,7 +41,7 @@ class What(Enum):
     """The small children of a directory together."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """A directory, a file, or what is small in a directory. Sizes are bytes."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.steps import shown
 from squashkit.plan.waste.model import Cause, DeadFile, Mend
 from squashkit.report.html.fold import Node, Sized, What, fold
@@ -31,7 +31,7 @@ _FEW = 3
 """Layers of a directory that are named."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReportedImage:
     """An image that the page is about."""
 
@@ -51,7 +51,7 @@ class Amount(NamedTuple):
         return cls(value, size(value))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fact:
     """A number of the headline."""
 
@@ -64,7 +64,7 @@ class Fact:
     """Bytes, or how many layers."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LayerRow:
     """A layer. `content` are bytes of files; of these `dead` are dead, and `shown` are not."""
 
@@ -78,7 +78,7 @@ class LayerRow:
     shown: Amount
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """A row of the table of findings."""
 
@@ -96,7 +96,7 @@ class Finding:
     """What else is to be said: where a file went, which are the largest."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """What to write instead."""
 
@@ -107,7 +107,7 @@ class Change:
     diff: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Squashed:
     """One number of the image before and after a squash above the base."""
 
@@ -118,7 +118,7 @@ class Squashed:
     is_estimate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Boundary:
     """What a squash saves that keeps so many layers."""
 
@@ -127,7 +127,7 @@ class Boundary:
     is_base: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rectangles:
     """A tree as a picture takes it, column by column: a node's number is its place."""
 
@@ -148,7 +148,7 @@ class Rectangles:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """All of one image."""
 
@@ -180,7 +180,7 @@ class Section:
     boundaries: tuple[Boundary, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Page:
     """The whole page."""
 

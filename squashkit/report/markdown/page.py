@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 from squashkit.errors import show_path, show_text
+from squashkit.frozen import frozen
 from squashkit.report.text import code, markdown
 
 LIMIT = 60_000
@@ -19,7 +19,7 @@ _REACHES_OUT = re.compile(r"(?<=[@#!])(?=\w)|(?<=:)(?=//)|(?<=[Ww]{3})(?=\.)")
 _SHORTENED = "This page is shortened. `--json` has all of it."
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """A paragraph, a list or a table of a page, in the order of their weight."""
 

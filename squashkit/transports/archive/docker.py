@@ -7,10 +7,11 @@ diff_ids say what they are.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from squashkit.errors import DigestMismatch, InvalidImage
+from squashkit.frozen import frozen
 from squashkit.oci.digests import sha256
 from squashkit.oci.documents import ImageConfig
 from squashkit.oci.gojson import TEXTS, Leaf, ListOf, MapOf, Struct, load_json
@@ -48,7 +49,7 @@ def list_images(container: Container, source: str, faults: Faults | None = None)
     return images
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Item:
     """An image as manifest.json lists it: its tags, and the names of the members that it is made of."""
 

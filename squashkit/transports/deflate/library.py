@@ -22,7 +22,6 @@ from ctypes import (
     c_void_p,
     sizeof,
 )
-from dataclasses import dataclass
 from enum import Enum
 from functools import cache, partial
 from importlib import import_module
@@ -30,6 +29,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from squashkit.errors import PlanError
+from squashkit.frozen import frozen
 from squashkit.wording import Option
 
 BUFFER = 1 << 20
@@ -60,7 +60,7 @@ class _Stream(Structure):
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Library:
     """The functions of a zlib that are needed here. They release Python's lock."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from squashkit.errors import Unavailable, show_text
+from squashkit.frozen import frozen
 
 _PARAMETER = r"""[\w-]+\s*=\s*(?:"[^"]*"|[^\s,"]+)"""
 _CHALLENGES = re.compile(rf"([\w-]+)((?:\s+|\s*,\s*){_PARAMETER}(?:\s*,\s*{_PARAMETER})*)?")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Challenge:
     """One way to prove it: by a password (`basic`) or by a token (`bearer`) of the server `realm`."""
 

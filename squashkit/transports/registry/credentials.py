@@ -12,11 +12,12 @@ import os
 import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from squashkit.errors import UsageError, show_text
+from squashkit.frozen import frozen
 from squashkit.progress import Note, Notify, ignore
 from squashkit.transports.registry.helper import Answer, HelperFailed, Patience, ask_helper
 
@@ -33,7 +34,7 @@ RUN = Path("/run/containers")
 _MAX_FILE = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Credentials:
     """A user's name and password, or a token by which a registry's token server knows the user, or one that
     the registry itself takes."""
@@ -50,7 +51,7 @@ class Credentials:
         return f"Basic {base64.b64encode(pair).decode()}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What is known for a repository, and what could not be used on the way, each as a message."""
 
@@ -58,7 +59,7 @@ class Found:
     faults: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Config:
     """A file with credentials in docker's form, which podman's auth.json has too. Keys are a host
     (`registry.example:5000`), a path on it (`registry.example/team`), or a host's URL as docker once wrote

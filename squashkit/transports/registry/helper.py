@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 
 from squashkit.errors import Cancelled, show_text
+from squashkit.frozen import frozen
 from squashkit.progress import Note, Notify
 
 _NOT_FOUND = b"credentials not found in native keychain"
@@ -27,7 +27,7 @@ _MAX_ANSWER = 1 << 20
 _STEP = 0.1  # seconds between two looks at whether it still runs
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Patience:
     """How long a helper may take, in seconds: somebody may have to unlock a keyring first."""
 
@@ -39,7 +39,7 @@ class HelperFailed(Exception):
     """What a helper did instead of answering, as a message."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What a helper knows of a registry."""
 

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -30,6 +29,7 @@ from squashkit.errors import (
     inside,
     show_text,
 )
+from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest, is_digest, sha256
 from squashkit.oci.gojson import TEXTS, Struct, load_json
 from squashkit.oci.media import INDEX_TYPES, MANIFEST_TYPES
@@ -74,7 +74,7 @@ def repositories(registry: Registry) -> list[str]:
     return whole._list("/v2/_catalog", "repositories", MOST)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What a registry said of bytes that were sent to it."""
 

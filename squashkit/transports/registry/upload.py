@@ -6,10 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 from squashkit.errors import InvalidImage, TransportError, Unavailable
+from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.transports.blobs import READ_SIZE, open_unnamed, write_all
 from squashkit.transports.registry.manners import Way
@@ -217,7 +217,7 @@ class Upload:
             self._repository.drop_upload(where)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Body:
     """Bytes of a file as the body of a request, whose length is known."""
 

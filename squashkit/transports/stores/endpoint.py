@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from squashkit.errors import show_text, without_secrets
+from squashkit.frozen import frozen
 
 _DEFAULT_SOCKET = "/var/run/docker.sock"
 _DEFAULT_HOST = "localhost"
@@ -27,7 +27,7 @@ class NoEndpoint(Exception):
     """What is set names no place where a daemon could be; the text says what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TLS:
     """The files by which the two sides know each other, below one folder."""
 
@@ -40,7 +40,7 @@ class TLS:
     """Whether the daemon has to prove who it is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unix:
     """A socket of this machine."""
 
@@ -50,7 +50,7 @@ class Unix:
         return f"unix://{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TCP:
     """A host and its port, and what all paths of the API begin with."""
 
@@ -67,7 +67,7 @@ class TCP:
         return f"tcp://{self.origin}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SSH:
     """A machine that ssh leads to, and the daemon's socket there. What is empty, ssh and docker know."""
 
@@ -86,7 +86,7 @@ class SSH:
 Address = Unix | TCP | SSH
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoint:
     """Where a daemon is to be, and what says so."""
 

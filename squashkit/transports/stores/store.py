@@ -8,11 +8,12 @@ their blobs. What a store says of an image without giving it (`inspect`) is enou
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, BinaryIO, Protocol
 
 from squashkit.amounts import together
 from squashkit.errors import ImageNotFound, show_text
+from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest, chain_ids, is_digest
 from squashkit.oci.documents import Descriptor, HistoryEntry, ImageConfig, Platform
 from squashkit.oci.gojson import TEXTS, Leaf, Struct
@@ -43,7 +44,7 @@ STORED_SHAPE = Struct(
 """What docker and podman say of an image when they are asked to inspect it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredImage:
     """What a store says of an image. `id` is the store's own, `size` about what its archive takes."""
 

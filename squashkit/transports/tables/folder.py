@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from squashkit.errors import InvalidImage, TransportError, UsageError, is_full, show_path, why
+from squashkit.frozen import frozen
 from squashkit.transports.atomic import AtomicFile
 from squashkit.transports.blobs import write_all
 from squashkit.transports.tables.schema import ENTRIES, HEADERS, LAYERS, TABLES
@@ -19,7 +19,7 @@ _BAD = "bad-"
 """What the names of files begin with whose layers could not be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScanFolder:
     """Where a scan lies. What is in it was whole when it got its name: hidden files are not looked at."""
 

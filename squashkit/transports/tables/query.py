@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from squashkit.errors import InvalidImage, UsageError, show_text
+from squashkit.frozen import frozen
 from squashkit.transports.tables.folder import ScanFolder
 from squashkit.transports.tables.schema import BATCH, ENTRIES, HEADERS, LAYERS, TABLES, Row
 from squashkit.transports.tables.write import MISSING, arrow, arrow_schema
@@ -22,7 +22,7 @@ _AT_ONCE = 4096
 _READS_ONLY = "a scan is only read, by one statement: select, with, from, describe or summarize"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What a question gave: the columns' names, and the rows as they are asked for."""
 
@@ -30,7 +30,7 @@ class Answer:
     rows: Iterator[Row]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tables:
     """A scan's tables, open to be read. Every layer stands in them once. One question at a time."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID
 from squashkit.transports.reference import Reference
 
@@ -14,7 +15,7 @@ MOST_BYTES = 64_000_000
 """Of the blobs of a batch together; a layer that is larger is a batch of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """One layer, and where to read it: plain values, which any process understands."""
 
@@ -37,7 +38,7 @@ class Place:
     again."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Batch:
     """Layers that are read by one task."""
 

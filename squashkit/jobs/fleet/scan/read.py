@@ -15,6 +15,7 @@ from pathlib import Path
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.scan import bad_layer, scan_layer
 from squashkit.errors import InvalidImage, SquashkitError, first_line, show_text
+from squashkit.frozen import frozen
 from squashkit.jobs.fleet.scan.batches import Batch, Place
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import ALL, Descriptor
@@ -34,7 +35,7 @@ Find = Callable[[Place], Layer]
 """Gives a layer that can be read. Raises what opening an image raises."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Task:
     """A batch, and what reading it may use."""
 
@@ -43,7 +44,7 @@ class Task:
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BadLayer:
     """A layer that could not be read, and why."""
 
@@ -54,7 +55,7 @@ class BadLayer:
     exit_code: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class File:
     """A file of a scan that is not written yet: what a batch adds to a table."""
 
@@ -64,7 +65,7 @@ class File:
     """Whether it tells of layers that could not be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """What became of a batch."""
 

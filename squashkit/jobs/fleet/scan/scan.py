@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from squashkit.arguments import checked, texts
 from squashkit.engine.cluster import Cluster, check_dask, made_here
 from squashkit.engine.processes import in_processes
 from squashkit.errors import UsageError
+from squashkit.frozen import frozen
 from squashkit.jobs.fleet.elsewhere import for_others, there
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.process import for_many_images
@@ -152,7 +153,7 @@ def _elsewhere(spread: Spread, access: Access) -> Iterator[Cluster | None]:
         yield cluster
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Reading:
     """Batches are read on a cluster, in processes here, or in this one, each as far as they can be."""
 

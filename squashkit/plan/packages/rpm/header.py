@@ -4,8 +4,9 @@ docs/manual/format_header.md)."""
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from squashkit.frozen import frozen
 
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCHITECTURE = 1000, 1001, 1002, 1003, 1022
 _DIR_INDEXES, _BASE_NAMES, _DIR_NAMES, _FILE_FLAGS = 1116, 1117, 1118, 1037
@@ -31,7 +32,7 @@ class Relation(NamedTuple):
     version: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RpmPackage:
     """What a header says."""
 

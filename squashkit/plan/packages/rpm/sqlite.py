@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from squashkit.frozen import frozen
+
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
@@ -37,7 +39,7 @@ class Row(NamedTuple):
     values: tuple[Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """A table, and the statement that made it."""
 
@@ -49,7 +51,7 @@ class Table:
     """By their rowids."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Index:
     """The order of a table's rows by some of its columns, and the statement that made it."""
 
@@ -59,7 +61,7 @@ class Index:
     columns: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Database:
     """All that a file holds."""
 

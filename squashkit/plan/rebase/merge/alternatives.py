@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from squashkit.frozen import frozen
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.merge.changes import Changes
@@ -20,7 +20,7 @@ _NAME, _PATH = re.compile(rb"(?!\.+$)[^/\s]+"), re.compile(rb"(?:/(?!\.{1,2}(?:/
 _PRIORITY = re.compile(rb"-?\d{1,10}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Choice:
     """One file that a name may stand for, and what goes with it."""
 
@@ -29,7 +29,7 @@ class _Choice:
     """Files by the names of links."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Group:
     """What is known of one name."""
 

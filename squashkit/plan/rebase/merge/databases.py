@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from squashkit.frozen import frozen
 from squashkit.plan.packages.owners import STATUS_D
 from squashkit.plan.packages.paragraphs import fields_of, joined, paragraphs
 from squashkit.plan.rebase.merge.changes import Changes
@@ -21,7 +21,7 @@ CONF, SHARED = b"etc/ca-certificates.conf", b"usr/share/ca-certificates/"
 """Which certificates are wanted, and where they are."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Form:
     """How a database is taken apart into parts with keys, and put together."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.plan.packages.owners import STATUS
 from squashkit.plan.packages.paragraphs import fields_of, joined, paragraphs
 from squashkit.plan.packages.relations import Unmet, find_unmet
@@ -30,7 +30,7 @@ class Winner(Enum):
     NOBODY = "nobody"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stanza:
     """A paragraph of the status file, byte for byte, and what it says first."""
 
@@ -60,7 +60,7 @@ Key = tuple[bytes, bytes]
 """A package's name, and where one name is there for several architectures, that."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """What becomes of a package."""
 

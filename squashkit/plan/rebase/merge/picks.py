@@ -4,10 +4,10 @@ of their files."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.plan.packages.owners import one_place
 from squashkit.plan.rebase.merge.changes import Changes, lower_version
 from squashkit.plan.rebase.merge.packages import hide_files, is_gone, put_back
@@ -30,7 +30,7 @@ class Package(Protocol):
 P = TypeVar("P", bound=Package)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Picks(Generic[P]):
     """What becomes of the packages of three databases, by keys that are one package's in all of them."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
 
+from squashkit.frozen import frozen
 from squashkit.layers.entry import is_hard_link, link_target
 from squashkit.layers.lookup import node_at
 from squashkit.layers.record import REGULAR, SYMLINK
@@ -22,7 +22,7 @@ _SIGNED = (b"security.ima", b"security.evm")
 """Hashes and signatures of what a file held."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Renewed:
     """A file that takes the new base's content."""
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.plan.packages.rpm.header import KEY, RpmPackage, read_header
 from squashkit.plan.packages.rpm.relations import RpmUnmet, is_later_rpm, rpm_unmet
 from squashkit.plan.packages.rpm.sqlite import Database, Row, Text, Value, read_database, write_database
@@ -26,7 +27,7 @@ _OF_SQLITE = "sqlite_"
 _MOST_PACKAGES = 1 << 30
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Entry:
     """A package of a database."""
 
@@ -47,7 +48,7 @@ class _Entry:
         return self.header.files
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Side:
     """A database, and its packages in their order."""
 

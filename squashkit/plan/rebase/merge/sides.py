@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from squashkit.frozen import frozen
 from squashkit.layers.lookup import node_at, resolve
 from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
@@ -12,7 +12,7 @@ from squashkit.plan.rebase.contents import Contents, is_file
 from squashkit.plan.rebase.model import Side
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tree:
     """One root file system, and what its files hold."""
 
@@ -56,7 +56,7 @@ class Tree:
         return record.typeflag, record.linkname if record.typeflag == SYMLINK else b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sides:
     """The old base, the image on it, the new base, and the image's layers on that one."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from squashkit.errors import show_path
+from squashkit.frozen import frozen
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.contents import Contents
@@ -16,7 +16,7 @@ from squashkit.plan.rebase.origin import Origin
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Facts:
     """A path at which a layer above put something, and about which the bases do not agree."""
 
