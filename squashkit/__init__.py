@@ -7,10 +7,9 @@
 the command line has its function here. The other names are their parts.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from squashkit.version import __version__ as __version__
+
+TYPE_CHECKING = False  # as in typing, which takes long to import
 
 _NAMES = {
     "errors": ("SquashkitError",),
@@ -151,6 +150,8 @@ _WHERE = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_WHERE)
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from squashkit.errors import SquashkitError as SquashkitError
     from squashkit.jobs.base.many import check_all as check_all
     from squashkit.jobs.base.tell import base_add as base_add
@@ -261,9 +262,11 @@ if TYPE_CHECKING:
     from squashkit.transports.session import Session as Session
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a part when it is first used: `squashkit --help` needs none of them."""
     if name in _WHERE:
+        from importlib import import_module
+
         return getattr(import_module(f"squashkit.{_WHERE[name]}"), name)
     raise AttributeError(f"module 'squashkit' has no attribute {name!r}")
 

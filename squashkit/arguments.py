@@ -50,11 +50,13 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def check_fields(group: Any) -> None:
-    """Hold the fields of a dataclass against their types. Raises TypeError, UsageError."""
+    """Hold the fields of a dataclass against their types, but for defaults, which are the class's own.
+    Raises TypeError, UsageError."""
     kind: Any = type(group)
-    hints = _hints(kind)
     for one in fields(kind):
-        _check(f"{kind.__name__}.{one.name}", one.name, getattr(group, one.name), hints[one.name])
+        given = getattr(group, one.name)
+        if given is not one.default:
+            _check(f"{kind.__name__}.{one.name}", one.name, given, _hints(kind)[one.name])
 
 
 def texts(value: Sequence[str] | str) -> tuple[str, ...]:

@@ -12,9 +12,8 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import field
-from fractions import Fraction
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from squashkit.arguments import check_fields, texts
 from squashkit.errors import UsageError
@@ -22,6 +21,9 @@ from squashkit.frozen import frozen
 from squashkit.oci.compression import Compression
 from squashkit.oci.documents import Platform, PlatformChoice, parse_platform_choice
 from squashkit.wording import Option
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 Format = Literal["docker", "oci"]
 T = TypeVar("T")
@@ -694,7 +696,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 def parse_rate(text: str) -> float:
     """From `20`, `0.5` or `1/3`: how often in a second. Raises ValueError."""
     found = re.fullmatch(r"\d{1,9}(?:\.\d{1,9}|/0*[1-9]\d{0,8})?", text.strip(), re.ASCII)
-    rate = float(Fraction(found[0])) if found is not None else 0.0
+    rate = float(_exact(found[0])) if found is not None else 0.0
     if not rate:
         raise ValueError(f"{text!r} is no number of requests in a second (20, 0.5)")
     return rate
@@ -733,7 +735,13 @@ def parse_size(text: str) -> int:
     found = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([a-zA-Z]*)", text.strip(), re.ASCII)
     if found is None or found[2].lower() not in _UNITS:
         raise ValueError(f"{text!r} is no size (10GB)")
-    return int(Fraction(found[1]) * _UNITS[found[2].lower()])
+    return int(_exact(found[1]) * _UNITS[found[2].lower()])
+
+
+def _exact(text: str) -> Fraction:
+    from fractions import Fraction  # few runs have a use for it
+
+    return Fraction(text)
 
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)

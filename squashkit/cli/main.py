@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import gc
 import io
 import os
 import re
 import sys
-import traceback
 from collections.abc import Collection
 from contextlib import suppress
 from importlib import import_module
@@ -16,7 +14,8 @@ from typing import NoReturn
 
 import click
 
-from squashkit.cli.help import HELP, Group, option, options_of, write_options
+from squashkit.cli.front import ABOUT, DEBUG, EXAMPLE, NAME, SECTIONS, front_page
+from squashkit.cli.help import HELP, Group, option, options_of
 from squashkit.cli.hints import output_of, told
 from squashkit.cli.output import STREAMS, ReaderGone, outcome, telling, written
 from squashkit.errors import SquashkitError, is_full, show_lines, show_text, why, without_secrets
@@ -27,37 +26,7 @@ INTERRUPTED = 130
 UNREAD = 141
 """Where the reader of a listing or a report went away: what a shell shows of other tools in a pipe, which
 SIGPIPE (13) ends: 128 + 13. That signal itself is not used: it would leave temporary files behind."""
-_SECTIONS = {
-    "Images": {
-        "squash": "Merge the layers of an image above its base.",
-        "extract": "Make an image of some paths and what they need.",
-        "rebase": "Put the layers of an image on another base.",
-        "replay": "Make an image again by its recipe, of the old one alone.",
-        "export": "Write the root file system of an image, or one layer, as a tar.",
-    },
-    "Bases and fleets": {
-        "base": "Find an image's base, see if it is outdated, keep a catalogue.",
-        "fleet": "Measure what many images take together, and squash them all.",
-    },
-    "Look": {
-        "waste": "Tell where the bytes went, why, and what to write instead.",
-        "report": "Show in a browser where the bytes went, as one HTML file.",
-        "inspect": "Show an image's layers, its base, and what a squash would give.",
-        "explore": "Walk through an image's layers and files in the terminal.",
-        "ls": "List files of an image or of one layer.",
-        "cat": "Print a file of an image.",
-        "which": "Show which layers hold or hide a path.",
-        "diff": "Compare the root file systems of two images.",
-        "verify": "Check what an image promises; prove that something is not in it.",
-    },
-    "More": {
-        "demo": "Show on small images what a squash does.",
-        "completion": "Print a completion script for a shell.",
-    },
-}
-"""The commands and what they do: what each says of itself, which is not imported for that."""
-_COMMANDS = {name for section in _SECTIONS.values() for name in section}
-_WIDTH = max(map(len, _COMMANDS))
+_COMMANDS = {name for section in SECTIONS.values() for name in section}
 
 
 class _Interrupted(Exception):
@@ -96,6 +65,8 @@ class LazyGroup(Group):
             raise
         except Exception as error:
             if ctx.params["debug"]:
+                import traceback  # most runs have no use for it
+
                 print(_harmless(traceback.format_exc().rstrip("\n")), file=sys.stderr)
             self.running = ctx.invoked_subcommand or ""
             self.options = options_of(ctx)
@@ -103,33 +74,25 @@ class LazyGroup(Group):
                 raise _SystemFault(explain(error, self.options)) from error
             raise
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands in sections, and then the options: of these there are few."""
-        for title, commands in _SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([(name.ljust(_WIDTH), text) for name, text in commands.items()])
-        write_options(self, ctx, formatter)
+    def get_help(self, ctx: click.Context) -> str:
+        """The commands in sections, and the options: of these there are few."""
+        return front_page(ctx.command_path)
 
 
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Example: squashkit squash app.tar --keep-base fedora:28 -t app:1 -o 1.tar",
+    help=ABOUT,
+    epilog=EXAMPLE,
 )
-@click.version_option(__version__, prog_name="squashkit")
-@option("--debug", section=HELP, is_flag=True, help="Show a traceback when something fails.")
+@click.version_option(__version__, prog_name=NAME)
+@option("--debug", section=HELP, is_flag=True, help=DEBUG)
 def cli(debug: bool) -> None:
-    """Squash container images and keep their base layers, byte for byte.
-
-    Exit codes: 0 done, 1 failed, 2 usage, 3 a comparison says no, 4 invalid or unsupported image, 5 not
-    readable or writable, 6 not on that base, 130 interrupted, 141 nobody reads the output.
-    """
+    """All of them begin here."""
 
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    # A layer gives 100,000 small values without cycles: the collector only walks them again and again.
-    gc.disable()
     # Copying threads need the interpreter for an instant a block; they must not wait 5 ms for it.
     sys.setswitchinterval(0.0001)
     written.clear()

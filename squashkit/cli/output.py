@@ -3,7 +3,6 @@ and every document through `show_json`: text of images never steers a terminal."
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -36,8 +35,11 @@ def say(text: str, *, err: bool = False) -> None:
 
 def terminal_width() -> int | None:
     """Columns of the terminal that standard output is; None for a file or a pipe, where nothing is cut."""
-    on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return shutil.get_terminal_size().columns if on_terminal else None
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    from shutil import get_terminal_size  # what is piped has no use for it
+
+    return get_terminal_size().columns
 
 
 _AT_ONCE = 1000

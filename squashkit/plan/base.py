@@ -29,7 +29,6 @@ from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, LayerGraph, shared_prefix
 from squashkit.oci.media import BASE_CHAIN, BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import same_name
-from squashkit.oci.steps import hide_arguments
 from squashkit.wording import Option, Text
 
 
@@ -324,6 +323,8 @@ def not_found(
 def steps_of(image: Image) -> list[str]:
     """What made each layer of an image, in a line each, base first: as the history has it, which is what
     `--from-step` looks for."""
+    from squashkit.oci.steps import hide_arguments  # an image whose base is known has no use for it
+
     steps = []
     for layer in image.layers:
         step = show_text(" ".join(hide_arguments(layer.created_by).split())) or f"({layer.diff_id[:19]})"

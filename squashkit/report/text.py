@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from math import floor
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from squashkit.amounts import size
 from squashkit.errors import show_path, show_text
 from squashkit.frozen import frozen
-from squashkit.oci.steps import shown
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -85,6 +83,8 @@ def brief(text: str) -> str:
 
 def shorten_step(created_by: str, width: int) -> str:
     """A step of a build as people should see it (`shown`), in so many columns."""
+    from squashkit.oci.steps import shown  # many reports tell of no step
+
     return _cut(shown(created_by), width)
 
 
@@ -92,7 +92,9 @@ def wrapped(text: str, width: int | None) -> list[str]:
     """A sentence as lines of a terminal of so many columns; without a width, as it is."""
     if width is None or len(text) <= width:
         return [text]
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    from textwrap import wrap
+
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 _LEAST, _NARROWEST = 16, 8
@@ -164,7 +166,9 @@ def _parts(cell: str, width: int, *, wrap: bool) -> list[str]:
         return [cell]
     if not wrap:
         return [shorten(cell, width)]
-    return textwrap.wrap(cell, width, break_on_hyphens=False)
+    from textwrap import wrap as wrap_text  # few tables have a use for it
+
+    return wrap_text(cell, width, break_on_hyphens=False)
 
 
 def left_out_rows(paths: Iterable[LeftOut]) -> list[dict[str, Any]]:

@@ -117,6 +117,13 @@ def as_room(place: Path | Room) -> Room:
     return place if isinstance(place, Room) else Room.of(place)
 
 
+def system_folder() -> Path:
+    """Where the system has its temporary files."""
+    from tempfile import gettempdir  # what goes beside an output has no use for it
+
+    return Path(gettempdir())
+
+
 def free_space(folder: Path) -> int:
     """Bytes that are free on a folder's file system, for this user."""
     there = os.statvfs(folder)

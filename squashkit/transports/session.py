@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Self, TypeVar
 
 from squashkit.errors import UsageError
@@ -16,7 +15,7 @@ from squashkit.options import Limits, Run
 from squashkit.progress import Notify, Progress, Silent, ignore
 from squashkit.transports.reference import Reference
 from squashkit.transports.registry.access import Registries
-from squashkit.transports.room import Room
+from squashkit.transports.room import Room, system_folder
 from squashkit.transports.source import Source
 from squashkit.wording import Option
 
@@ -103,7 +102,7 @@ def _temporary_folder(wanted: Path | None, beside: Path | None) -> Path:
     """Raises UsageError where what is asked for is no folder."""
     if wanted is not None and not wanted.is_dir():
         raise UsageError(Option("Run.tmp_dir", wanted), " is no folder")
-    return wanted or beside or Path(gettempdir())
+    return wanted or beside or system_folder()
 
 
 def writable_folder(output: Path) -> Path | None:

@@ -14,8 +14,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
-from pathlib import Path
-from tempfile import gettempdir
 
 from squashkit.errors import InvalidImage, InvalidLayer, TransportError, show_path, why
 from squashkit.layers import tar
@@ -33,7 +31,7 @@ from squashkit.transports.blobs import (
     write_all,
 )
 from squashkit.transports.codecs import MAGIC_SIZE, decompress, detect
-from squashkit.transports.room import Room
+from squashkit.transports.room import Room, system_folder
 
 _HOPS = 40
 
@@ -46,7 +44,7 @@ class Archive:
     def __init__(self, fd: int, size: int, room: Room | None = None) -> None:
         self._fd = fd
         self.size = size
-        self._room = room or Room.of(Path(gettempdir()))
+        self._room = room or Room.of(system_folder())
         self._sparse: dict[Blob, Record] = {}
         self._expanded: dict[Blob, Blob] = {}
         self._lock = threading.Lock()

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from squashkit.errors import Cancelled, show_text
 from squashkit.frozen import frozen
 from squashkit.progress import Note, Notify
+
+if TYPE_CHECKING:
+    import subprocess
 
 _NOT_FOUND = b"credentials not found in native keychain"
 """What docker's helpers say, with exit code 1, of a registry that they do not know."""
@@ -73,9 +75,12 @@ def ask_helper(
 def _ask(
     name: str, server: str, notify: Notify, is_stopped: Callable[[], bool], patience: Patience
 ) -> Answer | None:
+    import subprocess  # few hosts have a helper
+    from shutil import which
+
     program = f"docker-credential-{name}"
     shown = f"the helper {show_text(program)}"
-    path = shutil.which(program)
+    path = which(program)
     if path is None:
         raise HelperFailed(f"{shown} is not on the PATH")
     try:
@@ -118,6 +123,8 @@ def _hear(
 ) -> bytes:
     """What a helper says until it ends. Others that it started may hold its output open for longer; they
     are not waited for."""
+    from subprocess import TimeoutExpired
+
     assert process.stdin is not None and process.stdout is not None
     with suppress(BrokenPipeError), process.stdin:  # it need not read that
         process.stdin.write(server.encode())
@@ -125,7 +132,7 @@ def _hear(
     said = bytearray()
     begun, told = time.monotonic(), False
     while True:
-        with suppress(subprocess.TimeoutExpired):
+        with suppress(TimeoutExpired):
             process.wait(_STEP)
         ended = process.returncode is not None
         while len(said) <= _MAX_ANSWER and (piece := process.stdout.read(64 << 10)):
