@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from squashkit.arguments import check_fields, texts
 from squashkit.errors import UsageError
-from squashkit.frozen import frozen
 from squashkit.oci.compression import Compression
 from squashkit.oci.documents import Platform, PlatformChoice, parse_platform_choice
+from squashkit.values import frozen
 from squashkit.wording import Option
 
 if TYPE_CHECKING:

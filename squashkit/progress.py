@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from squashkit.errors import show_text
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 
 @frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Self
 
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 
 @frozen

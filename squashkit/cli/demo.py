@@ -16,13 +16,13 @@ import click
 from squashkit.amounts import size
 from squashkit.cli.help import Command, option
 from squashkit.cli.output import say
-from squashkit.frozen import frozen
 from squashkit.jobs.diff import diff
 from squashkit.jobs.inspect import inspect
 from squashkit.jobs.squash import squash
 from squashkit.oci.documents import Platform
 from squashkit.options import Run, Which, Write
 from squashkit.report.text import table
+from squashkit.values import frozen
 
 PLATFORM = Platform("linux", "amd64")
 CREATED = "2018-05-01T12:00:00Z"

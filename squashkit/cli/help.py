@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from squashkit.cli.output import telling
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 _OPTIONS_OF = "squashkit.options"
 _WHOLE = "squashkit.whole"

@@ -18,10 +18,10 @@ from squashkit.cli.help import KEEP, MESSAGES, OPTIONS, READING, REGISTRIES, RES
 from squashkit.cli.hints import flagged
 from squashkit.cli.output import say, show_json, terminal_width
 from squashkit.errors import UsageError, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.documents import ALL, Platform, PlatformChoice, parse_platform_choice
 from squashkit.options import Access, Run, Which, parse_size
 from squashkit.progress import Note, shown
+from squashkit.values import frozen
 
 if TYPE_CHECKING:
     from squashkit.jobs.look import Opened

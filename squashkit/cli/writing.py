@@ -31,7 +31,6 @@ from squashkit.cli.shared import (
     tmp_dir_option,
 )
 from squashkit.errors import UsageError, show_text, without_secrets
-from squashkit.frozen import frozen
 from squashkit.jobs.ends import default_output, is_stream, would_harm
 from squashkit.oci.compression import Compression
 from squashkit.oci.documents import PlatformChoice
@@ -39,6 +38,7 @@ from squashkit.options import Access, MinSaving, Read, Run, Write
 from squashkit.progress import Note, Notify, Progress, shown
 from squashkit.report.provenance import Provenance
 from squashkit.report.text import json_text
+from squashkit.values import frozen
 
 
 class WriteReport(Protocol):

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from squashkit.engine.copy import Carried, Copies
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.space import Need, needs_after, needs_before
 from squashkit.engine.write import NewLayers, Stock, write_layer
 from squashkit.errors import Cancelled, CheckFailed, InvalidImage, InvalidLayer
-from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import EMPTY, SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
@@ -32,6 +31,7 @@ from squashkit.progress import Note
 from squashkit.transports.contracts import Sink, Slot, WrittenImage, put
 from squashkit.transports.stored import is_here, is_remote, stored_layer
 from squashkit.transports.target import Target
+from squashkit.values import frozen, mutable
 from squashkit.wording import Option, Words, parts_of
 
 _PASSES = 3
@@ -104,7 +104,7 @@ def carry_out(layers: LayerStore, task: Task, target: Target, sink: Sink | None,
         raise
 
 
-@dataclass(slots=True)
+@mutable
 class _Work:
     """One task under way."""
 

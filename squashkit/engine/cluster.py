@@ -22,8 +22,8 @@ from typing import Any, TypeVar, cast
 from squashkit.amounts import count, some
 from squashkit.engine.processes import Failure, outcome_of
 from squashkit.errors import PlanError, SquashkitError, Unavailable, UsageError, gist_of, show_text
-from squashkit.frozen import frozen
 from squashkit.options import is_loopback, parse_scheduler
+from squashkit.values import frozen
 from squashkit.version import __version__
 
 T = TypeVar("T")

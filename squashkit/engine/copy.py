@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,6 @@ from squashkit.engine.layers import LayerStore
 from squashkit.engine.pool import FIRST
 from squashkit.engine.stream import pump
 from squashkit.engine.write import Stock, compress
-from squashkit.frozen import frozen
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Descriptor
@@ -28,6 +27,7 @@ from squashkit.transports.layout.folder import Folder
 from squashkit.transports.layout.sink import Layout
 from squashkit.transports.stored import StoredBlob
 from squashkit.transports.target import Target
+from squashkit.values import frozen, mutable
 
 
 @frozen
@@ -108,7 +108,7 @@ class Carried:
         return StoredLayer(self.layer.diff_id, digest, size, self.blob.codec, self.blob.descriptor)
 
 
-@dataclass(slots=True)
+@mutable
 class Copies:
     """The kept layers of one image on their way into a sink."""
 

@@ -10,7 +10,6 @@ from squashkit.engine.carry_out import Done, Task, carry_out
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
 from squashkit.errors import inside
-from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import crowded
@@ -21,6 +20,7 @@ from squashkit.transports.contracts import Loading, Sink, Written
 from squashkit.transports.sinks import open_sink, try_sink
 from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target
+from squashkit.values import frozen
 
 
 @frozen

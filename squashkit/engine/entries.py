@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from squashkit.errors import InvalidImage, TransportError
-from squashkit.frozen import frozen
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
@@ -29,6 +28,7 @@ from squashkit.oci.media import Codec
 from squashkit.transports.atomic import AtomicFile
 from squashkit.transports.blobs import write_all
 from squashkit.transports.codecs import Compressor, decompress
+from squashkit.values import frozen
 
 _MAGIC = b"squashkit entries 2\n"
 _SPAN = struct.Struct("<QI")

@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from squashkit.errors import TransportError
-from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID
 from squashkit.transports.atomic import AtomicFile
 from squashkit.transports.blobs import write_all
+from squashkit.values import frozen
 
 _MAGIC = b"squashkit files 2\n"
 _CHECKSUM = 32

@@ -10,7 +10,6 @@ from itertools import chain
 
 from squashkit.engine.entries import Recorder
 from squashkit.errors import DigestMismatch, InvalidLayer
-from squashkit.frozen import frozen
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
@@ -22,6 +21,7 @@ from squashkit.transports.codecs import MAGIC_SIZE, decompress, detect
 from squashkit.transports.deflate.index import BlockIndex
 from squashkit.transports.room import Room
 from squashkit.transports.stored import StoredBlob
+from squashkit.values import frozen
 
 Taker = Callable[[memoryview], None]
 """Takes bytes, block by block."""

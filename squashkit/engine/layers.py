@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple, Self, TypeVar
 
 from squashkit.engine.entries import EntryCache, cache_folder
@@ -28,7 +28,6 @@ from squashkit.errors import (
     SquashkitError,
     show_path,
 )
-from squashkit.frozen import frozen
 from squashkit.layers import tar
 from squashkit.layers.blocks import Window
 from squashkit.layers.changeset import Changeset, parse_changeset
@@ -42,6 +41,7 @@ from squashkit.transports.blobs import Blob, jumping_window, read_blocks
 from squashkit.transports.deflate.index import BlockIndex
 from squashkit.transports.session import Session
 from squashkit.transports.stored import StoredBlob, codec_of, is_here, is_remote, nearest, size_of
+from squashkit.values import frozen, mutable
 from squashkit.wording import Option
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Deflated(NamedTuple):
     blocks: BlockIndex
 
 
-@dataclass(slots=True)
+@mutable
 class _Read:
     """What is known of a layer."""
 

@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnProcess
 from typing import TypeVar, cast
 
 from squashkit.errors import PlanError, SquashkitError, first_line
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -15,7 +15,6 @@ from itertools import accumulate
 from squashkit.amounts import size
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import Cancelled, DigestMismatch, InvalidImage, PlanError, show_path
-from squashkit.frozen import frozen
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.compare import iter_nodes
@@ -29,6 +28,7 @@ from squashkit.oci.media import Codec
 from squashkit.plan.squash import KeptLayer, LayerPlan, unchanged
 from squashkit.transports.blobs import WINDOW
 from squashkit.transports.stored import codec_of
+from squashkit.values import frozen
 
 _ZEROS = memoryview(bytes(1 << 20))
 _MOST_HOLES = 256 << 30

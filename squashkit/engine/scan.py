@@ -10,7 +10,6 @@ from squashkit.amounts import size
 from squashkit.engine.entries import pack_headers
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, InvalidLayer
-from squashkit.frozen import frozen
 from squashkit.layers.changeset import OPAQUE, WHITEOUT, Changeset
 from squashkit.layers.entry import Entry, link_target
 from squashkit.layers.record import (
@@ -28,6 +27,7 @@ from squashkit.oci.graph import Layer
 from squashkit.transports.blobs import Blob, read_blocks
 from squashkit.transports.stored import codec_of, digest_of, nearest, size_of
 from squashkit.transports.tables.schema import Row, raw_digest
+from squashkit.values import frozen
 
 _TYPES = {
     REGULAR: "file",

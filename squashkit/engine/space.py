@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from squashkit.amounts import size as show_size
 from squashkit.engine.layers import LayerStore
-from squashkit.frozen import frozen
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import Codec
 from squashkit.transports.contracts import Sink
 from squashkit.transports.room import Room
 from squashkit.transports.stored import codec_of, is_here, is_remote, nearest, size_of
+from squashkit.values import frozen
 
 
 @frozen

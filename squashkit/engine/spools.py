@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from squashkit.frozen import frozen
 from squashkit.transports.blobs import Blob, open_unnamed, write_all
 from squashkit.transports.room import Room
+from squashkit.values import frozen, mutable
 
 
-@dataclass(slots=True)
+@mutable
 class Spools:
     """A file for each thread, to which it writes one layer after another: thousands of layers need not be
     as many open files."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from squashkit.engine.layers import LayerStore
@@ -33,12 +32,13 @@ from squashkit.oci.media import Codec
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of
+from squashkit.values import mutable
 from squashkit.wording import Option
 
 _HEAD = 4096
 
 
-@dataclass(slots=True)
+@mutable
 class View:
     """One image, open to be looked at."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from squashkit.values import mutable
 
 
-@dataclass(slots=True)
+@mutable
 class Watch:
     """How files were when they were first read: size in bytes, mtime and ctime in ns."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.splice import find_parts, write_spliced
 from squashkit.engine.stream import gather, pump
-from squashkit.frozen import frozen
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
@@ -19,9 +18,10 @@ from squashkit.transports.codecs import Compressor
 from squashkit.transports.contracts import Sink, Slot
 from squashkit.transports.session import Session
 from squashkit.transports.stored import StoredBlob
+from squashkit.values import frozen, mutable
 
 
-@dataclass(slots=True)
+@mutable
 class Stock:
     """Layers that a run has made so far. They are not made again where the destination has them."""
 

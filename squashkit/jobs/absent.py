@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from squashkit.engine.layers import LayerStore
@@ -29,13 +29,14 @@ from squashkit.oci.graph import Image, Layer
 from squashkit.transports.blobs import WINDOW, Blob, jumping_window
 from squashkit.transports.session import Session
 from squashkit.transports.stored import nearest
+from squashkit.values import mutable
 from squashkit.wording import Option, Words
 
 _HOLES = 16 << 30
 """Bytes of one file's holes that are looked through where nobody says how many: some ten seconds."""
 
 
-@dataclass(slots=True)
+@mutable
 class AbsenceSearch:
     """A search for patterns through images that share layers: the contents of each are compared once."""
 

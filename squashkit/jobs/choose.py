@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from squashkit.errors import ImageNotFound, UnsupportedImage, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.digests import algorithm_of
 from squashkit.oci.documents import ALL, Descriptor, PlatformChoice
 from squashkit.oci.graph import Image
@@ -14,6 +13,7 @@ from squashkit.oci.names import names_of, same_name
 from squashkit.plan.base import choose_image, every_platform, matches
 from squashkit.transports.layout.index import refuse_unsupported
 from squashkit.transports.source import Source, machine_platform
+from squashkit.values import frozen
 from squashkit.wording import Option, Words
 
 

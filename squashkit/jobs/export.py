@@ -11,7 +11,6 @@ from squashkit.arguments import checked
 from squashkit.engine.stream import gather
 from squashkit.engine.view import View
 from squashkit.errors import Interrupted, inside, show_text
-from squashkit.frozen import frozen
 from squashkit.jobs.look import Opened, one_platform, open_images
 from squashkit.oci.documents import ALL
 from squashkit.oci.graph import Image
@@ -21,6 +20,7 @@ from squashkit.progress import Notify, Progress, ignore
 from squashkit.transports.archive.sink import check_free
 from squashkit.transports.atomic import AtomicFile, remove_leftovers
 from squashkit.transports.blobs import read_blocks, write_all
+from squashkit.values import frozen
 
 PLACE = "{platform}"
 """What in an output's name stands for the platform."""

@@ -15,7 +15,6 @@ from squashkit.engine.layers import LayerStore
 from squashkit.engine.view import View
 from squashkit.engine.write import Stock
 from squashkit.errors import Incomplete, InvalidImage, UsageError, show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.choose import choose
 from squashkit.jobs.decide import Bases, base_beside
@@ -40,6 +39,7 @@ from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.extract import ExtractReport
 from squashkit.transports.sinks import claim
 from squashkit.transports.stored import is_here
+from squashkit.values import frozen
 from squashkit.wording import Option
 
 _MOST = 20

@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from squashkit.engine.view import View, open_view
 from squashkit.errors import UsageError, show_text
-from squashkit.frozen import frozen
 from squashkit.jobs.choose import choose
 from squashkit.oci.documents import ALL, Platform
 from squashkit.oci.graph import Image
@@ -19,6 +18,7 @@ from squashkit.transports.open import open_source, save_together
 from squashkit.transports.reference import parse_reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
+from squashkit.values import frozen
 
 R = TypeVar("R")
 

@@ -19,7 +19,6 @@ from squashkit.engine.made import made_layer
 from squashkit.engine.stream import gather
 from squashkit.engine.write import Stock
 from squashkit.errors import InvalidImage, PlanError, RebaseConflict, UsageError, inside, show_path
-from squashkit.frozen import frozen
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.base.shared import at_hand
 from squashkit.jobs.base.used import remember
@@ -60,6 +59,7 @@ from squashkit.report.rebase import RebaseReport
 from squashkit.transports.sinks import claim
 from squashkit.transports.stored import is_here
 from squashkit.transports.target import Target
+from squashkit.values import frozen
 from squashkit.wording import Option, Text, parts_of
 
 

@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from squashkit.arguments import checked, texts
@@ -58,6 +58,7 @@ from squashkit.transports.other import OtherSide
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of, digest_of, nearest, size_of
+from squashkit.values import mutable
 from squashkit.wording import Option, Words
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ Stored = tuple[Blob, DiffID]
 """A layer as it lies in its source, whatever name it has there, and what it is said to hold."""
 
 
-@dataclass(slots=True)
+@mutable
 class _Tally:
     """What was looked at and found so far."""
 
@@ -244,7 +245,7 @@ def _distinct(images: Sequence[Image]) -> list[Layer]:
     return list({layer.diff_id: layer for layer in layers}.values())
 
 
-@dataclass(slots=True)
+@mutable
 class _Verifier:
     """The work under way."""
 

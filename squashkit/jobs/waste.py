@@ -9,7 +9,6 @@ from pathlib import Path
 from squashkit.arguments import checked
 from squashkit.engine.view import View
 from squashkit.errors import UsageError
-from squashkit.frozen import frozen
 from squashkit.jobs.base.catalogue import Catalogue
 from squashkit.jobs.base.find import base_by_catalogue
 from squashkit.jobs.decide import Bases, base_beside, base_to_keep
@@ -33,6 +32,7 @@ from squashkit.plan.waste.savings import find_savings
 from squashkit.progress import Notify, Progress, ignore
 from squashkit.report.waste import WastedLayer, WasteReport
 from squashkit.transports.stored import digest_of, size_of
+from squashkit.values import frozen
 
 
 @checked

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
-from squashkit.frozen import frozen
 from squashkit.layers.entry import Entry, normalise
 from squashkit.layers.links import LONGEST, StandingLinks
 from squashkit.layers.record import DIRECTORY, GLOBAL, REGULAR, SYMLINK, Record
+from squashkit.values import frozen
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Final
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.layers.record import DIRECTORY, REGULAR, SYMLINK, TYPE_NAMES
 from squashkit.layers.rootfs import Attributes, Directory, Inode, Node, Rootfs
+from squashkit.values import frozen
 
 SameContent = Callable[[Inode, Inode], bool]
 """Says of two files of the same size, one of each side, whether they hold the same bytes."""

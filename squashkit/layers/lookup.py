@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
 from squashkit.layers.links import MAX_SYMLINKS
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Place, Rootfs, bound_by
+from squashkit.values import frozen
 
 
 def node_at(rootfs: Rootfs, path: bytes) -> Node | None:

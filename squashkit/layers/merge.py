@@ -15,11 +15,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from squashkit.frozen import frozen
 from squashkit.layers import headers, tar
 from squashkit.layers.changeset import (
     DISK_BLOCK,
@@ -43,6 +42,7 @@ from squashkit.layers.pieces import (
 )
 from squashkit.layers.record import DIRECTORY, HARD_LINK, REGULAR, HeaderOf, Record
 from squashkit.layers.rootfs import BELOW, Attributes, Binding, Directory, Dropped, Inode, Node, Rootfs
+from squashkit.values import frozen, mutable
 
 
 class CopiedLink(NamedTuple):
@@ -102,7 +102,7 @@ EMPTY = SquashedLayer(0, 0, (bytes(0),), 0, 0, 0, (), (), HostSize(0, DISK_BLOCK
 """A layer without entries: the one of an image that would have none."""
 
 
-@dataclass(slots=True)
+@mutable
 class _Run:
     """What a walk over a run's result found that must be written."""
 

@@ -24,12 +24,12 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from squashkit.errors import InvalidLayer, PlanError, show_path
-from squashkit.frozen import frozen
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import AUFS_LINKS, OPAQUE, WHITEOUT, Changeset
 from squashkit.layers.entry import Entry, is_hard_link, link_target
 from squashkit.layers.links import MAX_SYMLINKS
 from squashkit.layers.record import DIRECTORY, HARD_LINK, SYMLINK, TYPE_NAMES, Record
+from squashkit.values import frozen
 
 BELOW: Final = -1
 """The layer number of what no layer made: the root."""

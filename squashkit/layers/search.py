@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.entry import Entry
@@ -24,6 +23,7 @@ from squashkit.layers.links import MAX_SYMLINKS
 from squashkit.layers.record import HARD_LINK, SYMLINK, TYPE_NAMES
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.oci.digests import is_digest
+from squashkit.values import frozen
 
 _MAX_ALIASES = 1000
 _MAX_STEPS = 1_000_000

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset, opaque_of, whiteout_of
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.entry import Entry
 from squashkit.layers.record import DIRECTORY, REGULAR
 from squashkit.layers.rootfs import Cause, Directory, Dropped, Rootfs
+from squashkit.values import frozen
 
 SHOWN = "shown"
 _FATES = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from squashkit.frozen import frozen
 from squashkit.oci.media import Codec
+from squashkit.values import frozen
 
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3

@@ -13,7 +13,6 @@ from dataclasses import field
 from typing import Any, Final, Literal
 
 from squashkit.errors import DigestMismatch, InvalidImage, UnsupportedImage
-from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest, is_digest, parse_any_digest, parse_digest, sha256
 from squashkit.oci.gojson import JSONObject, fold, load_json
 from squashkit.oci.media import MANIFEST_TYPES, OCI_MANIFEST, Codec, distributable
@@ -24,6 +23,7 @@ from squashkit.oci.shapes import (
     exact_settings,
     odd_settings,
 )
+from squashkit.values import frozen
 
 
 def dump_json(value: object) -> bytes:

@@ -19,7 +19,7 @@ from math import isfinite
 from typing import Any
 
 from squashkit.errors import InvalidImage, show_text
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 JSONObject = Mapping[str, Any]
 

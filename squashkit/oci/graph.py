@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from squashkit.errors import InvalidImage, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID, DiffID, Digest, chain_ids
 from squashkit.oci.documents import Descriptor, ImageConfig, Manifest, Platform
 from squashkit.oci.media import OCI_MANIFEST, Codec
+from squashkit.values import frozen
 
 MAX_LAYERS = 125
 """The most that docker loads on its own storage; docs/layers.md has what else was tried."""

@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 
 from squashkit.errors import InvalidImage
-from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID, DiffID, Digest, is_digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Layer
 from squashkit.oci.media import DOCKER_LAYER, OCI_LAYER, Codec
+from squashkit.values import frozen
 
 FIRST = "store: "
 """How a have-list begins."""

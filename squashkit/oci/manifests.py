@@ -15,11 +15,11 @@ from sys import intern
 from typing import Any, NamedTuple
 
 from squashkit.errors import InvalidImage, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.digests import is_any_digest
 from squashkit.oci.gojson import Leaf, ListOf, Struct, check, object_of
 from squashkit.oci.media import INDEX_TYPES, distributable
 from squashkit.oci.names import split_tag
+from squashkit.values import frozen
 
 
 class Kind(Enum):

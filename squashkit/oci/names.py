@@ -8,9 +8,9 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from squashkit.errors import InvalidReference
-from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest, is_digest
 from squashkit.oci.media import CONTAINERD_NAME, REF_NAME
+from squashkit.values import frozen
 from squashkit.wording import Option
 
 _DOCKER_HUB, _OFFICIAL = "docker.io", "library"

@@ -18,7 +18,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from squashkit.errors import show_text
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 HIDDEN = "…"
 """Stands for the value of a build argument, and for what cannot be told from one."""

@@ -23,12 +23,12 @@ from squashkit.errors import (
     layer_table,
     show_text,
 )
-from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, is_digest
 from squashkit.oci.documents import ImageConfig, Platform
 from squashkit.oci.graph import Image, LayerGraph, shared_prefix
 from squashkit.oci.media import BASE_CHAIN, BASE_DIGEST, BASE_NAME
 from squashkit.oci.names import same_name
+from squashkit.values import frozen
 from squashkit.wording import Option, Text
 
 

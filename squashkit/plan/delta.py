@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.have import Have, HeldLayer, Keeper
 from squashkit.oci.media import DOCKER_MANIFEST, Codec
+from squashkit.values import frozen
 
 
 @frozen

@@ -11,7 +11,6 @@ from dataclasses import field
 from typing import Any
 
 from squashkit.amounts import count
-from squashkit.frozen import frozen
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor, dump_json
@@ -35,6 +34,7 @@ from squashkit.oci.shapes import STALE
 from squashkit.options import History
 from squashkit.plan.base import Base
 from squashkit.plan.squash import KeptLayer, LayerPlan
+from squashkit.values import frozen
 
 EPOCH = "1970-01-01T00:00:00Z"
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import ImageConfig, Platform, dump_json
 from squashkit.oci.graph import Image, stack_layers
+from squashkit.values import frozen
 
 
 @frozen

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from squashkit.errors import UsageError, show_path
-from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.entry import directories_above, is_hard_link, link_target
@@ -25,6 +24,7 @@ from squashkit.layers.rootfs import Directory, Inode, Node, Place, Rootfs, bound
 from squashkit.layers.search import Pattern, parse_pattern
 from squashkit.plan.globs import Globs, any_of, decode_path, encode_path
 from squashkit.plan.waste.live import Rule, own_rules
+from squashkit.values import frozen
 from squashkit.wording import Option
 
 ALL_CACHES = "all"

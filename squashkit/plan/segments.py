@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from squashkit.errors import UsageError
-from squashkit.frozen import frozen
 from squashkit.oci.graph import Image, Layer
 from squashkit.plan.base import Base
+from squashkit.values import frozen
 from squashkit.wording import Option
 
 

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from squashkit.errors import PlanError, UnsupportedImage, show_path
-from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.entry import is_hard_link, link_target
 from squashkit.layers.merge import LeftOut, SquashedLayer, merge_run
@@ -19,6 +18,7 @@ from squashkit.layers.record import CHARACTER, DIRECTORY, HeaderOf
 from squashkit.layers.rootfs import Contested, Rootfs
 from squashkit.options import Merge
 from squashkit.plan.segments import Segment
+from squashkit.values import frozen
 from squashkit.wording import Option
 
 if TYPE_CHECKING:

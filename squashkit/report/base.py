@@ -6,12 +6,12 @@ from typing import Any
 
 from squashkit.amounts import count
 from squashkit.errors import show_text, worst_of
-from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
 from squashkit.plan.known import KnownBase
 from squashkit.report.text import Fit, brief, table
+from squashkit.values import frozen
 
 _SHORT = 19
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from squashkit.amounts import count
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.layers.compare import KINDS, SPLIT, Difference
 from squashkit.layers.merge import LeftOut
 from squashkit.report.text import brief, left_out_rows, show_time, summed_by_rule, table
+from squashkit.values import frozen
 
 
 @frozen

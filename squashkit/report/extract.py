@@ -7,7 +7,6 @@ from typing import Any
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.graph import Image, StoredLayer
 from squashkit.plan.extract.packages import Package
 from squashkit.report.provenance import Provenance
@@ -24,6 +23,7 @@ from squashkit.report.stored import (
     transfer_json,
 )
 from squashkit.report.text import brief, table
+from squashkit.values import frozen
 
 _LISTED = 10
 _PATH, _WHY = 48, 20

@@ -7,13 +7,13 @@ from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer, crowded
 from squashkit.oci.media import Codec
 from squashkit.oci.steps import hide_arguments
 from squashkit.plan.base import Base
 from squashkit.report.text import Fit, brief, percent, shorten, shorten_step, table
+from squashkit.values import frozen
 
 SHORT = 19
 """How much of a digest is enough to tell layers apart: `sha256:` and twelve digits."""

@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.layers.compare import attributes_of, kind_of, links_of
 from squashkit.layers.record import (
     BLOCK_DEVICE,
@@ -23,6 +22,7 @@ from squashkit.layers.record import (
 )
 from squashkit.layers.rootfs import Attributes, Directory, Node
 from squashkit.report.text import Fit, show_time, table
+from squashkit.values import frozen
 
 _FORMATS = {
     REGULAR: stat.S_IFREG,

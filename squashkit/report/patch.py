@@ -8,9 +8,9 @@ from typing import Any
 
 from squashkit.amounts import count, some
 from squashkit.errors import show_text, worst_of
-from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.report.text import Fit, table
+from squashkit.values import frozen
 
 _SHORT = 19
 _NAMED = 5

@@ -7,10 +7,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from squashkit.amounts import count
 from squashkit.errors import show_text
-from squashkit.frozen import frozen
 from squashkit.plan.documents import Transfer
 from squashkit.report.provenance import Provenance
 from squashkit.report.stored import moved, transfer_json
+from squashkit.values import frozen
 
 
 class OneReport(Protocol):

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
-from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
+from squashkit.values import frozen
 from squashkit.version import __version__
 
 STATEMENT = "https://in-toto.io/Statement/v1"

@@ -8,7 +8,6 @@ from typing import Any
 
 from squashkit.amounts import count
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.graph import Image
 from squashkit.plan.base import Base
 from squashkit.plan.rebase.fit import Fitted
@@ -19,6 +18,7 @@ from squashkit.report.provenance import Provenance
 from squashkit.report.squash import Report
 from squashkit.report.stored import left_out_told, moved
 from squashkit.report.text import brief, shorten, table
+from squashkit.values import frozen
 
 _LISTED = 8
 _NAMES = 4

@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 from squashkit.amounts import size
 from squashkit.errors import UsageError, show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.steps import COPIES, parse_step, show_parsed
 from squashkit.plan.waste.dockerfile import Dockerfile
 from squashkit.plan.waste.model import Finding, Kind, Mend
 from squashkit.report.waste import WasteReport
+from squashkit.values import frozen
 from squashkit.version import __version__
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

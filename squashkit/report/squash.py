@@ -7,7 +7,6 @@ from typing import Any
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.layers.merge import LeftOut, SquashedLayer
 from squashkit.layers.rootfs import Cause
 from squashkit.oci.graph import Image, StoredLayer
@@ -28,6 +27,7 @@ from squashkit.report.stored import (
     transfer_json,
 )
 from squashkit.report.text import brief, left_out_rows, percent, summed_by_rule, table
+from squashkit.values import frozen
 
 _LISTED = 5
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from squashkit.amounts import size
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -6,12 +6,12 @@ from typing import Any
 
 from squashkit.amounts import size
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.layers.changeset import OPAQUE
 from squashkit.layers.trace import Trace
 from squashkit.oci.steps import hide_arguments
 from squashkit.report.listing import Listed
 from squashkit.report.text import Fit, brief, shorten_step, table
+from squashkit.values import frozen
 
 
 @frozen

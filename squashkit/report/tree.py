@@ -7,12 +7,12 @@ from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_text
-from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image, Layer, LayerGraph
 from squashkit.oci.steps import hide_arguments
 from squashkit.report.inspect import SHORT
 from squashkit.report.text import Fit, shorten, shorten_step, table
+from squashkit.values import frozen
 
 
 @frozen

@@ -7,12 +7,12 @@ from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.layers.search import Pattern, Sighting
 from squashkit.oci.graph import Image
 from squashkit.oci.have import Keeper
 from squashkit.plan.delta import Needed
 from squashkit.report.text import brief, shorten
+from squashkit.values import frozen
 
 
 @frozen

@@ -9,7 +9,6 @@ from typing import Any
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.steps import hide_arguments, shown
@@ -23,6 +22,7 @@ from squashkit.plan.waste.match import Match
 from squashkit.plan.waste.model import Cause, DeadFile, Finding, Mend
 from squashkit.plan.waste.savings import Saving
 from squashkit.report.text import Fit, brief, shorten, table
+from squashkit.values import frozen
 
 TOP = 10
 """Rows of a list, unless all are asked for."""

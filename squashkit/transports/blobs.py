@@ -18,11 +18,11 @@ from squashkit.errors import (
     InvalidImage,
     show_path,
 )
-from squashkit.frozen import frozen
 from squashkit.layers.blocks import Window
 from squashkit.oci.digests import Digest
 from squashkit.oci.media import Codec
 from squashkit.transports.codecs import MAGIC_SIZE, detect
+from squashkit.values import frozen
 
 READ_SIZE = 2 << 20  # what a processor has just read is still in its cache to hash and to write
 _STREAM = 1 << 20

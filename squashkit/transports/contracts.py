@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.media import REF_NAME
 from squashkit.oci.names import ImageName, name_annotations
 from squashkit.transports.blobs import Container
 from squashkit.transports.room import Room
+from squashkit.values import frozen
 
 
 @frozen

@@ -10,8 +10,8 @@ from io import BufferedReader
 from itertools import chain
 
 from squashkit.errors import TransportError, show_text, why
-from squashkit.frozen import frozen
 from squashkit.oci.manifests import Kind, ListedImage, Unlisted, is_line, parse_document, parse_line
+from squashkit.values import frozen
 
 MAX_DOCUMENT = 512 << 20
 """The most bytes of a file that is one document, and of a line. To read it takes up to three times as much

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.oci.have import Have
 from squashkit.transports.stored import StoredBlob
+from squashkit.values import frozen
 
 
 @frozen

@@ -11,9 +11,9 @@ from dataclasses import field, replace
 
 from squashkit.arguments import checked
 from squashkit.errors import InvalidReference
-from squashkit.frozen import frozen
 from squashkit.oci.digests import is_digest
 from squashkit.oci.names import ImageName, split_tag
+from squashkit.values import frozen
 
 STDIO = "-"
 FILES = ("docker-archive", "oci-archive", "oci")

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from squashkit.amounts import size as show_size
 from squashkit.errors import TooLarge, show_path
+from squashkit.values import mutable
 from squashkit.wording import Option
 
 _RESERVE = 20
@@ -25,7 +26,7 @@ _WAYS = (
 )
 
 
-@dataclass(slots=True)
+@mutable
 class Room:
     """A folder for temporary files, and how much may be kept, in bytes. Safe to use from many threads."""
 

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -17,6 +17,7 @@ from squashkit.transports.reference import Reference
 from squashkit.transports.registry.access import Registries
 from squashkit.transports.room import Room, system_folder
 from squashkit.transports.source import Source
+from squashkit.values import mutable
 from squashkit.wording import Option
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class Cancellation(threading.Event):
             wake()
 
 
-@dataclass(slots=True)
+@mutable
 class Session:
     """What all parts of a run share. Whatever it opens is closed when it ends, the last first.
 

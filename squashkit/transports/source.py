@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,13 @@ from squashkit.transports.blobs import (
 )
 from squashkit.transports.layout.index import Listing
 from squashkit.transports.reference import Reference
+from squashkit.values import mutable
 
 if TYPE_CHECKING:
     from squashkit.transports.stores.store import Store, StoredImage
 
 
-@dataclass(slots=True)
+@mutable
 class Source:
     """An open container and the images in it."""
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import field
 
 from squashkit.errors import InvalidImage
-from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID, DiffID, Digest
 from squashkit.oci.documents import Descriptor
 from squashkit.oci.graph import BlobRef, Layer, StoredLayer
 from squashkit.oci.media import Codec
 from squashkit.transports.blobs import Blob, Container, Remote, read_blocks
+from squashkit.values import frozen
 
 
 @frozen

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from squashkit.errors import InvalidImage, UnsupportedImage, UsageError, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.documents import ALL, Platform
 from squashkit.oci.gojson import fold, load_json
 from squashkit.oci.graph import Image, Layer
 from squashkit.transports.blobs import Container
 from squashkit.transports.layout.index import list_images
+from squashkit.values import frozen
 from squashkit.wording import Option, Text
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from squashkit.errors import InvalidReference, UsageError
-from squashkit.frozen import frozen
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Image, Layer
@@ -29,6 +28,7 @@ from squashkit.transports.other import OtherSide
 from squashkit.transports.reference import DAEMON, FILES, REGISTRY, STORES, Reference, parse_reference
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of
+from squashkit.values import frozen
 from squashkit.wording import Option
 
 _OUTPUT = Option("output")

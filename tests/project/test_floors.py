@@ -23,7 +23,7 @@ ROOMS = {
     "cli": {"jobs", "report", "oci"},
 }
 """What each room may import, beside itself and the modules of the hall."""
-HALL = {"arguments", "frozen", "errors", "progress", "amounts", "wording", "version"}
+HALL = {"arguments", "values", "errors", "progress", "amounts", "wording", "version"}
 """Modules beneath all rooms."""
 OPTIONS = "options"
 """The groups of options: beneath all rooms but oci, whose values they hold."""

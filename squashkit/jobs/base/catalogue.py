@@ -18,13 +18,13 @@ from pathlib import Path
 
 from squashkit.engine.entries import home_folder
 from squashkit.errors import Unavailable
-from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest, chain_ids
 from squashkit.oci.documents import Platform
 from squashkit.oci.names import same_name
 from squashkit.plan.base import Base
 from squashkit.plan.known import KnownBase
 from squashkit.transports.reference import PLACES
+from squashkit.values import frozen
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS base (

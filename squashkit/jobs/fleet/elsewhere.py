@@ -15,7 +15,6 @@ from typing import NamedTuple
 from squashkit.engine.cluster import Cluster, check_dask, connected, made_here
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.stream import gather
-from squashkit.frozen import frozen
 from squashkit.jobs.fleet.scan.batches import Place
 from squashkit.jobs.fleet.scan.read import Opener
 from squashkit.layers.pieces import Copy, Piece
@@ -25,6 +24,7 @@ from squashkit.options import Access, Limits, Run, Spread
 from squashkit.plan.fleet.subtrees import subtrees
 from squashkit.transports.codecs import Compressor
 from squashkit.transports.session import Session
+from squashkit.values import frozen
 
 _TASKS = 4
 """How many tasks a worker has at least, as far as there are so many runs: so all of them end together."""

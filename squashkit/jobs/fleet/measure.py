@@ -10,7 +10,6 @@ from squashkit.amounts import count, some
 from squashkit.arguments import checked, texts
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import BaseUnknown, SquashkitError, UsageError, first_line, show_text
-from squashkit.frozen import frozen
 from squashkit.jobs.fleet.bases import FleetBases
 from squashkit.jobs.fleet.elsewhere import workers_of
 from squashkit.jobs.fleet.layers import FleetLayers
@@ -30,6 +29,7 @@ from squashkit.progress import Progress, Silent
 from squashkit.report.fleet.bases import WAYS_OUT, UnknownBase, list_unknown
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.transports.session import Session
+from squashkit.values import frozen
 from squashkit.wording import Option, Words, parts_of
 
 GZIP = Compression(Codec.GZIP, GZIP_LEVEL)

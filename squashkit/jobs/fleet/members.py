@@ -13,7 +13,6 @@ from pathlib import Path
 
 from squashkit.amounts import count, some
 from squashkit.errors import ImageNotFound, SquashkitError, UnsupportedImage, UsageError, show_text
-from squashkit.frozen import frozen
 from squashkit.jobs.fleet.below import Below
 from squashkit.jobs.rollback import SQUASH, Rollback
 from squashkit.oci.artifacts import OTHER, kind_by_type
@@ -28,6 +27,7 @@ from squashkit.transports.reference import REGISTRY, STORES, Reference, parse_re
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source, machine_platform
 from squashkit.transports.stores.open import open_store
+from squashkit.values import frozen
 from squashkit.wording import Option, Words
 
 _NAMED = 20

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 
 from squashkit.errors import InvalidReference, UsageError, show_text
-from squashkit.frozen import frozen
 from squashkit.jobs.fleet.members import Member
 from squashkit.oci.digests import is_digest
 from squashkit.oci.names import ImageName
@@ -19,6 +18,7 @@ from squashkit.transports.reference import FILES, REGISTRY, Reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.transports.tags import TagGuard
+from squashkit.values import frozen
 from squashkit.wording import Option
 
 

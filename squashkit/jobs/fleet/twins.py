@@ -13,7 +13,6 @@ from dataclasses import field
 from itertools import zip_longest
 
 from squashkit.engine.stream import gather
-from squashkit.frozen import frozen
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.layers import tar
 from squashkit.layers.entry import Entry
@@ -22,6 +21,7 @@ from squashkit.layers.record import REGULAR, Record
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Layer
 from squashkit.transports.stored import is_here
+from squashkit.values import frozen
 
 _NO_DATA = memoryview(tar.END_OF_ARCHIVE)
 

@@ -6,13 +6,13 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from squashkit.frozen import frozen
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.trees import walk
 from squashkit.layers.changeset import content_of
 from squashkit.layers.record import REGULAR
 from squashkit.oci.digests import ChainID, DiffID
 from squashkit.plan.fleet.wasted import DeadFile, Wasted
+from squashkit.values import frozen
 
 _FILES = 200
 """How many dead files are told."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from squashkit.errors import show_text
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 
 @frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 
 @frozen

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from squashkit.frozen import frozen
 from squashkit.layers.lookup import resolve
 from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Directory, Inode, Rootfs
 from squashkit.plan.extract.contents import Contents
 from squashkit.plan.extract.elf import Elf
+from squashkit.values import frozen
 
 _SYSTEM_FOLDERS = re.compile(rb"(?:(?:/[\w.+-]+)+/\0){2,}")
 """How glibc's loader has the folders in itself that it was built with (elf/dl-load.c, system_dirs)."""

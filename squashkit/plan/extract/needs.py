@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.layers.compare import iter_nodes
 from squashkit.layers.lookup import Way, node_at, resolve, way_from
 from squashkit.layers.record import REGULAR, SYMLINK
@@ -19,6 +18,7 @@ from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
 from squashkit.plan.extract.contents import Contents
 from squashkit.plan.extract.elf import Elf
 from squashkit.plan.extract.libraries import CACHE, PRELOAD, Libraries, Loaded, is_musl, musl_path_file
+from squashkit.values import frozen
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What container engines set where an image says no PATH."""

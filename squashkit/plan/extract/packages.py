@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-from squashkit.frozen import frozen
 from squashkit.plan.packages.owners import (
     APK,
     INFO,
@@ -22,6 +21,7 @@ from squashkit.plan.packages.owners import (
     summed_paths,
 )
 from squashkit.plan.packages.paragraphs import fields_of, paragraphs
+from squashkit.values import frozen
 
 
 @frozen

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.layers import headers, tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
@@ -19,6 +18,7 @@ from squashkit.layers.record import DIRECTORY, REGULAR, SYMLINK, HeaderOf, Recor
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
 from squashkit.plan.segments import Segment
 from squashkit.plan.squash import KeptLayer, LayerPlan, find_obstacle
+from squashkit.values import frozen
 
 SameContent = Callable[[Inode, Inode], bool]
 

@@ -15,13 +15,13 @@ from enum import Enum
 from typing import NamedTuple
 
 from squashkit.errors import PlanError
-from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.names import split_tag
 from squashkit.plan.base import base_from_step
 from squashkit.plan.fleet.storage import Stack
 from squashkit.plan.fleet.trie import Trie
 from squashkit.plan.segments import Segment
+from squashkit.values import frozen
 
 Kills = Mapping[tuple[ChainID, ChainID], int]
 """Bytes of files that a layer, the first of two, deletes or replaces of a layer below it."""

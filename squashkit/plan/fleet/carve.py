@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
 from squashkit.layers import headers, tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import DISK_BLOCK, WHITEOUT, Changeset, HostSize, blocks_of, content_of
@@ -33,6 +32,7 @@ from squashkit.plan.fleet.cover import ImageSet, choose_layers, images_of
 from squashkit.plan.fleet.trie import MADE_BY
 from squashkit.plan.segments import Segment
 from squashkit.plan.squash import LayerPlan, Planner, squash_planner
+from squashkit.values import frozen
 
 A_LAYER = 4096
 """Bytes that a layer is held to cost each image that has it: a request, and its places in the manifest and

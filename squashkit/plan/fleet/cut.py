@@ -28,10 +28,10 @@ from functools import reduce
 from itertools import compress, product
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import MAX_LAYERS
 from squashkit.plan.fleet.trie import LayerRun, Trie, TrieNode
+from squashkit.values import frozen
 
 
 class Priced(NamedTuple):

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.pieces import Copy, Piece
@@ -23,6 +22,7 @@ from squashkit.layers.record import Record
 from squashkit.oci.digests import DiffID
 from squashkit.oci.media import Codec
 from squashkit.plan.fleet.storage import Stack, StackLayer
+from squashkit.values import frozen
 
 _HEADER, _HEADER_LEAST, _HEADER_MOST = 40, 8, 80
 """About what a block of a header takes once it is compressed, and what at least and at most."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 Blob = tuple[str, str]
 """The registry that has it, and its digest."""

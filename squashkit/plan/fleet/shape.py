@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import chain
 
-from squashkit.frozen import frozen
 from squashkit.oci.manifests import ListedLayer
+from squashkit.values import frozen
 
 EMPTY_BLOBS = frozenset(
     {

@@ -14,7 +14,6 @@ from itertools import chain
 from typing import Literal, Protocol, Self
 
 from squashkit.errors import PlanError, UsageError, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID, Digest
 from squashkit.oci.graph import MAX_LAYERS, RunPlace
 from squashkit.options import STRATEGIES
@@ -32,6 +31,7 @@ from squashkit.plan.fleet.storage import (
 )
 from squashkit.plan.fleet.trie import LayerRun, Trie
 from squashkit.plan.segments import Segment
+from squashkit.values import frozen
 from squashkit.wording import Option
 
 BUILT, ALL, BASE, TRIE, BEST, CARVE = STRATEGIES

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID, DiffID
+from squashkit.values import frozen
 
 
 class DeadFile(NamedTuple):

@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
 from squashkit.plan.packages.owners import apk_files, one_place
 from squashkit.plan.packages.paragraphs import fields_of, paragraphs
+from squashkit.values import frozen
 
 _VERSION = re.compile(rb"(\d{1,99})((?:\.\d{1,99})*)([a-z]?)((?:_[a-z]+\d{0,99})*)(?:-r(\d{1,99}))?")
 _SUFFIX = re.compile(rb"_([a-z]+)(\d*)")

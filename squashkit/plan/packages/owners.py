@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from squashkit.frozen import frozen
 from squashkit.plan.packages.paragraphs import fields_of, lines_of, paragraphs
 from squashkit.plan.packages.rpm.forms import rpm_packages
+from squashkit.values import frozen
 
 STATUS, STATUS_D, INFO = b"var/lib/dpkg/status", b"var/lib/dpkg/status.d", b"var/lib/dpkg/info"
 APK = (b"lib/apk/db/installed", b"usr/lib/apk/db/installed")

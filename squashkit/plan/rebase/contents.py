@@ -6,10 +6,10 @@ import re
 from dataclasses import field
 from typing import TypeGuard
 
-from squashkit.frozen import frozen
 from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Inode, Node
 from squashkit.plan.rebase.model import Files, Side
+from squashkit.values import frozen
 
 _MAX_TEXT = 64 << 20  # a package database of 60,000 packages
 

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from squashkit.errors import InvalidLayer, show_path
-from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.entry import Entry, is_hard_link, link_target
 from squashkit.layers.links import StandingLinks
@@ -20,6 +19,7 @@ from squashkit.layers.record import DIRECTORY
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
 from squashkit.plan.rebase.model import ACCOUNTS, BaseNodes, Kind, Risk, show_node
 from squashkit.plan.segments import Segment
+from squashkit.values import frozen
 
 
 @frozen

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from squashkit.errors import InvalidImage
-from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import Descriptor, ImageConfig, dump_json
 from squashkit.oci.gojson import fold, load_json
@@ -22,6 +21,7 @@ from squashkit.oci.names import split_tag
 from squashkit.oci.shapes import STALE
 from squashkit.plan.documents import EPOCH
 from squashkit.plan.evidence import BUILDPACKS, BUILDPACKS_SHAPE, run_image
+from squashkit.values import frozen
 
 _MAPS = ("Labels", "ExposedPorts", "Volumes")
 _NOT_INHERITED = frozenset({"Image", "OnBuild"})

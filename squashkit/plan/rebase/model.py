@@ -10,9 +10,9 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node
+from squashkit.values import frozen
 
 
 class BaseNodes(NamedTuple):

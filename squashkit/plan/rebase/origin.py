@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Self
 
-from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.lookup import node_at
 from squashkit.layers.rootfs import Inode, Rootfs
@@ -16,6 +15,7 @@ from squashkit.plan.packages.versions import is_later
 from squashkit.plan.rebase.contents import Contents, is_file
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.model import Side
+from squashkit.values import frozen
 
 _CODE = (b"bin/", b"sbin/", b"lib", b"usr/")
 """Where a base has programs and libraries: they count as a package's where no list of packages can be

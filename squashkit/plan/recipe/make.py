@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from squashkit.frozen import frozen
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.pieces import Copy, Piece
 from squashkit.oci.compression import Compression
@@ -18,6 +17,7 @@ from squashkit.plan.documents import Result
 from squashkit.plan.recipe.model import BaseNote, BlobNote, ImageNote, MadeLayer, Recipe, SourceNote
 from squashkit.plan.segments import Segment
 from squashkit.plan.squash import KeptLayer
+from squashkit.values import frozen
 from squashkit.version import __version__
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from squashkit.arguments import texts
 from squashkit.errors import CheckFailed, InvalidRecipe, UsageError
-from squashkit.frozen import frozen
 from squashkit.layers.pieces import Copy, Piece
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Platform
 from squashkit.options import STRATEGIES, FleetOptions, Format, History, Merge, Rebase
+from squashkit.values import frozen
 
 SQUASH, REBASE, FLEET = "squash", "rebase", "fleet"
 JOBS = (SQUASH, REBASE, FLEET)

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
 from squashkit.layers.entry import Entry
 from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.plan.waste.dead import Contents
 from squashkit.plan.waste.model import LiveFile
+from squashkit.values import frozen
 
 
 class _Found(NamedTuple):

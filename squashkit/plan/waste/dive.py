@@ -26,10 +26,10 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
 from squashkit.layers.changeset import WHITEOUT, Changeset
 from squashkit.layers.record import DIRECTORY, Record
 from squashkit.plan.waste.model import DeadFile
+from squashkit.values import frozen
 
 _UNSEEN = b".wh..wh.."
 """Of names that begin so, and of all below, dive makes nothing (doubleWhiteoutPrefix in file_tree.go)."""

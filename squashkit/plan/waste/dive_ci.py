@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from squashkit.errors import UsageError, show_text
-from squashkit.frozen import frozen
 from squashkit.plan.waste.dive import Dive
+from squashkit.values import frozen
 
 LOWEST_EFFICIENCY: Final = "lowestEfficiency"
 HIGHEST_WASTED_BYTES: Final = "highestWastedBytes"

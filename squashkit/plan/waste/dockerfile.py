@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
 from squashkit.errors import UsageError, show_text
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 KEYWORDS = frozenset(
     {

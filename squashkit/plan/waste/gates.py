@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from squashkit.frozen import frozen
 from squashkit.options import Gates
 from squashkit.plan.waste.model import DeadFile, Finding
+from squashkit.values import frozen
 
 
 @frozen

@@ -18,10 +18,10 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from squashkit.errors import UsageError, show_text
-from squashkit.frozen import frozen
 from squashkit.layers.search import Pattern, parse_pattern
 from squashkit.plan.globs import Globs, any_of, decode_path
 from squashkit.plan.waste.model import Finding, Kind, LiveFile
+from squashkit.values import frozen
 
 KINDS = (Kind.CACHE_MOUNT, Kind.REMOVE, Kind.MULTI_STAGE, Kind.NO_RECOMMENDS, Kind.IGNORE)
 """What the mend of a rule may do."""

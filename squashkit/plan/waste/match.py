@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from posixpath import normpath
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
 from squashkit.oci.steps import COPIES, Instruction, Parsed, after_shells, parse_step, without_shell
 from squashkit.plan.waste.dockerfile import Dockerfile, DockerInstruction, command_of, words_of
 from squashkit.plan.waste.model import Step
+from squashkit.values import frozen
 
 _MADE = frozenset({"RUN", "COPY", "ADD"})
 _VARIABLE = re.compile(r"(?<!\\)\$(?:\w+|\{[^}]*\})")

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from squashkit.amounts import size, some
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.steps import COPIES, HIDDEN, Instruction, Parsed, parse_step, show_parsed
 from squashkit.plan.waste.dockerfile import Dockerfile, DockerInstruction
 from squashkit.plan.waste.join import join_diff
 from squashkit.plan.waste.match import match_steps
 from squashkit.plan.waste.model import Cause, DeadFile, Finding, Kind, Mend, Step
+from squashkit.values import frozen
 
 _VERBS = {
     Cause.DELETED: "deletes",

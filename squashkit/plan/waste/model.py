@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 
 class Cause(Enum):

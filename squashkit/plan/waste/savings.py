@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-from squashkit.frozen import frozen
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import measure_run
@@ -13,6 +12,7 @@ from squashkit.layers.record import HeaderOf
 from squashkit.layers.rootfs import Rootfs
 from squashkit.plan.squash import find_obstacle
 from squashkit.plan.waste.model import DeadFile
+from squashkit.values import frozen
 
 MOST = 40
 """Layers up to which every boundary is planned."""

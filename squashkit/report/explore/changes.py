@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import attributes_of, iter_nodes
 from squashkit.layers.entry import Entry
 from squashkit.layers.lookup import node_at
 from squashkit.layers.record import DIRECTORY
 from squashkit.layers.rootfs import Attributes, Directory, Node, Rootfs
+from squashkit.values import frozen
 
 
 class Mark(Enum):

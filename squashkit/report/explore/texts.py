@@ -8,7 +8,6 @@ from unicodedata import east_asian_width
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.graph import Image
 from squashkit.oci.steps import shown
 from squashkit.plan.base import Base
@@ -18,6 +17,7 @@ from squashkit.report.explore.tree import Kind, Tree
 from squashkit.report.listing import Listed
 from squashkit.report.text import Fit, shorten, table
 from squashkit.report.trace import TraceReport
+from squashkit.values import frozen
 
 _NAME = 11
 """Columns of the names in the details of a path."""

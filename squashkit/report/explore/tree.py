@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from enum import Enum
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.layers.record import DIRECTORY, HARD_LINK, SYMLINK
 from squashkit.report.explore.changes import History, Item, Mark
+from squashkit.values import frozen
 
 _BITS = 32
 _PLACE = {mark: _BITS * number for number, mark in enumerate(Mark)}

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from squashkit.amounts import count, size, sizes, some
 from squashkit.errors import show_text
-from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.names import split_tag
 from squashkit.plan.fleet.advice import Finding, Recipe, Why
@@ -18,6 +17,7 @@ from squashkit.plan.fleet.strategies import ALL, BEST, BUILT
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.fleet.titles import show_segments
 from squashkit.report.text import Fit, code, markdown, percent, table, wrapped
+from squashkit.values import frozen
 
 _SQUASHED, _LEFT, _RECIPES, _NAMED = 40, 10, 20, 5
 """How many rows a text has of what is to be squashed, and of what is left for one reason; how many recipes,

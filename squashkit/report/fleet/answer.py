@@ -12,8 +12,8 @@ from itertools import islice
 from typing import Any
 
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.report.text import Fit, table
+from squashkit.values import frozen
 
 _MOST = 1000
 """Rows of a table for people."""

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from squashkit.amounts import count
 from squashkit.errors import show_text
-from squashkit.frozen import frozen
 from squashkit.report.text import code, markdown
+from squashkit.values import frozen
 from squashkit.wording import Option, Words, parts_of
 
 LISTED = 20

@@ -9,10 +9,10 @@ from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import UsageError
-from squashkit.frozen import frozen
 from squashkit.plan.fleet.strategies import ALL, BASE, BEST, BUILT, CARVE, TRIE
 from squashkit.report.fleet.storage import FleetReport
 from squashkit.report.fleet.titles import TITLES
+from squashkit.values import frozen
 from squashkit.wording import Option
 
 _FORMS = (".svg", ".png", ".pdf")

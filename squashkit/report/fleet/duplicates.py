@@ -7,8 +7,8 @@ from typing import Any
 
 from squashkit.amounts import count, size, sizes
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.report.text import Fit, percent, table
+from squashkit.values import frozen
 
 
 @frozen

@@ -6,9 +6,9 @@ from typing import Any
 
 from squashkit.amounts import count, sizes, some
 from squashkit.errors import show_text
-from squashkit.frozen import frozen
 from squashkit.plan.fleet.pull import Pull
 from squashkit.report.text import Fit, table
+from squashkit.values import frozen
 
 _NAMED = 3
 

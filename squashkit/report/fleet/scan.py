@@ -7,7 +7,7 @@ from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_text, worst_of
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 
 @frozen

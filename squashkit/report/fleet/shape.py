@@ -8,10 +8,10 @@ from typing import Any
 
 from squashkit.amounts import count, size, sizes
 from squashkit.errors import show_text
-from squashkit.frozen import frozen
 from squashkit.oci.manifests import BROKEN, Kind, Unlisted
 from squashkit.plan.fleet.shape import PERCENTS, Percentiles, Shape
 from squashkit.report.text import Fit, percent, table
+from squashkit.values import frozen
 
 _FAULTS = 10
 """How many faults are told."""

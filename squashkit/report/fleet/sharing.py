@@ -7,8 +7,8 @@ from typing import Any
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_text
-from squashkit.frozen import frozen
 from squashkit.report.fleet.bases import LISTED
+from squashkit.values import frozen
 
 
 @frozen

@@ -6,7 +6,6 @@ from typing import Any
 
 from squashkit.amounts import count, size, sizes
 from squashkit.errors import show_text
-from squashkit.frozen import frozen
 from squashkit.plan.documents import Transfer
 from squashkit.plan.fleet.strategies import Strategy
 from squashkit.report.fleet.storage import FleetReport
@@ -15,6 +14,7 @@ from squashkit.report.patch import Outcome, PatchReport
 from squashkit.report.squash import Report
 from squashkit.report.stored import moved, transfer_json
 from squashkit.report.text import Fit, table
+from squashkit.values import frozen
 
 
 @frozen

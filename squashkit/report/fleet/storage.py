@@ -8,7 +8,6 @@ from itertools import chain
 from typing import Any
 
 from squashkit.amounts import count, size, sizes
-from squashkit.frozen import frozen
 from squashkit.options import STRATEGIES
 from squashkit.plan.fleet.pull import pulled_blobs
 from squashkit.plan.fleet.storage import (
@@ -21,6 +20,7 @@ from squashkit.report.fleet.bases import WAYS_OUT, UnknownBase, list_unknown
 from squashkit.report.fleet.sharing import LostRun, NoLongerShared
 from squashkit.report.fleet.titles import TITLES, show_segments
 from squashkit.report.text import Fit, table
+from squashkit.values import frozen
 
 UNSURE = "unsure"
 """What stands in place of what an estimate saves or costs where it cannot tell which it is."""

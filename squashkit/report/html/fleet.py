@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from squashkit.amounts import count, size, some
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.digests import ChainID
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.names import split_tag
@@ -26,6 +25,7 @@ from squashkit.report.fleet.titles import TITLES
 from squashkit.report.html.page import Amount, Fact
 from squashkit.report.html.treemap import Box, squarify
 from squashkit.report.text import percent
+from squashkit.values import frozen
 
 _ROWS = 50
 """The most rows of a table."""

@@ -14,7 +14,7 @@ from enum import Enum
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 _SHARE = 200
 """A child is small that has less than this part of its directory."""

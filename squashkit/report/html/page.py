@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from squashkit.amounts import count, size
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.steps import shown
 from squashkit.plan.waste.model import Cause, DeadFile, Mend
 from squashkit.report.html.fold import Node, Sized, What, fold
 from squashkit.report.text import percent
 from squashkit.report.waste import MEANS, WasteReport
+from squashkit.values import frozen
 
 NODES = 2000
 """The most rectangles of a picture."""

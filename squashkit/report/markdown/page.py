@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from squashkit.errors import show_path, show_text
-from squashkit.frozen import frozen
 from squashkit.report.text import code, markdown
+from squashkit.values import frozen
 
 LIMIT = 60_000
 """Bytes of a page. GitHub refuses a comment of more than 65,536 characters."""

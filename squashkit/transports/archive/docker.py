@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from squashkit.errors import DigestMismatch, InvalidImage
-from squashkit.frozen import frozen
 from squashkit.oci.digests import sha256
 from squashkit.oci.documents import ImageConfig
 from squashkit.oci.gojson import TEXTS, Leaf, ListOf, MapOf, Struct, load_json
@@ -20,6 +19,7 @@ from squashkit.oci.shapes import DESCRIPTOR_SHAPE
 from squashkit.transports.blobs import Container
 from squashkit.transports.layout.index import Faults, Listing, collected
 from squashkit.transports.stored import StoredBlob
+from squashkit.values import frozen
 
 MANIFEST = "manifest.json"
 _SHAPE = ListOf(

@@ -29,7 +29,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from squashkit.errors import PlanError
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 from squashkit.wording import Option
 
 BUFFER = 1 << 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from squashkit.errors import Cancelled, Unavailable
@@ -13,13 +13,14 @@ from squashkit.progress import Notify, ignore
 from squashkit.transports.registry.credentials import CredentialSources
 from squashkit.transports.registry.limits import Gate
 from squashkit.transports.registry.traffic import Traffic
+from squashkit.values import mutable
 from squashkit.wording import Text
 
 if TYPE_CHECKING:
     from squashkit.transports.registry.http import Registry
 
 
-@dataclass(slots=True)
+@mutable
 class Registries:
     """The registries of one piece of work: one connection to each, for each user of it. Safe to use from
     several threads."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from squashkit.errors import Unavailable, show_text
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 _PARAMETER = r"""[\w-]+\s*=\s*(?:"[^"]*"|[^\s,"]+)"""
 _CHALLENGES = re.compile(rf"([\w-]+)((?:\s+|\s*,\s*){_PARAMETER}(?:\s*,\s*{_PARAMETER})*)?")

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from squashkit.errors import UsageError, show_text
-from squashkit.frozen import frozen
 from squashkit.progress import Note, Notify, ignore
 from squashkit.transports.registry.helper import Answer, HelperFailed, Patience, ask_helper
+from squashkit.values import frozen
 
 _HUB = "docker.io"
 _HUB_NAMES = frozenset({_HUB, "index.docker.io", "registry-1.docker.io"})

@@ -17,8 +17,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from squashkit.errors import Cancelled, show_text
-from squashkit.frozen import frozen
 from squashkit.progress import Note, Notify
+from squashkit.values import frozen
 
 if TYPE_CHECKING:
     import subprocess

@@ -29,7 +29,6 @@ from squashkit.errors import (
     inside,
     show_text,
 )
-from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest, is_digest, sha256
 from squashkit.oci.gojson import TEXTS, Struct, load_json
 from squashkit.oci.media import INDEX_TYPES, MANIFEST_TYPES
@@ -52,6 +51,7 @@ from squashkit.transports.registry.patience import (
     once_more,
     seconds,
 )
+from squashkit.values import frozen
 
 T = TypeVar("T")
 

@@ -9,12 +9,12 @@ from contextlib import suppress
 from typing import Protocol
 
 from squashkit.errors import InvalidImage, TransportError, Unavailable
-from squashkit.frozen import frozen
 from squashkit.oci.digests import Digest
 from squashkit.transports.blobs import READ_SIZE, open_unnamed, write_all
 from squashkit.transports.registry.manners import Way
 from squashkit.transports.registry.repository import Answer, Repository
 from squashkit.transports.room import Room
+from squashkit.values import frozen
 
 _TRIES = 4
 """How often an upload may break without a step forward."""

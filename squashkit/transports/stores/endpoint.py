@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from squashkit.errors import show_text, without_secrets
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 _DEFAULT_SOCKET = "/var/run/docker.sock"
 _DEFAULT_HOST = "localhost"

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, Protocol
 
 from squashkit.amounts import together
 from squashkit.errors import ImageNotFound, show_text
-from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID, Digest, chain_ids, is_digest
 from squashkit.oci.documents import Descriptor, HistoryEntry, ImageConfig, Platform
 from squashkit.oci.gojson import TEXTS, Leaf, Struct
@@ -24,6 +23,7 @@ from squashkit.oci.shapes import SETTINGS_SHAPE
 from squashkit.transports.archive.reader import Archive
 from squashkit.transports.contracts import Written
 from squashkit.transports.room import Room
+from squashkit.values import frozen
 
 _LISTED = 20
 """The most images that an error lists."""

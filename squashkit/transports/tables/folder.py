@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 from squashkit.errors import InvalidImage, TransportError, UsageError, is_full, show_path, why
-from squashkit.frozen import frozen
 from squashkit.transports.atomic import AtomicFile
 from squashkit.transports.blobs import write_all
 from squashkit.transports.tables.schema import ENTRIES, HEADERS, LAYERS, TABLES
+from squashkit.values import frozen
 
 _MARK = "scan.json"
 _FORM = {"squashkit": "scan", "version": 1}

@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from squashkit.errors import InvalidImage, UsageError, show_text
-from squashkit.frozen import frozen
 from squashkit.transports.tables.folder import ScanFolder
 from squashkit.transports.tables.schema import BATCH, ENTRIES, HEADERS, LAYERS, TABLES, Row
 from squashkit.transports.tables.write import MISSING, arrow, arrow_schema
+from squashkit.values import frozen
 
 _AT_ONCE = 4096
 """Rows that are taken from DuckDB together."""

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from squashkit.frozen import frozen
 from squashkit.oci.digests import DiffID
 from squashkit.transports.reference import Reference
+from squashkit.values import frozen
 
 MOST_LAYERS = 32
 MOST_BYTES = 64_000_000

@@ -15,7 +15,6 @@ from pathlib import Path
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.scan import bad_layer, scan_layer
 from squashkit.errors import InvalidImage, SquashkitError, first_line, show_text
-from squashkit.frozen import frozen
 from squashkit.jobs.fleet.scan.batches import Batch, Place
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import ALL, Descriptor
@@ -30,6 +29,7 @@ from squashkit.transports.stored import StoredBlob, digest_of, stacked_on_nothin
 from squashkit.transports.tables.folder import ScanFolder
 from squashkit.transports.tables.schema import ENTRIES, HEADERS, LAYERS, clean, raw_digest
 from squashkit.transports.tables.write import TableWriter
+from squashkit.values import frozen
 
 Find = Callable[[Place], Layer]
 """Gives a layer that can be read. Raises what opening an image raises."""

@@ -12,7 +12,6 @@ from squashkit.arguments import checked, texts
 from squashkit.engine.cluster import Cluster, check_dask, made_here
 from squashkit.engine.processes import in_processes
 from squashkit.errors import UsageError
-from squashkit.frozen import frozen
 from squashkit.jobs.fleet.elsewhere import for_others, there
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.process import for_many_images
@@ -40,6 +39,7 @@ from squashkit.transports.tables.schema import (
     raw_digest,
 )
 from squashkit.transports.tables.write import table_file
+from squashkit.values import frozen
 
 _IMAGES = "images"
 """What the files of the tables of images are called: there is one of each."""

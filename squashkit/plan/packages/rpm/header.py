@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCHITECTURE = 1000, 1001, 1002, 1003, 1022
 _DIR_INDEXES, _BASE_NAMES, _DIR_NAMES, _FILE_FLAGS = 1116, 1117, 1118, 1037

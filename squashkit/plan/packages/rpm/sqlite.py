@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from squashkit.frozen import frozen
+from squashkit.values import frozen
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

@@ -6,13 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from squashkit.frozen import frozen
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.keyed import merge_keyed
 from squashkit.plan.rebase.merge.sides import Sides
 from squashkit.plan.rebase.model import Kind
+from squashkit.values import frozen
 
 FOLDER = b"var/lib/dpkg/alternatives"
 LINKS = b"etc/alternatives/"

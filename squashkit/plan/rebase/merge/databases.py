@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from squashkit.frozen import frozen
 from squashkit.plan.packages.owners import STATUS_D
 from squashkit.plan.packages.paragraphs import fields_of, joined, paragraphs
 from squashkit.plan.rebase.merge.changes import Changes
@@ -12,6 +11,7 @@ from squashkit.plan.rebase.merge.dpkg import Choice, Key, Winner
 from squashkit.plan.rebase.merge.keyed import merge_keyed
 from squashkit.plan.rebase.merge.sides import Sides
 from squashkit.plan.rebase.model import Kind
+from squashkit.values import frozen
 
 DPKG = b"var/lib/dpkg/"
 DIVERSIONS = DPKG + b"diversions"

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.plan.packages.owners import STATUS
 from squashkit.plan.packages.paragraphs import fields_of, joined, paragraphs
 from squashkit.plan.packages.relations import Unmet, find_unmet
@@ -16,6 +15,7 @@ from squashkit.plan.packages.versions import is_later
 from squashkit.plan.rebase.merge.changes import lower_version
 from squashkit.plan.rebase.merge.record import PACKAGES, Record
 from squashkit.plan.rebase.model import Kind, Risk
+from squashkit.values import frozen
 
 _CLEAN = re.compile(rb"\S+ ok (?:installed|config-files|not-installed)")
 """States in which nothing is half done (dpkg(1), package states)."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.plan.packages.owners import one_place
 from squashkit.plan.rebase.merge.changes import Changes, lower_version
 from squashkit.plan.rebase.merge.packages import hide_files, is_gone, put_back
 from squashkit.plan.rebase.merge.sides import Sides
 from squashkit.plan.rebase.model import Risk
+from squashkit.values import frozen
 
 
 class Package(Protocol):

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Set
 
-from squashkit.frozen import frozen
 from squashkit.layers.entry import is_hard_link, link_target
 from squashkit.layers.lookup import node_at
 from squashkit.layers.record import REGULAR, SYMLINK
@@ -17,6 +16,7 @@ from squashkit.plan.rebase.merge.changes import Changes, Made, Merged
 from squashkit.plan.rebase.merge.keyed import merge_keyed, of_one
 from squashkit.plan.rebase.model import Kind, Side
 from squashkit.plan.rebase.origin import Origin
+from squashkit.values import frozen
 
 _SIGNED = (b"security.ima", b"security.evm")
 """Hashes and signatures of what a file held."""

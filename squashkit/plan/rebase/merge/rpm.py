@@ -9,7 +9,6 @@ from collections.abc import Collection
 from dataclasses import field
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.plan.packages.rpm.header import KEY, RpmPackage, read_header
 from squashkit.plan.packages.rpm.relations import RpmUnmet, is_later_rpm, rpm_unmet
 from squashkit.plan.packages.rpm.sqlite import Database, Row, Text, Value, read_database, write_database
@@ -18,6 +17,7 @@ from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.picks import Picks
 from squashkit.plan.rebase.merge.sides import Sides, Tree
 from squashkit.plan.rebase.model import Kind, Risk
+from squashkit.values import frozen
 
 DATABASES = (b"usr/lib/sysimage/rpm/rpmdb.sqlite", b"var/lib/rpm/rpmdb.sqlite")
 _WAL, _SHM = b"-wal", b"-shm"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from squashkit.frozen import frozen
 from squashkit.layers.lookup import node_at, resolve
 from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
 from squashkit.plan.rebase.contents import Contents, is_file
 from squashkit.plan.rebase.model import Side
+from squashkit.values import frozen
 
 
 @frozen

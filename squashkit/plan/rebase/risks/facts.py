@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from squashkit.errors import show_path
-from squashkit.frozen import frozen
 from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.contents import Contents
 from squashkit.plan.rebase.fit import Fitted
 from squashkit.plan.rebase.model import Kind, Risk
 from squashkit.plan.rebase.origin import Origin
+from squashkit.values import frozen
 
 _SHOWN = 3
 

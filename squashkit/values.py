@@ -1,7 +1,8 @@
-"""Frozen values: what `@dataclass(frozen=True, slots=True)` makes, at a fifth of its price.
+"""Classes made of fields, as dataclasses with slots make them, at a fraction of their price.
 
-That compiles seven methods for each class, of which only `__init__` differs from one to the next. A command
-has a hundred such classes: to make them took longer than to squash a small archive.
+`@dataclass(frozen=True, slots=True)` compiles seven methods for each class, of which only `__init__`
+differs from one to the next. A command has a hundred such classes: to make them took longer than to squash
+a small archive.
 """
 
 from __future__ import annotations
@@ -36,6 +37,13 @@ def frozen(cls: type[T]) -> type[T]:
         if name not in cls.__dict__:
             setattr(made, name, method)
     return made
+
+
+@dataclass_transform(field_specifiers=(field,))
+def mutable(cls: type[T]) -> type[T]:
+    """A dataclass with slots of work under way, as a decorator: it changes, is equal to itself alone, and
+    nobody prints it."""
+    return dataclass(slots=True, eq=False, repr=False)(cls)
 
 
 def _init_of(made: type, own: Sequence[Field[Any]]) -> Callable[..., None]:

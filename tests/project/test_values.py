@@ -1,4 +1,4 @@
-"""Frozen values: everywhere as the dataclasses that they stand for."""
+"""Values are everywhere as the dataclasses that they stand for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from squashkit.frozen import frozen
+from squashkit.values import frozen, mutable
 
 
 class _Fields:
@@ -96,3 +96,13 @@ def test_what_is_no_such_value_is_refused() -> None:
     for bad in (field(compare=False), field(kw_only=True)):
         with pytest.raises(TypeError, match="Bad: a frozen value is made and compared by its fields"):
             frozen(type("Bad", (), {"__annotations__": {"name": "str"}, "name": bad}))
+
+
+def test_what_may_change_is_equal_to_itself_alone() -> None:
+    """And has no place for a field that it does not name."""
+    Counter: Any = mutable(type("Counter", (), {"__annotations__": {"count": "int"}}))
+    one = Counter(1)
+    one.count += 1
+    assert (one.count, one == one, one == Counter(2)) == (2, True, False)
+    with pytest.raises(AttributeError):
+        one.counts = 1
