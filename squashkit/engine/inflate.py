@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from squashkit.engine.entries import Recorder
 from squashkit.errors import DigestMismatch, InvalidLayer
@@ -18,10 +19,12 @@ from squashkit.oci.media import Codec
 from squashkit.progress import Progress
 from squashkit.transports.blobs import fill_blocks, read_blocks
 from squashkit.transports.codecs import MAGIC_SIZE, decompress, detect
-from squashkit.transports.deflate.index import BlockIndex
 from squashkit.transports.room import Room
 from squashkit.transports.stored import StoredBlob
 from squashkit.values import frozen
+
+if TYPE_CHECKING:
+    from squashkit.transports.deflate.index import BlockIndex
 
 Taker = Callable[[memoryview], None]
 """Takes bytes, block by block."""

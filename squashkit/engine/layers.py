@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 from squashkit.engine.entries import EntryCache, cache_folder
 from squashkit.engine.files import FileCache, KnownFiles
@@ -38,11 +38,13 @@ from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import Codec
 from squashkit.transports.blobs import Blob, jumping_window, read_blocks
-from squashkit.transports.deflate.index import BlockIndex
 from squashkit.transports.session import Session
 from squashkit.transports.stored import StoredBlob, codec_of, is_here, is_remote, nearest, size_of
 from squashkit.values import frozen, mutable
 from squashkit.wording import Option
+
+if TYPE_CHECKING:
+    from squashkit.transports.deflate.index import BlockIndex
 
 T = TypeVar("T")
 _TAIL = 64 << 10
@@ -238,7 +240,11 @@ class LayerStore:
         known.origin = blob
         if not blob.is_here or blob.codec is not Codec.NONE:
             read = self._read_compressed if blob.is_here else self._read_elsewhere
-            index = BlockIndex() if wanted and splice and blob.codec is Codec.GZIP else None
+            index = None
+            if wanted and splice and blob.codec is Codec.GZIP:
+                from squashkit.transports.deflate.index import BlockIndex  # few layers are cut that way
+
+                index = BlockIndex()
             if blob.is_here and blob.size < _SMALL:
                 return Reading(layer, self.pool.do(read, layer, blob, wanted, index), None)
             return Reading(layer, self.pool.submit(read, layer, blob, wanted, index, size=blob.size), None)

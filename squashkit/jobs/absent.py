@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import field
 from functools import partial
+from operator import itemgetter
 
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, TooLarge, show_path
@@ -96,23 +97,30 @@ class AbsenceSearch:
         """Files of a layer whose content is one that must be absent."""
         places: list[Sighting] = []
         where = layer.where
-        wanted = {pattern.text for pattern in self.patterns if pattern.is_content}
+        texts = [pattern.text for pattern in self.patterns if pattern.is_content]
+        wanted = {bytes.fromhex(text.removeprefix("sha256:")): text for text in texts}
+        sha256 = hashlib.sha256
         window = jumping_window(layers.bytes_of(layer))
         buffer, base = window(0)
-        for entry in sorted((*changeset.entries, *changeset.markers), key=lambda one: one.record.start):
+        end = base + len(buffer)
+        for entry in sorted(
+            (*changeset.entries, *changeset.markers), key=itemgetter(1)
+        ):  # as they lie there
             record = entry.record
-            for name, value in (record.xattrs or {}).items():
-                if (found := f"sha256:{hashlib.sha256(value).hexdigest()}") in wanted:
-                    what = f"the xattr {show_path(name)}"
-                    places.append(Sighting(found, where, what, entry.path))
-            if record.typeflag != REGULAR:
+            traits = record.traits
+            for name, value in (traits.xattrs or {}).items():
+                if (found := wanted.get(sha256(value).digest())) is not None:
+                    places.append(Sighting(found, where, f"the xattr {show_path(name)}", entry.path))
+            if traits.typeflag != REGULAR:
                 continue
-            content: str | None
-            at, stop = record.data, record.data + record.size
-            if base + len(buffer) < stop <= at + WINDOW:
+            content: bytes | None
+            at = record.start + record.headers
+            stop = at + record.size
+            if end < stop <= at + WINDOW:
                 buffer, base = window(at)
-            if record.sparse is None and stop <= base + len(buffer):  # one reading is for many small files
-                content = f"sha256:{hashlib.sha256(buffer[at - base : stop - base]).hexdigest()}"
+                end = base + len(buffer)
+            if traits.sparse is None and stop <= end:  # one reading is for many small files
+                content = sha256(buffer[at - base : stop - base]).digest()
             else:
                 content = self._digest(layers, layer, entry)
             if content is None:
@@ -121,12 +129,12 @@ class AbsenceSearch:
                     Option("Run.max_size"),
                     " allows, which is not looked into",
                 )
-                places += (Sighting(pattern, where, message, entry.path) for pattern in sorted(wanted))
+                places += (Sighting(text, where, message, entry.path) for text in sorted({*texts}))
             elif content in wanted:
-                places.append(Sighting(content, where, describe(entry, dead), entry.path))
+                places.append(Sighting(wanted[content], where, describe(entry, dead), entry.path))
         return places
 
-    def _digest(self, layers: LayerStore, layer: Layer, entry: Entry) -> str | None:
+    def _digest(self, layers: LayerStore, layer: Layer, entry: Entry) -> bytes | None:
         """The digest of a file's content; None where its holes are more than is looked through: of a few
         bytes they may make any number."""
         holes = entry.record.realsize - entry.record.size
@@ -138,7 +146,7 @@ class AbsenceSearch:
                 digest.update(piece)
         except TooLarge:
             return None
-        return f"sha256:{digest.hexdigest()}"
+        return digest.digest()
 
     def stray(self, name: str, digest: str, data: bytes) -> list[Sighting]:
         """In a file of the archive that belongs to no image, and is shipped with it all the same."""

@@ -110,9 +110,9 @@ def _stored_facts(layer: Layer) -> LayerFacts:
 
 
 def _worst(view: View) -> list[DeadEntry]:
-    dead = (DeadEntry(one.path, one.entry.record.size, one.layer) for one in view.rootfs.dropped)
-    found = nlargest(_WORST, dead, key=lambda one: (one.size, -one.layer))
-    return [one for one in found if one.size]
+    found = nlargest(_WORST, view.rootfs.dropped, key=lambda one: (one.entry.record.size, -one.layer))
+    dead = [DeadEntry(one.path, one.entry.record.size, one.layer) for one in found]
+    return [one for one in dead if one.size]
 
 
 def _rootfs_digest(view: View) -> str:
@@ -126,10 +126,10 @@ def _all_facts(view: View, stored: Sequence[LayerFacts]) -> list[LayerFacts]:
     entries: Counter[int] = Counter()
     dead: Counter[int] = Counter()
     lengths: Counter[int] = Counter()
-    for dropped in view.rootfs.dropped:
-        entries[dropped.layer] += 1
-        dead[dropped.layer] += dropped.entry.record.size
-        lengths[dropped.layer] += dropped.entry.record.length
+    for _, (_, record), layer, *_ in view.rootfs.dropped:
+        entries[layer] += 1
+        dead[layer] += record.size
+        lengths[layer] += record.length
     return [
         replace(
             facts,

@@ -30,9 +30,9 @@ _WAYS = (
 class Room:
     """A folder for temporary files, and how much may be kept, in bytes. Safe to use from many threads."""
 
-    folder: Path
-    free: int
-    """What was free there at first. A twentieth of it stays free, unless there is a limit."""
+    _folder: Path | None
+    """None for the system's, until something is kept there."""
+    _free: int | None
     limit: int | None = None
     """The most that may be kept, wherever, where somebody set it. It holds for all that is inflated, too,
     kept or not."""
@@ -43,9 +43,26 @@ class Room:
     _lock: Any = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, folder: Path, max_size: int | None = None) -> Room:
-        """Room for `max_size` bytes; without that for what is free where the folder lies, less 5 %."""
-        return cls(folder, free_space(folder), max_size)
+    def of(cls, folder: Path | None, max_size: int | None = None) -> Room:
+        """Room for `max_size` bytes; without that for what is free where the folder lies, less 5 %.
+        Without a folder it is the system's."""
+        return cls(folder, free_space(folder) if folder is not None else None, max_size)
+
+    @property
+    def folder(self) -> Path:
+        """Where temporary files go."""
+        if self._folder is None:
+            from tempfile import gettempdir  # whoever keeps nothing has no use for it
+
+            self._folder = Path(gettempdir())
+        return self._folder
+
+    @property
+    def free(self) -> int:
+        """What was free there at first. A twentieth of it stays free, unless there is a limit."""
+        if self._free is None:
+            self._free = free_space(self.folder)
+        return self._free
 
     def at(self, path: Path) -> Room:
         """The room for what is written at a path, or below it: this one where a limit was set, or both lie
@@ -116,13 +133,6 @@ class Room:
 def as_room(place: Path | Room) -> Room:
     """A folder as the room that is in it."""
     return place if isinstance(place, Room) else Room.of(place)
-
-
-def system_folder() -> Path:
-    """Where the system has its temporary files."""
-    from tempfile import gettempdir  # what goes beside an output has no use for it
-
-    return Path(gettempdir())
 
 
 def free_space(folder: Path) -> int:

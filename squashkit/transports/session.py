@@ -15,7 +15,7 @@ from squashkit.options import Limits, Run
 from squashkit.progress import Notify, Progress, Silent, ignore
 from squashkit.transports.reference import Reference
 from squashkit.transports.registry.access import Registries
-from squashkit.transports.room import Room, system_folder
+from squashkit.transports.room import Room
 from squashkit.transports.source import Source
 from squashkit.values import mutable
 from squashkit.wording import Option
@@ -99,11 +99,11 @@ class Session:
         self._stack.close()
 
 
-def _temporary_folder(wanted: Path | None, beside: Path | None) -> Path:
-    """Raises UsageError where what is asked for is no folder."""
+def _temporary_folder(wanted: Path | None, beside: Path | None) -> Path | None:
+    """None for the system's. Raises UsageError where what is asked for is no folder."""
     if wanted is not None and not wanted.is_dir():
         raise UsageError(Option("Run.tmp_dir", wanted), " is no folder")
-    return wanted or beside or system_folder()
+    return wanted or beside
 
 
 def writable_folder(output: Path) -> Path | None:

@@ -9,12 +9,12 @@ whatever ran before it.
 from __future__ import annotations
 
 import os
-import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from squashkit.engine.entries import home_folder
 from squashkit.errors import Unavailable
@@ -25,6 +25,9 @@ from squashkit.plan.base import Base
 from squashkit.plan.known import KnownBase
 from squashkit.transports.reference import PLACES
 from squashkit.values import frozen
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS base (
@@ -164,6 +167,8 @@ class Catalogue:
 
     @contextmanager
     def _open(self, path: Path) -> Iterator[sqlite3.Connection]:
+        import sqlite3  # few have a catalogue
+
         try:
             self._make_private(path)
             with closing(sqlite3.connect(path, timeout=10)) as database, database:

@@ -31,7 +31,7 @@ from squashkit.transports.blobs import (
     write_all,
 )
 from squashkit.transports.codecs import MAGIC_SIZE, decompress, detect
-from squashkit.transports.room import Room, system_folder
+from squashkit.transports.room import Room
 
 _HOPS = 40
 
@@ -44,7 +44,7 @@ class Archive:
     def __init__(self, fd: int, size: int, room: Room | None = None) -> None:
         self._fd = fd
         self.size = size
-        self._room = room or Room.of(system_folder())
+        self._room = room or Room.of(None)
         self._sparse: dict[Blob, Record] = {}
         self._expanded: dict[Blob, Blob] = {}
         self._lock = threading.Lock()

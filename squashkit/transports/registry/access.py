@@ -10,13 +10,13 @@ from squashkit.errors import Cancelled, Unavailable
 from squashkit.oci.names import ImageName
 from squashkit.options import Access, Limits
 from squashkit.progress import Notify, ignore
-from squashkit.transports.registry.credentials import CredentialSources
 from squashkit.transports.registry.limits import Gate
 from squashkit.transports.registry.traffic import Traffic
 from squashkit.values import mutable
 from squashkit.wording import Text
 
 if TYPE_CHECKING:
+    from squashkit.transports.registry.credentials import CredentialSources
     from squashkit.transports.registry.http import Registry
 
 
@@ -34,13 +34,13 @@ class Registries:
     _gate: Gate = field(init=False)
     _silent: dict[str, Text] = field(default_factory=dict, init=False)
     """Hosts that do not answer, and why: each is waited for once."""
-    _sources: CredentialSources = field(init=False)
+    _sources: CredentialSources | None = field(default=None, init=False)
+    """Where credentials are looked for, once a registry is asked."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     """One at a time looks for credentials, and is the first to reach a registry."""
 
     def __post_init__(self) -> None:
         self._gate = Gate(self.limits)
-        self._sources = CredentialSources(self.access.credentials, self.notify)
 
     def get(self, name: ImageName) -> Registry:
         """The registry of a repository. Raises Unavailable where it does not answer, UsageError where a
@@ -48,9 +48,9 @@ class Registries:
         from squashkit.transports.registry.http import Registry
 
         with self._lock:
-            if self._sources.stopped:
+            if self._gate.stopped:
                 raise Cancelled
-            found = self._sources.find(name.host, name.repository)
+            found = self._credentials().find(name.host, name.repository)
             key = name.host, found
             if why := self._silent.get(name.host):
                 raise Unavailable(*why, reference=name.host)
@@ -64,6 +64,14 @@ class Registries:
                     raise
             return self._open[key]
 
+    def _credentials(self) -> CredentialSources:
+        from squashkit.transports.registry.credentials import CredentialSources
+
+        if self._sources is None:
+            self._sources = CredentialSources(self.access.credentials, self.notify)
+            self._sources.stopped = self._gate.stopped  # an interrupt does not wait for what goes on here
+        return self._sources
+
     @property
     def traffic(self) -> Traffic | None:
         """What went over the wire in all, None where no registry was asked."""
@@ -74,15 +82,17 @@ class Registries:
 
     def interrupt(self) -> None:
         """End all waiting for the network and for helpers, with Cancelled, and ask nothing more."""
-        self._sources.stopped = True
         self._gate.interrupt()
+        if self._sources is not None:
+            self._sources.stopped = True
         for registry in list(self._open.values()):
             registry.interrupt()
 
     def resume(self) -> None:
         """Work begins (anew)."""
-        self._sources.stopped = False
         self._gate.resume()
+        if self._sources is not None:
+            self._sources.stopped = False
         self._silent.clear()
         for registry in self._open.values():
             registry.resume()
