@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from typing import TYPE_CHECKING
 
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.stream import gather, pump, read_padded
@@ -19,20 +20,27 @@ from squashkit.oci.media import Codec
 from squashkit.transports.blobs import read_into
 from squashkit.transports.codecs import decompress
 from squashkit.transports.contracts import Slot
-from squashkit.transports.deflate.index import BlockIndex, Run
-from squashkit.transports.deflate.splice import Part, is_well_deflated, splice
-from squashkit.transports.deflate.write import write
 from squashkit.wording import Option
+
+if TYPE_CHECKING:
+    from squashkit.transports.deflate.splice import Part
 
 
 def find_parts(layers: LayerStore, sources: Sequence[Layer], pieces: Sequence[Piece]) -> list[Part]:
     """What a new layer can be made of: blocks where a source layer is gzip, was read to be spliced and is
     well deflated. Empty where there are none to copy."""
-    indexes: dict[int, BlockIndex] = {}
-    for layer in sorted({piece.layer for piece in pieces if isinstance(piece, Copy)}):
-        known = layers.deflated(sources[layer])
-        if known is not None and is_well_deflated(known.blocks, partial(_plain, layers, sources[layer])):
-            indexes[layer] = known.blocks
+    copied = sorted({piece.layer for piece in pieces if isinstance(piece, Copy)})
+    deflated = {layer: known for layer in copied if (known := layers.deflated(sources[layer])) is not None}
+    if not deflated:
+        return []
+    from squashkit.transports.deflate.index import Run  # other layers have no use for it
+    from squashkit.transports.deflate.splice import is_well_deflated, splice
+
+    indexes = {
+        layer: known.blocks
+        for layer, known in deflated.items()
+        if is_well_deflated(known.blocks, partial(_plain, layers, sources[layer]))
+    }
     parts = list(splice((*pieces, tar.END_OF_ARCHIVE), indexes)) if indexes else []
     return parts if any(isinstance(part, Run) for part in parts) else []
 
@@ -50,6 +58,8 @@ def write_spliced(
 
     Raises CheckFailed where they differ.
     """
+    from squashkit.transports.deflate.write import write
+
     stored = hashlib.sha256()
     size = 0
 

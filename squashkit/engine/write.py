@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 
 from squashkit.engine.layers import LayerStore
+from squashkit.engine.splice import find_parts, write_spliced
 from squashkit.engine.stream import gather, pump
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.compression import Compression
@@ -70,14 +71,10 @@ def write_layer(
     discarded."""
     session = layers.session
     plain = compression.codec is Codec.NONE
-    size_known = planned.diff_size if plain else None
-    if compression.splice:
-        from squashkit.engine.splice import find_parts, write_spliced  # plain layers have no use for it
-
-        if parts := find_parts(layers, sources, planned.pieces):
-            slot = sink.slot(size_known)
-            return write_spliced(layers, sources, planned.pieces, parts, compression, slot), slot
-    slot = sink.slot(size_known)
+    parts = find_parts(layers, sources, planned.pieces) if compression.splice else []
+    slot = sink.slot(planned.diff_size if plain else None)
+    if parts:
+        return write_spliced(layers, sources, planned.pieces, parts, compression, slot), slot
     blocks = gather(layers, sources, planned.pieces)
     if not plain:
         return compress(session, blocks, compression, slot), slot

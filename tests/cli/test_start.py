@@ -36,7 +36,7 @@ UNUSED = {
     *("squashkit.transports.registry.http", "squashkit.transports.registry.credentials"),
     *("squashkit.transports.stores", "squashkit.transports.deflate", "squashkit.report.markdown"),
     *("squashkit.report.html", "squashkit.report.fleet", "squashkit.plan.waste", "squashkit.plan.fleet"),
-    *("squashkit.plan.rebase", "squashkit.plan.extract", "squashkit.jobs.fleet", "squashkit.engine.splice"),
+    *("squashkit.plan.rebase", "squashkit.plan.extract", "squashkit.jobs.fleet"),
 }
 """What commands that read and write plain archives have no use for: each costs milliseconds."""
 
