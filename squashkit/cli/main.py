@@ -88,7 +88,7 @@ class LazyGroup(Group):
 @click.version_option(__version__, prog_name=NAME)
 @option("--debug", section=HELP, is_flag=True, help=DEBUG)
 def cli(debug: bool) -> None:
-    """All of them begin here."""
+    """What stands before a command."""
 
 
 def main() -> NoReturn:

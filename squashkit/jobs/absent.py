@@ -103,9 +103,8 @@ class AbsenceSearch:
         window = jumping_window(layers.bytes_of(layer))
         buffer, base = window(0)
         end = base + len(buffer)
-        for entry in sorted(
-            (*changeset.entries, *changeset.markers), key=itemgetter(1)
-        ):  # as they lie there
+        members = (*changeset.entries, *changeset.markers)
+        for entry in sorted(members, key=itemgetter(1)):  # by their records: as they lie in the tar
             record = entry.record
             traits = record.traits
             for name, value in (traits.xattrs or {}).items():
