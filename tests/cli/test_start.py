@@ -34,7 +34,11 @@ UNUSED = {
     *("requests", "urllib3", "ssl", "http", "docker", "tqdm", "isal", "zlib_ng", "backports"),
     *("sqlite3", "subprocess", "tempfile", "shutil", "random", "fractions", "bz2", "lzma"),
     *("squashkit.transports.registry.http", "squashkit.transports.registry.credentials"),
-    *("squashkit.transports.stores", "squashkit.transports.deflate", "squashkit.report.markdown"),
+    *(
+        "squashkit.transports.stores.connection",
+        "squashkit.transports.deflate",
+        "squashkit.report.markdown",
+    ),
     *("squashkit.report.html", "squashkit.report.fleet", "squashkit.plan.waste", "squashkit.plan.fleet"),
     *("squashkit.plan.rebase", "squashkit.plan.extract", "squashkit.jobs.fleet"),
 }
