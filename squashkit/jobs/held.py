@@ -9,7 +9,7 @@ from squashkit.engine.carry_out import Done, Task
 from squashkit.engine.deliver import Delivery, carry_out_each, deliver
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
-from squashkit.errors import CheckFailed, ImageNotFound, InvalidRecipe, UsageError
+from squashkit.errors import CheckFailed, ImageNotFound, InvalidRecipe, UsageError, show_text
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.pieces import Copy, Piece
 from squashkit.layers.record import HeaderOf
@@ -18,7 +18,7 @@ from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import ALL, Descriptor, ImageConfig
 from squashkit.oci.graph import Image, Layer, stack_layers
 from squashkit.oci.media import Codec
-from squashkit.options import Read, Write
+from squashkit.options import History, Read, Write
 from squashkit.plan.base import Base
 from squashkit.plan.recipe.model import BaseNote, ImageNote, Recipe
 from squashkit.plan.squash import LayerPlan
@@ -29,6 +29,8 @@ from squashkit.transports.source import Source
 from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target, decide_target
 from squashkit.wording import Option
+
+_SHOWN = 200  # signs of a text of the recipe
 
 
 @dataclass(slots=True)
@@ -125,10 +127,10 @@ class Held:
         return delivery
 
     def told(self, report: Report, note: ImageNote, target: Target) -> Report:
-        """With a note that says whether the manifest is the recipe's, and if not, why."""
-        if not target.writes:
-            return report
-        return replace(report, notes=(*report.notes, self._told(report, note, target)))
+        """With notes of what the recipe brings, and whether the manifest is the recipe's, or why not."""
+        brought = _brought(note.history)
+        told = [self._told(report, note, target)] if target.writes else []
+        return replace(report, notes=(*report.notes, *brought, *told))
 
     def _told(self, report: Report, note: ImageNote, target: Target) -> str:
         if report.result.manifest is not None and report.result.manifest.digest == note.manifest:
@@ -148,6 +150,16 @@ class Held:
             whys.append(f"new layers are compressed by {mine}, the recipe's by {theirs}")
         why = " and ".join(whys) or "it is written in another form"
         return f"The result is the recipe's image, by its image_id. Its manifest is another: {why}."
+
+
+def _brought(history: History) -> list[str]:
+    """What of the history is the recipe's own word."""
+    said = []
+    if history.created is not None:
+        said.append(f"the time {history.created}")
+    if history.message is not None:
+        said.append(f"the comment {show_text(history.message[:_SHOWN])}")
+    return [f"The recipe brings {' and '.join(said)} into the history."] if said else []
 
 
 def alike_of(layers: Sequence[Layer], at_hand: Sequence[int]) -> tuple[dict[DiffID, int], dict[int, int]]:

@@ -18,10 +18,10 @@ from squashkit.arguments import checked, texts
 from squashkit.engine.carry_out import Task
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.stream import read_padded
-from squashkit.errors import CheckFailed, ImageNotFound, InvalidRecipe, UsageError
+from squashkit.errors import CheckFailed, ImageNotFound, InvalidRecipe, UsageError, show_text
 from squashkit.jobs.choose import Chosen
 from squashkit.jobs.decide import Bases
-from squashkit.jobs.ends import decide_targets, guard_tags, open_ends
+from squashkit.jobs.ends import decide_targets, guard_tags, open_ends, would_harm
 from squashkit.jobs.fleet.squash import squash_again
 from squashkit.jobs.held import Held, alike_of, base_of
 from squashkit.jobs.leave_out import exclusions_of
@@ -79,6 +79,8 @@ def replay(
     `squash` and `rebase`.
     """
     held = Held(read_recipe(Path(recipe)))
+    if output is not None and would_harm(Path(recipe), output):
+        raise UsageError(f"{recipe} is the recipe, an input, which is never written to")
     return _replay(
         *(held, texts(sources), output, merge, clamp_mtime, read, write, run),
         progress=progress,
@@ -178,8 +180,8 @@ def _refuse_other(mine: Merge, allowed: Merge) -> None:
     ):
         return
     has = [
-        *(Option("Merge.drop_caches", text) for text in texts(mine.drop_caches)),
-        *(Option("Merge.exclude", text) for text in texts(mine.exclude)),
+        *(Option("Merge.drop_caches", show_text(text)) for text in texts(mine.drop_caches)),
+        *(Option("Merge.exclude", show_text(text)) for text in texts(mine.exclude)),
         *([Option("Merge.also_base", True)] if mine.also_base else []),
         Option("Merge.symlink_parents", mine.symlink_parents),
     ]
@@ -265,10 +267,11 @@ class _Squash:
 
 def _decision(image: Image, note: ImageNote) -> Decision:
     total = len(image.layers)
+    misfit = InvalidRecipe(f"the recipe does not fit {image.title}, which has {total} layers")
+    if note.segments.count(",") >= max(total, 1) or len(note.made) > total or note.base.layers > total:
+        raise misfit
     try:
         segments = parse_segments(note.segments, total) if note.segments or total else []
     except UsageError as error:
-        raise InvalidRecipe(error.message) from error
-    if note.base.layers > total or len(note.made) > len(segments):
-        raise InvalidRecipe(f"it does not fit {image.title}, which has {total} layers")
+        raise misfit from error
     return Decision(image, base_of(image, note.base), segments)

@@ -289,6 +289,27 @@ def test_bytes_from_behind_the_end(tmp_path: Path) -> None:
     refused(tmp_path, far, "from behind its end")
 
 
+def test_attributes_that_tools_take_from_different_headers(tmp_path: Path) -> None:
+    """A file whose first header says another mode than its hard link's: docker takes the one, umoci the
+    other."""
+    source, recipe = tmp_path / "source", tmp_path / "recipe"
+    linked = [file("f", b"x" * 10, mode=0o755), hardlink("g", "f", mode=0o755)]
+    docker_archive_old(source, [on_base(BASE, layer(*linked), layer(file("h")), tags=["x:1"])])
+    squash(str(source), str(tmp_path / "n"), keep=KEEP, write=Write(recipe=recipe, tags="x:2"))
+
+    def set_mode(known: Recipe) -> Recipe:
+        (made,) = known.layers
+        span, *others = made.pieces
+        assert isinstance(span, Copy)
+        head = layer(file("f", b"x" * 10, mode=0o6777), end=False)[:512]
+        rest = span._replace(start=span.start + 512)
+        return replace(known, layers=(replace(made, pieces=(head, rest, *others)),))
+
+    changed(recipe, set_mode)
+    assert_fails(run("replay", recipe, source, "-o", tmp_path / "again", "-t", "x:2"), 3, "hard link")
+    assert not (tmp_path / "again").exists()
+
+
 def test_another_promise(tmp_path: Path) -> None:
     """A right layer in an image that would be another than the recipe says."""
     source, _, recipe = squashed(tmp_path)
@@ -402,6 +423,47 @@ def test_damaged_ones(tmp_path: Path) -> None:
             assert damaged.partition(b"\n")[2] == data.partition(b"\n")[2]
     path.write_bytes(data)
     assert read_recipe(path) == whole
+
+
+def test_what_it_says_stays_on_its_line(tmp_path: Path) -> None:
+    """Texts of a recipe come into messages on one line, and short."""
+    source, _, path = squashed(tmp_path)
+    line, _, body = path.read_bytes().partition(b"\n")
+    head = json.loads(line)
+    head["options"]["exclude"] = ["x\nGood: all"]
+    path.write_bytes(json.dumps(head).encode() + b"\n" + body)
+    result = run("replay", path, source, "-o", tmp_path / "again")
+    assert_fails(result, 3, "x\\nGood: all")
+    assert result.err.count("\n") == 1
+    head["options"]["exclude"] = []
+    head["images"][0]["segments"] = "=1," * 100_000 + "1"
+    path.write_bytes(json.dumps(head).encode() + b"\n" + body)
+    result = run("replay", path, source, "-o", tmp_path / "again")
+    assert_fails(result, 4, "does not fit app:1, which has 4 layers")
+    assert len(result.err) < 200
+
+
+def test_its_words_are_told(tmp_path: Path) -> None:
+    """What it brings into the history stands in the summary."""
+    source = tmp_path / "source"
+    docker_archive_old(source, [APP])
+    history = History(created="2031-01-01T00:00:00Z", message="approved")
+    write = Write(recipe=tmp_path / "r", tags="x:2")
+    squash(str(source), str(tmp_path / "n"), keep=KEEP, history=history, write=write)
+    report = replay(tmp_path / "r", str(source), str(tmp_path / "again"), write=Write(tags="x:2"))
+    assert isinstance(report, Report)
+    (said,) = [note for note in report.notes if "history" in note]
+    assert "2031-01-01T00:00:00Z" in said
+    assert "approved" in said
+
+
+def test_it_is_not_written_over(tmp_path: Path) -> None:
+    """A recipe is an input."""
+    source, _, path = squashed(tmp_path)
+    before = path.read_bytes()
+    for words in (("-o", path), ("-o", tmp_path / "again", "--report", path)):
+        assert_fails(run("replay", path, source, "-t", "x:1", "--force", *words), 2, "input")
+    assert path.read_bytes() == before
 
 
 def test_a_bomb(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from squashkit.arguments import texts
-from squashkit.errors import CheckFailed, InvalidRecipe, UsageError
+from squashkit.errors import CheckFailed, InvalidRecipe, UsageError, show_text
 from squashkit.layers.pieces import Copy, Piece
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import Platform
@@ -15,6 +15,7 @@ from squashkit.values import frozen
 
 SQUASH, REBASE, FLEET = "squash", "rebase", "fleet"
 JOBS = (SQUASH, REBASE, FLEET)
+_SHOWN = 200  # signs of a message
 
 
 def merge_options(merge: Merge) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def merge_of(options: Mapping[str, Any]) -> Merge:
     try:
         return Merge(**options)
     except (UsageError, TypeError) as error:
-        raise InvalidRecipe(f"its options: {error}") from error
+        raise InvalidRecipe(f"its options: {show_text(str(error)[:_SHOWN])}") from error
 
 
 def rebase_options(how: Rebase) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def rebase_of(options: Mapping[str, Any], onto: str, old_base: str | None) -> Re
     try:
         return Rebase(onto, old_base, **options)
     except (UsageError, TypeError) as error:
-        raise InvalidRecipe(f"its options: {error}") from error
+        raise InvalidRecipe(f"its options: {show_text(str(error)[:_SHOWN])}") from error
 
 
 def fleet_options(strategy: str, fleet: FleetOptions) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def fleet_of(options: Mapping[str, Any]) -> tuple[str, FleetOptions]:
     try:
         return strategy, FleetOptions(**rest)
     except (UsageError, TypeError) as error:
-        raise InvalidRecipe(f"its options: {error}") from error
+        raise InvalidRecipe(f"its options: {show_text(str(error)[:_SHOWN])}") from error
 
 
 @frozen

@@ -190,8 +190,10 @@ def _check_subset(planned: Changeset) -> None:
     members = sorted([*planned.entries, *planned.markers], key=lambda entry: entry.record.start)
     markers = {entry.record.start for entry in planned.markers}
     directory, marker, look = b"", b"", None
-    is_done = False
+    directories, is_done = {b""}, False
     for path, record in members:
+        if path and path.rpartition(b"/")[0] not in directories:
+            raise InvalidLayer("its directory is not listed before it", path=path)
         if record.name != (path + b"/" if record.typeflag == DIRECTORY and path else path or b"./"):
             raise InvalidLayer(f"it is written as {show_path(record.name)}", path=path)
         if record.start in markers:
@@ -208,6 +210,7 @@ def _check_subset(planned: Changeset) -> None:
             if is_done or (path <= directory and record.start):
                 raise InvalidLayer("a directory that is not in its place", path=path)
             directory, marker = path, b""
+            directories.add(path)
         else:
             is_done = True
     subset = SafeSubset(listed=True)
@@ -301,6 +304,9 @@ def _compare(
         theirs.apply(planned, start)
     except InvalidLayer as error:
         raise _refused(str(error)) from error
+    for contested in theirs.contested:
+        if contested.layer >= start:
+            raise _refused(f"{contested.construct}: /{show_path(contested.path)}")
 
     def same_content(a: Inode, b: Inode) -> bool:
         return places.is_same_content(a, b, start)
