@@ -59,7 +59,7 @@ from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.transports.stored import codec_of, digest_of, nearest, size_of
 from squashkit.values import mutable
-from squashkit.wording import Option, Words
+from squashkit.wording import Words
 
 if TYPE_CHECKING:
     from squashkit.jobs.held import Held
@@ -119,8 +119,8 @@ def verify(
     where it is another.
 
     A delta is held against what its reader has: `have` are have-lists, archives, layouts or references.
-    Raises UsageError for a pattern that is none, and for `have` where the image is no delta; what opening
-    the image raises.
+    What is whole needs nothing of it. Raises UsageError for a pattern that is none; what opening the image
+    raises.
     """
     try:
         patterns = parse_patterns(texts(absent))
@@ -131,12 +131,6 @@ def verify(
     with open_images([image], which, run, progress, notify, faults, deltas=bool(others)) as (opened,):
         source = opened.source
         other = open_other(opened.session, others) if others else None
-        if other is not None and not source.is_delta and not faults:
-            raise UsageError(
-                f"{source.title} is no delta, and no host need have anything for it; leave ",
-                Option("Read.have"),
-                " out",
-            )
         whole = source.reference.image is None and which.choice is None
         every = whole or (source.is_delta and which.choice == ALL)
         images = source.images if every and (source.images or faults) else _meant(opened, faults)
@@ -147,6 +141,8 @@ def verify(
             loading = _find_loading(different, other, is_docker=source.is_docker)
             different = [with_layers(one, source, other, as_far=True) for one in different]
         verdict = _verify(opened, different, faults, patterns, whole=whole)
+        if other is not None and loading is None and not verdict.faults:
+            loading = Loading(other.title, other.have.keeper, (), "", is_proof=True)
         verdict = replace(verdict, loading=loading)
     if by is None or verdict.faults:
         return verdict

@@ -96,7 +96,9 @@ class Loading:
         if limit and (more := len(lacking) + len(doubtful) - len(lines) + bool(self.why_not)):
             lines.append(f"         ... and {more:,} more; --limit 0 shows all")
         layers = count(len(self.needed), "layer")
-        if not self.loads:
+        if not self.needed and self.loads:
+            lines.append(f"It is whole, and needs nothing of {self.have}")
+        elif not self.loads:
             lines.append(f"It needs {layers}, of which {self.have} has {len(self.needed) - len(lacking)}")
         elif not self.is_proof:
             lines.append(f"It will load where all of {self.have} is: that has the {layers} that it needs")

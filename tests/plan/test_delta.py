@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from squashkit.oci.digests import DiffID, Digest, chain_ids, sha256
@@ -149,3 +151,16 @@ def test_what_will_load(keeper: Keeper, named: str, there: str | None, told: str
     """A stack whose two lowest layers are there, and the fourth on others, is told by what the other side
     asks for."""
     assert needed("abed", named, have(keeper, "abd", there)) == told
+
+
+@pytest.mark.parametrize("keeper", [Keeper.GRAPHDRIVER, Keeper.CONTAINERD, Keeper.FILES])
+@pytest.mark.parametrize("wrong", ["size", "type"])
+def test_what_is_described_otherwise(keeper: Keeper, wrong: str) -> None:
+    """A manifest that says another size or compression of a blob than the other side has is told."""
+    (layer,) = image("a").layers
+    right = blob("a", GZIP)
+    media_type = right.media_type if wrong == "size" else OCI_LAYER + ZSTD
+    lie = Descriptor(media_type, right.digest, right.size + (wrong == "size"))
+    delta = replace(image("a"), layers=(replace(layer, descriptor=lie),))
+    (found,) = find_needed(delta, have(keeper, "a", GZIP))
+    assert "and the delta says" in found.lacking
