@@ -108,4 +108,5 @@ def _replay_fleet(
             notify=notify,
         )
     assert isinstance(done, SquashedFleet)
-    show_report(done, as_json=writing.as_json, as_markdown=writing.as_markdown)
+    if not writing.quiet or writing.as_json or writing.as_markdown:
+        show_report(done, as_json=writing.as_json, as_markdown=writing.as_markdown)

@@ -119,6 +119,10 @@ def verify(
     """
     if (recipe is None) != (not sources):
         raise UsageError("--recipe and --source go together: what is made of what")
+    if recipe is None and (
+        drop_caches or exclude or also_base or clamp_mtime or symlink_parents != "overlay"
+    ):
+        raise UsageError("what a recipe may leave out and change is for --recipe; leave it out")
     by = None
     if recipe is not None:
         merge = Merge(

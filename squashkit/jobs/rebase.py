@@ -18,7 +18,15 @@ from squashkit.engine.layers import LayerStore
 from squashkit.engine.made import made_layer
 from squashkit.engine.stream import gather
 from squashkit.engine.write import Stock
-from squashkit.errors import InvalidImage, PlanError, RebaseConflict, UsageError, inside, show_path
+from squashkit.errors import (
+    CheckFailed,
+    InvalidImage,
+    PlanError,
+    RebaseConflict,
+    UsageError,
+    inside,
+    show_path,
+)
 from squashkit.jobs.base.lookup import open_new_base
 from squashkit.jobs.base.shared import at_hand
 from squashkit.jobs.base.used import remember
@@ -137,6 +145,8 @@ def rebase_again(
         )
     image, onto, *old = sources
     how = rebase_of(held.recipe.options, onto, old[0] if old else None)
+    if not how.strict or how.allowed:
+        raise CheckFailed("the recipe goes on at errors that nobody here has allowed; nothing was written")
     history = held.recipe.images[0].history
     return _rebase(image, output, how, history, read, write, run, held, progress=progress, notify=notify)
 
@@ -156,6 +166,12 @@ def _rebase(
 ) -> IndexReport[RebaseReport]:
     """Rebase all images that are meant. With a recipe, what comes out must be its images."""
     refuse_file(write.recipe_file)
+    if write.recipe is not None and (not how.strict or how.allowed):
+        raise UsageError(
+            "what goes on at errors has no recipe, which others would follow unasked; leave ",
+            Option("Write.recipe"),
+            " out",
+        )
     if write.least is not None:  # the layers as they were need not fit the new base
         raise UsageError("min_saving: a rebase changes the image whatever it saves; leave it out")
     with (

@@ -20,7 +20,7 @@ from squashkit.transports.target import Target
 
 def refuse_file(path: Path | None) -> None:
     """Raises UsageError where a recipe is wanted, and no file can be written there."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+    if path is not None and (str(path) == "-" or path.is_dir() or not path.absolute().parent.is_dir()):
         raise UsageError(f"{path}: no file can be written there")
 
 

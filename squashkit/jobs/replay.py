@@ -18,7 +18,7 @@ from squashkit.arguments import checked, texts
 from squashkit.engine.carry_out import Task
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.stream import read_padded
-from squashkit.errors import CheckFailed, ImageNotFound, InvalidRecipe, UsageError, show_text
+from squashkit.errors import BaseUnknown, CheckFailed, ImageNotFound, InvalidRecipe, UsageError, show_text
 from squashkit.jobs.choose import Chosen
 from squashkit.jobs.decide import Bases
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends, would_harm
@@ -81,11 +81,17 @@ def replay(
     held = Held(read_recipe(Path(recipe)))
     if output is not None and would_harm(Path(recipe), output):
         raise UsageError(f"{recipe} is the recipe, an input, which is never written to")
-    return _replay(
-        *(held, texts(sources), output, merge, clamp_mtime, read, write, run),
-        progress=progress,
-        notify=notify,
-    )
+    try:
+        return _replay(
+            *(held, texts(sources), output, merge, clamp_mtime, read, write, run),
+            progress=progress,
+            notify=notify,
+        )
+    except BaseUnknown as error:
+        raise UsageError(
+            "a base that the recipe is of is not known here: of a rebase name it behind the new one, of a"
+            " fleet have it where it was"
+        ) from error
 
 
 def prove(by: ByRecipe, run: Run, progress: Progress | None) -> Held:

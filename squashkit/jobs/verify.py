@@ -153,20 +153,21 @@ def verify(
 
 
 def _hold_against(held: Held, here: Mapping[Digest, Sequence[str]]) -> tuple[ReplayedImage, ...]:
-    """Those of the images `here` that a recipe makes: by image_id, with the digests of the layers. It must
-    be all that it makes, or of a fleet some. Raises CheckFailed."""
+    """The images `here`, by image_id with the digests of their layers, each of which a recipe must make: of
+    a fleet some of its images, else all. Raises CheckFailed."""
     made = {Digest(done.result.image_id): done.result for done in held.done}
-    found = [image_id for image_id in made if image_id in here]
-    if not found or (held.recipe.job != FLEET and len(found) < len(made)):
-        lacking = ", ".join(made.keys() - here.keys())
-        raise CheckFailed(f"the recipe makes {lacking}; here is {', '.join(here) or 'no image'}")
+    if not here or not here.keys() <= made.keys():
+        others = ", ".join(sorted(here.keys() - made.keys())) or "no image"
+        raise CheckFailed(f"the recipe makes {', '.join(made)}; here is {others}")
+    if held.recipe.job != FLEET and (lacking := made.keys() - here.keys()):
+        raise CheckFailed(f"the recipe makes {', '.join(sorted(lacking))}, too, which is not here")
     return tuple(
         ReplayedImage(
             image_id,
             made[image_id].image.title,
-            [layer.digest for layer in made[image_id].after] == here[image_id],
+            [layer.digest for layer in made[image_id].after] == layers,
         )
-        for image_id in found
+        for image_id, layers in here.items()
     )
 
 

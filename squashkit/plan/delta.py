@@ -86,13 +86,13 @@ def find_needed(image: Image, have: Have) -> list[Needed]:
     """The layers that are not in an image's archive, held against what the other side has."""
     chains = {one.chain_id for one in have.layers}
     diff_ids = {one.diff_id for one in have.layers}
-    blobs = {one.blob.digest: one.blob for one in have.layers if one.blob is not None}
+    blobs = {one.blob.digest: one for one in have.layers if one.blob is not None}
     found = []
     for layer in image.layers:
         if layer.blobs:
             continue
         digest = layer.descriptor.digest if layer.descriptor is not None else Digest(layer.diff_id)
-        if digest in blobs and (unlike := _unlike(layer.descriptor, blobs[digest])):
+        if digest in blobs and (unlike := _unlike(layer, blobs[digest])):
             found.append(Needed(layer, unlike))
         elif have.keeper.by_digest:
             found.append(Needed(layer, "" if digest in blobs else f"there is no blob {digest}"))
@@ -109,15 +109,17 @@ def find_needed(image: Image, have: Have) -> list[Needed]:
     return found
 
 
-def _unlike(named: Descriptor | None, there: Descriptor) -> str:
+def _unlike(layer: Layer, there: HeldLayer) -> str:
     """How a manifest describes another blob than the one of this digest that is there: docker with
     containerd's storage takes it all the same, and gives out a broken archive later."""
-    if named is None:
+    named, blob = layer.descriptor, there.blob
+    if there.diff_id != layer.diff_id:
+        return f"its blob holds {there.diff_id} there"
+    if named is None or blob is None:
         return ""
-    if named.size != there.size:
-        return f"the blob {there.digest} has {there.size:,} bytes there, and the delta says {named.size:,}"
-    if named.codec is not there.codec:
-        return (
-            f"the blob {there.digest} is {there.codec.value} there, and the delta says {named.codec.value}"
-        )
+    if named.size != blob.size:
+        return f"the blob {blob.digest} has {blob.size:,} bytes there, and the delta says {named.size:,}"
+    if named.codec is not blob.codec:
+        told = f"{blob.codec.value} there, and the delta says {named.codec.value}"
+        return f"the blob {blob.digest} is {told}"
     return ""

@@ -390,6 +390,15 @@ def test_blind(tmp_path: Path) -> None:
         squash("x.tar", "y.tar", merge=Merge(blind=True), write=Write(recipe=tmp_path / "r"))
 
 
+def test_an_image_beside_it(tmp_path: Path) -> None:
+    """What the recipe does not make, nobody has proved."""
+    source, output, recipe = squashed(tmp_path)
+    words = ("--recipe", recipe, "--source", source)
+    squash(str(source), f"oci:{output}:other", keep=Keep(layers=2))
+    assert_fails(run("verify", f"oci:{output}", *words), 3, "here is sha256:")
+    assert run("verify", f"oci:{output}:app:new", *words).code == 0
+
+
 # --- files -------------------------------------------------------------------------------------
 
 
@@ -582,6 +591,22 @@ def test_a_rebase_of_strangers(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match="must be"):
         replay(recipe, [app, new, old], str(again), write=write)
     assert not again.exists()
+
+
+def test_a_rebase_that_goes_on_at_errors(tmp_path: Path) -> None:
+    """It has no recipe, and a recipe that does is not followed."""
+    for name, image in (("app", PLAIN), ("old", BASE), ("new", NEW_BASE)):
+        docker_archive_old(tmp_path / name, [image])
+    app, old, new, recipe = (str(tmp_path / name) for name in ("app", "old", "new", "r"))
+    write = Write(recipe=recipe, tags="app:2")
+    for how in (Rebase(new, old, strict=False), Rebase(new, old, allow="type")):
+        with pytest.raises(UsageError, match="has no recipe"):
+            rebase(app, str(tmp_path / "out"), how, write=write)
+    rebase(app, str(tmp_path / "out"), Rebase(new, old), write=write)
+    changed(tmp_path / "r", lambda known: replace(known, options={**known.options, "strict": False}))
+    with pytest.raises(CheckFailed, match="goes on at errors"):
+        replay(recipe, [app, new, old], str(tmp_path / "again"), write=Write(tags="app:2"))
+    assert not (tmp_path / "again").exists()
 
 
 # --- fleets ------------------------------------------------------------------------------------
