@@ -392,11 +392,13 @@ def test_blind(tmp_path: Path) -> None:
 
 def test_an_image_beside_it(tmp_path: Path) -> None:
     """What the recipe does not make, nobody has proved."""
-    source, output, recipe = squashed(tmp_path)
-    words = ("--recipe", recipe, "--source", source)
+    source, output, recipe = (tmp_path / name for name in ("source", "new", "recipe"))
+    oci_layout(source, [APP])
+    squash(str(source), f"oci:{output}:mine", keep=KEEP, write=Write(recipe=recipe))
     squash(str(source), f"oci:{output}:other", keep=Keep(layers=2))
+    words = ("--recipe", recipe, "--source", source)
     assert_fails(run("verify", f"oci:{output}", *words), 3, "here is sha256:")
-    assert run("verify", f"oci:{output}:app:new", *words).code == 0
+    assert run("verify", f"oci:{output}:mine", *words).code == 0
 
 
 # --- files -------------------------------------------------------------------------------------

@@ -196,6 +196,8 @@ def _check_subset(planned: Changeset) -> None:
             raise InvalidLayer("its directory is not listed before it", path=path)
         if record.name != (path + b"/" if record.typeflag == DIRECTORY and path else path or b"./"):
             raise InvalidLayer(f"it is written as {show_path(record.name)}", path=path)
+        if is_hard_link(Entry(path, record)) and link_target(Entry(path, record)) != record.linkname:
+            raise InvalidLayer(f"its target is written as {show_path(record.linkname)}", path=path)
         if record.start in markers:
             if record.typeflag != REGULAR or record.size:
                 raise InvalidLayer("a whiteout that is no empty file", path=path)
