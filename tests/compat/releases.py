@@ -131,8 +131,8 @@ class NewDocker(services.Docker):
 @contextmanager
 def new_docker(state: Path, release: Release, *, by_manifest: bool) -> Iterator[NewDocker]:
     """Start dockerd of a release, with containerd's image store or its own overlay2."""
-    folder = state / f"{release.name}-{'containerd' if by_manifest else 'overlay2'}"
-    folder.mkdir()
+    kind = "containerd" if by_manifest else "overlay2"
+    folder = Path(tempfile.mkdtemp(prefix=f"{release.name}-{kind}-", dir=state))
     config = folder / "daemon.json"
     config.write_text(json.dumps({"features": {"containerd-snapshotter": by_manifest}}))
     host = f"unix://{folder}/sock"

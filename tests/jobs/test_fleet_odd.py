@@ -348,7 +348,7 @@ def test_nothing_is_compressed_after_the_commit(tmp_path: Path, monkeypatch: pyt
         return Compressor(*args)
 
     monkeypatch.setattr(_FleetWork, "commit", noted)
-    monkeypatch.setattr("squashkit.jobs.fleet.prices.Compressor", compressor)
+    monkeypatch.setattr("squashkit.jobs.fleet.elsewhere.Compressor", compressor)
     docker_archive_25(tmp_path / "a.tar", [wasteful("a", 900)])
     squash(tmp_path / "a.tar", "--into", tmp_path / "out.tar", "--strategy", "all")
     assert committed
