@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from squashkit.cli import complete
 from squashkit.cli.help import LEAVE_OUT, Command, option
-from squashkit.cli.shared import leave_out_options, notify, show_report
+from squashkit.cli.shared import Printable, leave_out_options, notify, show_report
 from squashkit.cli.writing import WriteReport, Writing, writing_options
 from squashkit.jobs.recipes import read_recipe
 from squashkit.jobs.replay import replay as job
 from squashkit.options import Merge
 from squashkit.progress import Notify, Progress, shown
-from squashkit.report.fleet.squash import SquashedFleet
 
 
 @click.command(
@@ -85,8 +84,7 @@ def replay(
             progress=progress,
             notify=notify,
         )
-        assert not isinstance(done, SquashedFleet)
-        return done
+        return cast(WriteReport, done)
 
     writing.run(first, (str(recipe), *others), work)
 
@@ -107,6 +105,5 @@ def _replay_fleet(
             progress=progress,
             notify=notify,
         )
-    assert isinstance(done, SquashedFleet)
     if not writing.quiet or writing.as_json or writing.as_markdown:
-        show_report(done, as_json=writing.as_json, as_markdown=writing.as_markdown)
+        show_report(cast(Printable, done), as_json=writing.as_json, as_markdown=writing.as_markdown)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, Protocol
 
 from squashkit.arguments import checked, texts
 from squashkit.engine.carry_out import Task
@@ -22,10 +23,8 @@ from squashkit.errors import BaseUnknown, CheckFailed, ImageNotFound, InvalidRec
 from squashkit.jobs.choose import Chosen
 from squashkit.jobs.decide import Bases
 from squashkit.jobs.ends import decide_targets, guard_tags, open_ends, would_harm
-from squashkit.jobs.fleet.squash import squash_again
 from squashkit.jobs.held import Held, alike_of, base_of
 from squashkit.jobs.leave_out import exclusions_of
-from squashkit.jobs.rebase import rebase_again
 from squashkit.jobs.recipes import read_recipe
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.layers.changeset import Changeset
@@ -38,17 +37,20 @@ from squashkit.plan.recipe.prove import plan_by_recipe
 from squashkit.plan.segments import Decision, parse_segments
 from squashkit.plan.squash import LayerPlan, squash_planner
 from squashkit.progress import Notify, Progress, ignore
-from squashkit.report.fleet.squash import SquashedFleet
 from squashkit.report.platforms import IndexReport
-from squashkit.report.rebase import RebaseReport
-from squashkit.report.squash import Report
 from squashkit.transports.open import open_source
 from squashkit.transports.reference import parse_reference
 from squashkit.transports.session import Session
 from squashkit.transports.source import Source
 from squashkit.wording import Option
 
-Replayed = Report | RebaseReport | SquashedFleet | IndexReport[Report] | IndexReport[RebaseReport]
+
+class Replayed(Protocol):
+    """What was made again: a Report, a RebaseReport, an IndexReport of these, or of a fleet a
+    SquashedFleet."""
+
+    def json(self) -> dict[str, Any]:
+        """The fields that `--json` prints."""
 
 
 @checked
@@ -131,12 +133,16 @@ def _replay(
         _refuse_other(Merge(), merge)
         if held.writes and output is None:
             raise UsageError("where does the fleet go? ", Option("output", example="oci:DIR"))
+        from squashkit.jobs.fleet.squash import squash_again  # most recipes are of no fleet
+
         return squash_again(
             held, sources, output, force=write.force, run=run, progress=progress, notify=notify
         )
     read = held.reading(read)
     if held.recipe.job == REBASE:
         _refuse_other(Merge(), merge)
+        from squashkit.jobs.rebase import rebase_again  # nor of a rebase
+
         done = rebase_again(
             held, sources, output, read=read, write=write, run=run, progress=progress, notify=notify
         )
