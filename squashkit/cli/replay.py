@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import click
 
 from squashkit.cli import complete
-from squashkit.cli.help import LEAVE_OUT, Command, option
-from squashkit.cli.shared import Printable, leave_out_options, notify, show_report
+from squashkit.cli.help import LEAVE_OUT, Command
+from squashkit.cli.shared import Printable, followed_options, notify, show_report
 from squashkit.cli.writing import WriteReport, Writing, writing_options
 from squashkit.jobs.recipes import read_recipe
 from squashkit.jobs.replay import replay as job
@@ -30,28 +30,13 @@ Examples:
 )
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete.images)
-@leave_out_options(LEAVE_OUT, "Let the recipe leave out")
-@option("--also-base", section=LEAVE_OUT, is_flag=True, help="Let it hide what the base has of it, too.")
-@option(
-    "--clamp-mtime", section=LEAVE_OUT, metavar="TIME", help="Let it change times that are later to this."
-)
-@option(
-    "--symlink-parents",
-    section=LEAVE_OUT,
-    type=click.Choice(["overlay", "follow"]),
-    default="overlay",
-    show_default=True,
-    help="Which a path through a lower layer's symlink means, as of squash. The recipe must have the same.",
-)
+@followed_options(LEAVE_OUT)
 @writing_options
 def replay(
     recipe: Path,
     sources: tuple[str, ...],
-    drop_caches: tuple[str, ...],
-    exclude: tuple[str, ...],
-    also_base: bool,
+    merge: Merge,
     clamp_mtime: str | None,
-    symlink_parents: Any,
     writing: Writing,
 ) -> None:
     """Make the image of RECIPE again, of the old one that SOURCE names. The recipe is believed in nothing:
@@ -61,12 +46,6 @@ def replay(
     What a recipe leaves out on purpose must be named here, too.
     """
     first, *others = sources
-    merge = Merge(
-        symlink_parents=symlink_parents,
-        drop_caches=drop_caches,
-        exclude=exclude,
-        also_base=also_base,
-    )
     if read_recipe(recipe).is_of_fleet:
         _replay_fleet(recipe, sources, merge, clamp_mtime, writing)
         return

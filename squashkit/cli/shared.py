@@ -19,7 +19,7 @@ from squashkit.cli.hints import flagged
 from squashkit.cli.output import say, show_json, terminal_width
 from squashkit.errors import UsageError, show_text
 from squashkit.oci.documents import ALL, Platform, PlatformChoice, parse_platform_choice
-from squashkit.options import Access, Run, Which, parse_size
+from squashkit.options import Access, Merge, Run, Which, parse_size
 from squashkit.progress import Note, shown
 from squashkit.values import frozen
 
@@ -226,6 +226,53 @@ def leave_out_options(section: Section, what: str) -> Callable[[Function], Funct
             shell_complete=complete.caches,
             help=f"{what} the caches of package managers: apt,pip or all.",
         )(made)
+
+    return options
+
+
+def followed_options(section: Section) -> Callable[[Function], Function]:
+    """What a recipe is let leave out and change: the command gets it as `merge` and `clamp_mtime`."""
+
+    def options(command: Function) -> Function:
+        @functools.wraps(command)
+        def collected(
+            *args: Any, drop_caches: Any, exclude: Any, also_base: bool, symlink_parents: Any, **others: Any
+        ) -> Any:
+            merge = Merge(
+                symlink_parents=symlink_parents,
+                drop_caches=drop_caches,
+                exclude=exclude,
+                also_base=also_base,
+            )
+            return command(*args, merge=merge, **others)
+
+        made: Function = collected
+        for add in (
+            option(
+                "--symlink-parents",
+                section=section,
+                type=click.Choice(["overlay", "follow"]),
+                default="overlay",
+                show_default=True,
+                help="Which a path through a lower layer's symlink means, as of squash. The recipe must"
+                " have the same.",
+            ),
+            option(
+                "--clamp-mtime",
+                section=section,
+                metavar="TIME",
+                help="Let it change times that are later to this.",
+            ),
+            option(
+                "--also-base",
+                section=section,
+                is_flag=True,
+                help="Let it hide what the base has of it, too.",
+            ),
+            leave_out_options(section, "Let the recipe leave out"),
+        ):
+            made = add(made)
+        return made
 
     return options
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -11,9 +10,9 @@ from squashkit.cli import complete
 from squashkit.cli.help import OPTIONS, Command, option
 from squashkit.cli.shared import (
     Looking,
+    followed_options,
     have_option,
     json_option,
-    leave_out_options,
     look_options,
     notify,
     parsed,
@@ -78,16 +77,7 @@ Examples:
     shell_complete=complete.images,
     help="The old image that the recipe makes it of.",
 )
-@leave_out_options(OPTIONS, "Let the recipe leave out")
-@option("--also-base", is_flag=True, help="Let it hide what the base has of it, too.")
-@option("--clamp-mtime", metavar="TIME", help="Let it change times that are later to this.")
-@option(
-    "--symlink-parents",
-    type=click.Choice(["overlay", "follow"]),
-    default="overlay",
-    show_default=True,
-    help="Which a path through a lower layer's symlink means, as of squash. The recipe must have the same.",
-)
+@followed_options(OPTIONS)
 @have_option(
     OPTIONS,
     "Tell whether IMAGE, a delta, will load where this is. A have-list, an archive, a layout or a"
@@ -101,11 +91,8 @@ def verify(
     limit: int,
     recipe: Path | None,
     sources: tuple[str, ...],
-    drop_caches: tuple[str, ...],
-    exclude: tuple[str, ...],
-    also_base: bool,
+    merge: Merge,
     clamp_mtime: str | None,
-    symlink_parents: Any,
     have: tuple[str, ...],
     as_json: bool,
     looking: Looking,
@@ -119,19 +106,9 @@ def verify(
     """
     if (recipe is None) != (not sources):
         raise UsageError("--recipe and --source go together: what is made of what")
-    if recipe is None and (
-        drop_caches or exclude or also_base or clamp_mtime or symlink_parents != "overlay"
-    ):
+    if recipe is None and (clamp_mtime or merge != Merge()):
         raise UsageError("what a recipe may leave out and change is for --recipe; leave it out")
-    by = None
-    if recipe is not None:
-        merge = Merge(
-            symlink_parents=symlink_parents,
-            drop_caches=drop_caches,
-            exclude=exclude,
-            also_base=also_base,
-        )
-        by = ByRecipe(recipe, sources, merge, clamp_mtime)
+    by = None if recipe is None else ByRecipe(recipe, sources, merge, clamp_mtime)
     with shown() as progress:
         verdict = job(
             image,
