@@ -40,7 +40,7 @@ def cat(image: str, path: str, as_json: bool, looking: Looking) -> None:
     for number, (platform, view) in enumerate(looking.each(each, image, as_it_is)):
         node = find_file(view, path)
         if as_json:
-            if node.entry.record.realsize > _MAX_JSON:
+            if node.entry.realsize > _MAX_JSON:
                 raise UsageError("the file is too large for JSON; leave --json out")
             content = b"".join(view.content(node))
             documents[str(platform)] = file_json(Listed.of_node(node.entry.path, node), content)

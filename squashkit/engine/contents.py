@@ -20,7 +20,7 @@ class FileStream(io.RawIOBase):
         self._view = view
         self._inode = inode
         self._at = 0
-        self._size = inode.entry.record.realsize
+        self._size = inode.entry.realsize
 
     def readable(self) -> bool:
         return True

@@ -21,7 +21,7 @@ from squashkit.errors import InvalidImage, TransportError
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
-from squashkit.layers.record import Record
+from squashkit.layers.entry import Entry
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID
 from squashkit.oci.media import Codec
@@ -127,19 +127,19 @@ class Recorder:
         write_all(self._file.fd, data)
 
     def recorded(
-        self, records: Iterable[Record], passed: Callable[[int, int], bytes | None]
-    ) -> Iterator[Record]:
-        """The same records. `passed` gives bytes of the layer that were just read: all that is no data,
+        self, entries: Iterable[Entry], passed: Callable[[int, int], bytes | None]
+    ) -> Iterator[Entry]:
+        """The same entries. `passed` gives bytes of the layer that were just read: all that is no data,
         sparse maps that stand before the data included."""
         end = 0
-        for record in records:
-            blocks = passed(end, record.headers_end) if self._whole else None
+        for entry in entries:
+            blocks = passed(end, entry.headers_end) if self._whole else None
             if blocks is None:
                 self._whole = False
             else:
                 self._feed(_SPAN.pack(end, len(blocks)) + blocks)
-            end = record.end
-            yield record
+            end = entry.end
+            yield entry
 
     def _feed(self, data: bytes) -> None:
         try:
@@ -190,9 +190,9 @@ def pack_headers(changeset: Changeset, read: Callable[[int, int], bytes]) -> byt
         spans.clear()
 
     end = 0
-    for record in records_of(changeset):
-        add(end, read(end, record.headers_end))
-        end = record.end
+    for entry in members_of(changeset):
+        add(end, read(end, entry.headers_end))
+        end = entry.end
     if end < changeset.end:  # global headers behind the last member
         add(end, read(end, changeset.end))
     add(_LAST, _END.pack(changeset.diff_size, changeset.junk))
@@ -201,10 +201,10 @@ def pack_headers(changeset: Changeset, read: Callable[[int, int], bytes]) -> byt
     return b"".join(packed)
 
 
-def records_of(changeset: Changeset) -> list[Record]:
+def members_of(changeset: Changeset) -> list[Entry]:
     """All members of a layer, markers included, in the order of its tar."""
     members = [*changeset.entries, *changeset.markers]
-    return sorted((member.record for member in members), key=lambda record: record.start)
+    return sorted((member for member in members), key=lambda entry: entry.start)
 
 
 def unpack_headers(data: bytes | memoryview) -> Changeset:

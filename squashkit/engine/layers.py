@@ -32,8 +32,7 @@ from squashkit.layers import tar
 from squashkit.layers.blocks import Window
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.compare import Piece, content_digest
-from squashkit.layers.entry import Entry
-from squashkit.layers.record import REGULAR, HeaderOf, Record, stored_spans
+from squashkit.layers.entry import REGULAR, Entry, HeaderOf, stored_spans
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Image, Layer
 from squashkit.oci.media import Codec
@@ -374,19 +373,19 @@ class LayerStore:
         written to since."""
         return self._known(layer).deflated
 
-    def header(self, layer: Layer, record: Record) -> bytes:
-        """The header blocks of a record of a layer."""
-        return self.bytes_of(layer).read_at(record.start, record.data - record.start)
+    def header(self, layer: Layer, entry: Entry) -> bytes:
+        """The header blocks of a entry of a layer."""
+        return self.bytes_of(layer).read_at(entry.start, entry.data - entry.start)
 
     def header_of(self, image: Image) -> HeaderOf:
-        """Gives the header blocks of a record of one of an image's layers."""
-        return lambda index, record: self.header(image.layers[index], record)
+        """Gives the header blocks of a entry of one of an image's layers."""
+        return lambda index, entry: self.header(image.layers[index], entry)
 
     def pieces(self, layer: Layer, entry: Entry) -> Iterator[Piece]:
         """The content of a file of a layer, in order: bytes, in pieces that fit a processor's cache, and
         the lengths of holes. Raises DigestMismatch where the layer ends before the file does."""
         blob = self.bytes_of(layer)
-        for start, length in stored_spans(entry.record):
+        for start, length in stored_spans(entry):
             if start is None:
                 yield length
                 continue
@@ -431,10 +430,10 @@ class LayerStore:
             digests, texts = {}, {}
             self.bytes_of(layer)
             for entry in self.read([layer], is_here)[0].entries:
-                if entry.record.typeflag == REGULAR:
-                    digests[entry.record.start] = content_digest(self.pieces(layer, entry))
-                    if is_text(entry.path) and entry.record.realsize <= _LONGEST_TEXT:
-                        texts[entry.record.start] = b"".join(self.content(layer, entry))
+                if entry.typeflag == REGULAR:
+                    digests[entry.start] = content_digest(self.pieces(layer, entry))
+                    if is_text(entry.path) and entry.realsize <= _LONGEST_TEXT:
+                        texts[entry.start] = b"".join(self.content(layer, entry))
             files = KnownFiles(digests, texts)
             if self._file_cache is not None and self.verify:
                 self._file_cache.put(layer.diff_id, files)

@@ -18,9 +18,9 @@ from squashkit.errors import Cancelled, DigestMismatch, InvalidImage, PlanError,
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.compare import iter_nodes
+from squashkit.layers.entry import REGULAR, Entry, stored_spans
 from squashkit.layers.listing import rootfs_digest as digest_of_tree
 from squashkit.layers.pieces import Copy, Piece
-from squashkit.layers.record import REGULAR, Record, stored_spans
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.graph import Image, Layer
@@ -58,7 +58,7 @@ def planned_digest(
     contents = _Contents(layers)
     inodes = dict.fromkeys(node for _, node in iter_nodes(rootfs.root) if isinstance(node, Inode))
     for inode in inodes:  # each once, whatever names it has
-        if inode.entry.record.typeflag == REGULAR:
+        if inode.entry.typeflag == REGULAR:
             contents.want(inode, stack[inode.layer])
     contents.read()
     layers.settle()
@@ -76,9 +76,9 @@ class _Stacked:
     """That it is; None where it is put together from pieces."""
     pieces: _Pieces | None = None
 
-    def made(self, record: Record) -> bytes | None:
+    def made(self, entry: Entry) -> bytes | None:
         """What a file holds that is new; None where its bytes lie in a layer."""
-        return self.pieces.made(record) if self.pieces is not None and record.size else None
+        return self.pieces.made(entry) if self.pieces is not None and entry.size else None
 
     def place(self, at: int) -> tuple[Layer, int]:
         """The layer that a byte of the tar lies in, and where."""
@@ -118,13 +118,13 @@ class _Pieces:
         """What its headers say."""
         return parse_changeset(tar.scan(self._window), self._starts[-1] + len(tar.END_OF_ARCHIVE))
 
-    def made(self, record: Record) -> bytes | None:
+    def made(self, entry: Entry) -> bytes | None:
         """What a file holds that is written anew, as an extraction's package databases are; None where it
         is copied."""
-        piece, offset = self._find(record.data)
-        if isinstance(piece, Copy) or record.sparse is not None:
+        piece, offset = self._find(entry.data)
+        if isinstance(piece, Copy) or entry.sparse is not None:
             return None
-        return piece[offset : offset + record.size]
+        return piece[offset : offset + entry.size]
 
     def place(self, at: int) -> tuple[Layer, int]:
         """The layer that a byte is copied from, and where it lies in that."""
@@ -180,13 +180,13 @@ class _Contents:
     def want(self, inode: Inode, stacked: _Stacked) -> None:
         """Ask for the digest of a file of a layer. Raises PlanError for too many bytes of holes,
         TooLarge."""
-        made = stacked.made(inode.entry.record)
+        made = stacked.made(inode.entry)
         if made is not None:
             self.digests[inode] = hashlib.sha256(made).digest()
             return
         layer: Layer | None = None
         spans: list[tuple[int | None, int]] = []
-        for start, length in stored_spans(inode.entry.record):
+        for start, length in stored_spans(inode.entry):
             if start is None:
                 self._count_hole(inode, length)
             else:
@@ -201,7 +201,7 @@ class _Contents:
     def read(self) -> None:
         """Hash all that is wanted, several layers at a time."""
         for inode in self._empty:
-            self._hash_zeros(inode, inode.entry.record.realsize)
+            self._hash_zeros(inode, inode.entry.realsize)
         pool = self.layers.pool
         pool.finish(
             [

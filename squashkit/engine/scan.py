@@ -11,8 +11,7 @@ from squashkit.engine.entries import pack_headers
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, InvalidLayer
 from squashkit.layers.changeset import OPAQUE, WHITEOUT, Changeset
-from squashkit.layers.entry import Entry, link_target
-from squashkit.layers.record import (
+from squashkit.layers.entry import (
     BLOCK_DEVICE,
     CHARACTER,
     DIRECTORY,
@@ -20,7 +19,8 @@ from squashkit.layers.record import (
     HARD_LINK,
     REGULAR,
     SYMLINK,
-    Record,
+    Entry,
+    link_target,
 )
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Layer
@@ -94,16 +94,15 @@ def _hashed(store: LayerStore, layer: Layer) -> Digest:
 def _rows(store: LayerStore, layer: Layer, changeset: Changeset, blob: Blob) -> Iterator[Row]:
     """A row for each member, in the order of the tar."""
     hidden, emptied = iter(changeset.whiteouts), iter(changeset.opaques)
-    markers = {marker.record.start for marker in changeset.markers}
-    members = sorted(chain(changeset.entries, changeset.markers), key=lambda member: member.record.start)
+    markers = {marker.start for marker in changeset.markers}
+    members = sorted(chain(changeset.entries, changeset.markers), key=lambda member: member.start)
     for member in members:
-        path, record = member
-        traits = record.traits  # many members have the same
+        path, traits = member.path, member.traits  # many members have the same traits
         kind, length, digest = _TYPES[traits.typeflag], 0, None
-        if record.start in markers and (marker := _marker(path)):
+        if member.start in markers and (marker := _marker(path)):
             kind, path = marker, next(hidden if marker == "whiteout" else emptied)
         elif traits.typeflag == REGULAR:
-            length, digest = record.realsize, _content(store, layer, member, blob)
+            length, digest = member.realsize, _content(store, layer, member, blob)
         is_device = traits.typeflag in _DEVICES
         yield (
             path,
@@ -113,14 +112,14 @@ def _rows(store: LayerStore, layer: Layer, changeset: Changeset, blob: Blob) -> 
             traits.mode,
             traits.uid,
             traits.gid,
-            record.mtime if -_INT64 <= record.mtime < _INT64 else _nearest(record.mtime),
-            _link(member) if record.linkname else None,
+            member.mtime if -_INT64 <= member.mtime < _INT64 else _nearest(member.mtime),
+            _link(member) if member.linkname else None,
             traits.devmajor if is_device else None,
             traits.devminor if is_device else None,
             [*traits.xattrs.items()] if traits.xattrs else None,
-            record.start,
-            record.headers,
-            record.size if traits.sparse is not None else None,
+            member.start,
+            member.headers,
+            member.size if traits.sparse is not None else None,
         )
 
 
@@ -136,27 +135,25 @@ def _marker(path: bytes) -> str:
 
 def _link(member: Entry) -> bytes | None:
     """Where a link leads: of a symlink as it is written, of a hard link the path that it names."""
-    record = member.record
-    if record.typeflag == SYMLINK:
-        return record.linkname
-    if record.typeflag != HARD_LINK:
+    if member.typeflag == SYMLINK:
+        return member.linkname
+    if member.typeflag != HARD_LINK:
         return None
     try:
         return link_target(member)
     except InvalidLayer:
-        return record.linkname
+        return member.linkname
 
 
 def _content(store: LayerStore, layer: Layer, member: Entry, blob: Blob) -> bytes:
     """The digest of what a file holds."""
-    record: Record = member.record
-    if record.realsize > _MOST_ZEROS + record.size:
-        stated = size(record.realsize)
+    if member.realsize > _MOST_ZEROS + member.size:
+        stated = size(member.realsize)
         raise InvalidLayer(
             f"a sparse file of {stated}, whose holes take too long to be hashed", path=member.path
         )
-    if record.sparse is None and record.size <= _SMALL:
-        return hashlib.sha256(blob.read_at(record.data, record.size)).digest()
+    if member.sparse is None and member.size <= _SMALL:
+        return hashlib.sha256(blob.read_at(member.data, member.size)).digest()
     digest = hashlib.sha256()
     for piece in store.content(layer, member):
         digest.update(piece)

@@ -22,9 +22,8 @@ from squashkit.layers.compare import (
     is_same_content,
     iter_differences,
 )
-from squashkit.layers.entry import Entry
+from squashkit.layers.entry import Entry, stored_spans
 from squashkit.layers.lookup import resolve
-from squashkit.layers.record import stored_spans
 from squashkit.layers.rootfs import Inode, Node, Rootfs
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image
@@ -92,7 +91,7 @@ class View:
 
     def origin(self, inode: Inode) -> tuple[DiffID, int]:
         """Where a file's content comes from: equal origins have equal content."""
-        return self.image.layers[inode.layer].diff_id, inode.entry.record.data
+        return self.image.layers[inode.layer].diff_id, inode.entry.data
 
     def pieces(self, inode: Inode) -> Iterator[Piece]:
         """A file's content, as `LayerStore.pieces` gives it."""
@@ -104,10 +103,10 @@ class View:
 
     def same(self, layer: int, entry: Entry, other_layer: int, other: Entry) -> bool:
         """Whether two files, each of a layer, hold the same bytes."""
-        if entry.record.realsize != other.record.realsize:
+        if entry.realsize != other.realsize:
             return False
         mine, theirs = self.image.layers[layer].diff_id, self.image.layers[other_layer].diff_id
-        if (mine, entry.record.data) == (theirs, other.record.data):
+        if (mine, entry.data) == (theirs, other.data):
             return True
         return is_same_content(self.pieces_of(layer, entry), self.pieces_of(other_layer, other))
 
@@ -116,7 +115,7 @@ class View:
         parts: list[bytes] = []
         at, end = 0, offset + size
         blob = self.layers.bytes_of(self.image.layers[inode.layer])
-        for start, length in stored_spans(inode.entry.record):
+        for start, length in stored_spans(inode.entry):
             low, high = max(offset, at), min(end, at + length)
             if low < high:
                 zeros = bytes(high - low)

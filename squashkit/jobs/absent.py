@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import field
 from functools import partial
-from operator import itemgetter
+from operator import attrgetter
 
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, TooLarge, show_path
 from squashkit.layers.changeset import Changeset
-from squashkit.layers.entry import Entry
-from squashkit.layers.record import REGULAR
+from squashkit.layers.entry import REGULAR, Entry
 from squashkit.layers.rootfs import Rootfs
 from squashkit.layers.search import (
     Pattern,
@@ -104,17 +103,16 @@ class AbsenceSearch:
         buffer, base = window(0)
         end = base + len(buffer)
         members = (*changeset.entries, *changeset.markers)
-        for entry in sorted(members, key=itemgetter(1)):  # by their records: as they lie in the tar
-            record = entry.record
-            traits = record.traits
+        for entry in sorted(members, key=attrgetter("start")):
+            traits = entry.traits
             for name, value in (traits.xattrs or {}).items():
                 if (found := wanted.get(sha256(value).digest())) is not None:
                     places.append(Sighting(found, where, f"the xattr {show_path(name)}", entry.path))
             if traits.typeflag != REGULAR:
                 continue
             content: bytes | None
-            at = record.start + record.headers
-            stop = at + record.size
+            at = entry.start + entry.headers
+            stop = at + entry.size
             if end < stop <= at + WINDOW:
                 buffer, base = window(at)
                 end = base + len(buffer)
@@ -136,7 +134,7 @@ class AbsenceSearch:
     def _digest(self, layers: LayerStore, layer: Layer, entry: Entry) -> bytes | None:
         """The digest of a file's content; None where its holes are more than is looked through: of a few
         bytes they may make any number."""
-        holes = entry.record.realsize - entry.record.size
+        holes = entry.realsize - entry.size
         if self.session.room.limit is None and holes > _HOLES:
             return None
         digest = hashlib.sha256()

@@ -152,6 +152,6 @@ class _MayLack:
         if rule:
             nodes = (node_at(rootfs, one.path) for rootfs, _ in self._sides)
             node = next(node for node in nodes if node is not None)
-            size = node.entry.record.size if isinstance(node, Inode) else 0
+            size = node.entry.size if isinstance(node, Inode) else 0
             self.explained.append(LeftOut(one.path, size, rule, node.layer))
         return bool(rule)

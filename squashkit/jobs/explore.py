@@ -40,7 +40,7 @@ class Exploration:
             view, history = self.view, self.explored.history
             dead = [
                 DeadFile(
-                    *(one.path, one.entry.record.size, one.entry.record.length, one.layer, one.by),
+                    *(one.path, one.entry.size, one.entry.length, one.layer, one.by),
                     Cause.DELETED if one.cause is Ended.DELETED else Cause.OVERWRITTEN,
                 )
                 for one in history.rootfs.dropped
@@ -64,7 +64,7 @@ class Exploration:
             return Details(None, "", trace)
         gone = item.mark is Mark.REMOVED
         where = f"a layer below; removed by layer {item.layer}" if gone else f"layer {item.layer}"
-        return Details(Listed.of_record(path, item.entry.record), where, trace)
+        return Details(Listed.of_entry(path, item.entry), where, trace)
 
 
 @contextmanager

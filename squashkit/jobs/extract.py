@@ -371,7 +371,7 @@ def _is_folder(rootfs: Rootfs, path: bytes) -> bool:
 
 
 def _size(node: object) -> int:
-    return node.entry.record.size if isinstance(node, Inode) else 0
+    return node.entry.size if isinstance(node, Inode) else 0
 
 
 def _environment(image: Image) -> dict[str, str]:

@@ -11,8 +11,8 @@ from squashkit.engine.layers import LayerStore
 from squashkit.engine.write import Stock
 from squashkit.errors import CheckFailed, ImageNotFound, InvalidRecipe, UsageError, show_text
 from squashkit.layers.changeset import Changeset
+from squashkit.layers.entry import HeaderOf
 from squashkit.layers.pieces import Copy, Piece
-from squashkit.layers.record import HeaderOf
 from squashkit.oci.compression import Compression
 from squashkit.oci.digests import DiffID, Digest
 from squashkit.oci.documents import ALL, Descriptor, ImageConfig

@@ -110,8 +110,8 @@ def _stored_facts(layer: Layer) -> LayerFacts:
 
 
 def _worst(view: View) -> list[DeadEntry]:
-    found = nlargest(_WORST, view.rootfs.dropped, key=lambda one: (one.entry.record.size, -one.layer))
-    dead = [DeadEntry(one.path, one.entry.record.size, one.layer) for one in found]
+    found = nlargest(_WORST, view.rootfs.dropped, key=lambda one: (one.entry.size, -one.layer))
+    dead = [DeadEntry(one.path, one.entry.size, one.layer) for one in found]
     return [one for one in dead if one.size]
 
 
@@ -126,16 +126,16 @@ def _all_facts(view: View, stored: Sequence[LayerFacts]) -> list[LayerFacts]:
     entries: Counter[int] = Counter()
     dead: Counter[int] = Counter()
     lengths: Counter[int] = Counter()
-    for _, (_, record), layer, *_ in view.rootfs.dropped:
+    for _, entry, layer, *_ in view.rootfs.dropped:
         entries[layer] += 1
-        dead[layer] += record.size
-        lengths[layer] += record.length
+        dead[layer] += entry.size
+        lengths[layer] += entry.length
     return [
         replace(
             facts,
             uncompressed=changeset.diff_size,
             entries=changeset.count,
-            markers=sum(entry.record.length for entry in changeset.markers),
+            markers=sum(entry.length for entry in changeset.markers),
             dead_entries=entries[index],
             dead_bytes=dead[index],
             dead_length=lengths[index],

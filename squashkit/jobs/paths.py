@@ -13,8 +13,8 @@ from squashkit.errors import PathNotFound, UsageError
 from squashkit.jobs.look import each, one_platform, only
 from squashkit.layers.changeset import opaque_of, whiteout_of
 from squashkit.layers.compare import iter_nodes, kind_of
+from squashkit.layers.entry import REGULAR
 from squashkit.layers.lookup import node_at, resolve
-from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Directory, Inode
 from squashkit.layers.search import parse_pattern
 from squashkit.layers.trace import Traces
@@ -123,7 +123,7 @@ def _of_rootfs(view: View, path: str, *, recursive: bool) -> Iterator[Listed]:
 def _of_layer(view: View, layer: int, path: str) -> tuple[Listed, ...]:
     top = view.name_of(path)
     entries = view.changeset(layer).entries
-    return tuple(Listed.of_record(e.path, e.record) for e in entries if _is_below(e.path, top))
+    return tuple(Listed.of_entry(e.path, e) for e in entries if _is_below(e.path, top))
 
 
 def _hidden(view: View, layer: int, path: str) -> tuple[bytes, ...]:
@@ -209,6 +209,6 @@ def _real(view: View, path: str) -> bytes | None:
 def find_file(view: View, path: str) -> Inode:
     """The file at a path of an open image. Raises PathNotFound for what is none."""
     node = view.find(path, follow=True)
-    if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
+    if not isinstance(node, Inode) or node.entry.typeflag != REGULAR:
         raise PathNotFound(f"is a {kind_of(node)}, not a file", path=view.name_of(path))
     return node

@@ -440,15 +440,15 @@ class _Files:
         layer = self._layer(side, inode)
         if is_here(layer):
             return content_digest(self.layers.pieces(layer, inode.entry))
-        return self.layers.files_of(layer, is_text).digests[inode.entry.record.start]
+        return self.layers.files_of(layer, is_text).digests[inode.entry.start]
 
     def text(self, side: Side, inode: Inode) -> bytes:
         """All that a file holds."""
         layer = self._layer(side, inode)
         if not is_here(layer):
             texts = self.layers.files_of(layer, is_text).texts
-            if inode.entry.record.start in texts:
-                return texts[inode.entry.record.start]
+            if inode.entry.start in texts:
+                return texts[inode.entry.start]
         return b"".join(self.layers.content(layer, inode.entry))
 
     def _layer(self, side: Side, inode: Inode) -> Layer:

@@ -28,7 +28,7 @@ from squashkit.jobs.leave_out import exclusions_of
 from squashkit.jobs.recipes import read_recipe
 from squashkit.jobs.reports import notes_on, reports_of, transferred
 from squashkit.layers.changeset import Changeset
-from squashkit.layers.record import HeaderOf
+from squashkit.layers.entry import HeaderOf
 from squashkit.oci.graph import Image
 from squashkit.options import ByRecipe, Merge, Read, Run, Write
 from squashkit.plan.documents import is_base_kept

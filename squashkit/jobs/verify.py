@@ -396,7 +396,7 @@ class _Verifier:
                     " skopeo and umoci refuse it"
                 )
                 warnings.append(Finding(where, message))
-            absolute = [r.name for _, r in changeset.entries if r.name.startswith(b"/")]
+            absolute = [one.name for one in changeset.entries if one.name.startswith(b"/")]
             if absolute:
                 warnings.append(Finding(where, f"an absolute name: {show_path(absolute[0])}"))
             obstacle = find_obstacle(changeset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from zlib import adler32
 
 from squashkit.errors import InvalidLayer
 from squashkit.layers.pax import INT64, shown_value
@@ -42,6 +43,21 @@ def parse_number(field: bytes) -> int | None:
     return int(digits, 8) if digits.isdigit() and b"8" not in digits and b"9" not in digits else None
 
 
+def plain_number(field: bytes) -> int | None:
+    """A field of 12 bytes as most writers fill it: eleven octal digits, then NUL or a space. None for all
+    others."""
+    digits = field[:11]
+    if field[11] not in _NUMBER_ENDS or not digits.isdigit():
+        return None
+    try:
+        return int(digits, 8)
+    except ValueError:  # an 8 or a 9
+        return None
+
+
+_NUMBER_ENDS = frozenset(b"\0 ")
+
+
 def are_times(prefix: bytes) -> bool:
     """Whether GNU's atime and ctime stand where ustar has its prefix."""
     return all(not field[0] or parse_number(field) is not None for field in (prefix[:12], prefix[12:24]))
@@ -55,6 +71,11 @@ def total_of(checksum: bytes) -> int:
     if not digits.isdigit() or b"8" in digits or b"9" in digits or checksum[6:] not in _SUM_ENDS:
         return -1
     return 2 + int(digits, 8) - 256 + sum(checksum)
+
+
+def sum_of(fields: bytes) -> int:
+    """The sum of at most 257 bytes, at C speed: adler32's low half is 1 plus it, modulo 65521."""
+    return (adler32(fields) & 0xFFFF) - 1
 
 
 def check_sum(block: memoryview, checksum: bytes, at: int) -> None:

@@ -13,9 +13,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
-from squashkit.layers.entry import Entry, normalise
+from squashkit.layers.entry import DIRECTORY, GLOBAL, LEADS, REGULAR, SYMLINK, Entry, normalise
 from squashkit.layers.links import LONGEST, StandingLinks
-from squashkit.layers.record import DIRECTORY, GLOBAL, REGULAR, SYMLINK, Record
 from squashkit.values import frozen
 
 WHITEOUT = b".wh."
@@ -57,16 +56,16 @@ class Changeset:
     @property
     def content_size(self) -> int:
         """Bytes of its files, as docker counts a layer."""
-        return sum(content_of(record) for _, record in self.entries)
+        return sum(map(content_of, self.entries))
 
     @property
     def host_size(self) -> HostSize:
         """What it takes on a host."""
         folders = {b""}
         blocks = 0
-        for path, record in self.entries:
-            blocks += blocks_of(record)
-            folders.add(path if record.typeflag == DIRECTORY else path.rpartition(b"/")[0])
+        for entry in self.entries:
+            blocks += blocks_of(entry)
+            folders.add(entry.path if entry.typeflag == DIRECTORY else entry.directory)
         folders.update(path.rpartition(b"/")[0] for path in self.whiteouts)
         folders.update(self.opaques)
         for path in [*folders]:
@@ -90,69 +89,65 @@ _INLINE = 60
 """From so many bytes on a symlink's target does not fit into its inode (ext4)."""
 
 
-def content_of(record: Record) -> int:
+def content_of(entry: Entry) -> int:
     """Bytes that an entry takes on a host, as docker counts: of a file its content, of a symlink its target
     (moby, pkg/directory, sums the sizes that lstat(2) gives)."""
-    if record.typeflag == REGULAR:
-        return record.realsize
-    return len(record.linkname) if record.typeflag == SYMLINK else 0
+    if entry.typeflag == REGULAR:
+        return entry.realsize
+    return len(entry.linkname) if entry.typeflag == SYMLINK else 0
 
 
-def blocks_of(record: Record) -> int:
+def blocks_of(entry: Entry) -> int:
     """Bytes of the blocks that an entry takes on a host, but for directories."""
-    if record.typeflag == REGULAR:
-        return -(-record.realsize // DISK_BLOCK) * DISK_BLOCK
-    return DISK_BLOCK if record.typeflag == SYMLINK and len(record.linkname) >= _INLINE else 0
+    if entry.typeflag == REGULAR:
+        return -(-entry.realsize // DISK_BLOCK) * DISK_BLOCK
+    return DISK_BLOCK if entry.typeflag == SYMLINK and len(entry.linkname) >= _INLINE else 0
 
 
-def parse_changeset(records: Iterable[Record], diff_size: int = 0) -> Changeset:
-    """Sort a tar's records into a changeset.
+def parse_changeset(members: Iterable[Entry], diff_size: int = 0) -> Changeset:
+    """Sort a tar's members into a changeset.
 
     Raises InvalidLayer for a name that leads out of the root, for the names `.wh.`, `.wh..` and `.wh...`,
     and for an entry below a whiteout."""
     entries: list[Entry] = []
-    marked: list[tuple[bytes, bytes, Record]] = []
+    marked: list[tuple[bytes, bytes, int]] = []
     markers: list[Entry] = []
     odd: list[tuple[str, bytes]] = []
-    add, make = entries.append, tuple.__new__
-    record = None
-    for record in records:
-        name = record.name
-        if record.traits.odd:
-            odd.append((record.odd, name))
-        if record.traits.typeflag == GLOBAL:
-            odd.append(("a global pax header, which umoci refuses", name))
+    add = entries.append
+    entry = None
+    for entry in members:
+        _, _, _, directory, base, _, _, traits, written = entry
+        if traits.odd:
+            odd.append((traits.odd, entry.name))
+        if traits.typeflag == GLOBAL:
+            odd.append(("a global pax header, which umoci refuses", entry.name))
             continue
-        path = name[:-1] if name[-1:] == b"/" else name
-        if b"/." in name or b"//" in name or path[:1] in _SUSPICIOUS:
-            path = normalise(path)
-            if WHITEOUT in path:
-                marker = _parse_marker(path)
-                if marker is not None:
-                    markers.append(Entry(path, record))
-                    kind, path = marker
-                    if kind is not None:
-                        marked.append((kind, path, record))
-                    continue
-        add(make(Entry, (path, record)))
-    end = record.end if record else 0
+        if written and written not in LEADS:
+            normalise(written)  # it may lead out of the root
+        if base[:4] == WHITEOUT or WHITEOUT in directory:
+            marker = _parse_marker(entry.path)
+            if marker is not None:
+                markers.append(entry)
+                kind, path = marker
+                if kind is not None:
+                    marked.append((kind, path, entry.start))
+                continue
+        add(entry)
+    end = entry.end if entry else 0
     hidden = _hidden(marked, entries)
     return Changeset(tuple(entries), *hidden, tuple(markers), diff_size, end, odd=tuple(odd))
 
 
-_SUSPICIOUS = (b".", b"/", b"")
-
-
 def _hidden(
-    marked: Sequence[tuple[bytes, bytes, Record]], entries: Sequence[Entry]
+    marked: Sequence[tuple[bytes, bytes, int]], entries: Sequence[Entry]
 ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     """The paths that whiteouts hide, and the directories that opaque markers empty. A way to them through a
     symlink of the same layer that stands there when they are read is followed, as all consumers do."""
     whiteouts: list[bytes] = []
     opaques: list[bytes] = []
-    links = StandingLinks(entries if marked and any(e.record.typeflag == SYMLINK for e in entries) else ())
-    for kind, path, record in marked:
-        links.advance(record.start)
+    links = StandingLinks(entries if marked and any(e.typeflag == SYMLINK for e in entries) else ())
+    for kind, path, start in marked:
+        links.advance(start)
         directory, _, name = (path, b"", b"") if kind == OPAQUE else path.rpartition(b"/")
         if links.targets and directory and len(directory) < LONGEST:
             directory = links.followed(directory)

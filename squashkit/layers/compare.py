@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Final
 
 from squashkit.errors import show_path
-from squashkit.layers.record import DIRECTORY, REGULAR, SYMLINK, TYPE_NAMES
+from squashkit.layers.entry import DIRECTORY, REGULAR, SYMLINK, TYPE_NAMES
 from squashkit.layers.rootfs import Attributes, Directory, Inode, Node, Rootfs
 from squashkit.values import frozen
 
@@ -164,7 +164,7 @@ def _is_equal(a: Piece, b: Piece) -> bool:
 
 def kind_of(node: Node) -> str:
     """What a node is, in a word."""
-    return TYPE_NAMES[DIRECTORY if isinstance(node, Directory) else node.entry.record.typeflag]
+    return TYPE_NAMES[DIRECTORY if isinstance(node, Directory) else node.entry.typeflag]
 
 
 def attributes_of(node: Node) -> Attributes:
@@ -173,7 +173,7 @@ def attributes_of(node: Node) -> Attributes:
         return node.effective()
     if node.entry is None:
         return Attributes(0o755, 0, 0, 0, {})
-    return Attributes.of(node.entry.record)
+    return Attributes.of(node.entry)
 
 
 def names_of(inode: Inode, path: bytes) -> dict[bytes, int]:
@@ -190,7 +190,7 @@ def links_of(inode: Inode) -> int:
 
 
 def _inodes(path: bytes, a: Inode, b: Inode, same_content: SameContent) -> Iterator[Difference]:
-    ra, rb = a.entry.record, b.entry.record
+    ra, rb = a.entry, b.entry
     if ra.typeflag == SYMLINK and ra.linkname != rb.linkname:
         yield Difference(path, "target", show_path(ra.linkname), show_path(rb.linkname))
     if (ra.devmajor, ra.devminor) != (rb.devmajor, rb.devminor):

@@ -1,4 +1,4 @@
-"""Tar headers written anew: of members that squashkit makes, and of records of which something changes.
+"""Tar headers written anew: of members that squashkit makes, and of entries of which something changes.
 
 What is written means one thing to every reader: one extension header at most, in pax form unless the
 header is GNU's and needs none; names without a prefix; no data where the type has none."""
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from squashkit.errors import InvalidLayer
 from squashkit.layers.blocks import BLOCK
+from squashkit.layers.entry import HARD_LINK, REGULAR, SYMLINK, Entry
 from squashkit.layers.pax import (
     MAX_EXTENSION,
     SPARSE_NAME,
@@ -15,7 +16,6 @@ from squashkit.layers.pax import (
     Pax,
     parse_pax,
 )
-from squashkit.layers.record import HARD_LINK, REGULAR, SYMLINK, Record
 from squashkit.layers.tar import OLD_GNU, OLD_SPARSE, STAR_TRAILER, USTAR
 
 _NAME, _LINKNAME, _SIZE, _TYPE = slice(0, 100), slice(157, 257), slice(124, 136), slice(156, 157)
@@ -37,7 +37,7 @@ def header(name: bytes, typeflag: bytes, *, mode: int, size: int = 0) -> bytes:
 
 
 def rewrite(
-    record: Record,
+    entry: Entry,
     blocks: bytes,
     *,
     name: bytes | None = None,
@@ -45,26 +45,26 @@ def rewrite(
     attributes: tuple[int, int, int, int] | None = None,
     xattrs: dict[bytes, bytes] | None = None,
 ) -> bytes:
-    """A record's headers as `scan` understood them, with some fields changed and all others carried over.
+    """An entry's headers as `scan` understood them, with some fields changed and all others carried over.
 
-    `blocks` are the bytes from the record's `start` to its `data`; `attributes` are mode, uid, gid and
+    `blocks` are the bytes from the entry's `start` to its `data`; `attributes` are mode, uid, gid and
     mtime in nanoseconds; `xattrs` replaces all of them. With a `linkname` a file becomes a hard link,
     without data of its own. An old GNU sparse file takes pax form 1.0, whose map stands at the end of
-    what is returned; so for every file the bytes from the record's `data` to its `end` follow. Pax
+    what is returned; so for every file the bytes from the entry's `data` to its `end` follow. Pax
     records keep their order, repeated ones among them.
 
     Raises InvalidLayer where the extended header would be larger than readers take.
     """
     pax, block, old_map = _take_apart(blocks)
-    name = record.name if name is None else name
-    becomes_link = linkname is not None and record.typeflag != HARD_LINK
-    target = record.linkname if linkname is None else linkname
-    sparse = None if becomes_link else record.sparse
+    name = entry.name if name is None else name
+    becomes_link = linkname is not None and entry.typeflag != HARD_LINK
+    target = entry.linkname if linkname is None else linkname
+    sparse = None if becomes_link else entry.sparse
     sparse_map = b""
-    block[_TYPE] = HARD_LINK if becomes_link else record.typeflag  # of type NUL a slash would decide
-    if record.mode & ~0o7777:  # a type in it is the typeflag's business
-        block[100:108] = b"%07o\0" % (record.mode & 0o7777)
-    if becomes_link or record.typeflag != REGULAR:
+    block[_TYPE] = HARD_LINK if becomes_link else entry.typeflag  # of type NUL a slash would decide
+    if entry.mode & ~0o7777:  # a type in it is the typeflag's business
+        block[100:108] = b"%07o\0" % (entry.mode & 0o7777)
+    if becomes_link or entry.typeflag != REGULAR:
         pax = _without(pax, b"size")
         _set_size(block, 0)
     if old_map:  # it stands where ustar has the prefix
@@ -73,8 +73,8 @@ def rewrite(
         pax = [(key, value) for key, value in pax if not key.startswith(SPARSE_PREFIX)]
     elif old_map:
         sparse_map = _map_of(sparse.extents)
-        pax = _without(pax, b"size") + _sparse_records(name, record.realsize)
-        _set_size(block, len(sparse_map) + record.size)
+        pax = _without(pax, b"size") + _sparse_records(name, entry.realsize)
+        _set_size(block, len(sparse_map) + entry.size)
         block[257:265] = USTAR + b"00"
     if attributes is not None:
         pax = _set_attributes(block, pax, attributes)
@@ -83,7 +83,7 @@ def rewrite(
         pax += [(XATTR_PREFIX + key, value) for key, value in xattrs.items()]
     _clear_prefix(block)
     block[_NAME] = name[:100].ljust(100, b"\0")
-    has_target = record.typeflag in (HARD_LINK, SYMLINK) or becomes_link
+    has_target = entry.typeflag in (HARD_LINK, SYMLINK) or becomes_link
     block[_LINKNAME] = (target[:100] if has_target else b"").ljust(100, b"\0")
     long = []
     if any(key == SPARSE_NAME for key, _ in pax):

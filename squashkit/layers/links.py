@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from squashkit.errors import InvalidLayer
-from squashkit.layers.entry import Entry, is_hard_link, link_target
-from squashkit.layers.record import DIRECTORY, SYMLINK
+from squashkit.layers.entry import DIRECTORY, SYMLINK, Entry, is_hard_link, link_target
 
 LONGEST: Final = 4096  # PATH_MAX: nothing leads further
 MAX_SYMLINKS: Final = 40  # Linux's own limit (path_resolution(7))
@@ -21,7 +20,7 @@ class StandingLinks:
         """Of each symlink's path where it leads, and which entry it is."""
         self._replaced: dict[bytes, int] = {}
         """Of each path above a symlink which entry last took a whole tree's place."""
-        self._above = set(_above(entry.path for entry in entries if entry.record.typeflag == SYMLINK))
+        self._above = set(_above(entry.path for entry in entries if entry.typeflag == SYMLINK))
         self._entries = entries
         self._next = 0
 
@@ -30,14 +29,14 @@ class StandingLinks:
         entries, targets = self._entries, self.targets
         for index in range(self._next, len(entries)):
             entry = entries[index]
-            path, record = entry
-            if record.start >= offset:
+            path, typeflag = entry.path, entry.typeflag
+            if entry.start >= offset:
                 break
             self._next = index + 1
-            if path in self._above and record.typeflag != DIRECTORY:
+            if path in self._above and typeflag != DIRECTORY:
                 self._replaced[path] = index
-            if record.typeflag == SYMLINK:
-                targets[path] = record.linkname, index
+            if typeflag == SYMLINK:
+                targets[path] = entry.linkname, index
             elif targets:
                 link = targets.get(link_target(entry)) if is_hard_link(entry) else None
                 if link is not None:

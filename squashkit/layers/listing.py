@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote_from_bytes
 
 from squashkit.layers.compare import attributes_of, iter_nodes
-from squashkit.layers.record import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, REGULAR, SYMLINK
+from squashkit.layers.entry import BLOCK_DEVICE, CHARACTER, DIRECTORY, FIFO, REGULAR, SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
 from squashkit.oci.digests import Digest
 
@@ -51,12 +51,12 @@ def list_rootfs(rootfs: Rootfs, content: ContentDigest) -> Iterator[bytes]:
 
 def _line(path: bytes, node: Node, content: ContentDigest) -> bytes:
     """All that is said of an inode, at the first of its names."""
-    kind = DIRECTORY if isinstance(node, Directory) else node.entry.record.typeflag
+    kind = DIRECTORY if isinstance(node, Directory) else node.entry.typeflag
     mode, uid, gid, mtime, xattrs = attributes_of(node)
     mode = 0o777 if kind == SYMLINK else mode  # no file system keeps another (symlink(7))
     fields = [_quoted(path), _LETTERS[kind], f"{mode:04o}", f"{uid}", f"{gid}", f"{mtime}"]
     if isinstance(node, Inode):
-        record = node.entry.record
+        record = node.entry
         if kind == REGULAR:
             fields += f"{record.realsize}", content(node).hex()
         elif kind == SYMLINK:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from squashkit.layers.entry import SYMLINK
 from squashkit.layers.links import MAX_SYMLINKS
-from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Place, Rootfs, bound_by
 from squashkit.values import frozen
 
@@ -41,11 +41,11 @@ def resolve(rootfs: Rootfs, path: bytes, *, follow: bool) -> Node | None:
         if child is None:
             return None
         at = child
-        if isinstance(at, Inode) and at.entry.record.typeflag == SYMLINK and (follow or any(parts)):
+        if isinstance(at, Inode) and at.entry.typeflag == SYMLINK and (follow or any(parts)):
             followed += 1
             if followed > MAX_SYMLINKS:
                 return None
-            target = at.entry.record.linkname
+            target = at.entry.linkname
             parts.extend(target.split(b"/")[::-1])
             at = rootfs.root if target.startswith(b"/") else parent
     return at
@@ -93,11 +93,11 @@ def way_from(rootfs: Rootfs, directory: Directory, path: bytes) -> Way:
         if child is None:
             return Way(passed, None)
         passed.append((at, part))
-        if isinstance(child, Inode) and child.entry.record.typeflag == SYMLINK:
+        if isinstance(child, Inode) and child.entry.typeflag == SYMLINK:
             followed += 1
             if followed > MAX_SYMLINKS:
                 return Way(passed, None)
-            target = child.entry.record.linkname
+            target = child.entry.linkname
             parts.extend(target.split(b"/")[::-1])
             at = rootfs.root if target.startswith(b"/") else at
         else:
@@ -108,7 +108,7 @@ def way_from(rootfs: Rootfs, directory: Directory, path: bytes) -> Way:
 def is_symlink(directory: Directory, name: bytes) -> bool:
     """Whether a name in a directory is one."""
     node = directory.children[name]
-    return isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK
+    return isinstance(node, Inode) and node.entry.typeflag == SYMLINK
 
 
 def lower_children(directory: Directory, run: int) -> Iterator[tuple[bytes, Node | None]]:

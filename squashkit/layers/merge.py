@@ -29,6 +29,7 @@ from squashkit.layers.changeset import (
     blocks_of,
     content_of,
 )
+from squashkit.layers.entry import DIRECTORY, HARD_LINK, REGULAR, Entry, HeaderOf
 from squashkit.layers.lookup import Lower
 from squashkit.layers.pieces import (
     Copy,
@@ -40,7 +41,6 @@ from squashkit.layers.pieces import (
     as_members,
     join_pieces,
 )
-from squashkit.layers.record import DIRECTORY, HARD_LINK, REGULAR, HeaderOf, Record
 from squashkit.layers.rootfs import BELOW, Attributes, Binding, Directory, Dropped, Inode, Node, Rootfs
 from squashkit.values import frozen, mutable
 
@@ -110,7 +110,7 @@ class _Run:
     directories: set[Directory] = field(default_factory=set)
     whiteouts: dict[Directory, list[bytes]] = field(default_factory=dict)
     emptied: set[Directory] = field(default_factory=set)
-    verbatim: dict[int, list[Record]] = field(default_factory=lambda: defaultdict(list))
+    verbatim: dict[int, list[Entry]] = field(default_factory=lambda: defaultdict(list))
     """Files whose headers can stay as they are, by their layers."""
     renamed: list[tuple[bytes, Inode]] = field(default_factory=list)
     groups: dict[int, Inode] = field(default_factory=dict)
@@ -174,8 +174,8 @@ class Part(NamedTuple):
 
     members: tuple[Member, ...]
     """The first holds the content, the others link to it."""
-    record: Record
-    """The header that the content came with."""
+    entry: Entry
+    """What the content came with."""
     layer: int
     """In which layer that is."""
     attributes: Attributes
@@ -196,24 +196,24 @@ def parts_of_run(rootfs: Rootfs, header_of: HeaderOf, latest: int | None = None)
     `latest` one, in nanoseconds, become that."""
     found = _walk(rootfs, opaque=False)
     others = []
-    for layer, records in found.verbatim.items():
-        for record in records:
-            attributes = Attributes.of(record)
-            pieces = as_it_stands(layer, record)
-            if latest is not None and record.mtime > latest:
+    for layer, entries in found.verbatim.items():
+        for entry in entries:
+            attributes = Attributes.of(entry)
+            pieces = as_it_stands(layer, entry)
+            if latest is not None and entry.mtime > latest:
                 attributes = attributes._replace(mtime=latest)
-                pieces = _rewritten(layer, record, record.name, header_of, attributes)
-            member = Member(layer, record.start, record.name, record.typeflag, None, pieces)
-            others.append(Part((member,), record, layer, attributes))
+                pieces = _rewritten(layer, entry, entry.path, header_of, attributes)
+            member = Member(layer, entry.start, entry.path, entry.typeflag, None, pieces)
+            others.append(Part((member,), entry, layer, attributes))
     for path, inode in found.renamed:
-        record, changed = inode.entry.record, _changed(inode, latest)
-        pieces = _rewritten(inode.layer, record, path, header_of, changed)
-        member = Member(inode.layer, record.start, path, record.typeflag, None, pieces)
-        others.append(Part((member,), record, inode.layer, changed or inode.effective()))
+        entry, changed = inode.entry, _changed(inode, latest)
+        pieces = _rewritten(inode.layer, entry, path, header_of, changed)
+        member = Member(inode.layer, entry.start, path, entry.typeflag, None, pieces)
+        others.append(Part((member,), entry, inode.layer, changed or inode.effective()))
     for inode in found.groups.values():
         members = _group(inode, found, header_of, [], _by_path, latest)
         attributes = _changed(inode, latest) or inode.effective()
-        others.append(Part(tuple(members), inode.entry.record, inode.layer, attributes))
+        others.append(Part(tuple(members), inode.entry, inode.layer, attributes))
     folders = {}
     whiteouts = []
     by_path = {directory.path: directory for directory in found.directories}
@@ -222,18 +222,17 @@ def parts_of_run(rootfs: Rootfs, header_of: HeaderOf, latest: int | None = None)
             whiteouts.append(member)
             continue
         directory = by_path[member.path]
-        attributes = Attributes(0o755, 0, 0, 0, {})
-        if directory.entry is not None:
-            attributes = Attributes.of(directory.entry.record)
         is_changed = max(directory.entry_layer, directory.layer) >= found.start
         (header,) = member.pieces
+        attributes = Attributes(0o755, 0, 0, 0, {})
+        if directory.entry is not None:
+            attributes = Attributes.of(directory.entry)
+            others_than: Attributes | None = None
+            if latest is not None and is_changed and attributes.mtime > latest:
+                attributes = attributes._replace(mtime=latest)
+                others_than = attributes
+            header = _directory_header(directory, directory.entry, others_than)
         assert isinstance(header, bytes)
-        if latest is not None and is_changed and attributes.mtime > latest and directory.entry is not None:
-            attributes = attributes._replace(mtime=latest)
-            record = directory.entry.record
-            assert record.header is not None
-            name = directory.path + b"/" if directory.parent else b"./"
-            header = headers.rewrite(record, record.header, name=name, attributes=attributes[:4])
         folders[member.path] = Folder(header, attributes, is_changed)
     return RunParts(folders, whiteouts, others)
 
@@ -242,7 +241,7 @@ def measure_run(rootfs: Rootfs, header_of: HeaderOf) -> tuple[int, list[CopiedLi
     """The bytes of the tar that `merge_run` makes, 0 where it would hold nothing, and the links in it that
     became copies."""
     found, copies, remade, directories = _compare(rootfs, header_of, opaque=False, order=_by_source)
-    size = sum(record.length for records in found.verbatim.values() for record in records)
+    size = sum(entry.length for entries in found.verbatim.values() for entry in entries)
     for member in (*remade, *directories):
         size += sum(
             len(piece) if isinstance(piece, bytes) else piece.end - piece.start for piece in member.pieces
@@ -263,11 +262,11 @@ def _compare(
 
 def _host_size(found: _Run) -> HostSize:
     """A group of hard links counts once."""
-    records = [record for records in found.verbatim.values() for record in records]
-    records += [inode.entry.record for _, inode in found.renamed]
-    records += [inode.entry.record for inode in found.groups.values()]
+    entries = [entry for entries in found.verbatim.values() for entry in entries]
+    entries += [inode.entry for _, inode in found.renamed]
+    entries += [inode.entry for inode in found.groups.values()]
     folders = sum(directory.parent is not None for directory in found.directories) + 1
-    return HostSize(sum(map(content_of, records)), sum(map(blocks_of, records)) + DISK_BLOCK * folders)
+    return HostSize(sum(map(content_of, entries)), sum(map(blocks_of, entries)) + DISK_BLOCK * folders)
 
 
 def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
@@ -294,7 +293,7 @@ def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
             elif gone := [name for name in lower if name not in directory.children]:
                 found.whiteouts[directory] = sorted(gone)
                 found.need(directory)
-        above = directory.child_path(b"")
+        above = directory.path
         holds_files = False
         for name, node in directory.children.items():
             if isinstance(node, Directory):
@@ -306,11 +305,12 @@ def _walk(rootfs: Rootfs, *, opaque: bool) -> _Run:
             elif node.bindings is None:
                 if node.layer >= start:
                     holds_files = True
-                    path, record = above + name, node.entry.record
-                    if record.name == path and not record.traits.odd:
-                        verbatim[node.layer].append(record)
+                    entry = node.entry
+                    _, _, _, written_in, base, _, _, traits, written = entry
+                    if base == name and written_in == above and not written and not traits.odd:
+                        verbatim[node.layer].append(entry)
                     else:
-                        found.renamed.append((path, node))
+                        found.renamed.append((directory.child_path(name), node))
             elif node.changed >= start or next(reversed(node.bindings.values())).layer >= start:
                 found.groups[id(node)] = node
         if holds_files:
@@ -337,9 +337,9 @@ def _twin(
 def _directories(found: _Run, rootfs: Rootfs) -> Iterator[Member]:
     """The root's entry, then each directory followed at once by its whiteouts, sorted by path."""
     for directory in sorted(found.directories, key=lambda directory: directory.path):
-        header = _directory_header(directory, found.start, invent=not rootfs.unknown_below)
-        if header:
-            yield Member(BELOW, 0, directory.path, DIRECTORY, None, (header,))
+        pieces = _directory_pieces(directory, found.start, invent=not rootfs.unknown_below)
+        if pieces:
+            yield Member(BELOW, 0, directory.path, DIRECTORY, None, pieces)
         hidden = [WHITEOUT + name for name in found.whiteouts.get(directory, ())]
         for name in [OPAQUE] if directory in found.emptied else hidden:
             path = directory.child_path(name)
@@ -347,21 +347,40 @@ def _directories(found: _Run, rootfs: Rootfs) -> Iterator[Member]:
             yield Member(BELOW, 0, path, REGULAR, None, (header,))
 
 
-def _directory_header(directory: Directory, start: int, *, invent: bool) -> bytes:
-    if directory.parent is None and directory.entry_layer < start:
-        return b""  # the root's own entry is never invented
+def _directory_pieces(directory: Directory, start: int, *, invent: bool) -> tuple[Piece, ...]:
+    """What a directory's entry is written from: where it stands in the run, or its header."""
+    is_of_run = directory.entry_layer >= start
+    if directory.parent is None and not is_of_run:
+        return ()  # the root's own entry is never invented
     if directory.entry is None:
-        return headers.header(directory.path + b"/", DIRECTORY, mode=0o755) if invent else b""
-    record = directory.entry.record
-    assert record.header is not None
-    name = directory.path + b"/" if directory.parent else b"./"
-    if record.name in (name, directory.path) and record.name and not record.odd:
-        return record.header
-    return headers.rewrite(record, record.header, name=name)
+        return (headers.header(directory.path + b"/", DIRECTORY, mode=0o755),) if invent else ()
+    entry = directory.entry
+    if is_of_run and entry.headers and _is_verbatim(directory, entry):
+        return as_it_stands(directory.entry_layer, entry)
+    return (_directory_header(directory, entry),)
+
+
+def _directory_header(directory: Directory, entry: Entry, attributes: Attributes | None = None) -> bytes:
+    """The header of a directory that some layer lists, with other attributes where they are given."""
+    assert entry.header is not None
+    if attributes is None and _is_verbatim(directory, entry):
+        return entry.header
+    return headers.rewrite(
+        entry, entry.header, name=_as_named(directory), attributes=attributes and attributes[:4]
+    )
+
+
+def _is_verbatim(directory: Directory, entry: Entry) -> bool:
+    return not entry.odd and bool(entry.name) and entry.name in (_as_named(directory), directory.path)
+
+
+def _as_named(directory: Directory) -> bytes:
+    """A directory's name in a tar."""
+    return directory.path + b"/" if directory.parent else b"./"
 
 
 def _by_source(binding: Binding) -> tuple[int, int]:
-    return binding.layer, binding.entry.record.start
+    return binding.layer, binding.entry.start
 
 
 def _by_path(binding: Binding) -> list[bytes]:
@@ -377,9 +396,9 @@ def _remade(
     """Everything that is no directory and cannot stay as it stands, or has several names."""
     members: list[Member] = []
     for path, inode in found.renamed:
-        record = inode.entry.record
-        pieces = _rewritten(inode.layer, record, path, header_of, inode.attributes)
-        members.append(Member(inode.layer, record.start, path, record.typeflag, None, pieces))
+        entry = inode.entry
+        pieces = _rewritten(inode.layer, entry, path, header_of, inode.attributes)
+        members.append(Member(inode.layer, entry.start, path, entry.typeflag, None, pieces))
     for inode in found.groups.values():
         members += _group(inode, found, header_of, copies, order)
     return members
@@ -412,25 +431,25 @@ def _group(
     if inode.layer < found.start:
         made = [binding for binding in names if binding.layer >= found.start]
         copied = (made or names)[0]  # its attributes may be changed by a link that is gone again
-        copies.append(CopiedLink(copied.path, inode.entry.path, inode.entry.record.size))
+        copies.append(CopiedLink(copied.path, inode.entry.path, inode.entry.size))
         if inode.changed < found.start:
             names = made
     names.sort(key=order)
     first = names[0]
     first_path = first.path
-    record, changed = inode.entry.record, _changed(inode, latest)
+    entry, changed = inode.entry, _changed(inode, latest)
     members = []
     for binding in names:
         found.need(binding.directory)
         path = binding.path
-        own = binding.entry.record
+        own = binding.entry
         if binding is first:
-            verbatim = binding.entry is inode.entry and record.name == path and not record.odd
+            verbatim = own is entry and entry.name == path and not entry.odd
             if verbatim and changed is None:
-                pieces = as_it_stands(inode.layer, record)
+                pieces = as_it_stands(inode.layer, entry)
             else:
-                pieces = _rewritten(inode.layer, record, path, header_of, changed)
-            typeflag, target = record.typeflag, None
+                pieces = _rewritten(inode.layer, entry, path, header_of, changed)
+            typeflag, target = entry.typeflag, None
         else:
             is_link = own.typeflag == HARD_LINK and own.linkname == first_path
             if is_link and own.name == path and changed is None and not own.odd:
@@ -450,24 +469,24 @@ def _changed(inode: Inode, latest: int | None) -> Attributes | None:
 
 
 def _rewritten(
-    layer: int, record: Record, path: bytes, header_of: HeaderOf, attributes: Attributes | None
+    layer: int, entry: Entry, path: bytes, header_of: HeaderOf, attributes: Attributes | None
 ) -> tuple[Piece, ...]:
     """An inode under another name than its header's, or with other attributes, and with its own extended
     records."""
     header = headers.rewrite(
-        record,
-        header_of(layer, record),
+        entry,
+        header_of(layer, entry),
         name=path,
         attributes=attributes and attributes[:4],
         xattrs=attributes and attributes.xattrs,
     )
-    return (header, Copy(layer, record.data, record.end)) if record.size else (header,)
+    return (header, Copy(layer, entry.data, entry.end)) if entry.size else (header,)
 
 
 def _as_link(binding: Binding, target: bytes, header_of: HeaderOf, effective: Attributes | None) -> bytes:
     """A further name of an inode. Its header repeats the inode's attributes, since the last header of a
     group decides about them; its xattrs too, since a change of owner takes file capabilities away."""
-    own = binding.entry.record
+    own = binding.entry
     return headers.rewrite(
         own,
         header_of(binding.layer, own),

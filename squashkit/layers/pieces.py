@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from squashkit.layers.changeset import WHITEOUT
-from squashkit.layers.record import DIRECTORY, Record
+from squashkit.layers.entry import DIRECTORY, Entry
 from squashkit.layers.rootfs import BELOW
 
 
@@ -33,25 +34,25 @@ class Member(NamedTuple):
     pieces: tuple[Piece, ...]
 
 
-Group = tuple[int, Iterable[Record | Member]]
-"""Members of one layer in the making. A record stands for an entry of that source layer which is copied as
-it stands, as most are, and needs no value of its own."""
+Group = tuple[int, Iterable[Entry | Member]]
+"""Members of one layer in the making. An entry of that source layer is copied as it stands, as most are,
+and needs no value of its own."""
 
 
 def as_members(groups: Iterable[Group]) -> Iterator[Member]:
     """The same as values of one kind."""
     for layer, members in groups:
         for one in members:
-            if isinstance(one, Record):
+            if isinstance(one, Entry):
                 pieces = as_it_stands(layer, one)
-                yield Member(layer, one.start, one.name, one.typeflag, None, pieces)
+                yield Member(layer, one.start, one.path, one.typeflag, None, pieces)
             else:
                 yield one
 
 
-def as_it_stands(layer: int, record: Record) -> tuple[Piece, ...]:
+def as_it_stands(layer: int, entry: Entry) -> tuple[Piece, ...]:
     """All bytes of a member."""
-    return (Copy(layer, record.start, record.end),)
+    return (Copy(layer, entry.start, entry.end),)
 
 
 class SafeSubset:
@@ -62,42 +63,62 @@ class SafeSubset:
 
     def __init__(self, *, listed: bool) -> None:
         self._listed = listed
-        self._seen: set[bytes] = {b""}
-        self._hidden: set[bytes] = set()
-        self._last_directory = self._last_parent = b""
+        self._names: dict[bytes, list[bytes]] = {b"": []}
+        """Of each directory what lies in it."""
+        self._made: set[bytes] = set()
+        """Paths of files that are no copies of entries, as all are that have several names."""
+        self._hidden: dict[bytes, list[bytes]] = {}
+        """Of each directory what its whiteouts hide."""
+        self._last_directory = b""
 
-    def verified(self, members: Iterable[Record | Member]) -> Iterator[Record | Member]:
+    def verified(self, members: Iterable[Entry | Member]) -> Iterator[Entry | Member]:
         """The same members, each held against those before it."""
-        seen, listed, last_parent = self._seen, self._listed, self._last_parent
+        listed = self._listed
+        last, names = b"", self._names[b""]
         for one in members:
-            if isinstance(one, Record):
-                path, typeflag, target = one.name, one.traits.typeflag, None
+            if isinstance(one, Entry):
+                _, _, _, directory, name, _, _, _, _ = one
             else:
-                path, typeflag, target = one.path, one.typeflag, one.target
-            parent, _, name = path.rpartition(b"/")
-            if path in seen and path:
-                raise AssertionError(f"two entries for {path!r}")
-            if listed and parent != last_parent and parent not in seen:
-                raise AssertionError(f"{path!r} comes before its directory")
-            if target is not None and target not in seen:
-                raise AssertionError(f"{path!r} comes before its target")
-            if typeflag == DIRECTORY:
-                self._last_directory = path
-            elif name.startswith(WHITEOUT):
-                if listed and parent != self._last_directory:
-                    raise AssertionError(f"{path!r} does not follow its directory")
-                self._hidden.add(path[: len(path) - len(name)] + name[len(WHITEOUT) :])
-            seen.add(path)
-            last_parent = parent
+                directory, _, name = one.path.rpartition(b"/")
+            if directory != last:
+                found = self._names.get(directory)
+                if found is None:
+                    if listed:
+                        raise AssertionError(f"{_joined(directory, name)!r} comes before its directory")
+                    found = self._names[directory] = []
+                last, names = directory, found
+            if name:  # the root's own entry has none
+                names.append(name)
+            if not isinstance(one, Entry):
+                self._hold(one, directory, name)
             yield one
-        self._last_parent = last_parent
+
+    def _hold(self, one: Member, directory: bytes, name: bytes) -> None:
+        if one.target is not None and one.target not in self._made:
+            raise AssertionError(f"{one.path!r} comes before its target")
+        if one.typeflag == DIRECTORY:
+            self._last_directory = one.path
+            self._names.setdefault(one.path, [])
+        elif name.startswith(WHITEOUT):
+            if self._listed and directory != self._last_directory:
+                raise AssertionError(f"{one.path!r} does not follow its directory")
+            self._hidden.setdefault(directory, []).append(name[len(WHITEOUT) :])
+        else:
+            self._made.add(one.path)
 
     def finish(self) -> None:
-        """Hold whiteouts against all members, once there are no more."""
-        if not self._hidden.isdisjoint(self._seen):
-            raise AssertionError(
-                f"entries beside their whiteouts: {sorted(self._hidden & self._seen)[:3]!r}"
-            )
+        """Hold all members, once there are no more, against one another, and against their whiteouts."""
+        for directory, names in self._names.items():
+            different = set(names)
+            if len(different) < len(names):
+                twice = next(name for name, times in Counter(names).items() if times > 1)
+                raise AssertionError(f"two entries for {_joined(directory, twice)!r}")
+            if directory in self._hidden and not different.isdisjoint(self._hidden[directory]):
+                raise AssertionError(f"an entry beside its whiteout in {directory!r}")
+
+
+def _joined(directory: bytes, name: bytes) -> bytes:
+    return directory + b"/" + name if directory else name
 
 
 def join_pieces(groups: Iterable[Group]) -> tuple[tuple[Piece, ...], int]:
@@ -110,7 +131,7 @@ def join_pieces(groups: Iterable[Group]) -> tuple[tuple[Piece, ...], int]:
     for source, members in groups:
         for one in members:
             entries += 1
-            if not isinstance(one, Record):
+            if not isinstance(one, Entry):
                 pieces = one.pieces
             elif source == layer and one.start == end:
                 end = one.end

@@ -20,15 +20,23 @@ What a small input can ask for is limited: directories that no layer lists, of w
 
 from __future__ import annotations
 
+from collections import defaultdict
 from enum import Enum
 from typing import Final, NamedTuple
 
 from squashkit.errors import InvalidLayer, PlanError, show_path
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import AUFS_LINKS, OPAQUE, WHITEOUT, Changeset
-from squashkit.layers.entry import Entry, is_hard_link, link_target
+from squashkit.layers.entry import (
+    DIRECTORY,
+    HARD_LINK,
+    SYMLINK,
+    TYPE_NAMES,
+    Entry,
+    is_hard_link,
+    link_target,
+)
 from squashkit.layers.links import MAX_SYMLINKS
-from squashkit.layers.record import DIRECTORY, HARD_LINK, SYMLINK, TYPE_NAMES, Record
 from squashkit.values import frozen
 
 BELOW: Final = -1
@@ -49,11 +57,12 @@ class Attributes(NamedTuple):
     xattrs: dict[bytes, bytes]
 
     @classmethod
-    def of(cls, record: Record) -> Attributes:
+    def of(cls, entry: Entry) -> Attributes:
         """Owners have 32 bits where they are applied (chown(2)), whatever a header says: -2 is
         4294967294."""
-        uid, gid = record.uid & 0xFFFFFFFF, record.gid & 0xFFFFFFFF
-        return cls(record.mode & 0o7777, uid, gid, record.mtime, record.xattrs or {})
+        traits = entry.traits
+        uid, gid = traits.uid & 0xFFFFFFFF, traits.gid & 0xFFFFFFFF
+        return cls(traits.mode & 0o7777, uid, gid, entry.mtime, traits.xattrs or {})
 
 
 class Binding(NamedTuple):
@@ -89,7 +98,7 @@ class Inode:
         self.layer = layer
 
     def effective(self) -> Attributes:
-        return self.attributes or Attributes.of(self.entry.record)
+        return self.attributes or Attributes.of(self.entry)
 
 
 class LinkedInode(Inode):
@@ -286,18 +295,17 @@ class Rootfs:
         self._note_repeated(changeset)
         directories = self.directories
         for entry in changeset.entries:
-            path, record = entry
-            typeflag = record.traits.typeflag
+            _, _, _, above, name, _, _, traits, _ = entry
+            typeflag = traits.typeflag
             if typeflag == DIRECTORY:
                 self._add_directory(entry)
                 continue
-            parent_path, _, name = path.rpartition(b"/")
-            parent = directories.get(parent_path)
+            parent = directories.get(above)
             if parent is None:
-                if path.startswith(AUFS_LINKS + b"/"):
+                if above == AUFS_LINKS or above.startswith(AUFS_LINKS + b"/"):
                     self._add_aufs(entry)
                     continue
-                parent = self._make_parents(parent_path)
+                parent = self._make_parents(above)
             if not name:
                 raise InvalidLayer("the root is no directory")
             if parent.entry_layer != layer:
@@ -347,7 +355,7 @@ class Rootfs:
     def _note_contested_whiteouts(self, changeset: Changeset) -> None:
         hidden = set(changeset.whiteouts)
         if hidden:
-            for path in [path for path, _ in changeset.entries if path in hidden]:
+            for path in [entry.path for entry in changeset.entries if entry.path in hidden]:
                 self._contest("whiteout and entry for one path", path)
         opaque = set(changeset.opaques)
         for path in changeset.whiteouts:
@@ -363,12 +371,14 @@ class Rootfs:
 
     def _note_repeated(self, changeset: Changeset) -> None:
         """Names that stand in the layer more than once: docker refuses those that are spelled alike."""
-        members = (changeset.entries, changeset.markers)
-        names = {path for some in members for path, _ in some}
-        if len(names) < sum(map(len, members)):
+        members = [*changeset.entries, *changeset.markers]
+        names: defaultdict[bytes, set[bytes]] = defaultdict(set)
+        for member in members:
+            names[member.directory].add(member.base)
+        if sum(map(len, names.values())) < len(members):
             first: dict[bytes, str] = {}
-            for path, record in (member for some in members for member in some):
-                kind = TYPE_NAMES[record.typeflag]
+            for member in members:
+                path, kind = member.path, TYPE_NAMES[member.typeflag]
                 if path in first:
                     self._contest(f"{REPEATED} ({first[path]}, then {kind})", path)
                 first[path] = kind
@@ -382,8 +392,8 @@ class Rootfs:
             while at is not None and at.parent is not None and at not in seen:
                 seen.add(at)
                 if at.entry_layer != self._layer and at.entry is not None:
-                    record = at.entry.record
-                    if (record.mode & 0o7777, record.uid, record.gid) != (0o755, 0, 0) or record.xattrs:
+                    traits = at.entry.traits
+                    if (traits.mode & 0o7777, traits.uid, traits.gid) != (0o755, 0, 0) or traits.xattrs:
                         self._contest("directory not listed by a layer that changes what it holds", at.path)
                 at = at.parent
 
@@ -404,8 +414,8 @@ class Rootfs:
         if directory is None:
             if path == AUFS_LINKS:
                 return
-            parent_path, _, name = path.rpartition(b"/")
-            parent = self.directories.get(parent_path) or self._make_parents(parent_path)
+            name = entry.base
+            parent = self.directories.get(entry.directory) or self._make_parents(entry.directory)
             old = parent.children.get(name)
             if isinstance(old, Directory):  # named through a symlink
                 directory = old
@@ -487,11 +497,10 @@ class Rootfs:
             del self._nameless[linked.entry.path]
         parent.children[name] = linked
         self._touch(parent)
-        record = entry.record
         before = linked.effective()
-        if _CAPABILITY in before.xattrs and _CAPABILITY not in (record.xattrs or {}):
+        if _CAPABILITY in before.xattrs and _CAPABILITY not in (entry.xattrs or {}):
             self._contest("hard link without its file's capabilities", entry.path)
-        after = Attributes.of(record)._replace(xattrs=before.xattrs | (record.xattrs or {}))
+        after = Attributes.of(entry)._replace(xattrs=before.xattrs | (entry.xattrs or {}))
         if after != before:
             self._contest("hard link with other attributes than its file's", entry.path)
             if linked.changed < self.run:  # names that follow touch their directories themselves
@@ -543,23 +552,23 @@ class Rootfs:
                 directory = child
                 continue
             if child is not None:
-                record = child.entry.record
+                entry = child.entry
                 same_layer = bound_by(directory, part, child) == self._layer
-                if record.typeflag == SYMLINK and (same_layer or self.follow_lower_symlinks):
+                if entry.typeflag == SYMLINK and (same_layer or self.follow_lower_symlinks):
                     if not same_layer and make:
                         self._contest("path through a symlink of a lower layer", directory.child_path(part))
                     followed += 1
                     if followed > MAX_SYMLINKS:
                         raise InvalidLayer("a loop of symlinks", path=path)
-                    if record.linkname.startswith(b"/"):
+                    if entry.linkname.startswith(b"/"):
                         directory = self.root
-                    parts.extend(record.linkname.split(b"/")[::-1])
+                    parts.extend(entry.linkname.split(b"/")[::-1])
                     continue
                 if not make:
                     return None
                 if same_layer:
                     raise InvalidLayer("a path through a file of the same layer", path=path)
-                kind = "symlink" if record.typeflag == SYMLINK else "file"
+                kind = "symlink" if entry.typeflag == SYMLINK else "file"
                 self._contest(f"path through a {kind} of a lower layer", directory.child_path(part))
                 self._remove(directory, part, Cause.OVERWRITTEN)
             elif not make:
@@ -577,9 +586,9 @@ class Rootfs:
             if bound_by(parent, name, old) == self._layer:
                 before = old.entry if old.bindings is None else old.bindings[parent, name].entry
                 self._contest_other_way(before, entry, parent.child_path(name))
-            lost, made = old.entry.record, entry.record
+            lost = old.entry
             # chmod and chown copy a file up and leave its size and its time alone
-            if (lost.typeflag, lost.size, lost.mtime) == (made.typeflag, made.size, made.mtime):
+            if (lost.typeflag, lost.size, lost.mtime) == (entry.typeflag, entry.size, entry.mtime):
                 cause = Cause.ATTRIBUTES
         self._remove(parent, name, cause)
 

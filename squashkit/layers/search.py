@@ -18,9 +18,8 @@ from dataclasses import field, replace
 from squashkit.errors import show_path
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
-from squashkit.layers.entry import Entry
+from squashkit.layers.entry import HARD_LINK, SYMLINK, TYPE_NAMES, Entry
 from squashkit.layers.links import MAX_SYMLINKS
-from squashkit.layers.record import HARD_LINK, SYMLINK, TYPE_NAMES
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.oci.digests import is_digest
 from squashkit.values import frozen
@@ -145,9 +144,9 @@ def links_in_layers(changesets: Iterable[Changeset]) -> Symlinks:
     """The symlinks that layers have, those that are gone again too."""
     links: dict[str, dict[str, None]] = {}
     for changeset in changesets:
-        for path, record in changeset.entries:
-            if record.typeflag == SYMLINK:
-                links.setdefault(_decode(path), {})[_decode(record.linkname)] = None
+        for entry in changeset.entries:
+            if entry.typeflag == SYMLINK:
+                links.setdefault(_decode(entry.path), {})[_decode(entry.linkname)] = None
     return links
 
 
@@ -268,15 +267,15 @@ def find_paths(
             continue
         search = pattern.paths.search
         for entry in changeset.entries:
-            path, record = entry
+            path = entry.path
             if search(_decode(path)):
                 yield Sighting(pattern.text, where, describe(entry, dead), path)
-            elif record.typeflag in (SYMLINK, HARD_LINK) and search(_clean(_decode(record.linkname))):
-                yield Sighting(pattern.text, where, f"a link to /{show_path(record.linkname)}", path)
+            elif entry.typeflag in (SYMLINK, HARD_LINK) and search(_clean(_decode(entry.linkname))):
+                yield Sighting(pattern.text, where, f"a link to /{show_path(entry.linkname)}", path)
         for path in changeset.whiteouts:
             if search(_decode(path)):
                 yield Sighting(pattern.text, where, "a whiteout, which tells the name", path)
-        for path, _ in changeset.markers:
+        for path in [marker.path for marker in changeset.markers]:
             if b"/.wh..wh." in b"/" + path and search(_decode(path)):
                 yield Sighting(pattern.text, where, "a marker, which tells the name", path)
 
@@ -302,7 +301,7 @@ def find_applied(patterns: Sequence[Pattern], rootfs: Rootfs, where: Sequence[st
 
 def describe(entry: Entry, dead: set[int]) -> str:
     """An entry in words."""
-    kind = TYPE_NAMES[entry.record.typeflag]
+    kind = TYPE_NAMES[entry.typeflag]
     state = "dead: hidden by a layer above" if id(entry) in dead else "in the root file system"
     return f"{kind}, {state}"
 

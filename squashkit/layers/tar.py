@@ -1,11 +1,11 @@
-"""The one tar scanner: header blocks in, records with byte spans out.
+"""The one tar scanner: header blocks in, entries with byte spans out.
 
 A layer is never unpacked. `scan` reads headers, jumps over data and says where everything lies, so that a
 survivor can be copied as bytes. A header means what Go's archive/tar makes of it (reader.go:
 `Reader.next`, `readHeader`, `parsePAX`, `mergePAX`, `readGNUSparsePAXHeaders`), since docker, containerd,
 podman and umoci read layers with that: what squashkit judges is what they will judge.
 
-Where other readers may understand a header chain differently, or refuse it, the record says so in `odd`,
+Where other readers may understand a header chain differently, or refuse it, the entry says so in `odd`,
 and headers.py writes it anew."""
 
 from __future__ import annotations
@@ -24,7 +24,23 @@ from squashkit.layers.blocks import (
     check_sum,
     gather_bytes,
     number,
+    plain_number,
     total_of,
+)
+from squashkit.layers.entry import (
+    BLOCK_DEVICE,
+    CHARACTER,
+    DIRECTORY,
+    FIFO,
+    GLOBAL,
+    HARD_LINK,
+    LEADS,
+    REGULAR,
+    SYMLINK,
+    DirectoryHeader,
+    Entry,
+    Traits,
+    place,
 )
 from squashkit.layers.pax import (
     MAX_EXTENSION,
@@ -37,18 +53,6 @@ from squashkit.layers.pax import (
     sparse_map_0,
     sparse_size,
 )
-from squashkit.layers.record import (
-    BLOCK_DEVICE,
-    CHARACTER,
-    DIRECTORY,
-    FIFO,
-    GLOBAL,
-    HARD_LINK,
-    REGULAR,
-    SYMLINK,
-    Record,
-    Traits,
-)
 from squashkit.layers.sparse import checked_sparse, old_sparse_map, sparse_map_1
 
 END_OF_ARCHIVE = bytes(2 * BLOCK)
@@ -57,14 +61,15 @@ OLD_SPARSE, CONTIGUOUS = b"S", b"7"
 USTAR, STAR_TRAILER, OLD_GNU = b"ustar\0", b"tar\0", b"ustar  \0"
 
 
-_HEADER = struct.Struct("100s24s11sc11sc8sc100s255s")
+_HEADER = struct.Struct("100s24s12s12s8sc100s255s")
 _REST = struct.Struct("8s64x16s155s8x4s")
 _TYPES = {
     b"\0": REGULAR, b"0": REGULAR, b"7": REGULAR, b"S": REGULAR, b"1": HARD_LINK, b"2": SYMLINK,
     b"3": CHARACTER, b"4": BLOCK_DEVICE, b"5": DIRECTORY, b"6": FIFO,
 }  # fmt: skip
 _EXTENSIONS = b"xgLK"
-_LINKS, _ENDS = b"12", b"\0 "
+_LINKS = frozenset((HARD_LINK, SYMLINK))
+_NO_SIZE = b"00000000000\0"
 _WITHOUT_DATA = b"123456"
 _ODD_OLD_SPARSE = "type S (an old GNU sparse file), which docker and umoci refuse"
 _ODD_CONTIGUOUS = "type 7 (a contiguous file), which docker and umoci refuse"
@@ -77,18 +82,21 @@ _ODD_SIZE = "a size on a type that has no data"
 _ODD_SPARSE = "GNU.sparse records that make no sparse file to readers made with Go"
 
 
-def scan(window: Window) -> Iterator[Record]:
-    """Read a tar's records in order.
+def scan(window: Window) -> Iterator[Entry]:
+    """Read a tar's members in order.
 
-    The tar may end at any record boundary: with no end blocks, one, or junk behind them. Data is not
+    The tar may end at any member's boundary: with no end blocks, one, or junk behind them. Data is not
     read. Raises InvalidLayer for an end inside a header or inside data, for a header that Go's reader
     refuses, and for types that no consumer of layers knows.
     """
     # Headers differ in name, size and time, and in little else: what was understood of one is not worked
     # out again of its like. That is done in place, since a call would cost as much again: 1 µs.
     likes: dict[bytes, _Like] = {}
-    last, (total, above, kinds) = b"", _UNLIKE
+    last, (total, prefix, kinds) = b"", _UNLIKE
     times: dict[bytes, int] = {}
+    # Members come by directories: where one goes is known by what stands before its name's last slash.
+    places: Places = {}
+    before, (directory, written) = _NO_NAME, _NOWHERE
     unpack, expected, make = _HEADER.unpack_from, total_of, tuple.__new__
     buffer, base = window(0)
     at = end = 0  # offset of the header block to read; where the last payload ends
@@ -106,39 +114,55 @@ def scan(window: Window) -> Iterator[Record]:
                 if left < 0 and base + len(buffer) < end:  # padding may be missing
                     raise InvalidLayer(f"the tar ends inside data, {-left} bytes short", path=name)
                 return
-        (
-            name, owner, size_field, size_end, mtime_field, mtime_end, checksum, typeflag, linkname, rest,
-        ) = unpack(buffer, i)  # fmt: skip
+        name, owner, size_field, mtime_field, checksum, typeflag, linkname, rest = unpack(buffer, i)
         if rest != last:
-            last, (total, above, kinds) = rest, likes.get(rest, _UNLIKE)
+            last, (total, prefix, kinds) = rest, likes.get(rest, _UNLIKE)
         traits = kinds.get(typeflag, _NOBODY).get(owner)
+        mtime = times.get(mtime_field)
+        if mtime is None and traits is not None:
+            mtime = _remember(mtime_field, times)
         # adler32's low half is 1 plus the sum of all bytes, modulo 65521.
         if (
-            traits is not None
+            mtime is not None
+            and traits is not None
             and (adler32(buffer[i : i + 257]) & 0xFFFF) + total == expected(checksum)
-            and (size_field + mtime_field).isdigit()
-            and size_end in _ENDS
-            and mtime_end in _ENDS
+            and (linkname[0] > 0) is (typeflag in _LINKS)
             and not chain.kinds
         ):
-            try:
-                size = int(size_field, 8)
-                if mtime_field not in times:
-                    if len(times) >= _MAX_TIMES:
-                        times.clear()
-                    times[mtime_field] = int(mtime_field, 8) * 1_000_000_000
-            except ValueError:  # an 8 or a 9
-                size = -1
-            if (size == 0 or (size > 0 and typeflag == REGULAR)) and (linkname[0] > 0) is (
-                typeflag in _LINKS
-            ):
-                name = name.split(b"\0", 1)[0]
-                linkname = linkname.split(b"\0", 1)[0] if linkname[0] else b""
-                if typeflag == DIRECTORY:
-                    traits = _of_directory(traits, bytes(buffer[i : i + BLOCK]), name, last)
-                if above:
-                    name = above + name
-                yield make(Record, (at, BLOCK, size, name, linkname, times[mtime_field], traits))
+            size = 0 if size_field == _NO_SIZE else plain_number(size_field)
+            if size == 0 or (size is not None and typeflag == REGULAR):
+                name = name.rstrip(b"\0")
+                is_bare = b"\0" not in name
+                if not is_bare:
+                    name = name.split(b"\0", 1)[0]
+                if typeflag != DIRECTORY:
+                    if prefix:
+                        name = prefix + name
+                    linkname = linkname.split(b"\0", 1)[0] if linkname[0] else b""
+                    above, _, own = name.rpartition(b"/")
+                else:
+                    header = traits.header
+                    if (
+                        not is_bare
+                        or header.__class__ is not DirectoryHeader
+                        or header[1:4] != (size_field, mtime_field[11:], checksum[6:])
+                        or linkname != _NO_TARGET
+                    ):
+                        header = _directory_header(bytes(buffer[i : i + BLOCK]), prefix + name, mtime)
+                        traits = traits._replace(header=header)
+                    name = prefix + name
+                    linkname = b""
+                    inner, _, own = name.rpartition(b"/")
+                    above, _, own = inner.rpartition(b"/") if not own else (b"", b"", b"")
+                if above != before:
+                    before = above
+                    directory, written = places.get(above, _NOWHERE)
+                if own in _NO_BASE or written is None:
+                    before = _NO_NAME
+                    directory, own, written = _placed(name, typeflag, places)
+                elif typeflag == DIRECTORY:
+                    places[inner] = inner[len(written) :], written
+                yield make(Entry, (at, BLOCK, size, directory, own, linkname, mtime, traits, written))
                 end = at + BLOCK + size
                 at = (end + 511) & ~511
                 continue
@@ -165,25 +189,24 @@ def scan(window: Window) -> Iterator[Record]:
                 raise InvalidLayer(f"the tar ends inside an extension header at byte {at}", path=name)
             if typeflag == GLOBAL:  # it stands alone, and ends what came before it
                 parse_pax(payload[:size], name)
-                yield Record(at, stop - at, 0, name, b"", 0, _GLOBAL)
+                yield Entry(at, stop - at, 0, b"", name, b"", 0, _GLOBAL, name)
                 chain = Chain()
             else:
                 chain.add(at, typeflag, parsed.block, payload, size, name)
             at = stop
             last = b""
             continue
-        record, buffer, base = _read_member(window, buffer, base, parsed, chain, at)
-        name = record.name
-        yield record
-        end = record.start + record.headers + record.size
+        entry, name, buffer, base = _read_member(window, buffer, base, parsed, chain, at, places)
+        yield entry
+        end = entry.start + entry.headers + entry.size
         at = (end + 511) & ~511
         if chain.kinds:
             chain = Chain()
-        elif typeflag in b"0125" and not record.odd:
+        elif typeflag in b"0125" and not entry.odd:
             if len(likes) >= _MAX_LIKES:
                 likes.clear()
             like = likes.setdefault(rest, _Like(adler32(rest) & 0xFFFF, parsed.above, {}))
-            like.kinds.setdefault(typeflag, {})[owner] = record.traits
+            like.kinds.setdefault(typeflag, {})[owner] = entry.traits
         last = b""
 
 
@@ -198,16 +221,37 @@ class _Like(NamedTuple):
     """By type, then by the fields of mode and owner."""
 
 
+Places = dict[bytes, tuple[bytes, bytes | None]]
+"""By what stands in a name before its last slash: the directory's path, and what comes before that."""
+_NOWHERE: tuple[bytes, bytes | None] = b"", None
+_NO_NAME = b"\0"
+_NO_BASE = frozenset((b"", b".", b".."))
+
+
+def _placed(name: bytes, typeflag: bytes, places: Places) -> tuple[bytes, bytes, bytes]:
+    """`place`, with a directory's path as the value that all have that go there."""
+    directory, own, written = place(name, typeflag)
+    if directory:
+        directory, _ = places.setdefault(directory, (directory, b""))
+    if written and written in LEADS and (directory or written != b"/"):
+        places[written + directory if directory else b"."] = directory, written
+    return directory, own, written
+
+
+def _remember(field: bytes, times: dict[bytes, int]) -> int | None:
+    """A plain time in nanoseconds."""
+    seconds = plain_number(field)
+    if seconds is None:
+        return None
+    if len(times) >= _MAX_TIMES:
+        times.clear()
+    times[field] = seconds = seconds * 1_000_000_000
+    return seconds
+
+
 _UNLIKE = _Like(0, b"", {})
 _NOBODY: dict[bytes, Traits] = {}
 _MAX_LIKES, _MAX_TIMES = 1 << 10, 1 << 13
-
-
-def _of_directory(traits: Traits, block: bytes, name: bytes, rest: bytes) -> Traits:
-    """A directory's traits, with its header in as few bytes as it takes."""
-    is_clear = block[:100].rstrip(b"\0") == name and block[157:257] == _NO_TARGET and not block[345]
-    header = (block[100:157], rest) if is_clear else block
-    return tuple.__new__(Traits, (*traits[:7], header, None, ""))
 
 
 _NO_TARGET = bytes(100)
@@ -234,12 +278,12 @@ class _Block(NamedTuple):
 
 def _parse_block(block: bytes) -> _Block:
     """Raises InvalidLayer for what is no number."""
-    name, owner, size_field, size_end, mtime_field, mtime_end, _, _, linkname, rest = _HEADER.unpack(block)
+    name, owner, size_field, mtime_field, _, _, linkname, rest = _HEADER.unpack(block)
     name = name.split(b"\0", 1)[0]
     try:
-        size = number(size_field + size_end, "size")
+        size = number(size_field, "size")
         mode, uid, gid = _parse_owner(owner)
-        mtime = number(mtime_field + mtime_end, "mtime") * 1_000_000_000
+        mtime = number(mtime_field, "mtime") * 1_000_000_000
         devmajor, devminor, above, is_gnu, odd = _parse_rest(rest)
     except InvalidLayer as error:
         raise InvalidLayer(error.message, path=name) from None
@@ -285,10 +329,17 @@ def _parse_rest(rest: bytes) -> tuple[int, int, bytes, bool, str]:
     return devmajor, devminor, above, is_gnu, odd
 
 
+def _directory_header(block: bytes, name: bytes, mtime: int) -> bytes | DirectoryHeader:
+    """A directory's header in as few bytes as it takes."""
+    fields = block[100:124], block[124:136], block[147:148], block[154:156], block[257:]
+    like = DirectoryHeader(*fields)
+    return like if like.block(name, mtime) == block else block
+
+
 def _read_member(
-    window: Window, buffer: memoryview, base: int, parsed: _Block, chain: Chain, at: int
-) -> tuple[Record, memoryview, int]:
-    """The member whose own header block begins at `at`, and the last window."""
+    window: Window, buffer: memoryview, base: int, parsed: _Block, chain: Chain, at: int, places: Places
+) -> tuple[Entry, bytes, memoryview, int]:
+    """The member whose own header block begins at `at`, its name, and the last window."""
     block, name, linkname, mode, uid, gid, size, mtime, devmajor, devminor, _, is_gnu, odd = parsed
     typeflag = block[156:157]
     if size < 0 and typeflag not in _WITHOUT_DATA:
@@ -345,9 +396,11 @@ def _read_member(
         odd = odd or _ODD_SPARSE
     if typeflag == CONTIGUOUS:
         odd = _ODD_CONTIGUOUS
-    header = None
+    header: bytes | DirectoryHeader | None = None
     if kind == DIRECTORY:
         header = b"".join((*chain.blocks, block))
+        if not chain.kinds:
+            header = _directory_header(block, name, mtime)
     elif kind in _TYPE_BITS and mode & 0o170000 not in (0, _TYPE_BITS[kind]):
         odd = odd or _ODD_MODE
     if kind not in (CHARACTER, BLOCK_DEVICE):
@@ -356,7 +409,9 @@ def _read_member(
         traits = _plain_traits(kind, mode, uid, gid, devmajor, devminor, odd)
     else:
         traits = Traits(kind, mode, uid, gid, devmajor, devminor, xattrs, header, sparse, odd)
-    return Record(start, data - start, size, name, linkname, mtime, traits), buffer, base
+    directory, own, written = _placed(name, kind, places)
+    entry = Entry(start, data - start, size, directory, own, linkname, mtime, traits, written)
+    return entry, name, buffer, base
 
 
 @lru_cache(1 << 12)
@@ -370,7 +425,7 @@ def _plain_traits(
 _GLOBAL = _plain_traits(GLOBAL, 0, 0, 0, 0, 0, "")
 
 
-def scan_bytes(data: bytes) -> Iterator[Record]:
+def scan_bytes(data: bytes) -> Iterator[Entry]:
     """`scan` of a tar that is available as bytes."""
     view = memoryview(data)
     return scan(lambda offset: (view, 0))

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from squashkit.errors import show_path
 from squashkit.layers.changeset import Changeset, opaque_of, whiteout_of
 from squashkit.layers.compare import iter_nodes
-from squashkit.layers.entry import Entry
-from squashkit.layers.record import DIRECTORY, REGULAR
+from squashkit.layers.entry import DIRECTORY, REGULAR, Entry
 from squashkit.layers.rootfs import Cause, Directory, Dropped, Rootfs
 from squashkit.values import frozen
 
@@ -72,7 +71,7 @@ class Traces:
                     held = None
             entries = [entry for one in above for entry in seen.files.get(one, ())]
             entries += seen.placed.get(path, ())
-            for entry in sorted(entries, key=lambda entry: entry.record.start):
+            for entry in sorted(entries, key=lambda entry: entry.start):
                 if self._ends.place(entry) == path:
                     held = seen.layer
                     fate = self._ends.fate(entry)
@@ -100,7 +99,7 @@ class _Seen:
         seen = cls(layer, defaultdict(list), defaultdict(list), defaultdict(list), defaultdict(list))
         for entry in changeset.entries:
             seen.placed[ends.place(entry)].append(entry)
-            if entry.record.typeflag != DIRECTORY:
+            if entry.typeflag != DIRECTORY:
                 seen.files[entry.path].append(entry)
         for at, path in enumerate(changeset.whiteouts):
             seen.whiteouts[path].append(at)
@@ -163,7 +162,7 @@ class _Ends:
     def _rewritten(self, dead: Dropped) -> str:
         """What is said of a file that came again with the same size and time: its content tells."""
         for entry in self._changesets[dead.by].entries:
-            if entry.record.typeflag == REGULAR and self.place(entry) == dead.path:
+            if entry.typeflag == REGULAR and self.place(entry) == dead.path:
                 same = self._is_same(dead.layer, dead.entry, dead.by, entry)
                 return _SAME if same else _FATES[Cause.OVERWRITTEN]
         return _FATES[Cause.ATTRIBUTES]

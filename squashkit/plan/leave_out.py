@@ -16,10 +16,9 @@ from typing import NamedTuple
 from squashkit.errors import UsageError, show_path
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
-from squashkit.layers.entry import directories_above, is_hard_link, link_target
+from squashkit.layers.entry import SYMLINK, directories_above, is_hard_link, link_target
 from squashkit.layers.lookup import Lower, is_symlink, resolve, way_from
 from squashkit.layers.merge import LeftOut
-from squashkit.layers.record import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Place, Rootfs, bound_by
 from squashkit.layers.search import Pattern, parse_pattern
 from squashkit.plan.globs import Globs, any_of, decode_path, encode_path
@@ -190,7 +189,7 @@ class Leaving:
             size = 0
             if inode is not None and not inode.bindings and id(inode) not in counted:
                 counted.add(id(inode))
-                size = inode.entry.record.size
+                size = inode.entry.size
             self.left.append(LeftOut(one.path, size, one.by.name, layer))
         return bool(gone)
 
@@ -208,7 +207,7 @@ class Leaving:
 
     def _stay(self, one: _Found, layer: int) -> None:
         if isinstance(one.node, Inode):
-            size = one.node.entry.record.size
+            size = one.node.entry.size
             self.staying.append(LeftOut(one.path, size, one.by.name, layer))
 
     def allow_above(self, changeset: Changeset, layer: int, *, kept: bool) -> None:
@@ -258,7 +257,7 @@ class Leaving:
             if by is None:
                 continue
             if by.is_cache:
-                self.staying.append(LeftOut(path, node.entry.record.size, by.name, layer))
+                self.staying.append(LeftOut(path, node.entry.size, by.name, layer))
             else:
                 self.refused.append(f"/{show_path(path)} is in layer {layer}, which is kept")
 
@@ -318,7 +317,7 @@ def _led_to(rootfs: Rootfs, meaning: Meaning) -> set[bytes]:
             if path in led:
                 continue
             led.add(path)
-            if isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK:
+            if isinstance(node, Inode) and node.entry.typeflag == SYMLINK:
                 parent, _, name = path.rpartition(b"/")
                 todo.append((rootfs.directories[parent], name))
     return led

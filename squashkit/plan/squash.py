@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from squashkit.errors import PlanError, UnsupportedImage, show_path
 from squashkit.layers.changeset import Changeset
-from squashkit.layers.entry import is_hard_link, link_target
+from squashkit.layers.entry import CHARACTER, DIRECTORY, HeaderOf, is_hard_link, link_target
 from squashkit.layers.merge import LeftOut, SquashedLayer, merge_run
-from squashkit.layers.record import CHARACTER, DIRECTORY, HeaderOf
 from squashkit.layers.rootfs import Contested, Rootfs
 from squashkit.options import Merge
 from squashkit.plan.segments import Segment
@@ -86,8 +85,9 @@ def needs_lower(changesets: Sequence[Changeset]) -> bool:
     directories: set[bytes] = {b""}
     others: set[bytes] = set()
     for changeset in changesets:
-        for path, record in changeset.entries:
-            if record.typeflag == DIRECTORY:
+        for entry in changeset.entries:
+            path = entry.path
+            if entry.typeflag == DIRECTORY:
                 if path in others:
                     return True
                 directories.add(path)
@@ -96,7 +96,7 @@ def needs_lower(changesets: Sequence[Changeset]) -> bool:
                     return True
                 others.add(path)
         for entry in changeset.entries:
-            if entry.path.rpartition(b"/")[0] not in directories:
+            if entry.directory not in directories:
                 return True
             if is_hard_link(entry) and link_target(entry) not in others:
                 return True
@@ -331,22 +331,23 @@ def find_obstacle(changeset: Changeset) -> Obstacle | None:
     """The first entry for which a layer cannot be merged, or none: one that no file system can hold, or a
     mark of overlay file systems, whose meaning a merge would change."""
     traits = None
-    for path, record in changeset.entries:
-        if len(path) > MAX_NAME or len(record.linkname) > MAX_PATH:
-            obstacle = _too_long(path, record.linkname)
+    for entry in changeset.entries:
+        _, _, _, directory, base, linkname, _, own, _ = entry
+        if len(directory) + len(base) >= MAX_NAME or len(linkname) > MAX_PATH:
+            obstacle = _too_long(entry.path, linkname)
             if obstacle is not None:
                 return obstacle
-        if record.traits is traits:  # as most are: they share it
+        if own is traits:  # as most are: they share it
             continue
-        traits = record.traits
-        if record.typeflag == CHARACTER and record.devmajor == record.devminor == 0:
+        traits = own
+        if entry.typeflag == CHARACTER and entry.devmajor == entry.devminor == 0:
             message = "is a character device 0:0, which overlay file systems take for a whiteout"
-            return Obstacle(path, message, "overlay whiteout")
-        if record.xattrs:
-            for name in record.xattrs:
+            return Obstacle(entry.path, message, "overlay whiteout")
+        if entry.xattrs:
+            for name in entry.xattrs:
                 if name.startswith(_OVERLAY) and name.partition(b".overlay.")[2] in _MARKS:
                     message = f"has the xattr {show_path(name)}, an overlay file system's own mark"
-                    return Obstacle(path, message, "overlay xattr")
+                    return Obstacle(entry.path, message, "overlay xattr")
     for path in (*changeset.whiteouts, *changeset.opaques):
         if len(path) > MAX_NAME and (obstacle := _too_long(path, b"")) is not None:
             return obstacle
@@ -368,10 +369,10 @@ def _too_long(path: bytes, target: bytes) -> Obstacle | None:
 
 def _overlay_traces(changeset: Changeset) -> Iterator[bytes]:
     """Paths with xattrs that overlay file systems leave behind and that mean nothing to a reader."""
-    for path, record in changeset.entries:
-        xattrs = record.traits.xattrs
+    for entry in changeset.entries:
+        xattrs = entry.traits.xattrs
         if xattrs and any(name.startswith(_OVERLAY) for name in xattrs):
-            yield path
+            yield entry.path
 
 
 def _refuse_obstacles(changesets: Mapping[int, Changeset], segments: Sequence[Segment]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from squashkit.errors import show_path
 from squashkit.layers.compare import attributes_of, kind_of, links_of
-from squashkit.layers.record import (
+from squashkit.layers.entry import (
     BLOCK_DEVICE,
     CHARACTER,
     DIRECTORY,
@@ -18,7 +18,7 @@ from squashkit.layers.record import (
     REGULAR,
     SYMLINK,
     TYPE_NAMES,
-    Record,
+    Entry,
 )
 from squashkit.layers.rootfs import Attributes, Directory, Node
 from squashkit.report.text import Fit, show_time, table
@@ -53,19 +53,18 @@ class Listed:
         """A node of a root file system, with its effective attributes."""
         if isinstance(node, Directory):
             return cls(path, "directory", DIRECTORY, attributes_of(node), 1, 0)
-        record = node.entry.record
-        return cls._of(path, kind_of(node), record, attributes_of(node), links_of(node))
+        return cls._of(path, kind_of(node), node.entry, attributes_of(node), links_of(node))
 
     @classmethod
-    def of_record(cls, path: bytes, record: Record) -> Listed:
+    def of_entry(cls, path: bytes, entry: Entry) -> Listed:
         """An entry of a layer, as its header says."""
-        return cls._of(path, TYPE_NAMES[record.typeflag], record, Attributes.of(record), 1)
+        return cls._of(path, TYPE_NAMES[entry.typeflag], entry, Attributes.of(entry), 1)
 
     @classmethod
-    def _of(cls, path: bytes, kind: str, record: Record, attributes: Attributes, links: int) -> Listed:
-        device = (record.devmajor, record.devminor) if "device" in kind else None
-        target = record.linkname if kind in ("symlink", "hard link") else b""
-        return cls(path, kind, record.typeflag, attributes, links, record.realsize, target, device)
+    def _of(cls, path: bytes, kind: str, entry: Entry, attributes: Attributes, links: int) -> Listed:
+        device = (entry.devmajor, entry.devminor) if "device" in kind else None
+        target = entry.linkname if kind in ("symlink", "hard link") else b""
+        return cls(path, kind, entry.typeflag, attributes, links, entry.realsize, target, device)
 
     @property
     def name(self) -> str:

@@ -201,7 +201,7 @@ class Report:
     def dropped(self, cause: Cause) -> tuple[int, int]:
         """Entries and bytes (headers included) that did not survive for this reason."""
         dead = [d for run in self.runs for d in run.dropped if d.cause is cause]
-        return len(dead), sum(d.entry.record.length for d in dead)
+        return len(dead), sum(d.entry.length for d in dead)
 
     def json(self) -> dict[str, Any]:
         """The fields that `--json` prints; docs/results.md documents them."""

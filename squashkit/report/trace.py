@@ -68,7 +68,7 @@ class TraceReport:
                     "layer": trace.layer,
                     "created_by": hide_arguments(self.created_by[trace.layer]),
                     "name": "/" + show_path(trace.path),
-                    "entry": Listed.of_record(*trace.entry).json() if trace.entry else None,
+                    "entry": Listed.of_entry(trace.entry.path, trace.entry).json() if trace.entry else None,
                     "shown": trace.shown,
                     "fate": trace.fate,
                 }
@@ -84,7 +84,7 @@ class TraceReport:
         """The same on a terminal of so many columns."""
         rows = []
         for trace in self.traces:
-            listed = Listed.of_record(*trace.entry) if trace.entry else None
+            listed = Listed.of_entry(trace.entry.path, trace.entry) if trace.entry else None
             marker = "opaque marker" if trace.path.endswith(OPAQUE) else "whiteout"
             rows.append(
                 [

@@ -27,9 +27,9 @@ from squashkit.engine.entries import EntryCache
 from squashkit.errors import InvalidImage, InvalidRecipe, SquashkitError, UsageError
 from squashkit.jobs.diff import parse_kinds
 from squashkit.layers.changeset import Changeset
+from squashkit.layers.entry import REGULAR, SYMLINK, Entry
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.pieces import Copy
-from squashkit.layers.record import REGULAR, SYMLINK, Record
 from squashkit.layers.rootfs import Attributes, Directory, Inode, Rootfs
 from squashkit.layers.search import digests_of, links_in_layers, parse_pattern, with_aliases
 from squashkit.oci.compression import Compression
@@ -196,7 +196,7 @@ _WHOLE = 1 << 20
 
 def _is_read_alike(tar: bytes, changeset: Changeset) -> bool:
     """Whether the model, that is Python's tarfile, reads these members as squashkit does."""
-    records = [entry.record for entry in (*changeset.entries, *changeset.markers)]
+    records = [*changeset.entries, *changeset.markers]
     records.sort(key=lambda record: record.start)
     ends = [0, *(record.end for record in records)]
     if any(record.start != end for record, end in zip(records, ends, strict=False)):
@@ -235,14 +235,14 @@ def _is_read_alike(tar: bytes, changeset: Changeset) -> bool:
     if len(theirs) != len(changeset.entries):
         return False
     return all(
-        (path, start, end, uid, gid) == (e.path, e.record.start, e.record.end, e.record.uid, e.record.gid)
-        and kind == _KINDS[e.record.typeflag]
-        and (kind == "symlink" or mode == e.record.mode & 0o7777)
-        and mtime * 10**9 == e.record.mtime
-        and linkname == e.record.linkname
-        and device == (e.record.devmajor, e.record.devminor)
-        and xattrs == (e.record.xattrs or {})
-        and size == e.record.realsize
+        (path, start, end, uid, gid) == (e.path, e.start, e.end, e.uid, e.gid)
+        and kind == _KINDS[e.typeflag]
+        and (kind == "symlink" or mode == e.mode & 0o7777)
+        and mtime * 10**9 == e.mtime
+        and linkname == e.linkname
+        and device == (e.devmajor, e.devminor)
+        and xattrs == (e.xattrs or {})
+        and size == e.realsize
         for (path, kind, mode, uid, gid, mtime, linkname, device, start, end, xattrs, size), e in zip(
             theirs, changeset.entries, strict=True
         )
@@ -270,7 +270,7 @@ def tree(changesets: Sequence[Changeset], stack: Sequence[bytes]) -> dict[bytes,
             if isinstance(node, Directory):
                 todo.append(node)
                 own = node.entry
-                found[path] = ("directory", Attributes.of(own.record) if own else _IMPLIED)
+                found[path] = ("directory", Attributes.of(own) if own else _IMPLIED)
             else:
                 inodes.setdefault(id(node), set()).add(path)
                 found[path] = (*_inode(node, stack), frozenset(inodes[id(node)]))
@@ -283,7 +283,7 @@ _IMPLIED = Attributes(0o755, 0, 0, 0, {})
 
 
 def _inode(node: Inode, stack: Sequence[bytes]) -> tuple[object, ...]:
-    record = node.entry.record
+    record = node.entry
     content = _content(record, stack[node.layer]) if record.typeflag == REGULAR else ()
     linkname = record.linkname if record.typeflag == SYMLINK else b""
     device = record.devmajor, record.devminor
@@ -293,7 +293,7 @@ def _inode(node: Inode, stack: Sequence[bytes]) -> tuple[object, ...]:
     return record.typeflag, attributes, linkname, device, record.realsize, content
 
 
-def _content(record: Record, tar: bytes) -> tuple[tuple[int, bytes], ...]:
+def _content(record: Entry, tar: bytes) -> tuple[tuple[int, bytes], ...]:
     """The pieces of a file that are no holes, and where in it they lie; neighbours are one."""
     if record.sparse is None:
         return ((0, tar[record.data : record.data + record.size]),) if record.size else ()

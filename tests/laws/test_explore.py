@@ -82,7 +82,7 @@ def test_dead_bytes_are_summed_up_alike_everywhere(changesets: list[Changeset]) 
     history = follow(changesets)
     dead: Counter[int] = Counter()
     for one in history.rootfs.dropped:
-        dead[one.layer] += one.entry.record.size
+        dead[one.layer] += one.entry.size
     trees = [layer_tree(history, layer) for layer in range(len(changesets))]
     assert [tree.root.dead for tree in trees] == [dead[layer] for layer in range(len(changesets))]
     assert waste_tree(history).root.dead == sum(dead.values())

@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squashkit.layers.record import REGULAR
+from squashkit.layers.entry import REGULAR
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.waste.dead import payload_of
 from squashkit.plan.waste.model import Cause
@@ -29,10 +29,10 @@ def test_causes_add_up(chance: random.Random, contested: bool) -> None:
     layers = image(chance, contested)
     rootfs, dead = dead_in(layers)
     inodes = {
-        id(node.entry): node.entry.record.size
+        id(node.entry): node.entry.size
         for directory in rootfs.directories.values()
         for node in directory.children.values()
-        if isinstance(node, Inode) and node.entry.record.typeflag == REGULAR
+        if isinstance(node, Inode) and node.entry.typeflag == REGULAR
     }
     assert sum(one.size for one in dead) + sum(inodes.values()) == sum(
         payload_of(read_changeset(one)) for one in layers
@@ -60,7 +60,7 @@ def test_what_is_promised_is_written(chance: random.Random, contested: bool) -> 
         assert saving.overhead is not None
         assert saving.size == saving.dead - saving.copied + saving.overhead
         changesets = [read_changeset(one) for one in layers]
-        if any(record.sparse for one in changesets for _, record in one.entries):
+        if any(entry.sparse for one in changesets for entry in one.entries):
             continue  # where its header is made anew, a sparse file's map is stored with its payload
         after = sum(payload_of(read_changeset(one)) for one in squashed[keep:])
         assert after == sum(map(payload_of, changesets[keep:])) - saving.dead + saving.copied

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from squashkit.errors import InvalidLayer
+from squashkit.layers import entry as own
 from squashkit.layers import tar
+from squashkit.layers.entry import GLOBAL, SYMLINK
 from squashkit.layers.headers import rewrite
 from squashkit.layers.pax import parse_pax
-from squashkit.layers.record import GLOBAL, SYMLINK, Record
 from tests.fuzz.golang import kind, smaller
 from tests.support.builders import layer, sparse
 from tests.support.go_chains import LIMIT, chain
@@ -145,7 +146,7 @@ def test_large_sparse_maps(go: Dumper, over: bool) -> None:
 
 
 @functools.cache
-def readable() -> list[tuple[str, bytes, Record, Entry]]:
+def readable() -> list[tuple[str, bytes, own.Entry, Entry]]:
     """The records of tars that squashkit reads to their ends, each behind its tar's name and bytes."""
     random = {f"seed {seed}": data for seed, data in zip(SEEDS[:1000], chains(), strict=False)}
     found = []

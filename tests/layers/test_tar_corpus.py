@@ -40,7 +40,7 @@ import pytest
 from squashkit.engine.entries import EntryCache
 from squashkit.layers import tar
 from squashkit.layers.changeset import parse_changeset
-from squashkit.layers.record import GLOBAL, Record
+from squashkit.layers.entry import GLOBAL, Entry
 from squashkit.oci.digests import DiffID
 from tests.support import tar_corpus
 from tests.support.tar_corpus import CORPORA, Corpus, padded, run
@@ -67,8 +67,8 @@ def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Written(corpus, path, data)
 
 
-class Entry(NamedTuple):
-    """What a record and its twin in tarfile have in common."""
+class Member(NamedTuple):
+    """What an entry and its twin in tarfile have in common."""
 
     start: int
     data: int
@@ -85,21 +85,21 @@ class Entry(NamedTuple):
     realsize: int
 
 
-def entries(data: bytes) -> list[Record]:
+def entries(data: bytes) -> list[Entry]:
     """The records that are members: global pax headers change none."""
     return [record for record in tar.scan_bytes(data) if record.typeflag != GLOBAL]
 
 
-def of_record(record: Record) -> Entry:
+def of_entry(record: Entry) -> Member:
     name = record.name.rstrip(b"/") if record.typeflag == b"5" else record.name
-    return Entry(
+    return Member(
         record.start, record.data, record.size, name, record.typeflag, record.linkname,
         record.mode, record.uid, record.gid, record.mtime, (record.devmajor, record.devminor),
         record.xattrs or {}, record.realsize,
     )  # fmt: skip
 
 
-def of_member(member: tarfile.TarInfo, data: bytes, *, name: str | None = None) -> Entry:
+def of_member(member: tarfile.TarInfo, data: bytes, *, name: str | None = None) -> Member:
     typeflag = {b"\0": b"0", b"7": b"0", b"S": b"0"}.get(member.type, member.type)
     start_of_data, size = member.offset_data, member.size if typeflag == b"0" else 0
     if member.sparse is not None:
@@ -108,7 +108,7 @@ def of_member(member: tarfile.TarInfo, data: bytes, *, name: str | None = None) 
             map_size = sparse_map_size(data, member)
             start_of_data -= map_size
             size += map_size
-    return Entry(
+    return Member(
         member.offset,
         start_of_data,
         size,
@@ -156,7 +156,7 @@ def test_every_corpus_shows_what_it_is_for(written: Written) -> None:
 
 def test_entries_are_those_that_tarfile_reads(written: Written) -> None:
     """Every field of every entry is what tarfile makes of the same header."""
-    records = [of_record(record) for record in entries(written.data)]
+    records = [of_entry(record) for record in entries(written.data)]
     with tarfile.open(written.path, errors="surrogateescape") as archive:
         members = archive.getmembers()
     names: list[str | None] = [None] * len(members)
@@ -209,7 +209,7 @@ def parse_listed(line: str) -> tuple[str, ...]:
     return match.groups()
 
 
-def listed_entry(record: Record) -> tuple[str, ...]:
+def listed_entry(record: Entry) -> tuple[str, ...]:
     kinds = {b"0": "-", b"1": "h", b"2": "l", b"3": "c", b"4": "b", b"5": "d", b"6": "p"}
     size, text = str(record.realsize), printable(record.name)
     if record.typeflag in b"34":
@@ -255,7 +255,7 @@ def tree_name(name: bytes) -> bytes:
     return b"./" + name.removeprefix(b"./").rstrip(b"/")
 
 
-def tree_words(record: Record) -> dict[str, str]:
+def tree_words(record: Entry) -> dict[str, str]:
     kinds = {b"2": "link", b"3": "char", b"4": "block", b"5": "dir", b"6": "fifo"}
     kind = kinds.get(record.typeflag, "file")
     if record.typeflag == b"1" and stat.S_ISLNK(record.mode):
@@ -295,8 +295,8 @@ def test_a_global_pax_header_changes_nothing(tmp_path: Path) -> None:
     shift = len(prefixed.rstrip(b"\0")) - len(plain.rstrip(b"\0"))
     assert shift == 1024
     assert prefixed[shift:].rstrip(b"\0") == plain.rstrip(b"\0")
-    assert [of_record(record) for record in entries(prefixed)] == [
-        of_record(record._replace(start=record.start + shift)) for record in tar.scan_bytes(plain)
+    assert [of_entry(record) for record in entries(prefixed)] == [
+        of_entry(record._replace(start=record.start + shift)) for record in tar.scan_bytes(plain)
     ]
 
 

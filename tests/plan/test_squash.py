@@ -9,8 +9,8 @@ import pytest
 from squashkit.errors import InvalidLayer, PlanError, UnsupportedImage
 from squashkit.layers import tar
 from squashkit.layers.changeset import parse_changeset
+from squashkit.layers.entry import REGULAR
 from squashkit.layers.merge import SquashedLayer
-from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Cause
 from squashkit.plan.squash import needs_lower
 from tests.support.builders import (

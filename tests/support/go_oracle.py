@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 from squashkit.errors import InvalidLayer
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK, Window
-from squashkit.layers.record import GLOBAL, stored_spans
+from squashkit.layers.entry import GLOBAL, stored_spans
 from tests.support.go_programs import FOLDER, build
 
 ANSWERS = FOLDER / "answers.json"
@@ -354,7 +354,7 @@ def record(inputs: Mapping[str, bytes]) -> None:
 
 
 def main() -> None:
-    """Record Go's answers to the fixed inputs."""
+    """Entry Go's answers to the fixed inputs."""
     from tests.support.go_inputs import INPUTS
 
     record(INPUTS)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from squashkit.layers.entry import Entry
-from squashkit.layers.record import stored_spans
+from squashkit.layers.entry import Entry, stored_spans
 from squashkit.layers.rootfs import Rootfs
 from squashkit.plan.waste.dead import find_dead
 from squashkit.plan.waste.model import DeadFile
@@ -22,7 +21,7 @@ class Bytes(NamedTuple):
     def of(self, layer: int, entry: Entry) -> bytes:
         parts = [
             bytes(length) if start is None else self.layers[layer][start : start + length]
-            for start, length in stored_spans(entry.record)
+            for start, length in stored_spans(entry)
         ]
         return b"".join(parts)
 

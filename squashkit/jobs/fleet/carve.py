@@ -11,9 +11,8 @@ from squashkit.errors import InvalidLayer, inside
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.trees import FleetTrees
-from squashkit.layers.entry import Entry
+from squashkit.layers.entry import REGULAR, Entry
 from squashkit.layers.merge import RunParts, parts_of_run
-from squashkit.layers.record import REGULAR, Record
 from squashkit.layers.rootfs import Rootfs
 from squashkit.oci.graph import Image, Layer
 from squashkit.plan.fleet.carve import Carver, FleetFile
@@ -63,8 +62,8 @@ def ranks_of(members: Sequence[Member]) -> list[int]:
     return ranks
 
 
-def _header_of(layers: FleetLayers, layer: Layer, _: int, record: Record) -> bytes:
-    return layers.store.header(layer, record)
+def _header_of(layers: FleetLayers, layer: Layer, _: int, entry: Entry) -> bytes:
+    return layers.store.header(layer, entry)
 
 
 def _parts(
@@ -81,9 +80,9 @@ def _parts(
 
 def _digest(layers: FleetLayers, layer: Layer, file: FleetFile) -> bytes:
     """Of what a file holds, and of headers that say more than one block can."""
-    digest, record = hashlib.sha256(), file.record
+    digest, entry = hashlib.sha256(), file.entry
     if file.has_extension:
-        digest.update(layers.store.header(layer, record))
-    if record.typeflag == REGULAR:
-        digest.update(layers.content_digest(layer.diff_id, Entry(record.name, record)))
+        digest.update(layers.store.header(layer, entry))
+    if entry.typeflag == REGULAR:
+        digest.update(layers.content_digest(layer.diff_id, entry))
     return digest.digest()

@@ -12,8 +12,7 @@ from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.trees import walk
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
-from squashkit.layers.entry import Entry
-from squashkit.layers.record import REGULAR
+from squashkit.layers.entry import REGULAR, Entry
 from squashkit.layers.rootfs import Inode
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image, Layer
@@ -176,13 +175,13 @@ class FleetLayers:
             if layer.chain_id not in tops:
                 continue
             for _, node in iter_nodes(tree.root):
-                if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
+                if not isinstance(node, Inode) or node.entry.typeflag != REGULAR:
                     continue
                 diff_id = images[number].diff_ids[node.layer]
-                place = diff_id, node.entry.record.start
+                place = diff_id, node.entry.start
                 if place not in seen:
                     seen.add(place)
-                    sizes[self.content_digest(diff_id, node.entry)] = node.entry.record.realsize
+                    sizes[self.content_digest(diff_id, node.entry)] = node.entry.realsize
         return sum(sizes.values())
 
     @property
@@ -192,7 +191,7 @@ class FleetLayers:
 
     def content_digest(self, diff_id: DiffID, entry: Entry) -> bytes:
         """The sha256 of what a file of a layer holds."""
-        place = diff_id, entry.record.start
+        place = diff_id, entry.start
         if place not in self._contents:
             content = hashlib.sha256()
             for piece in self.store.content(self.holder(diff_id), entry):

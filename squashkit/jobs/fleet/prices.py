@@ -449,12 +449,12 @@ class Pricing:
             stored, content, rates = [*below[0]], [*below[1]], [*below[2]]
             changeset = self.layers.changesets[layer.diff_id]
             packed = self._packed_layer(layer.diff_id)
-            payload = sum(record.size for _, record in changeset.entries)
+            payload = sum(entry.size for entry in changeset.entries)
             rates.append((packed.block, packed.ratio))
             stored.append(packed.block * len(changeset.entries) + packed.ratio * payload)
             content.append(changeset.content_size)
             for dead in tree.dropped:
-                record = dead.entry.record
+                record = dead.entry
                 a_block, ratio = rates[dead.layer]
                 stored[dead.layer] -= a_block + ratio * record.size
                 content[dead.layer] -= content_of(record)

@@ -15,9 +15,8 @@ from itertools import zip_longest
 from squashkit.engine.stream import gather
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.layers import tar
-from squashkit.layers.entry import Entry
+from squashkit.layers.entry import REGULAR, Entry
 from squashkit.layers.pieces import Copy, Piece
-from squashkit.layers.record import REGULAR, Record
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Layer
 from squashkit.transports.stored import is_here
@@ -31,7 +30,7 @@ class Twins:
     """The different layers of a fleet, to be found by what they hold."""
 
     layers: FleetLayers
-    members_of: Callable[[DiffID], Sequence[Record]]
+    members_of: Callable[[DiffID], Sequence[Entry]]
     """The members of a layer, in the order of its tar."""
     _by_size: dict[int, list[DiffID]] = field(default_factory=dict, init=False)
     """By the bytes of their tars."""
@@ -48,14 +47,14 @@ class Twins:
 
     def _is_same(self, diff_id: DiffID, sources: Sequence[Layer], pieces: Sequence[Piece]) -> bool:
         changeset = self.layers.changesets[diff_id]
-        records = self.members_of(diff_id)
-        if changeset.odd or changeset.junk or any(one.sparse is not None for one in records):
+        entries = self.members_of(diff_id)
+        if changeset.odd or changeset.junk or any(one.sparse is not None for one in entries):
             return False
 
-        def members(number: int) -> Sequence[Record]:
+        def members(number: int) -> Sequence[Entry]:
             return self.members_of(sources[number].diff_id)
 
-        if any(made != one for made, one in zip_longest(_made(pieces, members), records)):
+        if any(made != one for made, one in zip_longest(_made(pieces, members), entries)):
             return False
         if all(is_here(sources[piece.layer]) for piece in pieces if isinstance(piece, Copy)):
             digest = hashlib.sha256()
@@ -66,46 +65,46 @@ class Twins:
             return True
         contents = _contents(pieces, members)
         return all(
-            self._digest(diff_id, one) == self._digest(sources[number].diff_id, record)
-            for one in records
+            self._digest(diff_id, one) == self._digest(sources[number].diff_id, entry)
+            for one in entries
             if one.typeflag == REGULAR and one.size
-            for number, record in [contents[one.data]]
+            for number, entry in [contents[one.data]]
         )
 
-    def _digest(self, diff_id: DiffID, record: Record) -> bytes:
-        return self.layers.content_digest(diff_id, Entry(record.name, record))
+    def _digest(self, diff_id: DiffID, entry: Entry) -> bytes:
+        return self.layers.content_digest(diff_id, entry)
 
 
-def _made(pieces: Sequence[Piece], members: Callable[[int], Sequence[Record]]) -> Iterator[Record]:
+def _made(pieces: Sequence[Piece], members: Callable[[int], Sequence[Entry]]) -> Iterator[Entry]:
     """The members of the tar that pieces make of layers that have these members."""
     at = 0
     for piece in pieces:
         if isinstance(piece, Copy):
             move = at - piece.start
-            for record in _within(piece, members(piece.layer)):
-                if record.start >= piece.start:
-                    yield record._replace(start=record.start + move)
+            for entry in _within(piece, members(piece.layer)):
+                if entry.start >= piece.start:
+                    yield entry._replace(start=entry.start + move)
             at += piece.end - piece.start
         else:
-            yield from (record._replace(start=record.start + at) for record in _headers(piece))
+            yield from (entry._replace(start=entry.start + at) for entry in _headers(piece))
             at += len(piece)
 
 
 def _contents(
-    pieces: Sequence[Piece], members: Callable[[int], Sequence[Record]]
-) -> dict[int, tuple[int, Record]]:
+    pieces: Sequence[Piece], members: Callable[[int], Sequence[Entry]]
+) -> dict[int, tuple[int, Entry]]:
     """From which layer, and which member there, data come, by where in the new tar they are."""
     at = 0
     found = {}
     for piece in pieces:
         if isinstance(piece, Copy):
-            for record in _within(piece, members(piece.layer)):
-                found[record.data - piece.start + at] = piece.layer, record
+            for entry in _within(piece, members(piece.layer)):
+                found[entry.data - piece.start + at] = piece.layer, entry
         at += piece.end - piece.start if isinstance(piece, Copy) else len(piece)
     return found
 
 
-def _within(piece: Copy, members: Sequence[Record]) -> Iterator[Record]:
+def _within(piece: Copy, members: Sequence[Entry]) -> Iterator[Entry]:
     """The members of a layer whose data, at least, begins in a span."""
     for at in range(bisect_left(members, piece.start, key=lambda one: one.data), len(members)):
         if members[at].start >= piece.end:
@@ -113,7 +112,7 @@ def _within(piece: Copy, members: Sequence[Record]) -> Iterator[Record]:
         yield members[at]
 
 
-def _headers(piece: bytes) -> Iterator[Record]:
+def _headers(piece: bytes) -> Iterator[Entry]:
     """The members whose headers these are. Data of the last one is elsewhere."""
     headers = memoryview(piece)
     return tar.scan(lambda at: (headers, 0) if at < len(headers) else (_NO_DATA, at))

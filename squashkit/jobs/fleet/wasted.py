@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.trees import walk
 from squashkit.layers.changeset import content_of
-from squashkit.layers.record import REGULAR
+from squashkit.layers.entry import REGULAR
 from squashkit.oci.digests import ChainID, DiffID
 from squashkit.plan.fleet.wasted import DeadFile, Wasted
 from squashkit.values import frozen
@@ -39,7 +39,7 @@ def find_deaths(layers: FleetLayers) -> Deaths:
     files: dict[tuple[ChainID, int], DeadFile] = {}
     for number, layer, tree in walk(images, layers.changesets):
         for one in tree.dropped:
-            record = one.entry.record
+            record = one.entry
             if not (size := content_of(record)):
                 continue
             holder = images[number].layers[one.layer].chain_id
@@ -77,7 +77,7 @@ def _twice(layers: FleetLayers, gone: Iterable[tuple[ChainID, int]]) -> dict[Dif
     twice: Counter[DiffID] = Counter()
     for layer in layers.different:
         for entry in layers.changesets[layer.diff_id].entries:
-            record = entry.record
+            record = entry
             if record.typeflag != REGULAR or not record.realsize or (layer.diff_id, record.start) in dead:
                 continue
             digest = layers.content_digest(layer.diff_id, entry)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from squashkit.layers.entry import REGULAR
 from squashkit.layers.lookup import resolve
-from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Directory, Inode, Rootfs
 from squashkit.plan.extract.contents import Contents
 from squashkit.plan.extract.elf import Elf
@@ -174,7 +174,7 @@ class Libraries:
 
     def _fits(self, path: bytes, asking: Elf) -> bool:
         node = resolve(self.rootfs, path, follow=True)
-        if not isinstance(node, Inode) or node.entry.record.typeflag != REGULAR:
+        if not isinstance(node, Inode) or node.entry.typeflag != REGULAR:
             return False
         elf = self.contents.elf(node)
         return elf is not None and elf.machine == asking.machine

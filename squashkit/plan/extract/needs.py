@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from squashkit.errors import show_path
 from squashkit.layers.compare import iter_nodes
+from squashkit.layers.entry import REGULAR, SYMLINK
 from squashkit.layers.lookup import Way, node_at, resolve, way_from
-from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
 from squashkit.plan.extract.contents import Contents
 from squashkit.plan.extract.elf import Elf
@@ -200,7 +200,7 @@ class Needs:
         for path, node in iter_nodes(directory):
             if isinstance(node, Directory):
                 self.why.setdefault(path, by)
-            elif node.entry.record.typeflag == SYMLINK:
+            elif node.entry.typeflag == SYMLINK:
                 if path not in self.why:
                     self.why[path] = by
                     self._add(path, show(path), is_needed=False)
@@ -209,7 +209,7 @@ class Needs:
 
     def _take(self, path: bytes, inode: Inode, by: str, *, is_needed: bool) -> None:
         self.why.setdefault(path, by)
-        if inode.entry.record.typeflag == REGULAR and inode not in self._seen:
+        if inode.entry.typeflag == REGULAR and inode not in self._seen:
             add = self._todo.appendleft if is_needed else self._todo.append
             add((path, inode, is_needed))
 

@@ -10,11 +10,10 @@ from squashkit.layers import headers, tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset, parse_changeset
 from squashkit.layers.compare import attributes_of, kind_of
-from squashkit.layers.entry import directories_above
+from squashkit.layers.entry import DIRECTORY, REGULAR, SYMLINK, Entry, HeaderOf, directories_above
 from squashkit.layers.lookup import node_at
 from squashkit.layers.merge import SquashedLayer, merge_run
 from squashkit.layers.pieces import Copy
-from squashkit.layers.record import DIRECTORY, REGULAR, SYMLINK, HeaderOf, Record
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
 from squashkit.plan.segments import Segment
 from squashkit.plan.squash import KeptLayer, LayerPlan, find_obstacle
@@ -111,7 +110,7 @@ def _is_parted(path: bytes, source: Rootfs, base: Rootfs) -> bool:
     """Whether this is a symlink of the root to the folder of its name in `usr`, and in the base a
     directory."""
     node = node_at(source, path) if b"/" not in path else None
-    is_link = isinstance(node, Inode) and node.entry.record.linkname.strip(b"/") == b"usr/" + path
+    is_link = isinstance(node, Inode) and node.entry.linkname.strip(b"/") == b"usr/" + path
     return is_link and isinstance(node_at(base, path), Directory)
 
 
@@ -121,7 +120,7 @@ def _unlike(node: Node, there: Node, same: SameContent) -> str:
         return f"a {kind_of(node)}, in the base a {kind_of(there)}"
     if isinstance(node, Directory) or isinstance(there, Directory):
         return ""
-    mine, theirs = node.entry.record, there.entry.record
+    mine, theirs = node.entry, there.entry
     if mine.typeflag == SYMLINK and mine.linkname != theirs.linkname:
         return f"leads to {show_path(mine.linkname)}, in the base to {show_path(theirs.linkname)}"
     if (mine.devmajor, mine.devminor) != (theirs.devmajor, theirs.devminor):
@@ -151,8 +150,8 @@ def plan_extract(
     if base:
         _lie_on(rootfs, base, changesets)
 
-    def headers_of(index: int, record: Record) -> bytes:
-        return made[record.start : record.data] if index == total else header_of(index, record)
+    def headers_of(index: int, entry: Entry) -> bytes:
+        return made[entry.start : entry.data] if index == total else header_of(index, entry)
 
     run = {index: changesets[index] for index in range(base, total)}
     merged = merge_run(rootfs, run, headers_of, opaque=False)
@@ -214,7 +213,7 @@ def _tar_of(made: Mapping[bytes, MadeFile], rootfs: Rootfs) -> bytes:
         content = one.content or b""
         name = path + b"/" * is_directory
         block = headers.header(name, typeflag, mode=one.mode, size=len(content))
-        (record,) = tar.scan_bytes(block + content.ljust(-(-len(content) // BLOCK) * BLOCK, b"\0"))
-        block = headers.rewrite(record, block, attributes=(one.mode, one.uid, one.gid, one.mtime))
+        (entry,) = tar.scan_bytes(block + content.ljust(-(-len(content) // BLOCK) * BLOCK, b"\0"))
+        block = headers.rewrite(entry, block, attributes=(one.mode, one.uid, one.gid, one.mtime))
         parts += [block, content.ljust(-(-len(content) // BLOCK) * BLOCK, b"\0")]
     return b"".join(parts)

@@ -22,10 +22,9 @@ from typing import NamedTuple
 from squashkit.layers import headers, tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import DISK_BLOCK, WHITEOUT, Changeset, HostSize, blocks_of, content_of
-from squashkit.layers.entry import directories_above
+from squashkit.layers.entry import DIRECTORY, REGULAR, Entry, HeaderOf, directories_above
 from squashkit.layers.merge import EMPTY, Folder, Part, RunParts, SquashedLayer
 from squashkit.layers.pieces import Copy, Member, Piece, SafeSubset, join_pieces
-from squashkit.layers.record import DIRECTORY, REGULAR, HeaderOf, Record
 from squashkit.layers.rootfs import BELOW, Attributes
 from squashkit.options import Merge
 from squashkit.plan.fleet.cover import ImageSet, choose_layers, images_of
@@ -44,14 +43,14 @@ class FleetFile(NamedTuple):
 
     layer: int
     """The number of the layer."""
-    record: Record
+    entry: Entry
     has_extension: bool
     """Whether its headers, which are written as they are, say more than one block can."""
 
     @property
     def place(self) -> tuple[int, int]:
         """Layer and offset: no other file has it."""
-        return self.layer, self.record.start
+        return self.layer, self.entry.start
 
 
 class Atom(NamedTuple):
@@ -210,15 +209,15 @@ class Carver:
         for part in parts.others:
             members = tuple(_renumbered(member, different) for member in part.members)
             shape = _shape(part)
-            if part.record.sparse is not None:
+            if part.entry.sparse is not None:
                 # Nobody shares it: podman unpacks a layer wrongly that has one, and that it has already on
                 # other layers (seen with 4.3).
                 shape = shape, owner
             file = None
-            extends = part.record.headers > BLOCK and isinstance(part.members[0].pieces[0], Copy)
-            if extends or (part.record.typeflag == REGULAR and part.record.size):
-                file = FleetFile(different[part.layer], part.record, extends)
-            found.append(self._atom(shape, file, members, part.record))
+            extends = part.entry.headers > BLOCK and isinstance(part.members[0].pieces[0], Copy)
+            if extends or (part.entry.typeflag == REGULAR and part.entry.size):
+                file = FleetFile(different[part.layer], part.entry, extends)
+            found.append(self._atom(shape, file, members, part.entry))
         return found
 
     def _folder(self, path: bytes, folder: Folder) -> int:
@@ -236,7 +235,7 @@ class Carver:
         shape: object,
         file: FleetFile | None,
         members: tuple[Member, ...],
-        record: Record | None = None,
+        entry: Entry | None = None,
     ) -> int:
         key = shape, file.place if file is not None else None
         size = sum(_length(piece) for member in members for piece in member.pieces)
@@ -244,7 +243,7 @@ class Carver:
         if number < len(self._atoms) and self._place(members) < self._place(self._atoms[number].members):
             self._atoms[number] = self._atoms[number]._replace(members=members, size=size)
         if number == len(self._atoms):
-            content, blocks = (content_of(record), blocks_of(record)) if record is not None else (0, 0)
+            content, blocks = (content_of(entry), blocks_of(entry)) if entry is not None else (0, 0)
             self._atoms.append(Atom(members, content, blocks, size))
             self._shapes.append(shape)
             self._files.append(file)
@@ -565,14 +564,14 @@ def _shape(part: Part) -> object:
     """What a root file system shows of a part, but for its content. Headers of several blocks say more than
     is understood here: those that are written anew are a part of it, of others their length, and they are
     looked at with the content."""
-    record = part.record
+    entry = part.entry
     header = part.members[0].pieces[0]
-    extension: object = max(record.headers, BLOCK)
+    extension: object = max(entry.headers, BLOCK)
     if isinstance(header, bytes):
         extension = header if len(header) > BLOCK else BLOCK
     paths = tuple(member.path for member in part.members)
-    kind = record.typeflag, record.devmajor, record.devminor, record.realsize, record.sparse is not None
-    return paths, kind, _key(part.attributes), record.linkname, extension
+    kind = entry.typeflag, entry.devmajor, entry.devminor, entry.realsize, entry.sparse is not None
+    return paths, kind, _key(part.attributes), entry.linkname, extension
 
 
 def _renumbered(member: Member, different: Sequence[int]) -> Member:

@@ -9,16 +9,17 @@ that compress best, or worst. Where one bound is a loss, nobody knows before it 
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from operator import attrgetter
 from typing import NamedTuple
 
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import Changeset
+from squashkit.layers.entry import DIRECTORY, Entry
 from squashkit.layers.pieces import Copy, Piece
-from squashkit.layers.record import Record
 from squashkit.oci.digests import DiffID
 from squashkit.oci.media import Codec
 from squashkit.plan.fleet.storage import Stack, StackLayer
@@ -73,41 +74,54 @@ class PackedLayer:
     """How it is compressed; NONE where it counts as it is."""
     whole: Part
     """All that it holds."""
-    members: Sequence[Record]
+    members: Sequence[Entry]
     """In the order of its tar."""
     _starts: array[int]
     _blocks: array[int]
-    """Of headers, before each member."""
+    """Of headers, before each member, but for directories'."""
+    _folders: array[int]
+    """Of directories' headers, before each member."""
     _payload: array[int]
     """Bytes of files, before each member."""
 
     @classmethod
     def of(cls, diff_id: DiffID, changeset: Changeset, stored: int, codec: Codec) -> PackedLayer:
-        records = _records_of(changeset)
-        starts = array("q", (one.start for one in records))
-        blocks = array("q", accumulate((one.headers // BLOCK for one in records), initial=0))
-        payload = array("q", accumulate((one.size for one in records), initial=0))
-        whole = Part(blocks[-1], payload[-1], changeset.diff_size)
-        return cls(diff_id, stored, codec, whole, records, starts, blocks, payload)
+        entries = _entries_of(changeset)
+        starts = array("q", (one.start for one in entries))
+        own = [(one.headers // BLOCK, one.typeflag == DIRECTORY) for one in entries]
+        blocks = array("q", accumulate((n * (not is_folder) for n, is_folder in own), initial=0))
+        folders = array("q", accumulate((n * is_folder for n, is_folder in own), initial=0))
+        payload = array("q", accumulate((one.size for one in entries), initial=0))
+        whole = Part(blocks[-1] + folders[-1], payload[-1], changeset.diff_size)
+        return cls(diff_id, stored, codec, whole, entries, starts, blocks, folders, payload)
 
     @property
     def is_plain(self) -> bool:
         return self.codec is Codec.NONE
 
     def part(self, start: int, end: int) -> Part:
-        """What stands between two places of the tar."""
+        """What stands between two places of the tar, but for directories: their headers stand together in
+        a new layer, and compress there as new ones do."""
         return self._up_to(end) - self._up_to(start)
+
+    def folders(self, start: int, end: int) -> int:
+        """Blocks of the headers of directories that begin between two places of the tar."""
+        first, last = (bisect_left(self._starts, place) for place in (start, end))
+        return self._folders[last] - self._folders[first]
 
     def _up_to(self, place: int) -> Part:
         at = bisect_right(self._starts, place) - 1
         if at < 0:
             return _EMPTY
-        record = self.members[at]
-        blocks, payload = self._blocks[at], self._payload[at]
-        if place >= record.data:
-            blocks += record.headers // BLOCK
-            payload += min(place - record.data, record.size)
-        return Part(blocks, payload, place)
+        entry = self.members[at]
+        blocks, folders, payload = self._blocks[at], self._folders[at], self._payload[at]
+        if place >= entry.data:
+            if entry.typeflag == DIRECTORY:
+                folders += entry.headers // BLOCK
+            else:
+                blocks += entry.headers // BLOCK
+            payload += min(place - entry.data, entry.size)
+        return Part(blocks, payload, place - folders * BLOCK)
 
     @property
     def ratio(self) -> float:
@@ -131,13 +145,11 @@ class PackedLayer:
         return self.block * part.blocks + self.ratio * part.payload
 
 
-def _records_of(changeset: Changeset) -> tuple[Record, ...]:
+def _entries_of(changeset: Changeset) -> tuple[Entry, ...]:
     """All members of a layer in the order of its tar, but for global headers."""
-    records = [entry.record for entry in changeset.entries]
-    if changeset.markers:
-        records += [marker.record for marker in changeset.markers]
-        records.sort(key=lambda record: record.start)
-    return tuple(records)
+    if not changeset.markers:
+        return changeset.entries
+    return tuple(sorted((*changeset.entries, *changeset.markers), key=attrgetter("start")))
 
 
 def about(packed: Mapping[int, PackedLayer], pieces: Iterable[Piece]) -> float:
@@ -149,6 +161,7 @@ def about(packed: Mapping[int, PackedLayer], pieces: Iterable[Piece]) -> float:
         if isinstance(piece, Copy):
             layer = packed[piece.layer]
             total += layer.about(layer.part(piece.start, piece.end))
+            total += layer.folders(piece.start, piece.end) * block
         else:
             total += len(piece) // BLOCK * block
     return total
@@ -165,7 +178,7 @@ class Made:
     spans: array[int]
     """The place of a layer among these, and where in its tar a span begins and ends: three for each."""
     blocks: int
-    """Of new headers."""
+    """Of new headers, and of directories'."""
     twin: StackLayer | None = None
     """A layer that the fleet has and that is the same tar. It may be another blob, as its compressor was
     another."""
@@ -178,10 +191,11 @@ class Made:
         spans = array("q")
         blocks = 0
         for piece in pieces:
-            if isinstance(piece, Copy):
-                spans.extend((places[piece.layer], piece.start, piece.end))
-            else:
+            if isinstance(piece, bytes):
                 blocks += len(piece) // BLOCK
+            else:
+                spans.extend((places[piece.layer], piece.start, piece.end))
+                blocks += packed[piece.layer].folders(piece.start, piece.end)
         return cls(tuple(packed.values()), spans, blocks, twin)
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import field
 from typing import TypeGuard
 
-from squashkit.layers.record import REGULAR
+from squashkit.layers.entry import REGULAR
 from squashkit.layers.rootfs import Inode, Node
 from squashkit.plan.rebase.model import Files, Side
 from squashkit.values import frozen
@@ -38,14 +38,14 @@ class Contents:
 
     def text(self, inode: Inode, side: Side = Side.NEW) -> bytes | None:
         """A file's content; None where the inode is no file, or it is too long."""
-        if not is_file(inode) or inode.entry.record.realsize > _MAX_TEXT:
+        if not is_file(inode) or inode.entry.realsize > _MAX_TEXT:
             return None
         return self.files.text(side, inode)
 
     def is_same(self, inode: Inode, other: Inode, side: Side = Side.NEW) -> bool:
         """Whether two inodes have the same content. The first is of this side, the other of the new
         image."""
-        left, right = inode.entry.record, other.entry.record
+        left, right = inode.entry, other.entry
         if (left.typeflag, left.linkname) != (right.typeflag, right.linkname):
             return False
         if left.realsize != right.realsize:
@@ -70,4 +70,4 @@ class Contents:
 
 def is_file(node: Node | None) -> TypeGuard[Inode]:
     """Whether a node is a regular file."""
-    return isinstance(node, Inode) and node.entry.record.typeflag == REGULAR
+    return isinstance(node, Inode) and node.entry.typeflag == REGULAR

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from squashkit.errors import InvalidLayer, show_path
 from squashkit.layers.changeset import Changeset
-from squashkit.layers.entry import Entry, is_hard_link, link_target
+from squashkit.layers.entry import DIRECTORY, Entry, is_hard_link, link_target
 from squashkit.layers.links import StandingLinks
 from squashkit.layers.lookup import node_at
-from squashkit.layers.record import DIRECTORY
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
 from squashkit.plan.rebase.model import ACCOUNTS, BaseNodes, Kind, Risk, show_node
 from squashkit.plan.segments import Segment
@@ -67,7 +67,7 @@ def fit(
     for rootfs, base in ((before, old), (after, new)):
         for index, changeset in enumerate(base):
             rootfs.apply(changeset, index)
-    paths = {path for changeset in above for path, _ in changeset.entries if path not in without}
+    paths = {entry.path for changeset in above for entry in changeset.entries} - set(without)
     touched = {
         path: BaseNodes(node_at(before, path), node_at(after, path)) for path in paths | ACCOUNTS.keys()
     }
@@ -85,7 +85,7 @@ def fit(
         risks += layer.risks
         if layer.ancestors or layer.lost or changeset is not whole:
             remade.add(number)
-        entries = (*sorted(layer.ancestors), *changeset.entries)
+        entries = (*sorted(layer.ancestors, key=attrgetter("path")), *changeset.entries)
         if layer.dangling:  # nobody can unpack it; without them the rest can be looked at
             entries = tuple(entry for entry in entries if entry not in layer.dangling)
         is_other = layer.ancestors or layer.dangling
@@ -160,7 +160,7 @@ class _LayerFit:
 
     def look(self) -> None:
         self._links = StandingLinks(self.changeset.entries)
-        self._own = {path: record.typeflag == DIRECTORY for path, record in self.changeset.entries}
+        self._own = {entry.path: entry.typeflag == DIRECTORY for entry in self.changeset.entries}
         self._hidden = frozenset(self.changeset.whiteouts)
         for path in self.changeset.whiteouts:
             self._whiteout(path)
@@ -168,7 +168,7 @@ class _LayerFit:
             gone = path not in self.after.directories and not self._own.get(path, False)
             self.lost = self.lost or (gone and path in self.before.directories)
         for entry in self.changeset.entries:
-            self._links.advance(entry.record.start)
+            self._links.advance(entry.start)
             path = self._real(entry.path)
             for directory in self._unseen_above(path):
                 self._ancestor(directory)
@@ -241,7 +241,7 @@ class _LayerFit:
             return
         assert was is not None
         if was.entry is not None:
-            self.ancestors.append(was.entry)
+            self.ancestors.append(was.entry._replace(start=0, headers=0))
         if parent in self.after.directories or self._own.get(parent):
             self._vanished(directory, error=True)
 
@@ -250,7 +250,7 @@ class _LayerFit:
         if parent in self._blocked:
             return
         was, there = node_at(self.before, path), node_at(self.after, path)
-        if entry.record.typeflag == DIRECTORY:
+        if entry.typeflag == DIRECTORY:
             if isinstance(there, Inode) and not isinstance(was, Inode):
                 self._blocked.add(path)
                 self._conflict(

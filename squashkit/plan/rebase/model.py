@@ -10,7 +10,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from squashkit.errors import show_path
-from squashkit.layers.record import SYMLINK
+from squashkit.layers.entry import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node
 from squashkit.values import frozen
 
@@ -105,7 +105,7 @@ def show_node(node: Node | None) -> str:
         return "nothing"
     if isinstance(node, Directory):
         return "a directory"
-    record = node.entry.record
+    record = node.entry
     if record.typeflag == SYMLINK:
         return f"a symlink to {show_path(record.linkname)}"
     return "a file"

@@ -17,10 +17,9 @@ from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import WHITEOUT, Changeset, parse_changeset
 from squashkit.layers.compare import SPLIT, iter_differences, names_of
-from squashkit.layers.entry import Entry
+from squashkit.layers.entry import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, Entry, Traits, stored_spans
 from squashkit.layers.merge import SquashedLayer
 from squashkit.layers.pieces import Copy, Piece
-from squashkit.layers.record import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, Record, Traits, stored_spans
 from squashkit.layers.rootfs import Attributes, Directory, Dropped, Inode, Rootfs
 from squashkit.options import Merge
 from squashkit.plan.segments import Segment
@@ -104,7 +103,7 @@ def _changeset_of(
             if piece.end - BLOCK >= known.diff_size:
                 raise _refused(f"bytes of layer {piece.layer} from behind its end")
     try:
-        planned = parse_changeset(_records(pieces, changesets, read))
+        planned = parse_changeset(_entries(pieces, changesets, read))
         if planned.odd:
             what, path = planned.odd[0]
             raise InvalidLayer(what, path=path)
@@ -120,16 +119,16 @@ def _changeset_of(
     return planned
 
 
-def _records(
+def _entries(
     pieces: Sequence[Piece], changesets: Mapping[int, Changeset], read: ReadSpan
-) -> Iterator[Record]:
+) -> Iterator[Entry]:
     """The members of a planned tar. Those that are copied with all their bytes are known; only what stands
     between them is read."""
     known: dict[int, _Members] = {}
     loose: list[Piece] = []
     at = begin = 0
     for piece in pieces:
-        members: Sequence[Record] = ()
+        members: Sequence[Entry] = ()
         if isinstance(piece, Copy):
             if piece.layer not in known:
                 known[piece.layer] = _Members(changesets[piece.layer])
@@ -138,7 +137,7 @@ def _records(
             yield from _scan(loose, begin, at, read)
             loose.clear()
             ahead = at - piece.start
-            yield from (_moved(record, ahead) for record in members)
+            yield from (_moved(entry, ahead) for entry in members)
             begin = at + _length(piece)
         else:
             loose.append(piece)
@@ -146,92 +145,86 @@ def _records(
     yield from _scan(loose, begin, at, read)
 
 
-def _scan(pieces: Sequence[Piece], begin: int, end: int, read: ReadSpan) -> Iterator[Record]:
+def _scan(pieces: Sequence[Piece], begin: int, end: int, read: ReadSpan) -> Iterator[Entry]:
     """The members of a part of a tar, which must be whole ones. Raises InvalidLayer."""
     at = begin
-    for record in tar.scan(_Window(pieces, read)) if pieces else ():
-        at = begin + record.end
-        yield _moved(record, begin)
+    for entry in tar.scan(_Window(pieces, read)) if pieces else ():
+        at = begin + entry.end
+        yield _moved(entry, begin)
     if at != end:
         raise InvalidLayer(f"no whole members at byte {begin} of the tar")
 
 
-def _moved(record: Record, ahead: int) -> Record:
+def _moved(entry: Entry, ahead: int) -> Entry:
     """The same member at another place."""
-    traits = record.traits
+    traits = entry.traits
     if traits.sparse is not None:
         traits = traits._replace(sparse=traits.sparse._replace(at=traits.sparse.at + ahead))
-    return tuple.__new__(Record, (record.start + ahead, *record[1:-1], traits))
+    return entry._replace(start=entry.start + ahead, traits=traits)
 
 
 class _Members:
     """The members of a layer by where they stand."""
 
     def __init__(self, changeset: Changeset) -> None:
-        members = [*changeset.entries, *changeset.markers]
-        self._records = sorted((record for _, record in members), key=attrgetter("start"))
-        self._starts = [record.start for record in self._records]
+        self._entries = sorted([*changeset.entries, *changeset.markers], key=attrgetter("start"))
+        self._starts = [entry.start for entry in self._entries]
 
-    def within(self, span: Copy) -> Sequence[Record]:
+    def within(self, span: Copy) -> Sequence[Entry]:
         """The members that a span consists of; none where that is not so."""
         first = bisect_left(self._starts, span.start)
-        members = self._records[first : bisect_left(self._starts, span.end)]
+        members = self._entries[first : bisect_left(self._starts, span.end)]
         at = span.start
-        for record in members:
-            if record.start != at:
+        for entry in members:
+            if entry.start != at:
                 return ()
-            at = record.end
+            at = entry.end
         return members if at == span.end else ()
 
 
 def _check_subset(planned: Changeset) -> None:
     """Raises InvalidLayer where consumers may differ on a layer, or it is not in the order that squashkit
     writes: directories by path, each followed by its markers, then all else, links after their targets."""
-    members = sorted([*planned.entries, *planned.markers], key=_start)
-    markers = {entry.record.start for entry in planned.markers}
+    members = sorted([*planned.entries, *planned.markers], key=attrgetter("start"))
+    markers = {entry.start for entry in planned.markers}
     directory, marker, look = b"", b"", None
     directories, seen, is_done = {b""}, set[bytes](), False
     for entry in members:
-        path, record = entry
-        typeflag, name = record.traits.typeflag, record.name
-        if path and path.rpartition(b"/")[0] not in directories:
+        path, typeflag, name = entry.path, entry.typeflag, entry.name
+        if path and entry.directory not in directories:
             raise InvalidLayer("its directory is not listed before it", path=path)
         if name != (path + b"/" if typeflag == DIRECTORY and path else path or b"./"):
             raise InvalidLayer(f"it is written as {show_path(name)}", path=path)
         if path in seen:
             raise InvalidLayer("it is there twice", path=path)
         seen.add(path)
-        if record.start in markers:
-            if typeflag != REGULAR or record.size:
+        if entry.start in markers:
+            if typeflag != REGULAR or entry.size:
                 raise InvalidLayer("a whiteout that is no empty file", path=path)
-            if is_done or directory != path.rpartition(b"/")[0] or path < marker:
+            if is_done or directory != entry.directory or path < marker:
                 raise InvalidLayer("a whiteout that is not in its place", path=path)
-            look, marker = look or _look(record), path
-            if look != _look(record):
+            look, marker = look or _look(entry), path
+            if look != _look(entry):
                 raise InvalidLayer("a whiteout that is not like the others", path=path)
         elif WHITEOUT in path and (path.startswith(WHITEOUT) or b"/" + WHITEOUT in path):
             raise InvalidLayer("a name that is kept for whiteouts", path=path)
         elif typeflag == DIRECTORY:
-            if is_done or (path <= directory and record.start):
+            if is_done or (path <= directory and entry.start):
                 raise InvalidLayer("a directory that is not in its place", path=path)
             directory, marker = path, b""
             directories.add(path)
         else:
             is_done = True
-            if typeflag == HARD_LINK and (record.linkname not in seen or record.linkname in directories):
-                raise InvalidLayer(f"no file {show_path(record.linkname)} before it", path=path)
+            if typeflag == HARD_LINK and (entry.linkname not in seen or entry.linkname in directories):
+                raise InvalidLayer(f"no file {show_path(entry.linkname)} before it", path=path)
     for hidden in planned.whiteouts:
         if hidden in seen:
             raise InvalidLayer("it is there beside its whiteout", path=hidden)
 
 
-def _start(entry: Entry) -> int:
-    return entry.record.start
-
-
-def _look(record: Record) -> tuple[object, ...]:
+def _look(entry: Entry) -> tuple[object, ...]:
     """What all whiteouts have alike."""
-    return record.mode, record.uid, record.gid, record.mtime, record.xattrs
+    return entry.mode, entry.uid, entry.gid, entry.mtime, entry.xattrs
 
 
 def _length(piece: Piece) -> int:
@@ -356,11 +349,11 @@ def _is_same(ours: Rootfs, theirs: Rootfs, start: int, places: _Places) -> bool:
 def _is_entry_same(a: Directory, b: Directory) -> bool:
     if a.entry is None or b.entry is None:
         return a.entry is b.entry
-    return a.entry is b.entry or Attributes.of(a.entry.record) == Attributes.of(b.entry.record)
+    return a.entry is b.entry or Attributes.of(a.entry) == Attributes.of(b.entry)
 
 
 def _is_inode_same(a: Inode, b: Inode, start: int, places: _Places) -> bool:
-    one, other = a.entry.record, b.entry.record
+    one, other = a.entry, b.entry
     if a.bindings is not None or b.bindings is not None:
         path = a.entry.path
         if names_of(a, path).keys() != names_of(b, path).keys() or a.effective() != b.effective():
@@ -420,13 +413,13 @@ class _Places:
     def of_source(self, inode: Inode) -> list[Span]:
         """Of a file of the image."""
         layer = self._alike[inode.layer]
-        spans = stored_spans(inode.entry.record)
+        spans = stored_spans(inode.entry)
         return [length if at is None else (layer, at, at + length) for at, length in spans]
 
     def of_new(self, inode: Inode) -> list[Span]:
         """Of a file of the planned layer. Bytes that the recipe brings lie in no layer."""
         found: list[Span] = []
-        for at, length in stored_spans(inode.entry.record):
+        for at, length in stored_spans(inode.entry):
             if at is None:
                 found.append(length)
                 continue

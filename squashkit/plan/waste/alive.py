@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from squashkit.layers.entry import Entry
-from squashkit.layers.record import REGULAR
+from squashkit.layers.entry import REGULAR, Entry
 from squashkit.layers.rootfs import Inode, Rootfs
 from squashkit.plan.waste.dead import Contents
 from squashkit.plan.waste.model import LiveFile
@@ -36,7 +35,7 @@ def live_files(rootfs: Rootfs) -> list[LiveFile]:
     """Every file of at least a byte, each inode once: by the path that its content came with, or if that
     name is gone by one that is left."""
     return [
-        LiveFile(path, entry.record.size, entry.record.length, layer, others)
+        LiveFile(path, entry.size, entry.length, layer, others)
         for path, layer, entry, others in _inodes(rootfs)
     ]
 
@@ -44,12 +43,12 @@ def live_files(rootfs: Rootfs) -> list[LiveFile]:
 def find_duplicates(rootfs: Rootfs, contents: Contents) -> list[Duplicates]:
     """Groups of files of the same bytes, whatever their attributes: those that cost most first. Content is
     asked for where sizes are equal, and most of it where the first bytes are, too."""
-    groups = _grouped([list(_inodes(rootfs))], lambda one: one.entry.record.realsize)
+    groups = _grouped([list(_inodes(rootfs))], lambda one: one.entry.realsize)
     groups = _grouped(groups, lambda one: contents.head(one.layer, one.entry))
     groups = _grouped(groups, lambda one: contents.digest(one.layer, one.entry))
     found = [
         Duplicates(
-            sum(sizes := [one.entry.record.size for one in group]) - max(sizes),
+            sum(sizes := [one.entry.size for one in group]) - max(sizes),
             tuple(sorted(one.path for one in group)),
         )
         for group in groups
@@ -74,7 +73,7 @@ def _inodes(rootfs: Rootfs) -> Iterator[_Found]:
         for name, node in directory.children.items():
             if not isinstance(node, Inode):
                 continue
-            record = node.entry.record
+            record = node.entry
             if not record.size or record.traits.typeflag != REGULAR:
                 continue
             path = above + name

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from squashkit.layers.changeset import Changeset
-from squashkit.layers.entry import Entry
+from squashkit.layers.entry import REGULAR, Entry
 from squashkit.layers.lookup import node_at
-from squashkit.layers.record import REGULAR
 from squashkit.layers.rootfs import Attributes, Dropped, Inode, Rootfs
 from squashkit.plan.waste.model import Cause, DeadFile
 
@@ -57,20 +56,20 @@ def find_dead(changesets: Sequence[Changeset], contents: Contents) -> tuple[Root
 
 def payload_of(changeset: Changeset) -> int:
     """Bytes of a layer's files, as they are stored in its tar."""
-    return sum(record.size for _, record in changeset.entries)
+    return sum(entry.size for entry in changeset.entries)
 
 
 def _has_payload(entry: Entry) -> bool:
-    return entry.record.traits.typeflag == REGULAR and entry.record.size > 0
+    return entry.traits.typeflag == REGULAR and entry.size > 0
 
 
 def _same_sized(rootfs: Rootfs, changeset: Changeset) -> Iterator[tuple[bytes, Inode]]:
     """Files that stand where a layer has files of the same size, by their paths."""
-    for path, record in changeset.entries:
-        if record.size and record.traits.typeflag == REGULAR:
-            node = node_at(rootfs, path)
-            if isinstance(node, Inode) and node.entry.record.realsize == record.realsize:
-                yield path, node
+    for entry in changeset.entries:
+        if entry.size and entry.traits.typeflag == REGULAR:
+            node = node_at(rootfs, entry.path)
+            if isinstance(node, Inode) and node.entry.realsize == entry.realsize:
+                yield entry.path, node
 
 
 def _explained(
@@ -87,7 +86,7 @@ def _explained(
         node = node_at(rootfs, one.last)
         if isinstance(node, Inode) and _is_same(one, node, contents):
             after = node.effective()
-            changed = tuple(_changed(one.attributes or Attributes.of(one.entry.record), after))
+            changed = tuple(_changed(one.attributes or Attributes.of(one.entry), after))
             if changed:
                 told = _dead(one, Cause.ATTRIBUTES, changed)
                 yield told._replace(mode=after.mode, owner=(after.uid, after.gid))
@@ -107,12 +106,12 @@ def _explained(
 def _dead(
     one: Dropped, cause: Cause, changed: tuple[str, ...] = (), moved_to: bytes | None = None
 ) -> DeadFile:
-    record = one.entry.record
+    record = one.entry
     return DeadFile(one.path, record.size, record.length, one.layer, one.by, cause, changed, moved_to)
 
 
 def _is_same(one: Dropped, node: Inode, contents: Contents) -> bool:
-    mine, other = one.entry.record, node.entry.record
+    mine, other = one.entry, node.entry
     if other.typeflag != REGULAR or other.realsize != mine.realsize:
         return False
     return contents.same(one.layer, one.entry, node.layer, node.entry)
@@ -137,14 +136,14 @@ def _moved(
 ) -> dict[int, bytes]:
     """Where dead files went, by their identity. New files, in the order of their paths, take the first of
     the same content that none has taken, in the order of layers and paths."""
-    sizes = {one.entry.record.realsize for one in lost}
-    made = [new for new in _new_files(rootfs, changeset, layer) if new.entry.record.realsize in sizes]
+    sizes = {one.entry.realsize for one in lost}
+    made = [new for new in _new_files(rootfs, changeset, layer) if new.entry.realsize in sizes]
     if not made:
         return {}
-    sizes = {new.entry.record.realsize for new in made}
+    sizes = {new.entry.realsize for new in made}
     waiting: dict[bytes, deque[Dropped]] = defaultdict(deque)
     for one in sorted(lost, key=lambda one: (one.layer, one.path)):
-        if one.entry.record.realsize in sizes:
+        if one.entry.realsize in sizes:
             waiting[contents.digest(one.layer, one.entry)].append(one)
     moved: dict[int, bytes] = {}
     for new in sorted(made):

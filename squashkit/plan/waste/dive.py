@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from squashkit.layers.changeset import WHITEOUT, Changeset
-from squashkit.layers.record import DIRECTORY, Record
+from squashkit.layers.entry import DIRECTORY, Entry
 from squashkit.plan.waste.model import DeadFile
 from squashkit.values import frozen
 
@@ -132,7 +132,7 @@ def explain(changesets: Sequence[Changeset], dead: Sequence[DeadFile]) -> tuple[
 class _Tree:
     """A layer as dive keeps it."""
 
-    nodes: dict[bytes, Record | None]
+    nodes: dict[bytes, Entry | None]
     """By path; None where no header of the layer has it, but one below."""
     inner: set[bytes]
     """Those that are no leaves; the root is among them."""
@@ -141,8 +141,8 @@ class _Tree:
 
 
 def _tree_of(changeset: Changeset) -> _Tree:
-    nodes: dict[bytes, Record | None] = dict(changeset.entries)
-    nodes.update(changeset.markers)
+    members = (*changeset.entries, *changeset.markers)
+    nodes: dict[bytes, Entry | None] = {member.path: member for member in members}
     nodes.pop(b"", None)
     cut = [path for path in nodes if _UNSEEN in path and _seen(path) != path]
     for path in cut:
@@ -183,17 +183,16 @@ def _in_order(path: bytes) -> bytes:
     return path.replace(b"/", b"\0")
 
 
-def _size(record: Record | None) -> int:
-    if record is None:
+def _size(entry: Entry | None) -> int:
+    if entry is None:
         return 0
-    sparse = record.traits.sparse
-    return record.size if sparse is None else sparse.realsize
+    sparse = entry.traits.sparse
+    return entry.size if sparse is None else sparse.realsize
 
 
 def _file_bytes(changeset: Changeset) -> int:
     """What dive takes for the size of a layer (dive/image/docker/image_archive.go, processLayerTar)."""
-    both = (changeset.entries, changeset.markers)
-    return sum(_size(record) for members in both for _, record in members)
+    return sum(map(_size, (*changeset.entries, *changeset.markers)))
 
 
 # --- the layers below as dive stacks them ----------------------------------------------------
@@ -205,7 +204,7 @@ class _Stack:
     it: the paths that they hide, and what lies below those."""
 
     trees: Sequence[_Tree]
-    nodes: dict[bytes, Record | None] = field(default_factory=dict)
+    nodes: dict[bytes, Entry | None] = field(default_factory=dict)
     layers: dict[bytes, int] = field(default_factory=dict)
     """Which layer a node comes from."""
     below: dict[bytes, set[bytes]] = field(default_factory=dict)
@@ -230,7 +229,7 @@ class _Stack:
             self.put(self.trees[index], index)
         self.height = height
 
-    def asked_for(self, tree: _Tree) -> dict[bytes, Record | None]:
+    def asked_for(self, tree: _Tree) -> dict[bytes, Entry | None]:
         """Those nodes of a tree that whiteouts may be about."""
         wanted = self.wanted
         for path in tree.inner:
@@ -240,8 +239,8 @@ class _Stack:
                 path = path.rpartition(b"/")[0]
             wanted.update(dict.fromkeys(way, wanted[path]))
         return {
-            path: record
-            for path, record in tree.nodes.items()
+            path: entry
+            for path, entry in tree.nodes.items()
             if wanted[path.rpartition(b"/")[0]] or wanted.get(path)
         }
 
@@ -252,11 +251,11 @@ class _Stack:
         for path in tree.whiteouts.difference(late):
             self.remove(_hidden_by(path))
         nodes = self.asked_for(tree).items()
-        self.add({path: record for path, record in nodes if path not in tree.whiteouts}, index)
+        self.add({path: entry for path, entry in nodes if path not in tree.whiteouts}, index)
         for path in late:
             self.remove(_hidden_by(path))
 
-    def add(self, nodes: dict[bytes, Record | None], index: int) -> None:
+    def add(self, nodes: dict[bytes, Entry | None], index: int) -> None:
         """Add nodes; what is there keeps what lies below it, whatever it becomes."""
         for path in nodes.keys() - self.nodes.keys():
             while path:
@@ -289,8 +288,8 @@ class _Stack:
 
     def deleted(self, path: bytes) -> tuple[_Copy, ...]:
         """What a whiteout of a node counts: what lies below it, if it is a directory."""
-        record = self.nodes[path]
-        if record is None or record.typeflag != DIRECTORY:
+        entry = self.nodes[path]
+        if entry is None or entry.typeflag != DIRECTORY:
             return ()
         sizes = ((at, _size(self.nodes[at])) for at in self.within(path))
         return tuple(_Copy(self.layers[at], at, size, path) for at, size in sizes if size)
@@ -354,7 +353,7 @@ def _read(changesets: Sequence[Changeset]) -> Iterator[_Read]:
 
 
 def _read_tree(tree: _Tree, stack: _Stack) -> _Read:
-    leaves = {path: _size(record) for path, record in tree.nodes.items() if path not in tree.inner}
+    leaves = {path: _size(entry) for path, entry in tree.nodes.items() if path not in tree.inner}
     if not tree.whiteouts:
         return _Read(leaves, {}, None)
     whiteouts = tree.whiteouts - tree.inner
@@ -411,11 +410,11 @@ def _readable(
 ) -> tuple[list[DeadFile], list[DeadFile]]:
     """The files that dive can know of, and those that it cannot: of a path that a layer has twice it knows
     the last entry alone."""
-    last = [dict(changeset.entries) for changeset in changesets]
+    last = [{entry.path: entry for entry in changeset.entries} for changeset in changesets]
     lists: tuple[list[DeadFile], list[DeadFile]] = ([], [])
     for file in dead:
-        record = last[file.layer].get(file.path)
-        covered = record is None or record.size != file.size or file.killed_by == file.layer
+        entry = last[file.layer].get(file.path)
+        covered = entry is None or entry.size != file.size or file.killed_by == file.layer
         lists[covered].append(file)
     return lists
 

@@ -7,8 +7,8 @@ from itertools import accumulate
 
 from squashkit.layers import tar
 from squashkit.layers.changeset import Changeset
+from squashkit.layers.entry import HeaderOf
 from squashkit.layers.merge import measure_run
-from squashkit.layers.record import HeaderOf
 from squashkit.layers.rootfs import Rootfs
 from squashkit.plan.squash import find_obstacle
 from squashkit.plan.waste.model import DeadFile

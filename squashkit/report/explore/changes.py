@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import attributes_of, iter_nodes
-from squashkit.layers.entry import Entry
+from squashkit.layers.entry import DIRECTORY, Entry
 from squashkit.layers.lookup import node_at
-from squashkit.layers.record import DIRECTORY
 from squashkit.layers.rootfs import Attributes, Directory, Node, Rootfs
 from squashkit.values import frozen
 
@@ -42,12 +41,12 @@ class Item(NamedTuple):
 
     @property
     def typeflag(self) -> bytes:
-        return DIRECTORY if self.entry is None else self.entry.record.typeflag
+        return DIRECTORY if self.entry is None else self.entry.typeflag
 
     @property
     def size(self) -> int:
         """Bytes of payload, as they are stored in the tar."""
-        return 0 if self.entry is None else self.entry.record.size
+        return 0 if self.entry is None else self.entry.size
 
 
 @frozen
@@ -94,9 +93,7 @@ def follow_layers(changesets: Sequence[Changeset], begin: Callable[[int], None])
         lost.append(unseen)
         there |= {item.path for item in items if item.mark is not Mark.REMOVED}
         there -= {item.path for item in items if item.mark is Mark.REMOVED}
-    killed = {
-        id(one.entry): one.by for one in rootfs.dropped if one.entry.record.traits.typeflag != DIRECTORY
-    }
+    killed = {id(one.entry): one.by for one in rootfs.dropped if one.entry.traits.typeflag != DIRECTORY}
     return History(tuple(layers), tuple(lost), rootfs, killed)
 
 
@@ -135,7 +132,7 @@ def _items(
             del elsewhere[id(entry)]
         places = {id(one.entry): one.path for one in rootfs.dropped[seen:]}
         for key, entry in elsewhere.items():
-            if entry.record.typeflag != DIRECTORY:
+            if entry.typeflag != DIRECTORY:
                 lost.append(Item(places.get(key, entry.path), layer, Mark.ADDED, entry))
     paths = {item.path for item in found}
     for directory in _unlisted(rootfs, paths, layer):
@@ -163,10 +160,10 @@ def _hidden(rootfs: Rootfs, changeset: Changeset) -> Iterator[tuple[bytes, Node]
         directory = rootfs.directories.get(path)
         if directory is not None:
             yield from [(directory.child_path(name), node) for name, node in directory.children.items()]
-    for path, record in changeset.entries:
-        directory = rootfs.directories.get(path)
-        if directory is not None and record.typeflag != DIRECTORY:
-            yield path, directory
+    for entry in changeset.entries:
+        directory = rootfs.directories.get(entry.path)
+        if directory is not None and entry.typeflag != DIRECTORY:
+            yield entry.path, directory
 
 
 def _below(tops: Iterable[tuple[bytes, Node]]) -> Iterator[tuple[bytes, Node]]:
@@ -180,8 +177,8 @@ def _below(tops: Iterable[tuple[bytes, Node]]) -> Iterator[tuple[bytes, Node]]:
 def _directories(rootfs: Rootfs, changeset: Changeset) -> Iterator[tuple[bytes, Attributes]]:
     """The attributes, without their times, of directories that a layer may list again: they are gone when
     it is applied."""
-    paths = {path for path, record in changeset.entries if record.typeflag == DIRECTORY}
-    above = {one for path, _ in changeset.entries for one in _above(path, paths)}
+    paths = {entry.path for entry in changeset.entries if entry.typeflag == DIRECTORY}
+    above = {one for entry in changeset.entries for one in _above(entry.path, paths)}
     for path in paths | above:
         directory = rootfs.directories.get(path)
         if directory is not None:

@@ -88,7 +88,7 @@ def layer_lines(image: Image, sizes: Sequence[int], history: History, base: Base
     """The layers of an image; `sizes` are those of the uncompressed tars."""
     dead = [0] * len(sizes)
     for one in history.rootfs.dropped:
-        dead[one.layer] += one.entry.record.size
+        dead[one.layer] += one.entry.size
     base_layers = base.layers if base is not None else 0
     return [
         LayerLine(layer.index, shown(layer.created_by), length, lost, layer.index < base_layers)

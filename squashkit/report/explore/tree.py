@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 
 from squashkit.errors import show_path
-from squashkit.layers.record import DIRECTORY, HARD_LINK, SYMLINK
+from squashkit.layers.entry import DIRECTORY, HARD_LINK, SYMLINK
 from squashkit.report.explore.changes import History, Item, Mark
 from squashkit.values import frozen
 
@@ -90,7 +90,7 @@ class Row:
     def label(self) -> str:
         """Its name as a person may see it, with a slash for a directory and with where a link leads."""
         name = show_path(self.path.rpartition(b"/")[2]) or "/"
-        record = self.item.entry.record if self.item and self.item.entry else None
+        record = self.item.entry if self.item and self.item.entry else None
         if record is not None and record.typeflag == SYMLINK:
             return f"{name} -> {show_path(record.linkname)}"
         if record is not None and record.typeflag == HARD_LINK:

@@ -18,7 +18,7 @@ from itertools import chain
 from squashkit.errors import InvalidImage, InvalidLayer, TransportError, show_path, why
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK
-from squashkit.layers.record import HARD_LINK, REGULAR, SYMLINK, Record, stored_spans
+from squashkit.layers.entry import HARD_LINK, REGULAR, SYMLINK, Entry, stored_spans
 from squashkit.oci.media import Codec
 from squashkit.transports.blobs import (
     READ_SIZE,
@@ -45,7 +45,7 @@ class Archive:
         self._fd = fd
         self.size = size
         self._room = room or Room.of(None)
-        self._sparse: dict[Blob, Record] = {}
+        self._sparse: dict[Blob, Entry] = {}
         self._expanded: dict[Blob, Blob] = {}
         self._lock = threading.Lock()
         self.identity: tuple[int, int] | None = None
@@ -55,20 +55,20 @@ class Archive:
         """Where a link leads, and what it says."""
         self._earlier: dict[str, Blob] = {}
         """Members under whose name another one follows."""
-        for record in tar.scan(jumping_window(Blob(fd, 0, size))):
-            name = clean_name(record.name)
-            if record.typeflag == REGULAR:
+        for entry in tar.scan(jumping_window(Blob(fd, 0, size))):
+            name = clean_name(entry.name)
+            if entry.typeflag == REGULAR:
                 self._forget(name)
-                self._members[name] = blob = Blob(fd, record.data, record.size)
-                if record.sparse is not None:
-                    self._sparse[blob] = record
+                self._members[name] = blob = Blob(fd, entry.data, entry.size)
+                if entry.sparse is not None:
+                    self._sparse[blob] = entry
                 self._links.pop(name, None)
-            elif record.typeflag == SYMLINK:
+            elif entry.typeflag == SYMLINK:
                 folder = posixpath.dirname(name)
-                self._links[name] = _link_target(record.linkname, folder), record.linkname
+                self._links[name] = _link_target(entry.linkname, folder), entry.linkname
                 self._forget(name)
-            elif record.typeflag == HARD_LINK:
-                self._links[name] = clean_name(record.linkname), record.linkname
+            elif entry.typeflag == HARD_LINK:
+                self._links[name] = clean_name(entry.linkname), entry.linkname
                 self._forget(name)
 
     def _forget(self, name: str) -> None:
@@ -108,8 +108,8 @@ class Archive:
         found = self._find(name)
         if found is None:
             return None
-        record = self._sparse.get(found)
-        check_document(name, found.size if record is None else record.realsize)
+        entry = self._sparse.get(found)
+        check_document(name, found.size if entry is None else entry.realsize)
         blob = self._whole(found)
         return blob.read_at(0, blob.size)
 
@@ -131,15 +131,15 @@ class Archive:
             os.close(blob.fd)
 
 
-def _expand(fd: int, record: Record, room: Room) -> Blob:
+def _expand(fd: int, entry: Entry, room: Room) -> Blob:
     """A sparse member's content in a file without a name, in which holes stay holes. Raises InvalidImage
     where no file may be as long as it says, TooLarge."""
-    room.keep(record.size, show_path(record.name))
+    room.keep(entry.size, show_path(entry.name))
     spool = open_unnamed(room.folder)
     try:
-        os.ftruncate(spool, record.realsize)
+        os.ftruncate(spool, entry.realsize)
         at = 0
-        for offset, size in stored_spans(record):
+        for offset, size in stored_spans(entry):
             for done in range(0, size if offset is not None else 0, READ_SIZE):
                 assert offset is not None
                 piece = os.pread(fd, min(READ_SIZE, size - done), offset + done)
@@ -149,10 +149,10 @@ def _expand(fd: int, record: Record, room: Room) -> Blob:
     except BaseException as error:
         os.close(spool)
         if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.EINVAL):
-            message = f"a sparse member of {record.realsize:,} bytes, which no file here may have"
-            raise InvalidImage(message, where=show_path(record.name)) from error
+            message = f"a sparse member of {entry.realsize:,} bytes, which no file here may have"
+            raise InvalidImage(message, where=show_path(entry.name)) from error
         raise
-    return Blob(spool, 0, record.realsize)
+    return Blob(spool, 0, entry.realsize)
 
 
 def _same_bytes(one: Blob, other: Blob) -> bool:

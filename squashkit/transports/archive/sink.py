@@ -18,8 +18,8 @@ from pathlib import Path
 from squashkit.errors import Cancelled, UsageError, show_path
 from squashkit.layers import tar
 from squashkit.layers.blocks import BLOCK
+from squashkit.layers.entry import REGULAR
 from squashkit.layers.headers import header
-from squashkit.layers.record import REGULAR
 from squashkit.oci.digests import Digest
 from squashkit.oci.documents import dump_json
 from squashkit.oci.media import DELTA_NEEDS

@@ -24,7 +24,6 @@ from squashkit.jobs.fleet.measure import OpenFleet
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.process import for_many_images
 from squashkit.layers.entry import Entry
-from squashkit.layers.record import Record
 from squashkit.oci.digests import DiffID, Digest, sha256
 from squashkit.oci.documents import Descriptor, ImageConfig, Manifest
 from squashkit.oci.graph import Image, Layer, LayerGraph, stack_layers
@@ -139,8 +138,8 @@ class _ScannedStore(LayerStore):
         super().__init__(session, cached=False)
         self._blocks = lru_cache(_HELD)(lambda diff_id: HeaderBlocks(_headers_of(tables, diff_id)))
 
-    def header(self, layer: Layer, record: Record) -> bytes:
-        return self._blocks(layer.diff_id).read(record.start, record.data)
+    def header(self, layer: Layer, entry: Entry) -> bytes:
+        return self._blocks(layer.diff_id).read(entry.start, entry.data)
 
 
 def _headers_of(tables: Tables, diff_id: DiffID) -> bytes:
@@ -186,7 +185,7 @@ class _ScannedLayers(FleetLayers):
             rows: Any = self.tables.ask("SELECT diff_id, start, digest FROM entries WHERE type = 'file'")
             self._digests = {(DiffID(digest_text(raw)), start): digest for raw, start, digest in rows}
         try:
-            return self._digests[diff_id, entry.record.start]
+            return self._digests[diff_id, entry.start]
         except KeyError as error:
             raise InvalidImage(
                 f"the entries of layer {diff_id} are not whole; scan into a new folder",

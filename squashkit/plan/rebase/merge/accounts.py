@@ -172,12 +172,12 @@ def _some(fitted: Fitted, of: str, number: int) -> str:
 
 def _files(fitted: Fitted, of: str, number: int) -> Iterator[bytes]:
     for changeset in fitted.above:
-        for path, record in changeset.entries:
-            if (record.uid if of == "uid" else record.gid) == number:
-                node = node_at(fitted.tree, path)
+        for entry in changeset.entries:
+            if (entry.uid if of == "uid" else entry.gid) == number:
+                node = node_at(fitted.tree, entry.path)
                 layer = node.entry_layer if isinstance(node, Directory) else node.layer if node else -1
                 if layer >= fitted.bottom:
-                    yield path
+                    yield entry.path
 
 
 def _compare_ranges(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from squashkit.layers.record import SYMLINK
+from squashkit.layers.entry import SYMLINK
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.keyed import merge_keyed
@@ -191,6 +191,6 @@ def _target(sides: Sides, path: bytes) -> bytes:
     """Where a symlink of the image leads, or of the result; nothing where it is none."""
     for tree in (sides.app, sides.result):
         node = tree.node(path)
-        if isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK:
-            return node.entry.record.linkname
+        if isinstance(node, Inode) and node.entry.typeflag == SYMLINK:
+            return node.entry.linkname
     return b""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from squashkit.layers.compare import iter_nodes
-from squashkit.layers.record import SYMLINK
+from squashkit.layers.entry import SYMLINK
 from squashkit.layers.rootfs import Directory, Inode
 from squashkit.plan.rebase.merge.changes import Changes
 from squashkit.plan.rebase.merge.databases import CONF, SHARED
@@ -44,8 +44,8 @@ def merge_certificates(sides: Sides, changes: Changes) -> None:
     for name in sorted(names):
         path = _FOLDER + b"/" + name
         node = sides.result.node(path) if path not in changes.made else None
-        if isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK:
-            target = node.entry.record.linkname
+        if isinstance(node, Inode) and node.entry.typeflag == SYMLINK:
+            target = node.entry.linkname
             if b"/" not in target and changes.made.get(_FOLDER + b"/" + target, target) is None:
                 changes.hide(path, Kind.CACHES)
 
@@ -61,7 +61,7 @@ def _is_link(sides: Sides, path: bytes) -> bool:
     for tree in (sides.result, sides.new, sides.app):
         node = tree.node(path)
         if isinstance(node, Inode) and path.endswith(b".pem"):
-            return node.entry.record.linkname.strip(b"/").startswith((SHARED, _LOCAL + b"/"))
+            return node.entry.linkname.strip(b"/").startswith((SHARED, _LOCAL + b"/"))
     return False
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from squashkit.layers.record import REGULAR, SYMLINK
+from squashkit.layers.entry import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Attributes, Directory, Inode
 from squashkit.plan.rebase.contents import is_file
 from squashkit.plan.rebase.merge.keyed import of_one
@@ -120,8 +120,8 @@ class Changes:
         """Have a symlink lead there."""
         self.settled.add(path)
         node = self.sides.result.node(path)
-        is_link = isinstance(node, Inode) and node.entry.record.typeflag == SYMLINK
-        if is_link and isinstance(node, Inode) and node.entry.record.linkname == target:
+        is_link = isinstance(node, Inode) and node.entry.typeflag == SYMLINK
+        if is_link and isinstance(node, Inode) and node.entry.linkname == target:
             return
         attributes = node.effective() if isinstance(node, Inode) else _LINK
         self.made[path] = Made(attributes._replace(mode=0o777), target=target)
@@ -136,7 +136,7 @@ class Changes:
         if node is None:
             self.hide(path, kind, packages)
             return
-        record = node.entry.record
+        record = node.entry
         sides = self.sides
         origin = "new base" if tree is sides.new else "old base" if tree is sides.old else "image"
         if record.typeflag == SYMLINK:
@@ -153,7 +153,7 @@ class Changes:
         """Have a path hold what the new base has in a place: a file or a symlink."""
         node = self.sides.new.node(place)
         assert isinstance(node, Inode)
-        record = node.entry.record
+        record = node.entry
         self.settled.add(path)
         if record.typeflag == SYMLINK:
             self.made[path] = Made(node.effective(), target=record.linkname)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from squashkit.errors import show_path
 from squashkit.layers.changeset import Changeset
-from squashkit.layers.record import DIRECTORY
+from squashkit.layers.entry import DIRECTORY
 from squashkit.plan.packages.owners import INFO, STATUS
 from squashkit.plan.rebase.contents import Contents
 from squashkit.plan.rebase.fit import Fitted
@@ -78,7 +78,7 @@ def _carry_over(earlier: Changeset, sides: Sides, changes: Changes, wanted: Coll
     """What an earlier rebase merged, replaced or hid, and this one has no reason to do again: where that
     made a difference to that rebase's base it is still the image's own, else it follows the new base. Of
     merges that are not wanted nothing is: the layers' own databases are seen again, and told."""
-    files = (path for path, record in earlier.entries if record.typeflag != DIRECTORY)
+    files = (entry.path for entry in earlier.entries if entry.typeflag != DIRECTORY)
     for path in (*files, *earlier.whiteouts):
         if path not in changes.settled and _merge_of(path) in wanted:
             tree = sides.new if sides.is_as_old(path) else sides.app

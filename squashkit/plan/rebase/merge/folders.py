@@ -34,4 +34,4 @@ def _attributes(node: Node | None) -> Attributes | None:
     """A folder's, where a layer states them."""
     if not isinstance(node, Directory) or node.entry is None:
         return None
-    return Attributes.of(node.entry.record)
+    return Attributes.of(node.entry)

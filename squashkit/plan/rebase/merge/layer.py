@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from squashkit.layers import headers, tar
 from squashkit.layers.blocks import BLOCK
 from squashkit.layers.changeset import parse_changeset, whiteout_of
+from squashkit.layers.entry import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, Entry, HeaderOf
 from squashkit.layers.merge import merge_run
 from squashkit.layers.pieces import Copy, Piece
-from squashkit.layers.record import DIRECTORY, HARD_LINK, REGULAR, SYMLINK, HeaderOf, Record
 from squashkit.layers.rootfs import Rootfs
 from squashkit.plan.rebase.merge.changes import Made
 
@@ -32,8 +32,8 @@ def plan_layer(
     tree.begin_run(layer)
     tree.apply(changeset, layer)
 
-    def headers_of(index: int, record: Record) -> bytes:
-        return draft.headers(record) if index == layer else header_of(index, record)
+    def headers_of(index: int, entry: Entry) -> bytes:
+        return draft.headers(entry) if index == layer else header_of(index, entry)
 
     merged = merge_run(tree, {layer: changeset}, headers_of, opaque=False)
     return tuple(part for piece in merged.pieces for part in draft.resolved(piece, layer))
@@ -62,10 +62,10 @@ class _Draft:
         assert isinstance(part, bytes)
         return memoryview(part), self.starts[number]
 
-    def headers(self, record: Record) -> bytes:
+    def headers(self, entry: Entry) -> bytes:
         """The headers of one of its members."""
-        buffer, base = self.window(record.start)
-        return bytes(buffer[record.start - base : record.data - base])
+        buffer, base = self.window(entry.start)
+        return bytes(buffer[entry.start - base : entry.data - base])
 
     def resolved(self, piece: Piece, layer: int) -> Iterator[Piece]:
         """A piece with the parts themselves in the place of spans of this tar."""
@@ -88,20 +88,20 @@ def _member(path: bytes, made: Made | None, header_of: HeaderOf) -> tuple[Piece,
         return (headers.header(whiteout_of(path), REGULAR, mode=0o644),)
     attributes, xattrs = made.attributes[:4], made.attributes.xattrs
     if made.source is not None and not made.link:
-        record, layer = made.source.entry.record, made.source.layer
+        entry, layer = made.source.entry, made.source.layer
         block = headers.rewrite(
-            record, header_of(layer, record), name=path, attributes=attributes, xattrs=xattrs
+            entry, header_of(layer, entry), name=path, attributes=attributes, xattrs=xattrs
         )
-        return (block, Copy(layer, record.data, record.end)) if record.size else (block,)
+        return (block, Copy(layer, entry.data, entry.end)) if entry.size else (block,)
     typeflag = HARD_LINK if made.link else SYMLINK if made.target is not None else REGULAR
     if made.is_folder:
         path, typeflag = path + b"/", DIRECTORY
     content = made.content if typeflag == REGULAR else b""
     block = headers.header(path, typeflag, mode=0, size=len(content))
-    (record,) = tar.scan_bytes(block + _padded(content))
+    (entry,) = tar.scan_bytes(block + _padded(content))
     if made.link or made.target is not None:
-        record = record._replace(linkname=made.link or made.target or b"")
-    block = headers.rewrite(record, block, attributes=attributes, xattrs=xattrs)
+        entry = entry._replace(linkname=made.link or made.target or b"")
+    block = headers.rewrite(entry, block, attributes=attributes, xattrs=xattrs)
     return (block, _padded(content)) if content else (block,)
 
 

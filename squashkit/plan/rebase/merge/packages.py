@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from squashkit.layers.record import REGULAR, SYMLINK
+from squashkit.layers.entry import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Directory, Inode
 from squashkit.plan.packages.owners import INFO, one_place
 from squashkit.plan.packages.paragraphs import lines_of
@@ -86,7 +86,7 @@ class PackageFiles:
         for path, (target, _) in sorted(self.diverted.items()):
             real, place = sides.new.real(path), sides.result.real(target)
             node = sides.new.node(real)
-            is_file = isinstance(node, Inode) and node.entry.record.typeflag == REGULAR
+            is_file = isinstance(node, Inode) and node.entry.typeflag == REGULAR
             if not is_file or sides.old.node(real) is not None or sides.result.node(place) is not None:
                 continue
             self.changes.take(place, real, Kind.PACKAGES)
@@ -178,11 +178,11 @@ class PackageFiles:
                 continue
             for name, node in directory.children.items():
                 link = directory.child_path(name)
-                if not isinstance(node, Inode) or node.entry.record.typeflag != SYMLINK:
+                if not isinstance(node, Inode) or node.entry.typeflag != SYMLINK:
                     continue
                 is_theirs = node.layer < sides.bottom and sides.app.node(link) is None
                 if is_theirs and link not in self.changes.made and sides.new.leads(link):
-                    found[link] = _target(sides.result, path, node.entry.record.linkname)
+                    found[link] = _target(sides.result, path, node.entry.linkname)
         return found
 
 

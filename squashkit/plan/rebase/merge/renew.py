@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Set
 
-from squashkit.layers.entry import is_hard_link, link_target
+from squashkit.layers.entry import REGULAR, SYMLINK, is_hard_link, link_target
 from squashkit.layers.lookup import node_at
-from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Attributes, Directory, Inode
 from squashkit.plan.rebase.contents import Contents
 from squashkit.plan.rebase.fit import Fitted
@@ -43,8 +42,8 @@ def find_renewed(
     found: dict[bytes, Renewed] = {}
     holders: dict[bytes, set[int]] = defaultdict(set)
     for number, changeset in enumerate(fitted.above):
-        for path, _ in changeset.entries:
-            holders[path].add(number)
+        for entry in changeset.entries:
+            holders[entry.path].add(number)
     for path in _candidates(fitted):
         above = node_at(fitted.app, path)
         if not isinstance(above, Inode) or above.layer < len(fitted.old):
@@ -54,14 +53,14 @@ def find_renewed(
             continue
         source = path if node_at(origin.old, path) is not None else diverted.get(path, b"")
         was, there = node_at(origin.old, source), node_at(origin.new, source)
-        kinds = {node.entry.record.typeflag for node in (was, above, there) if isinstance(node, Inode)}
+        kinds = {node.entry.typeflag for node in (was, above, there) if isinstance(node, Inode)}
         if (
             not isinstance(was, Inode)
             or isinstance(there, Directory)
             or kinds not in ({REGULAR}, {SYMLINK})
         ):
             continue
-        if not origin.is_code(source) or (there is not None and there.entry.record.sparse is not None):
+        if not origin.is_code(source) or (there is not None and there.entry.sparse is not None):
             continue
         if _is_same(contents, was, above) and (
             number == len(fitted.above) or not contents.do_agree(was, there)
@@ -73,14 +72,14 @@ def find_renewed(
 def _candidates(fitted: Fitted) -> Iterator[bytes]:
     yield from sorted(fitted.touched)
     if fitted.earlier is not None:
-        yield from (path for path, record in fitted.earlier.entries if record.typeflag == REGULAR)
+        yield from (entry.path for entry in fitted.earlier.entries if entry.typeflag == REGULAR)
 
 
 def _is_same(contents: Contents, was: Inode, above: Inode) -> bool:
     """Whether a file has its old content: both are of the image as it was."""
-    if was.entry.record.typeflag == SYMLINK:
-        return was.entry.record.linkname == above.entry.record.linkname
-    if was.entry.record.realsize != above.entry.record.realsize:
+    if was.entry.typeflag == SYMLINK:
+        return was.entry.linkname == above.entry.linkname
+    if was.entry.realsize != above.entry.realsize:
         return False
     return contents.digest(was, Side.OLD) == contents.digest(above, Side.OLD)
 
@@ -118,8 +117,8 @@ def renew(fitted: Fitted, origin: Origin, found: Mapping[bytes, Renewed], change
         if is_seen and attributes == there.effective():
             continue
         link = first.setdefault((ours, there), path)
-        if there.entry.record.typeflag == SYMLINK:
-            changes.made[path] = Made(attributes, target=there.entry.record.linkname)
+        if there.entry.typeflag == SYMLINK:
+            changes.made[path] = Made(attributes, target=there.entry.linkname)
         else:
             changes.made[path] = Made(attributes, source=there, link=b"" if link == path else link)
         changes.merged.append(Merged(path, Kind.CONTENT, "new base", package))

@@ -60,7 +60,7 @@ class _Side:
         """None where there is no database, or one that is not as rpm leaves it."""
         data = tree.text(place) if place is not None else None
         waiting = tree.node((place or b"") + _WAL)
-        if data is None or (is_file(waiting) and waiting.entry.record.realsize):
+        if data is None or (is_file(waiting) and waiting.entry.realsize):
             return None
         try:
             database = read_database(data)

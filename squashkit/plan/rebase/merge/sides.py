@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from squashkit.layers.entry import REGULAR, SYMLINK
 from squashkit.layers.lookup import node_at, resolve
-from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Directory, Inode, Node, Rootfs
 from squashkit.plan.rebase.contents import Contents, is_file
 from squashkit.plan.rebase.model import Side
@@ -50,7 +50,7 @@ class Tree:
         node = self.node(path)
         if not isinstance(node, Inode):
             return type(node)
-        record = node.entry.record
+        record = node.entry
         if record.typeflag == REGULAR and record.realsize:
             return record.realsize, self.contents.digest(node, self.side)
         return record.typeflag, record.linkname if record.typeflag == SYMLINK else b""
@@ -95,7 +95,7 @@ class Sides:
 def _may_be_same(one: Node | None, other: Node | None) -> bool:
     """Whether two nodes may hold the same: their sizes do not tell them apart."""
     if isinstance(one, Inode) and isinstance(other, Inode):
-        return one.entry.record.realsize == other.entry.record.realsize
+        return one.entry.realsize == other.entry.realsize
     return type(one) is type(other)
 
 
@@ -103,4 +103,4 @@ def _is_one(one: Node | None, other: Node | None) -> bool:
     """Whether two trees of one image have the same entry: nobody wrote it in between."""
     if not isinstance(one, Inode) or not isinstance(other, Inode):
         return False
-    return (one.layer, one.entry.record.start) == (other.layer, other.entry.record.start)
+    return (one.layer, one.entry.start) == (other.layer, other.entry.start)

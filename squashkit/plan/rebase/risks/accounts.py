@@ -104,10 +104,10 @@ def _used_ids(fitted: Fitted, *, users: bool) -> dict[int, bytes]:
     """The ids of system accounts to which the layers above give something, and what is given."""
     used: dict[int, bytes] = {}
     for changeset in fitted.above:
-        for at, record in changeset.entries:
-            number = record.uid if users else record.gid
-            if number in _SYSTEM_IDS and _is_there(fitted, at):
-                used.setdefault(number, at)
+        for entry in changeset.entries:
+            number = entry.uid if users else entry.gid
+            if number in _SYSTEM_IDS and _is_there(fitted, entry.path):
+                used.setdefault(number, entry.path)
     return used
 
 

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from squashkit.errors import show_path
+from squashkit.layers.entry import REGULAR, SYMLINK
 from squashkit.layers.lookup import node_at
-from squashkit.layers.record import REGULAR, SYMLINK
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.contents import Contents, is_file
 from squashkit.plan.rebase.fit import Fitted
@@ -60,7 +60,7 @@ def _is_copy(facts: Facts) -> bool:
     too. Where others lead is the image's choice."""
     if facts.old is None:
         return False
-    types = {inode.entry.record.typeflag for inode in (facts.old, facts.above)}
+    types = {inode.entry.typeflag for inode in (facts.old, facts.above)}
     is_link = types == {SYMLINK} and facts.same and facts.origin.is_code(facts.path)
     return types == {REGULAR} or is_link
 
@@ -70,7 +70,7 @@ def find_copies(fitted: Fitted, origin: Origin, contents: Contents) -> Iterator[
     the new base has otherwise: an error where dpkg was told to divert the file there."""
     sizes: dict[int, list[tuple[bytes, Inode]]] = defaultdict(list)
     for path, inode in files_of(origin.old):
-        size = inode.entry.record.realsize
+        size = inode.entry.realsize
         if (size >= _WORTH_A_LOOK or path in origin.diverted) and origin.is_code(path):
             sizes[size].append((path, inode))
     alike: dict[int, dict[bytes, list[tuple[bytes, Inode]]]] = {}
@@ -78,7 +78,7 @@ def find_copies(fitted: Fitted, origin: Origin, contents: Contents) -> Iterator[
         above = node_at(fitted.tree, path)
         if not is_file(above) or above.layer < fitted.bottom or bases.old is not None:
             continue
-        size = above.entry.record.realsize
+        size = above.entry.realsize
         if size in sizes and size not in alike:
             alike[size] = _by_content(sizes[size], contents)
         for was, inode in alike[size].get(contents.digest(above), ()) if size in sizes else ():
@@ -131,7 +131,7 @@ def _by_content(
 
 
 def _sizes(old: Inode, new: Inode) -> tuple[str, str]:
-    before, after = old.entry.record.realsize, new.entry.record.realsize
+    before, after = old.entry.realsize, new.entry.realsize
     return _bytes(before, "byte"), _bytes(after, "other byte" if before == after else "byte")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from squashkit.errors import show_path
-from squashkit.layers.record import SYMLINK
+from squashkit.layers.entry import SYMLINK
 from squashkit.layers.rootfs import Inode
 from squashkit.plan.rebase.contents import Contents
 from squashkit.plan.rebase.fit import Fitted
@@ -66,7 +66,7 @@ def show_have(inode: Inode | None) -> str:
 
 def show_target(inode: Inode) -> str:
     """Where a symlink leads."""
-    record = inode.entry.record
+    record = inode.entry
     return show_path(record.linkname) if record.typeflag == SYMLINK else "a file"
 
 
