@@ -355,8 +355,10 @@ class Rootfs:
     def _note_contested_whiteouts(self, changeset: Changeset) -> None:
         hidden = set(changeset.whiteouts)
         if hidden:
-            for path in [entry.path for entry in changeset.entries if entry.path in hidden]:
-                self._contest("whiteout and entry for one path", path)
+            changed = {path.rpartition(b"/")[0] for path in hidden}
+            for entry in changeset.entries:
+                if entry.directory in changed and entry.path in hidden:
+                    self._contest("whiteout and entry for one path", entry.path)
         opaque = set(changeset.opaques)
         for path in changeset.whiteouts:
             if path.rpartition(b"/")[0] in opaque:

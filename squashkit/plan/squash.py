@@ -6,6 +6,7 @@ one layer (merge.py), planned as spans of the source's layers and the few header
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -83,23 +84,23 @@ def needs_lower(changesets: Sequence[Changeset]) -> bool:
     if any(changeset.whiteouts or changeset.opaques for changeset in changesets):
         return True
     directories: set[bytes] = {b""}
-    others: set[bytes] = set()
+    folders, others = defaultdict[bytes, set[bytes]](set), defaultdict[bytes, set[bytes]](set)
     for changeset in changesets:
         for entry in changeset.entries:
-            path = entry.path
-            if entry.typeflag == DIRECTORY:
-                if path in others:
-                    return True
-                directories.add(path)
-            else:
-                if path in directories:
-                    return True
-                others.add(path)
+            is_folder = entry.typeflag == DIRECTORY
+            own, other = (folders, others) if is_folder else (others, folders)
+            if entry.base in other[entry.directory]:
+                return True
+            own[entry.directory].add(entry.base)
+            if is_folder:
+                directories.add(entry.path)
         for entry in changeset.entries:
             if entry.directory not in directories:
                 return True
-            if is_hard_link(entry) and link_target(entry) not in others:
-                return True
+            if is_hard_link(entry):
+                above, _, name = link_target(entry).rpartition(b"/")
+                if name not in others[above]:
+                    return True
     return False
 
 

@@ -16,7 +16,8 @@ from tests.support.tar_blocks import END, GNU, USTAR, block, long_name, member, 
 NAMES = (
     b"a", b"a/", b"./a", b"./a/", b"/a", b"/a/", b".", b"./", b"/", b"a/b", b"./a/b", b"/a/b", b"a//b",
     b"a/./b", b"./a/./b/", b"a/../b", b"a/b//", b".a", b"a/.b", b"a/.b/c", b"./.a/b", b"//a/b", b"././a",
-    b"./a/b/", b"/a/b/", b"a/b/c/", b"/../a", b"a/..", b"a/b/", b".//a", b"/./a/b", b"a/.wh", b"...", b"a/...", b"\xff/\xfe",
+    b"./a/b/", b"/a/b/", b"a/b/c/",
+    b"/../a", b"a/..", b"a/b/", b".//a", b"/./a/b", b"a/.wh", b"...", b"a/...", b"\xff/\xfe",
 )  # fmt: skip
 
 
