@@ -42,6 +42,8 @@ class Keeping:
 
 
 NOTHING = Keeping()
+_BLOCK = 1 << 20
+"""Bytes that are hashed at once where nothing else is done with them."""
 
 
 @frozen
@@ -127,7 +129,7 @@ class Inflation:
     def check_plain(self, layer: Layer, blob: StoredBlob) -> None:
         """Hash a plain layer where it lies. Raises DigestMismatch."""
         digest = hashlib.sha256()
-        for block in read_blocks(blob.open(), self.cancelled, layer.where):
+        for block in read_blocks(blob.open(), self.cancelled, layer.where, _BLOCK):
             digest.update(block)
             self.progress.advance(len(block))
         actual = f"sha256:{digest.hexdigest()}"

@@ -49,6 +49,8 @@ T = TypeVar("T")
 _TAIL = 64 << 10
 _PIECE = 64 << 10
 _LONGEST_TEXT = 16 << 20
+_HEADERS = 16 << 10
+"""Bytes that one reading takes in where only headers are looked at."""
 _SMALL = 64 << 10
 """Bytes of a compressed layer that is inflated at once: it is mostly Python's work, of which one thread
 does more than two, who wait for each other."""
@@ -327,7 +329,7 @@ class LayerStore:
         return changeset
 
     def _cancellable(self, blob: Blob) -> Window:
-        window = jumping_window(blob)
+        window = jumping_window(blob, _HEADERS)
 
         def checked(at: int) -> tuple[memoryview, int]:
             if self.session.cancelled.is_set():

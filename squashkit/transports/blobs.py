@@ -108,10 +108,10 @@ def clean_name(name: bytes) -> str:
     return path.lstrip("/") or "."
 
 
-def jumping_window(blob: Blob) -> Window:
-    """A window for `tar.scan` that jumps over data. One reading takes in the headers of several small
-    files: a system call costs as much as 16 KiB."""
-    buffer = new_buffer(min(WINDOW, max(blob.size, 1)))
+def jumping_window(blob: Blob, size: int = WINDOW) -> Window:
+    """A window for `tar.scan` that jumps over data. One reading of `size` bytes takes in the headers of
+    several small files: a system call costs as much as 16 KiB."""
+    buffer = new_buffer(min(size, max(blob.size, 1)))
 
     def window(at: int) -> tuple[memoryview, int]:
         if at >= blob.size:
