@@ -126,7 +126,7 @@ def _all_facts(view: View, stored: Sequence[LayerFacts]) -> list[LayerFacts]:
     entries: Counter[int] = Counter()
     dead: Counter[int] = Counter()
     lengths: Counter[int] = Counter()
-    for _, entry, layer, *_ in view.rootfs.dropped:
+    for entry, layer, *_ in view.rootfs.dropped:
         entries[layer] += 1
         dead[layer] += entry.size
         lengths[layer] += entry.length

@@ -172,16 +172,25 @@ class Cause(Enum):
 class Dropped(NamedTuple):
     """An entry that is dead: made by one layer, ended by another."""
 
-    path: bytes
     entry: Entry
     layer: int
     cause: Cause
     by: int
-    last: bytes
-    """The path that was lost: of an inode of several names the last one, unless the one that its content
-    came with was lost in the same layer."""
+    place: bytes | None = None
+    """Where it was, if not at its own path."""
+    end: bytes | None = None
+    """The path that was lost, if not that where it was: of an inode of several names the last one, unless
+    the one that its content came with was lost in the same layer."""
     attributes: Attributes | None = None
     """Of an inode whose attributes a hard link had changed."""
+
+    @property
+    def path(self) -> bytes:
+        return self.entry.path if self.place is None else self.place
+
+    @property
+    def last(self) -> bytes:
+        return self.path if self.end is None else self.end
 
 
 @frozen
@@ -407,7 +416,7 @@ class Rootfs:
         if path in self._nameless:
             self.dropped.append(self._nameless[path])
         self._aufs[path] = LinkedInode(entry, layer, {})
-        self._nameless[path] = Dropped(path, entry, layer, Cause.DELETED, layer, path)
+        self._nameless[path] = Dropped(entry, layer, Cause.DELETED, layer)
 
     def _add_directory(self, entry: Entry) -> None:
         path = entry.path
@@ -627,14 +636,15 @@ class Rootfs:
         if not node.bindings:
             at, path = node.lost or (BELOW, node.entry.path)
             last = path if at == self._layer else binding.path
-            dead = Dropped(path, node.entry, node.layer, cause, self._layer, last, node.attributes)
+            dead = Dropped(node.entry, node.layer, cause, self._layer, path, last, node.attributes)
             if self._aufs.get(node.entry.path) is node:
                 self._nameless[node.entry.path] = dead
             else:
                 self.dropped.append(dead)
 
     def _drop(self, path: bytes, entry: Entry, layer: int, cause: Cause) -> None:
-        self.dropped.append(Dropped(path, entry, layer, cause, self._layer, path))
+        place = None if path == entry.path else path
+        self.dropped.append(Dropped(entry, layer, cause, self._layer, place))
 
     def _displace(self, parent: Directory, name: bytes, node: Node | None) -> None:
         if parent.displaced is None:
