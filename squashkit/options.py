@@ -527,8 +527,8 @@ class FleetOptions:
     """Files whose times are later get this one in carved layers: as RFC 3339, or in seconds since the
     epoch. Files that several builds made are the same then. None leaves all times as they are."""
     stable_from: Sequence[str] | str = ()
-    """References of images that were carved before: an image that has all of one of their layers gets it
-    as it is."""
+    """References of images that were carved before, or folders of scans of them: an image that has all of
+    one of their layers gets it as it is."""
     strategies: Sequence[str] | str | None = None
     """What `measure_fleet` tells of: those in `STRATEGIES`; None for each, and `all` is estimated: it costs
     most to measure, and nobody should squash by it."""

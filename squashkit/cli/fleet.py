@@ -142,8 +142,8 @@ _stable_option = option(
     multiple=True,
     metavar="REF",
     shell_complete=complete.images,
-    help="Carved: images that were carved before. An image that has all of one of their layers gets it as"
-    " it is. Any number of times.",
+    help="Carved: images that were carved before, or a scan of them. An image that has all of one of their"
+    " layers gets it as it is. Any number of times.",
 )
 _clamp_option = option(
     "--clamp-mtime",

@@ -14,7 +14,7 @@ from dataclasses import field, replace
 from squashkit.engine.copy import Carried, Copies
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.space import Need, needs_after, needs_before
-from squashkit.engine.write import NewLayers, Stock, write_layer
+from squashkit.engine.write import NewLayers, Stock, copy_layer, write_layer
 from squashkit.errors import Cancelled, CheckFailed, InvalidImage, InvalidLayer
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.merge import EMPTY, SquashedLayer
@@ -321,13 +321,19 @@ class _Work:
                 written[place] = made, None
                 continue
             copies.settle_tail()
-            compression = self.target.compression
-            stored, slot = write_layer(self.layers, self._sources, run, compression, copies.sink)
+            stored, slot = self._write(run, copies.sink)
             twin = any(stored.digest == other.digest for other, _ in written.values())
             if twin:  # two runs of an image may be the same bytes: then they have one place
                 slot.discard()
             written[place] = stored, None if twin else slot
         return NewLayers(written)
+
+    def _write(self, run: SquashedLayer, sink: Sink) -> tuple[StoredLayer, Slot]:
+        there = self.stock.stored.get(self._key(run) or "")
+        if there is None:
+            return write_layer(self.layers, self._sources, run, self.target.compression, sink)
+        stored = self.stock.runs[run.key]
+        return stored, copy_layer(self.layers, there, stored, sink)
 
     @property
     def _sources(self) -> Sequence[Layer]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 
+from squashkit.engine.inflate import check_digest
 from squashkit.engine.layers import LayerStore
 from squashkit.engine.splice import find_parts, write_spliced
 from squashkit.engine.stream import gather, pump
@@ -17,7 +18,7 @@ from squashkit.oci.media import Codec
 from squashkit.transports.codecs import Compressor
 from squashkit.transports.contracts import Sink, Slot
 from squashkit.transports.session import Session
-from squashkit.transports.stored import StoredBlob
+from squashkit.transports.stored import StoredBlob, nearest
 from squashkit.values import frozen, mutable
 
 
@@ -30,6 +31,8 @@ class Stock:
     kept: dict[DiffID | StoredBlob, StoredLayer] = field(default_factory=dict)
     """Kept ones that got another form, by their diff_ids; those whose digests nobody states by where they
     lie."""
+    stored: dict[RunPlace | str, Layer] = field(default_factory=dict)
+    """Layers that others have stored as they are to be, by their keys: they are copied."""
     repositories: dict[Digest, str] = field(default_factory=dict)
     """For each blob of the images that were written to a registry a repository that has it."""
 
@@ -81,6 +84,18 @@ def write_layer(
     size, digest = pump(session, blocks, slot.write)
     slot.seal()
     return StoredLayer(DiffID(digest), digest, size, Codec.NONE), slot
+
+
+def copy_layer(layers: LayerStore, layer: Layer, stored: StoredLayer, sink: Sink) -> Slot:
+    """Write a layer that is stored as it is to be; its place is still to be finished or discarded. Raises
+    DigestMismatch."""
+    session = layers.session
+    slot = sink.slot(stored.size)
+    blocks = nearest(layer).blocks(session.cancelled, layer.where)
+    _, digest = pump(session, blocks, slot.write)
+    check_digest(layer, stored.digest, digest)
+    slot.seal()
+    return slot
 
 
 def compress(

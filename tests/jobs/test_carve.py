@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from squashkit.plan.fleet.strategies import CARVE, Goal
 from tests.support.builders import (
     ImageSpec,
     Json,
@@ -19,28 +18,16 @@ from tests.support.builders import (
     on_base,
     sparse,
     symlink,
-    whiteout,
 )
+from tests.support.carved import LIBRARY, RUNTIME, SYSTEM, always_carve, apps, next_release, write
 from tests.support.random_fleets import alike_fleet
 from tests.support.runner import run
-
-SYSTEM = ImageSpec([layer(directory("opt"), file("opt/old", noise(3000, "old")))], ["system:1"])
-LIBRARY, RUNTIME = noise(60_000, "library"), noise(40_000, "runtime")
 
 
 @pytest.fixture
 def always_carved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Carve also where the best cut takes less."""
-    cost = Goal.cost
-    monkeypatch.setattr(Goal, "cost", lambda goal, one: -1 if one.name == CARVE else cost(goal, one))
-
-
-def write(folder: Path, *images: ImageSpec) -> list[Path]:
-    """Each image in an archive of its own."""
-    paths = [folder / f"{number}.tar" for number in range(len(images))]
-    for path, one in zip(paths, images, strict=True):
-        docker_archive_25(path, [one], compress="gzip")
-    return paths
+    always_carve(monkeypatch)
 
 
 def carve(paths: list[Path], into: Path, *words: str | Path) -> Json:
@@ -86,22 +73,6 @@ def test_a_carved_image_is_what_it_was(seed: int, tmp_path: Path) -> None:
         assert checked.code == 0, checked.out
     again = run("fleet", "storage", f"oci:{tmp_path}/out", "--strategies", "built", "--json")
     assert again.json["strategies"][0]["registry_bytes"] == done["registry_bytes"]["squashed"]
-
-
-def apps(*, base: ImageSpec = SYSTEM) -> list[ImageSpec]:
-    """Three that install the same library, two of them the same runtime, in layers of their own."""
-    library = file("opt/library", LIBRARY)
-    runtime = file("opt/runtime", RUNTIME)
-
-    def app(name: str, *members: list[object]) -> ImageSpec:
-        steps = [layer(directory("opt", mtime=len(name)), *one) for one in members]  # type: ignore[arg-type]
-        return on_base(base, *steps, tags=[f"{name}:1"])
-
-    return [
-        app("one", [library, file("opt/one", noise(9000, "one"))]),
-        app("other", [file("opt/tmp", LIBRARY)], [whiteout("opt/tmp"), library, runtime]),
-        app("third", [runtime, library]),
-    ]
 
 
 def test_what_several_images_have_is_stored_once(tmp_path: Path) -> None:
@@ -298,13 +269,8 @@ def test_published_layers_are_used_again(tmp_path: Path) -> None:
     paths = write(tmp_path, SYSTEM, *apps())
     carve(paths, tmp_path / "first")
     before = set(layers_of(f"oci:{tmp_path}/first:third:1"))
-    library, runtime = file("opt/library", LIBRARY), file("opt/runtime", RUNTIME)
-    steps = (
-        layer(directory("opt", mtime=77, mode=0o711), library, file("opt/new", noise(9000, "new"))),
-        layer(runtime, whiteout("opt/old"), file("opt/library", LIBRARY)),
-    )
     release = tmp_path / "release.tar"
-    docker_archive_25(release, [on_base(SYSTEM, *steps, tags=["third:2"])], compress="gzip")
+    docker_archive_25(release, [next_release()], compress="gzip")
     both = [paths[0], release]
     done = carve(both, tmp_path / "next", "--stable-from", f"oci:{tmp_path}/first")
     after = layers_of(f"oci:{tmp_path}/next:third:2")

@@ -63,7 +63,7 @@ def ranks_of(members: Sequence[Member]) -> list[int]:
 
 
 def _header_of(layers: FleetLayers, layer: Layer, _: int, entry: Entry) -> bytes:
-    return layers.store.header(layer, entry)
+    return layers.header(layer, entry)
 
 
 def _parts(
@@ -75,14 +75,14 @@ def _parts(
     rootfs.begin_run(start)
     for index, changeset in run.items():
         rootfs.apply(changeset, index)
-    return parts_of_run(rootfs, layers.store.header_of(image), latest)
+    return parts_of_run(rootfs, layers.header_of(image), latest)
 
 
 def _digest(layers: FleetLayers, layer: Layer, file: FleetFile) -> bytes:
     """Of what a file holds, and of headers that say more than one block can."""
     digest, entry = hashlib.sha256(), file.entry
     if file.has_extension:
-        digest.update(layers.store.header(layer, entry))
+        digest.update(layers.header(layer, entry))
     if entry.typeflag == REGULAR:
         digest.update(layers.content_digest(layer.diff_id, entry))
     return digest.digest()

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from squashkit.engine.layers import LayerStore
-from squashkit.errors import InvalidImage, SquashkitError, show_path, show_text
+from squashkit.errors import InvalidImage, SquashkitError, inside, show_path, show_text
 from squashkit.jobs.fleet.members import Member
 from squashkit.jobs.fleet.trees import walk
 from squashkit.layers.changeset import Changeset
 from squashkit.layers.compare import iter_nodes
-from squashkit.layers.entry import REGULAR, Entry
+from squashkit.layers.entry import REGULAR, Entry, HeaderOf
 from squashkit.layers.rootfs import Inode
 from squashkit.oci.digests import DiffID
 from squashkit.oci.graph import Image, Layer
-from squashkit.oci.names import ImageName
 from squashkit.plan.squash import find_obstacle
 from squashkit.transports.blobs import read_blocks
-from squashkit.transports.stored import is_here, size_of
+from squashkit.transports.stored import digest_of, is_here, nearest, size_of
+
+if TYPE_CHECKING:
+    from squashkit.jobs.fleet.scan.known import ScannedLayers
 
 
 @dataclass(slots=True)
@@ -59,15 +62,14 @@ class FleetLayers:
         """The image that a layer is read from, and the layer there."""
         return self._holders[diff_id] if diff_id in self._holders else self._again[diff_id]
 
-    def again(self) -> Iterator[tuple[ImageName | None, Layer]]:
-        """Each layer that is to be used again, and the repository that it was read from."""
-        for member, layer in self._again.values():
-            yield member.source.reference.in_registry, layer
+    def again(self) -> list[Layer]:
+        """Each layer that is to be used again."""
+        return [layer for _, layer in self._again.values()]
 
     @property
     def sources(self) -> list[Layer]:
         """Every layer that is read: the different ones, then those that are to be used again."""
-        return [*self.different, *(layer for _, layer in self._again.values())]
+        return [*self.different, *self.again()]
 
     @property
     def different(self) -> list[Layer]:
@@ -81,18 +83,57 @@ class FleetLayers:
 
     def read(self, *, estimate: bool = False) -> None:
         """Scan all different layers, once; to `estimate`, what lies elsewhere need not be fetched where its
-        entries are remembered. Raises what `LayerStore.read` raises, and names the image."""
+        entries are remembered. Those that a scan knows are taken from there. Raises what `LayerStore.read`
+        raises, and names the image."""
+        self.changesets |= self._scanned()
+        compare = self.has_contents
         try:
-            sources = self.sources
+            sources = [layer for layer in self.sources if self._scan(layer.diff_id) is None]
             for layer in sources:
                 _refuse_missing(layer)
             self.store.session.progress.stage("Reading", sum(map(size_of, sources)))
-            found = self.store.read(sources, lambda layer: is_here(layer) or not estimate)
+            found = self.store.read(
+                sources,
+                lambda layer: is_here(layer) or not estimate or (compare and layer.diff_id in self._again),
+            )
             self.store.settle()
         except InvalidImage as error:
             self.named(error)
             raise
         self.changesets |= {layer.diff_id: read for layer, read in zip(sources, found, strict=True)}
+
+    def _scan(self, diff_id: DiffID) -> ScannedLayers | None:
+        """What tells of a layer in place of its bytes."""
+        return self.held(diff_id)[0].scan
+
+    def _scanned(self) -> dict[DiffID, Changeset]:
+        """What scans tell of layers. Raises InvalidImage where a scan is not whole."""
+        wanted: dict[int, tuple[ScannedLayers, set[DiffID]]] = {}
+        for layer in self.sources:
+            if (scan := self._scan(layer.diff_id)) is not None:
+                wanted.setdefault(id(scan), (scan, set()))[1].add(layer.diff_id)
+        found: dict[DiffID, Changeset] = {}
+        for scan, diff_ids in wanted.values():
+            found |= scan.changesets(diff_ids)
+        return found
+
+    def verify_blob(self, layer: Layer) -> None:
+        """See that a layer's blob holds it, where a scan has read it from another one, and nothing but
+        an image's word says so. Raises DigestMismatch."""
+        scan = self._scan(layer.diff_id)
+        if scan is not None and not scan.has_read(layer.diff_id, digest_of(layer)):
+            member, _ = self.held(layer.diff_id)
+            with inside(show_text(member.reference)):
+                self.store.verify_content(layer, nearest(layer))
+
+    def header(self, layer: Layer, entry: Entry) -> bytes:
+        """The header blocks of an entry of a layer."""
+        scan = self._scan(layer.diff_id)
+        return self.store.header(layer, entry) if scan is None else scan.header(layer.diff_id, entry)
+
+    def header_of(self, image: Image) -> HeaderOf:
+        """Gives the header blocks of an entry of one of an image's layers."""
+        return lambda index, entry: self.header(image.layers[index], entry)
 
     def read_each(self, *, estimate: bool) -> dict[DiffID, SquashkitError]:
         """As `read` for those that are not read yet; what is wrong with one layer stops no other, and is
@@ -137,8 +178,8 @@ class FleetLayers:
     def named(self, error: SquashkitError) -> SquashkitError:
         """Of a layer's fault it is said in which image it is: among all of the fleet its number means
         nothing."""
-        if isinstance(error, InvalidImage) and error.diff_id in self._holders:
-            member, _ = self._holders[DiffID(error.diff_id)]
+        if isinstance(error, InvalidImage) and {*self._holders, *self._again} & {error.diff_id}:
+            member, _ = self.held(DiffID(error.diff_id))
             error.inside(f"{show_text(member.name)} in {member.source.title}")
         return error
 
@@ -186,11 +227,13 @@ class FleetLayers:
 
     @property
     def has_contents(self) -> bool:
-        """Whether what files hold is known without fetching anything."""
-        return all(map(is_here, self.different))
+        """Whether what the files of the fleet hold is known without fetching anything."""
+        return all(self._scan(layer.diff_id) is not None or is_here(layer) for layer in self.different)
 
     def content_digest(self, diff_id: DiffID, entry: Entry) -> bytes:
         """The sha256 of what a file of a layer holds."""
+        if (scan := self._scan(diff_id)) is not None:
+            return scan.content_digest(diff_id, entry)
         place = diff_id, entry.start
         if place not in self._contents:
             content = hashlib.sha256()

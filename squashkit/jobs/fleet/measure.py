@@ -16,6 +16,7 @@ from squashkit.jobs.fleet.layers import FleetLayers
 from squashkit.jobs.fleet.members import Fleet, Member
 from squashkit.jobs.fleet.prices import Pricing
 from squashkit.jobs.fleet.process import for_many_images
+from squashkit.jobs.fleet.published import published_members
 from squashkit.jobs.rollback import Rollback
 from squashkit.oci.compression import GZIP_LEVEL, Compression
 from squashkit.oci.digests import ChainID, DiffID
@@ -111,7 +112,7 @@ class OpenFleet:
         runs moved count as what they were."""
         fleet = Fleet(layers.session, options.choice, texts(options.exclude), earlier=earlier)
         members = fleet.members(references)
-        different = FleetLayers(layers, members, published=fleet.published(options.published))
+        different = FleetLayers(layers, members, published=published_members(fleet, options.published))
         return cls.over(different, fleet, options, estimate=estimate)
 
     @classmethod

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from squashkit.amounts import count, some
 from squashkit.errors import ImageNotFound, SquashkitError, UnsupportedImage, UsageError, show_text
 from squashkit.jobs.fleet.below import Below
+from squashkit.jobs.fleet.scan.where import scan_at
 from squashkit.jobs.rollback import SQUASH, Rollback
 from squashkit.oci.artifacts import OTHER, kind_by_type
 from squashkit.oci.digests import Digest
@@ -29,6 +31,9 @@ from squashkit.transports.source import Source, machine_platform
 from squashkit.transports.stores.open import open_store
 from squashkit.values import frozen
 from squashkit.wording import Option, Words
+
+if TYPE_CHECKING:
+    from squashkit.jobs.fleet.scan.known import ScannedLayers
 
 _NAMED = 20
 """The most names in a note."""
@@ -48,6 +53,8 @@ class Member:
     """What of its name stands below the place in a registry that lists it; empty for one named alone."""
     meaning: Digest | None = None
     """What its tag in a registry means now, which earlier runs may have moved; None for what has none."""
+    scan: ScannedLayers | None = None
+    """What tells of its layers, where these are not to be read."""
 
 
 @dataclass(slots=True)
@@ -69,11 +76,17 @@ class Fleet:
     def members(self, references: Sequence[str]) -> list[Member]:
         """The images that the references mean, in their order; the same one under the same name once.
 
-        Raises UsageError where there is none, ImageNotFound where a reference means none, and what opening
-        an image raises.
+        Raises UsageError where there is none, and where a reference is a scan; ImageNotFound where one
+        means no image, and what opening an image raises.
         """
         found: dict[tuple[str, str, str], Member] = {}
         again = []
+        for text in references:
+            if scan_at(text) is not None:
+                raise UsageError(
+                    f"{show_text(text)} is a scan, which is measured alone and has no bytes to be copied;"
+                    " name its images"
+                )
         for member in self._members(references):
             if self._is_excluded(member.name):
                 continue
@@ -120,7 +133,7 @@ class Fleet:
     def published(self, references: Sequence[str]) -> list[Member]:
         """The images that references mean whose layers are to be used again. Raises what opening them
         raises."""
-        return list(self._members(references)) if references else []
+        return list(self._members(references))
 
     def bases(self, text: str, platforms: Sequence[Platform]) -> list[Member]:
         """The images of a base that is named: for each of these platforms its own, as far as it has them.

@@ -33,7 +33,7 @@ from squashkit.oci.media import Codec
 from squashkit.options import History
 from squashkit.plan.base import Base
 from squashkit.plan.documents import changed_annotations, image_manifest, squashed_config
-from squashkit.plan.fleet.carve import Atom, in_place_of
+from squashkit.plan.fleet.carve import Atom, CarvedLayer, in_place_of
 from squashkit.plan.fleet.cut import Priced
 from squashkit.plan.fleet.estimate import Bounds, Made, PackedLayer, about, bounds_of_saving
 from squashkit.plan.fleet.storage import PLAIN, Stack, StackLayer
@@ -41,7 +41,6 @@ from squashkit.plan.fleet.strategies import Carved
 from squashkit.plan.fleet.trie import MADE_BY, LayerRun
 from squashkit.plan.segments import Segment
 from squashkit.plan.squash import KeptLayer, LayerPlan, needs_lower, plan_above, plan_squash
-from squashkit.transports.blobs import read_blocks
 from squashkit.transports.source import Source
 from squashkit.transports.stored import StoredBlob, codec_of, digest_of, nearest, size_of
 
@@ -144,7 +143,7 @@ class Pricing:
             codec = described.codec
             blob = _stacked(described.digest, described.size, host, layer.diff_id)
         elif codec is not Codec.NONE:
-            digest = digest_of(layer) or self._hashed(source, layer)
+            digest = digest_of(layer) or self._hashed(layer)
             blob = _stacked(digest, size_of(layer), host, layer.diff_id)
         else:
             codec = self.compression.codec
@@ -173,12 +172,12 @@ class Pricing:
             )
         return self._made[key]
 
-    def _hashed(self, source: Source, layer: Layer) -> Digest:
+    def _hashed(self, layer: Layer) -> Digest:
         """The digest of a blob that no manifest names; a placeholder before layers are read."""
         if not self.layers.changesets:
             return Digest(f"{layer.diff_id} in {size_of(layer)} bytes")
         digest = hashlib.sha256()
-        for block in read_blocks(nearest(layer).open(), self.layers.store.session.cancelled, layer.where):
+        for block in nearest(layer).blocks(self.layers.store.session.cancelled, layer.where):
             digest.update(block)
         return Digest(f"sha256:{digest.hexdigest()}")
 
@@ -257,12 +256,28 @@ class Pricing:
         ranks = ranks_of(self.members)
         carving = carver.carve([most for _, most in sorted(zip(ranks, room, strict=True))], weigh)
         carving = replace(carving, stacks=tuple(carving.stacks[rank] for rank in ranks))
+        there = [self._published(sources, one) for one in carving.layers]
         if self.workers is not None and not self.estimate:
-            keys = [identify(sources, one.pieces) for one in carving.layers]
-            new = zip(keys, carving.layers, strict=True)
-            self._make({key: (NewLayer(key, one.pieces), one.host_size) for key, one in new})
-        blobs = [self._new(sources, one.pieces, one.host_size) for one in carving.layers]
+            new = [one for one, blob in zip(carving.layers, there, strict=True) if blob is None]
+            keys = [identify(sources, one.pieces) for one in new]
+            layers = zip(keys, new, strict=True)
+            self._make({key: (NewLayer(key, one.pieces), one.host_size) for key, one in layers})
+        blobs = [
+            blob or self._new(sources, one.pieces, one.host_size)
+            for one, blob in zip(carving.layers, there, strict=True)
+        ]
         return Carved(carving, tuple(blobs), carving.least([blob.stored for blob in blobs]))
+
+    def _published(self, sources: Sequence[Layer], carved: CarvedLayer) -> StackLayer | None:
+        """The blob of a layer that is published, where that can stay as it is: others are compressed anew,
+        as all new layers are."""
+        if carved.published is None:
+            return None
+        layer = sources[carved.published]
+        if nearest(layer).codec is not self.compression.codec:
+            return None
+        digest = digest_of(layer) or self._hashed(layer)
+        return _stacked(digest, size_of(layer), carved.host_size, layer.diff_id)
 
     def prepare(self, partitions: Iterable[Sequence[Segment]]) -> None:
         """Have workers measure the runs of all images that no image had before, where there are workers.
@@ -338,7 +353,7 @@ class Pricing:
                 needs_tree = True
                 changesets |= self.layers.of(image, range(first, run.start))
             changesets |= own
-        header_of = self.layers.store.header_of(image)
+        header_of = self.layers.header_of(image)
         with inside(image.title):
             if not needs_tree:
                 return plan_squash(changesets, segments, header_of)

@@ -27,6 +27,9 @@ from squashkit.jobs.reports import MIXED, notes_on, reports_of, transferred
 from squashkit.jobs.rollback import Rollback
 from squashkit.layers.merge import SquashedLayer
 from squashkit.oci.digests import Digest
+from squashkit.oci.graph import StoredLayer
+from squashkit.oci.media import Codec
+from squashkit.oci.names import ImageName
 from squashkit.options import STRATEGIES, FleetOptions, History, Merge, Read, Replace, Run, Write
 from squashkit.plan.base import Base
 from squashkit.plan.documents import is_base_kept
@@ -43,7 +46,7 @@ from squashkit.report.squash import Report
 from squashkit.transports.contracts import Sink, Written
 from squashkit.transports.nowhere import Nowhere
 from squashkit.transports.session import Session
-from squashkit.transports.stored import is_remote, stored_layer
+from squashkit.transports.stored import digest_of, is_remote, nearest, size_of
 from squashkit.transports.tags import TagGuard
 from squashkit.transports.target import Target, decide_target
 from squashkit.wording import Option
@@ -310,6 +313,8 @@ class _FleetWork:
         self._stock = Stock(kept=opened.prices.unstated())
         self._bases = blobs_of(list(opened.in_registries.values()))
         self._written: list[Written] = []
+        self._again: dict[Digest, ImageName | None] | None = None
+        """Published blobs that images get, and where they lie in registries; None before that is asked."""
         self.bases = opened.trie.bases
         """The uppermost layers of all bases."""
         self.deliveries: list[Delivery] = []
@@ -364,16 +369,30 @@ class _FleetWork:
         return report
 
     def _know_published(self, carved: Carved, target: Target) -> None:
-        """Layers that come out as others that are published: where these are in the same registry, they are
-        mounted."""
-        again = list(self._opened.layers.again())
-        new = {blob.key for blob in carved.blobs} if again else set[str]()
-        for name, layer in again:
-            stored = stored_layer(layer)
-            if stored.digest in new and name is not None and target.in_registry is not None:
-                self._stock.runs[stored.digest] = stored
-                if name.host == target.in_registry.host:
-                    self._stock.repositories.setdefault(stored.digest, name.repository)
+        """Layers that are published stay as they are stored, if that is how new ones are: where they are in
+        the same registry they are mounted, otherwise copied. What comes out as one of them is mounted,
+        too."""
+        if self._again is None:
+            self._again = self._find_published(carved, target.compression.codec)
+        for digest, repository in self._again.items():
+            if repository and target.in_registry and repository.host == target.in_registry.host:
+                self._stock.repositories.setdefault(digest, repository.repository)
+
+    def _find_published(self, carved: Carved, codec: Codec) -> dict[Digest, ImageName | None]:
+        """The published blobs that images get, and which of them lie in registries, and where."""
+        layers = self._opened.layers
+        new = {blob.key for blob in carved.blobs}
+        found = {digest: layer for layer in layers.again() if (digest := digest_of(layer)) in new}
+        for one, blob in zip(carved.carving.layers, carved.blobs, strict=True):
+            if one.published is not None and nearest(self._sources[one.published]).codec is codec:
+                found[Digest(blob.key)] = self._stock.stored[blob.key] = self._sources[one.published]
+        for digest, layer in found.items():
+            layers.verify_blob(layer)
+            self._stock.runs[digest] = StoredLayer(layer.diff_id, digest, size_of(layer), codec)
+        return {
+            digest: layers.held(layer.diff_id)[0].source.reference.in_registry
+            for digest, layer in found.items()
+        }
 
     @staticmethod
     def _carved_layers(carved: Carved, number: int) -> list[SquashedLayer]:

@@ -75,8 +75,8 @@ class CarvedLayer:
     host_size: HostSize
     sizes: tuple[tuple[int, int], ...]
     """Of each atom its number, and its bytes in the tar."""
-    is_published: bool = False
-    """Whether it was there before."""
+    published: int | None = None
+    """The number of the layer that it is, where that was there before."""
 
     def as_new(self, key: str) -> SquashedLayer:
         """The layer as plans have it, by its key."""
@@ -153,7 +153,8 @@ class Carver:
 
     def __init__(self, images: int, names: Sequence[str]) -> None:
         """`names` are the fleet's different layers', by number: of equal atoms in several of them one is
-        taken by these, so that nothing depends on the order of images."""
+        taken by these, so that nothing depends on the order of images. What an image has is taken from the
+        images' layers, never from one that is there already: new layers depend on the images alone."""
         self._names = names
         self._images = [_Image() for _ in range(images)]
         self._atoms: list[Atom] = []
@@ -165,6 +166,8 @@ class Carver:
         self._folders: list[Folder] = []
         self._folder_numbers: dict[object, int] = {}
         self._published: list[_Published] = []
+        self._own: int | None = None
+        """How many atoms images have, which are the first ones; None as long as images come."""
 
     # What images hold
 
@@ -178,8 +181,10 @@ class Carver:
 
     def add_published(self, layer: int, changeset: Changeset, parts: RunParts) -> None:
         """A layer that is there already, by its number among the fleet's different ones and those that are
-        there: images get it that have all of it. `parts` are what it makes of nothing; of whiteouts it has
-        its own. One that this could not have written is passed over."""
+        there: images get it that have all of it, which are all known by now. `parts` are what it makes of
+        nothing; of whiteouts it has its own. One that this could not have written is passed over."""
+        if self._own is None:
+            self._own = len(self._atoms)
         whiteouts = [
             Member(BELOW, 0, one.path, REGULAR, None, (headers.header(one.path, REGULAR, mode=0o644),))
             for one in changeset.markers
@@ -240,9 +245,11 @@ class Carver:
         key = shape, file.place if file is not None else None
         size = sum(_length(piece) for member in members for piece in member.pieces)
         number = self._numbers.setdefault(key, len(self._atoms))
-        if number < len(self._atoms) and self._place(members) < self._place(self._atoms[number].members):
+        is_new = number == len(self._atoms)
+        is_theirs = self._own is not None
+        if not is_new and not is_theirs and self._place(members) < self._place(self._atoms[number].members):
             self._atoms[number] = self._atoms[number]._replace(members=members, size=size)
-        if number == len(self._atoms):
+        if is_new:
             content, blocks = (content_of(entry), blocks_of(entry)) if entry is not None else (0, 0)
             self._atoms.append(Atom(members, content, blocks, size))
             self._shapes.append(shape)
@@ -255,6 +262,11 @@ class Carver:
         if isinstance(piece, bytes):
             return "", 0, piece
         return self._names[piece.layer], piece.start, b""
+
+    def _order(self, number: int) -> tuple[bool, tuple[str, int, bytes]]:
+        """Of equal atoms the least one is taken: what images have comes first."""
+        is_own = self._own is None or number < self._own
+        return not is_own, self._place(self._atoms[number].members)
 
     # What is equal
 
@@ -274,7 +286,7 @@ class Carver:
             for shape, file in zip(self._shapes, self._files, strict=True)
         ]
         first: dict[object, int] = {}
-        for number in sorted(range(len(keys)), key=lambda one: self._place(self._atoms[one].members)):
+        for number in sorted(range(len(keys)), key=self._order):
             first.setdefault(keys[number], number)
         numbers = [first[key] for key in keys]
         for image in self._images:
@@ -468,7 +480,7 @@ class Carver:
         if (there := draft.published) is not None:
             whole = (Copy(there.layer, 0, there.changeset.end),)
             host, entries = there.changeset.host_size, there.changeset.count
-            return CarvedLayer(draft.images, whole, entries, host, sizes, is_published=True)
+            return CarvedLayer(draft.images, whole, entries, host, sizes, there.layer)
         whiteouts: dict[bytes, list[Member]] = defaultdict(list)
         others: list[tuple[Member, ...]] = []
         for atom in draft.atoms:

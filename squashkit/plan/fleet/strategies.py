@@ -131,7 +131,7 @@ class Carved:
     def published(self) -> int:
         """Bytes in a registry of the layers that were there before."""
         pairs = zip(self.carving.layers, self.blobs, strict=True)
-        return sum(blob.stored for layer, blob in pairs if layer.is_published)
+        return sum(blob.stored for layer, blob in pairs if layer.published is not None)
 
     def stack(self, number: int) -> tuple[StackLayer, ...]:
         """The layers that an image has above its base."""

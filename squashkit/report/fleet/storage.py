@@ -159,7 +159,11 @@ class FleetReport:
     def _carved_json(strategy: Strategy) -> dict[str, Any]:
         if strategy.least is None:
             return {}
-        return {"is_best_cut": strategy.carved is None, "lower_bound_bytes": strategy.least}
+        return {
+            "is_best_cut": strategy.carved is None,
+            "lower_bound_bytes": strategy.least,
+            "published_bytes": strategy.carved.published if strategy.carved is not None else 0,
+        }
 
     def unknown_json(self) -> dict[str, Any]:
         """The images of which no base is known, and what may help to name some of these."""
@@ -253,10 +257,13 @@ class FleetReport:
         assert carved.least is not None
         over = f"{100 * (carved.registry - carved.least) / max(carved.least, 1):.1f} %"
         near = f"{over} above the least in a registry, where each file is stored once for each of its times"
+        about = "about " * self.estimate
+        if there := carved.carved.published:
+            taken = f"{about}{size(carved.registry)} in a registry, of which {size(there)} are published"
+            return [f"Carved, it takes {taken} already: {near}."]
         if not self._has(BEST):
             return [f"Carved, it takes {size(self._taken(CARVE))}: {near}."]
         saved = self._taken(BEST) - self._taken(CARVE)
-        about = "about " * self.estimate
         return [f"Carving saves {about}{size(saved)} more than the best cut: {near}."]
 
     def growing(self) -> list[str]:

@@ -143,7 +143,8 @@ class Opener:
         """A layer where it was seen to lie. Raises InvalidImage where it no longer does."""
         if place.reference.in_registry is not None:
             return self._in_registry(place)
-        layer = self._in_folder(place) if Path(place.reference.path).is_dir() else self._in_file(place)
+        is_folder = place.reference.is_file and Path(place.reference.path).is_dir()
+        layer = self._in_folder(place) if is_folder else self._in_file(place)
         if layer is None:
             raise InvalidImage("it is no longer there", where=f"layer {place.index} ({place.diff_id[:19]})")
         return layer
