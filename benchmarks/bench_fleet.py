@@ -7,7 +7,8 @@ releases: all made with mmdebstrap and `docker build`, with packages from the ne
 written, and counted in a registry and in docker. Beside it stands what people have today: `docker build
 --squash` of an experimental daemon, and docker-squash. The seeded fleets (benchmarks/fleets.py) are
 predicted and written as well; of 1,000 images the time counts. Two of them share as images of public
-registries do (benchmarks/public.py). `--row TITLE` makes only that one of the seeded fleets.
+registries do (benchmarks/public.py). `--built` makes the one of docker alone, `--row TITLE` one of the
+seeded fleets.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from benchmarks import corpus, fleets, peers, public
 from benchmarks.bench_places import registry
 from benchmarks.bench_squash import Results, machine, measure
 from squashkit.oci.media import MANIFEST_TYPES
+from squashkit.options import STRATEGIES
 from squashkit.plan.fleet.strategies import BEST, CARVE
 from squashkit.report.fleet.titles import TITLES
 
@@ -201,6 +203,7 @@ def measure_fleet(work: Path) -> Results:
         for name, row in zip(("built", "peer", "squash"), results["today"].values(), strict=True):
             row["host"] = pull(host_daemon, host, name, names())
     words = [*FLEET, "storage", str(archive), "--json", "--chart", str(work / "fleet.svg")]
+    words += ["--strategies", ",".join(STRATEGIES)]  # squashing all is measured only where it is named
     sample = measure(words, dict(os.environ), work / "fleet.json", 3600)
     results["storage_seconds"], results["storage_memory"] = sample.wall, sample.peak_rss
     predicted = json.loads((work / "fleet.json").read_text())
@@ -392,16 +395,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=corpus.default_work())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/fleet.json"))
     parser.add_argument("--seeded", action="store_true", help="only the seeded fleets; the rest as it was")
+    parser.add_argument("--built", action="store_true", help="only the one that docker builds")
     parser.add_argument("--row", choices=SEEDED, action="append", help="only this one of these; repeatable")
     options = parser.parse_args(arguments)
     work = options.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     only_seeded = options.seeded or options.row
-    before = json.loads(options.out.read_text()) if only_seeded else {}
+    before = json.loads(options.out.read_text()) if only_seeded or options.built else {}
     results: Results = {"machine": before["machine"] if options.row else machine(work)}
     results["fleet"] = before["fleet"] if only_seeded else measure_fleet(work)
-    measured = measure_seeded(work, options.row or SEEDED)
-    results["seeded"] = {**before["seeded"], **measured} if options.row else measured
+    measured = measure_seeded(work, [] if options.built else options.row or SEEDED)
+    some = options.row or options.built
+    results["seeded"] = {**before["seeded"], **measured} if some else measured
     options.out.write_text(json.dumps(results, indent=2) + "\n")
     options.out.with_suffix(".md").write_text(markdown(results))
     for name in [] if only_seeded else ["fleet.svg"]:
