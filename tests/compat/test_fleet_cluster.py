@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from squashkit.options import STRATEGIES
 from tests.compat import registries, services
 from tests.compat.clusters import Cluster, cluster
 from tests.compat.conftest import Person
-from tests.compat.registries import Authority, Registry, downloaded
+from tests.compat.registries import HOST, Authority, Fault, Registry, downloaded, proxy
 from tests.support.builders import oci_layout
 from tests.support.relay import relay
 from tests.support.runner import Result, assert_fails, run, run_process, spawn
@@ -357,6 +358,11 @@ def wait_for_a_batch(into: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)
 
 
+def children(process: subprocess.Popen[bytes]) -> list[int]:
+    """The processes that it made to work for it."""
+    return [*map(int, services.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"]).split())]
+
+
 @with_all
 @pytest.mark.parametrize("way", ["processes", "workers", "cluster", "shards"])
 def test_every_way_gives_the_same_numbers(
@@ -399,8 +405,7 @@ def test_a_killed_worker(
     with spawn(*words_for(hundred, into, *words[way], *BRAKE), env=encrypted.env) as process:
         wait_for_a_batch(into, process)
         if victim is None:
-            children = services.run(["pgrep", "-P", str(process.pid), "-f", "spawn_main"]).split()
-            os.kill(int(children[0]), signal.SIGKILL)
+            os.kill(children(process)[0], signal.SIGKILL)
         else:
             victim.kill()
         out, err = process.communicate(timeout=300)
@@ -408,6 +413,46 @@ def test_a_killed_worker(
     assert contents(into) == contents(whole)
     diff_ids = [row["diff_id"] for row in rows(into, "layers")]
     assert len({*diff_ids}) == len(diff_ids) == json.loads(out)["layers"]["read"]
+
+
+@with_all
+@pytest.mark.parametrize("way", ["workers", "cluster"])
+def test_a_killed_worker_that_compresses(way: str, hundred: Registry, tmp_path: Path) -> None:
+    """SIGKILL while it reads a layer for a new one: others do what it did, and all figures are the same."""
+    fleets.make(tmp_path / "fleet", 8, fleets.Scale(100, 60, 40, 10))
+    push(tmp_path / "fleet", f"http://{hundred.host}/v2/{way}")
+    with ExitStack() as stack:
+        between = stack.enter_context(proxy((HOST, hundred.port)))
+        words = ["fleet", "storage", f"docker://{between.host}/{way}/", "--json"]
+        words += ["--strategies", ",".join(STRATEGIES)]
+        one = run_process(*words)
+        name = one.json["images"][-1].removeprefix(f"{between.host}/{way}:")
+        blob = f"/blobs/{hundred.layers(way, name)[-1]}"
+        assert (one.code, len(between.seen("GET", blob))) == (0, 1)
+        killed: list[int] = []
+
+        def kill() -> None:
+            """Of two workers that are made here both: nobody knows which of them asked."""
+            killed.extend([victim.pid] if victim else children(process))
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+        # The process itself reads each layer once, so the next to ask for it is a worker.
+        between.add(Fault("GET", blob, times=1))
+        between.add(Fault("GET", blob, times=1, call=kill))
+        victim, there, env = None, ["--workers", "2"], {}
+        if way == "cluster":
+            made = stack.enter_context(cluster(tmp_path / "cluster"))
+            victim, there, env = made.add_worker(), ["--scheduler", made.address], made.env
+        with spawn(*words, *there, env=env) as process:
+            if victim:
+                victim.wait(120)
+                made.add_worker()
+            out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, one.err.encode())
+    assert json.loads(out) == one.json
+    assert len(killed) == (1 if way == "cluster" else 2)
+    assert len(between.seen("GET", blob)) >= 4, "by both runs themselves, by the killed one, and again"
 
 
 @with_all

@@ -296,13 +296,15 @@ def test_a_chart_of_few_rows(words: list[str], tmp_path: Path) -> None:
 
 
 def test_releases_of_one_repository_are_updates(tmp_path: Path) -> None:
-    """What an update downloads is what its layers do not share with the release before."""
+    """What an update downloads is what its layers do not share with the release before: by chain with all
+    above the first that differs, by blob without what is the same there."""
     base = ImageSpec([blob("base", 9000)], ["base:1"])
-    releases = [on_base(base, blob(f"app{n}", 500), tags=[f"app:{n}"]) for n in range(3)]
+    releases = [on_base(base, blob(f"app{n}", 500), blob("same", 700), tags=[f"app:{n}"]) for n in range(3)]
     found = storage(*write(tmp_path, *releases))
     updates = found["as built"]["updates"]
     assert [(one["from"], one["to"]) for one in updates] == [("app:0", "app:1"), ("app:1", "app:2")]
-    assert all(one["pulled"] < 1500 for one in updates)
+    assert all(1200 < one["pulled"] < 2200 for one in updates)
+    assert all(500 < one["pulled_by_blob"] < 1200 for one in updates)
     assert all(one["pulled"] > 9000 for one in found["squash all"]["updates"])
 
 

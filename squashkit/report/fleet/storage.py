@@ -130,7 +130,12 @@ class FleetReport:
                     **self._strategy_json(one),
                     "no_longer_shared": self.no_longer_shared(one).json() if self.is_scanned else None,
                     "updates": [
-                        {"from": self.names[a], "to": self.names[b], "pulled": one.update(a, b)}
+                        {
+                            "from": self.names[a],
+                            "to": self.names[b],
+                            "pulled": one.update(a, b),
+                            "pulled_by_blob": pulled_blobs([one.stacks[a], one.stacks[b]])[1],
+                        }
                         for a, b in self.updates
                     ],
                 }
