@@ -4,8 +4,8 @@
 
 The fleets are built by docker (benchmarks/built.py), or read from --archives, a folder with FLEET.tar as
 `docker save` gives it. What each strategy is to take is predicted, then written into a registry, pulled by
-a fresh docker, and counted. Every carved image is compared with its source. It needs root, and to build the
-network.
+fresh dockers with their own storage and with containerd's, and counted. Every carved image is compared with
+its source. It needs root, /tmp on ext4, and to build the network.
 """
 
 from __future__ import annotations
@@ -16,121 +16,199 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
-from itertools import pairwise
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from itertools import groupby
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from benchmarks import built, check, corpus
-from benchmarks.bench_fleet import FLEET, mb, pull, stack_of
+from benchmarks.bench_fleet import FLEET, daemon, layers_of, mb
 from benchmarks.bench_places import registry
-from benchmarks.bench_squash import Results, Sample, machine, measure
+from benchmarks.bench_squash import Results, machine, measure
+from squashkit.layers.changeset import DISK_BLOCK
+from squashkit.plan.fleet.strategies import ALL, CARVE
 from squashkit.report.fleet.titles import TITLES
+from tests.compat.releases import FORKY, NewDocker, new_docker
 
-WRITTEN = ("built", "base", "trie", "best", "carve")
-"""Squashing each image whole is predicted alone, and about: nobody should do it, and it takes longest."""
+WHOLE = "apt"
+"""The fleet whose images are squashed whole, too. Of others that is estimated: nobody should do it, and it
+takes longest."""
+FEW = 4
+"""Of so many of the first images the updates are pulled then: each is a whole image."""
 MTIME = 4
 """Where check.py has the time of a file."""
+CONTENT = "root/containerd/daemon/io.containerd.content.v1.content/blobs/sha256"
+SNAPSHOTS = "root/containerd/daemon/io.containerd.snapshotter.v1.overlayfs/snapshots"
+"""Where docker has what containerd keeps, below its folder."""
 
 # --- one fleet -------------------------------------------------------------------------------
 
 
-def measure_fleet(fleet: str, archive: Path, work: Path) -> Results:
-    """Predict, write and count."""
-    told = work / "carve.json"
-    images = [f"{archive}:{name}" for name in built.names(fleet)]
-    sample = _measured([*FLEET, "storage", *images, "--json"], told)
+def measure_fleet(fleet: str, archive: Path, work: Path) -> Iterator[Results]:
+    """Predict, write and count; what is known after each strategy."""
+    told, names = work / "carve.json", built.names(fleet)
+    written = [option for option in TITLES if option != ALL or fleet == WHOLE]
+    images = [f"{archive}:{name}" for name in names]
+    words = [*FLEET, "storage", *images, "--json"]
+    _run(words + ["--strategies", ",".join(TITLES)] * (ALL in written), told)
     predicted = json.loads(told.read_text())
     results: Results = {
         "images": len(predicted["images"]),
         "layers": predicted["layers"],
         "entries": predicted["entries"],
         "files_once_bytes": predicted["files_once_bytes"],
-        "storage": {"seconds": sample.wall, "memory": sample.peak_rss},
         "strategies": {},
+        "files": files_above_bases(fleet, archive),
     }
     rows = {row["strategy"]: row for row in predicted["strategies"]}
     for option, name in TITLES.items():
         row = results["strategies"][name] = _predicted(rows[name])
-        if option in WRITTEN:
-            row["found"] = _found(option, archive, built.names(fleet), work)
-            print(f"{fleet}, {name}: {json.dumps(row['found'])}", file=sys.stderr, flush=True)
-    results["files"] = files_above_bases(fleet, archive)
-    return results
+        if option in written:
+            row |= _found(option, archive, names, work)
+            print(f"{fleet}, {name}: {json.dumps(row)}", file=sys.stderr, flush=True)
+            yield results
 
 
-def _measured(words: list[str], log: Path) -> Sample:
-    sample = measure(words, dict(os.environ), log, 3600)
-    if sample.code:
+def _run(words: list[str], log: Path) -> None:
+    if measure(words, dict(os.environ), log, 3600).code:
         raise RuntimeError(f"{' '.join(words)}: {log.read_text()[-2000:]}")
-    return sample
 
 
 def _predicted(row: Results) -> Results:
-    updates = [one["pulled"] for one in row["updates"]]
     return {
         "estimated": row["estimated"],
-        "registry": row["registry_bytes"],
-        "host": row["host_bytes"],
-        "containerd": row["containerd_bytes"],
-        "update": sum(updates) // len(updates),
-        "pulled": sum(row["pulled"]["by_chain"]),
         "layers": row["layers"],
         "most_layers": row["most_layers"],
         "lower_bound": row.get("lower_bound_bytes"),
+        "predicted": {
+            "registry": row["registry_bytes"],
+            "graph driver": {
+                "held": row["host_bytes"],
+                "pulled": sum(row["pulled"]["by_chain"]),
+                "updates": [one["pulled"] for one in row["updates"]],
+            },
+            "containerd": {
+                "held": row["containerd_bytes"],
+                "pulled": sum(row["pulled"]["by_blob"]),
+                "updates": [one["pulled_by_blob"] for one in row["updates"]],
+            },
+        },
     }
 
 
 def _found(option: str, archive: Path, names: Sequence[str], work: Path) -> Results:
-    """Write a strategy into a registry, let a fresh docker pull all of it, and count."""
+    """Write a strategy into a registry, let fresh hosts of both kinds pull it, and count."""
     with registry(work / "registry") as host:
         into = f"docker://{host}/{option}"
         images = [f"{archive}:{name}" for name in names]
         words = [*FLEET, "squash", *images, "--into", into, "--strategy", option, "--json"]
-        sample = _measured(words, work / "squash.log")
-        stacks = {name: stack_of(host, option, name) for name in names}
-        held = pull(work / "docker", host, option, names)
-        downloads = _downloads(work / "registry/log")
-        equal = _equal(archive, f"{into}/", names) if option == "carve" else None
-    blobs = {digest: size for stack in stacks.values() for digest, size in stack}
-    updates = [(stacks[before], stacks[after]) for before, after in _releases(names)]
+        _run(words, work / "squash.log")
+        equal = _equal(archive, f"{into}/", names) if option == CARVE else None
+        layers = layers_of(host, option, names)
+        found: Results = {"registry": sum(layers.values())}
+        written = [f"{host}/{option}/{name}" for name in names]
+        downloads = Downloads(work / "registry/log", layers)
+        for kind, start in {"graph driver": graph_driver, "containerd": containerd_store}.items():
+            fresh = partial(start, work, layers)
+            updates = _updates(fresh, written[:FEW] if option == ALL else written, downloads)
+            found[kind] = _pulled(fresh, written, downloads) | {"updates": updates}
+    return {"found": found, "equal": equal}
+
+
+# --- hosts -----------------------------------------------------------------------------------
+
+
+class Host(NamedTuple):
+    """A daemon that had nothing."""
+
+    pull: Callable[[str], object]
+    held: Callable[[], Results]
+    """What it takes."""
+
+
+@contextmanager
+def graph_driver(work: Path, layers: Mapping[str, int]) -> Iterator[Host]:
+    """docker with overlay2."""
+    with daemon(work / "docker") as client:
+        yield Host(client.images.pull, lambda: {"held": int(client.df()["LayersSize"])})
+
+
+@contextmanager
+def containerd_store(work: Path, layers: Mapping[str, int]) -> Iterator[Host]:
+    """docker 28 that keeps images in containerd's store."""
+    # Its root file system is another, and has only /tmp in common with this one.
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as folder,
+        new_docker(Path(folder), FORKY, by_manifest=True) as docker,
+    ):
+        yield Host(
+            lambda name: docker.run("pull", "--quiet", name), lambda: _held_by_containerd(docker, layers)
+        )
+
+
+def _held_by_containerd(docker: NewDocker, layers: Mapping[str, int]) -> Results:
+    """Layers as they were pulled, and what containerd counts of its snapshots; of that the blocks that
+    directories have above one."""
+    usage = docker.ctr("snapshots", "usage", "-b").splitlines()[1:]
+    stored = sum(layers.get(f"sha256:{name}", 0) for name in os.listdir(docker.folder / CONTENT))
+    folders = (os.stat(folder).st_blocks * 512 for folder, _, _ in os.walk(docker.folder / SNAPSHOTS))
     return {
-        "seconds": sample.wall,
-        "memory": sample.peak_rss,
-        "registry": sum(blobs.values()),
-        "host": held,
-        "pulled": sum(blobs.get(digest, 0) for digest in downloads),
-        "update": sum(by_chain(*pair) for pair in updates) // len(updates),
-        "update_by_blob": sum(by_blob(*pair) for pair in updates) // len(updates),
-        "equal": equal,
+        "held": sum(int(line.split()[1]) for line in usage) + stored,
+        "directories": sum(blocks - DISK_BLOCK for blocks in folders if blocks > DISK_BLOCK),
     }
 
 
-Stack = Sequence[tuple[str, int]]
-"""Digests and sizes of an image's layers, base first."""
+class Downloads(NamedTuple):
+    """What is asked of a registry."""
+
+    log: Path
+    sizes: Mapping[str, int]
+    """Of layers, by digests."""
+
+    def mark(self) -> int:
+        """Where its log ends."""
+        time.sleep(0.5)  # a line is written when its request is over
+        return self.log.stat().st_size
+
+    def since(self, mark: int) -> int:
+        """Bytes of layers that were downloaded since then."""
+        request = re.compile(rb'"GET /v2/\S+/blobs/(sha256:[0-9a-f]{64}) HTTP/1.1" 200')
+        found = request.findall(self.log.read_bytes()[mark : self.mark()])
+        return sum(self.sizes.get(digest.decode(), 0) for digest in found)
 
 
-def by_chain(before: Stack, after: Stack) -> int:
-    """What docker downloads that has one image: it has layers of the other only from the bottom on."""
-    same = 0
-    while same < min(len(before), len(after)) and before[same] == after[same]:
-        same += 1
-    return sum(size for _, size in after[same:])
+def _pulled(
+    fresh: Callable[[], AbstractContextManager[Host]], images: Sequence[str], downloads: Downloads
+) -> Results:
+    """What a host takes and downloads that pulls all images."""
+    with fresh() as host:
+        mark = downloads.mark()
+        for image in images:
+            host.pull(image)
+        return {**host.held(), "pulled": downloads.since(mark)}
 
 
-def by_blob(before: Stack, after: Stack) -> int:
-    """What containerd downloads that has one image: blobs that it lacks."""
-    return sum(size for _, size in {*after} - {*before})
-
-
-def _releases(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Each image with the release after it."""
-    return [(a, b) for a, b in pairwise(names) if a.partition(":")[0] == b.partition(":")[0]]
-
-
-def _downloads(log: Path) -> list[str]:
-    """The blobs that were downloaded from a registry, as its log of requests tells."""
-    request = re.compile(r'"GET /v2/\S+/blobs/(sha256:[0-9a-f]{64}) HTTP/1.1" 200')
-    return request.findall(log.read_text())
+def _updates(
+    fresh: Callable[[], AbstractContextManager[Host]], images: Sequence[str], downloads: Downloads
+) -> list[int]:
+    """What a host downloads for each next release that has the one before it, and none of other
+    repositories."""
+    found = []
+    for _, releases in groupby(images, key=lambda image: image.rpartition(":")[0]):
+        first, *others = releases
+        if not others:
+            continue
+        with fresh() as host:
+            host.pull(first)
+            for image in others:
+                mark = downloads.mark()
+                host.pull(image)
+                found.append(downloads.since(mark))
+    return found
 
 
 def _equal(archive: Path, written: str, names: Sequence[str]) -> int:
@@ -146,15 +224,20 @@ def _equal(archive: Path, written: str, names: Sequence[str]) -> int:
 
 
 def files_above_bases(fleet: str, archive: Path) -> Results:
-    """Bytes of the files that images have above their bases: all of them; different ones once; the same if
-    their times did not count, nor the times that compiled Python files hold of their sources."""
+    """Bytes of all different contents; and of the files that images have above their bases: all of them;
+    different ones once; the same if their times did not count, nor the times that compiled Python files
+    hold of their sources."""
     bases = [check.read_archive(archive, name).rootfs for name in built.bases(fleet)]
+    contents: dict[object, int] = {}
     whole = 0
     different: dict[object, int] = {}
     timeless: dict[object, int] = {}
     compiled: dict[object, int] = {}
+    for rootfs in bases:
+        contents |= _contents(rootfs)
     for name in built.names(fleet)[len(bases) :]:
         rootfs = check.read_archive(archive, name).rootfs
+        contents |= _contents(rootfs)
         below = max(bases, key=lambda base: len(base.items() & rootfs.items()))
         for path, node in rootfs.items():
             if node[0] != "0" or below.get(path) == node or node[-1] != path:
@@ -166,6 +249,7 @@ def files_above_bases(fleet: str, archive: Path) -> Results:
             content = size if path.endswith(".pyc") else same
             compiled[path, content] = size
     return {
+        "contents": sum(contents.values()),
         "whole": whole,
         "once": sum(different.values()),
         "timeless": sum(timeless.values()),
@@ -173,22 +257,30 @@ def files_above_bases(fleet: str, archive: Path) -> Results:
     }
 
 
+def _contents(rootfs: Mapping[str, tuple[Any, ...]]) -> dict[object, int]:
+    """What the files of an image hold: sizes, by digests."""
+    return {node[MTIME + 2]: node[MTIME + 1] for node in rootfs.values() if node[0] == "0"}
+
+
 # --- the table -------------------------------------------------------------------------------
 
 
 def markdown(results: Results) -> str:
     """The figures as one table for each fleet."""
-    about = results["machine"]
     lines = [
         "# Fleets that apt, pip and npm installed, carved",
         "",
-        "Built by docker, as `benchmarks/built.py` tells, and measured on",
-        f"{about['processor']}, {about['cores']} processors. Sizes are bytes.",
+        "Built by docker, as `benchmarks/built.py` tells. All sizes are bytes.",
         "",
-        "*Predicted* is what `fleet storage` says. *Found* are the different layers in a registry that",
-        "`fleet squash` wrote; what a fresh docker counts that pulled all images, and what it downloaded",
-        "for that; and the layers that a release has and the one before it has not, on average: from where",
-        "the first differs (by chain, as docker pulls), and each by itself (by blob, as containerd pulls).",
+        "What `fleet storage` predicts, and below it what was found: the different layers in a registry",
+        "that `fleet squash` wrote; what a fresh docker takes that pulled all images in order, and what",
+        "it downloaded for that; and what one that has a release downloads for the next one, on average.",
+        "The graph driver is docker 20.10's overlay2, which shares layers by chain; containerd's store is",
+        "docker 28's, which shares them by blob.",
+        "",
+        "`=` is what was predicted, to the byte: of each update, or of as many as were pulled. `+` are",
+        "blocks of directories of very many names, which take more than one; they are not predicted. What",
+        "every file once takes is found by `benchmarks/check.py`.",
     ]
     for fleet, one in results["fleets"].items():
         lines += ["", f"## {fleet}", "", *_about(one), "", *_table(one), "", *_files(one)]
@@ -197,56 +289,72 @@ def markdown(results: Results) -> str:
 
 def _about(one: Results) -> list[str]:
     carved, best = (one["strategies"][name] for name in ("carved", "best cut"))
-    found, storage, layers = carved["found"], one["storage"], one["layers"]
-    gap = carved["registry"] / carved["lower_bound"] - 1
+    layers, bound = one["layers"], carved["lower_bound"]
+    gap = carved["found"]["registry"] / bound - 1
     return [
-        f"{one['images']} images, {layers['references']} layers of which {layers['blobs']} differ,",
-        f"{one['entries']:,} entries. Carving and writing them took {found['seconds']:.0f} s and",
-        f"{found['memory'] / 1e6:.0f} MB, `fleet storage` {storage['seconds']:.0f} s and",
-        f"{storage['memory'] / 1e6:.0f} MB.",
+        f"{one['images']} images, {layers['references']} layers of which {layers['blobs']} differ, and",
+        f"{one['entries']:,} entries.",
         "",
-        f"Carved, they take {_change(best, carved, 'registry')} in the registry against the best cut,",
-        f"{_change(best, carved, 'host')} on a host, and for updates",
-        f"{_change(best['found'], found, 'update')} by chain,",
-        f"{_change(best['found'], found, 'update_by_blob')} by blob. The lower bound of the registry is",
-        f"{carved['lower_bound']:,}, the gap to it {gap:.1%}. {found['equal']} of {one['images']} carved",
-        "images have exactly their source's root file system.",
+        "What was found of the carved ones, against the best cut:",
+        "; ".join(f"{title} {_change(best, carved, title)}" for title in COLUMNS) + ".",
+        f"The lower bound of the registry is {bound:,}, the gap to it {gap:.1%}.",
+        f"{carved['equal']} of {one['images']} carved images have exactly their source's root file system.",
     ]
 
 
-def _change(before: Results, after: Results, key: str) -> str:
+def _change(before: Results, after: Results, title: str) -> str:
     """By how much one row takes more or less than another."""
-    return f"{after[key] / before[key] - 1:+.1%}"
+    old, new = (_average(COLUMNS[title](one["found"])) for one in (before, after))
+    return f"{new / old - 1:+.1%}"
 
 
-COLUMNS = {
-    "registry": "registry, predicted | found",
-    "host": "host, docker's graph driver, predicted | found",
-    "containerd": "host, containerd's store, predicted",
-    "pulled": "pulled by docker, predicted | found",
-    "update": "update by chain, predicted | found",
-    "update_by_blob": "update by blob, found",
+def _average(sizes: Sequence[int]) -> int:
+    return sum(sizes) // len(sizes)
+
+
+STORE = "host, containerd's store"
+COLUMNS: dict[str, Callable[[Results], list[int]]] = {
+    "registry": lambda one: [one["registry"]],
+    "host, graph driver": lambda one: [one["graph driver"]["held"]],
+    STORE: lambda one: [one["containerd"]["held"]],
+    "all pulled by chain": lambda one: [one["graph driver"]["pulled"]],
+    "all pulled by blob": lambda one: [one["containerd"]["pulled"]],
+    "update by chain": lambda one: list(one["graph driver"]["updates"]),
+    "update by blob": lambda one: list(one["containerd"]["updates"]),
 }
-"""By what the results have: the titles of one column or two."""
+"""What is predicted and found, by its title. Of several the average is shown."""
 
 
 def _table(one: Results) -> list[str]:
-    head = " | ".join(["strategy", *COLUMNS.values(), "layers an image"])
-    lines = [f"| {head} |", f"|---|{'--:|' * head.count('|')}"]
+    lines = [
+        f"| strategy | | {' | '.join(COLUMNS)} | layers an image |",
+        f"|---|---|{'--:|' * (len(COLUMNS) + 1)}",
+    ]
     for name, row in one["strategies"].items():
-        cells = [name]
-        for key, title in COLUMNS.items():
-            about = "~" if row["estimated"] and key != "host" else ""
-            cells += [f"{about}{row[key]:,}"] if "predicted" in title else []
-            cells += [_number(row.get("found", {}).get(key))] if "found" in title else []
-        cells.append(f"{row['layers'] / one['images']:.1f}, at most {row['most_layers']}")
-        lines.append(f"| {' | '.join(cells)} |")
-    once = ["every file once", "", "", _number(one["files_once_bytes"])]
-    return [*lines, f"| {' | '.join(once)} |{' |' * (head.count('|') - 3)}"]
+        predicted = [f"{_average(sizes(row['predicted'])):,}" for sizes in COLUMNS.values()]
+        layers = f"{row['layers'] / one['images']:.1f}, at most {row['most_layers']}"
+        way = "estimated" if row["estimated"] else "predicted"
+        lines.append(f"| {' | '.join([name, way, *predicted, layers])} |")
+        if "found" in row:
+            lines.append(f"| | found | {' | '.join(_cell(row, title) for title in COLUMNS)} | |")
+    predicted, found = one["files_once_bytes"], one["files"]["contents"]
+    rest = " |" * (len(COLUMNS) - 1)
+    return [
+        *lines,
+        f"| every file once | predicted | | {predicted:,} |{rest}",
+        f"| | found | | {'=' if found == predicted else f'{found:,}'} |{rest}",
+    ]
 
 
-def _number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
+def _cell(row: Results, title: str) -> str:
+    """What was found, held against what was predicted."""
+    expected, found = (COLUMNS[title](row[one]) for one in ("predicted", "found"))
+    if found == expected[: len(found)]:
+        return "=" if len(found) == len(expected) else f"= ({len(found)} of {len(expected)})"
+    above = row["found"]["containerd"]["directories"]
+    if title == STORE and found == [size + above for size in expected]:
+        return f"= + {above:,}"
+    return f"{_average(found):,}"
 
 
 def _files(one: Results) -> list[str]:
@@ -271,8 +379,9 @@ def main(arguments: list[str] | None = None) -> None:
     results: Results = {"machine": machine(work), "fleets": before}
     for fleet in options.fleets.split(","):
         archive = built.archive_of(fleet, options.archives or work / "fleets")
-        results["fleets"][fleet] = measure_fleet(fleet, archive, work)
-        options.out.write_text(json.dumps(results, indent=2) + "\n")
+        for one in measure_fleet(fleet, archive, work):
+            results["fleets"][fleet] = one
+            options.out.write_text(json.dumps(results, indent=2) + "\n")
         options.out.with_suffix(".md").write_text(markdown(results))
 
 

@@ -6,7 +6,8 @@ Three seeded corpora each have much of one thing: bytes in few large files, entr
 small layers. One process reads each of them from a folder, so that its processor time has no network in it;
 what that comes to for a unit is the rate that docs/planning.md reckons with. Five hundred images of which
 next to nothing is read tell what opening them takes, and a fleet in a registry on this machine how many
-requests there are. Last, workers of Dask read all three corpora: one, then two.
+requests there are. Last, workers of Dask read all three corpora: one, then two; and compress what an exact
+`fleet storage` measures. `--only workers` or `--only compressing` measures one of these two alone.
 """
 
 from __future__ import annotations
@@ -181,6 +182,13 @@ def compressing(work: Path, runs: int) -> Results:
     return {"walls": walls, "starts": starts, "factor": one / two}
 
 
+SPREAD = {
+    "workers": ("All three corpora", workers),
+    "compressing": ("An exact `fleet storage` of 40 seeded images", compressing),
+}
+"""What is measured with one worker and with two: its title, by its place in the results."""
+
+
 def _wall(sources: list[str], number: str, work: Path) -> float:
     """Seconds of a scan by so many workers."""
     into, log = work / "scan", work / "scan.log"
@@ -219,28 +227,26 @@ def markdown(results: Results) -> str:
         f"{asked['images']:,} images with {asked['layers']:,} layers in a registry took"
         f" {asked['manifests']:,} requests for manifests, {asked['blobs']:,} for blobs, {kinds}."
     )
-    times = results["workers"]
-    one, two = (min(times["walls"][number]) for number in "12")
-    first, second = (min(times["starts"][number]) for number in "12")
-    faster = (
-        f"All three corpora by 1 worker of Dask: {one:.1f} s; by 2: {two:.1f} s. For one layer it takes"
-        f" {first:.1f} and {second:.1f} s; without that 2 workers are {times['factor']:.2f} times as fast."
-    )
-    exact = results["compressing"]
-    one, two = (min(exact["walls"][number]) for number in "12")
-    first, second = (min(exact["starts"][number]) for number in "12")
-    compressed = (
-        f"An exact `fleet storage` of 40 seeded images by 1 worker: {one:.1f} s; by 2: {two:.1f} s."
-        f" Without start and end ({first:.1f} and {second:.1f} s) 2 workers are"
-        f" {exact['factor']:.2f} times as fast."
-    )
     took = results["opened"]
     opening = (
         f"To open {IMAGES:,} images of {STACKED} layers takes {took['cpu']:.1f} s and"
         f" {took['memory'] / 1e6:,.0f} MB more than to open one."
     )
-    lines += ["", opening, "", asked_for, "", faster, "", compressed, ""]
+    lines += ["", opening, "", asked_for, ""]
+    for name, (title, _) in SPREAD.items():
+        if name in results:
+            lines += [_faster(title, results[name]), ""]
     return "\n".join(lines)
+
+
+def _faster(title: str, times: Results) -> str:
+    """How much two workers are faster than one."""
+    one, two = (min(times["walls"][number]) for number in "12")
+    first, second = (min(times["starts"][number]) for number in "12")
+    return (
+        f"{title} by 1 worker of Dask: {one:.1f} s; by 2: {two:.1f} s. For one layer it takes"
+        f" {first:.1f} and {second:.1f} s; without that 2 workers are {times['factor']:.2f} times as fast."
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -248,22 +254,27 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=3, help="runs of each")
     parser.add_argument("--work", type=Path, default=corpus.default_work())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/scan.json"))
+    parser.add_argument("--only", choices=SPREAD, help="this alone; the rest stays as it is in --out")
     options = parser.parse_args(arguments)
     work: Path = options.work.resolve() / "scan-corpora"
     for name, shape in {**CORPORA, "images": (IMAGES * STACKED, 1, 60)}.items():
         if not (work / name / "index.json").exists():
             shutil.rmtree(work / name, ignore_errors=True)
             make(work / name, *shape)
-    measured = rates(work, options.runs)
-    results = {
-        "machine": machine(work),
-        "runs": options.runs,
-        "rates": measured,
-        "opened": opened(work, measured),
-        "requests": requests(work),
-        "workers": workers(work, options.runs),
-        "compressing": compressing(work, options.runs),
-    }
+    if options.only:
+        results = json.loads(options.out.read_text())
+    else:
+        measured = rates(work, options.runs)
+        results = {
+            "machine": machine(work),
+            "runs": options.runs,
+            "rates": measured,
+            "opened": opened(work, measured),
+            "requests": requests(work),
+        }
+    for name in [options.only] if options.only else SPREAD:
+        _, spread = SPREAD[name]
+        results[name] = spread(work, options.runs)
     options.out.write_text(json.dumps(results, indent=2) + "\n")
     options.out.with_suffix(".md").write_text(markdown(results))
 
