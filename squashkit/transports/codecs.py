@@ -29,6 +29,9 @@ MAGIC_SIZE = 6
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """Nothing but the method and that the system is unknown (RFC 1952, 2.3): no name, no time."""
 CHUNK = 1 << 20
+_FED = 64 << 10
+"""Bytes that a decoder gets at once. Behind the end of a member or frame it hands back all that is left of
+them, as a copy; zstd:chunked and eStargz layers have one for every file."""
 _FRAME_HEADER = 18  # bytes: no header of a zstd frame is longer
 ZSTD_WINDOW = 512 << 20
 """How far back a zstd stream may look: `zstd --long=29`, and memory that is there."""
@@ -72,8 +75,8 @@ def decompress(
     fresh = True
     padding = 0
     head = rest = b""
-    for block in blocks:
-        data = rest + bytes(block)
+    for part in _parts(blocks):
+        data = rest + bytes(part)
         rest = b""
         while data or (decoder is not None and not decoder.eof and _wants_more_room(decoder)):
             if decoder is None:
@@ -108,6 +111,13 @@ def decompress(
     refuse_behind(codec, rest, where)
     if padding:
         padded(padding)
+
+
+def _parts(blocks: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
+    for block in blocks:
+        view = memoryview(block)
+        for at in range(0, len(view), _FED):
+            yield view[at : at + _FED]
 
 
 def _refused(codec: Codec, head: bytes, error: Exception, where: str) -> InvalidImage:

@@ -10,12 +10,14 @@ import sys
 import zlib
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import pytest
 
 from squashkit.errors import InvalidImage
 from squashkit.oci.compression import Compression
 from squashkit.oci.media import Codec
+from squashkit.transports import codecs
 from squashkit.transports.codecs import Compressor, decompress, detect
 
 if sys.version_info >= (3, 14):
@@ -80,6 +82,45 @@ def test_a_bomb_comes_in_small_pieces() -> None:
         sizes = [len(piece) for piece in decompress(codec, pieces(stream, 1 << 20))]
         assert sum(sizes) == 20_000_000
         assert max(sizes) <= 1 << 20
+
+
+class Counted:
+    """A decoder, and how many bytes it and others were given."""
+
+    def __init__(self, decoder: Any, given: list[int]) -> None:
+        self._decoder = decoder
+        self._given = given
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        self._given.append(len(data))
+        out = self._decoder.decompress(data, most)
+        assert isinstance(out, bytes)
+        return out
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
+
+
+@pytest.mark.parametrize(
+    ("codec", "compress"), [(Codec.GZIP, gzip.compress), (Codec.ZSTD, zstd.compress)], ids=["gzip", "zstd"]
+)
+def test_many_small_frames_are_read_in_small_steps(
+    codec: Codec, compress: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member or frame for every file, as eStargz and zstd:chunked have them: what lies behind each goes
+    to the next decoder as a copy, so that must be little even where much is read at once."""
+    decoding = codecs._decoding
+    given: list[int] = []
+
+    def counted(codec: Codec) -> tuple[Callable[[], Any], tuple[Any, ...]]:
+        new, damaged = decoding(codec)
+        return lambda: Counted(new(), given), damaged
+
+    monkeypatch.setattr(codecs, "_decoding", counted)
+    stream = b"".join(compress(piece) for piece in pieces(DATA, 3000))
+    assert b"".join(decompress(codec, [stream])) == DATA
+    assert len(given) >= len(DATA) / 3000
+    assert sum(given) < 64 * len(stream)
 
 
 @pytest.mark.parametrize("name", ["gzip", "zstd", "xz", "bzip2"])
