@@ -42,8 +42,6 @@ class Keeping:
 
 
 NOTHING = Keeping()
-_BLOCK = 1 << 20
-"""Bytes that are hashed at once where nothing else is done with them."""
 
 
 @frozen
@@ -129,7 +127,7 @@ class Inflation:
     def check_plain(self, layer: Layer, blob: StoredBlob) -> None:
         """Hash a plain layer where it lies. Raises DigestMismatch."""
         digest = hashlib.sha256()
-        for block in read_blocks(blob.open(), self.cancelled, layer.where, _BLOCK):
+        for block in read_blocks(blob.open(), self.cancelled, layer.where):
             digest.update(block)
             self.progress.advance(len(block))
         actual = f"sha256:{digest.hexdigest()}"

@@ -13,10 +13,8 @@ from squashkit.layers import tar
 from squashkit.layers.pieces import Copy, Piece
 from squashkit.oci.digests import Digest
 from squashkit.oci.graph import Layer
-from squashkit.transports.blobs import Blob, new_buffer, read_into
+from squashkit.transports.blobs import READ_SIZE, Blob, new_buffer, read_into
 from squashkit.transports.session import Session
-
-_BLOCK = 1 << 20
 
 
 def pump(
@@ -54,7 +52,7 @@ def pump(
 def gather(layers: LayerStore, sources: Sequence[Layer], pieces: Sequence[Piece]) -> Iterator[memoryview]:
     """A new tar from spans of an image's layers and new headers, in blocks that are overwritten by the
     one after the next."""
-    buffers = [new_buffer(_BLOCK) for _ in range(2)]
+    buffers = [new_buffer(READ_SIZE) for _ in range(2)]
     used = 0
     blobs: dict[int, Blob] = {}
     for piece in (*pieces, tar.END_OF_ARCHIVE):
@@ -72,7 +70,7 @@ def gather(layers: LayerStore, sources: Sequence[Layer], pieces: Sequence[Piece]
                 read_padded(blob, at, view, f"layer {piece.layer}")
             used += len(view)
             at += len(view)
-            if used == _BLOCK:
+            if used == READ_SIZE:
                 yield buffers[0]
                 if layers.session.cancelled.is_set():
                     raise Cancelled

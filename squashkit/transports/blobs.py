@@ -24,7 +24,7 @@ from squashkit.oci.media import Codec
 from squashkit.transports.codecs import MAGIC_SIZE, detect
 from squashkit.values import frozen
 
-READ_SIZE = 2 << 20  # what a processor has just read is still in its cache to hash and to write
+READ_SIZE = 1 << 20  # what a processor has just read is still in its cache to hash and to write
 _STREAM = 1 << 20
 MAX_DOCUMENT = 32 << 20  # a manifest or a config; registries stop at 4 MiB
 WINDOW = 64 << 10
