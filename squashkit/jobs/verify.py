@@ -350,6 +350,8 @@ class _Verifier:
                     self.tally.size += blob.size
             except InvalidImage as error:
                 self.fault(error)
+        inflating = [reading.inflating for reading in begun.values() if reading.inflating is not None]
+        store.pool.finish(inflating, (InvalidImage, TooLarge))
         for key, reading in begun.items():
             self._read[key] = None
             try:
@@ -357,6 +359,8 @@ class _Verifier:
                 self.tally.entries += changeset.count
             except (InvalidImage, TooLarge) as error:
                 self.fault(error)
+        checks = [reading.check for reading in begun.values() if reading.check is not None]
+        store.pool.finish(checks, (InvalidImage,))
         for reading in begun.values():
             try:
                 if reading.check is not None:
