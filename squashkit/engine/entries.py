@@ -190,7 +190,7 @@ def pack_headers(changeset: Changeset, read: Callable[[int, int], bytes]) -> byt
         spans.clear()
 
     end = 0
-    for entry in members_of(changeset):
+    for entry in changeset.members:
         add(end, read(end, entry.headers_end))
         end = entry.end
     if end < changeset.end:  # global headers behind the last member
@@ -199,12 +199,6 @@ def pack_headers(changeset: Changeset, read: Callable[[int, int], bytes]) -> byt
     feed()
     compressor.close()
     return b"".join(packed)
-
-
-def members_of(changeset: Changeset) -> list[Entry]:
-    """All members of a layer, markers included, in the order of its tar."""
-    members = [*changeset.entries, *changeset.markers]
-    return sorted((member for member in members), key=lambda entry: entry.start)
 
 
 def unpack_headers(data: bytes | memoryview) -> Changeset:

@@ -376,11 +376,11 @@ class LayerStore:
         return self._known(layer).deflated
 
     def header(self, layer: Layer, entry: Entry) -> bytes:
-        """The header blocks of a entry of a layer."""
+        """The header blocks of an entry of a layer."""
         return self.bytes_of(layer).read_at(entry.start, entry.data - entry.start)
 
     def header_of(self, image: Image) -> HeaderOf:
-        """Gives the header blocks of a entry of one of an image's layers."""
+        """Gives the header blocks of an entry of one of an image's layers."""
         return lambda index, entry: self.header(image.layers[index], entry)
 
     def pieces(self, layer: Layer, entry: Entry) -> Iterator[Piece]:

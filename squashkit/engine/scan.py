@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from itertools import chain
 
 from squashkit.amounts import size
 from squashkit.engine.entries import pack_headers
@@ -95,8 +94,7 @@ def _rows(store: LayerStore, layer: Layer, changeset: Changeset, blob: Blob) -> 
     """A row for each member, in the order of the tar."""
     hidden, emptied = iter(changeset.whiteouts), iter(changeset.opaques)
     markers = {marker.start for marker in changeset.markers}
-    members = sorted(chain(changeset.entries, changeset.markers), key=lambda member: member.start)
-    for member in members:
+    for member in changeset.members:
         path, traits = member.path, member.traits  # many members have the same traits
         kind, length, digest = _TYPES[traits.typeflag], 0, None
         if member.start in markers and (marker := _marker(path)):

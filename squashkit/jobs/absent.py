@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import field
 from functools import partial
-from operator import attrgetter
 
 from squashkit.engine.layers import LayerStore
 from squashkit.errors import InvalidImage, TooLarge, show_path
@@ -102,8 +101,7 @@ class AbsenceSearch:
         window = jumping_window(layers.bytes_of(layer))
         buffer, base = window(0)
         end = base + len(buffer)
-        members = (*changeset.entries, *changeset.markers)
-        for entry in sorted(members, key=attrgetter("start")):
+        for entry in changeset.members:
             traits = entry.traits
             for name, value in (traits.xattrs or {}).items():
                 if (found := wanted.get(sha256(value).digest())) is not None:

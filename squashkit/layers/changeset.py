@@ -10,6 +10,7 @@ the empty path.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from squashkit.errors import InvalidLayer
@@ -47,6 +48,13 @@ class Changeset:
     def __repr__(self) -> str:
         hidden = len(self.whiteouts) + len(self.opaques)
         return f"<Changeset: {len(self.entries):,} entries, {hidden:,} markers, {self.diff_size:,} bytes>"
+
+    @property
+    def members(self) -> Sequence[Entry]:
+        """All that its tar has, but for global headers, in the order of the tar."""
+        if not self.markers:
+            return self.entries
+        return sorted((*self.entries, *self.markers), key=attrgetter("start"))
 
     @property
     def count(self) -> int:

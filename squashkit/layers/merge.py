@@ -224,15 +224,14 @@ def parts_of_run(rootfs: Rootfs, header_of: HeaderOf, latest: int | None = None)
             continue
         directory = by_path[member.path]
         is_changed = max(directory.entry_layer, directory.layer) >= found.start
-        (header,) = member.pieces
-        attributes = Attributes(0o755, 0, 0, 0, {})
-        if directory.entry is not None:
-            attributes = Attributes.of(directory.entry)
-            others_than: Attributes | None = None
+        if directory.entry is None:
+            (header,) = member.pieces
+            attributes = Attributes(0o755, 0, 0, 0, {})
+        else:
+            attributes, clamped = Attributes.of(directory.entry), None
             if latest is not None and is_changed and attributes.mtime > latest:
-                attributes = attributes._replace(mtime=latest)
-                others_than = attributes
-            header = _directory_header(directory, directory.entry, others_than)
+                attributes = clamped = attributes._replace(mtime=latest)
+            header = _directory_header(directory, directory.entry, clamped)
         assert isinstance(header, bytes)
         folders[member.path] = Folder(header, attributes, is_changed)
     return RunParts(folders, whiteouts, others)
@@ -372,7 +371,9 @@ def _directory_header(directory: Directory, entry: Entry, attributes: Attributes
 
 
 def _is_verbatim(directory: Directory, entry: Entry) -> bool:
-    return not entry.odd and bool(entry.name) and entry.name in (_as_named(directory), directory.path)
+    """Whether a directory's header can stay as it is."""
+    name = entry.name
+    return not entry.odd and bool(name) and name in (_as_named(directory), directory.path)
 
 
 def _as_named(directory: Directory) -> bytes:

@@ -77,14 +77,16 @@ class SafeSubset:
         last, names = b"", self._names[b""]
         for one in members:
             if isinstance(one, Entry):
-                _, _, _, directory, name, _, _, _, _ = one
+                _, _, _, directory, name, _, _, _, written = one
+                if written or name.startswith(WHITEOUT):
+                    raise AssertionError(f"{one.name!r} cannot stay as it stands")
             else:
                 directory, _, name = one.path.rpartition(b"/")
             if directory != last:
                 found = self._names.get(directory)
                 if found is None:
                     if listed:
-                        raise AssertionError(f"{_joined(directory, name)!r} comes before its directory")
+                        raise AssertionError(f"{one.path!r} comes before its directory")
                     found = self._names[directory] = []
                 last, names = directory, found
             if name:  # the root's own entry has none
@@ -112,13 +114,9 @@ class SafeSubset:
             different = set(names)
             if len(different) < len(names):
                 twice = next(name for name, times in Counter(names).items() if times > 1)
-                raise AssertionError(f"two entries for {_joined(directory, twice)!r}")
+                raise AssertionError(f"two entries for {twice!r} in {directory!r}")
             if directory in self._hidden and not different.isdisjoint(self._hidden[directory]):
                 raise AssertionError(f"an entry beside its whiteout in {directory!r}")
-
-
-def _joined(directory: bytes, name: bytes) -> bytes:
-    return directory + b"/" + name if directory else name
 
 
 def join_pieces(groups: Iterable[Group]) -> tuple[tuple[Piece, ...], int]:

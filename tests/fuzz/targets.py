@@ -196,8 +196,7 @@ _WHOLE = 1 << 20
 
 def _is_read_alike(tar: bytes, changeset: Changeset) -> bool:
     """Whether the model, that is Python's tarfile, reads these members as squashkit does."""
-    records = [*changeset.entries, *changeset.markers]
-    records.sort(key=lambda record: record.start)
+    records = changeset.members
     ends = [0, *(record.end for record in records)]
     if any(record.start != end for record, end in zip(records, ends, strict=False)):
         return False  # a global header, which tarfile takes for the members behind it

@@ -13,7 +13,6 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
-from operator import attrgetter
 from typing import NamedTuple
 
 from squashkit.layers.blocks import BLOCK
@@ -86,7 +85,7 @@ class PackedLayer:
 
     @classmethod
     def of(cls, diff_id: DiffID, changeset: Changeset, stored: int, codec: Codec) -> PackedLayer:
-        entries = _entries_of(changeset)
+        entries = changeset.members
         starts = array("q", (one.start for one in entries))
         own = [(one.headers // BLOCK, one.typeflag == DIRECTORY) for one in entries]
         blocks = array("q", accumulate((n * (not is_folder) for n, is_folder in own), initial=0))
@@ -143,13 +142,6 @@ class PackedLayer:
         if self.is_plain:
             return part.plain
         return self.block * part.blocks + self.ratio * part.payload
-
-
-def _entries_of(changeset: Changeset) -> tuple[Entry, ...]:
-    """All members of a layer in the order of its tar, but for global headers."""
-    if not changeset.markers:
-        return changeset.entries
-    return tuple(sorted((*changeset.entries, *changeset.markers), key=attrgetter("start")))
 
 
 def about(packed: Mapping[int, PackedLayer], pieces: Iterable[Piece]) -> float:

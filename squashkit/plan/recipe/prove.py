@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from operator import attrgetter
 
 from squashkit.errors import CheckFailed, InvalidLayer, PlanError, UnsupportedImage, show_path
 from squashkit.layers import tar
@@ -167,7 +166,7 @@ class _Members:
     """The members of a layer by where they stand."""
 
     def __init__(self, changeset: Changeset) -> None:
-        self._entries = sorted([*changeset.entries, *changeset.markers], key=attrgetter("start"))
+        self._entries = changeset.members
         self._starts = [entry.start for entry in self._entries]
 
     def within(self, span: Copy) -> Sequence[Entry]:
@@ -185,11 +184,10 @@ class _Members:
 def _check_subset(planned: Changeset) -> None:
     """Raises InvalidLayer where consumers may differ on a layer, or it is not in the order that squashkit
     writes: directories by path, each followed by its markers, then all else, links after their targets."""
-    members = sorted([*planned.entries, *planned.markers], key=attrgetter("start"))
     markers = {entry.start for entry in planned.markers}
     directory, marker, look = b"", b"", None
     directories, seen, is_done = {b""}, set[bytes](), False
-    for entry in members:
+    for entry in planned.members:
         path, typeflag, name = entry.path, entry.typeflag, entry.name
         if path and entry.directory not in directories:
             raise InvalidLayer("its directory is not listed before it", path=path)
